@@ -1,0 +1,113 @@
+//! A configuration that cannot be used, told so that it can be mended.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// One thing wrong with the configuration: where, what, and the mend. Never holds a value that may be a secret.
+#[derive(Debug)]
+pub struct Error {
+    /// Where the value comes from.
+    pub origin: Origin,
+    /// The key, `section.key`; empty where there is none (bad TOML, an unreadable file).
+    pub key: String,
+    /// What is wrong with it.
+    pub message: String,
+    /// What to do.
+    pub mend: String,
+}
+
+impl std::error::Error for Error {}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.origin)?;
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        f.write_str(&self.message)?;
+        if !self.mend.is_empty() {
+            write!(f, "\n  mend: {}", self.mend)?;
+        }
+        Ok(())
+    }
+}
+
+/// Where a value comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Nobody wrote it: it is the default.
+    Default,
+    /// A file as a whole.
+    File(PathBuf),
+    /// A place in a file; lines and columns count from one, columns in characters.
+    Place {
+        /// The file.
+        file: PathBuf,
+        /// The line.
+        line: usize,
+        /// The column.
+        column: usize,
+    },
+    /// An environment variable.
+    Env(String),
+    /// `--set`.
+    Set,
+}
+
+impl Origin {
+    /// The place of the byte `offset` of `text` in `file`.
+    pub(super) fn place(file: &std::path::Path, text: &str, offset: usize) -> Self {
+        let before = text.get(..offset).unwrap_or(text);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Origin::Place {
+            file: file.to_owned(),
+            line: before.matches('\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Default => f.write_str("built-in default"),
+            Origin::File(file) => write!(f, "{}", file.display()),
+            Origin::Place { file, line, column } => write!(f, "{}:{line}:{column}", file.display()),
+            Origin::Env(name) => write!(f, "environment variable {name}"),
+            Origin::Set => f.write_str("--set"),
+        }
+    }
+}
+
+/// What a section finds wrong with one of its keys, before the place of that key is known.
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub(super) key: &'static str,
+    pub(super) message: String,
+    pub(super) mend: String,
+}
+
+impl Problem {
+    pub(super) fn new(key: &'static str, message: impl Into<String>, mend: impl Into<String>) -> Self {
+        Problem { key, message: message.into(), mend: mend.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_file_line_column_key_and_mend() {
+        let error = Error {
+            origin: Origin::place("proxy.toml".as_ref(), "[token]\nä = 1\n scop = 2", 17),
+            key: "token.scop".into(),
+            message: "there is no such key".into(),
+            mend: "did you mean token.scope?".into(),
+        };
+        assert_eq!(
+            error.to_string(),
+            "proxy.toml:3:2: token.scop: there is no such key\n  mend: did you mean token.scope?"
+        );
+    }
+}

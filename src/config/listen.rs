@@ -1,0 +1,114 @@
+//! `[listen]`: where callers come in.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde::Deserialize;
+
+use super::error::Problem;
+use super::pem;
+use super::value::{Address, SocketMode, duration};
+
+/// `[listen]` as it is used.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Where to listen; a port of 0 takes a free one.
+    pub address: Address,
+    /// Permissions of a Unix socket.
+    pub socket_mode: SocketMode,
+    /// Threads that serve requests.
+    pub workers: NonZeroUsize,
+    /// Open connections in the whole process; further ones wait in the backlog.
+    pub max_connections: NonZeroUsize,
+    /// How long a TLS handshake, and the first bytes of a connection, may take.
+    pub handshake_timeout: Duration,
+    /// Concurrent HTTP/2 streams on one connection.
+    pub h2_streams: u32,
+    /// The certificate to serve with; without one, plain TCP.
+    pub tls: Option<Identity>,
+}
+
+/// A certificate chain and its key.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The chain, the end-entity certificate first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Its private key; rustls redacts its `Debug`.
+    pub key: Arc<PrivateKeyDer<'static>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub(super) struct Raw {
+    address: Address,
+    socket_mode: SocketMode,
+    workers: Option<NonZeroUsize>,
+    max_connections: NonZeroUsize,
+    allow_anonymous: bool,
+    #[serde(deserialize_with = "duration")]
+    handshake_timeout: Duration,
+    h2_streams: NonZeroU32,
+    tls: Option<RawTls>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RawTls {
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        Raw {
+            address: Address::Tcp(([127, 0, 0, 1], 8080).into()),
+            socket_mode: SocketMode(0o660),
+            workers: None,
+            max_connections: const { NonZeroUsize::new(10_000).unwrap() },
+            allow_anonymous: false,
+            handshake_timeout: Duration::from_secs(10),
+            h2_streams: const { NonZeroU32::new(128).unwrap() },
+            tls: None,
+        }
+    }
+}
+
+impl Raw {
+    pub(super) fn resolve(self) -> Result<Listen, Problem> {
+        if !self.address.is_local() && !self.allow_anonymous {
+            return Err(Problem::new(
+                "listen.address",
+                format!(
+                    "{} is open to the network, and whoever reaches it is GBG GO's customer",
+                    self.address
+                ),
+                "listen on a loopback address or a Unix socket, or write listen.allow_anonymous = true \
+                 if something in front of this proxy decides who may call",
+            ));
+        }
+        Ok(Listen {
+            address: self.address,
+            socket_mode: self.socket_mode,
+            workers: self.workers.unwrap_or_else(cores),
+            max_connections: self.max_connections,
+            handshake_timeout: self.handshake_timeout,
+            h2_streams: self.h2_streams.get(),
+            tls: self.tls.map(RawTls::resolve).transpose()?,
+        })
+    }
+}
+
+impl RawTls {
+    fn resolve(self) -> Result<Identity, Problem> {
+        let chain = pem::certificates(&self.cert).map_err(|error| error.at("listen.tls.cert"))?;
+        let key = pem::private_key(&self.key).map_err(|error| error.at("listen.tls.key"))?;
+        Ok(Identity { chain, key: Arc::new(key) })
+    }
+}
+
+/// The cores that this process may use, a container's quota counted.
+fn cores() -> NonZeroUsize {
+    std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN)
+}

@@ -1,0 +1,93 @@
+//! The configuration: text from `--set`, the environment and a file becomes types that cannot be wrong, once.
+//!
+//! `proxy.toml` at the root of the repository holds every key with its default and a line of why.
+
+mod error;
+mod keys;
+mod listen;
+mod load;
+mod pem;
+mod token;
+mod upstream;
+mod value;
+
+use std::time::Duration;
+
+use serde::Deserialize;
+
+pub use self::error::{Error, Origin as ValueOrigin};
+pub use self::listen::{Identity, Listen};
+pub use self::load::{Loaded, Sources, load};
+pub use self::token::{ClientAuth, Token};
+pub use self::upstream::Upstream;
+pub use self::value::{Address, HttpUrl, Origin, Prefix, SocketMode};
+
+/// The whole configuration, ready for use.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where callers come in.
+    pub listen: Listen,
+    /// The API, and what is forwarded to it.
+    pub upstream: Upstream,
+    /// How an access token is got.
+    pub token: Token,
+    /// What is logged.
+    pub log: Log,
+    /// How the process ends.
+    pub drain: Drain,
+}
+
+/// `[log]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct Log {
+    /// The least severe level that is logged.
+    pub level: Level,
+    /// How a line looks.
+    pub format: LogFormat,
+    /// Whether each request gets a line.
+    pub access: bool,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { level: Level::Info, format: LogFormat::Text, access: true }
+    }
+}
+
+/// A severity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "the names are the documentation")]
+pub enum Level {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[drain]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct Drain {
+    /// How long requests in flight may take to finish after the signal to end.
+    #[serde(deserialize_with = "value::duration")]
+    pub timeout: Duration,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Drain { timeout: Duration::from_secs(25) }
+    }
+}

@@ -1,0 +1,68 @@
+//! Certificates and keys, from PEM files or from the platform.
+
+use std::path::{Path, PathBuf};
+
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::error::Problem;
+
+/// Why a PEM file is of no use.
+#[derive(Debug)]
+pub(super) struct Error {
+    path: PathBuf,
+    wanted: &'static str,
+    source: pem::Error,
+}
+
+impl Error {
+    /// This error as a problem of `key`.
+    pub(super) fn at(self, key: &'static str) -> Problem {
+        let Error { path, wanted, source } = self;
+        let path = path.display();
+        match source {
+            pem::Error::Io(error) => Problem::new(
+                key,
+                format!("cannot read {path}: {error}"),
+                "check the path and the permissions of the file",
+            ),
+            pem::Error::NoItemsFound => Problem::new(
+                key,
+                format!("{path} holds no {wanted}"),
+                format!("give a PEM file with a {wanted}"),
+            ),
+            other => Problem::new(key, format!("{path} is no PEM file: {other}"), "give a PEM file"),
+        }
+    }
+}
+
+/// All certificates in the PEM file `path`, at least one.
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let error = |source| Error { path: path.to_owned(), wanted: "certificate", source };
+    let found =
+        CertificateDer::pem_file_iter(path).map_err(error)?.collect::<Result<Vec<_>, _>>().map_err(error)?;
+    if found.is_empty() { Err(error(pem::Error::NoItemsFound)) } else { Ok(found) }
+}
+
+/// The first private key in the PEM file `path`.
+pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+    PrivateKeyDer::from_pem_file(path).map_err(|source| Error {
+        path: path.to_owned(),
+        wanted: "private key",
+        source,
+    })
+}
+
+/// The certificates that this platform trusts.
+pub(super) fn platform_roots() -> Result<Vec<CertificateDer<'static>>, Problem> {
+    let found = rustls_native_certs::load_native_certs();
+    if !found.certs.is_empty() {
+        return Ok(found.certs);
+    }
+    let why: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
+    Err(Problem::new(
+        "upstream.ca_file",
+        format!("this machine has no trusted certificates {}", why.join("; ")).trim_end().to_owned(),
+        "install the package ca-certificates, or write upstream.ca_file",
+    ))
+}

@@ -1,0 +1,132 @@
+//! `[upstream]`: the API, and what is forwarded to it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use serde::Deserialize;
+
+use super::error::Problem;
+use super::pem;
+use super::value::{HttpUrl, Origin, Prefix, duration};
+use crate::gbg::{self, Region};
+
+/// `[upstream]` as it is used.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Where every forwarded request goes.
+    pub origin: Origin,
+    /// What is forwarded: path prefixes.
+    pub allow: Vec<Prefix>,
+    /// Paths on which the caller's own bearer is the credential, and passes.
+    pub caller_bearer: Vec<String>,
+    /// The certificates that the API's may be signed by; empty for a plain `http` upstream.
+    pub roots: Vec<CertificateDer<'static>>,
+    /// DNS, TCP and TLS together.
+    pub connect_timeout: Duration,
+    /// From the request to the head of the answer.
+    pub response_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub idle_timeout: Duration,
+    /// Whether callers' cookies pass.
+    pub forward_cookies: bool,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default)]
+pub(super) struct Raw {
+    region: Option<Region>,
+    base_url: Option<HttpUrl>,
+    allow: Vec<Prefix>,
+    caller_bearer: Vec<String>,
+    pub(super) ca_file: Option<PathBuf>,
+    plain_http: bool,
+    #[serde(deserialize_with = "duration")]
+    connect_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    response_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    idle_timeout: Duration,
+    forward_cookies: bool,
+}
+
+impl Default for Raw {
+    fn default() -> Self {
+        Raw {
+            region: None,
+            base_url: None,
+            allow: [gbg::V2, gbg::V1].map(|prefix| Prefix::known(prefix)).into(),
+            caller_bearer: gbg::CALLER_BEARER.map(str::to_owned).into(),
+            ca_file: None,
+            plain_http: false,
+            connect_timeout: Duration::from_secs(5),
+            response_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(50),
+            forward_cookies: false,
+        }
+    }
+}
+
+impl Raw {
+    pub(super) fn resolve(self, warnings: &mut Vec<String>) -> Result<Upstream, Problem> {
+        let origin = self.origin()?;
+        if self.allow.is_empty() {
+            return Err(Problem::new(
+                "upstream.allow",
+                "nothing would be forwarded",
+                "name at least one path prefix, such as \"/v2/captain/\"",
+            ));
+        }
+        if self.allow.iter().any(|prefix| prefix.as_str() == "/") {
+            warnings.push(
+                "upstream.allow has \"/\": every path of the host is forwarded with a token, also those that are \
+                 no part of the customer API"
+                    .to_owned(),
+            );
+        }
+        let roots = match (&self.ca_file, origin.tls) {
+            (Some(path), _) => pem::certificates(path).map_err(|error| error.at("upstream.ca_file"))?,
+            (None, true) => pem::platform_roots()?,
+            (None, false) => Vec::new(),
+        };
+        Ok(Upstream {
+            origin,
+            allow: self.allow,
+            caller_bearer: self.caller_bearer,
+            roots,
+            connect_timeout: self.connect_timeout,
+            response_timeout: self.response_timeout,
+            idle_timeout: self.idle_timeout,
+            forward_cookies: self.forward_cookies,
+        })
+    }
+
+    fn origin(&self) -> Result<Origin, Problem> {
+        let url = match (&self.base_url, self.region) {
+            (Some(_), Some(region)) => {
+                return Err(Problem::new(
+                    "upstream.base_url",
+                    format!("both base_url and region = \"{region}\" are written, and each names the API"),
+                    "remove one of the two",
+                ));
+            }
+            (Some(url), None) => url.clone(),
+            (None, region) => HttpUrl::known(region.unwrap_or_default().origin()),
+        };
+        if !url.is_tls() && !url.is_loopback() && !self.plain_http {
+            return Err(Problem::new(
+                "upstream.base_url",
+                "http:// would send tokens and identity documents over the network in clear",
+                "write https://, or upstream.plain_http = true if the network in between is trusted",
+            ));
+        }
+        Origin::of(&url).ok_or_else(|| {
+            let origin = url.url().origin().ascii_serialization();
+            Problem::new(
+                "upstream.base_url",
+                format!("this is an origin, scheme, host and port; {:?} follows it", &url.to_string()[origin.len()..]),
+                format!("write base_url = {origin:?}: callers send the whole path, such as /v2/captain/journey/start"),
+            )
+        })
+    }
+}

@@ -1,0 +1,285 @@
+//! The kinds of value that keys have: text becomes a type that cannot be wrong.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::HeaderValue;
+use serde::de::{Deserialize, Deserializer, Error as _};
+use url::{Host, Url};
+
+use crate::secret::Source;
+
+/// Where to listen: `127.0.0.1:8080` or `unix:/run/gbg-proxy/proxy.sock`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub enum Address {
+    /// A TCP socket.
+    Tcp(SocketAddr),
+    /// A Unix stream socket.
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Whether only this machine can reach it.
+    pub fn is_local(&self) -> bool {
+        match self {
+            Address::Tcp(addr) => addr.ip().to_canonical().is_loopback(),
+            Address::Unix(_) => true,
+        }
+    }
+}
+
+impl TryFrom<String> for Address {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return if path.starts_with('/') {
+                Ok(Address::Unix(path.into()))
+            } else {
+                Err("after unix: comes an absolute path")
+            };
+        }
+        text.parse().map(Address::Tcp).map_err(|_| {
+            "no address; write an IP address and a port (\"127.0.0.1:8080\") or \"unix:/run/gbg-proxy/proxy.sock\""
+        })
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(addr) => write!(f, "{addr}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Permission bits of a Unix socket, written in octal: `"0660"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub struct SocketMode(pub u32);
+
+impl TryFrom<String> for SocketMode {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        match u32::from_str_radix(&text, 8) {
+            Ok(bits) if bits <= 0o777 => Ok(SocketMode(bits)),
+            _ => Err("no permission bits; write them in octal, such as \"0660\""),
+        }
+    }
+}
+
+/// A path prefix that ends in `/`, compared byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub struct Prefix(String);
+
+impl Prefix {
+    /// A prefix that is a constant of this crate.
+    pub(super) fn known(text: &'static str) -> Self {
+        Prefix(text.to_owned())
+    }
+
+    /// The prefix as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Prefix {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let clean = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#%\\".contains(&byte))
+            && !text.contains("//")
+            && !text.split('/').any(|segment| matches!(segment, "." | ".."));
+        if text.starts_with('/') && text.ends_with('/') && clean {
+            Ok(Prefix(text))
+        } else {
+            Err("no path prefix; it begins and ends with \"/\", such as \"/v2/captain/\"")
+        }
+    }
+}
+
+/// An absolute `https://` or `http://` URL without user, password and fragment.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub struct HttpUrl(Url);
+
+impl HttpUrl {
+    /// A URL that is a constant of this crate.
+    #[expect(clippy::expect_used, reason = "only constants of `gbg` come here, and a test parses them all")]
+    pub(super) fn known(text: &'static str) -> Self {
+        HttpUrl(Url::parse(text).expect("a constant URL"))
+    }
+
+    /// The URL itself.
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+
+    /// Whether it is `https`.
+    pub fn is_tls(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
+    /// Whether the host is this machine, by its name or address.
+    pub fn is_loopback(&self) -> bool {
+        match self.0.host() {
+            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(Host::Ipv4(addr)) => addr.is_loopback(),
+            Some(Host::Ipv6(addr)) => IpAddr::from(addr).to_canonical().is_loopback(),
+            None => false,
+        }
+    }
+}
+
+impl TryFrom<String> for HttpUrl {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let url = Url::parse(&text).map_err(|_| "no URL; write one such as \"https://host.example\"")?;
+        if !matches!(url.scheme(), "https" | "http") {
+            return Err("the URL must begin with https://");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("user and password do not belong in a URL");
+        }
+        if url.fragment().is_some() {
+            return Err("the URL has a fragment (#…), which is never sent");
+        }
+        Ok(HttpUrl(url))
+    }
+}
+
+impl fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Scheme, host and port of the API (RFC 6454 section 4), and the Host field that goes with them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// `https` rather than `http`.
+    pub tls: bool,
+    /// The host without brackets: what is resolved, and what the certificate must be for.
+    pub host: String,
+    /// The port, the scheme's own where none is written.
+    pub port: u16,
+    /// The value of the Host field: the port only where it is not the scheme's own (RFC 9110 section 7.2).
+    pub authority: HeaderValue,
+}
+
+impl Origin {
+    /// The origin of `url`; `None` where a path or query follows it.
+    pub fn of(url: &HttpUrl) -> Option<Self> {
+        let url = url.url();
+        if url.path() != "/" || url.query().is_some() {
+            return None;
+        }
+        let host = url.host_str()?;
+        let authority = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        Some(Origin {
+            tls: url.scheme() == "https",
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port: url.port_or_known_default()?,
+            authority: HeaderValue::from_str(&authority).ok()?,
+        })
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}", self.authority.to_str().unwrap_or_default())
+    }
+}
+
+/// A key that holds a secret, or what may be one: it says where the secret is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SecretRef(pub(super) Source);
+
+impl<'de> Deserialize<'de> for SecretRef {
+    // By way of `Value`, since serde's own type errors quote the value, and this one may be a secret.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = toml::Value::deserialize(deserializer).map_err(|_| {
+            D::Error::custom("this value cannot be read (it is not shown: it may be a secret)")
+        })?;
+        value.as_str().and_then(Source::parse).map(SecretRef).ok_or_else(|| {
+            D::Error::custom(
+                "a secret does not stand in the configuration itself; \
+                 write \"env:NAME\", \"file:PATH\" or \"credential:NAME\"",
+            )
+        })
+    }
+}
+
+/// A span of time such as `"5s"`, `"250ms"`, `"1m 30s"`; never zero.
+pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    match humantime::parse_duration(&text) {
+        Ok(Duration::ZERO) => Err(D::Error::custom("the time must be more than zero")),
+        Ok(time) => Ok(time),
+        Err(_) => Err(D::Error::custom("no time; write a number and its unit, such as \"5s\" or \"250ms\"")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> HttpUrl {
+        HttpUrl::try_from(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn addresses() {
+        let address = |text: &str| Address::try_from(text.to_owned());
+        assert!(address("127.0.0.1:0").unwrap().is_local());
+        assert!(address("[::1]:80").unwrap().is_local());
+        assert!(address("[::ffff:127.0.0.1]:80").unwrap().is_local());
+        assert!(address("unix:/run/x.sock").unwrap().is_local());
+        assert!(!address("0.0.0.0:80").unwrap().is_local());
+        for bad in ["localhost:80", "8080", "unix:x", ""] {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_origin_has_no_path_and_names_its_port_only_where_it_must() {
+        let origin = Origin::of(&url("https://EU.example:443")).unwrap();
+        assert_eq!(
+            (origin.host.as_str(), origin.port, origin.authority.as_bytes()),
+            ("eu.example", 443, &b"eu.example"[..])
+        );
+        assert_eq!(Origin::of(&url("http://[::1]:8080/")).unwrap().to_string(), "http://[::1]:8080");
+        assert_eq!(Origin::of(&url("https://x/v2")), None);
+        assert_eq!(Origin::of(&url("https://x/?a")), None);
+    }
+
+    #[test]
+    fn loopback_is_told_by_name_and_address() {
+        for text in ["http://localhost:1", "http://127.9.9.9", "http://[::1]", "http://a.localhost"] {
+            assert!(url(text).is_loopback(), "{text}");
+        }
+        for text in ["http://10.0.0.1", "http://localhost.example", "http://0.0.0.0"] {
+            assert!(!url(text).is_loopback(), "{text}");
+        }
+    }
+
+    #[test]
+    fn prefixes_are_plain() {
+        for bad in ["", "v2/", "/v2", "/a//", "/a/../", "/%2e/", "/a?b/", "/a b/"] {
+            assert!(Prefix::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+        assert!(Prefix::try_from("/".to_owned()).is_ok());
+    }
+}

@@ -1,0 +1,153 @@
+//! What can go wrong with one request, and the only map from failure to status.
+
+use std::fmt;
+
+use http::StatusCode;
+
+/// The cause below an error, whatever its type.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// A failure on the request path. Its `Display` is safe to show to a caller: no secret, no upstream detail.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request is not one that a gateway may pass on.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// The path is outside `upstream.allow`.
+    #[error("this path is not forwarded")]
+    PathUnknown,
+    /// The method is never forwarded.
+    #[error("this method is not forwarded")]
+    MethodNotAllowed,
+    /// There is no valid token, and none came while the request waited.
+    #[error("there is no access token at the moment")]
+    TokenUnavailable,
+    /// The token endpoint refuses our client.
+    #[error("the token endpoint refuses the client id and secret of this proxy")]
+    ClientRefused,
+    /// No connection to the API could be opened; nothing was sent.
+    #[error("no connection to the API could be opened")]
+    UpstreamUnreachable(#[source] Cause),
+    /// The connection to the API ended, or what came over it was no HTTP, before a whole answer head.
+    #[error("the connection to the API broke before it answered")]
+    UpstreamBroken(#[source] Cause),
+    /// The API sent no answer head in time.
+    #[error("the API did not answer in time")]
+    UpstreamTimeout,
+}
+
+/// Who has to act on a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Whoever sent the request.
+    Caller,
+    /// Whoever runs this proxy.
+    Proxy,
+    /// GBG, or the network on the way to it.
+    Upstream,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Fault::Caller => "caller",
+            Fault::Proxy => "proxy",
+            Fault::Upstream => "upstream",
+        })
+    }
+}
+
+/// How a failure is told: a row of the closed list of reasons.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// The name that scripts and dashboards depend on.
+    pub name: &'static str,
+    /// The status of our answer.
+    pub status: StatusCode,
+    /// Who has to act.
+    pub fault: Fault,
+    /// What to do about it, for the person who reads the answer.
+    pub action: &'static str,
+    /// The proxy error type of RFC 9209 section 2.3, where one fits.
+    pub proxy_error: Option<&'static str>,
+}
+
+impl Error {
+    /// The reason, status, fault and advice of this failure.
+    pub fn reason(&self) -> &'static Reason {
+        match self {
+            Error::BadRequest(_) => &BAD_REQUEST,
+            Error::PathUnknown => &PATH_UNKNOWN,
+            Error::MethodNotAllowed => &METHOD_NOT_ALLOWED,
+            Error::TokenUnavailable => &TOKEN_UNAVAILABLE,
+            Error::ClientRefused => &CLIENT_REFUSED,
+            Error::UpstreamUnreachable(_) => &UPSTREAM_UNREACHABLE,
+            Error::UpstreamBroken(_) => &UPSTREAM_BROKEN,
+            Error::UpstreamTimeout => &UPSTREAM_TIMEOUT,
+        }
+    }
+}
+
+static BAD_REQUEST: Reason = Reason {
+    name: "bad_request",
+    status: StatusCode::BAD_REQUEST,
+    fault: Fault::Caller,
+    action: "Correct the request",
+    proxy_error: Some("http_request_error"),
+};
+
+static PATH_UNKNOWN: Reason = Reason {
+    name: "path_unknown",
+    status: StatusCode::NOT_FOUND,
+    fault: Fault::Caller,
+    action: "Call a path below one of the prefixes of upstream.allow",
+    proxy_error: Some("http_request_denied"),
+};
+
+static METHOD_NOT_ALLOWED: Reason = Reason {
+    name: "method_not_allowed",
+    status: StatusCode::METHOD_NOT_ALLOWED,
+    fault: Fault::Caller,
+    action: "Use the method that the API documents",
+    proxy_error: Some("http_request_denied"),
+};
+
+static TOKEN_UNAVAILABLE: Reason = Reason {
+    name: "token_unavailable",
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    fault: Fault::Upstream,
+    action: "Try again; if it lasts, the log of gbg-proxy says what the token endpoint answers",
+    proxy_error: None,
+};
+
+static CLIENT_REFUSED: Reason = Reason {
+    name: "client_refused",
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    fault: Fault::Proxy,
+    action: "Whoever runs gbg-proxy must check its client id, its secret and the role of the API client",
+    proxy_error: Some("proxy_configuration_error"),
+};
+
+static UPSTREAM_UNREACHABLE: Reason = Reason {
+    name: "upstream_unreachable",
+    status: StatusCode::BAD_GATEWAY,
+    fault: Fault::Upstream,
+    action: "Try again: the request was not sent",
+    proxy_error: Some("destination_unavailable"),
+};
+
+static UPSTREAM_BROKEN: Reason = Reason {
+    name: "upstream_broken",
+    status: StatusCode::BAD_GATEWAY,
+    fault: Fault::Upstream,
+    action: "Look whether the request took effect before you send it again",
+    proxy_error: Some("connection_terminated"),
+};
+
+static UPSTREAM_TIMEOUT: Reason = Reason {
+    name: "upstream_timeout",
+    status: StatusCode::GATEWAY_TIMEOUT,
+    fault: Fault::Upstream,
+    action: "Look whether the request took effect before you send it again",
+    proxy_error: Some("http_response_timeout"),
+};

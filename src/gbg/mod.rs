@@ -1,0 +1,91 @@
+//! What is known of GBG GO, as data: regions, base URLs, and which calls carry whose bearer.
+//!
+//! Source: <https://docs.go.gbgplc.com>, "Authenticate" and the API references of v1 and v2.
+
+use std::fmt;
+
+/// The token endpoint of every region.
+pub const TOKEN_ENDPOINT: &str = "https://api.auth.gbgplc.com/as/token.oauth2";
+
+/// The scope that GBG's documentation asks for with `client_credentials`.
+pub const SCOPE: &str = "gbg.token";
+
+/// The path prefix of API v1, a task based API.
+pub const V1: &str = "/captain/api/";
+
+/// The path prefix of API v2, an interaction based API.
+pub const V2: &str = "/v2/captain/";
+
+/// Calls whose bearer is the caller's own: the connect token that `journey/device/start` gave is the credential
+/// of `journey/device/connect`.
+pub const CALLER_BEARER: [&str; 2] =
+    ["/v2/captain/journey/device/connect", "/captain/api/journey/device/connect"];
+
+/// A region of the platform. GBG publishes exactly three.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Region {
+    /// Europe.
+    #[default]
+    Eu,
+    /// United States.
+    Us,
+    /// Australia.
+    Au,
+}
+
+impl Region {
+    /// The origin that serves both API versions in this region.
+    pub fn origin(self) -> &'static str {
+        match self {
+            Region::Eu => "https://eu.platform.go.gbgplc.com",
+            Region::Us => "https://us.platform.go.gbgplc.com",
+            Region::Au => "https://au.platform.go.gbgplc.com",
+        }
+    }
+}
+
+impl fmt::Display for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Region::Eu => "eu",
+            Region::Us => "us",
+            Region::Au => "au",
+        })
+    }
+}
+
+/// A version of the API; the two differ in the shape of their errors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApiVersion {
+    /// Errors are `{status, message, error}`.
+    V1,
+    /// Errors are `{errors: [{code, name, location, problem, action}]}`.
+    V2,
+}
+
+impl ApiVersion {
+    /// The version that serves `path`, if either does.
+    pub fn of(path: &str) -> Option<Self> {
+        if path.starts_with(V2) {
+            Some(ApiVersion::V2)
+        } else if path.starts_with(V1) {
+            Some(ApiVersion::V1)
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_told_by_the_prefix() {
+        assert_eq!(ApiVersion::of("/v2/captain/journey/start"), Some(ApiVersion::V2));
+        assert_eq!(ApiVersion::of("/captain/api/journey/start"), Some(ApiVersion::V1));
+        assert_eq!(ApiVersion::of("/captain/apis"), None);
+        assert_eq!(ApiVersion::of("/designer/api/x"), None);
+    }
+}

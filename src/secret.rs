@@ -1,0 +1,158 @@
+//! A secret that cannot be printed, and where it comes from.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use zeroize::Zeroizing;
+
+/// The environment as it was read at the start; a map, so that a test can play it.
+pub type Environment = BTreeMap<String, String>;
+
+/// A secret text. It has no `Display`, its `Debug` is `[redacted]`, and its memory is zeroed when it is dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes a text into custody.
+    pub fn new(text: impl Into<String>) -> Self {
+        Secret(Zeroizing::new(text.into()))
+    }
+
+    /// Shows the text; each call is a place where the secret can leak, so there are few.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+/// Where a secret is kept: `env:NAME`, `file:PATH` or `credential:NAME` (systemd's `LoadCredential=`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// An environment variable.
+    Env(String),
+    /// A file; one trailing newline is not part of the secret.
+    File(PathBuf),
+    /// A file in the directory that `$CREDENTIALS_DIRECTORY` names.
+    Credential(String),
+}
+
+impl Source {
+    /// Reads `env:NAME`, `file:PATH` or `credential:NAME`; anything else is `None`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, name) = text.split_once(':')?;
+        let plain = !name.is_empty() && !name.contains(['/', '\0']);
+        match kind {
+            "env" if plain && !name.contains('=') => Some(Source::Env(name.to_owned())),
+            "file" if !name.is_empty() => Some(Source::File(name.into())),
+            "credential" if plain && name != ".." => Some(Source::Credential(name.to_owned())),
+            _ => None,
+        }
+    }
+
+    /// Reads the secret from where it is kept.
+    ///
+    /// # Errors
+    /// When it is not there, cannot be read, is no UTF-8, or is empty.
+    pub fn read(&self, env: &Environment) -> Result<Secret, Error> {
+        let secret = match self {
+            Source::Env(name) => {
+                Secret::new(env.get(name).ok_or_else(|| Error::NotSet(name.clone()))?.as_str())
+            }
+            Source::File(path) => read_file(path)?,
+            Source::Credential(name) => {
+                let directory = env.get("CREDENTIALS_DIRECTORY").ok_or(Error::NoCredentials)?;
+                read_file(&Path::new(directory).join(name))?
+            }
+        };
+        if secret.expose().is_empty() {
+            return Err(Error::Empty(self.clone()));
+        }
+        Ok(secret)
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Source::Env(name) => write!(f, "env:{name}"),
+            Source::File(path) => write!(f, "file:{}", path.display()),
+            Source::Credential(name) => write!(f, "credential:{name}"),
+        }
+    }
+}
+
+/// Why a secret could not be read. Never holds the secret.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The variable does not exist.
+    #[error("the environment variable {0} is not set")]
+    NotSet(String),
+    /// `credential:` outside systemd.
+    #[error("CREDENTIALS_DIRECTORY is not set: systemd sets it for a unit with LoadCredential=")]
+    NoCredentials,
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It is there, with nothing in it.
+    #[error("{0} is empty")]
+    Empty(Source),
+}
+
+fn read_file(path: &Path) -> Result<Secret, Error> {
+    let mut text = std::fs::read_to_string(path)
+        .map(Zeroizing::new)
+        .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    Ok(Secret(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_never_printed() {
+        assert_eq!(format!("{:?}", Secret::new("hunter2")), "[redacted]");
+    }
+
+    #[test]
+    fn the_three_sources_are_parsed_and_a_secret_in_clear_is_not() {
+        assert_eq!(Source::parse("env:A"), Some(Source::Env("A".into())));
+        assert_eq!(Source::parse("file:/run/s"), Some(Source::File("/run/s".into())));
+        assert_eq!(Source::parse("credential:s"), Some(Source::Credential("s".into())));
+        for text in ["hunter2", "env:", "file:", "credential:../etc", "credential:..", "http://x", "env:A=B"]
+        {
+            assert_eq!(Source::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_loses_one_newline_and_an_empty_one_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let env = Environment::from([(
+            "CREDENTIALS_DIRECTORY".to_owned(),
+            directory.path().to_str().unwrap().to_owned(),
+        )]);
+        std::fs::write(directory.path().join("a"), "hunter2\r\n").unwrap();
+        std::fs::write(directory.path().join("b"), "\n").unwrap();
+        assert_eq!(Source::Credential("a".into()).read(&env).unwrap().expose(), "hunter2");
+        assert!(matches!(Source::Credential("b".into()).read(&env), Err(Error::Empty(_))));
+        assert!(matches!(Source::Env("X".into()).read(&env), Err(Error::NotSet(_))));
+    }
+}
