@@ -151,3 +151,19 @@ static UPSTREAM_TIMEOUT: Reason = Reason {
     action: "Look whether the request took effect before you send it again",
     proxy_error: Some("http_response_timeout"),
 };
+
+/// `error` and its causes in one line, for a log.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let next = error.to_string();
+        // Some libraries repeat the cause in their own text.
+        if !text.ends_with(&next) {
+            text.push_str(": ");
+            text.push_str(&next);
+        }
+        cause = error.source();
+    }
+    text
+}

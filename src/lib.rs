@@ -5,3 +5,4 @@ pub mod downstream;
 pub mod error;
 pub mod gbg;
 pub mod secret;
+pub mod token;

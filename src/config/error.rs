@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn an_error_names_file_line_column_key_and_mend() {
         let error = Error {
-            origin: Origin::place("proxy.toml".as_ref(), "[token]\nä = 1\n scop = 2", 17),
+            origin: Origin::place("proxy.toml".as_ref(), "[token]\nä = 1\n scop = 2", 16),
             key: "token.scop".into(),
             message: "there is no such key".into(),
             mend: "did you mean token.scope?".into(),

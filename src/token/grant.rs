@@ -1,0 +1,137 @@
+//! The answers of a token endpoint: what is granted, and what is refused (RFC 6749 sections 5.1 and 5.2).
+
+use std::time::Duration;
+
+use http::HeaderValue;
+use serde::Deserialize;
+use zeroize::Zeroizing;
+
+use super::client_auth::bearer_header;
+
+/// A life beyond this is a mistake of the endpoint: ten years, in seconds.
+const LONGEST_LIFE: f64 = 10.0 * 365.0 * 86_400.0;
+
+/// What the endpoint granted.
+#[derive(Debug)]
+pub struct Grant {
+    /// The token, ready to be sent.
+    pub header: HeaderValue,
+    /// `expires_in`, where the endpoint says it.
+    pub life: Option<Duration>,
+}
+
+/// Reads a 200 answer.
+///
+/// # Errors
+/// One sentence on what is wrong with it; never a part of it.
+pub(super) fn parse_grant(body: &[u8]) -> Result<Grant, &'static str> {
+    if body.trim_ascii().is_empty() {
+        return Err("the answer is empty");
+    }
+    // Some servers send a byte order mark, which is no JSON.
+    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
+    let answer: Answer = serde_json::from_slice(body).map_err(|error| match error.classify() {
+        serde_json::error::Category::Eof => "the answer is cut off",
+        serde_json::error::Category::Data => "the answer has no access_token and token_type",
+        _ => "the answer is no JSON",
+    })?;
+    if !answer.token_type.eq_ignore_ascii_case("Bearer") {
+        return Err("the token_type is not Bearer");
+    }
+    let header =
+        bearer_header(&answer.access_token).ok_or("the access_token is no bearer token (RFC 6750 2.1)")?;
+    Ok(Grant { header, life: answer.expires_in.map(life).transpose()? })
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    access_token: Zeroizing<String>,
+    token_type: String,
+    #[serde(default)]
+    expires_in: Option<Seconds>,
+}
+
+/// RFC 6749 asks for a number; some servers write it as a text.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Seconds {
+    Number(f64),
+    Text(String),
+}
+
+fn life(seconds: Seconds) -> Result<Duration, &'static str> {
+    let number = match seconds {
+        Seconds::Number(number) => Some(number),
+        Seconds::Text(text) => text.trim().parse().ok(),
+    };
+    match number {
+        Some(number) if number >= 1.0 && number <= LONGEST_LIFE => Ok(Duration::from_secs_f64(number)),
+        _ => Err("the expires_in is no life that a token can have"),
+    }
+}
+
+/// What an error answer says of itself: its code, and its description.
+pub(super) fn parse_error(body: &[u8]) -> (Option<String>, Option<String>) {
+    #[derive(Deserialize)]
+    struct Answer {
+        error: Option<String>,
+        error_description: Option<String>,
+    }
+    match serde_json::from_slice::<Answer>(body) {
+        Ok(answer) => (answer.error.map(printable), answer.error_description.map(printable)),
+        Err(_) => (None, None),
+    }
+}
+
+/// The text as it may stand in a log: short, and without control characters.
+fn printable(text: String) -> String {
+    text.chars().filter(|letter| !letter.is_control()).take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn life_of(expires_in: &str) -> Result<Option<Duration>, &'static str> {
+        parse_grant(
+            format!(r#"{{"access_token":"a","token_type":"bearer","expires_in":{expires_in}}}"#).as_bytes(),
+        )
+        .map(|grant| grant.life)
+    }
+
+    #[test]
+    fn a_life_is_a_number_in_any_spelling() {
+        for text in ["3600", "\"3600\"", "3600.0", "\" 3600 \""] {
+            assert_eq!(life_of(text), Ok(Some(Duration::from_secs(3600))), "{text}");
+        }
+        assert_eq!(life_of("null"), Ok(None));
+        for text in ["0", "-1", "1e300", "\"soon\"", "\"NaN\"", "0.5"] {
+            assert!(life_of(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_answer_without_a_usable_token_says_why() {
+        let why = |body: &str| parse_grant(body.as_bytes()).unwrap_err();
+        assert_eq!(why("\r\n"), "the answer is empty");
+        assert_eq!(why("<html>"), "the answer is no JSON");
+        assert_eq!(why(r#"{"access_token":"a""#), "the answer is cut off");
+        assert_eq!(why(r#"{"token_type":"Bearer"}"#), "the answer has no access_token and token_type");
+        assert_eq!(why(r#"{"access_token":"a","token_type":"mac"}"#), "the token_type is not Bearer");
+        assert!(why(r#"{"access_token":"a b","token_type":"Bearer"}"#).contains("RFC 6750"));
+    }
+
+    #[test]
+    fn a_mark_at_the_begin_and_a_line_end_do_no_harm() {
+        let body = "\u{FEFF}{\"access_token\":\"a\",\"token_type\":\"BEARER\",\"more\":[1]}\r\n";
+        let grant = parse_grant(body.as_bytes()).unwrap();
+        assert_eq!((grant.header.as_bytes(), grant.life), (&b"Bearer a"[..], None));
+    }
+
+    #[test]
+    fn an_error_is_read_in_any_order_and_made_printable() {
+        let body = b"{\"error_description\":\"Invalid\\r\\nclient\",\"error\":\"invalid_client\"}\r\n";
+        assert_eq!(parse_error(body), (Some("invalid_client".into()), Some("Invalidclient".into())));
+        assert_eq!(parse_error(b"<html>"), (None, None));
+    }
+}

@@ -1,0 +1,16 @@
+//! Everything OAuth: one task gets a token and replaces it before it expires; everybody else reads a ready value.
+//!
+//! Nothing here knows of the requests that the token is for, and no request ever calls the token endpoint. The grant
+//! has no refresh token: a refresh is one more fetch (RFC 6749 section 4.4.3).
+
+mod backoff;
+mod bearer;
+mod client_auth;
+mod endpoint;
+mod grant;
+mod refresh;
+mod schedule;
+
+pub use self::bearer::{Bearer, Publisher, Reader, channel};
+pub use self::endpoint::Endpoint;
+pub use self::refresh::refresh;
