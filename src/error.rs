@@ -19,6 +19,9 @@ pub enum Error {
     /// The method is never forwarded.
     #[error("this method is not forwarded")]
     MethodNotAllowed,
+    /// The caller stopped sending its request's body.
+    #[error("the request's body stopped coming")]
+    CallerTooSlow,
     /// There is no valid token, and none came while the request waited.
     #[error("there is no access token at the moment")]
     TokenUnavailable,
@@ -68,8 +71,8 @@ pub struct Reason {
     pub fault: Fault,
     /// What to do about it, for the person who reads the answer.
     pub action: &'static str,
-    /// The proxy error type of RFC 9209 section 2.3, where one fits.
-    pub proxy_error: Option<&'static str>,
+    /// The proxy error type of RFC 9209 section 2.3.
+    pub proxy_error: &'static str,
 }
 
 impl Error {
@@ -79,6 +82,7 @@ impl Error {
             Error::BadRequest(_) => &BAD_REQUEST,
             Error::PathUnknown => &PATH_UNKNOWN,
             Error::MethodNotAllowed => &METHOD_NOT_ALLOWED,
+            Error::CallerTooSlow => &CALLER_TOO_SLOW,
             Error::TokenUnavailable => &TOKEN_UNAVAILABLE,
             Error::ClientRefused => &CLIENT_REFUSED,
             Error::UpstreamUnreachable(_) => &UPSTREAM_UNREACHABLE,
@@ -93,7 +97,7 @@ static BAD_REQUEST: Reason = Reason {
     status: StatusCode::BAD_REQUEST,
     fault: Fault::Caller,
     action: "Correct the request",
-    proxy_error: Some("http_request_error"),
+    proxy_error: "http_request_error",
 };
 
 static PATH_UNKNOWN: Reason = Reason {
@@ -101,7 +105,7 @@ static PATH_UNKNOWN: Reason = Reason {
     status: StatusCode::NOT_FOUND,
     fault: Fault::Caller,
     action: "Call a path below one of the prefixes of upstream.allow",
-    proxy_error: Some("http_request_denied"),
+    proxy_error: "http_request_denied",
 };
 
 static METHOD_NOT_ALLOWED: Reason = Reason {
@@ -109,7 +113,15 @@ static METHOD_NOT_ALLOWED: Reason = Reason {
     status: StatusCode::METHOD_NOT_ALLOWED,
     fault: Fault::Caller,
     action: "Use the method that the API documents",
-    proxy_error: Some("http_request_denied"),
+    proxy_error: "http_request_denied",
+};
+
+static CALLER_TOO_SLOW: Reason = Reason {
+    name: "caller_too_slow",
+    status: StatusCode::REQUEST_TIMEOUT,
+    fault: Fault::Caller,
+    action: "Send the whole body without long pauses",
+    proxy_error: "http_request_error",
 };
 
 static TOKEN_UNAVAILABLE: Reason = Reason {
@@ -117,7 +129,7 @@ static TOKEN_UNAVAILABLE: Reason = Reason {
     status: StatusCode::SERVICE_UNAVAILABLE,
     fault: Fault::Upstream,
     action: "Try again; if it lasts, the log of gbg-proxy says what the token endpoint answers",
-    proxy_error: None,
+    proxy_error: "proxy_internal_response",
 };
 
 static CLIENT_REFUSED: Reason = Reason {
@@ -125,7 +137,7 @@ static CLIENT_REFUSED: Reason = Reason {
     status: StatusCode::SERVICE_UNAVAILABLE,
     fault: Fault::Proxy,
     action: "Whoever runs gbg-proxy must check its client id, its secret and the role of the API client",
-    proxy_error: Some("proxy_configuration_error"),
+    proxy_error: "proxy_configuration_error",
 };
 
 static UPSTREAM_UNREACHABLE: Reason = Reason {
@@ -133,7 +145,7 @@ static UPSTREAM_UNREACHABLE: Reason = Reason {
     status: StatusCode::BAD_GATEWAY,
     fault: Fault::Upstream,
     action: "Try again: the request was not sent",
-    proxy_error: Some("destination_unavailable"),
+    proxy_error: "destination_unavailable",
 };
 
 static UPSTREAM_BROKEN: Reason = Reason {
@@ -141,7 +153,7 @@ static UPSTREAM_BROKEN: Reason = Reason {
     status: StatusCode::BAD_GATEWAY,
     fault: Fault::Upstream,
     action: "Look whether the request took effect before you send it again",
-    proxy_error: Some("connection_terminated"),
+    proxy_error: "connection_terminated",
 };
 
 static UPSTREAM_TIMEOUT: Reason = Reason {
@@ -149,7 +161,7 @@ static UPSTREAM_TIMEOUT: Reason = Reason {
     status: StatusCode::GATEWAY_TIMEOUT,
     fault: Fault::Upstream,
     action: "Look whether the request took effect before you send it again",
-    proxy_error: Some("http_response_timeout"),
+    proxy_error: "http_response_timeout",
 };
 
 /// `error` and its causes in one line, for a log.

@@ -1,0 +1,117 @@
+//! Wiring only: a configuration becomes parts, and the parts a running proxy.
+
+use std::io;
+
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+
+use crate::config::{Address, Config};
+use crate::downstream::{self, bind};
+use crate::error::Cause;
+use crate::token::{self, Endpoint};
+use crate::worker::Worker;
+
+/// A running proxy. Its workers have threads of their own; the token task runs on the runtime that started it.
+pub struct App {
+    address: Address,
+    drain: watch::Sender<bool>,
+    workers: JoinSet<Result<(), Cause>>,
+    refresh: JoinHandle<()>,
+}
+
+/// Why a proxy does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address} (listen.address)")]
+    Listen {
+        /// The address.
+        address: Address,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A part cannot be made from its section of the configuration.
+    #[error("[{section}] cannot be used")]
+    Part {
+        /// The section.
+        section: &'static str,
+        /// Why.
+        source: Cause,
+    },
+    /// A thread cannot be started.
+    #[error("cannot start a worker")]
+    Thread(#[source] io::Error),
+}
+
+impl App {
+    /// Starts the proxy that `config` describes. It listens when this returns; the first token is still on its way.
+    ///
+    /// # Errors
+    /// When the address is taken, or a part of the configuration cannot be used.
+    pub async fn start(config: &Config) -> Result<Self, StartError> {
+        let part = |section| move |source| StartError::Part { section, source };
+        let listen = &config.listen;
+        let options = downstream::Options::new(listen).map_err(|error| part("listen.tls")(error.into()))?;
+        let endpoint = Endpoint::new(&config.token).map_err(part("token"))?;
+        let (publisher, tokens) = token::channel(config.token.wait);
+        let (drain, draining) = watch::channel(false);
+        let workers = (0..listen.workers.get())
+            .map(|_| Worker::new(&config, options.clone(), tokens.clone(), draining.clone()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(part("upstream"))?;
+
+        let cannot_listen = |source| StartError::Listen { address: listen.address.clone(), source };
+        let sockets = bind(&listen.address, listen.socket_mode, workers.len()).map_err(cannot_listen)?;
+        let address = sockets[0].address().map_err(cannot_listen)?;
+
+        let fallback_life = config.token.fallback_life;
+        let refresh = tokio::spawn(async move {
+            token::refresh(|| endpoint.fetch(), publisher, fallback_life).await;
+        });
+        let mut threads = JoinSet::new();
+        for (index, (worker, socket)) in workers.into_iter().zip(sockets).enumerate() {
+            let thread = worker.start(index, socket).map_err(StartError::Thread)?;
+            threads.spawn(join(thread));
+        }
+        Ok(App { address, drain, workers: threads, refresh })
+    }
+
+    /// Where it listens, with the port that was really taken.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Ends when a worker has ended by itself, which none should.
+    pub async fn failed(&mut self) -> Cause {
+        match self.workers.join_next().await {
+            Some(Ok(Err(error))) => error,
+            Some(Err(error)) => error.into(),
+            Some(Ok(Ok(()))) | None => "a worker ended".into(),
+        }
+    }
+
+    /// Stops accepting, lets requests in flight finish for up to `drain.timeout`, and returns when all is done.
+    pub async fn shut_down(mut self) {
+        self.drain.send_replace(true);
+        while self.workers.join_next().await.is_some() {}
+        self.refresh.abort();
+        if let Address::Unix(path) = &self.address {
+            // Best effort: a socket file that stays is replaced at the next start.
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+impl Drop for App {
+    fn drop(&mut self) {
+        self.drain.send_replace(true);
+        self.refresh.abort();
+    }
+}
+
+async fn join(thread: std::thread::JoinHandle<Result<(), Cause>>) -> Result<(), Cause> {
+    match spawn_blocking(move || thread.join()).await? {
+        Ok(ended) => ended,
+        Err(_) => Err("a worker panicked".into()),
+    }
+}

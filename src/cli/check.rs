@@ -1,0 +1,41 @@
+//! `gbg-proxy check`: what is wrong with a configuration, or what it comes to.
+
+use std::io::Write;
+
+use clap::Args;
+
+use super::{ConfigArguments, Failure};
+use crate::config::Loaded;
+
+/// Check a configuration without running it
+///
+/// Reads the file, the environment and the secrets as `run` would. Exit code 0 if `run` could use them, 64 and the
+/// mend if not. Nothing is sent anywhere.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gbg-proxy check
+  gbg-proxy check --config /etc/gbg-proxy/proxy.toml")]
+pub(super) struct Check {
+    #[command(flatten)]
+    config: ConfigArguments,
+}
+
+impl Check {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let Loaded { config, file, warnings } = self.config.load()?;
+        let mut text = String::new();
+        for warning in warnings {
+            text += &format!("warning: {warning}\n");
+        }
+        let allow: Vec<_> = config.upstream.allow.iter().map(|prefix| prefix.as_str()).collect();
+        text += &format!(
+            "the configuration is good: {}\n  listens on      {}\n  forwards        {} to {}\n  token from      {}\n",
+            file.map_or("built-in defaults".to_owned(), |file| file.display().to_string()),
+            config.listen.address,
+            allow.join(" "),
+            config.upstream.origin,
+            config.token.endpoint,
+        );
+        std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::failed(&error))
+    }
+}

@@ -1,0 +1,146 @@
+//! The commands, one file each, and what they share: the sources of the configuration, and the exit codes.
+
+mod check;
+mod demo;
+mod run;
+mod sandbox;
+
+use std::future::Future;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing::level_filters::LevelFilter;
+
+use crate::config::{self, Level, LogFormat, Sources};
+use crate::error::chain;
+use crate::telemetry;
+
+/// Wrong usage or configuration: EX_USAGE of sysexits.h.
+const USAGE: u8 = 64;
+
+/// Reads the arguments, runs the command, and says how it went.
+pub fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version come this way as well; they go to standard output, and are no failure.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let done = match arguments.command {
+        Command::Run(command) => command.run(),
+        Command::Demo(command) => command.run(),
+        Command::Sandbox(command) => command.run(),
+        Command::Check(command) => command.run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}
+
+/// An authenticating reverse proxy in front of the GBG GO API.
+///
+/// It gets and refreshes the OAuth2 token itself, and puts it on each request that it forwards: your callers need no
+/// credentials, only its address.
+#[derive(Debug, Parser)]
+#[command(
+    name = "gbg-proxy",
+    version,
+    after_help = "Examples:
+  gbg-proxy demo                      see it work, on an embedded sandbox
+  GBG_CLIENT_ID=… GBG_CLIENT_SECRET=… gbg-proxy run
+                                      EU production on http://127.0.0.1:8080
+  gbg-proxy check --config proxy.toml say what is wrong with a configuration"
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Demo(demo::Demo),
+    Sandbox(sandbox::SandboxCommand),
+    Check(check::Check),
+}
+
+/// Where the configuration comes from: `--set`, then the environment (GBG_PROXY_SECTION_KEY), then the file, then the
+/// defaults.
+#[derive(Debug, Args)]
+struct ConfigArguments {
+    /// The configuration; without it ./proxy.toml if it exists, else the built-in defaults
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A value that counts more than the file's and the environment's; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    set: Vec<String>,
+}
+
+impl ConfigArguments {
+    fn load(self) -> Result<config::Loaded, Failure> {
+        // Values that are no UTF-8 are none of ours.
+        let env = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        config::load(&Sources { file: self.config, set: self.set, env })
+            .map_err(|error| Failure::Usage(error.to_string()))
+    }
+}
+
+/// Why a command did not do what it was asked to.
+#[derive(Debug)]
+enum Failure {
+    /// Wrong usage or configuration.
+    Usage(String),
+    /// Anything else.
+    Failed(String),
+}
+
+impl Failure {
+    fn failed(error: &(dyn std::error::Error + 'static)) -> Self {
+        Failure::Failed(chain(error))
+    }
+
+    fn tell(self) -> ExitCode {
+        let (text, code) = match self {
+            Failure::Usage(text) => (text, USAGE),
+            Failure::Failed(text) => (text, 1),
+        };
+        // Nobody is left to tell that standard error is closed.
+        let _ = writeln!(std::io::stderr(), "gbg-proxy: {text}");
+        ExitCode::from(code)
+    }
+}
+
+/// Runs `command` on the control runtime: tokens, signals, and whatever is no request.
+fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(&error))?
+        .block_on(command)
+}
+
+/// The soft limit of open files is 1,024 in most places: not enough for 10,000 connections.
+fn raise_open_files() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => tracing::debug!(limit, "open files"),
+        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+    }
+}
+
+fn log_settings(log: &config::Log) -> telemetry::Settings {
+    let level = match log.level {
+        Level::Error => LevelFilter::ERROR,
+        Level::Warn => LevelFilter::WARN,
+        Level::Info => LevelFilter::INFO,
+        Level::Debug => LevelFilter::DEBUG,
+        Level::Trace => LevelFilter::TRACE,
+    };
+    telemetry::Settings { level, json: log.format == LogFormat::Json }
+}

@@ -1,0 +1,57 @@
+//! `gbg-proxy run`: the proxy, until a signal ends it.
+
+use clap::Args;
+
+use super::{ConfigArguments, Failure, block_on, log_settings, raise_open_files};
+use crate::app::App;
+use crate::{config, shutdown, telemetry};
+
+/// Run the proxy
+///
+/// With GBG_CLIENT_ID and GBG_CLIENT_SECRET set and nothing else, it forwards http://127.0.0.1:8080 to EU production.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  GBG_CLIENT_ID=… GBG_CLIENT_SECRET=… gbg-proxy run
+  gbg-proxy run --config /etc/gbg-proxy/proxy.toml
+  gbg-proxy run --set upstream.region=au --set listen.address=unix:/run/gbg-proxy/proxy.sock
+  GBG_PROXY_LOG_FORMAT=json gbg-proxy run")]
+pub(super) struct Run {
+    #[command(flatten)]
+    config: ConfigArguments,
+}
+
+impl Run {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        let loaded = self.config.load()?;
+        let _flush = telemetry::begin(log_settings(&loaded.config.log));
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+        raise_open_files();
+        block_on(serve(loaded))
+    }
+}
+
+async fn serve(loaded: config::Loaded) -> Result<(), Failure> {
+    let config::Loaded { config, file, .. } = loaded;
+    let mut app = App::start(&config).await.map_err(|error| Failure::failed(&error))?;
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        address = %app.address(),
+        upstream = %config.upstream.origin,
+        token_endpoint = %config.token.endpoint,
+        workers = config.listen.workers,
+        config = file.map_or("built-in defaults".to_owned(), |file| file.display().to_string()),
+        "gbg-proxy listens"
+    );
+    let signal = tokio::select! {
+        signal = shutdown::signalled() => signal.map_err(|error| Failure::failed(&error))?,
+        error = app.failed() => return Err(Failure::failed(error.as_ref())),
+    };
+    tracing::info!(signal, timeout = ?config.drain.timeout, "draining: no new connections, requests in flight finish");
+    tokio::select! {
+        () = app.shut_down() => tracing::info!("done"),
+        _ = shutdown::signalled() => tracing::warn!("a second signal: what was in flight is cut off"),
+    }
+    Ok(())
+}

@@ -1,0 +1,124 @@
+//! Which fields pass: neither those of one hop (RFC 9110 section 7.6.1), nor what a caller may be known by.
+//!
+//! Authorization is the matter of `authorize`.
+
+use std::sync::Arc;
+
+use http::header::{
+    CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING,
+    UPGRADE, VIA,
+};
+use http::{Request, Response, Version};
+
+use super::request_id;
+use crate::config;
+
+/// Fields of one hop that `Connection` need not name.
+const HOP_BY_HOP: [HeaderName; 5] =
+    [CONNECTION, TRANSFER_ENCODING, UPGRADE, HeaderName::from_static("keep-alive"), PROXY_CONNECTION];
+
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+
+/// What a caller may send along.
+#[derive(Debug)]
+pub(super) struct Rules {
+    forward_cookies: bool,
+}
+
+impl Rules {
+    pub(super) fn new(config: &config::Upstream) -> Self {
+        Rules { forward_cookies: config.forward_cookies }
+    }
+
+    fn clean<B>(&self, req: &mut Request<B>) {
+        let via = via(req.version());
+        let headers = req.headers_mut();
+        remove_hop_by_hop(headers);
+        for name in [PROXY_AUTHORIZATION, X_API_KEY, TE, request_id::FIELD] {
+            headers.remove(name);
+        }
+        if !self.forward_cookies {
+            headers.remove(COOKIE);
+        }
+        headers.append(VIA, via);
+    }
+}
+
+/// Cleans a request on its way to the API.
+pub(super) fn request<B>(rules: Arc<super::Rules>) -> impl Fn(Request<B>) -> Request<B> + Clone {
+    move |mut req| {
+        rules.headers.clean(&mut req);
+        req
+    }
+}
+
+/// Cleans an answer on its way to the caller.
+pub(super) fn response<B>(mut res: Response<B>) -> Response<B> {
+    remove_hop_by_hop(res.headers_mut());
+    res
+}
+
+/// What the Connection field names goes first: it is the sender's list of what is meant for us alone.
+fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(CONNECTION) {
+        let named: Vec<HeaderName> = headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in HOP_BY_HOP {
+        headers.remove(name);
+    }
+}
+
+/// How we name ourselves and what we received (RFC 9110 section 7.6.3).
+fn via(version: Version) -> HeaderValue {
+    HeaderValue::from_static(match version {
+        Version::HTTP_2 => "2 gbg-proxy",
+        Version::HTTP_10 => "1.0 gbg-proxy",
+        _ => "1.1 gbg-proxy",
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cleaned(fields: &[(&str, &str)]) -> Vec<String> {
+        let rules = Rules { forward_cookies: false };
+        let mut req = Request::builder();
+        for (name, value) in fields {
+            req = req.header(*name, *value);
+        }
+        let mut req = req.body(()).unwrap();
+        rules.clean(&mut req);
+        req.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
+    }
+
+    #[test]
+    fn fields_of_one_hop_and_credentials_stay_here() {
+        let left = cleaned(&[
+            ("connection", "close, X-Once , x-other"),
+            ("x-once", "1"),
+            ("X-Other", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "close"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("te", "trailers"),
+            ("proxy-authorization", "Basic a"),
+            ("x-api-key", "k"),
+            ("cookie", "a=b"),
+            ("x-proxy-request-id", "1"),
+            ("accept", "*/*"),
+            ("x-gbg-source", "us"),
+        ]);
+        assert_eq!(left, ["accept: */*", "x-gbg-source: us", "via: 1.1 gbg-proxy"]);
+    }
+}

@@ -1,0 +1,86 @@
+//! What happens to one request: the stack, read from top to bottom.
+
+mod authorize;
+mod body;
+mod forward;
+mod guard;
+mod headers;
+mod observe;
+mod request_id;
+mod respond;
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Body;
+use tower::{Service, ServiceBuilder};
+
+pub use self::body::ProxyBody;
+pub use self::forward::forward;
+pub use self::observe::Caller;
+
+use crate::config::Config;
+use crate::error::{Cause, Error};
+use crate::token::Reader;
+
+/// What the steps need to know. Each worker has its own, so that cores share nothing that is counted.
+#[derive(Debug)]
+pub struct Rules {
+    guard: guard::Rules,
+    headers: headers::Rules,
+    authorize: authorize::Rules,
+    access_log: bool,
+}
+
+impl Rules {
+    /// The rules that `config` describes, with `tokens` for the forwarded requests.
+    pub fn new(config: &Config, tokens: Reader) -> Self {
+        Rules {
+            guard: guard::Rules::new(&config.upstream),
+            headers: headers::Rules::new(&config.upstream),
+            authorize: authorize::Rules::new(&config.upstream, tokens),
+            access_log: config.log.access,
+        }
+    }
+}
+
+/// A step of the stack, or all below one. It is always ready: load is shed in `call`, where there is a request to
+/// answer.
+pub trait Step<In, Out>:
+    Service<Request<In>, Response = Response<Out>, Error = Error, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S, In, Out> Step<In, Out> for S where
+    S: Service<Request<In>, Response = Response<Out>, Error = Error, Future: Send> + Clone + Send + 'static
+{
+}
+
+/// The way of every request of `caller`; `forward` is the last step.
+pub fn stack<F, In, Out>(
+    rules: &Arc<Rules>,
+    caller: Caller,
+    forward: F,
+) -> impl Service<Request<In>, Response = Response<ProxyBody<Out>>, Error = Infallible, Future: Send>
++ Clone
++ Send
++ use<F, In, Out>
+where
+    F: Step<In, Out>,
+    In: Send + 'static,
+    Out: Body<Data = Bytes, Error: Into<Cause>> + Unpin + Send + 'static,
+{
+    ServiceBuilder::new()
+        .layer(observe::layer(rules.access_log, caller))
+        // Outside of everything that can fail: below, a failure is an `Error`; here it becomes an answer.
+        .layer(respond::layer())
+        .layer(guard::layer(Arc::clone(rules)))
+        // Hop-by-hop fields go out before anything of ours comes in, so that no Connection option can remove it.
+        .map_request(headers::request(Arc::clone(rules)))
+        .map_response(headers::response)
+        // Last, so that nothing else sees the token.
+        .layer(authorize::layer(Arc::clone(rules)))
+        .service(forward)
+}

@@ -1,0 +1,182 @@
+//! Turns a failure into the one answer that tells it: marked as ours, and in the shape that the caller expects.
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Request, Response};
+use http_body_util::{Either, Full};
+use serde_json::{Map, Value, json};
+use tower::layer::{Layer, layer_fn};
+use tower::service_fn;
+
+use super::{Step, request_id};
+use crate::error::{Error, Fault, Reason, chain};
+use crate::gbg::ApiVersion;
+
+const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+const PROBLEM_JSON: &str = "application/problem+json";
+
+/// Answers a failure of the steps below.
+pub(super) fn layer<S, In, Out>()
+-> impl Layer<S, Service = impl Step<In, Either<Out, Full<Bytes>>> + use<S, In, Out>> + Clone
+where
+    S: Step<In, Out>,
+    In: Send + 'static,
+    Out: Send + 'static,
+{
+    layer_fn(|mut inner: S| {
+        service_fn(move |req: Request<In>| {
+            let dialect = Dialect::of(&req);
+            let id = req.headers().get(request_id::FIELD).cloned();
+            let answered = inner.call(req);
+            async move {
+                Ok(match answered.await {
+                    Ok(res) => res.map(Either::Left),
+                    Err(error) => {
+                        let id = id.as_ref().map(request_id::text).unwrap_or_default();
+                        log(&error, id);
+                        answer(&error, dialect, id).map(Either::Right)
+                    }
+                })
+            }
+        })
+    })
+}
+
+/// How a caller likes to be told of a failure.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Dialect {
+    version: ApiVersion,
+    problem_json: bool,
+}
+
+impl Dialect {
+    fn of<B>(req: &Request<B>) -> Self {
+        Dialect {
+            version: ApiVersion::of(req.uri().path()).unwrap_or(ApiVersion::V2),
+            problem_json: accepts_problem_json(req.headers()),
+        }
+    }
+}
+
+/// Whether the caller names the type of RFC 9457; `*/*` is no wish for it.
+fn accepts_problem_json(headers: &HeaderMap) -> bool {
+    headers.get_all(ACCEPT).iter().any(|accept| {
+        accept
+            .as_bytes()
+            .windows(PROBLEM_JSON.len())
+            .any(|part| part.eq_ignore_ascii_case(PROBLEM_JSON.as_bytes()))
+    })
+}
+
+/// The line that says why: what lies behind a failure is for the log alone.
+fn log(error: &Error, request_id: &str) {
+    let Reason { name: reason, fault, .. } = error.reason();
+    match fault {
+        // The access log has it; a caller's mistakes are no event in our life.
+        Fault::Caller => tracing::debug!(request_id, reason, error = chain(error), "a request is refused"),
+        Fault::Proxy | Fault::Upstream => {
+            tracing::warn!(request_id, reason, %fault, error = chain(error), "a request failed");
+        }
+    }
+}
+
+fn answer(error: &Error, dialect: Dialect, request_id: &str) -> Response<Full<Bytes>> {
+    let reason = error.reason();
+    let body = body(error, reason, dialect.version, request_id);
+    let mut res = Response::new(Full::new(Bytes::from(body.to_string())));
+    *res.status_mut() = reason.status;
+    let headers = res.headers_mut();
+    let content_type = if dialect.problem_json { PROBLEM_JSON } else { "application/json" };
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let status = format!("gbg-proxy; error={}; details=\"{}\"", reason.proxy_error, reason.name);
+    if let Ok(status) = HeaderValue::try_from(status) {
+        headers.insert(PROXY_STATUS, status);
+    }
+    if matches!(error, Error::MethodNotAllowed) {
+        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    }
+    res.extensions_mut().insert(reason);
+    res
+}
+
+/// At once RFC 9457, and the error shape of the API version that was called.
+fn body(error: &Error, reason: &Reason, version: ApiVersion, request_id: &str) -> Value {
+    let detail = error.to_string();
+    let mut body = Map::from_iter([
+        ("type".to_owned(), json!("about:blank")),
+        ("title".to_owned(), json!(reason.status.canonical_reason())),
+        ("status".to_owned(), json!(reason.status.as_u16())),
+        ("detail".to_owned(), json!(detail)),
+        ("reason".to_owned(), json!(reason.name)),
+        ("request_id".to_owned(), json!(request_id)),
+    ]);
+    match version {
+        ApiVersion::V1 => {
+            body.insert("message".to_owned(), json!(detail));
+            body.insert("error".to_owned(), json!(reason.name));
+        }
+        ApiVersion::V2 => {
+            let entry = json!({
+                "code": reason.status.as_str(),
+                "name": reason.name,
+                "location": location(error),
+                "problem": detail,
+                "action": reason.action,
+            });
+            body.insert("errors".to_owned(), json!([entry]));
+        }
+    }
+    Value::Object(body)
+}
+
+/// Where the fault lies, in the words of v2: `Body`, `Authorization`, `Path` or `Service`.
+fn location(error: &Error) -> &'static str {
+    match error {
+        Error::PathUnknown | Error::MethodNotAllowed | Error::BadRequest(_) => "Path",
+        Error::CallerTooSlow => "Body",
+        Error::TokenUnavailable | Error::ClientRefused => "Authorization",
+        Error::UpstreamUnreachable(_) | Error::UpstreamBroken(_) | Error::UpstreamTimeout => "Service",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    async fn told(version: ApiVersion, problem_json: bool) -> (Response<()>, Value) {
+        let error = Error::UpstreamBroken("connection reset by 10.0.0.1".into());
+        let (head, body) = answer(&error, Dialect { version, problem_json }, "id-1").into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        (Response::from_parts(head, ()), serde_json::from_slice(&body).unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_failure_is_told_as_problem_details_and_in_the_shape_of_the_version() {
+        let (res, v2) = told(ApiVersion::V2, true).await;
+        assert_eq!(res.status(), 502);
+        assert_eq!(res.headers()[CONTENT_TYPE], "application/problem+json");
+        assert_eq!(
+            res.headers()[PROXY_STATUS],
+            "gbg-proxy; error=connection_terminated; details=\"upstream_broken\""
+        );
+        assert_eq!((&v2["reason"], &v2["status"]), (&json!("upstream_broken"), &json!(502)));
+        assert_eq!(v2["request_id"], "id-1");
+        assert_eq!(v2["errors"][0]["name"], "upstream_broken");
+        let (res, v1) = told(ApiVersion::V1, false).await;
+        assert_eq!(res.headers()[CONTENT_TYPE], "application/json");
+        assert_eq!((&v1["error"], &v1["status"]), (&json!("upstream_broken"), &json!(502)));
+        assert!(!v1.to_string().contains("10.0.0.1") && !v2.to_string().contains("10.0.0.1"));
+    }
+
+    #[test]
+    fn problem_json_is_sent_to_those_who_name_it() {
+        let accept =
+            |text| accepts_problem_json(&HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(text))]));
+        assert!(accept("text/html, Application/Problem+JSON;q=0.5"));
+        assert!(!accept("*/*"));
+        assert!(!accept("application/json"));
+    }
+}

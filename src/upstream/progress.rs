@@ -1,0 +1,168 @@
+//! How far a request has come, so that silence is measured from the last byte and blamed on the right side.
+//!
+//! A photo of a passport takes a slow caller minutes to send; the API's time to answer begins when it has it all. One
+//! timer serves a connection for all its requests: it is set again only when it has run out.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http_body::{Frame, SizeHint};
+use hyper::body::Body;
+use tokio::time::{Instant, Sleep};
+
+/// The last sign of life of one request's body.
+#[derive(Debug)]
+struct Progress {
+    epoch: Instant,
+    /// Milliseconds since `epoch`.
+    last: AtomicU64,
+    waits_for_caller: AtomicBool,
+}
+
+impl Progress {
+    fn note(&self, waits_for_caller: bool) {
+        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last.store(now, Ordering::Relaxed);
+        self.waits_for_caller.store(waits_for_caller, Ordering::Relaxed);
+    }
+}
+
+/// Who was silent for too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Silent {
+    Caller,
+    Upstream,
+}
+
+/// Watches the requests of one connection.
+pub(super) struct Watch {
+    progress: Arc<Progress>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Default for Watch {
+    fn default() -> Self {
+        let progress = Progress {
+            epoch: Instant::now(),
+            last: AtomicU64::new(0),
+            waits_for_caller: AtomicBool::new(false),
+        };
+        Watch { progress: Arc::new(progress), timer: None }
+    }
+}
+
+impl Watch {
+    /// Begins with a request: its body, tracked.
+    pub(super) fn track<B>(&self, body: B) -> Tracked<B> {
+        self.progress.note(false);
+        Tracked { body, progress: Arc::clone(&self.progress) }
+    }
+
+    /// Ready when nothing has moved for `limit`.
+    pub(super) fn poll_silent(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<Silent> {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            let last = Duration::from_millis(self.progress.last.load(Ordering::Relaxed));
+            let deadline = self.progress.epoch + last + limit;
+            if deadline <= Instant::now() {
+                let caller = self.progress.waits_for_caller.load(Ordering::Relaxed);
+                return Poll::Ready(if caller { Silent::Caller } else { Silent::Upstream });
+            }
+            timer.as_mut().reset(deadline);
+        }
+    }
+}
+
+/// A request body that notes its progress as it is taken.
+pub(super) struct Tracked<B> {
+    body: B,
+    progress: Arc<Progress>,
+}
+
+impl<B> Tracked<B> {
+    /// The body that is tracked.
+    pub(super) fn into_inner(self) -> B {
+        self.body
+    }
+}
+
+impl<B: Body + Unpin> Body for Tracked<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        self.progress.note(frame.is_pending());
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use bytes::Bytes;
+    use http_body_util::{BodyExt, Empty, Full};
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_counts_from_the_last_progress_and_the_timer_serves_many_requests() {
+        let mut watch = Watch::default();
+        let first = watch.track(Empty::<Bytes>::new());
+        assert!(first.is_end_stream());
+        assert!(tokio::time::timeout(LIMIT / 2, poll_fn(|cx| watch.poll_silent(cx, LIMIT))).await.is_err());
+
+        let mut second = watch.track(Full::new(Bytes::from_static(b"x")));
+        let began = Instant::now();
+        advance(Duration::from_secs(20)).await;
+        second.frame().await.unwrap().unwrap();
+        assert_eq!(poll_fn(|cx| watch.poll_silent(cx, LIMIT)).await, Silent::Upstream);
+        assert_eq!(began.elapsed(), Duration::from_secs(80));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_caller_that_sends_nothing_is_to_blame_itself() {
+        let mut watch = Watch::default();
+        let mut body = watch.track(Never);
+        let read = async { body.frame().await };
+        let silent = poll_fn(|cx| watch.poll_silent(cx, LIMIT));
+        tokio::select! {
+            _ = read => unreachable!("the body never gives a frame"),
+            silent = silent => assert_eq!(silent, Silent::Caller),
+            () = sleep(LIMIT * 2) => panic!("the silence was not seen"),
+        }
+    }
+
+    struct Never;
+
+    impl Body for Never {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            Poll::Pending
+        }
+    }
+}
