@@ -1,1 +1,89 @@
-fn main() {}
+//! The stack in process: what the proxy itself adds to a request, without sockets and without an upstream.
+
+#![allow(
+    clippy::expect_used,
+    missing_docs,
+    reason = "a bench may panic; its macros write undocumented items"
+)]
+
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use criterion::{Criterion, criterion_group, criterion_main};
+use gbg_proxy::config::{self, Config, Sources};
+use gbg_proxy::error::Error;
+use gbg_proxy::proxy::{Caller, Rules, stack};
+use gbg_proxy::token::{self, FetchError, Grant, Reader};
+use http::{HeaderValue, Request, Response};
+use http_body_util::Empty;
+use tokio::runtime::Runtime;
+use tower::{Service, service_fn};
+
+fn config(access: bool) -> Config {
+    let set = [
+        "upstream.base_url=http://localhost".to_owned(),
+        "token.endpoint=http://localhost".to_owned(),
+        "token.client_id=bench".to_owned(),
+        format!("log.access={access}"),
+    ];
+    let env = [("GBG_CLIENT_SECRET".to_owned(), "bench".to_owned())].into();
+    config::load(&Sources { set: set.into(), env, file: None }).expect("a good configuration").config
+}
+
+/// A reader of a token that lives for an hour.
+fn tokens(runtime: &Runtime) -> Reader {
+    let (publisher, reader) = token::channel(Duration::from_secs(5));
+    let header = HeaderValue::from_str(&format!("Bearer {}", "a".repeat(900))).expect("a header value");
+    let fetch = move || {
+        let header = header.clone();
+        async move { Ok::<_, FetchError>(Grant { header, life: Some(Duration::from_secs(3600)) }) }
+    };
+    runtime.spawn(token::refresh(fetch, publisher, Duration::from_secs(300)));
+    runtime.block_on(reader.wait()).expect("a token");
+    reader
+}
+
+fn request() -> Request<Empty<Bytes>> {
+    Request::post("/v2/captain/journey/start")
+        .header("host", "localhost:8080")
+        .header("content-type", "application/json")
+        .header("content-length", "1024")
+        .header("accept", "application/json")
+        .header("user-agent", "legacy-client/1.0")
+        .body(Empty::new())
+        .expect("a request")
+}
+
+/// Answers at once, as an upstream would whose network takes no time.
+async fn answer(_: Request<Empty<Bytes>>) -> Result<Response<Empty<Bytes>>, Error> {
+    let res = Response::builder().header("content-type", "application/json").header("x-request-id", "gbg-1");
+    Ok(res.body(Empty::new()).expect("a response"))
+}
+
+fn whole_stack(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let tokens = tokens(&runtime);
+    let caller = Caller { addr: None };
+    // Nothing listens to the log: the line of the access log is built, and not written.
+    for (name, access) in [("stack/access_log_off", false), ("stack/access_log_on", true)] {
+        let rules = Arc::new(Rules::new(&config(access), tokens.clone()));
+        let mut service = stack(&rules, caller, service_fn(answer));
+        c.bench_function(name, |bencher| {
+            bencher.iter_batched(
+                request,
+                |req| {
+                    let answered: Result<_, Infallible> = runtime.block_on(service.call(black_box(req)));
+                    answered
+                },
+                criterion::BatchSize::SmallInput,
+            );
+        });
+    }
+    c.bench_function("token/current", |bencher| bencher.iter(|| black_box(tokens.current())));
+}
+
+criterion_group!(benches, whole_stack);
+criterion_main!(benches);

@@ -56,7 +56,7 @@ impl App {
         let (publisher, tokens) = token::channel(config.token.wait);
         let (drain, draining) = watch::channel(false);
         let workers = (0..listen.workers.get())
-            .map(|_| Worker::new(&config, options.clone(), tokens.clone(), draining.clone()))
+            .map(|_| Worker::new(config, options.clone(), tokens.clone(), draining.clone()))
             .collect::<Result<Vec<_>, _>>()
             .map_err(part("upstream"))?;
 

@@ -1,4 +1,75 @@
-//! wip
+//! An authenticating reverse proxy in front of the GBG GO API: it gets and refreshes the OAuth2 `client_credentials`
+//! token itself, and puts `Authorization: Bearer …` on each request that it forwards.
+//!
+//! ```text
+//!           ┌──────────────┐   ┌──────────────┐   ┌──────────────┐
+//! caller ─▶ │  downstream  │──▶│    proxy     │──▶│   upstream   │ ──▶ GBG GO
+//!           │ accept, TLS, │   │ the stack:   │   │ pool,        │
+//!           │ HTTP conn.   │   │ one request  │   │ connector    │
+//!           └──────────────┘   └──────▲───────┘   └──────────────┘
+//!                                     │ Bearer (a ready header value + its generation)
+//!                              ┌──────┴───────┐
+//!                              │    token     │ ──▶ token endpoint
+//!                              │ refresh task │
+//!                              └──────────────┘
+//! ```
+//!
+//! Folders are the places that a byte passes through, not kinds of code.
+//!
+//! # One request
+//!
+//! 1. A [`worker`]'s listener accepts, under a permit for open connections, and spawns one task. The TLS handshake has
+//!    a deadline; the first bytes tell HTTP/2 from HTTP/1 ([`downstream`]).
+//! 2. `observe` names the request, and will write one line in the access log.
+//! 3. `respond` stands outside everything that can fail: below it a failure is an [`error::Error`], here it becomes one
+//!    answer.
+//! 4. `guard` refuses methods and paths that are not forwarded, by their exact bytes.
+//! 5. `headers` takes out the fields of one hop, and what a caller is known by.
+//! 6. `authorize` puts our bearer in the place of Authorization. It reads one ready value ([`token::Reader`]), and waits,
+//!    with a deadline, only while there is no valid token.
+//! 7. `forward` hands over to [`upstream`], which aims target and Host at the origin of the configuration, and sends over
+//!    a pooled connection, or a new one.
+//! 8. The answer streams back frame by frame; the connection goes back to the pool when it has ended.
+//!
+//! # Threads
+//!
+//! Each core has a [`worker`]: a thread with a single-threaded runtime, a listening socket (SO_REUSEPORT) and a pool of
+//! upstream connections of its own. What is counted or locked per request belongs to one worker. The token task and the
+//! signals run on a control runtime, in the main thread.
+//!
+//! # Invariants
+//!
+//! 1. The request path never calls the token endpoint. The refresh task never ends, whatever the endpoint answers.
+//! 2. A failed refresh never discards a token that is still valid, and no token is sent after its expiry.
+//! 3. A caller's Authorization, Proxy-Authorization, X-Api-Key and (unless `forward_cookies`) Cookie never reach the
+//!    upstream. The one exception: on `upstream.caller_bearer` paths the caller's bearer is GBG's own credential, and
+//!    passes. Our token and secret never appear in a log line, a `Debug` output, an error or an answer.
+//! 4. The upstream is chosen by the configuration alone. Redirects are never followed.
+//! 5. Bodies are streamed, both ways, with back-pressure; nothing collects a proxied body.
+//! 6. What GBG answered reaches the caller untouched; what we answer ourselves is marked as ours with Proxy-Status, but
+//!    for the bare 400, 414 and 431 that hyper's parser sends before any service runs.
+//! 7. Failure becomes status in one place ([`error`]), with one log line per failure.
+//! 8. A request that may have reached GBG is not sent again.
+//! 9. Only loopback or a Unix socket is listened on, unless `listen.allow_anonymous` is written.
+//! 10. Nothing assumes that there is one upstream or one credential in a process.
+//!
+//! # Who may import whom
+//!
+//! A test reads every `use crate::…` and fails on any other arrow; arrows are not transitive.
+//!
+//! ```text
+//! main       → cli
+//! cli        → app, sandbox, gbg, config, error, shutdown, telemetry
+//! app        → worker, token, downstream, config, error
+//! worker     → downstream, proxy, upstream, token, config, error
+//! proxy      → token, upstream, gbg, config, error
+//! sandbox    → downstream, gbg, config
+//! token      → config, secret, error
+//! upstream   → config, error
+//! downstream → config, error
+//! config     → gbg, secret
+//! gbg, secret, error, telemetry, shutdown → nothing of ours
+//! ```
 
 pub mod app;
 pub mod cli;
@@ -7,6 +78,7 @@ pub mod downstream;
 pub mod error;
 pub mod gbg;
 pub mod proxy;
+pub mod sandbox;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;

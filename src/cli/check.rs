@@ -22,7 +22,7 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let Loaded { config, file, warnings } = self.config.load()?;
+        let (Loaded { config, warnings }, file) = self.config.load()?;
         let mut text = String::new();
         for warning in warnings {
             text += &format!("warning: {warning}\n");
@@ -30,7 +30,7 @@ impl Check {
         let allow: Vec<_> = config.upstream.allow.iter().map(|prefix| prefix.as_str()).collect();
         text += &format!(
             "the configuration is good: {}\n  listens on      {}\n  forwards        {} to {}\n  token from      {}\n",
-            file.map_or("built-in defaults".to_owned(), |file| file.display().to_string()),
+            file,
             config.listen.address,
             allow.join(" "),
             config.upstream.origin,

@@ -17,6 +17,9 @@ use crate::config::{self, Level, LogFormat, Sources};
 use crate::error::chain;
 use crate::telemetry;
 
+/// The file that is read when none is named and it exists.
+const DEFAULT_FILE: &str = "proxy.toml";
+
 /// Wrong usage or configuration: EX_USAGE of sysexits.h.
 const USAGE: u8 = 64;
 
@@ -82,13 +85,16 @@ struct ConfigArguments {
 }
 
 impl ConfigArguments {
-    fn load(self) -> Result<config::Loaded, Failure> {
+    /// The configuration, and the file it came from in words.
+    fn load(self) -> Result<(config::Loaded, String), Failure> {
+        let file = self.config.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()));
+        let named = file.as_ref().map_or("built-in defaults".to_owned(), |file| file.display().to_string());
         // Values that are no UTF-8 are none of ours.
         let env = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        config::load(&Sources { file: self.config, set: self.set, env })
-            .map_err(|error| Failure::Usage(error.to_string()))
+        let loaded = config::load(&Sources { file, set: self.set, env });
+        loaded.map(|loaded| (loaded, named)).map_err(|error| Failure::Usage(error.to_string()))
     }
 }
 

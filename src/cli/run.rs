@@ -4,7 +4,8 @@ use clap::Args;
 
 use super::{ConfigArguments, Failure, block_on, log_settings, raise_open_files};
 use crate::app::App;
-use crate::{config, shutdown, telemetry};
+use crate::config::Config;
+use crate::{shutdown, telemetry};
 
 /// Run the proxy
 ///
@@ -22,18 +23,17 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let loaded = self.config.load()?;
+        let (loaded, file) = self.config.load()?;
         let _flush = telemetry::begin(log_settings(&loaded.config.log));
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
         raise_open_files();
-        block_on(serve(loaded))
+        block_on(serve(loaded.config, file))
     }
 }
 
-async fn serve(loaded: config::Loaded) -> Result<(), Failure> {
-    let config::Loaded { config, file, .. } = loaded;
+async fn serve(config: Config, file: String) -> Result<(), Failure> {
     let mut app = App::start(&config).await.map_err(|error| Failure::failed(&error))?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -41,7 +41,7 @@ async fn serve(loaded: config::Loaded) -> Result<(), Failure> {
         upstream = %config.upstream.origin,
         token_endpoint = %config.token.endpoint,
         workers = config.listen.workers,
-        config = file.map_or("built-in defaults".to_owned(), |file| file.display().to_string()),
+        config = file,
         "gbg-proxy listens"
     );
     let signal = tokio::select! {

@@ -1,11 +1,131 @@
-//! `gbg-proxy sandbox`: wip
-use super::Failure;
+//! `gbg-proxy sandbox`: a GBG GO of our own on its own, to point a proxy at.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
 use clap::Args;
-/// wip
+use tokio::sync::broadcast::error::RecvError;
+
+use super::{Failure, block_on, raise_open_files};
+use crate::sandbox::{Authorization, Options, Sandbox, Seen};
+use crate::shutdown;
+
+/// Run a stand-in for GBG GO: token endpoint and API, v1 and v2
+///
+/// It answers in the shapes that GBG documents, checks the token of each call, and shows what arrived. It keeps nothing
+/// of what is sent to it.
 #[derive(Debug, Args)]
-pub(super) struct SandboxCommand {}
+#[command(after_help = "Examples:
+  gbg-proxy sandbox
+  gbg-proxy sandbox --address 127.0.0.1:9443 --ca-out sandbox.pem
+  gbg-proxy sandbox --token-life 10s --v1-start-time 9s")]
+pub(super) struct SandboxCommand {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9080")]
+    address: SocketAddr,
+    /// Speak TLS, with a certificate made now, and write the certificate to this file
+    #[arg(long, value_name = "FILE")]
+    ca_out: Option<PathBuf>,
+    /// How long an access token lives
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    token_life: Duration,
+    /// How long a synchronous v1 start takes; the real one takes about 9 s
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    v1_start_time: Duration,
+    /// The client id that gets a token
+    #[arg(long, default_value = "sandbox-client")]
+    client_id: String,
+    /// The client's secret; a stand-in's secret is no secret
+    #[arg(long, default_value = "sandbox-secret")]
+    client_secret: String,
+    /// Show no calls
+    #[arg(long)]
+    quiet: bool,
+}
+
 impl SandboxCommand {
     pub(super) fn run(self) -> Result<(), Failure> {
-        Ok(())
+        raise_open_files();
+        block_on(self.serve())
     }
+
+    async fn serve(self) -> Result<(), Failure> {
+        let options = Options {
+            address: self.address,
+            tls: self.ca_out.is_some(),
+            client_id: self.client_id,
+            client_secret: self.client_secret,
+            token_life: self.token_life,
+            v1_start_time: self.v1_start_time,
+            ..Options::default()
+        };
+        let (id, secret) = (options.client_id.clone(), options.client_secret.clone());
+        let sandbox = Sandbox::start(options)
+            .await
+            .map_err(|error| Failure::Failed(format!("cannot listen on {}: {error}", self.address)))?;
+        let mut ca = String::new();
+        if let (Some(path), Some(pem)) = (&self.ca_out, sandbox.ca_pem()) {
+            std::fs::write(path, pem)
+                .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))?;
+            ca = format!(" --set upstream.ca_file={}", path.display());
+        }
+        say(&format!(
+            "the sandbox listens on {url}; a proxy before it:\n\n  \
+             GBG_CLIENT_ID={id} GBG_CLIENT_SECRET={secret} gbg-proxy run \\\n    \
+             --set upstream.base_url={url}{ca} \\\n    --set token.endpoint={token}\n",
+            url = sandbox.base_url(),
+            token = sandbox.token_endpoint(),
+        ))?;
+        tokio::select! {
+            shown = show_calls(&sandbox), if !self.quiet => shown,
+            signal = shutdown::signalled() => signal.map(drop).map_err(|error| Failure::failed(&error)),
+        }
+    }
+}
+
+/// Shows each further API call, without end.
+pub(super) async fn show_calls(sandbox: &Sandbox) -> Result<(), Failure> {
+    let mut calls = sandbox.subscribe();
+    loop {
+        match calls.recv().await {
+            Ok(seen) => say(&describe(&seen))?,
+            Err(RecvError::Lagged(lost)) => say(&format!("({lost} more calls)"))?,
+            Err(RecvError::Closed) => return Ok(()),
+        }
+    }
+}
+
+fn describe(seen: &Seen) -> String {
+    let Seen { method, path, status, body_bytes, .. } = seen;
+    let path = path.split('?').next().unwrap_or_default();
+    format!(
+        "{method:<6} {path:<44} {:>3}  {body_bytes:>9} bytes  {}",
+        status.as_u16(),
+        who(&seen.authorization)
+    )
+}
+
+/// What a call was authorized with; never the token.
+pub(super) fn who(authorization: &Authorization) -> String {
+    match authorization {
+        Authorization::None => "no Authorization".to_owned(),
+        Authorization::Bearer { generation, current: true } => {
+            format!("Bearer … (token {generation}, current)")
+        }
+        Authorization::Bearer { generation, current: false } => {
+            format!("Bearer … (token {generation}, replaced)")
+        }
+        Authorization::ConnectToken => "Bearer … (connect token)".to_owned(),
+        Authorization::EndUserToken => "Bearer … (end-user token)".to_owned(),
+        Authorization::Unknown => "Bearer … (unknown or expired)".to_owned(),
+        Authorization::OtherScheme(scheme) => format!("{scheme} …"),
+        Authorization::Several(count) => format!("{count} Authorization fields"),
+    }
+}
+
+/// A line on standard output.
+pub(super) fn say(line: &str) -> Result<(), Failure> {
+    writeln!(std::io::stdout(), "{line}").map_err(|error| Failure::failed(&error))
 }

@@ -8,19 +8,17 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{Error, Origin, Problem};
-use super::{Config, Drain, Log, keys, listen, token, upstream};
+use super::keys::{fields, nearest};
+use super::{Config, Drain, Log, listen, token, upstream};
 use crate::secret::Environment;
 
 /// What the environment variables of keys begin with: `GBG_PROXY_TOKEN_SCOPE` is `token.scope`.
 const ENV_PREFIX: &str = "GBG_PROXY_";
 
-/// The file that is read when none is named and it exists.
-const DEFAULT_FILE: &str = "proxy.toml";
-
 /// Where values may come from.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
-    /// The file that was asked for.
+    /// The file; without one the defaults serve.
     pub file: Option<PathBuf>,
     /// Values of `--set`, each `section.key=value`.
     pub set: Vec<String>,
@@ -33,8 +31,6 @@ pub struct Sources {
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// The file it came from; `None` where the built-in defaults serve.
-    pub file: Option<PathBuf>,
     /// What is legal, and perhaps not meant.
     pub warnings: Vec<String>,
 }
@@ -44,8 +40,8 @@ pub struct Loaded {
 /// # Errors
 /// The first thing that is wrong, with its place and its mend.
 pub fn load(sources: &Sources) -> Result<Loaded, Error> {
-    let (path, text) = read_file(sources.file.as_deref())?;
-    let mut document = Document::parse(path.as_deref().unwrap_or(Path::new(DEFAULT_FILE)), &text)?;
+    let text = sources.file.as_deref().map(read_file).transpose()?.unwrap_or_default();
+    let mut document = Document::parse(sources.file.as_deref().unwrap_or(Path::new("")), &text)?;
     let mut warnings = Vec::new();
     document.take_environment(&sources.env, &mut warnings)?;
     for assignment in &sources.set {
@@ -53,7 +49,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
     }
     let raw = document.deserialize()?;
     let config = raw.resolve(&sources.env, &mut warnings).map_err(|problem| document.locate(problem))?;
-    Ok(Loaded { config, file: path, warnings })
+    Ok(Loaded { config, warnings })
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -82,17 +78,17 @@ impl Raw {
 /// Each section with the names of its keys.
 fn sections() -> [(&'static str, &'static [&'static str]); 6] {
     [
-        ("listen", keys::fields::<listen::Raw>()),
-        ("listen.tls", keys::fields::<listen::RawTls>()),
-        ("upstream", keys::fields::<upstream::Raw>()),
-        ("token", keys::fields::<token::Raw>()),
-        ("log", keys::fields::<Log>()),
-        ("drain", keys::fields::<Drain>()),
+        ("listen", fields::<listen::Raw>()),
+        ("listen.tls", fields::<listen::RawTls>()),
+        ("upstream", fields::<upstream::Raw>()),
+        ("token", fields::<token::Raw>()),
+        ("log", fields::<Log>()),
+        ("drain", fields::<Drain>()),
     ]
 }
 
 /// Every key, `section.key`.
-pub(super) fn known_keys() -> Vec<String> {
+pub fn keys() -> Vec<String> {
     let is_section = |path: &String| sections().iter().any(|(section, _)| section == path);
     sections()
         .iter()
@@ -101,20 +97,13 @@ pub(super) fn known_keys() -> Vec<String> {
         .collect()
 }
 
-fn read_file(asked: Option<&Path>) -> Result<(Option<PathBuf>, String), Error> {
-    let path = asked.unwrap_or(Path::new(DEFAULT_FILE));
-    match std::fs::read_to_string(path) {
-        Ok(text) => Ok((Some(path.to_owned()), text)),
-        Err(error) if asked.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
-            Ok((None, String::new()))
-        }
-        Err(error) => Err(Error {
-            origin: Origin::File(path.to_owned()),
-            key: String::new(),
-            message: format!("cannot read the configuration: {error}"),
-            mend: "check the path after --config and the permissions of the file".to_owned(),
-        }),
-    }
+fn read_file(path: &Path) -> Result<String, Error> {
+    std::fs::read_to_string(path).map_err(|error| Error {
+        origin: Origin::File(path.to_owned()),
+        key: String::new(),
+        message: format!("cannot read the configuration: {error}"),
+        mend: "check the path after --config and the permissions of the file".to_owned(),
+    })
 }
 
 /// The values of all sources, and where each came from.
@@ -153,7 +142,7 @@ impl<'a> Document<'a> {
                     DeValue::Table(inner) if sections().iter().any(|(known, _)| *known == path) => {
                         tables.push((path.clone(), inner));
                     }
-                    _ if known_keys().contains(&path) => {}
+                    _ if keys().contains(&path) => {}
                     _ => return Err(unknown(path, origin)),
                 }
                 self.origins.insert(path, origin);
@@ -164,8 +153,7 @@ impl<'a> Document<'a> {
 
     /// Takes `GBG_PROXY_SECTION_KEY` over what the file says.
     fn take_environment(&mut self, env: &'a Environment, warnings: &mut Vec<String>) -> Result<(), Error> {
-        let keys: HashMap<String, String> =
-            known_keys().into_iter().map(|key| (variable(&key), key)).collect();
+        let keys: HashMap<String, String> = keys().into_iter().map(|key| (variable(&key), key)).collect();
         for (name, value) in env.range(ENV_PREFIX.to_owned()..) {
             if !name.starts_with(ENV_PREFIX) {
                 break;
@@ -174,9 +162,8 @@ impl<'a> Document<'a> {
                 Some(key) => self.put(key, value, Origin::Env(name.clone())),
                 None if is_service_link(name, value) => {}
                 None => {
-                    let nearest = keys::nearest(name, keys.keys().map(String::as_str));
-                    let hint =
-                        nearest.map(|nearest| format!("; did you mean {nearest}?")).unwrap_or_default();
+                    let near = nearest(name, keys.keys().map(String::as_str));
+                    let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
                     warnings.push(format!("the environment variable {name} is no key and is ignored{hint}"));
                 }
             }
@@ -195,7 +182,7 @@ impl<'a> Document<'a> {
             });
         };
         let key = key.trim();
-        if !known_keys().iter().any(|known| known == key) {
+        if !keys().iter().any(|known| known == key) {
             return Err(unknown(key.to_owned(), Origin::Set));
         }
         self.put(key, value.trim(), Origin::Set);
@@ -276,10 +263,10 @@ impl<'a> Document<'a> {
 }
 
 fn unknown(path: String, origin: Origin) -> Error {
-    let known = known_keys();
+    let known = keys();
     let names = known.iter().map(String::as_str).chain(sections().map(|(section, _)| section));
-    let mend = match keys::nearest(&path, names) {
-        Some(nearest) => format!("did you mean {nearest}?"),
+    let mend = match nearest(&path, names) {
+        Some(near) => format!("did you mean {near}?"),
         None => "proxy.toml of the source tree shows every key".to_owned(),
     };
     Error { origin, key: path, message: "there is no such key".to_owned(), mend }

@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 pub use self::error::{Error, Origin as ValueOrigin};
 pub use self::listen::{Identity, Listen};
-pub use self::load::{Loaded, Sources, load};
+pub use self::load::{Loaded, Sources, keys, load};
 pub use self::token::{ClientAuth, Token};
 pub use self::upstream::Upstream;
 pub use self::value::{Address, HttpUrl, Origin, Prefix, SocketMode};

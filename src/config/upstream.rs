@@ -55,7 +55,7 @@ impl Default for Raw {
         Raw {
             region: None,
             base_url: None,
-            allow: [gbg::V2, gbg::V1].map(|prefix| Prefix::known(prefix)).into(),
+            allow: [gbg::V2, gbg::V1].map(Prefix::known).into(),
             caller_bearer: gbg::CALLER_BEARER.map(str::to_owned).into(),
             ca_file: None,
             plain_http: false,

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
@@ -11,11 +12,14 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::sleep;
 use tower::Service;
 
 use super::{Options, first_bytes};
 use crate::error::Cause;
+
+/// How long a connection without a request may still bring one while the worker drains.
+const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
 /// Serves `io` until it ends. When `drain` turns true, the request in flight is the last one.
 pub(super) async fn serve<IO, S, B>(io: IO, options: &Options, service: S, drain: watch::Receiver<bool>)
@@ -28,22 +32,40 @@ where
     B::Error: Into<Cause>,
 {
     let service = TowerToHyperService::new(service);
+    let too_late = too_late(options.handshake_timeout, drain.clone());
     let Some(tls) = &options.tls else {
-        match timeout(options.handshake_timeout, first_bytes::is_http2(io)).await {
-            Ok(Ok((true, io))) => serve_http2(io, options, service, drain).await,
-            Ok(Ok((false, io))) => serve_http1(io, service, drain).await,
-            Ok(Err(error)) => tracing::debug!(%error, "a connection broke before its first request"),
-            Err(_) => tracing::debug!("a connection sent no request in time"),
+        tokio::select! {
+            told = first_bytes::is_http2(io) => match told {
+                Ok((true, io)) => serve_http2(io, options, service, drain).await,
+                Ok((false, io)) => serve_http1(io, service, drain).await,
+                Err(error) => tracing::debug!(%error, "a connection broke before its first request"),
+            },
+            () = too_late => tracing::debug!("a connection sent no request in time"),
         }
         return;
     };
-    match timeout(options.handshake_timeout, tls.accept(io)).await {
-        Ok(Ok(io)) if io.get_ref().1.alpn_protocol() == Some(b"h2") => {
-            serve_http2(io, options, service, drain).await;
-        }
-        Ok(Ok(io)) => serve_http1(io, service, drain).await,
-        Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
-        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    tokio::select! {
+        accepted = tls.accept(io) => match accepted {
+            Ok(io) if io.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                serve_http2(io, options, service, drain).await;
+            }
+            Ok(io) => serve_http1(io, service, drain).await,
+            Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
+        },
+        () = too_late => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+/// Ends when a connection should have begun by now: after `limit`, and soon after `drain` has turned true.
+async fn too_late(limit: Duration, mut drain: watch::Receiver<bool>) {
+    let drained = async {
+        // An error means that the worker is gone, which drains as well.
+        let _ = drain.wait_for(|draining| *draining).await;
+        sleep(DRAIN_GRACE).await;
+    };
+    tokio::select! {
+        () = sleep(limit) => {}
+        () = drained => {}
     }
 }
 

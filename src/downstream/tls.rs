@@ -15,6 +15,7 @@ pub fn acceptor(identity: &Identity) -> Result<TlsAcceptor, rustls::Error> {
     let mut config = ServerConfig::builder()
         .with_no_client_auth()
         .with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // A caller that offers protocols, and none of ours, would be refused: the oldest is among them.
+    config.alpn_protocols = [&b"h2"[..], b"http/1.1", b"http/1.0"].map(<[u8]>::to_vec).into();
     Ok(TlsAcceptor::from(Arc::new(config)))
 }

@@ -65,7 +65,7 @@ fn life(seconds: Seconds) -> Result<Duration, &'static str> {
         Seconds::Text(text) => text.trim().parse().ok(),
     };
     match number {
-        Some(number) if number >= 1.0 && number <= LONGEST_LIFE => Ok(Duration::from_secs_f64(number)),
+        Some(number) if (1.0..=LONGEST_LIFE).contains(&number) => Ok(Duration::from_secs_f64(number)),
         _ => Err("the expires_in is no life that a token can have"),
     }
 }

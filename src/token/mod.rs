@@ -12,5 +12,6 @@ mod refresh;
 mod schedule;
 
 pub use self::bearer::{Bearer, Publisher, Reader, channel};
-pub use self::endpoint::Endpoint;
+pub use self::endpoint::{Endpoint, FetchError};
+pub use self::grant::Grant;
 pub use self::refresh::refresh;

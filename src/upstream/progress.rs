@@ -23,10 +23,15 @@ struct Progress {
 }
 
 impl Progress {
-    fn note(&self, waits_for_caller: bool) {
+    fn note(&self) {
         let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last.store(now, Ordering::Relaxed);
-        self.waits_for_caller.store(waits_for_caller, Ordering::Relaxed);
+        self.waits_for_caller.store(false, Ordering::Relaxed);
+    }
+
+    /// Being asked once more for what has not come is no progress.
+    fn note_waiting(&self) {
+        self.waits_for_caller.store(true, Ordering::Relaxed);
     }
 }
 
@@ -57,7 +62,7 @@ impl Default for Watch {
 impl Watch {
     /// Begins with a request: its body, tracked.
     pub(super) fn track<B>(&self, body: B) -> Tracked<B> {
-        self.progress.note(false);
+        self.progress.note();
         Tracked { body, progress: Arc::clone(&self.progress) }
     }
 
@@ -99,7 +104,10 @@ impl<B: Body + Unpin> Body for Tracked<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
-        self.progress.note(frame.is_pending());
+        match frame {
+            Poll::Ready(_) => self.progress.note(),
+            Poll::Pending => self.progress.note_waiting(),
+        }
         frame
     }
 

@@ -1,1 +1,29 @@
-fn main() {}
+//! The proxy as its callers and its operators meet it: started on port 0, spoken to over sockets.
+//!
+//! - `cli`: exit codes and messages of the real binary.
+//! - `configuration`: what is wrong with a configuration, and how it is told.
+//! - `failures`: what a caller is told when the API or the token endpoint fails.
+//! - `forwarding`: what reaches the API, and what comes back.
+//! - `lifecycle`: two instances, Unix sockets, TLS, draining.
+//! - `streaming`: bodies that are large, slow or broken off.
+//! - `tidy`: the rules of the house, checked on the source itself.
+//! - `tokens`: when a token is got, kept and replaced.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test may panic"
+)]
+
+mod support;
+
+mod cli;
+mod configuration;
+mod failures;
+mod forwarding;
+mod lifecycle;
+mod streaming;
+mod tidy;
+mod tokens;

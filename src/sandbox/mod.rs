@@ -1,0 +1,278 @@
+//! A GBG GO of our own, for the demo, tests and load tests: a token endpoint and both API versions on one port.
+//!
+//! ```text
+//!             ┌─▶ token_endpoint ──▶ tokens
+//!   mod ──────┤                        ▲ whose bearer is it?
+//!             └─▶ call ─▶ api_v1, api_v2 ─▶ journeys
+//! ```
+//!
+//! It speaks in the shapes that GBG documents, and in what was seen of it where the documentation is silent. What
+//! neither tells is marked "invented". It keeps no data of what is submitted, and tells each call to whoever asks
+//! ([`Sandbox::seen`]).
+
+mod answer;
+mod api_v1;
+mod api_v2;
+mod body;
+mod call;
+mod certificate;
+mod invented;
+mod journeys;
+mod random;
+mod record;
+mod refusal;
+mod token_endpoint;
+mod tokens;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use http::request::Parts;
+use http::{Request, StatusCode};
+use hyper::body::Incoming;
+use rustls::pki_types::CertificateDer;
+use tokio::sync::{Semaphore, broadcast, watch};
+use tower::service_fn;
+
+use self::answer::Answer;
+use self::body::Arriving;
+use self::call::Call;
+use self::certificate::Certificate;
+use self::journeys::Journeys;
+use self::record::Record;
+pub use self::record::{Authorization, Seen};
+use self::refusal::Refusal;
+use self::tokens::Tokens;
+use crate::config::{Address, SocketMode};
+use crate::downstream;
+use crate::gbg::{ApiVersion, V1, V2};
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const SOURCE: HeaderName = HeaderName::from_static("x-gbg-source");
+
+/// How a sandbox behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where it listens; a port of 0 takes a free one, which is the default.
+    pub address: SocketAddr,
+    /// Whether it speaks TLS, with a certificate that it makes at its start; the default.
+    pub tls: bool,
+    /// The client id that gets a token.
+    pub client_id: String,
+    /// The client's secret.
+    pub client_secret: String,
+    /// Whom the password grant knows.
+    pub username: String,
+    /// Their password.
+    pub password: String,
+    /// How long an access token lives; it is told in whole seconds.
+    pub token_life: Duration,
+    /// How long a synchronous start of v1 takes; GBG's was measured at 9 seconds.
+    pub v1_start_time: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            tls: true,
+            client_id: "sandbox-client".to_owned(),
+            client_secret: "sandbox-secret".to_owned(),
+            username: "sandbox-user".to_owned(),
+            password: "sandbox-password".to_owned(),
+            token_life: Duration::from_secs(3600),
+            v1_start_time: Duration::ZERO,
+        }
+    }
+}
+
+/// A running sandbox. When it is dropped it stops listening, and its connections end after the call in flight.
+pub struct Sandbox {
+    shared: Arc<Shared>,
+    certificate: Option<(CertificateDer<'static>, String)>,
+    /// Nothing is ever sent: that it is gone is the sign to stop.
+    _stop: watch::Sender<bool>,
+}
+
+impl Sandbox {
+    /// Binds the address, and serves on the current runtime.
+    ///
+    /// # Errors
+    /// When the address cannot be bound, or no certificate can be made.
+    pub async fn start(options: Options) -> io::Result<Self> {
+        let address = Address::Tcp(options.address);
+        // The mode is for Unix sockets.
+        let socket = downstream::bind(&address, SocketMode(0o600), 1)?.pop();
+        let socket = socket.ok_or(io::ErrorKind::AddrNotAvailable)?;
+        let Address::Tcp(addr) = socket.address()? else { return Err(io::ErrorKind::Unsupported.into()) };
+        let certificate = options.tls.then(|| Certificate::make(addr.ip())).transpose()?;
+        let acceptor = certificate.as_ref().map(|made| downstream::acceptor(&made.identity)).transpose();
+        let connections = downstream::Options {
+            tls: acceptor.map_err(io::Error::other)?,
+            handshake_timeout: Duration::from_secs(10),
+            h2_streams: 256,
+            // A load test decides how many it opens.
+            connections: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+        };
+        let shared = Arc::new(Shared {
+            base_url: base_url(addr, options.tls),
+            options,
+            state: Mutex::new(State {
+                tokens: Tokens::default(),
+                token_calls: 0,
+                journeys: Journeys::default(),
+                record: Record::new(),
+            }),
+        });
+        let (stop, stopped) = watch::channel(false);
+        let serving = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let service = service_fn(move |req| {
+                let shared = Arc::clone(&serving);
+                async move { Ok::<_, Infallible>(shared.answer(req).await) }
+            });
+            if let Err(error) = socket.serve(connections, stopped, move |_| service.clone()).await {
+                tracing::error!(%error, "the sandbox cannot serve");
+            }
+        });
+        let certificate = certificate.map(|made| (made.der, made.pem));
+        Ok(Sandbox { shared, certificate, _stop: stop })
+    }
+
+    /// The origin: `https://localhost:PORT`, or `http://ADDRESS:PORT` without TLS.
+    pub fn base_url(&self) -> String {
+        self.shared.base_url.clone()
+    }
+
+    /// The URL of the token endpoint.
+    pub fn token_endpoint(&self) -> String {
+        format!("{}{}", self.shared.base_url, token_endpoint::PATH)
+    }
+
+    /// The certificate that a caller must trust, as PEM; `None` without TLS.
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.certificate.as_ref().map(|(_, pem)| pem.as_str())
+    }
+
+    /// The certificate that a caller must trust; `None` without TLS.
+    pub fn ca(&self) -> Option<CertificateDer<'static>> {
+        self.certificate.as_ref().map(|(der, _)| der.clone())
+    }
+
+    /// Token requests so far, refused ones as well.
+    pub fn token_calls(&self) -> u64 {
+        self.shared.state().token_calls
+    }
+
+    /// Access tokens issued so far; the generation of the newest.
+    pub fn tokens_issued(&self) -> u64 {
+        self.shared.state().tokens.issued()
+    }
+
+    /// The newest 10,000 API calls, oldest first. A call is in it before its answer leaves.
+    pub fn seen(&self) -> Vec<Seen> {
+        self.shared.state().record.all()
+    }
+
+    /// Gives each further API call.
+    pub fn subscribe(&self) -> broadcast::Receiver<Seen> {
+        self.shared.state().record.subscribe()
+    }
+}
+
+fn base_url(addr: SocketAddr, tls: bool) -> String {
+    if tls {
+        return format!("https://localhost:{}", addr.port());
+    }
+    let ip = if addr.ip().is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { addr.ip() };
+    format!("http://{}", SocketAddr::new(ip, addr.port()))
+}
+
+/// What all connections share.
+struct Shared {
+    base_url: String,
+    options: Options,
+    state: Mutex<State>,
+}
+
+struct State {
+    tokens: Tokens,
+    token_calls: u64,
+    journeys: Journeys,
+    record: Record,
+}
+
+impl Shared {
+    /// Every request passes here before anything answers it: what is to go wrong on purpose goes wrong here.
+    async fn answer(&self, req: Request<Incoming>) -> Answer {
+        let (head, body) = req.into_parts();
+        let mut body = Arriving::new(body);
+        let request_id = random::uuid();
+        let mut answer = if head.uri.path() == token_endpoint::PATH {
+            token_endpoint::answer(self, &head, &mut body).await
+        } else {
+            self.answer_api(&head, &mut body, &request_id).await
+        };
+        if let Ok(value) = HeaderValue::try_from(request_id) {
+            answer.headers_mut().insert(REQUEST_ID, value);
+        }
+        answer
+    }
+
+    async fn answer_api(&self, head: &Parts, body: &mut Arriving, request_id: &str) -> Answer {
+        let authorization = Authorization::of(&head.headers, &self.state().tokens);
+        let version = ApiVersion::of(head.uri.path());
+        let answer = match version {
+            Some(ApiVersion::V1) => {
+                api_v1::answer(&mut Call::new(self, head, V1, &authorization, body)).await
+            }
+            Some(ApiVersion::V2) => {
+                api_v2::answer(&mut Call::new(self, head, V2, &authorization, body)).await
+            }
+            None => Err(Refusal::NotFound("path")),
+        };
+        let answer = answer.unwrap_or_else(|refusal| refusal.answer(version));
+        body.discard().await;
+        self.remember(head, authorization, body.bytes(), request_id, answer.status());
+        answer
+    }
+
+    fn remember(
+        &self,
+        head: &Parts,
+        authorization: Authorization,
+        body_bytes: u64,
+        request_id: &str,
+        status: StatusCode,
+    ) {
+        let path = head.uri.path_and_query().map_or_else(|| head.uri.path(), |path| path.as_str());
+        let seen = Seen {
+            method: head.method.clone(),
+            path: path.to_owned(),
+            status,
+            authorization,
+            user_agent: text(&head.headers, &USER_AGENT),
+            source: text(&head.headers, &SOURCE),
+            fields: head.headers.keys().cloned().collect(),
+            body_bytes,
+            request_id: request_id.to_owned(),
+        };
+        self.state().record.add(seen);
+    }
+
+    /// The state; a panic elsewhere while it was locked leaves nothing half done that matters here.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+#[cfg(test)]
+mod tests;

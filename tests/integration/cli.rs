@@ -1,0 +1,149 @@
+//! Exit codes and messages of the real binary.
+
+use std::io::{BufRead, BufReader, Lines};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use crate::support::{CLIENT_ID, CLIENT_SECRET};
+
+/// The binary with nothing of this machine's environment, in a directory without a proxy.toml.
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gbg-proxy"));
+    command.args(arguments).env_clear().current_dir(std::env::temp_dir());
+    command
+}
+
+fn with_client(arguments: &[&str]) -> Command {
+    let mut command = command(arguments);
+    command.env("GBG_CLIENT_ID", CLIENT_ID).env("GBG_CLIENT_SECRET", CLIENT_SECRET);
+    command
+}
+
+fn text(output: &Output) -> (String, String) {
+    (
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+/// A proxy that runs.
+struct Running {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    log: String,
+}
+
+impl Running {
+    fn start(set: &[&str]) -> Running {
+        let mut arguments = vec!["run", "--set", "upstream.base_url=http://127.0.0.1:1"];
+        arguments.extend([
+            "--set",
+            "token.endpoint=http://127.0.0.1:1/",
+            "--set",
+            "listen.address=127.0.0.1:0",
+        ]);
+        arguments.extend(set.iter().flat_map(|set| ["--set", set]));
+        let mut child = with_client(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut running = Running { child, lines, log: String::new() };
+        running.read_until("gbg-proxy listens");
+        running
+    }
+
+    fn read_until(&mut self, text: &str) {
+        while !self.log.contains(text) {
+            self.log += &self.lines.next().unwrap_or_else(|| panic!("ended before {text:?}")).unwrap();
+        }
+    }
+
+    /// Ends it with `signal`; its exit code.
+    fn end(&mut self, signal: &str) -> i32 {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        for line in self.lines.by_ref() {
+            self.log += &line.unwrap();
+        }
+        self.child.wait().unwrap().code().expect("killed by the signal instead of ending")
+    }
+}
+
+#[test]
+fn help_is_no_failure_and_every_command_has_examples() {
+    let output = command(&["--help"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    for name in ["run", "demo", "sandbox", "check"] {
+        assert!(text(&output).0.contains(name));
+        let help = command(&[name, "--help"]).output().unwrap();
+        assert_eq!(help.status.code(), Some(0));
+        assert!(text(&help).0.contains("Examples:"), "{name}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_64() {
+    for arguments in
+        [&[][..], &["no-such-command"], &["run", "--no-such-option"], &["run", "--set", "nothing"]]
+    {
+        let output = with_client(arguments).output().unwrap();
+        assert_eq!(output.status.code(), Some(64), "{arguments:?}");
+        assert!(!output.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_configuration_that_cannot_be_used_is_64_with_one_message() {
+    for name in ["run", "check"] {
+        let output = command(&[name]).output().unwrap();
+        assert_eq!(output.status.code(), Some(64));
+        let (out, err) = text(&output);
+        assert!(err.starts_with("gbg-proxy: ") && err.contains("GBG_CLIENT_ID is not set"), "{err}");
+        assert_eq!((out.as_str(), err.matches("mend: ").count()), ("", 1));
+    }
+}
+
+#[test]
+fn check_says_what_a_configuration_comes_to() {
+    let output = with_client(&["check", "--set", "upstream.region=au"]).output().unwrap();
+    let (out, err) = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{err}");
+    assert!(out.contains("https://au.platform.go.gbgplc.com") && out.contains("built-in defaults"), "{out}");
+    assert!(!out.contains(CLIENT_SECRET));
+}
+
+#[test]
+fn a_port_in_use_is_1() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("listen.address={}", taken.local_addr().unwrap());
+    let output = with_client(&["run", "--set", &address]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let (_, err) = text(&output);
+    assert!(err.contains("cannot listen on 127.0.0.1:") && err.contains("in use"), "{err}");
+}
+
+#[test]
+fn a_signal_ends_it_with_0_also_while_the_token_endpoint_is_dead() {
+    for signal in ["-TERM", "-INT"] {
+        let mut running = Running::start(&[]);
+        assert!(running.log.contains("built-in defaults"), "{}", running.log);
+        assert_eq!(running.end(signal), 0);
+    }
+}
+
+#[test]
+fn a_dead_token_endpoint_is_told_and_the_secret_is_not_at_any_level() {
+    let mut running = Running::start(&["log.level=trace", "log.format=json"]);
+    running.read_until("there is no valid access token");
+    assert_eq!(running.end("-TERM"), 0);
+    assert!(running.log.contains("TRACE") && !running.log.contains(CLIENT_SECRET), "{}", running.log);
+}
+
+#[test]
+fn the_demo_walks_both_versions_and_ends_with_0() {
+    let output = command(&["demo", "--once"]).output().unwrap();
+    let (out, err) = text(&output);
+    assert_eq!(output.status.code(), Some(0), "{out}{err}");
+    let calls: Vec<_> = out.lines().filter(|line| line.starts_with("  POST ")).collect();
+    assert!(calls.iter().any(|call| call.contains("/v2/captain/journey/state/fetch")), "{out}");
+    assert!(calls.iter().any(|call| call.contains("/captain/api/journey/task/update")), "{out}");
+    let as_it_must_be = |call: &&str| call.contains("no Authorization   Bearer … (token 1, current)");
+    assert!(calls.iter().all(as_it_must_be), "{out}");
+}

@@ -1,0 +1,240 @@
+//! What is wrong with a configuration, and how it is told.
+
+use gbg_proxy::config::{self, Config, Error, Loaded, Sources};
+
+use crate::support::environment;
+
+/// Loads `text` as a file named `proxy.toml`, and `set` over it.
+fn load(text: &str, set: &[&str]) -> Result<Loaded, String> {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxy.toml");
+    std::fs::write(&path, text).unwrap();
+    let sources = Sources {
+        file: Some(path),
+        set: set.iter().map(|&set| set.to_owned()).collect(),
+        env: environment(),
+    };
+    let short = |error: Error| error.to_string().replace(&format!("{}/", directory.path().display()), "");
+    config::load(&sources).map_err(short)
+}
+
+fn config(text: &str) -> Config {
+    load(text, &[]).unwrap().config
+}
+
+#[track_caller]
+fn assert_refused(text: &str, place_and_key: &str, mend: &str) {
+    let error = load(text, &[]).unwrap_err();
+    assert!(error.starts_with(place_and_key), "{error}");
+    assert!(error.split_once("mend: ").is_some_and(|(_, told)| told.contains(mend)), "{error}");
+}
+
+#[test]
+fn the_shipped_file_is_the_defaults_and_names_every_key() {
+    let shipped = include_str!("../../proxy.toml");
+    let (shipped_config, defaults) = (config(shipped), config(""));
+    assert_eq!(format!("{shipped_config:?}"), format!("{defaults:?}"));
+
+    // Commented keys are keys as well: uncommented, the file names each and no other.
+    let all = shipped.lines().map(|line| {
+        let bare = line.strip_prefix("# ").unwrap_or(line);
+        if bare.starts_with('[') || bare.split_once(" = ").is_some_and(|(key, _)| !key.contains([' ', '"'])) {
+            bare
+        } else {
+            ""
+        }
+    });
+    let all = all.collect::<Vec<_>>().join("\n");
+    let table: toml::Table = all.parse().unwrap();
+    let mut named = Vec::new();
+    collect_keys("", &table, &mut named);
+    named.sort();
+    let mut known = config::keys();
+    known.sort();
+    assert_eq!(named, known);
+}
+
+fn collect_keys(section: &str, table: &toml::Table, keys: &mut Vec<String>) {
+    for (name, value) in table {
+        let path = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
+        match value {
+            toml::Value::Table(inner) => collect_keys(&path, inner, keys),
+            _ => keys.push(path),
+        }
+    }
+}
+
+#[test]
+fn with_id_and_secret_alone_it_is_eu_production() {
+    let Loaded { config, warnings } =
+        config::load(&Sources { env: environment(), ..Sources::default() }).unwrap();
+    assert_eq!(config.upstream.origin.to_string(), "https://eu.platform.go.gbgplc.com");
+    assert_eq!(config.token.endpoint.to_string(), "https://api.auth.gbgplc.com/as/token.oauth2");
+    assert_eq!(config.token.scope, "gbg.token");
+    assert_eq!(config.listen.address.to_string(), "127.0.0.1:8080");
+    let allow: Vec<_> = config.upstream.allow.iter().map(|prefix| prefix.as_str()).collect();
+    assert_eq!(allow, ["/v2/captain/", "/captain/api/"]);
+    assert!(!config.upstream.roots.is_empty() && !config.token.roots.is_empty());
+    assert_eq!(warnings, [""; 0]);
+}
+
+#[test]
+fn set_counts_more_than_the_environment_and_that_more_than_the_file() {
+    let file = "[token]\nscope = \"file\"\nclient_id = \"file\"\n[upstream]\nregion = \"us\"";
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxy.toml");
+    std::fs::write(&path, file).unwrap();
+    let mut env = environment();
+    env.insert("GBG_PROXY_TOKEN_SCOPE".into(), "env".into());
+    env.insert("GBG_PROXY_TOKEN_CLIENT_ID".into(), "12345".into());
+    env.insert("GBG_PROXY_LISTEN_WORKERS".into(), "3".into());
+    env.insert("GBG_PROXY_LISTEN_WORKER".into(), "4".into());
+    env.insert("GBG_PROXY_SERVICE_HOST".into(), "10.0.0.1".into());
+    env.insert("GBG_PROXY_PORT".into(), "tcp://10.0.0.1:8080".into());
+    env.insert("GBG_PROXY_ADMIN_PORT_8081_TCP_PORT".into(), "8081".into());
+    let loaded =
+        config::load(&Sources { file: Some(path), set: vec!["token.scope = set".into()], env }).unwrap();
+    assert_eq!(loaded.config.token.scope, "set");
+    assert_eq!(loaded.config.token.client_id, "12345");
+    assert_eq!(loaded.config.listen.workers.get(), 3);
+    assert_eq!(loaded.config.upstream.origin.to_string(), "https://us.platform.go.gbgplc.com");
+    assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
+    assert!(loaded.warnings[0].contains("did you mean GBG_PROXY_LISTEN_WORKERS?"), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest() {
+    assert_refused(
+        "[token]\n\nscop = \"a\"",
+        "proxy.toml:3:1: token.scop: there is no such key",
+        "did you mean token.scope?",
+    );
+    assert_refused(
+        "[tokens]\nscope = \"a\"",
+        "proxy.toml:1:2: tokens: there is no such key",
+        "did you mean token?",
+    );
+    assert_refused(
+        "[listen.tls]\ncrt = \"a\"",
+        "proxy.toml:2:1: listen.tls.crt:",
+        "did you mean listen.tls.cert?",
+    );
+    let error = load("", &["log.levl=debug"]).unwrap_err();
+    assert_eq!(error, "--set: log.levl: there is no such key\n  mend: did you mean log.level?");
+}
+
+#[test]
+fn a_bad_value_names_its_place() {
+    assert_refused("[listen]\naddress = \"localhost:80\"", "proxy.toml:2:1: listen.address:", "");
+    assert_refused("[token]\ntimeout = 5", "proxy.toml:2:1: token.timeout:", "");
+    assert_refused(
+        "[token]\ntimeout = \"0s\"",
+        "proxy.toml:2:1: token.timeout: the time must be more than zero",
+        "",
+    );
+    assert_refused(
+        "[upstream]\nregion = \"uk\"",
+        "proxy.toml:2:1: upstream.region: unknown variant `uk`",
+        "",
+    );
+    assert_refused("[upstream]\nallow = [\"/v2/captain\"]", "proxy.toml:2:1: upstream.allow:", "");
+    assert_refused("[upstream]\nallow = []", "proxy.toml:2:1: upstream.allow:", "at least one");
+    assert_refused("[listen]\nworkers = 0", "proxy.toml:2:1: listen.workers:", "");
+    assert_refused("listen = 1", "proxy.toml:1:1: listen:", "");
+    let error = load("", &["listen.workers=many"]).unwrap_err();
+    assert!(error.starts_with("--set: listen.workers: invalid type: string \"many\""), "{error}");
+}
+
+#[test]
+fn no_toml_names_its_place() {
+    assert_refused("[token]\nscope = gbg.token\n", "proxy.toml:2:9: this is no TOML", "double quotes");
+}
+
+#[test]
+fn both_a_region_and_a_base_url_are_refused() {
+    let text = "[upstream]\nregion = \"eu\"\nbase_url = \"https://x.example\"";
+    assert_refused(text, "proxy.toml:3:1: upstream.base_url: both", "remove one");
+}
+
+#[test]
+fn a_path_in_a_base_url_is_refused_with_the_mend() {
+    let text = "[upstream]\nbase_url = \"https://eu.platform.go.gbgplc.com/v2/captain\"";
+    assert_refused(
+        text,
+        "proxy.toml:2:1: upstream.base_url:",
+        "base_url = \"https://eu.platform.go.gbgplc.com\"",
+    );
+    assert_eq!(
+        config("[upstream]\nbase_url = \"https://x.example/\"").upstream.origin.to_string(),
+        "https://x.example"
+    );
+}
+
+#[test]
+fn http_off_this_machine_must_be_asked_for() {
+    assert_refused(
+        "[upstream]\nbase_url = \"http://x.example\"",
+        "proxy.toml:2:1: upstream.base_url:",
+        "plain_http",
+    );
+    assert_refused(
+        "[token]\nendpoint = \"http://x.example/t\"",
+        "proxy.toml:2:1: token.endpoint:",
+        "plain_http",
+    );
+    config("[upstream]\nbase_url = \"http://x.example\"\nplain_http = true");
+    config("[upstream]\nbase_url = \"http://127.0.0.1:1\"");
+}
+
+#[test]
+fn an_open_address_must_be_asked_for() {
+    assert_refused(
+        "[listen]\naddress = \"0.0.0.0:8080\"",
+        "proxy.toml:2:1: listen.address:",
+        "allow_anonymous",
+    );
+    config("[listen]\naddress = \"0.0.0.0:8080\"\nallow_anonymous = true");
+}
+
+#[test]
+fn a_secret_in_clear_is_refused_and_not_repeated() {
+    for value in ["\"hunter2-clear\"", "1234567", "[\"hunter2-clear\"]", "\"env:\""] {
+        let error = load(&format!("[token]\nclient_secret = {value}"), &[]).unwrap_err();
+        assert!(error.starts_with("proxy.toml:2:1: token.client_secret:"), "{error}");
+        assert!(
+            ["env:NAME", "file:PATH", "credential:NAME"].iter().all(|way| error.contains(way)),
+            "{error}"
+        );
+        assert!(!error.contains("hunter2") && !error.contains("1234567"), "{error}");
+    }
+    for value in ["hunter2-clear", "1234567"] {
+        let error = load("", &[&format!("token.client_secret={value}")]).unwrap_err();
+        assert!(error.starts_with("--set: token.client_secret:") && !error.contains(value), "{error}");
+    }
+    let error = load("[token]\nclient_secret = hunter2-clear", &[]).unwrap_err();
+    assert!(!error.contains("hunter2"), "{error}");
+}
+
+#[test]
+fn a_missing_secret_is_told_with_the_ways_to_give_it() {
+    let Err(error) = config::load(&Sources::default()) else { panic!("loaded without a secret") };
+    assert_eq!(error.key, "token.client_id");
+    assert!(error.to_string().contains("GBG_CLIENT_ID is not set"), "{error}");
+    let error = load("[token]\nclient_secret = \"file:/no/such/file\"", &[]).unwrap_err();
+    assert!(
+        error.starts_with("proxy.toml:2:1: token.client_secret: cannot read /no/such/file: No such file"),
+        "{error}"
+    );
+}
+
+#[test]
+fn an_unreadable_file_is_named() {
+    let error =
+        config::load(&Sources { file: Some("/no/such.toml".into()), ..Sources::default() }).unwrap_err();
+    assert!(error.to_string().starts_with("/no/such.toml: cannot read"), "{error}");
+    let error = load("[upstream]\nca_file = \"/no/such.pem\"", &[]).unwrap_err();
+    assert!(error.starts_with("proxy.toml:2:1: upstream.ca_file: cannot read /no/such.pem"), "{error}");
+    let error = load(concat!("[upstream]\nca_file = \"", env!("CARGO_MANIFEST_DIR"), "/Cargo.toml\""), &[])
+        .unwrap_err();
+    assert!(error.contains("holds no certificate"), "{error}");
+}

@@ -1,0 +1,149 @@
+//! Two instances, Unix sockets, TLS, draining.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use gbg_proxy::app::StartError;
+use http::StatusCode;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+use wiremock::ResponseTemplate;
+
+use crate::support::caller::{PATIENCE, post, read_until, send};
+use crate::support::{Proxy, answer, api, forwarded, token_endpoint};
+
+const START: &str = "/v2/captain/journey/start";
+
+#[tokio::test]
+async fn a_second_instance_on_the_same_port_is_an_error() {
+    let api = api().await;
+    let first = Proxy::before(&api, &[]).await;
+    let address = format!("listen.address={}", first.addr());
+    let second = Proxy::try_start(&api.uri(), &token_endpoint(&api), &[&address]).await;
+    match second.map(drop) {
+        Err(StartError::Listen { source, .. }) => assert_eq!(source.kind(), ErrorKind::AddrInUse),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn every_worker_serves() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    let proxy = Proxy::before(&api, &["listen.workers=4"]).await;
+    for _ in 0..64 {
+        assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+    }
+    assert_eq!(forwarded(&api).await.len(), 64);
+}
+
+#[tokio::test]
+async fn callers_may_come_over_a_unix_socket() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxy.sock");
+    let address = format!("listen.address=unix:{}", path.display());
+    let proxy = Proxy::before(&api, &[&address, "listen.socket_mode=0600"]).await;
+
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+    let stream = UnixStream::connect(&path).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    assert_eq!(sender.send_request(post(START)).await.unwrap().status(), StatusCode::OK);
+    connection.abort();
+
+    proxy.shut_down().await;
+    assert!(!path.exists(), "the socket file was left");
+}
+
+#[tokio::test]
+async fn callers_may_come_over_tls_with_either_http() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (cert, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
+    std::fs::write(&cert, certified.cert.pem()).unwrap();
+    std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+    let set = [format!("listen.tls.cert={}", cert.display()), format!("listen.tls.key={}", key.display())];
+    let proxy = Proxy::before(&api, &[&set[0], &set[1]]).await;
+
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certified.cert.der().clone()).unwrap();
+    for (alpn, version) in [(&b"h2"[..], http::Version::HTTP_2), (b"http/1.1", http::Version::HTTP_11)] {
+        let mut tls =
+            rustls::ClientConfig::builder().with_root_certificates(roots.clone()).with_no_client_auth();
+        tls.alpn_protocols = vec![alpn.to_vec()];
+        let tls = tokio_rustls::TlsConnector::from(Arc::new(tls));
+        let tcp = TcpStream::connect(proxy.addr()).await.unwrap();
+        let stream = tls.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap();
+        assert_eq!(stream.get_ref().1.alpn_protocol(), Some(alpn));
+        let res = if version == http::Version::HTTP_2 {
+            let executor = hyper_util::rt::TokioExecutor::new();
+            let handshake = hyper::client::conn::http2::handshake(executor, TokioIo::new(stream));
+            let (mut sender, connection) = handshake.await.unwrap();
+            tokio::spawn(connection);
+            let mut req = post(&format!("https://localhost{START}"));
+            req.headers_mut().remove("host");
+            sender.send_request(req).await.unwrap()
+        } else {
+            let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
+            let (mut sender, connection) = handshake.await.unwrap();
+            tokio::spawn(connection);
+            sender.send_request(post(START)).await.unwrap()
+        };
+        assert_eq!((res.status(), res.version()), (StatusCode::OK, version));
+    }
+}
+
+#[tokio::test]
+async fn draining_lets_requests_in_flight_finish_and_idle_connections_go() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(200).set_delay(Duration::from_millis(700))).await;
+    let proxy = Proxy::before(&api, &[]).await;
+    let addr = proxy.addr();
+    let mut unused = TcpStream::connect(addr).await.unwrap();
+    let in_flight = tokio::spawn(async move { send(addr, post(START)).await });
+    while forwarded(&api).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
+    let mut used = TcpStream::connect(addr).await.unwrap();
+    used.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    read_until(&mut used, "path_unknown").await;
+
+    timeout(Duration::from_secs(5), proxy.shut_down()).await.expect("the drain does not end");
+
+    assert_eq!(in_flight.await.unwrap().status(), StatusCode::OK);
+    for idle in [&mut used, &mut unused] {
+        timeout(PATIENCE, idle.read_to_end(&mut Vec::new()))
+            .await
+            .expect("an idle connection stays")
+            .unwrap();
+    }
+    assert!(TcpStream::connect(addr).await.is_err(), "it still listens");
+}
+
+#[tokio::test]
+async fn draining_ends_with_its_deadline() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(200).set_delay(Duration::from_secs(60))).await;
+    let proxy = Proxy::before(&api, &["drain.timeout=300ms"]).await;
+    let addr = proxy.addr();
+    let in_flight = tokio::spawn(async move {
+        let mut stream = TcpStream::connect(addr).await.unwrap();
+        stream.write_all(format!("GET {START} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+        stream.read_to_end(&mut Vec::new()).await
+    });
+    while forwarded(&api).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    timeout(Duration::from_secs(10), proxy.shut_down()).await.expect("the drain has no end");
+    let _ = timeout(PATIENCE, in_flight).await.expect("the connection stays open");
+}

@@ -1,0 +1,183 @@
+//! Bodies that are large, slow or broken off.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Channel, Full};
+use hyper::body::Incoming;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::support::Proxy;
+use crate::support::caller::{PATIENCE, raw, read_until, send};
+use crate::support::server::{http, scripted};
+
+const SUBMIT: &str = "/v2/captain/journey/interaction/submit";
+const MIB: usize = 1024 * 1024;
+
+/// Bytes that are different everywhere, so that none can be lost, doubled or swapped unseen.
+fn pattern(length: usize) -> Bytes {
+    (0..length as u32 / 4).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
+}
+
+async fn proxy_before(upstream: SocketAddr) -> Proxy {
+    Proxy::before_server(&format!("http://{upstream}"), &[]).await
+}
+
+/// Opens a connection to `proxy` and begins a request on it.
+async fn begin(proxy: &Proxy, method: &str, fields: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
+    stream
+        .write_all(format!("{method} {SUBMIT} HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes())
+        .await
+        .unwrap();
+    stream
+}
+
+async fn echo(req: Request<Incoming>) -> Response<Incoming> {
+    Response::new(req.into_body())
+}
+
+#[tokio::test]
+async fn twenty_mebibytes_up_and_down_arrive_as_they_were() {
+    let proxy = proxy_before(http(echo).await).await;
+    let body = pattern(20 * MIB);
+    let req = Request::post(SUBMIT).header("host", "a").body(Full::new(body.clone())).unwrap();
+    let res = send(proxy.addr(), req).await;
+    assert!(res.body() == &body, "the body was changed");
+}
+
+#[tokio::test]
+async fn a_chunked_body_arrives_as_it_was() {
+    let upstream = http(|req: Request<Incoming>| async {
+        assert!(!req.headers().contains_key("content-length"));
+        Response::new(Full::new(req.into_body().collect().await.unwrap().to_bytes()))
+    });
+    let proxy = proxy_before(upstream.await).await;
+    let body = "x".repeat(1000);
+    let request = format!(
+        "POST {SUBMIT} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n\
+         3e8\r\n{body}\r\n0\r\n\r\n"
+    );
+    let answer = raw(proxy.addr(), request).await;
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with(&body), "{answer}");
+}
+
+#[tokio::test]
+async fn both_sides_stream_at_the_same_time() {
+    let proxy = proxy_before(http(echo).await).await;
+    let mut stream = begin(&proxy, "POST", "Transfer-Encoding: chunked\r\n").await;
+    for word in ["first", "second", "third"] {
+        stream.write_all(format!("{:x}\r\n{word}\r\n", word.len()).as_bytes()).await.unwrap();
+        // It comes back while the request is still being sent: nothing on the way collects it.
+        read_until(&mut stream, word).await;
+    }
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
+    read_until(&mut stream, "0\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn a_caller_that_expects_100_continue_is_told_to_go_on() {
+    let proxy = proxy_before(http(echo).await).await;
+    let mut stream = begin(&proxy, "POST", "Expect: 100-continue\r\nContent-Length: 5\r\n").await;
+    read_until(&mut stream, "HTTP/1.1 100 Continue\r\n\r\n").await;
+    stream.write_all(b"hello").await.unwrap();
+    let answer = read_until(&mut stream, "hello").await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_caller_that_reads_nothing_holds_the_api_back() {
+    let (made, mut chunks) = mpsc::unbounded_channel();
+    let upstream = http(move |_| {
+        let made = made.clone();
+        async move {
+            let (mut sender, body) = Channel::<Bytes, Infallible>::new(1);
+            tokio::spawn(async move {
+                while sender.send_data(Bytes::from(vec![7; 64 * 1024])).await.is_ok() {
+                    let _ = made.send(());
+                }
+            });
+            Response::new(body)
+        }
+    });
+    let proxy = proxy_before(upstream.await).await;
+    let mut stream = begin(&proxy, "GET", "").await;
+    read_until(&mut stream, "\r\n\r\n").await;
+    // The API stops when the buffers on the way are full: those of the sockets, and a few of ours.
+    let mut count = 0;
+    while timeout(Duration::from_millis(500), chunks.recv()).await.is_ok() {
+        count += 1;
+        assert!(count < 1024, "64 MiB went to a caller that reads nothing");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_never_a_clean_end() {
+    for framing in ["Content-Length: 100\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"] {
+        let upstream = scripted(move |mut stream: TcpStream| async move {
+            read_until(&mut stream, "\r\n\r\n").await;
+            stream.write_all(format!("HTTP/1.1 200 OK\r\n{framing}").as_bytes()).await.unwrap();
+        });
+        let proxy = proxy_before(upstream.await).await;
+        let mut stream = begin(&proxy, "GET", "").await;
+        let mut answer = Vec::new();
+        // A reset is as good as an end that comes too early.
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the connection stays open");
+        let answer = String::from_utf8(answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("half"), "{answer}");
+        assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_goes_away_cancels_its_request_at_once() {
+    let (ended, mut end) = mpsc::unbounded_channel();
+    let upstream = scripted(move |mut stream: TcpStream| {
+        let ended = ended.clone();
+        async move {
+            read_until(&mut stream, "\r\n\r\n").await;
+            let rest = stream.read_to_end(&mut Vec::new()).await;
+            let _ = ended.send(rest);
+        }
+    });
+    let proxy = proxy_before(upstream.await).await;
+    let stream = begin(&proxy, "GET", "").await;
+    // Waits for an answer that does not come; then it is gone.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(end.try_recv().is_err(), "the request ended before its caller went");
+    drop(stream);
+    timeout(PATIENCE, end.recv()).await.expect("the upstream request goes on without a caller");
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_before_the_body_was_sent_reaches_the_caller() {
+    let upstream = scripted(|mut stream: TcpStream| async move {
+        read_until(&mut stream, "\r\n\r\n").await;
+        let answer = b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 3\r\n\r\nbig";
+        stream.write_all(answer).await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let proxy = proxy_before(upstream.await).await;
+    let mut stream = begin(&proxy, "POST", "Content-Length: 1000000\r\n").await;
+    stream.write_all(b"the first bytes").await.unwrap();
+    let answer = read_until(&mut stream, "big").await;
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_request_without_a_body_has_none_upstream() {
+    let upstream = scripted(|mut stream: TcpStream| async move {
+        let head = read_until(&mut stream, "\r\n\r\n").await.to_lowercase();
+        assert!(!head.contains("transfer-encoding") && !head.contains("content-length"), "{head}");
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+    });
+    let proxy = proxy_before(upstream.await).await;
+    let req = Request::get(SUBMIT).header("host", "a").body(Full::new(Bytes::new())).unwrap();
+    assert_eq!(send(proxy.addr(), req).await.status(), 200);
+}

@@ -1,0 +1,81 @@
+//! Callers: one that writes bytes and reads bytes, and one that speaks HTTP.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// No test waits longer for anything.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Sends `bytes` on a connection of its own, and reads until the other side closes it.
+pub async fn raw(addr: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
+    let mut stream = TcpStream::connect(addr).await.unwrap();
+    stream.write_all(bytes.as_ref()).await.unwrap();
+    let mut answer = Vec::new();
+    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("no end of the answer").unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// Reads from `stream` until `end` has come.
+pub async fn read_until(stream: &mut TcpStream, end: &str) -> String {
+    let mut answer = Vec::new();
+    let read = async {
+        while !answer.windows(end.len()).any(|part| part == end.as_bytes()) {
+            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "closed before {end:?}");
+        }
+    };
+    timeout(PATIENCE, read).await.unwrap_or_else(|_| panic!("{end:?} did not come"));
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// An answer that has come as a whole.
+pub type Whole = Response<Bytes>;
+
+/// Sends `req` over HTTP/1.1 on a connection of its own.
+pub async fn send(addr: SocketAddr, req: Request<Full<Bytes>>) -> Whole {
+    let stream = TcpStream::connect(addr).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let answer = timeout(PATIENCE, async { whole(sender.send_request(req).await.unwrap()).await });
+    let answer = answer.await.expect("no answer");
+    connection.abort();
+    answer
+}
+
+/// Sends `req` over HTTP/2 with prior knowledge.
+pub async fn send_http2(addr: SocketAddr, req: Request<Full<Bytes>>) -> Whole {
+    let stream = TcpStream::connect(addr).await.unwrap();
+    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let (mut sender, connection) = handshake.await.unwrap();
+    let connection = tokio::spawn(connection);
+    let answer = timeout(PATIENCE, async { whole(sender.send_request(req).await.unwrap()).await });
+    let answer = answer.await.expect("no answer");
+    connection.abort();
+    answer
+}
+
+async fn whole(res: Response<hyper::body::Incoming>) -> Whole {
+    let (head, body) = res.into_parts();
+    Response::from_parts(head, body.collect().await.unwrap().to_bytes())
+}
+
+/// A POST as a legacy caller makes it.
+pub fn post(path: &str) -> Request<Full<Bytes>> {
+    Request::post(path)
+        .header("host", "localhost")
+        .header("content-type", "application/json")
+        .body(Full::new(Bytes::from_static(b"{}")))
+        .unwrap()
+}
+
+/// The JSON of an answer.
+pub fn json(answer: &Whole) -> serde_json::Value {
+    serde_json::from_slice(answer.body()).unwrap()
+}

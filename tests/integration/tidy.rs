@@ -1,0 +1,138 @@
+//! The rules of the house, checked on the source itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+const LONGEST_FILE: usize = 400;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+fn all_sources() -> Vec<PathBuf> {
+    ["src", "tests", "benches"].iter().flat_map(|directory| sources(&root().join(directory))).collect()
+}
+
+/// The arrows that the crate docs draw.
+fn drawn_arrows() -> BTreeMap<String, BTreeSet<String>> {
+    let docs = std::fs::read_to_string(root().join("src/lib.rs")).unwrap();
+    let arrows = docs.lines().filter_map(|line| line.strip_prefix("//! ")?.split_once(" → "));
+    let names = |list: &str| list.split(',').map(|name| name.trim().to_owned()).collect::<Vec<_>>();
+    let mut drawn = BTreeMap::new();
+    for (from, to) in arrows {
+        let to: BTreeSet<_> =
+            if to == "nothing of ours" { BTreeSet::new() } else { names(to).into_iter().collect() };
+        for from in names(from) {
+            drawn.insert(from, to.clone());
+        }
+    }
+    drawn
+}
+
+/// The module of `src/` that a file belongs to.
+fn room(path: &Path) -> String {
+    let inside = path.strip_prefix(root().join("src")).unwrap();
+    let first = inside.components().next().unwrap().as_os_str().to_str().unwrap();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The modules of ours that `text` names behind `crate::` or `gbg_proxy::`.
+fn imports(text: &str) -> BTreeSet<String> {
+    let code =
+        text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let mut found = BTreeSet::new();
+    for root in ["crate::", "gbg_proxy::"] {
+        for (at, _) in code.match_indices(root) {
+            let rest = &code[at + root.len()..];
+            match rest.strip_prefix('{') {
+                Some(list) => {
+                    let list = &list[..list.find("};").unwrap()];
+                    found.extend(list.split(',').map(|name| first_name(name.trim())));
+                }
+                None => drop(found.insert(first_name(rest))),
+            }
+        }
+    }
+    found.remove("");
+    found
+}
+
+fn first_name(path: &str) -> String {
+    path.chars().take_while(|letter| letter.is_alphanumeric() || *letter == '_').collect()
+}
+
+#[test]
+fn modules_import_only_whom_the_crate_docs_let_them() {
+    let drawn = drawn_arrows();
+    let mut seen = BTreeSet::new();
+    let mut wrong = Vec::new();
+    for path in sources(&root().join("src")) {
+        let from = room(&path);
+        if from == "lib" {
+            continue;
+        }
+        let allowed = drawn.get(&from).unwrap_or_else(|| panic!("the crate docs draw no arrow from {from}"));
+        for to in imports(&std::fs::read_to_string(&path).unwrap()) {
+            seen.insert((from.clone(), to.clone()));
+            if to != from && !allowed.contains(&to) {
+                wrong.push(format!("{}: {from} → {to}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "arrows that are not drawn in src/lib.rs:\n{}", wrong.join("\n"));
+    for (from, to) in drawn.iter().flat_map(|(from, list)| list.iter().map(move |to| (from, to))) {
+        assert!(
+            seen.contains(&(from.clone(), to.clone())),
+            "src/lib.rs draws {from} → {to}, which nothing uses"
+        );
+    }
+}
+
+#[test]
+fn imports_are_found_in_every_form() {
+    let text = "use crate::{a, b::C};\nuse crate::d::E;\nfn f() { crate::g::h() }\n// crate::no\n";
+    assert_eq!(imports(text), ["a", "b", "d", "g"].map(str::to_owned).into());
+}
+
+#[test]
+fn every_file_says_what_it_is_and_none_is_long() {
+    for path in all_sources() {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("//! "), "{} does not begin with //!", path.display());
+        let lines = text.lines().count();
+        assert!(lines <= LONGEST_FILE, "{} has {lines} lines; split it at {LONGEST_FILE}", path.display());
+    }
+}
+
+#[test]
+fn reqwest_and_hypers_client_have_one_place_each() {
+    for (name, place) in [
+        ("reqwest::", "src/token/endpoint.rs"),
+        ("hyper::client", "src/upstream/"),
+        ("hyper_util::client", "src/upstream/"),
+    ] {
+        for path in sources(&root().join("src")) {
+            let inside = path.strip_prefix(root()).unwrap().to_str().unwrap();
+            let text = std::fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]").next().unwrap();
+            let is_test = inside.ends_with("/tests.rs");
+            assert!(
+                is_test || !code.contains(name) || inside.starts_with(place),
+                "{inside} uses {name}, which belongs to {place}"
+            );
+        }
+    }
+}

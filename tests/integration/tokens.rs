@@ -1,0 +1,200 @@
+//! When a token is got, kept and replaced.
+
+use std::time::{Duration, Instant};
+
+use http::StatusCode;
+use wiremock::matchers::{body_string_contains, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::support::caller::{PATIENCE, json, post, send};
+use crate::support::{CLIENT_ID, CLIENT_SECRET, Proxy, answer, api, forwarded, granting, token_calls};
+
+const START: &str = "/v2/captain/journey/start";
+
+#[tokio::test]
+async fn requests_that_come_before_the_first_token_wait_for_one_call() {
+    let api = MockServer::start().await;
+    let slow = granting("a", 3600).set_delay(Duration::from_millis(500));
+    Mock::given(path("/as/token.oauth2")).respond_with(slow).mount(&api).await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    let proxy = Proxy::before(&api, &[]).await;
+
+    let addr = proxy.addr();
+    let callers: Vec<_> =
+        (0..50).map(|_| tokio::spawn(async move { send(addr, post(START)).await })).collect();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap().status(), StatusCode::OK);
+    }
+
+    assert_eq!((token_calls(&api).await, forwarded(&api).await.len()), (1, 50));
+}
+
+#[tokio::test]
+async fn the_token_request_is_the_documented_form() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    let proxy = Proxy::before(&api, &[]).await;
+    send(proxy.addr(), post(START)).await;
+    let all = api.received_requests().await.unwrap();
+    let call = all.iter().find(|req| req.url.path() == "/as/token.oauth2").unwrap();
+    assert_eq!(call.method, http::Method::POST);
+    assert_eq!(call.headers["content-type"], "application/x-www-form-urlencoded");
+    assert!(!call.headers.contains_key("authorization"));
+    let mut form: Vec<_> = url::form_urlencoded::parse(&call.body).into_owned().collect();
+    form.sort();
+    let expected = [
+        ("client_id", CLIENT_ID),
+        ("client_secret", CLIENT_SECRET),
+        ("grant_type", "client_credentials"),
+        ("scope", "gbg.token"),
+    ];
+    assert_eq!(form, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+}
+
+#[tokio::test]
+async fn basic_client_authentication_keeps_the_secret_out_of_the_form() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    let proxy = Proxy::before(&api, &["token.client_auth=basic", "token.scope="]).await;
+    send(proxy.addr(), post(START)).await;
+    let all = api.received_requests().await.unwrap();
+    let call = all.iter().find(|req| req.url.path() == "/as/token.oauth2").unwrap();
+    assert_eq!(call.headers["authorization"], "Basic dGVzdC1jbGllbnQ6dGVzdC1zZWNyZXQtN2MxZg==");
+    assert_eq!(call.body, b"grant_type=client_credentials");
+}
+
+#[tokio::test]
+async fn a_refused_client_is_told_apart_and_nothing_is_forwarded() {
+    let api = MockServer::start().await;
+    let refusal = ResponseTemplate::new(401).set_body_string(
+        "{\"error_description\":\"Invalid client or client credentials\",\"error\":\"invalid_client\"}\r\n",
+    );
+    Mock::given(path("/as/token.oauth2")).respond_with(refusal).mount(&api).await;
+    let proxy = Proxy::before(&api, &[]).await;
+    let res = send(proxy.addr(), post(START)).await;
+    assert_eq!(
+        (res.status(), &json(&res)["reason"]),
+        (StatusCode::SERVICE_UNAVAILABLE, &"client_refused".into())
+    );
+    assert!(!format!("{res:?}").contains(CLIENT_SECRET));
+    assert!(forwarded(&api).await.is_empty());
+}
+
+#[tokio::test]
+async fn answers_that_grant_nothing_are_no_token() {
+    let useless = [
+        ResponseTemplate::new(200),
+        ResponseTemplate::new(200).set_body_string("<html>login</html>"),
+        ResponseTemplate::new(200).set_body_string("{\"token_type\":\"Bearer\"}"),
+        ResponseTemplate::new(200).set_body_bytes(vec![b' '; 65 * 1024]),
+        ResponseTemplate::new(302).insert_header("location", "http://127.0.0.1:1/"),
+        ResponseTemplate::new(500),
+        ResponseTemplate::new(429),
+    ];
+    for template in useless {
+        let api = MockServer::start().await;
+        Mock::given(path("/as/token.oauth2")).respond_with(template.clone()).mount(&api).await;
+        let proxy = Proxy::before(&api, &["token.wait=200ms"]).await;
+        let res = send(proxy.addr(), post(START)).await;
+        assert_eq!(res.status(), StatusCode::SERVICE_UNAVAILABLE, "{template:?}");
+        assert_eq!(json(&res)["reason"], "token_unavailable", "{template:?}");
+        assert!(forwarded(&api).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_dead_token_endpoint_is_told_in_time_and_healed_without_a_restart() {
+    let api = MockServer::start().await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    let dead = Mock::given(path("/as/token.oauth2"))
+        .respond_with(ResponseTemplate::new(503))
+        .mount_as_scoped(&api)
+        .await;
+    let proxy = Proxy::before(&api, &["token.wait=200ms"]).await;
+    assert_eq!(json(&send(proxy.addr(), post(START)).await)["reason"], "token_unavailable");
+
+    drop(dead);
+    Mock::given(path("/as/token.oauth2")).respond_with(granting("a", 3600)).mount(&api).await;
+
+    until(|| async { send(proxy.addr(), post(START)).await.status() == StatusCode::OK }).await;
+}
+
+#[tokio::test]
+async fn a_token_is_replaced_before_it_expires_and_nobody_notices() {
+    let api = MockServer::start().await;
+    Mock::given(path("/as/token.oauth2"))
+        .respond_with(granting("first", 2))
+        .up_to_n_times(1)
+        .mount(&api)
+        .await;
+    Mock::given(path("/as/token.oauth2")).respond_with(granting("second", 3600)).mount(&api).await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    let proxy = Proxy::before(&api, &[]).await;
+
+    until(|| async {
+        assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+        let seen = forwarded(&api).await;
+        seen[0].headers["authorization"] == "Bearer first"
+            && seen.last().unwrap().headers["authorization"] == "Bearer second"
+    })
+    .await;
+    assert_eq!(token_calls(&api).await, 2);
+}
+
+#[tokio::test]
+async fn a_failed_refresh_keeps_the_token_and_an_expired_one_is_never_sent() {
+    let api = MockServer::start().await;
+    Mock::given(path("/as/token.oauth2"))
+        .respond_with(granting("only", 3))
+        .up_to_n_times(1)
+        .mount(&api)
+        .await;
+    Mock::given(path("/as/token.oauth2")).respond_with(ResponseTemplate::new(500)).mount(&api).await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    let began = Instant::now();
+    let proxy = Proxy::before(&api, &["token.wait=100ms"]).await;
+
+    // The refresh is due after half the life, and fails; the token serves on.
+    until(|| async {
+        assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+        token_calls(&api).await >= 2
+    })
+    .await;
+    until(|| async { send(proxy.addr(), post(START)).await.status() == StatusCode::SERVICE_UNAVAILABLE })
+        .await;
+    assert!(began.elapsed() >= Duration::from_millis(2700), "given up too early: {:?}", began.elapsed());
+    let count = forwarded(&api).await.len();
+    let res = send(proxy.addr(), post(START)).await;
+    assert_eq!(json(&res)["reason"], "token_unavailable");
+    assert_eq!(forwarded(&api).await.len(), count);
+}
+
+#[tokio::test]
+async fn a_refusal_that_repeats_the_secret_is_not_logged_with_it() {
+    let mut text = String::new();
+    let api = MockServer::start().await;
+    let echo = ResponseTemplate::new(400)
+        .set_body_json(serde_json::json!({"error": "invalid_request", "error_description": format!("what is {CLIENT_SECRET}?")}));
+    Mock::given(body_string_contains(CLIENT_SECRET)).respond_with(echo).mount(&api).await;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let config = crate::support::configured(&api.uri(), &crate::support::token_endpoint(&api), &[]).config;
+    let endpoint = gbg_proxy::token::Endpoint::new(&config.token).unwrap();
+    let error = endpoint.fetch().await.unwrap_err();
+    text += &format!("{error} {error:?} {endpoint:?} {config:?}");
+    assert!(text.contains("invalid_request"), "{text}");
+    assert!(!text.contains(CLIENT_SECRET), "{text}");
+}
+
+/// Tries `done` again until it is true.
+async fn until<F, R>(done: F)
+where
+    F: Fn() -> R,
+    R: Future<Output = bool>,
+{
+    let wait = async {
+        while !done().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.expect("it did not come to pass");
+}
