@@ -101,7 +101,8 @@ fn describe(seen: &Seen) -> String {
     let Seen { method, path, status, body_bytes, .. } = seen;
     let path = path.split('?').next().unwrap_or_default();
     format!(
-        "{method:<6} {path:<44} {:>3}  {body_bytes:>9} bytes  {}",
+        "{:<6} {path:<44} {:>3}  {body_bytes:>9} bytes  {}",
+        method.as_str(),
         status.as_u16(),
         who(&seen.authorization)
     )

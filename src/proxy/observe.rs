@@ -132,8 +132,9 @@ impl Drop for Record {
             outcome,
             error = self.broken.as_deref(),
             bytes = self.bytes,
-            milliseconds = self.began.elapsed().as_secs_f64() * 1e3,
+            milliseconds = (self.began.elapsed().as_micros() as f64) / 1e3,
             gbg_request_id = self.gbg_id.as_ref().and_then(|id| id.to_str().ok()),
+            "request"
         );
     }
 }
