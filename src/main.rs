@@ -1,10 +1,8 @@
 //! `gbg-proxy`: arguments in, exit code out.
+//!
+//! The allocator is the system's: glibc's measured better than mimalloc and jemalloc (docs/performance.md).
 
 use std::process::ExitCode;
-
-/// Measured against the system's allocator: see docs/performance.md.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     // One provider for both sides and for the token endpoint; it can only have been installed by ourselves.
