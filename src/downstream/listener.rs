@@ -14,6 +14,7 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, sleep};
 use tower::Service;
 
 use super::{Options, Peer, connection};
@@ -25,6 +26,9 @@ const BACKLOG: i32 = 4096;
 
 /// How long accepting rests when the process or the machine is out of file descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the log says nothing more of that.
+const EXHAUSTED_SILENCE: Duration = Duration::from_secs(10);
 
 /// A bound, listening socket that no runtime knows yet.
 #[derive(Debug)]
@@ -146,7 +150,7 @@ impl Socket {
                 );
             }
         };
-        let mut exhausted = false;
+        let mut told: Option<Instant> = None;
         loop {
             let next = async {
                 let permit = Arc::clone(&options.connections).acquire_owned().await;
@@ -159,16 +163,16 @@ impl Socket {
             // The semaphore is never closed.
             let Ok(permit) = permit else { break };
             match accepted {
-                Ok(accepted) => {
-                    exhausted = false;
-                    serve(accepted, permit);
-                }
+                Ok(accepted) => serve(accepted, permit),
                 Err(error) if is_exhaustion(&error) => {
-                    if !exhausted {
-                        tracing::error!(%error, "cannot accept connections for now; raise LimitNOFILE or lower listen.max_connections");
+                    if told.is_none_or(|told| told.elapsed() > EXHAUSTED_SILENCE) {
+                        tracing::error!(
+                            %error,
+                            "cannot accept connections for now; raise LimitNOFILE or lower listen.max_connections"
+                        );
+                        told = Some(Instant::now());
                     }
-                    exhausted = true;
-                    tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                    sleep(EXHAUSTED_PAUSE).await;
                 }
                 // The connection died in the backlog.
                 Err(error) => tracing::debug!(%error, "a connection was lost before it was accepted"),

@@ -1,70 +1,7 @@
 //! Exit codes and messages of the real binary.
 
-use std::io::{BufRead, BufReader, Lines};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
-
-use crate::support::{CLIENT_ID, CLIENT_SECRET};
-
-/// The binary with nothing of this machine's environment, in a directory without a proxy.toml.
-fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gbg-proxy"));
-    command.args(arguments).env_clear().current_dir(std::env::temp_dir());
-    command
-}
-
-fn with_client(arguments: &[&str]) -> Command {
-    let mut command = command(arguments);
-    command.env("GBG_CLIENT_ID", CLIENT_ID).env("GBG_CLIENT_SECRET", CLIENT_SECRET);
-    command
-}
-
-fn text(output: &Output) -> (String, String) {
-    (
-        String::from_utf8_lossy(&output.stdout).into_owned(),
-        String::from_utf8_lossy(&output.stderr).into_owned(),
-    )
-}
-
-/// A proxy that runs.
-struct Running {
-    child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
-    log: String,
-}
-
-impl Running {
-    fn start(set: &[&str]) -> Running {
-        let mut arguments = vec!["run", "--set", "upstream.base_url=http://127.0.0.1:1"];
-        arguments.extend([
-            "--set",
-            "token.endpoint=http://127.0.0.1:1/",
-            "--set",
-            "listen.address=127.0.0.1:0",
-        ]);
-        arguments.extend(set.iter().flat_map(|set| ["--set", set]));
-        let mut child = with_client(&arguments).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut running = Running { child, lines, log: String::new() };
-        running.read_until("gbg-proxy listens");
-        running
-    }
-
-    fn read_until(&mut self, text: &str) {
-        while !self.log.contains(text) {
-            self.log += &self.lines.next().unwrap_or_else(|| panic!("ended before {text:?}")).unwrap();
-        }
-    }
-
-    /// Ends it with `signal`; its exit code.
-    fn end(&mut self, signal: &str) -> i32 {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
-        for line in self.lines.by_ref() {
-            self.log += &line.unwrap();
-        }
-        self.child.wait().unwrap().code().expect("killed by the signal instead of ending")
-    }
-}
+use crate::support::CLIENT_SECRET;
+use crate::support::process::{Running, command, text, with_client};
 
 #[test]
 fn help_is_no_failure_and_every_command_has_examples() {

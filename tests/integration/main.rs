@@ -5,6 +5,7 @@
 //! - `failures`: what a caller is told when the API or the token endpoint fails.
 //! - `forwarding`: what reaches the API, and what comes back.
 //! - `lifecycle`: two instances, Unix sockets, TLS, draining.
+//! - `logs`: what is logged of a request, and what is not.
 //! - `streaming`: bodies that are large, slow or broken off.
 //! - `tidy`: the rules of the house, checked on the source itself.
 //! - `tokens`: when a token is got, kept and replaced.
@@ -24,6 +25,7 @@ mod configuration;
 mod failures;
 mod forwarding;
 mod lifecycle;
+mod logs;
 mod streaming;
 mod tidy;
 mod tokens;

@@ -1,0 +1,96 @@
+//! The real binary, as a process.
+
+use std::io::{BufRead, BufReader, Lines};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use super::{CLIENT_ID, CLIENT_SECRET};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_gbg-proxy");
+
+/// The binary with nothing of this machine's environment, in a directory without a proxy.toml.
+pub fn command(arguments: &[&str]) -> Command {
+    bare(Command::new(BINARY), arguments)
+}
+
+fn bare(mut command: Command, arguments: &[&str]) -> Command {
+    command.args(arguments).env_clear().current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests"));
+    command
+}
+
+pub fn with_client(arguments: &[&str]) -> Command {
+    let mut command = command(arguments);
+    command.env("GBG_CLIENT_ID", CLIENT_ID).env("GBG_CLIENT_SECRET", CLIENT_SECRET);
+    command
+}
+
+pub fn text(output: &Output) -> (String, String) {
+    (
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    )
+}
+
+/// A proxy that runs, and what it has logged.
+pub struct Running {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    pub log: String,
+}
+
+impl Running {
+    pub fn start(set: &[&str]) -> Running {
+        Running::spawn(Command::new(BINARY), set)
+    }
+
+    /// One that may open so many files and no more.
+    pub fn start_with_open_files(limit: u32, set: &[&str]) -> Running {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh", BINARY]);
+        Running::spawn(shell, set)
+    }
+
+    fn spawn(program: Command, set: &[&str]) -> Running {
+        let dead = ["upstream.base_url=http://127.0.0.1:1", "token.endpoint=http://127.0.0.1:1/"];
+        let mut arguments = vec!["run", "--set", "listen.address=127.0.0.1:0"];
+        arguments.extend(dead.iter().chain(set).flat_map(|set| ["--set", set]));
+        let mut command = bare(program, &arguments);
+        command.env("GBG_CLIENT_ID", CLIENT_ID).env("GBG_CLIENT_SECRET", CLIENT_SECRET);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut running = Running { child, lines, log: String::new() };
+        running.read_until("gbg-proxy listens");
+        running
+    }
+
+    /// Where it listens, as its log says.
+    pub fn addr(&self) -> SocketAddr {
+        let (_, rest) = self.log.split_once(" address=").unwrap();
+        rest.split(' ').next().unwrap().parse().unwrap()
+    }
+
+    pub fn read_until(&mut self, text: &str) {
+        while !self.log.contains(text) {
+            let line = self.lines.next().unwrap_or_else(|| panic!("it ended before {text:?}: {}", self.log));
+            self.log += &format!("{}\n", line.unwrap());
+        }
+    }
+
+    /// Ends it with `signal`; its exit code.
+    pub fn end(&mut self, signal: &str) -> i32 {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        for line in self.lines.by_ref() {
+            self.log += &format!("{}\n", line.unwrap());
+        }
+        self.child.wait().unwrap().code().expect("killed by the signal instead of ending")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A test that failed leaves it running.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
