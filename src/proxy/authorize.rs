@@ -50,7 +50,8 @@ where
                 } else {
                     let bearer = match rules.tokens.current() {
                         Some(bearer) => bearer,
-                        None => rules.tokens.wait().await?,
+                        // Boxed, like all that is rare: what a future may hold, each request carries about.
+                        None => Box::pin(rules.tokens.wait()).await?,
                     };
                     req.headers_mut().insert(AUTHORIZATION, bearer.header);
                 }
@@ -85,17 +86,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn nothing_is_forwarded_without_a_token() {
         let (_publisher, tokens) = channel(Duration::from_secs(5));
-        let config = crate::config::load(&crate::config::Sources {
-            set: vec![
-                "upstream.base_url=http://127.0.0.1:1".into(),
-                "token.endpoint=http://127.0.0.1:1".into(),
-                "token.client_id=a".into(),
-                "token.client_secret=env:S".into(),
-            ],
-            env: [("S".to_owned(), "s".to_owned())].into(),
-            ..Default::default()
-        });
-        let rules = Arc::new(super::super::Rules::new(&config.unwrap().config, tokens));
+        let rules = Arc::new(crate::proxy::Rules::new(&crate::proxy::tests::config(), tokens));
         let leaf = service_fn(async |_: Request<()>| -> Result<Response<()>, Error> { panic!("forwarded") });
         let req = Request::builder().uri("/x").header(AUTHORIZATION, "Bearer mine").body(()).unwrap();
         let answer: Result<Response<()>, Error> = layer(rules).layer(leaf).oneshot(req).await;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::{Either, ready};
 use http::header::HOST;
 use http::{Method, Request, Version};
 use tower::layer::{Layer, layer_fn};
@@ -48,9 +49,9 @@ where
 {
     layer_fn(move |mut inner: S| {
         let rules = Arc::clone(&rules);
-        service_fn(move |req: Request<In>| {
-            let passed = rules.guard.check(&req).map(|()| inner.call(req));
-            async move { passed?.await }
+        service_fn(move |req: Request<In>| match rules.guard.check(&req) {
+            Ok(()) => Either::Left(inner.call(req)),
+            Err(error) => Either::Right(ready(Err(error))),
         })
     })
 }

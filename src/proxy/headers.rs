@@ -13,10 +13,7 @@ use http::{Request, Response, Version};
 use super::request_id;
 use crate::config;
 
-/// Fields of one hop that `Connection` need not name.
-const HOP_BY_HOP: [HeaderName; 5] =
-    [CONNECTION, TRANSFER_ENCODING, UPGRADE, HeaderName::from_static("keep-alive"), PROXY_CONNECTION];
-
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -34,14 +31,18 @@ impl Rules {
     fn clean<B>(&self, req: &mut Request<B>) {
         let via = via(req.version());
         let headers = req.headers_mut();
-        remove_hop_by_hop(headers);
-        for name in [PROXY_AUTHORIZATION, X_API_KEY, TE, request_id::FIELD] {
-            headers.remove(name);
-        }
-        if !self.forward_cookies {
-            headers.remove(COOKIE);
-        }
+        remove_named_by_connection(headers);
+        remove(headers, |name| is_hop_by_hop(name) || self.is_callers(name));
         headers.append(VIA, via);
+    }
+
+    /// What is between the caller and us.
+    fn is_callers(&self, name: &HeaderName) -> bool {
+        *name == PROXY_AUTHORIZATION
+            || *name == X_API_KEY
+            || *name == TE
+            || *name == request_id::FIELD
+            || (*name == COOKIE && !self.forward_cookies)
     }
 }
 
@@ -55,24 +56,40 @@ pub(super) fn request<B>(rules: Arc<super::Rules>) -> impl Fn(Request<B>) -> Req
 
 /// Cleans an answer on its way to the caller.
 pub(super) fn response<B>(mut res: Response<B>) -> Response<B> {
-    remove_hop_by_hop(res.headers_mut());
+    remove_named_by_connection(res.headers_mut());
+    remove(res.headers_mut(), is_hop_by_hop);
     res
 }
 
-/// What the Connection field names goes first: it is the sender's list of what is meant for us alone.
-fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    if headers.contains_key(CONNECTION) {
-        let named: Vec<HeaderName> = headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-            .collect();
-        for name in named {
-            headers.remove(name);
-        }
+/// The Connection field is the sender's list of what is meant for us alone.
+fn remove_named_by_connection(headers: &mut HeaderMap) {
+    if !headers.contains_key(CONNECTION) {
+        return;
     }
-    for name in HOP_BY_HOP {
+    let named: Vec<HeaderName> = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+        .collect();
+    for name in named {
+        headers.remove(name);
+    }
+}
+
+/// Fields of one hop that Connection need not name.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    *name == CONNECTION
+        || *name == TRANSFER_ENCODING
+        || *name == UPGRADE
+        || *name == KEEP_ALIVE
+        || *name == PROXY_CONNECTION
+}
+
+/// Removes what is `unwanted`. A look at each field that came costs a fraction of a search for each name that might.
+fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
+    let found: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name)).cloned().collect();
+    for name in found {
         headers.remove(name);
     }
 }

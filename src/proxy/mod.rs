@@ -84,3 +84,35 @@ where
         .layer(authorize::layer(Arc::clone(rules)))
         .service(forward)
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::time::Duration;
+
+    use http_body_util::Full;
+
+    use super::*;
+    use crate::config::{Sources, load};
+    use crate::upstream::Upstream;
+
+    /// A configuration that needs no file, and whose upstream is never reached.
+    pub(crate) fn config() -> Config {
+        let set = ["upstream.base_url=http://127.0.0.1:1", "token.endpoint=http://127.0.0.1:1"];
+        let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        load(&Sources { set: set.map(str::to_owned).into(), env, file: None }).unwrap().config
+    }
+
+    /// It is moved several times for each request, and held for each connection: an async block too many, or a rare
+    /// state that is not boxed, makes it tens of kilobytes.
+    #[test]
+    fn the_future_of_a_request_is_small() {
+        let (_publisher, tokens) = crate::token::channel(Duration::from_secs(1));
+        let rules = Arc::new(Rules::new(&config(), tokens));
+        let upstream = Arc::new(Upstream::<Full<Bytes>>::new(&config().upstream).unwrap());
+        let mut service = stack(&rules, Caller { addr: None }, forward(upstream));
+        let future = service.call(Request::new(Full::default()));
+        let size = std::mem::size_of_val(&future);
+        assert!(size <= 2560, "{size} bytes");
+    }
+}

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{Either, Full};
 use tower::Service;
@@ -41,17 +42,15 @@ where
     layer_fn(move |mut inner: S| {
         service_fn(move |mut req: Request<In>| {
             let id = request_id::settle(req.headers_mut());
-            let record = access_log.then(|| Box::new(Record::new(caller, id.clone(), &req)));
-            let answered = inner.call(req);
-            async move {
-                let mut res = answered.await.unwrap_or_else(unanswered);
-                let mut record = record;
+            let mut record = access_log.then(|| Box::new(Record::new(caller, id.clone(), &req)));
+            inner.call(req).map(move |answered| {
+                let mut res = answered.unwrap_or_else(unanswered);
                 if let Some(record) = &mut record {
                     record.note_head(&res);
                 }
                 res.headers_mut().insert(request_id::FIELD, id);
                 Ok(res.map(|body| ProxyBody::new(body, record)))
-            }
+            })
         })
     })
 }

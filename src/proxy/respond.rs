@@ -1,7 +1,8 @@
 //! Turns a failure into the one answer that tells it: marked as ours, and in the shape that the caller expects.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use futures_util::FutureExt;
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Request, Response};
 use http_body_util::{Either, Full};
 use serde_json::{Map, Value, json};
@@ -27,45 +28,44 @@ where
         service_fn(move |req: Request<In>| {
             let dialect = Dialect::of(&req);
             let id = req.headers().get(request_id::FIELD).cloned();
-            let answered = inner.call(req);
-            async move {
-                Ok(match answered.await {
+            inner.call(req).map(move |answered| {
+                Ok(match answered {
                     Ok(res) => res.map(Either::Left),
                     Err(error) => {
                         let id = id.as_ref().map(request_id::text).unwrap_or_default();
                         log(&error, id);
-                        answer(&error, dialect, id).map(Either::Right)
+                        answer(&error, &dialect, id).map(Either::Right)
                     }
                 })
-            }
+            })
         })
     })
 }
 
 /// How a caller likes to be told of a failure.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 struct Dialect {
     version: ApiVersion,
-    problem_json: bool,
+    accept: Option<HeaderValue>,
 }
 
 impl Dialect {
     fn of<B>(req: &Request<B>) -> Self {
         Dialect {
             version: ApiVersion::of(req.uri().path()).unwrap_or(ApiVersion::V2),
-            problem_json: accepts_problem_json(req.headers()),
+            accept: req.headers().get(ACCEPT).cloned(),
         }
     }
-}
 
-/// Whether the caller names the type of RFC 9457; `*/*` is no wish for it.
-fn accepts_problem_json(headers: &HeaderMap) -> bool {
-    headers.get_all(ACCEPT).iter().any(|accept| {
-        accept
-            .as_bytes()
-            .windows(PROBLEM_JSON.len())
-            .any(|part| part.eq_ignore_ascii_case(PROBLEM_JSON.as_bytes()))
-    })
+    /// The type of RFC 9457 for those who name it; `*/*` is no wish for it.
+    fn content_type(&self) -> &'static str {
+        let accept = self.accept.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
+        let mut parts = accept.windows(PROBLEM_JSON.len());
+        match parts.any(|part| part.eq_ignore_ascii_case(PROBLEM_JSON.as_bytes())) {
+            true => PROBLEM_JSON,
+            false => "application/json",
+        }
+    }
 }
 
 /// The line that says why: what lies behind a failure is for the log alone.
@@ -80,14 +80,13 @@ fn log(error: &Error, request_id: &str) {
     }
 }
 
-fn answer(error: &Error, dialect: Dialect, request_id: &str) -> Response<Full<Bytes>> {
+fn answer(error: &Error, dialect: &Dialect, request_id: &str) -> Response<Full<Bytes>> {
     let reason = error.reason();
     let body = body(error, reason, dialect.version, request_id);
     let mut res = Response::new(Full::new(Bytes::from(body.to_string())));
     *res.status_mut() = reason.status;
     let headers = res.headers_mut();
-    let content_type = if dialect.problem_json { PROBLEM_JSON } else { "application/json" };
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(dialect.content_type()));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let status = format!("gbg-proxy; error={}; details=\"{}\"", reason.proxy_error, reason.name);
     if let Ok(status) = HeaderValue::try_from(status) {
@@ -146,16 +145,20 @@ mod tests {
 
     use super::*;
 
-    async fn told(version: ApiVersion, problem_json: bool) -> (Response<()>, Value) {
+    fn dialect(version: ApiVersion, accept: &'static str) -> Dialect {
+        Dialect { version, accept: Some(HeaderValue::from_static(accept)) }
+    }
+
+    async fn told(version: ApiVersion, accept: &'static str) -> (Response<()>, Value) {
         let error = Error::UpstreamBroken("connection reset by 10.0.0.1".into());
-        let (head, body) = answer(&error, Dialect { version, problem_json }, "id-1").into_parts();
+        let (head, body) = answer(&error, &dialect(version, accept), "id-1").into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (Response::from_parts(head, ()), serde_json::from_slice(&body).unwrap())
     }
 
     #[tokio::test]
     async fn a_failure_is_told_as_problem_details_and_in_the_shape_of_the_version() {
-        let (res, v2) = told(ApiVersion::V2, true).await;
+        let (res, v2) = told(ApiVersion::V2, PROBLEM_JSON).await;
         assert_eq!(res.status(), 502);
         assert_eq!(res.headers()[CONTENT_TYPE], "application/problem+json");
         assert_eq!(
@@ -165,7 +168,7 @@ mod tests {
         assert_eq!((&v2["reason"], &v2["status"]), (&json!("upstream_broken"), &json!(502)));
         assert_eq!(v2["request_id"], "id-1");
         assert_eq!(v2["errors"][0]["name"], "upstream_broken");
-        let (res, v1) = told(ApiVersion::V1, false).await;
+        let (res, v1) = told(ApiVersion::V1, "application/json").await;
         assert_eq!(res.headers()[CONTENT_TYPE], "application/json");
         assert_eq!((&v1["error"], &v1["status"]), (&json!("upstream_broken"), &json!(502)));
         assert!(!v1.to_string().contains("10.0.0.1") && !v2.to_string().contains("10.0.0.1"));
@@ -173,10 +176,9 @@ mod tests {
 
     #[test]
     fn problem_json_is_sent_to_those_who_name_it() {
-        let accept =
-            |text| accepts_problem_json(&HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(text))]));
-        assert!(accept("text/html, Application/Problem+JSON;q=0.5"));
-        assert!(!accept("*/*"));
-        assert!(!accept("application/json"));
+        let of = |accept| dialect(ApiVersion::V2, accept).content_type();
+        assert_eq!(of("text/html, Application/Problem+JSON;q=0.5"), PROBLEM_JSON);
+        assert_eq!(of("*/*"), "application/json");
+        assert_eq!(of("application/json"), "application/json");
     }
 }

@@ -58,7 +58,8 @@ where
         loop {
             let (slot, pooled) = match self.pool.take() {
                 Some(slot) => (slot, true),
-                None => (self.open().await?, false),
+                // Boxed: what a handshake holds is some kilobytes, which each request would carry about.
+                None => (Box::pin(self.open()).await?, false),
             };
             match slot.exchange(req, self.response_timeout).await {
                 Ok(res) => return Ok(res.map(|body| body.returning_to(&self.pool))),
