@@ -125,11 +125,14 @@ impl Failure {
 
 /// Runs `command` on the control runtime: tokens, signals, and whatever is no request.
 fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::failed(&error))?
-        .block_on(command)
+        .map_err(|error| Failure::failed(&error))?;
+    let done = runtime.block_on(command);
+    // Dropped, it would wait for the threads that wait for the workers: a second signal is not to wait for those.
+    runtime.shutdown_background();
+    done
 }
 
 /// The soft limit of open files is 1,024 in most places: not enough for 10,000 connections.

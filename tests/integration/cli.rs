@@ -1,5 +1,8 @@
 //! Exit codes and messages of the real binary.
 
+use std::io::Write;
+use std::time::{Duration, Instant};
+
 use crate::support::CLIENT_SECRET;
 use crate::support::process::{Running, command, text, with_client};
 
@@ -63,6 +66,27 @@ fn a_signal_ends_it_with_0_also_while_the_token_endpoint_is_dead() {
         assert!(running.log.contains("built-in defaults"), "{}", running.log);
         assert_eq!(running.end(signal), 0);
     }
+}
+
+#[test]
+fn a_second_signal_does_not_wait_for_requests_in_flight() {
+    // The system takes the connection, and nobody ever answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let api = format!("upstream.base_url=http://{}", silent.local_addr().unwrap());
+    let mut running = Running::start(&[&api, "upstream.response_timeout=1h", "drain.timeout=40s"]);
+    let mut caller = std::net::TcpStream::connect(running.addr()).unwrap();
+    // A path that needs no token of ours; the request is in flight when the API has its connection.
+    let request = "GET /v2/captain/journey/device/connect HTTP/1.1\r\nHost: a\r\n\r\n";
+    caller.write_all(request.as_bytes()).unwrap();
+    let _in_flight = silent.accept().unwrap();
+
+    running.signal("-TERM");
+    running.read_until("draining");
+    let began = Instant::now();
+    assert_eq!(running.end("-TERM"), 0);
+
+    assert!(running.log.contains("a second signal"), "{}", running.log);
+    assert!(began.elapsed() < Duration::from_secs(20), "it waited for {:?}", began.elapsed());
 }
 
 #[test]

@@ -76,10 +76,14 @@ impl Running {
         }
     }
 
-    /// Ends it with `signal`; its exit code.
-    pub fn end(&mut self, signal: &str) -> i32 {
+    pub fn signal(&self, signal: &str) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    /// Ends it with `signal`; its exit code.
+    pub fn end(&mut self, signal: &str) -> i32 {
+        self.signal(signal);
         for line in self.lines.by_ref() {
             self.log += &format!("{}\n", line.unwrap());
         }
