@@ -152,9 +152,10 @@ impl Socket {
         };
         let mut told: Option<Instant> = None;
         loop {
+            // The permit comes second: a worker that held one while nobody calls it would keep it from the others.
             let next = async {
-                let permit = Arc::clone(&options.connections).acquire_owned().await;
-                (listener.accept().await, permit)
+                let accepted = listener.accept().await;
+                (accepted, Arc::clone(&options.connections).acquire_owned().await)
             };
             let (accepted, permit) = tokio::select! {
                 next = next => next,

@@ -42,6 +42,33 @@ async fn every_worker_serves() {
 }
 
 #[tokio::test]
+async fn fewer_connections_than_workers_are_enough_for_every_caller() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    let proxy = Proxy::before(&api, &["listen.workers=4", "listen.max_connections=1"]).await;
+    for _ in 0..16 {
+        assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_above_the_limit_waits_until_one_ends() {
+    let proxy = Proxy::before(&api().await, &["listen.workers=4", "listen.max_connections=1"]).await;
+    let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut first = TcpStream::connect(proxy.addr()).await.unwrap();
+    first.write_all(request).await.unwrap();
+    read_until(&mut first, "path_unknown").await;
+
+    let mut second = TcpStream::connect(proxy.addr()).await.unwrap();
+    second.write_all(request).await.unwrap();
+    let waited = timeout(Duration::from_millis(300), second.readable()).await;
+    assert!(waited.is_err(), "the limit was passed");
+
+    drop(first);
+    read_until(&mut second, "path_unknown").await;
+}
+
+#[tokio::test]
 async fn callers_may_come_over_a_unix_socket() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
