@@ -21,8 +21,8 @@ pub struct Listen {
     pub socket_mode: SocketMode,
     /// Threads that serve requests.
     pub workers: NonZeroUsize,
-    /// Open connections in the whole process; further ones wait in the backlog.
-    pub max_connections: NonZeroUsize,
+    /// Open connections in the whole process; further callers wait until one ends.
+    pub max_connections: NonZeroU32,
     /// How long a TLS handshake, and the first bytes of a connection, may take.
     pub handshake_timeout: Duration,
     /// Concurrent HTTP/2 streams on one connection.
@@ -46,7 +46,7 @@ pub(super) struct Raw {
     address: Address,
     socket_mode: SocketMode,
     workers: Option<NonZeroUsize>,
-    max_connections: NonZeroUsize,
+    max_connections: NonZeroU32,
     allow_anonymous: bool,
     #[serde(deserialize_with = "duration")]
     handshake_timeout: Duration,
@@ -66,7 +66,7 @@ impl Default for Raw {
             address: Address::Tcp(([127, 0, 0, 1], 8080).into()),
             socket_mode: SocketMode(0o660),
             workers: None,
-            max_connections: const { NonZeroUsize::new(10_000).unwrap() },
+            max_connections: const { NonZeroU32::new(10_000).unwrap() },
             allow_anonymous: false,
             handshake_timeout: Duration::from_secs(10),
             h2_streams: const { NonZeroU32::new(128).unwrap() },

@@ -43,7 +43,9 @@ impl Options {
             tls: listen.tls.as_ref().map(acceptor).transpose()?,
             handshake_timeout: listen.handshake_timeout,
             h2_streams: listen.h2_streams,
-            connections: std::sync::Arc::new(tokio::sync::Semaphore::new(listen.max_connections.get())),
+            connections: std::sync::Arc::new(tokio::sync::Semaphore::new(
+                listen.max_connections.get() as usize
+            )),
         })
     }
 }

@@ -140,6 +140,11 @@ fn a_bad_value_names_its_place() {
     assert_refused("[upstream]\nallow = [\"/v2/captain\"]", "proxy.toml:2:1: upstream.allow:", "");
     assert_refused("[upstream]\nallow = []", "proxy.toml:2:1: upstream.allow:", "at least one");
     assert_refused("[listen]\nworkers = 0", "proxy.toml:2:1: listen.workers:", "");
+    assert_refused(
+        "[listen]\nmax_connections = 9_000_000_000_000_000_000",
+        "proxy.toml:2:1: listen.max_connections:",
+        "",
+    );
     assert_refused("listen = 1", "proxy.toml:1:1: listen:", "");
     let error = load("", &["listen.workers=many"]).unwrap_err();
     assert!(error.starts_with("--set: listen.workers: invalid type: string \"many\""), "{error}");
