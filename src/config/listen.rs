@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 use serde::Deserialize;
 
 use super::error::Problem;
@@ -104,6 +106,16 @@ impl RawTls {
     fn resolve(self) -> Result<Identity, Problem> {
         let chain = pem::certificates(&self.cert).map_err(|error| error.at("listen.tls.cert"))?;
         let key = pem::private_key(&self.key).map_err(|error| error.at("listen.tls.key"))?;
+        CertifiedKey::from_der(chain.clone(), key.clone_key(), &ring::default_provider()).map_err(
+            |error| {
+                let (cert, key) = (self.cert.display(), self.key.display());
+                Problem::new(
+                    "listen.tls.key",
+                    format!("{key} and the certificate in {cert} cannot be used together: {error}"),
+                    "give the key that the first certificate of listen.tls.cert was made for",
+                )
+            },
+        )?;
         Ok(Identity { chain, key: Arc::new(key) })
     }
 }

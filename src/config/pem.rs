@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -36,6 +37,16 @@ impl Error {
     }
 }
 
+/// The trust anchors in the PEM file `path`, at least one.
+pub(super) fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let found = usable(certificates(path)?);
+    if found.is_empty() {
+        let wanted = "certificate that can be a trust anchor";
+        return Err(Error { path: path.to_owned(), wanted, source: pem::Error::NoItemsFound });
+    }
+    Ok(found)
+}
+
 /// All certificates in the PEM file `path`, at least one.
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let error = |source| Error { path: path.to_owned(), wanted: "certificate", source };
@@ -56,8 +67,9 @@ pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> 
 /// The certificates that this platform trusts.
 pub(super) fn platform_roots() -> Result<Vec<CertificateDer<'static>>, Problem> {
     let found = rustls_native_certs::load_native_certs();
-    if !found.certs.is_empty() {
-        return Ok(found.certs);
+    let roots = usable(found.certs);
+    if !roots.is_empty() {
+        return Ok(roots);
     }
     let why: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
     Err(Problem::new(
@@ -65,4 +77,10 @@ pub(super) fn platform_roots() -> Result<Vec<CertificateDer<'static>>, Problem> 
         format!("this machine has no trusted certificates {}", why.join("; ")).trim_end().to_owned(),
         "install the package ca-certificates, or write upstream.ca_file",
     ))
+}
+
+/// Those that rustls can read: a store may hold odd ones, and one of them must not keep the rest from being used.
+fn usable(certificates: Vec<CertificateDer<'static>>) -> Vec<CertificateDer<'static>> {
+    let can_be_read = |found: &CertificateDer<'static>| RootCertStore::empty().add(found.clone()).is_ok();
+    certificates.into_iter().filter(can_be_read).collect()
 }

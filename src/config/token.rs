@@ -110,7 +110,7 @@ impl Raw {
             ));
         }
         let roots = match (self.ca_file.or(ca_file), self.endpoint.is_tls()) {
-            (Some(path), _) => pem::certificates(&path).map_err(|error| error.at("token.ca_file"))?,
+            (Some(path), _) => pem::roots(&path).map_err(|error| error.at("token.ca_file"))?,
             (None, true) => pem::platform_roots()?,
             (None, false) => Vec::new(),
         };

@@ -85,7 +85,7 @@ impl Raw {
             );
         }
         let roots = match (&self.ca_file, origin.tls) {
-            (Some(path), _) => pem::certificates(path).map_err(|error| error.at("upstream.ca_file"))?,
+            (Some(path), _) => pem::roots(path).map_err(|error| error.at("upstream.ca_file"))?,
             (None, true) => pem::platform_roots()?,
             (None, false) => Vec::new(),
         };

@@ -243,3 +243,33 @@ fn an_unreadable_file_is_named() {
         .unwrap_err();
     assert!(error.contains("holds no certificate"), "{error}");
 }
+
+#[test]
+fn certificates_that_are_of_no_use_are_refused_before_anything_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let one = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
+    let ca_file = file("broken.pem", broken.to_owned());
+    assert_refused(
+        &format!("[upstream]\nca_file = {ca_file:?}"),
+        &format!("proxy.toml:2:1: upstream.ca_file: {ca_file} holds no certificate that can be"),
+        "trust anchor",
+    );
+    // One that cannot be read does not keep the others from being used.
+    let ca_file = file("both.pem", format!("{broken}{}", one.cert.pem()));
+    assert_eq!(config(&format!("[upstream]\nca_file = {ca_file:?}")).token.roots.len(), 1);
+
+    let (cert, key) = (file("cert.pem", one.cert.pem()), file("key.pem", other.signing_key.serialize_pem()));
+    let error = load(&format!("[listen.tls]\ncert = {cert:?}\nkey = {key:?}"), &[]).unwrap_err();
+    assert!(
+        error.starts_with("proxy.toml:3:1: listen.tls.key:") && error.contains("mend: give the key"),
+        "{error}"
+    );
+}
