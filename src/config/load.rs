@@ -263,6 +263,14 @@ impl<'a> Document<'a> {
 }
 
 fn unknown(path: String, origin: Origin) -> Error {
+    if sections().iter().any(|(section, _)| *section == path) {
+        return Error {
+            origin,
+            mend: format!("write its keys, such as those below [{path}] in proxy.toml"),
+            message: "this is a section, and takes no value".to_owned(),
+            key: path,
+        };
+    }
     let known = keys();
     let names = known.iter().map(String::as_str).chain(sections().map(|(section, _)| section));
     let mend = match nearest(&path, names) {

@@ -224,11 +224,12 @@ impl<'de> Deserialize<'de> for SecretRef {
 
 /// A span of time such as `"5s"`, `"250ms"`, `"1m 30s"`; never zero.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    match humantime::parse_duration(&text) {
-        Ok(Duration::ZERO) => Err(D::Error::custom("the time must be more than zero")),
-        Ok(time) => Ok(time),
-        Err(_) => Err(D::Error::custom("no time; write a number and its unit, such as \"5s\" or \"250ms\"")),
+    // By way of `Value`, so that a bare number is told what a text without a unit is told.
+    let value = toml::Value::deserialize(deserializer)?;
+    match value.as_str().map(humantime::parse_duration) {
+        Some(Ok(Duration::ZERO)) => Err(D::Error::custom("the time must be more than zero")),
+        Some(Ok(time)) => Ok(time),
+        _ => Err(D::Error::custom("no time; write a number and its unit, such as \"5s\" or \"250ms\"")),
     }
 }
 
