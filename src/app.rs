@@ -43,6 +43,23 @@ pub enum StartError {
     Thread(#[source] io::Error),
 }
 
+impl StartError {
+    /// What to do about it, where that is known.
+    pub fn mend(&self) -> Option<&'static str> {
+        let StartError::Listen { source, .. } = self else { return None };
+        match source.kind() {
+            io::ErrorKind::AddrInUse => Some(
+                "end the process that listens there (ss -ltnp shows it), or write another listen.address",
+            ),
+            io::ErrorKind::AddrNotAvailable => Some("write an address of this machine in listen.address"),
+            io::ErrorKind::PermissionDenied => Some(
+                "a port below 1024 needs CAP_NET_BIND_SERVICE, a Unix socket a directory that may be written to",
+            ),
+            _ => None,
+        }
+    }
+}
+
 impl App {
     /// Starts the proxy that `config` describes. It listens when this returns; the first token is still on its way.
     ///

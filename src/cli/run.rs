@@ -3,8 +3,9 @@
 use clap::Args;
 
 use super::{ConfigArguments, Failure, block_on, log_settings, raise_open_files};
-use crate::app::App;
+use crate::app::{App, StartError};
 use crate::config::Config;
+use crate::error::chain;
 use crate::{shutdown, telemetry};
 
 /// Run the proxy
@@ -34,7 +35,7 @@ impl Run {
 }
 
 async fn serve(config: Config, file: String) -> Result<(), Failure> {
-    let mut app = App::start(&config).await.map_err(|error| Failure::failed(&error))?;
+    let mut app = App::start(&config).await.map_err(|error| cannot_start(&error))?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         address = %app.address(),
@@ -54,4 +55,9 @@ async fn serve(config: Config, file: String) -> Result<(), Failure> {
         _ = shutdown::signalled() => tracing::warn!("a second signal: what was in flight is cut off"),
     }
     Ok(())
+}
+
+fn cannot_start(error: &StartError) -> Failure {
+    let mend = error.mend().map(|mend| format!("\n  mend: {mend}")).unwrap_or_default();
+    Failure::Failed(chain(error) + &mend)
 }

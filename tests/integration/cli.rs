@@ -57,6 +57,7 @@ fn a_port_in_use_is_1() {
     assert_eq!(output.status.code(), Some(1));
     let (_, err) = text(&output);
     assert!(err.contains("cannot listen on 127.0.0.1:") && err.contains("in use"), "{err}");
+    assert!(err.contains("\n  mend: end the process that listens there"), "{err}");
 }
 
 #[test]
