@@ -112,9 +112,7 @@ fn describe(seen: &Seen) -> String {
 pub(super) fn who(authorization: &Authorization) -> String {
     match authorization {
         Authorization::None => "no Authorization".to_owned(),
-        Authorization::Bearer { generation, current: true } => {
-            format!("Bearer … (token {generation}, current)")
-        }
+        Authorization::Bearer { generation, current: true } => format!("Bearer … (token {generation})"),
         Authorization::Bearer { generation, current: false } => {
             format!("Bearer … (token {generation}, replaced)")
         }

@@ -70,7 +70,7 @@ impl<'a> Walk<'a> {
         addr: SocketAddr,
         sandbox: &'a Sandbox,
     ) -> Result<Self, Failure> {
-        say(&format!("{title:<46} status      ms   the caller sent    the sandbox saw"))?;
+        say(&format!("{title:<45} status     ms   the caller sent    the sandbox saw"))?;
         Ok(Walk { prefix, addr, sandbox })
     }
 
@@ -101,7 +101,7 @@ impl<'a> Walk<'a> {
         })?;
         let sent = answer.sent.iter().any(|name| name.eq_ignore_ascii_case("authorization"));
         let line = format!(
-            "  POST {path:<39} {:>6} {:>7.1}   {:<18} {}",
+            "  POST {path:<38} {:>6} {:>6.1}   {:<18} {}",
             answer.status,
             answer.took.as_secs_f64() * 1e3,
             if sent { "Authorization" } else { "no Authorization" },
