@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::support::caller::{Whole, json, post, raw, read_until, send};
 use crate::support::server::scripted;
@@ -28,9 +28,10 @@ fn assert_told(res: &Whole, status: StatusCode, reason: &str) {
 
 #[tokio::test]
 async fn nobody_listens() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let addr = listener.local_addr().unwrap();
-    drop(listener);
+    // Bound and not listening: no other test can take the port meanwhile.
+    let unheard = TcpSocket::new_v4().unwrap();
+    unheard.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let addr = unheard.local_addr().unwrap();
     let res = told(&format!("http://{addr}"), &[]).await;
     assert_told(&res, StatusCode::BAD_GATEWAY, "upstream_unreachable");
     assert!(!format!("{res:?}").contains("refused"), "the cause is for the log");

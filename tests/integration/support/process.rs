@@ -14,7 +14,7 @@ pub fn command(arguments: &[&str]) -> Command {
 }
 
 fn bare(mut command: Command, arguments: &[&str]) -> Command {
-    command.args(arguments).env_clear().current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/tests"));
+    command.args(arguments).env_clear().current_dir(env!("CARGO_TARGET_TMPDIR"));
     command
 }
 
