@@ -1,11 +1,17 @@
 //! What reaches the API, and what comes back.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, Version};
 use http_body_util::Full;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 use wiremock::ResponseTemplate;
 
-use crate::support::caller::{json, post, raw, send, send_http2};
+use crate::support::caller::{json, post, raw, read_until, send, send_http2};
+use crate::support::server::scripted;
 use crate::support::{Proxy, TOKEN, answer, api, forwarded};
 
 const START: &str = "/v2/captain/journey/start";
@@ -222,4 +228,25 @@ async fn another_prefix_is_forwarded_if_that_is_written() {
     let req = |path: &str| Request::get(path).header("host", "a").body(Full::<Bytes>::default()).unwrap();
     assert_eq!(send(proxy.addr(), req("/other/x")).await.status(), StatusCode::OK);
     assert_eq!(send(proxy.addr(), req(START)).await.status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn connections_to_the_api_are_kept_for_the_next_request() {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&connections);
+    let upstream = scripted(move |mut stream: TcpStream| {
+        count.fetch_add(1, Ordering::SeqCst);
+        async move {
+            loop {
+                read_until(&mut stream, "{}").await;
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+            }
+        }
+    })
+    .await;
+    let proxy = Proxy::before_server(&format!("http://{upstream}"), &["listen.workers=1"]).await;
+    for _ in 0..20 {
+        assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
 }

@@ -118,6 +118,23 @@ async fn a_caller_that_reads_nothing_holds_the_api_back() {
 }
 
 #[tokio::test]
+async fn an_api_that_reads_nothing_holds_the_caller_back() {
+    let upstream = scripted(|mut stream: TcpStream| async move {
+        read_until(&mut stream, "\r\n\r\n").await;
+        std::future::pending::<()>().await;
+    });
+    let proxy = proxy_before(upstream.await).await;
+    let mut stream = begin(&proxy, "POST", "Content-Length: 1073741824\r\n").await;
+    let chunk = vec![7; 64 * 1024];
+    let mut count = 0;
+    while let Ok(written) = timeout(Duration::from_millis(500), stream.write_all(&chunk)).await {
+        written.unwrap();
+        count += 1;
+        assert!(count < 1024, "64 MiB were taken for an API that reads nothing");
+    }
+}
+
+#[tokio::test]
 async fn an_answer_that_breaks_off_is_never_a_clean_end() {
     for framing in ["Content-Length: 100\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"] {
         let upstream = scripted(move |mut stream: TcpStream| async move {
@@ -137,17 +154,20 @@ async fn an_answer_that_breaks_off_is_never_a_clean_end() {
 
 #[tokio::test]
 async fn a_caller_that_goes_away_cancels_its_request_at_once() {
+    let (begun, mut begin_seen) = mpsc::unbounded_channel();
     let (ended, mut end) = mpsc::unbounded_channel();
     let upstream = scripted(move |mut stream: TcpStream| {
-        let ended = ended.clone();
+        let (begun, ended) = (begun.clone(), ended.clone());
         async move {
             read_until(&mut stream, "\r\n\r\n").await;
+            let _ = begun.send(());
             let rest = stream.read_to_end(&mut Vec::new()).await;
             let _ = ended.send(rest);
         }
     });
     let proxy = proxy_before(upstream.await).await;
     let stream = begin(&proxy, "GET", "").await;
+    timeout(PATIENCE, begin_seen.recv()).await.expect("the request does not reach the API");
     // Waits for an answer that does not come; then it is gone.
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert!(end.try_recv().is_err(), "the request ended before its caller went");
