@@ -67,7 +67,7 @@ fn whole_stack(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let tokens = tokens(&runtime);
     let caller = Caller { addr: None };
-    // Nothing listens to the log: the line of the access log is built, and not written.
+    // Nothing listens to the log: what is measured is the record of the request, and not its line.
     for (name, access) in [("stack/access_log_off", false), ("stack/access_log_on", true)] {
         let rules = Arc::new(Rules::new(&config(access), tokens.clone()));
         let mut service = stack(&rules, caller, service_fn(answer));

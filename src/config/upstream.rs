@@ -24,7 +24,7 @@ pub struct Upstream {
     pub roots: Vec<CertificateDer<'static>>,
     /// DNS, TCP and TLS together.
     pub connect_timeout: Duration,
-    /// From the request to the head of the answer.
+    /// The longest silence between the last byte of a request and the head of its answer.
     pub response_timeout: Duration,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,

@@ -107,8 +107,8 @@ impl Clone for Reader {
 }
 
 impl Reader {
-    /// The valid bearer, if there is one. While nothing was published since the last call this is one atomic load
-    /// and one look at the clock.
+    /// The valid bearer, if there is one. While nothing was published since the last call this is one atomic load, one
+    /// look at the clock, and a lock and a reference count of this reader's own.
     pub fn current(&self) -> Option<Bearer> {
         let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
         let local = &mut *local;

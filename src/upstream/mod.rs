@@ -38,7 +38,7 @@ where
     /// The upstream that `config` describes. Opens nothing yet.
     ///
     /// # Errors
-    /// When one of `config.roots` is no certificate, or the host has no name that TLS can check.
+    /// When none of `config.roots` can be used, or the host has no name that TLS can check.
     pub fn new(config: &config::Upstream) -> Result<Self, Cause> {
         Ok(Upstream {
             connector: Connector::new(config)?,
