@@ -1,7 +1,7 @@
 # Built on Debian, run on distroless: no shell, no package manager, not root. It has the platform's CA certificates.
 FROM rust:1-slim-bookworm AS build
 WORKDIR /build
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock proxy.toml ./
 COPY src src
 COPY benches benches
 RUN cargo build --locked --release --bin gbg-proxy

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use gbg_proxy::config::{self, Config, Sources};
 use gbg_proxy::error::Error;
-use gbg_proxy::proxy::{Caller, Rules, stack};
+use gbg_proxy::proxy::{Authorized, Caller, Rules, stack};
 use gbg_proxy::token::{self, FetchError, Grant, Reader};
 use http::{HeaderValue, Request, Response};
 use http_body_util::Empty;
@@ -58,7 +58,7 @@ fn request() -> Request<Empty<Bytes>> {
 }
 
 /// Answers at once, as an upstream would whose network takes no time.
-async fn answer(_: Request<Empty<Bytes>>) -> Result<Response<Empty<Bytes>>, Error> {
+async fn answer(_: Authorized<Empty<Bytes>>) -> Result<Response<Empty<Bytes>>, Error> {
     let res = Response::builder().header("content-type", "application/json").header("x-request-id", "gbg-1");
     Ok(res.body(Empty::new()).expect("a response"))
 }

@@ -98,9 +98,15 @@ impl App {
         &self.address
     }
 
-    /// Ends when a worker has ended by itself, which none should.
+    /// Ends when a worker or the token task has ended by itself, which none should.
     pub async fn failed(&mut self) -> Cause {
-        match self.workers.join_next().await {
+        let worker = tokio::select! {
+            worker = self.workers.join_next() => worker,
+            ended = &mut self.refresh => {
+                return ended.err().map_or_else(|| "the token task ended".into(), Cause::from);
+            }
+        };
+        match worker {
             Some(Ok(Err(error))) => error,
             Some(Err(error)) => error.into(),
             Some(Ok(Ok(()))) | None => "a worker ended".into(),
@@ -109,13 +115,14 @@ impl App {
 
     /// Stops accepting, lets requests in flight finish for up to `drain.timeout`, and returns when all is done.
     pub async fn shut_down(mut self) {
+        if let Address::Unix(path) = &self.address {
+            // Now, not in the end: by then it may be the socket of a successor. If it cannot be removed, the next start
+            // replaces it.
+            let _ = std::fs::remove_file(path);
+        }
         self.drain.send_replace(true);
         while self.workers.join_next().await.is_some() {}
         self.refresh.abort();
-        if let Address::Unix(path) = &self.address {
-            // Best effort: a socket file that stays is replaced at the next start.
-            let _ = std::fs::remove_file(path);
-        }
     }
 }
 

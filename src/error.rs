@@ -13,6 +13,9 @@ pub enum Error {
     /// The request is not one that a gateway may pass on.
     #[error("{0}")]
     BadRequest(&'static str),
+    /// The request's body broke off, or was no HTTP.
+    #[error("the request's body broke off")]
+    BodyBroken,
     /// The path is outside `upstream.allow`.
     #[error("this path is not forwarded")]
     PathUnknown,
@@ -79,7 +82,7 @@ impl Error {
     /// The reason, status, fault and advice of this failure.
     pub fn reason(&self) -> &'static Reason {
         match self {
-            Error::BadRequest(_) => &BAD_REQUEST,
+            Error::BadRequest(_) | Error::BodyBroken => &BAD_REQUEST,
             Error::PathUnknown => &PATH_UNKNOWN,
             Error::MethodNotAllowed => &METHOD_NOT_ALLOWED,
             Error::CallerTooSlow => &CALLER_TOO_SLOW,

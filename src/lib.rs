@@ -64,7 +64,7 @@
 //! worker     → downstream, proxy, upstream, token, config, error
 //! proxy      → token, upstream, gbg, config, error
 //! sandbox    → downstream, gbg, config
-//! token      → config, secret, error
+//! token      → config, error
 //! upstream   → config, error
 //! downstream → config, error
 //! config     → gbg, secret

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 pub type Environment = BTreeMap<String, String>;
 
 /// A secret text. It has no `Display`, its `Debug` is `[redacted]`, and its memory is zeroed when it is dropped.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {

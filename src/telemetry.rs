@@ -4,6 +4,10 @@ use std::io;
 
 use tracing::level_filters::LevelFilter;
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{fmt, registry};
 
 /// Lines that wait to be written; above this, lines are dropped rather than requests held up.
 const BUFFERED_LINES: usize = 16_384;
@@ -26,12 +30,16 @@ pub fn begin(settings: Settings) -> WorkerGuard {
     guard
 }
 
+/// Ours alone is logged, at any level: what libraries log may quote what a caller sent.
 fn subscribe(settings: Settings, writer: NonBlocking) {
-    let builder = tracing_subscriber::fmt().with_max_level(settings.level).with_writer(writer);
-    // A second call, in a process that runs several proxies, changes nothing.
-    let _ = if settings.json {
-        builder.json().flatten_event(true).with_current_span(false).with_span_list(false).try_init()
+    let level = settings.level;
+    let ours = Targets::new().with_target("gbg_proxy", level).with_target("access", level);
+    let lines = fmt::layer().with_writer(writer);
+    let lines = if settings.json {
+        lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
     } else {
-        builder.with_ansi(false).with_target(false).try_init()
+        lines.with_ansi(false).with_target(false).boxed()
     };
+    // A second call, in a process that runs several proxies, changes nothing.
+    let _ = registry().with(lines.with_filter(ours)).try_init();
 }

@@ -56,7 +56,10 @@ impl Worker {
     pub fn start(self, index: usize, socket: Socket) -> io::Result<JoinHandle<Result<(), Cause>>> {
         thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(self.serve(socket))
+            let served = runtime.block_on(self.serve(socket));
+            // Dropped, it would wait for a look-up of a name that hangs.
+            runtime.shutdown_background();
+            served
         })
     }
 

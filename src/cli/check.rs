@@ -14,7 +14,8 @@ use crate::config::Loaded;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gbg-proxy check
-  gbg-proxy check --config /etc/gbg-proxy/proxy.toml")]
+  gbg-proxy check --config /etc/gbg-proxy/proxy.toml
+  gbg-proxy check --set upstream.region=us")]
 pub(super) struct Check {
     #[command(flatten)]
     config: ConfigArguments,

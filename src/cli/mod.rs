@@ -9,13 +9,15 @@ use std::future::Future;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
+use crate::app::App;
 use crate::config::{self, Level, LogFormat, Sources};
 use crate::error::chain;
-use crate::telemetry;
+use crate::{shutdown, telemetry};
 
 /// The file that is read when none is named and it exists.
 const DEFAULT_FILE: &str = "proxy.toml";
@@ -87,7 +89,9 @@ struct ConfigArguments {
 impl ConfigArguments {
     /// The configuration, and the file it came from in words.
     fn load(self) -> Result<(config::Loaded, String), Failure> {
-        let file = self.config.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.exists()));
+        let file = self
+            .config
+            .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.symlink_metadata().is_ok()));
         let named = file.as_ref().map_or("built-in defaults".to_owned(), |file| file.display().to_string());
         // Values that are no UTF-8 are none of ours.
         let env = std::env::vars_os()
@@ -135,11 +139,39 @@ fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, F
     done
 }
 
-/// The soft limit of open files is 1,024 in most places: not enough for 10,000 connections.
-fn raise_open_files() {
+/// Raises the limit of open files, which is 1,024 in most places and not enough for 10,000 connections, and gives it;
+/// `None` where it is not known.
+#[cfg(unix)]
+fn raise_open_files() -> Option<u64> {
     match rlimit::increase_nofile_limit(u64::MAX) {
-        Ok(limit) => tracing::debug!(limit, "open files"),
-        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+        Ok(limit) => Some(limit),
+        Err(error) => {
+            tracing::warn!(%error, "the limit of open files could not be raised");
+            None
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn raise_open_files() -> Option<u64> {
+    None
+}
+
+/// Drains `app`, or ends at once with a second signal.
+async fn shut_down(app: App) {
+    tokio::select! {
+        () = app.shut_down() => tracing::info!("done"),
+        _ = shutdown::signalled() => tracing::warn!("a second signal: what was in flight is cut off"),
+    }
+}
+
+/// A time of the command line.
+fn time(text: &str) -> Result<Duration, String> {
+    const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+    match humantime::parse_duration(text) {
+        Ok(time) if time <= LONGEST => Ok(time),
+        Ok(_) => Err("at most a year".to_owned()),
+        Err(error) => Err(format!("{error}; write a number and its unit, such as 5s")),
     }
 }
 

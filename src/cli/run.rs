@@ -1,8 +1,10 @@
 //! `gbg-proxy run`: the proxy, until a signal ends it.
 
+use std::num::NonZeroU32;
+
 use clap::Args;
 
-use super::{ConfigArguments, Failure, block_on, log_settings, raise_open_files};
+use super::{ConfigArguments, Failure, block_on, log_settings, raise_open_files, shut_down};
 use crate::app::{App, StartError};
 use crate::config::Config;
 use crate::error::chain;
@@ -29,8 +31,11 @@ impl Run {
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
-        raise_open_files();
-        block_on(serve(loaded.config, file))
+        let mut config = loaded.config;
+        if let Some(limit) = raise_open_files() {
+            fit_connections(&mut config, limit);
+        }
+        block_on(serve(config, file))
     }
 }
 
@@ -50,11 +55,25 @@ async fn serve(config: Config, file: String) -> Result<(), Failure> {
         error = app.failed() => return Err(Failure::failed(error.as_ref())),
     };
     tracing::info!(signal, timeout = ?config.drain.timeout, "draining: no new connections, requests in flight finish");
-    tokio::select! {
-        () = app.shut_down() => tracing::info!("done"),
-        _ = shutdown::signalled() => tracing::warn!("a second signal: what was in flight is cut off"),
-    }
+    shut_down(app).await;
     Ok(())
+}
+
+/// Lowers `max_connections` to what `limit` open files are enough for. A connection of a caller needs one more to the
+/// API: callers that took them all would get 502 and nothing else.
+fn fit_connections(config: &mut Config, limit: u64) {
+    /// Standard streams, runtimes, listeners, look-ups, the token endpoint.
+    const RESERVED: u64 = 32;
+    let most = limit.saturating_sub(RESERVED + 4 * config.listen.workers.get() as u64) / 2;
+    let most = NonZeroU32::new(u32::try_from(most).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
+    if config.listen.max_connections > most {
+        tracing::info!(
+            open_files = limit,
+            max_connections = most,
+            "listen.max_connections is lowered to what the limit of open files is enough for"
+        );
+        config.listen.max_connections = most;
+    }
 }
 
 fn cannot_start(error: &StartError) -> Failure {

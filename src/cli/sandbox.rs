@@ -6,9 +6,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::task::spawn_blocking;
 
-use super::{Failure, block_on, raise_open_files};
+use super::{Failure, block_on, raise_open_files, time};
 use crate::sandbox::{Authorization, Options, Sandbox, Seen};
 use crate::shutdown;
 
@@ -29,10 +31,10 @@ pub(super) struct SandboxCommand {
     #[arg(long, value_name = "FILE")]
     ca_out: Option<PathBuf>,
     /// How long an access token lives
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = time)]
     token_life: Duration,
     /// How long a synchronous v1 start takes; the real one takes about 9 s
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time)]
     v1_start_time: Duration,
     /// The client id that gets a token
     #[arg(long, default_value = "sandbox-client")]
@@ -79,22 +81,24 @@ impl SandboxCommand {
             token = sandbox.token_endpoint(),
         ))?;
         tokio::select! {
-            shown = show_calls(&sandbox), if !self.quiet => shown,
+            shown = show_calls(sandbox.subscribe()), if !self.quiet => shown,
             signal = shutdown::signalled() => signal.map(drop).map_err(|error| Failure::failed(&error)),
         }
     }
 }
 
-/// Shows each further API call, without end.
-pub(super) async fn show_calls(sandbox: &Sandbox) -> Result<(), Failure> {
-    let mut calls = sandbox.subscribe();
-    loop {
-        match calls.recv().await {
-            Ok(seen) => say(&describe(&seen))?,
-            Err(RecvError::Lagged(lost)) => say(&format!("({lost} more calls)"))?,
-            Err(RecvError::Closed) => return Ok(()),
+/// Shows each of `calls`, without end. In a thread of its own: whoever reads standard output may stop to.
+pub(super) async fn show_calls(mut calls: broadcast::Receiver<Seen>) -> Result<(), Failure> {
+    let shown = spawn_blocking(move || {
+        loop {
+            match calls.blocking_recv() {
+                Ok(seen) => say(&describe(&seen))?,
+                Err(RecvError::Lagged(lost)) => say(&format!("({lost} more calls)"))?,
+                Err(RecvError::Closed) => return Ok(()),
+            }
         }
-    }
+    });
+    shown.await.unwrap_or_else(|error| Err(Failure::failed(&error)))
 }
 
 fn describe(seen: &Seen) -> String {

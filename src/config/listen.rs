@@ -43,7 +43,7 @@ pub struct Identity {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Raw {
     address: Address,
     socket_mode: SocketMode,
@@ -57,6 +57,7 @@ pub(super) struct Raw {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct RawTls {
     cert: PathBuf,
     key: PathBuf,

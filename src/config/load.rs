@@ -9,14 +9,14 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{Error, Origin, Problem};
 use super::keys::{fields, nearest};
-use super::{Config, Drain, Log, listen, token, upstream};
+use super::{Config, Drain, Log, listen, manual, token, upstream};
 use crate::secret::Environment;
 
 /// What the environment variables of keys begin with: `GBG_PROXY_TOKEN_SCOPE` is `token.scope`.
 const ENV_PREFIX: &str = "GBG_PROXY_";
 
 /// Where values may come from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Sources {
     /// The file; without one the defaults serve.
     pub file: Option<PathBuf>,
@@ -53,7 +53,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 struct Raw {
     listen: listen::Raw,
     upstream: upstream::Raw,
@@ -112,6 +112,8 @@ struct Document<'a> {
     text: &'a str,
     root: Spanned<DeTable<'a>>,
     origins: HashMap<String, Origin>,
+    /// What `--set` and the environment say, as it was written.
+    written: HashMap<String, &'a str>,
 }
 
 impl<'a> Document<'a> {
@@ -122,7 +124,7 @@ impl<'a> Document<'a> {
             message: format!("this is no TOML: {}", error.message()),
             mend: "see https://toml.io; texts stand in double quotes".to_owned(),
         })?;
-        let mut document = Document { file, text, root, origins: HashMap::new() };
+        let mut document = Document { file, text, root, origins: HashMap::new(), written: HashMap::new() };
         document.index()?;
         Ok(document)
     }
@@ -138,6 +140,10 @@ impl<'a> Document<'a> {
                     format!("{section}.{}", name.get_ref())
                 };
                 let origin = Origin::place(self.file, self.text, name.span().start);
+                // "token.scope" in quotes is one name with a dot, and none of ours.
+                if name.get_ref().contains('.') {
+                    return Err(unknown(format!("{section}\"{}\"", name.get_ref()), origin));
+                }
                 match value.get_ref() {
                     DeValue::Table(inner) if sections().iter().any(|(known, _)| *known == path) => {
                         tables.push((path.clone(), inner));
@@ -197,6 +203,7 @@ impl<'a> Document<'a> {
         };
         self.insert(key, value);
         self.origins.insert(key.to_owned(), origin);
+        self.written.insert(key.to_owned(), text);
     }
 
     fn insert(&mut self, key: &str, value: DeValue<'a>) {
@@ -219,6 +226,7 @@ impl<'a> Document<'a> {
     /// The sections as types. A value from `--set` or the environment that its key does not take as TOML is tried
     /// as a text, so that `--set token.client_id=12345` needs no quotes.
     fn deserialize(&mut self) -> Result<Raw, Error> {
+        let mut first = None;
         loop {
             let deserializer = toml::Deserializer::from(self.root.clone());
             let error = match serde_path_to_error::deserialize(deserializer) {
@@ -227,37 +235,32 @@ impl<'a> Document<'a> {
             };
             let path = error.path().to_string();
             let key = path.split('[').next().unwrap_or_default().to_owned();
-            let origin = self.origins.get(&key).cloned().unwrap_or(Origin::File(self.file.to_owned()));
-            if matches!(origin, Origin::Env(_) | Origin::Set) && self.make_text(&key) {
+            let mut message = error.inner().message().trim_end().to_owned();
+            if let Some(text) = self.written.remove(&key) {
+                self.insert(&key, DeValue::String(text.into()));
+                first = Some(message);
                 continue;
             }
-            return Err(Error {
-                origin,
-                mend: "proxy.toml of the source tree shows every key with its default".to_owned(),
-                message: error.inner().message().trim_end().to_owned(),
-                key,
-            });
+            if message.starts_with("invalid type: string") {
+                // The text was no better.
+                message = first.unwrap_or(message);
+            }
+            let mend = manual::of(&key).unwrap_or_else(|| "see proxy.toml in the source tree".to_owned());
+            return Err(Error { origin: self.origin(&key), key, message, mend });
         }
     }
 
-    /// Turns the number or truth value at `key` into the text it was written as; false if it is none.
-    fn make_text(&mut self, key: &str) -> bool {
-        let value = key.split('.').try_fold(None, |value: Option<&DeValue<'_>>, name| match value {
-            None => self.root.get_ref().get(name).map(|found| Some(found.get_ref())),
-            Some(table) => table.get(name).map(|found| Some(found.get_ref())),
+    /// Where `key` was written, or what is below it, if it is a section.
+    fn origin(&self, key: &str) -> Origin {
+        let below = format!("{key}.");
+        let found = self.origins.get(key).or_else(|| {
+            self.origins.iter().find(|(path, _)| path.starts_with(&below)).map(|(_, origin)| origin)
         });
-        let text = match value.flatten() {
-            Some(DeValue::Integer(number)) => number.as_str().to_owned(),
-            Some(DeValue::Float(number)) => number.as_str().to_owned(),
-            Some(DeValue::Boolean(truth)) => truth.to_string(),
-            _ => return false,
-        };
-        self.insert(key, DeValue::String(text.into()));
-        true
+        found.cloned().unwrap_or(Origin::Default)
     }
 
     fn locate(&self, problem: Problem) -> Error {
-        let origin = self.origins.get(problem.key).cloned().unwrap_or(Origin::Default);
+        let origin = self.origin(problem.key);
         Error { origin, key: problem.key.to_owned(), message: problem.message, mend: problem.mend }
     }
 }
@@ -275,7 +278,7 @@ fn unknown(path: String, origin: Origin) -> Error {
     let names = known.iter().map(String::as_str).chain(sections().map(|(section, _)| section));
     let mend = match nearest(&path, names) {
         Some(near) => format!("did you mean {near}?"),
-        None => "proxy.toml of the source tree shows every key".to_owned(),
+        None => format!("the sections are {}", sections().map(|(section, _)| section).join(", ")),
     };
     Error { origin, key: path, message: "there is no such key".to_owned(), mend }
 }

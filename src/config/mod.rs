@@ -6,6 +6,7 @@ mod error;
 mod keys;
 mod listen;
 mod load;
+mod manual;
 mod pem;
 mod token;
 mod upstream;
@@ -20,7 +21,7 @@ pub use self::listen::{Identity, Listen};
 pub use self::load::{Loaded, Sources, keys, load};
 pub use self::token::{ClientAuth, Token};
 pub use self::upstream::Upstream;
-pub use self::value::{Address, HttpUrl, Origin, Prefix, SocketMode};
+pub use self::value::{Address, HttpUrl, Origin, Path, Prefix, SocketMode};
 
 /// The whole configuration, ready for use.
 #[derive(Clone, Debug)]
@@ -39,7 +40,7 @@ pub struct Config {
 
 /// `[log]`.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Log {
     /// The least severe level that is logged.
     pub level: Level,
@@ -79,7 +80,7 @@ pub enum LogFormat {
 
 /// `[drain]`.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub struct Drain {
     /// How long requests in flight may take to finish after the signal to end.
     #[serde(deserialize_with = "value::duration")]

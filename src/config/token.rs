@@ -48,7 +48,7 @@ pub enum ClientAuth {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Raw {
     endpoint: HttpUrl,
     client_id: ClientId,

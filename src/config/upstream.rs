@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::error::Problem;
 use super::pem;
-use super::value::{HttpUrl, Origin, Prefix, duration};
+use super::value::{HttpUrl, Origin, Path, Prefix, duration};
 use crate::gbg::{self, Region};
 
 /// `[upstream]` as it is used.
@@ -19,7 +19,7 @@ pub struct Upstream {
     /// What is forwarded: path prefixes.
     pub allow: Vec<Prefix>,
     /// Paths on which the caller's own bearer is the credential, and passes.
-    pub caller_bearer: Vec<String>,
+    pub caller_bearer: Vec<Path>,
     /// The certificates that the API's may be signed by; empty for a plain `http` upstream.
     pub roots: Vec<CertificateDer<'static>>,
     /// DNS, TCP and TLS together.
@@ -33,12 +33,12 @@ pub struct Upstream {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(default)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Raw {
     region: Option<Region>,
     base_url: Option<HttpUrl>,
     allow: Vec<Prefix>,
-    caller_bearer: Vec<String>,
+    caller_bearer: Vec<Path>,
     pub(super) ca_file: Option<PathBuf>,
     plain_http: bool,
     #[serde(deserialize_with = "duration")]
@@ -56,7 +56,7 @@ impl Default for Raw {
             region: None,
             base_url: None,
             allow: [gbg::V2, gbg::V1].map(Prefix::known).into(),
-            caller_bearer: gbg::CALLER_BEARER.map(str::to_owned).into(),
+            caller_bearer: gbg::CALLER_BEARER.map(Path::known).into(),
             ca_file: None,
             plain_http: false,
             connect_timeout: Duration::from_secs(5),

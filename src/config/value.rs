@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderValue;
+use rustls::pki_types::ServerName;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use url::{Host, Url};
 
@@ -94,15 +95,49 @@ impl TryFrom<String> for Prefix {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let clean = text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#%\\".contains(&byte))
-            && !text.contains("//")
-            && !text.split('/').any(|segment| matches!(segment, "." | ".."));
-        if text.starts_with('/') && text.ends_with('/') && clean {
+        if is_plain_path(&text) && text.ends_with('/') {
             Ok(Prefix(text))
         } else {
             Err("no path prefix; it begins and ends with \"/\", such as \"/v2/captain/\"")
         }
     }
+}
+
+/// A whole path, compared byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub struct Path(String);
+
+impl Path {
+    /// A path that is a constant of this crate.
+    pub(super) fn known(text: &'static str) -> Self {
+        Path(text.to_owned())
+    }
+
+    /// The path as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Path {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        if is_plain_path(&text) && !text.ends_with('/') {
+            Ok(Path(text))
+        } else {
+            Err("no whole path; it begins with \"/\", such as \"/v2/captain/journey/device/connect\"")
+        }
+    }
+}
+
+/// Whether `text` is an absolute path that can be read in one way only.
+fn is_plain_path(text: &str) -> bool {
+    text.starts_with('/')
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#%;\\".contains(&byte))
+        && !text.contains("//")
+        && !text.split('/').any(|segment| matches!(segment, "." | ".."))
 }
 
 /// An absolute `https://` or `http://` URL without user, password and fragment.
@@ -148,6 +183,10 @@ impl TryFrom<String> for HttpUrl {
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err("user and password do not belong in a URL");
+        }
+        let host = url.host_str().unwrap_or_default();
+        if ServerName::try_from(host.trim_matches(['[', ']'])).is_err() {
+            return Err("the host is neither a name nor an address");
         }
         if url.fragment().is_some() {
             return Err("the URL has a fragment (#…), which is never sent");
@@ -222,12 +261,16 @@ impl<'de> Deserialize<'de> for SecretRef {
     }
 }
 
+/// No time here is longer; far beyond it, adding one to the clock overflows.
+const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+
 /// A span of time such as `"5s"`, `"250ms"`, `"1m 30s"`; never zero.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     // By way of `Value`, so that a bare number is told what a text without a unit is told.
     let value = toml::Value::deserialize(deserializer)?;
     match value.as_str().map(humantime::parse_duration) {
         Some(Ok(Duration::ZERO)) => Err(D::Error::custom("the time must be more than zero")),
+        Some(Ok(time)) if time > LONGEST => Err(D::Error::custom("the time must be at most a year")),
         Some(Ok(time)) => Ok(time),
         _ => Err(D::Error::custom("no time; write a number and its unit, such as \"5s\" or \"250ms\"")),
     }

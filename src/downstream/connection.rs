@@ -1,22 +1,16 @@
 //! One downstream connection, from its first byte to its last.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use http::{Request, Response};
-use hyper::body::{Body, Incoming};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::sleep;
-use tower::Service;
 
-use super::{Options, first_bytes};
-use crate::error::Cause;
+use super::{AnswerBody, Options, Serve, Stream, first_bytes};
 
 /// How long a connection without a request may still bring one while the worker drains.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
@@ -24,12 +18,9 @@ const DRAIN_GRACE: Duration = Duration::from_millis(500);
 /// Serves `io` until it ends. When `drain` turns true, the request in flight is the last one.
 pub(super) async fn serve<IO, S, B>(io: IO, options: &Options, service: S, drain: watch::Receiver<bool>)
 where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Cause>,
+    IO: Stream,
+    S: Serve<B>,
+    B: AnswerBody,
 {
     let service = TowerToHyperService::new(service);
     let too_late = too_late(options.handshake_timeout, drain.clone());
@@ -71,12 +62,9 @@ async fn too_late(limit: Duration, mut drain: watch::Receiver<bool>) {
 
 async fn serve_http1<IO, S, B>(io: IO, service: TowerToHyperService<S>, drain: watch::Receiver<bool>)
 where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Cause>,
+    IO: Stream,
+    S: Serve<B>,
+    B: AnswerBody,
 {
     // No header timeout of hyper's: it costs a timer a request, and runs on while a connection is idle.
     let connection =
@@ -90,12 +78,9 @@ async fn serve_http2<IO, S, B>(
     service: TowerToHyperService<S>,
     drain: watch::Receiver<bool>,
 ) where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    B: Body + Send + 'static,
-    B::Data: Send,
-    B::Error: Into<Cause>,
+    IO: Stream,
+    S: Serve<B>,
+    B: AnswerBody,
 {
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -127,6 +112,7 @@ async fn until_drained<C>(
     };
     if let Err(error) = ended {
         // A caller that hangs up, or one that speaks no HTTP; hyper has answered the latter.
-        tracing::debug!(error = &error as &dyn std::error::Error, "a connection ended early");
+        // Without its causes: they may quote what the caller sent.
+        tracing::debug!(%error, "a connection ended early");
     }
 }

@@ -3,15 +3,52 @@
 mod connection;
 mod first_bytes;
 mod listener;
+mod socket;
 mod tls;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::listener::{Socket, bind};
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tower::Service;
+
+pub use self::socket::{Socket, bind};
 pub use self::tls::acceptor;
 
 use crate::config::Listen;
+use crate::error::Cause;
+
+/// A service that answers the requests of a connection, and never fails: a failure is an answer as well.
+pub trait Serve<B>:
+    Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send + 'static>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+impl<S, B> Serve<B> for S where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send + 'static>
+        + Clone
+        + Send
+        + 'static
+{
+}
+
+/// The body of an answer.
+pub trait AnswerBody: Body<Data: Send, Error: Into<Cause>> + Send + 'static {}
+
+impl<B> AnswerBody for B where B: Body<Data: Send, Error: Into<Cause>> + Send + 'static {}
+
+/// What bytes come and go over.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+
+impl<IO> Stream for IO where IO: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
 
 /// Whoever is at the other end of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +67,7 @@ pub struct Options {
     /// Concurrent HTTP/2 streams on one connection.
     pub h2_streams: u32,
     /// Permits for open connections, one for the whole process.
-    pub connections: std::sync::Arc<tokio::sync::Semaphore>,
+    pub connections: Arc<Semaphore>,
 }
 
 impl Options {
@@ -43,9 +80,7 @@ impl Options {
             tls: listen.tls.as_ref().map(acceptor).transpose()?,
             handshake_timeout: listen.handshake_timeout,
             h2_streams: listen.h2_streams,
-            connections: std::sync::Arc::new(tokio::sync::Semaphore::new(
-                listen.max_connections.get() as usize
-            )),
+            connections: Arc::new(Semaphore::new(listen.max_connections.get() as usize)),
         })
     }
 }

@@ -4,17 +4,27 @@ use std::sync::Arc;
 
 use http::Request;
 use http::header::{AUTHORIZATION, HeaderMap};
+use tokio::time::Instant;
 use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
-use super::Step;
-use crate::config;
+use super::{Forward, Step};
+use crate::config::{self, Path};
 use crate::token::Reader;
+
+/// A request that may be sent.
+#[derive(Debug)]
+pub struct Authorized<B> {
+    /// With its one Authorization, or none.
+    pub req: Request<B>,
+    /// From here on its bearer is not sent: a connection may take seconds to open. `None` where the bearer is not ours.
+    pub until: Option<Instant>,
+}
 
 /// Whose bearer a request carries.
 #[derive(Debug)]
 pub(super) struct Rules {
-    caller_bearer: Vec<String>,
+    caller_bearer: Vec<Path>,
     tokens: Reader,
 }
 
@@ -25,7 +35,7 @@ impl Rules {
 
     /// Whether the caller's own bearer is the credential on `path`.
     fn is_callers(&self, path: &str) -> bool {
-        self.caller_bearer.iter().any(|known| known == path)
+        self.caller_bearer.iter().any(|known| known.as_str() == path)
     }
 }
 
@@ -34,7 +44,7 @@ pub(super) fn layer<S, In, Out>(
     rules: Arc<super::Rules>,
 ) -> impl Layer<S, Service = impl Step<In, Out> + use<S, In, Out>> + Clone
 where
-    S: Step<In, Out>,
+    S: Forward<In, Out>,
     In: Send + 'static,
     Out: Send + 'static,
 {
@@ -45,8 +55,9 @@ where
             let mut inner = inner.clone();
             async move {
                 let rules = &rules.authorize;
-                if rules.is_callers(req.uri().path()) {
+                let until = if rules.is_callers(req.uri().path()) {
                     keep_one_bearer(req.headers_mut());
+                    None
                 } else {
                     let bearer = match rules.tokens.current() {
                         Some(bearer) => bearer,
@@ -54,8 +65,9 @@ where
                         None => Box::pin(rules.tokens.wait()).await?,
                     };
                     req.headers_mut().insert(AUTHORIZATION, bearer.header);
-                }
-                inner.call(req).await
+                    Some(bearer.stop)
+                };
+                inner.call(Authorized { req, until }).await
             }
         })
     })
@@ -87,7 +99,8 @@ mod tests {
     async fn nothing_is_forwarded_without_a_token() {
         let (_publisher, tokens) = channel(Duration::from_secs(5));
         let rules = Arc::new(crate::proxy::Rules::new(&crate::proxy::tests::config(), tokens));
-        let leaf = service_fn(async |_: Request<()>| -> Result<Response<()>, Error> { panic!("forwarded") });
+        let leaf =
+            service_fn(async |_: Authorized<()>| -> Result<Response<()>, Error> { panic!("forwarded") });
         let req = Request::builder().uri("/x").header(AUTHORIZATION, "Bearer mine").body(()).unwrap();
         let answer: Result<Response<()>, Error> = layer(rules).layer(leaf).oneshot(req).await;
         assert!(matches!(answer, Err(Error::TokenUnavailable)));

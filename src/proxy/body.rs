@@ -34,12 +34,17 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        if let Some(record) = &mut self.record {
+        let ProxyBody { inner, record } = &mut *self;
+        let frame = ready!(Pin::new(&mut *inner).poll_frame(cx));
+        if let Some(record) = record {
             match &frame {
                 Some(Ok(frame)) => record.add(frame.data_ref().map_or(0, Bytes::len)),
                 Some(Err(error)) => record.note_broken(error.as_ref()),
-                None => {}
+                None => record.note_ended(),
+            }
+            // The server asks no further when a body of known length has all come.
+            if inner.is_end_stream() {
+                record.note_ended();
             }
         }
         Poll::Ready(frame)

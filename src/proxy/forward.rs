@@ -3,21 +3,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Request;
 use hyper::body::Body;
 use tower::service_fn;
 
-use super::Step;
+use super::{Authorized, Forward};
 use crate::error::Cause;
 use crate::upstream::{Answer, Upstream};
 
 /// Forwards to `upstream`.
-pub fn forward<B>(upstream: Arc<Upstream<B>>) -> impl Step<B, Answer<B>>
+pub fn forward<B>(upstream: Arc<Upstream<B>>) -> impl Forward<B, Answer<B>>
 where
     B: Body<Data = Bytes, Error: Into<Cause>> + Send + Unpin + 'static,
 {
-    service_fn(move |req: Request<B>| {
+    service_fn(move |Authorized { req, until }: Authorized<B>| {
         let upstream = Arc::clone(&upstream);
-        async move { upstream.send(req).await }
+        async move { upstream.send(req, until).await }
     })
 }

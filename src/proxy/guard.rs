@@ -89,17 +89,20 @@ fn check_path(path: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a segment that begins with a dot, and goes on with `rest`, is `.` or `..`.
+/// Whether a segment that begins with a dot, and goes on with `rest`, is `.` or `..`. Some servers take parameters
+/// (`;…`) off before they look.
 fn ends_dot_segment(rest: &[u8]) -> bool {
-    matches!(rest, [] | [b'/', ..] | [b'.'] | [b'.', b'/', ..])
+    matches!(rest, [] | [b'/' | b';', ..] | [b'.'] | [b'.', b'/' | b';', ..])
 }
 
-/// Whether the two hexadecimal digits that `rest` begins with are those of a dot, a slash, a backslash, a percent
-/// sign or a control character, or are none.
+/// Whether the two hexadecimal digits that `rest` begins with are those of a dot, a slash, a backslash, a semicolon, a
+/// percent sign or a control character, or are none.
 fn encodes_special(rest: &[u8]) -> bool {
     let digit = |index: usize| rest.get(index).and_then(|&byte| char::from(byte).to_digit(16));
     match (digit(0), digit(1)) {
-        (Some(high), Some(low)) => matches!(high * 16 + low, 0..=0x1F | 0x7F | 0x25 | 0x2E | 0x2F | 0x5C),
+        (Some(high), Some(low)) => {
+            matches!(high * 16 + low, 0..=0x1F | 0x7F | 0x25 | 0x2E | 0x2F | 0x3B | 0x5C)
+        }
         _ => true,
     }
 }
@@ -132,6 +135,9 @@ mod tests {
         let bad = [
             "/v2/captain/../designer",
             "/v2/captain/..",
+            "/v2/captain/..;/x",
+            "/v2/captain/.;a=1/x",
+            "/v2/captain/..%3bx/x",
             "/v2/captain/./x",
             "/v2/captain/.",
             "/v2/captain//x",
@@ -147,7 +153,13 @@ mod tests {
         for path in bad {
             assert!(matches!(check_path(path), Err(Error::BadRequest(_))), "{path}");
         }
-        for good in ["/v2/captain/.well-known", "/v2/captain/a.b..c", "/v2/captain/...", "/v2/captain/%20a"] {
+        for good in [
+            "/v2/captain/.well-known",
+            "/v2/captain/x;a=..",
+            "/v2/captain/a.b..c",
+            "/v2/captain/...",
+            "/v2/captain/%20a",
+        ] {
             assert!(check_path(good).is_ok(), "{good}");
         }
     }

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use http::header::{
-    CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING,
-    UPGRADE, VIA,
+    CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, TE, TRAILER,
+    TRANSFER_ENCODING, UPGRADE, VIA,
 };
 use http::{Request, Response, Version};
 
@@ -36,11 +36,12 @@ impl Rules {
         headers.append(VIA, via);
     }
 
-    /// What is between the caller and us.
+    /// What is between the caller and us. Trailers are not passed on: they would bring these fields in by the back door.
     fn is_callers(&self, name: &HeaderName) -> bool {
         *name == PROXY_AUTHORIZATION
             || *name == X_API_KEY
             || *name == TE
+            || *name == TRAILER
             || *name == request_id::FIELD
             || (*name == COOKIE && !self.forward_cookies)
     }
@@ -129,6 +130,7 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("upgrade", "h2c"),
             ("te", "trailers"),
+            ("trailer", "x-api-key"),
             ("proxy-authorization", "Basic a"),
             ("x-api-key", "k"),
             ("cookie", "a=b"),

@@ -17,6 +17,7 @@ use http::{Request, Response};
 use hyper::body::Body;
 use tower::{Service, ServiceBuilder};
 
+pub use self::authorize::Authorized;
 pub use self::body::ProxyBody;
 pub use self::forward::forward;
 pub use self::observe::Caller;
@@ -48,13 +49,27 @@ impl Rules {
 
 /// A step of the stack, or all below one. It is always ready: load is shed in `call`, where there is a request to
 /// answer.
-pub trait Step<In, Out>:
-    Service<Request<In>, Response = Response<Out>, Error = Error, Future: Send> + Clone + Send + 'static
+pub trait Step<In, Out, E = Error>:
+    Service<Request<In>, Response = Response<Out>, Error = E, Future: Send> + Clone + Send + 'static
 {
 }
 
-impl<S, In, Out> Step<In, Out> for S where
-    S: Service<Request<In>, Response = Response<Out>, Error = Error, Future: Send> + Clone + Send + 'static
+impl<S, In, Out, E> Step<In, Out, E> for S where
+    S: Service<Request<In>, Response = Response<Out>, Error = E, Future: Send> + Clone + Send + 'static
+{
+}
+
+/// The last step, which takes nothing that is not authorized.
+pub trait Forward<In, Out>:
+    Service<Authorized<In>, Response = Response<Out>, Error = Error, Future: Send> + Clone + Send + 'static
+{
+}
+
+impl<S, In, Out> Forward<In, Out> for S where
+    S: Service<Authorized<In>, Response = Response<Out>, Error = Error, Future: Send>
+        + Clone
+        + Send
+        + 'static
 {
 }
 
@@ -63,12 +78,9 @@ pub fn stack<F, In, Out>(
     rules: &Arc<Rules>,
     caller: Caller,
     forward: F,
-) -> impl Service<Request<In>, Response = Response<ProxyBody<Out>>, Error = Infallible, Future: Send>
-+ Clone
-+ Send
-+ use<F, In, Out>
+) -> impl Step<In, ProxyBody<Out>, Infallible> + use<F, In, Out>
 where
-    F: Step<In, Out>,
+    F: Forward<In, Out>,
     In: Send + 'static,
     Out: Body<Data = Bytes, Error: Into<Cause>> + Unpin + Send + 'static,
 {

@@ -8,13 +8,13 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body_util::{Either, Full};
-use tower::Service;
+use hyper::body::Body;
 use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
 use super::body::ProxyBody;
 use super::{Step, request_id};
-use crate::error::{Error, Reason};
+use crate::error::{Cause, Reason};
 
 /// Who sends the requests of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -27,24 +27,18 @@ pub struct Caller {
 pub(super) fn layer<S, In, Out>(
     access_log: bool,
     caller: Caller,
-) -> impl Layer<
-    S,
-    Service = impl Service<Request<In>, Response = Response<ProxyBody<Out>>, Error = Infallible, Future: Send>
-              + Clone
-              + Send
-              + use<S, In, Out>,
-> + Clone
+) -> impl Layer<S, Service = impl Step<In, ProxyBody<Out>, Infallible> + use<S, In, Out>> + Clone
 where
-    S: Step<In, Either<Out, Full<Bytes>>>,
+    S: Step<In, Either<Out, Full<Bytes>>, Infallible>,
     In: Send + 'static,
-    Out: Send + 'static,
+    Out: Body<Data = Bytes, Error: Into<Cause>> + Unpin + Send + 'static,
 {
     layer_fn(move |mut inner: S| {
         service_fn(move |mut req: Request<In>| {
             let id = request_id::settle(req.headers_mut());
             let mut record = access_log.then(|| Box::new(Record::new(caller, id.clone(), &req)));
             inner.call(req).map(move |answered| {
-                let mut res = answered.unwrap_or_else(unanswered);
+                let Ok(mut res) = answered;
                 if let Some(record) = &mut record {
                     record.note_head(&res);
                 }
@@ -53,13 +47,6 @@ where
             })
         })
     })
-}
-
-/// `respond` answers every failure, so that none comes here.
-fn unanswered<Out>(error: Error) -> Response<Either<Out, Full<Bytes>>> {
-    let mut res = Response::new(Either::Right(Full::default()));
-    *res.status_mut() = error.reason().status;
-    res
 }
 
 /// What is known of one request. Neither query, nor field, nor body: they hold personal data.
@@ -75,6 +62,8 @@ pub(super) struct Record {
     reason: Option<&'static Reason>,
     gbg_id: Option<HeaderValue>,
     bytes: u64,
+    /// Whether the caller got all of the answer, as far as it is ours to see.
+    ended: bool,
     broken: Option<String>,
 }
 
@@ -90,11 +79,14 @@ impl Record {
             reason: None,
             gbg_id: None,
             bytes: 0,
+            ended: false,
             broken: None,
         }
     }
 
-    fn note_head<B>(&mut self, res: &Response<B>) {
+    fn note_head<B: Body>(&mut self, res: &Response<B>) {
+        // Nobody asks for the body of an answer to HEAD.
+        self.ended = res.body().is_end_stream() || self.method == Method::HEAD;
         self.status = Some(res.status());
         self.reason = res.extensions().get::<&'static Reason>().copied();
         self.gbg_id = res.headers().get("x-request-id").cloned();
@@ -103,6 +95,11 @@ impl Record {
     /// Counts bytes of the answer's body.
     pub(super) fn add(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
+    }
+
+    /// Notes that the answer's body has come to its end.
+    pub(super) fn note_ended(&mut self) {
+        self.ended = true;
     }
 
     /// Notes that the answer's body broke off.
@@ -115,9 +112,9 @@ impl Drop for Record {
     fn drop(&mut self) {
         let peer = self.caller.addr.map(tracing::field::display);
         let outcome = match (self.status, &self.broken) {
-            (None, _) => Some("the caller went away"),
+            _ if self.ended => None,
             (Some(_), Some(_)) => Some("the answer broke off"),
-            (Some(_), None) => None,
+            _ => Some("the caller went away"),
         };
         tracing::info!(
             target: "access",

@@ -1,5 +1,7 @@
 //! Turns a failure into the one answer that tells it: marked as ours, and in the shape that the caller expects.
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
@@ -18,7 +20,7 @@ const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Answers a failure of the steps below.
 pub(super) fn layer<S, In, Out>()
--> impl Layer<S, Service = impl Step<In, Either<Out, Full<Bytes>>> + use<S, In, Out>> + Clone
+-> impl Layer<S, Service = impl Step<In, Either<Out, Full<Bytes>>, Infallible> + use<S, In, Out>> + Clone
 where
     S: Step<In, Out>,
     In: Send + 'static,
@@ -133,7 +135,7 @@ fn body(error: &Error, reason: &Reason, version: ApiVersion, request_id: &str) -
 fn location(error: &Error) -> &'static str {
     match error {
         Error::PathUnknown | Error::MethodNotAllowed | Error::BadRequest(_) => "Path",
-        Error::CallerTooSlow => "Body",
+        Error::CallerTooSlow | Error::BodyBroken => "Body",
         Error::TokenUnavailable | Error::ClientRefused => "Authorization",
         Error::UpstreamUnreachable(_) | Error::UpstreamBroken(_) | Error::UpstreamTimeout => "Service",
     }

@@ -79,9 +79,9 @@ impl Publisher {
         });
     }
 
-    /// Whether a token is held that may be sent now.
-    pub(super) fn holds_valid(&self) -> bool {
-        self.sender.borrow().bearer.as_ref().is_some_and(Bearer::is_valid)
+    /// When the token that is held, and may be sent now, must no longer be.
+    pub(super) fn valid_until(&self) -> Option<Instant> {
+        self.sender.borrow().bearer.as_ref().filter(|bearer| bearer.is_valid()).map(|bearer| bearer.stop)
     }
 }
 
@@ -130,10 +130,11 @@ impl Reader {
                 || state.failure == Some(Failure::ClientRefused)
         });
         match timeout(self.wait, decided).await {
-            Ok(Ok(state)) => {
-                let bearer = state.bearer.as_ref().filter(|bearer| bearer.is_valid());
-                bearer.map(Bearer::copy).ok_or(Error::ClientRefused)
-            }
+            Ok(Ok(state)) => match state.bearer.as_ref().filter(|bearer| bearer.is_valid()) {
+                Some(bearer) => Ok(bearer.copy()),
+                None if state.failure == Some(Failure::ClientRefused) => Err(Error::ClientRefused),
+                None => Err(Error::TokenUnavailable),
+            },
             Ok(Err(_)) | Err(_) => Err(Error::TokenUnavailable),
         }
     }
@@ -166,7 +167,7 @@ mod tests {
         assert_eq!(reader.current().unwrap().generation, 2);
         tokio::time::advance(Duration::from_secs(10)).await;
         assert!(reader.current().is_none());
-        assert!(!publisher.holds_valid());
+        assert!(publisher.valid_until().is_none());
     }
 
     #[tokio::test(start_paused = true)]

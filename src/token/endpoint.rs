@@ -10,7 +10,6 @@ use super::client_auth::{Credentials, credentials};
 use super::grant::{Grant, parse_error, parse_grant};
 use crate::config::Token;
 use crate::error::Cause;
-use crate::secret::Secret;
 
 /// No token answer is longer: a real one has 1 to 3 KB.
 const LONGEST_ANSWER: usize = 64 * 1024;
@@ -20,14 +19,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A token endpoint (RFC 6749 section 3.2) and our credentials for it.
 pub struct Endpoint {
     client: reqwest::Client,
-    url: url::Url,
-    credentials: Credentials,
-    secret: Secret,
+    config: Token,
 }
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Endpoint").field("url", &self.url.as_str()).finish_non_exhaustive()
+        f.debug_struct("Endpoint").field("url", &self.config.endpoint.to_string()).finish_non_exhaustive()
     }
 }
 
@@ -52,12 +49,7 @@ impl Endpoint {
             .pool_max_idle_per_host(0)
             .user_agent(concat!("gbg-proxy/", env!("CARGO_PKG_VERSION")))
             .build()?;
-        Ok(Endpoint {
-            client,
-            url: config.endpoint.url().clone(),
-            credentials: credentials(config),
-            secret: config.client_secret.clone(),
-        })
+        Ok(Endpoint { client, config: config.clone() })
     }
 
     /// Asks for a token, once.
@@ -65,12 +57,13 @@ impl Endpoint {
     /// # Errors
     /// When none was granted; the error says whether trying again can help.
     pub async fn fetch(&self) -> Result<Grant, FetchError> {
-        let mut request = self.client.post(self.url.clone()).header(http::header::ACCEPT, "application/json");
-        if let Some((user, password)) = &self.credentials.basic {
+        let Credentials { form, basic } = credentials(&self.config);
+        let mut request = self.client.post(self.config.endpoint.url().clone()).form(&form);
+        request = request.header(http::header::ACCEPT, "application/json");
+        if let Some((user, password)) = basic {
             request = request.basic_auth(user, Some(password));
         }
-        let mut answer =
-            request.form(&self.credentials.form).send().await.map_err(FetchError::from_reqwest)?;
+        let mut answer = request.send().await.map_err(FetchError::from_reqwest)?;
         let status = answer.status();
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(FetchError::from_reqwest)? {
@@ -82,31 +75,27 @@ impl Endpoint {
         if status == StatusCode::OK {
             return parse_grant(&body).map_err(FetchError::Answer);
         }
-        let (code, description) = parse_error(&body);
-        let hide = |text: Option<String>| text.filter(|text| !text.contains(self.secret.expose()));
         if matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED) {
-            return Err(FetchError::Refused { status, code: hide(code), description: hide(description) });
+            return Err(FetchError::Refused { status, code: parse_error(&body) });
         }
         Err(FetchError::Status(status))
     }
 }
 
-/// Why no token was granted. Holds nothing that the endpoint said but its error code and description.
+/// Why no token was granted. Holds nothing that the endpoint said but a status and a code of the RFC's.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The endpoint refuses our client: 400 or 401 (RFC 6749 section 5.2).
     #[error(
-        "the token endpoint refuses our client: {status} {}{}",
-        code.as_deref().unwrap_or("without an error code"),
-        description.as_deref().map(|text| format!(" ({text})")).unwrap_or_default()
+        "the token endpoint refuses our client: {status}, {}; {}",
+        code.unwrap_or("no known error code"),
+        advice(*code)
     )]
     Refused {
         /// The status.
         status: StatusCode,
-        /// `error`.
-        code: Option<String>,
-        /// `error_description`.
-        description: Option<String>,
+        /// `error`, if it is one of the RFC's.
+        code: Option<&'static str>,
     },
     /// Another status than 200, 400 and 401.
     #[error("the token endpoint answers {0}")]
@@ -134,5 +123,18 @@ impl FetchError {
         } else {
             FetchError::Unreachable(error.without_url().into())
         }
+    }
+}
+
+/// What to look at first when the client is refused.
+fn advice(code: Option<&'static str>) -> &'static str {
+    match code {
+        Some("invalid_client") => {
+            "check token.client_id and token.client_secret (a regenerated secret ends the old one at once) \
+             and token.client_auth"
+        }
+        Some("unauthorized_client") => "check that the API client has the role \"Go API Access\"",
+        Some("invalid_scope") => "check token.scope",
+        _ => "check [token]",
     }
 }

@@ -28,7 +28,7 @@ where
     loop {
         // The life counts from here: the server set the clock going some time after.
         let began = Instant::now();
-        let pause = match fetch().await {
+        let next = match fetch().await {
             Ok(grant) => {
                 generation += 1;
                 backoff.reset();
@@ -36,7 +36,7 @@ where
                 let plan = schedule::plan(life, fastrand::f64());
                 publisher.publish(Bearer { header: grant.header, generation, stop: began + plan.stop });
                 health.become_good(generation, life);
-                plan.refresh
+                began + plan.refresh
             }
             Err(error) => {
                 let refused = error.is_refusal();
@@ -45,17 +45,19 @@ where
                 } else {
                     Failure::Unavailable
                 });
-                let holding = publisher.holds_valid();
-                health.become_bad(&error, holding);
-                let situation = match (refused, holding) {
+                let until = publisher.valid_until();
+                health.become_bad(&error, refused, until.is_some());
+                let situation = match (refused, until) {
                     (true, _) => Situation::Refused,
-                    (false, true) => Situation::Holding,
-                    (false, false) => Situation::Without,
+                    (false, Some(_)) => Situation::Holding,
+                    (false, None) => Situation::Without,
                 };
-                began.elapsed() + backoff.next(situation, fastrand::f64())
+                let next = Instant::now() + backoff.next(situation, fastrand::f64());
+                // Once more when the token ends: from then on each moment counts.
+                until.map_or(next, |until| next.min(until))
             }
         };
-        sleep_until(began + pause.max(LEAST_PAUSE)).await;
+        sleep_until(next.max(began + LEAST_PAUSE)).await;
     }
 }
 
@@ -64,7 +66,7 @@ where
 enum Health {
     Starting,
     Good,
-    Bad { message: String, holding: bool },
+    Bad { refused: bool, holding: bool },
 }
 
 impl Health {
@@ -78,8 +80,8 @@ impl Health {
         *self = Health::Good;
     }
 
-    fn become_bad(&mut self, error: &FetchError, holding: bool) {
-        let now = Health::Bad { message: error.to_string(), holding };
+    fn become_bad(&mut self, error: &FetchError, refused: bool, holding: bool) {
+        let now = Health::Bad { refused, holding };
         if *self == now {
             tracing::debug!(error = chain(error), "still no new access token");
             return;
@@ -119,19 +121,18 @@ mod tests {
     }
 
     fn refused() -> Result<Grant, FetchError> {
-        Err(FetchError::Refused { status: StatusCode::UNAUTHORIZED, code: None, description: None })
+        Err(FetchError::Refused { status: StatusCode::UNAUTHORIZED, code: None })
     }
 
-    /// Runs the refresh task with `script`, whose last answer repeats, for `time`; the starts of the fetches in
-    /// seconds.
-    async fn play(script: &[Answer], time: Duration) -> (Reader, Vec<f64>) {
+    /// Runs the refresh task with `script`, whose last answer repeats, for `time`; the starts of the fetches.
+    async fn play(script: &[Answer], time: Duration) -> (Reader, Vec<Duration>) {
         let (publisher, reader) = channel(Duration::from_secs(5));
         let starts = Mutex::new(Vec::new());
         let begin = Instant::now();
         let fetch = || {
             let mut starts = starts.lock().unwrap();
             let answer = script[starts.len().min(script.len() - 1)];
-            starts.push(begin.elapsed().as_secs_f64());
+            starts.push(begin.elapsed());
             async move { answer() }
         };
         let task = refresh(fetch, publisher, Duration::from_secs(300));
@@ -143,7 +144,10 @@ mod tests {
     async fn a_token_is_replaced_before_it_expires() {
         let (reader, starts) = play(&[granted], Duration::from_secs(200)).await;
         assert_eq!(starts.len(), 3, "{starts:?}");
-        assert!(starts.windows(2).all(|pair| (70.0..=76.1).contains(&(pair[1] - pair[0]))), "{starts:?}");
+        assert!(
+            starts.windows(2).all(|pair| (70..=76).contains(&(pair[1] - pair[0]).as_secs())),
+            "{starts:?}"
+        );
         assert_eq!(reader.current().unwrap().generation, 3);
     }
 
@@ -169,7 +173,7 @@ mod tests {
         for script in [short_lived as Answer, unavailable, refused] {
             let (_, starts) = play(&[script], Duration::from_secs(60)).await;
             assert!(starts.len() > 1);
-            assert!(starts.windows(2).all(|pair| pair[1] - pair[0] >= 1.0), "{starts:?}");
+            assert!(starts.windows(2).all(|pair| pair[1] - pair[0] >= LEAST_PAUSE), "{starts:?}");
         }
     }
 
@@ -177,6 +181,15 @@ mod tests {
     async fn a_refused_client_is_tried_seldom() {
         let (_, starts) = play(&[refused], Duration::from_secs(600)).await;
         assert!(starts.len() <= 120, "{starts:?}");
-        assert!(starts.windows(2).all(|pair| pair[1] - pair[0] >= 5.0), "{starts:?}");
+        assert!(starts.windows(2).all(|pair| pair[1] - pair[0] >= Duration::from_secs(5)), "{starts:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_of_a_token_is_not_slept_through() {
+        let (_, starts) = play(&[granted, unavailable], Duration::from_secs(96)).await;
+        assert!(
+            starts.iter().any(|start| start.as_secs() == 95),
+            "no fetch as the token stopped: {starts:?}"
+        );
     }
 }

@@ -79,7 +79,7 @@ where
     tokio::spawn(async move {
         // Whoever waits for an answer on it is told as well.
         if let Err(error) = connection.await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "an upstream connection ended early");
+            tracing::debug!(%error, "an upstream connection ended early");
         }
     });
     Ok(Slot::new(sender))

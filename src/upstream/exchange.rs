@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use hyper::body::{Body, Incoming};
 
@@ -41,6 +41,11 @@ where
             Poll::Pending => self.watch.poll_silent(cx, limit).map(Err),
         });
         match answered.await {
+            // Nobody asks for an upgrade: the field is one of those that end here.
+            Ok(Ok(res)) if res.status() == StatusCode::SWITCHING_PROTOCOLS => Err(Failed {
+                error: Error::UpstreamBroken("it switches protocols unasked".into()),
+                unsent: None,
+            }),
             Ok(Ok(res)) => Ok(res.map(|incoming| Arriving { incoming, slot: self })),
             Ok(Err(mut error)) => {
                 let unsent = error.take_message().map(|req| req.map(Tracked::into_inner));
@@ -58,11 +63,7 @@ where
 /// Whose fault it is that a request got no answer.
 fn broken(error: hyper::Error) -> Error {
     // "User" is whoever made the request's body, and that is the caller.
-    if error.is_user() {
-        Error::BadRequest("the request's body broke off")
-    } else {
-        Error::UpstreamBroken(error.into())
-    }
+    if error.is_user() { Error::BodyBroken } else { Error::UpstreamBroken(error.into()) }
 }
 
 fn too_slow(silent: Silent) -> Error {

@@ -15,6 +15,7 @@ use http::header::HOST;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Body;
+use tokio::time::Instant;
 
 use self::connector::Connector;
 pub use self::exchange::Answer;
@@ -49,11 +50,16 @@ where
         })
     }
 
-    /// Sends `req` to the API, whatever host it names, and gives the answer as its head arrives; the body streams.
+    /// Sends `req` to the API, before `until` and whatever host it names, and gives the answer as its head arrives; the body streams.
     ///
     /// # Errors
-    /// `UpstreamUnreachable` when nothing was sent; the other kinds when the request may have arrived.
-    pub async fn send(&self, mut req: Request<B>) -> Result<Response<Answer<B>>, Error> {
+    /// `UpstreamUnreachable` when nothing was sent, `TokenUnavailable` when the time to send it was over before there was
+    /// a connection; the other kinds when the request may have arrived.
+    pub async fn send(
+        &self,
+        mut req: Request<B>,
+        until: Option<Instant>,
+    ) -> Result<Response<Answer<B>>, Error> {
         self.aim(&mut req);
         loop {
             let (slot, pooled) = match self.pool.take() {
@@ -61,6 +67,10 @@ where
                 // Boxed: what a handshake holds is some kilobytes, which each request would carry about.
                 None => (Box::pin(self.open()).await?, false),
             };
+            if until.is_some_and(|until| until <= Instant::now()) {
+                self.pool.take_back(slot);
+                return Err(Error::TokenUnavailable);
+            }
             match slot.exchange(req, self.response_timeout).await {
                 Ok(res) => return Ok(res.map(|body| body.returning_to(&self.pool))),
                 // The pooled connection had died before a byte was sent; a fresh one is next in the end.

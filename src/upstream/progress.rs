@@ -104,11 +104,15 @@ impl<B: Body + Unpin> Body for Tracked<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
         let frame = Pin::new(&mut self.body).poll_frame(cx);
-        match frame {
+        match &frame {
             Poll::Ready(_) => self.progress.note(),
             Poll::Pending => self.progress.note_waiting(),
         }
-        frame
+        // Trailers end here (RFC 9110 section 6.5.1 lets them): nobody has looked at their fields.
+        match frame {
+            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(None),
+            frame => frame,
+        }
     }
 
     fn is_end_stream(&self) -> bool {

@@ -278,3 +278,40 @@ fn certificates_that_are_of_no_use_are_refused_before_anything_runs() {
         "{error}"
     );
 }
+
+#[test]
+fn a_quoted_key_with_a_dot_is_none_of_ours() {
+    for text in
+        ["[\"listen.tls\"]\ncert = \"/x\"", "[listen]\n\"tls.cert\" = \"/x\"", "\"token.scope\" = \"x\""]
+    {
+        let error = load(text, &[]).unwrap_err();
+        assert!(error.contains("there is no such key"), "{error}");
+    }
+}
+
+#[test]
+fn a_bad_value_is_told_what_the_shipped_file_says_of_its_key() {
+    assert_refused("[log]\nlevel = \"loud\"", "proxy.toml:2:1: log.level:", "level = \"info\"");
+    assert_refused("[listen]\nsocket_mode = 660", "proxy.toml:2:1: listen.socket_mode:", "in octal");
+    assert_refused(
+        "[upstream]\ncaller_bearer = [\"device\"]",
+        "proxy.toml:2:1: upstream.caller_bearer:",
+        "connect token",
+    );
+    assert_refused(
+        "[token]\nfallback_life = \"2y\"",
+        "proxy.toml:2:1: token.fallback_life: the time must be at most a year",
+        "",
+    );
+    let error = load("", &["listen.workers=0"]).unwrap_err();
+    assert!(error.contains("invalid value: integer `0`"), "{error}");
+}
+
+#[test]
+fn what_set_says_is_taken_as_it_is_written() {
+    let loaded = load("", &["token.client_id=1_000", "token.scope=true"]).unwrap();
+    assert_eq!(
+        (loaded.config.token.client_id.as_str(), loaded.config.token.scope.as_str()),
+        ("1_000", "true")
+    );
+}

@@ -8,7 +8,7 @@ use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::support::caller::{Whole, json, post, raw, read_until, send};
+use crate::support::caller::{PATIENCE, Whole, json, post, raw, read_until, send};
 use crate::support::server::scripted;
 use crate::support::{Proxy, api};
 
@@ -39,7 +39,8 @@ async fn nobody_listens() {
 
 #[tokio::test]
 async fn no_such_host() {
-    let res = told("http://no-such-host.localhost.invalid:1", &["upstream.plain_http=true"]).await;
+    // Below .localhost, which no resolver is to ask a server for (RFC 6761 section 6.3).
+    let res = told("http://no-such-host.localhost:1", &[]).await;
     assert_told(&res, StatusCode::BAD_GATEWAY, "upstream_unreachable");
 }
 
@@ -82,13 +83,62 @@ async fn the_tls_handshake_never_ends() {
 }
 
 #[tokio::test]
-async fn the_connection_breaks_before_the_answer() {
-    let breaking = scripted(|mut stream: TcpStream| async move {
+async fn the_connection_breaks_before_the_answer_and_the_request_is_not_sent_again() {
+    // On a new connection, and on one that has served before.
+    for served in [0, 1] {
+        let arrived = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&arrived);
+        let breaking = scripted(move |mut stream: TcpStream| {
+            let count = Arc::clone(&count);
+            async move {
+                for _ in 0..served {
+                    read_until(&mut stream, "{}").await;
+                    count.fetch_add(1, Ordering::SeqCst);
+                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+                }
+                read_until(&mut stream, "{}").await;
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+        .await;
+        let proxy = Proxy::before_server(&format!("http://{breaking}"), &["listen.workers=1"]).await;
+        for _ in 0..served {
+            assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+        }
+        assert_told(&send(proxy.addr(), post(START)).await, StatusCode::BAD_GATEWAY, "upstream_broken");
+        assert_eq!(arrived.load(Ordering::SeqCst), served + 1);
+    }
+}
+
+#[tokio::test]
+async fn the_api_switches_protocols_unasked() {
+    let switching = scripted(|mut stream: TcpStream| async move {
         read_until(&mut stream, "{}").await;
+        let answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
     })
     .await;
-    let res = told(&format!("http://{breaking}"), &[]).await;
+    let res = told(&format!("http://{switching}"), &[]).await;
     assert_told(&res, StatusCode::BAD_GATEWAY, "upstream_broken");
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_in_time() {
+    let (closed, mut closing) = tokio::sync::mpsc::unbounded_channel();
+    let upstream = scripted(move |mut stream: TcpStream| {
+        let closed = closed.clone();
+        async move {
+            read_until(&mut stream, "{}").await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+            let _ = closed.send(());
+        }
+    })
+    .await;
+    let proxy = Proxy::before_server(&format!("http://{upstream}"), &["upstream.idle_timeout=300ms"]).await;
+    assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+    tokio::time::timeout(PATIENCE, closing.recv()).await.expect("the connection stays open").unwrap();
 }
 
 #[tokio::test]

@@ -250,3 +250,21 @@ async fn connections_to_the_api_are_kept_for_the_next_request() {
     }
     assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test]
+async fn trailers_do_not_bring_in_what_fields_may_not() {
+    let upstream = scripted(|mut stream: TcpStream| async move {
+        let seen = read_until(&mut stream, "0\r\n\r\n").await.to_lowercase();
+        let clean = !["x-api-key", "cookie", "trailer", "x-free"].iter().any(|name| seen.contains(name));
+        let status = if clean { "200 OK" } else { "500 Leak" };
+        stream.write_all(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").as_bytes()).await.unwrap();
+    })
+    .await;
+    let proxy = Proxy::before_server(&format!("http://{upstream}"), &[]).await;
+    let request = format!(
+        "POST {START} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTrailer: x-api-key, cookie, x-free\r\n\
+         Connection: close\r\n\r\n2\r\nab\r\n0\r\nx-api-key: k\r\ncookie: a=b\r\nx-free: 1\r\n\r\n"
+    );
+    let answer = raw(proxy.addr(), request).await;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+}

@@ -90,6 +90,28 @@ async fn callers_may_come_over_a_unix_socket() {
 }
 
 #[tokio::test]
+async fn a_draining_instance_leaves_the_socket_of_its_successor_alone() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(200).set_delay(Duration::from_secs(1))).await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxy.sock");
+    let address = format!("listen.address=unix:{}", path.display());
+    let old = Proxy::before(&api, &[&address]).await;
+    let mut in_flight = UnixStream::connect(&path).await.unwrap();
+    in_flight.write_all(format!("GET {START} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+    while forwarded(&api).await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let draining = tokio::spawn(old.shut_down());
+    while path.exists() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let _new = Proxy::before(&api, &[&address]).await;
+    draining.await.unwrap();
+    UnixStream::connect(&path).await.expect("the successor is out of reach");
+}
+
+#[tokio::test]
 async fn callers_may_come_over_tls_with_either_http() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
@@ -133,7 +155,8 @@ async fn callers_may_come_over_tls_with_either_http() {
 async fn draining_lets_requests_in_flight_finish_and_idle_connections_go() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200).set_delay(Duration::from_millis(700))).await;
-    let proxy = Proxy::before(&api, &[]).await;
+    // An address of its own, which no other test can take when it is free again.
+    let proxy = Proxy::before(&api, &["listen.address=127.0.0.77:0"]).await;
     let addr = proxy.addr();
     let mut unused = TcpStream::connect(addr).await.unwrap();
     let in_flight = tokio::spawn(async move { send(addr, post(START)).await });

@@ -4,10 +4,12 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use http::StatusCode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wiremock::ResponseTemplate;
 
-use crate::support::caller::{post, send};
+use crate::support::caller::{post, read_until, send};
 use crate::support::process::Running;
+use crate::support::server::scripted;
 use crate::support::{CLIENT_SECRET, TOKEN, answer, api, token_endpoint};
 
 #[tokio::test]
@@ -68,8 +70,9 @@ async fn running_out_of_open_files_is_told_once_and_survived() {
     answer(&api, ResponseTemplate::new(200)).await;
     let set =
         [format!("upstream.base_url={}", api.uri()), format!("token.endpoint={}", token_endpoint(&api))];
-    let mut running = Running::start_with_open_files(64, &[&set[0], &set[1], "listen.workers=1"]);
+    let mut running = Running::start(&[&set[0], &set[1], "listen.workers=1"]);
     running.read_until("an access token is held");
+    running.limit_open_files(40);
 
     let crowd: Vec<_> = (0..100).map(|_| TcpStream::connect(running.addr()).unwrap()).collect();
     running.read_until("cannot accept connections");
@@ -80,4 +83,69 @@ async fn running_out_of_open_files_is_told_once_and_survived() {
     assert_eq!(send(running.addr(), post("/v2/captain/x")).await.status(), StatusCode::OK);
     assert_eq!(running.end("-TERM"), 0);
     assert_eq!(running.log.matches("cannot accept connections").count(), 1, "{}", running.log);
+}
+
+#[tokio::test]
+async fn callers_do_not_take_the_files_that_connections_to_the_api_need() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    let set =
+        [format!("upstream.base_url={}", api.uri()), format!("token.endpoint={}", token_endpoint(&api))];
+    let mut running = Running::start_with_open_files(64, &[&set[0], &set[1], "listen.workers=1"]);
+    assert!(running.log.contains("listen.max_connections is lowered"), "{}", running.log);
+
+    let addr = running.addr();
+    let callers: Vec<_> = (0..100)
+        .map(|_| tokio::spawn(async move { send(addr, post("/v2/captain/x")).await.status() }))
+        .collect();
+    for caller in callers {
+        assert_eq!(caller.await.unwrap(), StatusCode::OK);
+    }
+    assert_eq!(running.end("-TERM"), 0);
+}
+
+#[tokio::test]
+async fn a_caller_that_hangs_up_is_told_from_one_that_got_everything() {
+    let endless = scripted(|mut stream: tokio::net::TcpStream| async move {
+        read_until(&mut stream, "\r\n\r\n").await;
+        let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nthe first bytes";
+        stream.write_all(head).await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let api = api().await;
+    let set =
+        [format!("upstream.base_url=http://{endless}"), format!("token.endpoint={}", token_endpoint(&api))];
+    let mut running = Running::start(&[&set[0], &set[1]]);
+    let mut caller = tokio::net::TcpStream::connect(running.addr()).await.unwrap();
+    caller.write_all(b"GET /v2/captain/x HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    read_until(&mut caller, "the first bytes").await;
+    drop(caller);
+    running.read_until("status=200 source=\"gbg\" outcome=\"the caller went away\" bytes=15");
+    assert_eq!(running.end("-TERM"), 0);
+}
+
+#[tokio::test]
+async fn odd_http2_is_not_quoted_in_the_log() {
+    let api = api().await;
+    let set = [format!("token.endpoint={}", token_endpoint(&api)), "log.level=trace".to_owned()];
+    let mut running = Running::start(&[&set[0], &set[1]]);
+    let mut caller = tokio::net::TcpStream::connect(running.addr()).await.unwrap();
+    caller.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    // HEADERS with `:path` of /x? and a mark, after a space that no path may have; literal fields (RFC 7541 6.2.2).
+    let mut block = vec![0x82, 0x86, 0x04, 14];
+    block.extend_from_slice(b"/x y?q=markpath");
+    block[3] = 15;
+    let mut frame = vec![0, 0, block.len() as u8, 1, 5, 0, 0, 0, 1];
+    frame.extend_from_slice(&block);
+    // GOAWAY with debug data.
+    let data = b"markdebug";
+    frame.extend_from_slice(&[0, 0, 8 + data.len() as u8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+    frame.extend_from_slice(data);
+    caller.write_all(&frame).await.unwrap();
+    let _ = caller.read_to_end(&mut Vec::new()).await;
+    assert_eq!(running.end("-TERM"), 0);
+    for mark in ["markpath", "markdebug"] {
+        assert!(!running.log.contains(mark), "{mark} is in the log:\n{}", running.log);
+    }
 }

@@ -53,13 +53,15 @@ fn room(path: &Path) -> String {
 fn imports(text: &str) -> BTreeSet<String> {
     let code =
         text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    assert!(!code.contains("super::super::super"), "a path that climbs out of its room");
     let mut found = BTreeSet::new();
     for root in ["crate::", "gbg_proxy::"] {
         for (at, _) in code.match_indices(root) {
             let rest = &code[at + root.len()..];
             match rest.strip_prefix('{') {
                 Some(list) => {
-                    let list = &list[..list.find("};").unwrap()];
+                    let list = &list[..list.find("};").expect("an import list that ends")];
+                    assert!(!list.contains('{'), "a list within an import list: {list}");
                     found.extend(list.split(',').map(|name| first_name(name.trim())));
                 }
                 None => drop(found.insert(first_name(rest))),

@@ -1,13 +1,19 @@
 //! When a token is got, kept and replaced.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::StatusCode;
-use wiremock::matchers::{body_string_contains, path};
+use tokio::io::AsyncReadExt;
+use tokio_rustls::TlsAcceptor;
+use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::support::caller::{PATIENCE, json, post, send};
-use crate::support::{CLIENT_ID, CLIENT_SECRET, Proxy, answer, api, forwarded, granting, token_calls};
+use crate::support::server::scripted;
+use crate::support::{
+    CLIENT_ID, CLIENT_SECRET, Proxy, answer, api, forwarded, granting, token_calls, token_endpoint,
+};
 
 const START: &str = "/v2/captain/journey/start";
 
@@ -123,7 +129,7 @@ async fn a_dead_token_endpoint_is_told_in_time_and_healed_without_a_restart() {
 async fn a_token_is_replaced_before_it_expires_and_nobody_notices() {
     let api = MockServer::start().await;
     Mock::given(path("/as/token.oauth2"))
-        .respond_with(granting("first", 2))
+        .respond_with(granting("first", 4))
         .up_to_n_times(1)
         .mount(&api)
         .await;
@@ -145,7 +151,7 @@ async fn a_token_is_replaced_before_it_expires_and_nobody_notices() {
 async fn a_failed_refresh_keeps_the_token_and_an_expired_one_is_never_sent() {
     let api = MockServer::start().await;
     Mock::given(path("/as/token.oauth2"))
-        .respond_with(granting("only", 3))
+        .respond_with(granting("only", 6))
         .up_to_n_times(1)
         .mount(&api)
         .await;
@@ -162,7 +168,7 @@ async fn a_failed_refresh_keeps_the_token_and_an_expired_one_is_never_sent() {
     .await;
     until(|| async { send(proxy.addr(), post(START)).await.status() == StatusCode::SERVICE_UNAVAILABLE })
         .await;
-    assert!(began.elapsed() >= Duration::from_millis(2700), "given up too early: {:?}", began.elapsed());
+    assert!(began.elapsed() >= Duration::from_millis(5400), "given up too early: {:?}", began.elapsed());
     let count = forwarded(&api).await.len();
     let res = send(proxy.addr(), post(START)).await;
     assert_eq!(json(&res)["reason"], "token_unavailable");
@@ -170,19 +176,74 @@ async fn a_failed_refresh_keeps_the_token_and_an_expired_one_is_never_sent() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_repeats_the_secret_is_not_logged_with_it() {
-    let mut text = String::new();
+async fn a_redirect_of_the_token_endpoint_is_not_followed() {
+    let elsewhere = api().await;
+    let moved =
+        ResponseTemplate::new(307).insert_header("location", format!("{}/as/token.oauth2", elsewhere.uri()));
     let api = MockServer::start().await;
-    let echo = ResponseTemplate::new(400)
-        .set_body_json(serde_json::json!({"error": "invalid_request", "error_description": format!("what is {CLIENT_SECRET}?")}));
-    Mock::given(body_string_contains(CLIENT_SECRET)).respond_with(echo).mount(&api).await;
+    Mock::given(path("/as/token.oauth2")).respond_with(moved).mount(&api).await;
+    let proxy = Proxy::before(&api, &["token.wait=300ms"]).await;
+    assert_eq!(json(&send(proxy.addr(), post(START)).await)["reason"], "token_unavailable");
+    assert_eq!(token_calls(&elsewhere).await, 0, "the secret went elsewhere");
+}
+
+#[tokio::test]
+async fn a_token_that_expires_while_a_connection_opens_is_not_sent() {
+    let tokens = MockServer::start().await;
+    Mock::given(path("/as/token.oauth2"))
+        .respond_with(granting("short", 2))
+        .up_to_n_times(1)
+        .mount(&tokens)
+        .await;
+    Mock::given(path("/as/token.oauth2")).respond_with(ResponseTemplate::new(500)).mount(&tokens).await;
+    // Takes connections, and begins a TLS handshake that takes three seconds.
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let config = crate::support::configured(&api.uri(), &crate::support::token_endpoint(&api), &[]).config;
-    let endpoint = gbg_proxy::token::Endpoint::new(&config.token).unwrap();
-    let error = endpoint.fetch().await.unwrap_err();
-    text += &format!("{error} {error:?} {endpoint:?} {config:?}");
-    assert!(text.contains("invalid_request"), "{text}");
-    assert!(!text.contains(CLIENT_SECRET), "{text}");
+    let tls = rustls::ServerConfig::builder().with_no_client_auth();
+    let tls =
+        TlsAcceptor::from(Arc::new(tls.with_single_cert(vec![certified.cert.der().clone()], key).unwrap()));
+    let slow = scripted(move |stream| {
+        let tls = tls.clone();
+        async move {
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            let mut seen = Vec::new();
+            let _ = tls.accept(stream).await.unwrap().read_to_end(&mut seen).await;
+            assert!(seen.is_empty(), "an expired token was sent");
+        }
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let ca_file = directory.path().join("ca.pem");
+    std::fs::write(&ca_file, certified.cert.pem()).unwrap();
+    let set = [format!("upstream.ca_file={}", ca_file.display())];
+    let api = format!("https://localhost:{}", slow.port());
+    let proxy = Proxy::start(&api, &token_endpoint(&tokens), &[&set[0]]).await;
+    let res = send(proxy.addr(), post(START)).await;
+    assert_eq!(json(&res)["reason"], "token_unavailable");
+}
+
+#[tokio::test]
+async fn a_refusal_that_repeats_the_secret_is_told_without_it() {
+    let in_a_form = format!("client_secret={CLIENT_SECRET}");
+    let in_basic = "dGVzdC1jbGllbnQ6dGVzdC1zZWNyZXQtN2MxZg==".to_owned();
+    for said in [CLIENT_SECRET.to_owned(), in_a_form, in_basic] {
+        let api = MockServer::start().await;
+        let answer =
+            serde_json::json!({"error": "invalid_client", "error_description": format!("what is {said}?")});
+        let other = serde_json::json!({"error": said, "error_description": "x"});
+        for (status, body) in [(401, answer), (400, other)] {
+            let echo = ResponseTemplate::new(status).set_body_json(body);
+            Mock::given(path("/as/token.oauth2")).respond_with(echo).up_to_n_times(1).mount(&api).await;
+        }
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let config = crate::support::configured(&api.uri(), &token_endpoint(&api), &[]).config;
+        let endpoint = gbg_proxy::token::Endpoint::new(&config.token).unwrap();
+        let (first, second) = (endpoint.fetch().await.unwrap_err(), endpoint.fetch().await.unwrap_err());
+        let text = format!("{first} {first:?} {second} {second:?} {endpoint:?} {config:?}");
+        assert!(text.contains("invalid_client; check token.client_id"), "{text}");
+        assert!(!text.contains(&said), "{text}");
+    }
 }
 
 /// Tries `done` again until it is true.

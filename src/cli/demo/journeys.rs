@@ -99,16 +99,15 @@ impl<'a> Walk<'a> {
         let seen = seen.ok_or_else(|| {
             format!("{path}: the sandbox did not see the call; the caller got {}", answer.body)
         })?;
-        let sent = answer.sent.iter().any(|name| name.eq_ignore_ascii_case("authorization"));
         let line = format!(
             "  POST {path:<38} {:>6} {:>6.1}   {:<18} {}",
             answer.status,
             answer.took.as_secs_f64() * 1e3,
-            if sent { "Authorization" } else { "no Authorization" },
+            if answer.authorized { "Authorization" } else { "no Authorization" },
             who(&seen.authorization),
         );
         say(&line).map_err(|_| "standard output is closed".to_owned())?;
-        if sent {
+        if answer.authorized {
             return Err(format!("{path}: the caller sent an Authorization"));
         }
         if answer.status != status {

@@ -9,7 +9,7 @@ use clap::Args;
 
 use self::journeys::{walk_v1, walk_v2};
 use super::sandbox::{say, show_calls};
-use super::{Failure, block_on, raise_open_files};
+use super::{Failure, block_on, raise_open_files, shut_down};
 use crate::app::{App, StartError};
 use crate::config::{self, Address, Config, HttpUrl, Origin, Sources};
 use crate::sandbox::{Options, Sandbox};
@@ -59,11 +59,11 @@ impl Demo {
         if !self.once {
             say(&invitation(addr))?;
             tokio::select! {
-                shown = show_calls(&sandbox) => shown?,
+                shown = show_calls(sandbox.subscribe()) => shown?,
                 signal = shutdown::signalled() => drop(signal.map_err(|error| Failure::failed(&error))?),
             }
         }
-        app.shut_down().await;
+        shut_down(app).await;
         Ok(())
     }
 }

@@ -3,6 +3,10 @@
 use std::io::{BufRead, BufReader, Lines};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rlimit::Resource;
 
 use super::{CLIENT_ID, CLIENT_SECRET};
 
@@ -33,7 +37,8 @@ pub fn text(output: &Output) -> (String, String) {
 
 /// A proxy that runs, and what it has logged.
 pub struct Running {
-    child: Child,
+    child: Arc<Mutex<Child>>,
+    id: u32,
     lines: Lines<BufReader<ChildStdout>>,
     pub log: String,
 }
@@ -50,17 +55,44 @@ impl Running {
         Running::spawn(shell, set)
     }
 
+    /// A sandbox that runs.
+    pub fn sandbox(arguments: &[&str]) -> Running {
+        let all = [&["sandbox", "--address", "127.0.0.1:0"], arguments].concat();
+        let mut running = Running::watch(bare(Command::new(BINARY), &all));
+        running.read_until("the sandbox listens on");
+        running
+    }
+
     fn spawn(program: Command, set: &[&str]) -> Running {
         let dead = ["upstream.base_url=http://127.0.0.1:1", "token.endpoint=http://127.0.0.1:1/"];
         let mut arguments = vec!["run", "--set", "listen.address=127.0.0.1:0"];
         arguments.extend(dead.iter().chain(set).flat_map(|set| ["--set", set]));
         let mut command = bare(program, &arguments);
         command.env("GBG_CLIENT_ID", CLIENT_ID).env("GBG_CLIENT_SECRET", CLIENT_SECRET);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let mut running = Running { child, lines, log: String::new() };
+        let mut running = Running::watch(command);
         running.read_until("gbg-proxy listens");
         running
+    }
+
+    fn watch(mut command: Command) -> Running {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let id = child.id();
+        let child = Arc::new(Mutex::new(child));
+        let watched = Arc::downgrade(&child);
+        std::thread::spawn(move || {
+            // A line that does not come would be waited for without end.
+            std::thread::sleep(Duration::from_secs(60));
+            if let Some(child) = watched.upgrade() {
+                let _ = child.lock().unwrap().kill();
+            }
+        });
+        Running { child, id, lines, log: String::new() }
+    }
+
+    /// Lowers what it may open from now on.
+    pub fn limit_open_files(&self, limit: u64) {
+        rlimit::prlimit(self.id as i32, Resource::NOFILE, Some((limit, limit)), None).unwrap();
     }
 
     /// Where it listens, as its log says.
@@ -77,8 +109,7 @@ impl Running {
     }
 
     pub fn signal(&self, signal: &str) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &self.id.to_string()]).status().unwrap().success());
     }
 
     /// Ends it with `signal`; its exit code.
@@ -87,14 +118,15 @@ impl Running {
         for line in self.lines.by_ref() {
             self.log += &format!("{}\n", line.unwrap());
         }
-        self.child.wait().unwrap().code().expect("killed by the signal instead of ending")
+        self.child.lock().unwrap().wait().unwrap().code().expect("killed by the signal instead of ending")
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         // A test that failed leaves it running.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let mut child = self.child.lock().unwrap();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }

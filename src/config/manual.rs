@@ -1,0 +1,42 @@
+//! What the shipped `proxy.toml` says of a key, for the person whose value did not fit.
+
+const SHIPPED: &str = include_str!("../../proxy.toml");
+
+/// The comment above `key`, and the line with its default or an example.
+pub(super) fn of(key: &str) -> Option<String> {
+    let (section, name) = key.rsplit_once('.')?;
+    let mut lines = SHIPPED.lines().skip_while(|line| bare(line) != format!("[{section}]")).skip(1);
+    let mut comment: Vec<&str> = Vec::new();
+    for line in lines.by_ref().take_while(|line| !bare(line).starts_with('[')) {
+        if bare(line).split_once(" = ").is_some_and(|(found, _)| found == name) {
+            comment.push(bare(line));
+            return Some(comment.join("\n        "));
+        }
+        match line.strip_prefix("# ") {
+            Some(text) if !text.contains(" = ") => comment.push(text),
+            _ => comment.clear(),
+        }
+    }
+    None
+}
+
+/// The line without the mark of a comment.
+fn bare(line: &str) -> &str {
+    line.strip_prefix("# ").unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_explained() {
+        for key in super::super::keys() {
+            let text = of(&key).unwrap_or_else(|| panic!("proxy.toml does not explain {key}"));
+            let (section, name) = key.rsplit_once('.').unwrap();
+            assert!(text.contains(&format!("{name} = ")), "{text}");
+            assert!(text.contains('\n') || section == "listen.tls", "{key} has no comment: {text}");
+        }
+        assert_eq!(of("no.such"), None);
+    }
+}
