@@ -38,37 +38,33 @@ impl Socket {
         let listener = Listener::new(self)?;
         // Each connection holds a receiver; the last one that ends closes the channel.
         let (worker_drain, connections) = watch::channel(false);
-        let serve = |accepted: Accepted, permit: OwnedSemaphorePermit| match accepted {
+        let serve = |accepted: Accepted, permit: Option<OwnedSemaphorePermit>| match accepted {
             Accepted::Tcp(stream, addr) => {
                 let service = make_service(Peer { addr: Some(addr) });
                 spawn(stream, options.clone(), service, connections.clone(), permit);
             }
             #[cfg(unix)]
             Accepted::Unix(stream) => {
-                spawn(
-                    stream,
-                    options.clone(),
-                    make_service(Peer { addr: None }),
-                    connections.clone(),
-                    permit,
-                );
+                let service = make_service(Peer { addr: None });
+                spawn(stream, options.clone(), service, connections.clone(), permit);
             }
         };
         let mut told: Option<Instant> = None;
         loop {
-            // The permit comes second: a worker that held one while nobody calls it would keep it from the others.
-            let next = async {
-                let accepted = listener.accept().await;
-                (accepted, Arc::clone(&options.connections).acquire_owned().await)
-            };
-            let (accepted, permit) = tokio::select! {
-                next = next => next,
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
                 _ = drain.wait_for(|draining| *draining) => break,
             };
-            // The semaphore is never closed.
-            let Ok(permit) = permit else { break };
             match accepted {
-                Ok(accepted) => serve(accepted, permit),
+                Ok(accepted) => {
+                    // The permit comes second: a worker that held one while nobody calls it would keep it from the
+                    // others. Whoever was accepted is served, also when the drain comes first.
+                    let permit = tokio::select! {
+                        permit = Arc::clone(&options.connections).acquire_owned() => permit.ok(),
+                        _ = drain.wait_for(|draining| *draining) => None,
+                    };
+                    serve(accepted, permit);
+                }
                 Err(error) if is_exhaustion(&error) => {
                     if told.is_none_or(|told| told.elapsed() > EXHAUSTED_SILENCE) {
                         tracing::error!(
@@ -85,7 +81,7 @@ impl Socket {
         }
         while let Ok(permit) = Arc::clone(&options.connections).try_acquire_owned() {
             match listener.accept_waiting().await {
-                Some(accepted) => serve(accepted, permit),
+                Some(accepted) => serve(accepted, Some(permit)),
                 None => break,
             }
         }
@@ -102,7 +98,7 @@ fn spawn<IO, S, B>(
     options: Options,
     service: S,
     drain: watch::Receiver<bool>,
-    permit: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
 ) where
     IO: Stream,
     S: Serve<B>,
