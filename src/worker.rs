@@ -19,6 +19,10 @@ use crate::proxy::{self, Caller, Rules};
 use crate::token::Reader;
 use crate::upstream::Upstream;
 
+/// Look-ups of the API's name that a worker makes at once; each takes a thread. Without a bound, a burst of new
+/// connections would start hundreds.
+const LOOK_UPS: usize = 4;
+
 /// A worker that has not begun.
 pub struct Worker {
     upstream: Arc<Upstream<Incoming>>,
@@ -55,7 +59,10 @@ impl Worker {
     /// When the thread cannot be started.
     pub fn start(self, index: usize, socket: Socket) -> io::Result<JoinHandle<Result<(), Cause>>> {
         thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .max_blocking_threads(LOOK_UPS)
+                .build()?;
             let served = runtime.block_on(self.serve(socket));
             // Dropped, it would wait for a look-up of a name that hangs.
             runtime.shutdown_background();
