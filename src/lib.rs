@@ -18,8 +18,8 @@
 //!
 //! # One request
 //!
-//! 1. A [`worker`]'s listener accepts, under a permit for open connections, and spawns one task. The TLS handshake has
-//!    a deadline; the first bytes tell HTTP/2 from HTTP/1 ([`downstream`]).
+//! 1. A [`worker`]'s listener accepts, waits for a permit for open connections, and spawns one task. The TLS handshake and
+//!    the first bytes have a deadline; ALPN or the first bytes tell HTTP/2 from HTTP/1 ([`downstream`]).
 //! 2. `observe` names the request, and will write one line in the access log.
 //! 3. `respond` stands outside everything that can fail: below it a failure is an [`error::Error`], here it becomes one
 //!    answer.
@@ -28,7 +28,7 @@
 //! 6. `authorize` puts our bearer in the place of Authorization. It reads one ready value ([`token::Reader`]), and waits,
 //!    with a deadline, only while there is no valid token.
 //! 7. `forward` hands over to [`upstream`], which aims target and Host at the origin of the configuration, and sends over
-//!    a pooled connection, or a new one.
+//!    a pooled connection, or a new one; not if the bearer has stopped by then.
 //! 8. The answer streams back frame by frame; the connection goes back to the pool when it has ended.
 //!
 //! # Threads

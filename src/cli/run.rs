@@ -59,8 +59,8 @@ async fn serve(config: Config, file: String) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Lowers `max_connections` to what `limit` open files are enough for. A connection of a caller needs one more to the
-/// API: callers that took them all would get 502 and nothing else.
+/// Lowers `max_connections` to what `limit` open files are enough for, as long as each caller has one request in flight:
+/// it needs one more connection, to the API, and callers that took all files would get 502 and nothing else.
 fn fit_connections(config: &mut Config, limit: u64) {
     /// Standard streams, runtimes, listeners, look-ups, the token endpoint.
     const RESERVED: u64 = 32;

@@ -25,7 +25,7 @@ pub struct Listen {
     pub workers: NonZeroUsize,
     /// Open connections in the whole process; further callers wait until one ends.
     pub max_connections: NonZeroU32,
-    /// How long a TLS handshake may take, or without TLS the first bytes of a connection.
+    /// How long a TLS handshake may take, and the first bytes of a connection.
     pub handshake_timeout: Duration,
     /// Concurrent HTTP/2 streams on one connection.
     pub h2_streams: u32,

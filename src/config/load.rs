@@ -226,7 +226,7 @@ impl<'a> Document<'a> {
     /// The sections as types. A value from `--set` or the environment that its key does not take as TOML is tried
     /// as a text, so that `--set token.client_id=12345` needs no quotes.
     fn deserialize(&mut self) -> Result<Raw, Error> {
-        let mut first = None;
+        let mut first: HashMap<String, String> = HashMap::new();
         loop {
             let deserializer = toml::Deserializer::from(self.root.clone());
             let error = match serde_path_to_error::deserialize(deserializer) {
@@ -238,14 +238,16 @@ impl<'a> Document<'a> {
             let mut message = error.inner().message().trim_end().to_owned();
             if let Some(text) = self.written.remove(&key) {
                 self.insert(&key, DeValue::String(text.into()));
-                first = Some(message);
+                first.insert(key, message);
                 continue;
             }
             if message.starts_with("invalid type: string") {
                 // The text was no better.
-                message = first.unwrap_or(message);
+                message = first.remove(&key).unwrap_or(message);
             }
-            let mend = manual::of(&key).unwrap_or_else(|| "see proxy.toml in the source tree".to_owned());
+            let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+            let explained = missing.and_then(|name| manual::of(&format!("{key}.{name}")));
+            let mend = explained.or_else(|| manual::of(&key)).unwrap_or_else(|| "write a section".to_owned());
             return Err(Error { origin: self.origin(&key), key, message, mend });
         }
     }

@@ -10,7 +10,8 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::{AnswerBody, Options, Serve, Stream, first_bytes};
+use super::first_bytes::{Rewound, is_http2};
+use super::{AnswerBody, Options, Serve, Stream};
 
 /// How long a connection without a request may still bring one while the worker drains.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
@@ -23,28 +24,50 @@ where
     B: AnswerBody,
 {
     let service = TowerToHyperService::new(service);
-    let too_late = too_late(options.handshake_timeout, drain.clone());
     let Some(tls) = &options.tls else {
-        tokio::select! {
-            told = first_bytes::is_http2(io) => match told {
-                Ok((true, io)) => serve_http2(io, options, service, drain).await,
-                Ok((false, io)) => serve_http1(io, service, drain).await,
-                Err(error) => tracing::debug!(%error, "a connection broke before its first request"),
-            },
-            () = too_late => tracing::debug!("a connection sent no request in time"),
+        if let Some((is_http2, io)) = first_bytes(io, options, &drain).await {
+            match is_http2 {
+                true => serve_http2(io, options, service, drain).await,
+                false => serve_http1(io, service, drain).await,
+            }
         }
         return;
     };
-    tokio::select! {
-        accepted = tls.accept(io) => match accepted {
-            Ok(io) if io.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                serve_http2(io, options, service, drain).await;
+    let accepted = tokio::select! {
+        accepted = tls.accept(io) => accepted,
+        () = too_late(options.handshake_timeout, drain.clone()) => {
+            tracing::debug!("a TLS handshake took too long");
+            return;
+        }
+    };
+    match accepted {
+        Ok(io) if io.get_ref().1.alpn_protocol() == Some(b"h2") => {
+            serve_http2(io, options, service, drain).await;
+        }
+        // Waits for the first bytes here as well: hyper, told to drain, closes a connection that has brought none.
+        Ok(io) => {
+            if let Some((_, io)) = first_bytes(io, options, &drain).await {
+                serve_http1(io, service, drain).await;
             }
-            Ok(io) => serve_http1(io, service, drain).await,
-            Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
-        },
-        () = too_late => tracing::debug!("a TLS handshake took too long"),
+        }
+        Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
     }
+}
+
+/// Whether the first bytes of `io` are those of HTTP/2; `None` if they do not come in time.
+async fn first_bytes<IO: Stream>(
+    io: IO,
+    options: &Options,
+    drain: &watch::Receiver<bool>,
+) -> Option<(bool, Rewound<IO>)> {
+    let told = tokio::select! {
+        told = is_http2(io) => told,
+        () = too_late(options.handshake_timeout, drain.clone()) => {
+            tracing::debug!("a connection sent no request in time");
+            return None;
+        }
+    };
+    told.inspect_err(|error| tracing::debug!(%error, "a connection broke before its first request")).ok()
 }
 
 /// Ends when a connection should have begun by now: after `limit`, and soon after `drain` has turned true.

@@ -79,10 +79,14 @@ impl Socket {
                 Err(error) => tracing::debug!(%error, "a connection was lost before it was accepted"),
             }
         }
-        while let Ok(permit) = Arc::clone(&options.connections).try_acquire_owned() {
-            match listener.accept_waiting().await {
-                Some(accepted) => serve(accepted, Some(permit)),
-                None => break,
+        // Once around the runtime: it does not know yet what came since it last asked the kernel.
+        tokio::task::yield_now().await;
+        while let Some(accepted) = listener.accept_waiting().await {
+            match accepted {
+                // Without a permit rather than reset; they are as many as the backlog holds.
+                Ok(accepted) => serve(accepted, Arc::clone(&options.connections).try_acquire_owned().ok()),
+                Err(error) if is_exhaustion(&error) => break,
+                Err(_) => {}
             }
         }
         drop(listener);
@@ -145,10 +149,10 @@ impl Listener {
     }
 
     /// The next connection that the kernel already holds.
-    async fn accept_waiting(&self) -> Option<Accepted> {
+    async fn accept_waiting(&self) -> Option<io::Result<Accepted>> {
         tokio::select! {
             biased;
-            accepted = self.accept() => accepted.ok(),
+            accepted = self.accept() => Some(accepted),
             () = std::future::ready(()) => None,
         }
     }

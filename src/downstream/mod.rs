@@ -62,7 +62,7 @@ pub struct Peer {
 pub struct Options {
     /// The TLS side of the listener, if it has one.
     pub tls: Option<tokio_rustls::TlsAcceptor>,
-    /// How long a TLS handshake may take, or without TLS the first bytes of a connection.
+    /// How long a TLS handshake may take, and the first bytes of a connection.
     pub handshake_timeout: Duration,
     /// Concurrent HTTP/2 streams on one connection.
     pub h2_streams: u32,

@@ -57,7 +57,7 @@ pub(super) struct Record {
     id: HeaderValue,
     method: Method,
     uri: Uri,
-    /// `None` until there is an answer: a caller that went away before has none.
+    /// `None` until there is an answer: a request that was cut off before has none.
     status: Option<StatusCode>,
     reason: Option<&'static Reason>,
     gbg_id: Option<HeaderValue>,
@@ -114,7 +114,8 @@ impl Drop for Record {
         let outcome = match (self.status, &self.broken) {
             _ if self.ended => None,
             (Some(_), Some(_)) => Some("the answer broke off"),
-            _ => Some("the caller went away"),
+            // Told apart by the line that says that a drain is over.
+            _ => Some("cut off"),
         };
         tracing::info!(
             target: "access",

@@ -53,8 +53,11 @@ where
                     (false, None) => Situation::Without,
                 };
                 let next = Instant::now() + backoff.next(situation, fastrand::f64());
-                // Once more when the token ends: from then on each moment counts.
-                until.map_or(next, |until| next.min(until))
+                match (situation, until) {
+                    // Once more when the token ends: from then on each moment counts.
+                    (Situation::Holding, Some(until)) => next.min(until),
+                    _ => next,
+                }
             }
         };
         sleep_until(next.max(began + LEAST_PAUSE)).await;
@@ -75,7 +78,10 @@ impl Health {
         match self {
             Health::Good => tracing::debug!(generation, life, "the access token is refreshed"),
             Health::Starting => tracing::info!(generation, life, "an access token is held"),
-            Health::Bad { .. } => tracing::info!(generation, life, "an access token is held again"),
+            Health::Bad { .. } if generation > 1 => {
+                tracing::info!(generation, life, "an access token is held again");
+            }
+            Health::Bad { .. } => tracing::info!(generation, life, "an access token is held"),
         }
         *self = Health::Good;
     }
@@ -191,5 +197,12 @@ mod tests {
             starts.iter().any(|start| start.as_secs() == 95),
             "no fetch as the token stopped: {starts:?}"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refused_client_is_tried_seldom_also_as_its_token_ends() {
+        let (_, starts) = play(&[granted, refused], Duration::from_secs(300)).await;
+        let gaps = starts[1..].windows(2).map(|pair| pair[1] - pair[0]);
+        assert!(gaps.into_iter().all(|gap| gap >= Duration::from_secs(5)), "{starts:?}");
     }
 }

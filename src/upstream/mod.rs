@@ -50,7 +50,8 @@ where
         })
     }
 
-    /// Sends `req` to the API, before `until` and whatever host it names, and gives the answer as its head arrives; the body streams.
+    /// Sends `req` to the API, whatever host it names, unless `until` has passed. The answer comes as its head arrives;
+    /// its body streams.
     ///
     /// # Errors
     /// `UpstreamUnreachable` when nothing was sent, `TokenUnavailable` when the time to send it was over before there was

@@ -315,3 +315,14 @@ fn what_set_says_is_taken_as_it_is_written() {
         ("1_000", "true")
     );
 }
+
+#[test]
+fn one_key_is_not_told_what_is_wrong_with_another() {
+    let error = load("[upstream]\nallow = \"/v2/captain/\"", &["token.client_id=12345"]).unwrap_err();
+    assert!(error.contains("upstream.allow: invalid type: string") && !error.contains("12345"), "{error}");
+    let error = load("", &["listen.tls.cert=/x"]).unwrap_err();
+    assert!(
+        error.starts_with("--set: listen.tls: missing field `key`") && error.contains("tls.key"),
+        "{error}"
+    );
+}

@@ -197,3 +197,34 @@ async fn draining_ends_with_its_deadline() {
     timeout(Duration::from_secs(10), proxy.shut_down()).await.expect("the drain has no end");
     let _ = timeout(PATIENCE, in_flight).await.expect("the connection stays open");
 }
+
+#[tokio::test]
+async fn a_tls_connection_may_bring_its_first_request_in_the_drain() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (cert, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
+    std::fs::write(&cert, certified.cert.pem()).unwrap();
+    std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+    let set = [format!("listen.tls.cert={}", cert.display()), format!("listen.tls.key={}", key.display())];
+    let proxy = Proxy::before(&api, &[&set[0], &set[1]]).await;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certified.cert.der().clone()).unwrap();
+    let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let tls = tokio_rustls::TlsConnector::from(Arc::new(tls));
+    let addr = proxy.addr();
+    let tcp = TcpStream::connect(addr).await.unwrap();
+    let mut caller = tls.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap();
+
+    let draining = tokio::spawn(proxy.shut_down());
+    while TcpStream::connect(addr).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    caller.write_all(b"GET /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = caller.read_to_end(&mut answer).await;
+
+    assert!(answer.starts_with(b"HTTP/1.1 404"), "{}", String::from_utf8_lossy(&answer));
+    draining.await.unwrap();
+}

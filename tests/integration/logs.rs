@@ -121,7 +121,7 @@ async fn a_caller_that_hangs_up_is_told_from_one_that_got_everything() {
     caller.write_all(b"GET /v2/captain/x HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     read_until(&mut caller, "the first bytes").await;
     drop(caller);
-    running.read_until("status=200 source=\"gbg\" outcome=\"the caller went away\" bytes=15");
+    running.read_until("status=200 source=\"gbg\" outcome=\"cut off\" bytes=15");
     assert_eq!(running.end("-TERM"), 0);
 }
 
