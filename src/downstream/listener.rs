@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, sleep};
 
+use super::socket::BACKLOG;
 use super::{AnswerBody, Options, Peer, Serve, Socket, Stream, connection};
 
 /// How long accepting rests when the process or the machine is out of file descriptors or memory.
@@ -81,12 +82,15 @@ impl Socket {
         }
         // Once around the runtime: it does not know yet what came since it last asked the kernel.
         tokio::task::yield_now().await;
-        while let Some(accepted) = listener.accept_waiting().await {
-            match accepted {
-                // Without a permit rather than reset; they are as many as the backlog holds.
-                Ok(accepted) => serve(accepted, Arc::clone(&options.connections).try_acquire_owned().ok()),
-                Err(error) if is_exhaustion(&error) => break,
-                Err(_) => {}
+        // No more than the backlog holds: callers that keep coming do not keep the listener open.
+        for _ in 0..BACKLOG {
+            match listener.accept_waiting().await {
+                // Without a permit rather than reset.
+                Some(Ok(accepted)) => {
+                    serve(accepted, Arc::clone(&options.connections).try_acquire_owned().ok())
+                }
+                Some(Err(error)) if !is_exhaustion(&error) => {}
+                Some(Err(_)) | None => break,
             }
         }
         drop(listener);

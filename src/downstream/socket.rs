@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 use crate::config::{Address, SocketMode};
 
 /// Connections that the kernel holds until they are accepted; it caps this at `net.core.somaxconn`.
-const BACKLOG: i32 = 4096;
+pub(super) const BACKLOG: i32 = 4096;
 
 /// A bound, listening socket that no runtime knows yet.
 #[derive(Debug)]
