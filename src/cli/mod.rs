@@ -9,7 +9,6 @@ use std::future::Future;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
@@ -162,16 +161,6 @@ async fn shut_down(app: App) {
     tokio::select! {
         () = app.shut_down() => tracing::info!("done"),
         _ = shutdown::signalled() => tracing::warn!("a second signal: what was in flight is cut off"),
-    }
-}
-
-/// A time of the command line.
-fn time(text: &str) -> Result<Duration, String> {
-    const LONGEST: Duration = Duration::from_secs(365 * 86_400);
-    match humantime::parse_duration(text) {
-        Ok(time) if time <= LONGEST => Ok(time),
-        Ok(_) => Err("at most a year".to_owned()),
-        Err(error) => Err(format!("{error}; write a number and its unit, such as 5s")),
     }
 }
 

@@ -10,7 +10,8 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::spawn_blocking;
 
-use super::{Failure, block_on, raise_open_files, time};
+use super::{Failure, block_on, raise_open_files};
+use crate::config::parse_time;
 use crate::sandbox::{Authorization, Options, Sandbox, Seen};
 use crate::shutdown;
 
@@ -31,10 +32,10 @@ pub(super) struct SandboxCommand {
     #[arg(long, value_name = "FILE")]
     ca_out: Option<PathBuf>,
     /// How long an access token lives
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_time)]
     token_life: Duration,
     /// How long a synchronous v1 start takes; the real one takes about 9 s
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_time)]
     v1_start_time: Duration,
     /// The client id that gets a token
     #[arg(long, default_value = "sandbox-client")]

@@ -21,7 +21,7 @@ pub use self::listen::{Identity, Listen};
 pub use self::load::{Loaded, Sources, keys, load};
 pub use self::token::{ClientAuth, Token};
 pub use self::upstream::Upstream;
-pub use self::value::{Address, HttpUrl, Origin, Path, Prefix, SocketMode};
+pub use self::value::{Address, HttpUrl, Origin, Path, Prefix, SocketMode, parse_time};
 
 /// The whole configuration, ready for use.
 #[derive(Clone, Debug)]

@@ -261,18 +261,29 @@ impl<'de> Deserialize<'de> for SecretRef {
     }
 }
 
-/// No time here is longer; far beyond it, adding one to the clock overflows.
-const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+/// Reads a span of time such as `"5s"`, `"250ms"`, `"1m 30s"`, at most a year: far beyond, adding it to the clock
+/// overflows.
+///
+/// # Errors
+/// What is wrong with the text, and how to write it.
+pub fn parse_time(text: &str) -> Result<Duration, &'static str> {
+    const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+    match humantime::parse_duration(text) {
+        Ok(time) if time > LONGEST => Err("the time must be at most a year"),
+        Ok(time) => Ok(time),
+        Err(_) => Err(NO_TIME),
+    }
+}
 
-/// A span of time such as `"5s"`, `"250ms"`, `"1m 30s"`; never zero.
+const NO_TIME: &str = "no time; write a number and its unit, such as \"5s\" or \"250ms\"";
+
+/// A span of time that is not zero.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     // By way of `Value`, so that a bare number is told what a text without a unit is told.
     let value = toml::Value::deserialize(deserializer)?;
-    match value.as_str().map(humantime::parse_duration) {
-        Some(Ok(Duration::ZERO)) => Err(D::Error::custom("the time must be more than zero")),
-        Some(Ok(time)) if time > LONGEST => Err(D::Error::custom("the time must be at most a year")),
-        Some(Ok(time)) => Ok(time),
-        _ => Err(D::Error::custom("no time; write a number and its unit, such as \"5s\" or \"250ms\"")),
+    match value.as_str().ok_or(NO_TIME).and_then(parse_time) {
+        Ok(Duration::ZERO) => Err(D::Error::custom("the time must be more than zero")),
+        other => other.map_err(D::Error::custom),
     }
 }
 

@@ -87,10 +87,8 @@ where
 
 fn client_config(config: &config::Upstream) -> Result<ClientConfig, Cause> {
     let mut roots = RootCertStore::empty();
-    // A platform's store may hold one that rustls cannot read; a file that yields none at all is a mistake.
-    let (added, _) = roots.add_parsable_certificates(config.roots.iter().cloned());
-    if added == 0 {
-        return Err("no certificate of upstream.ca_file can be used".into());
+    for root in &config.roots {
+        roots.add(root.clone())?;
     }
     let mut tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];

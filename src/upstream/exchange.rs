@@ -27,13 +27,14 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Cause>,
 {
-    /// Sends `req` and waits for the head of the answer, as long as less than `limit` passes without progress. A
-    /// connection whose exchange failed is closed.
+    /// Sends `req` and waits for the head of the answer, as long as less than `limit` passes without progress. The
+    /// connection goes to `pool` when the answer has ended; one whose exchange failed is closed.
     pub(super) async fn exchange(
         mut self,
         req: Request<B>,
         limit: Duration,
-    ) -> Result<Response<Arriving<B>>, Failed<B>> {
+        pool: &Arc<Pool<B>>,
+    ) -> Result<Response<Answer<B>>, Failed<B>> {
         let req = req.map(|body| self.watch.track(body));
         let mut sent = pin!(self.sender.try_send_request(req));
         let answered = poll_fn(|cx| match sent.as_mut().poll(cx) {
@@ -46,7 +47,7 @@ where
                 error: Error::UpstreamBroken("it switches protocols unasked".into()),
                 unsent: None,
             }),
-            Ok(Ok(res)) => Ok(res.map(|incoming| Arriving { incoming, slot: self })),
+            Ok(Ok(res)) => Ok(res.map(|incoming| Answer::new(incoming, self, pool))),
             Ok(Err(mut error)) => {
                 let unsent = error.take_message().map(|req| req.map(Tracked::into_inner));
                 let error = match unsent {
@@ -70,27 +71,6 @@ fn too_slow(silent: Silent) -> Error {
     match silent {
         Silent::Caller => Error::CallerTooSlow,
         Silent::Upstream => Error::UpstreamTimeout,
-    }
-}
-
-/// An answer whose connection is still its own.
-pub(super) struct Arriving<B> {
-    incoming: Incoming,
-    slot: Slot<B>,
-}
-
-impl<B> Arriving<B> {
-    /// The body that gives its connection to `pool` when it has ended.
-    pub(super) fn returning_to(self, pool: &Arc<Pool<B>>) -> Answer<B>
-    where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-    {
-        let mut answer = Answer { incoming: self.incoming, lease: Some((self.slot, Arc::clone(pool))) };
-        if answer.incoming.is_end_stream() {
-            // Nobody reads a body that is not there.
-            answer.give_back();
-        }
-        answer
     }
 }
 
@@ -133,6 +113,15 @@ impl<B> Answer<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
+    fn new(incoming: Incoming, slot: Slot<B>, pool: &Arc<Pool<B>>) -> Self {
+        let mut answer = Answer { incoming, lease: Some((slot, Arc::clone(pool))) };
+        if answer.incoming.is_end_stream() {
+            // Nobody reads a body that is not there.
+            answer.give_back();
+        }
+        answer
+    }
+
     fn give_back(&mut self) {
         if let Some((slot, pool)) = self.lease.take() {
             pool.take_back(slot);

@@ -39,7 +39,7 @@ where
     /// The upstream that `config` describes. Opens nothing yet.
     ///
     /// # Errors
-    /// When none of `config.roots` can be used, or the host has no name that TLS can check.
+    /// When one of `config.roots` cannot be used, or the host has no name that TLS can check.
     pub fn new(config: &config::Upstream) -> Result<Self, Cause> {
         Ok(Upstream {
             connector: Connector::new(config)?,
@@ -72,8 +72,8 @@ where
                 self.pool.take_back(slot);
                 return Err(Error::TokenUnavailable);
             }
-            match slot.exchange(req, self.response_timeout).await {
-                Ok(res) => return Ok(res.map(|body| body.returning_to(&self.pool))),
+            match slot.exchange(req, self.response_timeout, &self.pool).await {
+                Ok(res) => return Ok(res),
                 // The pooled connection had died before a byte was sent; a fresh one is next in the end.
                 Err(failed) => match failed.unsent {
                     Some(unsent) if pooled => req = unsent,

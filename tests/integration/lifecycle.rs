@@ -11,7 +11,7 @@ use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
-use wiremock::ResponseTemplate;
+use wiremock::{MockServer, ResponseTemplate};
 
 use crate::support::caller::{PATIENCE, post, read_until, send};
 use crate::support::{Proxy, answer, api, forwarded, token_endpoint};
@@ -111,20 +111,25 @@ async fn a_draining_instance_leaves_the_socket_of_its_successor_alone() {
     UnixStream::connect(&path).await.expect("the successor is out of reach");
 }
 
-#[tokio::test]
-async fn callers_may_come_over_tls_with_either_http() {
-    let api = api().await;
-    answer(&api, ResponseTemplate::new(200)).await;
+/// A proxy that serves with TLS, and the roots that its callers trust.
+async fn serving_tls(api: &MockServer) -> (Proxy, rustls::RootCertStore) {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let directory = tempfile::tempdir().unwrap();
     let (cert, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
     std::fs::write(&cert, certified.cert.pem()).unwrap();
     std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
     let set = [format!("listen.tls.cert={}", cert.display()), format!("listen.tls.key={}", key.display())];
-    let proxy = Proxy::before(&api, &[&set[0], &set[1]]).await;
-
     let mut roots = rustls::RootCertStore::empty();
     roots.add(certified.cert.der().clone()).unwrap();
+    // The files are read before the directory goes.
+    (Proxy::before(api, &[&set[0], &set[1]]).await, roots)
+}
+
+#[tokio::test]
+async fn callers_may_come_over_tls_with_either_http() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    let (proxy, roots) = serving_tls(&api).await;
     for (alpn, version) in [(&b"h2"[..], http::Version::HTTP_2), (b"http/1.1", http::Version::HTTP_11)] {
         let mut tls =
             rustls::ClientConfig::builder().with_root_certificates(roots.clone()).with_no_client_auth();
@@ -201,16 +206,7 @@ async fn draining_ends_with_its_deadline() {
 #[tokio::test]
 async fn a_tls_connection_may_bring_its_first_request_in_the_drain() {
     let api = api().await;
-    answer(&api, ResponseTemplate::new(200)).await;
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let (cert, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
-    std::fs::write(&cert, certified.cert.pem()).unwrap();
-    std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
-    let set = [format!("listen.tls.cert={}", cert.display()), format!("listen.tls.key={}", key.display())];
-    let proxy = Proxy::before(&api, &[&set[0], &set[1]]).await;
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(certified.cert.der().clone()).unwrap();
+    let (proxy, roots) = serving_tls(&api).await;
     let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let tls = tokio_rustls::TlsConnector::from(Arc::new(tls));
     let addr = proxy.addr();
