@@ -1,6 +1,7 @@
 //! What can go wrong with one request, and the only map from failure to status.
 
 use std::fmt;
+use std::time::Duration;
 
 use http::StatusCode;
 
@@ -27,10 +28,16 @@ pub enum Error {
     CallerTooSlow,
     /// There is no valid token, and none came while the request waited.
     #[error("there is no access token at the moment")]
-    TokenUnavailable,
+    TokenUnavailable {
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
     /// The token endpoint refuses our client.
-    #[error("the token endpoint refuses the client id and secret of this proxy")]
-    ClientRefused,
+    #[error("the token endpoint refuses the credentials of this proxy")]
+    ClientRefused {
+        /// When it is worth trying again.
+        retry_after: Duration,
+    },
     /// No connection to the API could be opened; nothing was sent.
     #[error("no connection to the API could be opened")]
     UpstreamUnreachable(#[source] Cause),
@@ -79,6 +86,16 @@ pub struct Reason {
 }
 
 impl Error {
+    /// When it is worth trying again, where that is known.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Error::TokenUnavailable { retry_after } | Error::ClientRefused { retry_after } => {
+                Some(*retry_after)
+            }
+            _ => None,
+        }
+    }
+
     /// The reason, status, fault and advice of this failure.
     pub fn reason(&self) -> &'static Reason {
         match self {
@@ -86,8 +103,8 @@ impl Error {
             Error::PathUnknown => &PATH_UNKNOWN,
             Error::MethodNotAllowed => &METHOD_NOT_ALLOWED,
             Error::CallerTooSlow => &CALLER_TOO_SLOW,
-            Error::TokenUnavailable => &TOKEN_UNAVAILABLE,
-            Error::ClientRefused => &CLIENT_REFUSED,
+            Error::TokenUnavailable { .. } => &TOKEN_UNAVAILABLE,
+            Error::ClientRefused { .. } => &CLIENT_REFUSED,
             Error::UpstreamUnreachable(_) => &UPSTREAM_UNREACHABLE,
             Error::UpstreamBroken(_) => &UPSTREAM_BROKEN,
             Error::UpstreamTimeout => &UPSTREAM_TIMEOUT,

@@ -31,7 +31,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a secret is kept: `env:NAME`, `file:PATH` or `credential:NAME` (systemd's `LoadCredential=`).
+/// Where a secret is said to be kept: `env:NAME`, `file:PATH` or `credential:NAME` (systemd's `LoadCredential=`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// An environment variable.
@@ -55,25 +55,66 @@ impl Source {
         }
     }
 
-    /// Reads the secret from where it is kept.
+    /// Finds where the secret is kept on this machine. An environment does not change: its secret is read now.
     ///
     /// # Errors
-    /// When it is not there, cannot be read, is no UTF-8, or is empty.
-    pub fn read(&self, env: &Environment) -> Result<Secret, Error> {
-        let secret = match self {
-            Source::Env(name) => {
-                Secret::new(env.get(name).ok_or_else(|| Error::NotSet(name.clone()))?.as_str())
-            }
-            Source::File(path) => read_file(path)?,
+    /// When the variable is not set, or there is no directory of credentials.
+    pub fn locate(&self, env: &Environment) -> Result<Kept, Error> {
+        let place = match self {
+            Source::Env(name) => Place::Environment(Secret::new(
+                env.get(name).ok_or_else(|| Error::NotSet(name.clone()))?.as_str(),
+            )),
+            Source::File(path) => Place::File(path.clone()),
             Source::Credential(name) => {
                 let directory = env.get("CREDENTIALS_DIRECTORY").ok_or(Error::NoCredentials)?;
-                read_file(&Path::new(directory).join(name))?
+                Place::File(Path::new(directory).join(name))
             }
         };
+        Ok(Kept { source: self.clone(), place })
+    }
+}
+
+/// A secret that is kept somewhere; in a file it may be replaced by another at any time.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    source: Source,
+    place: Place,
+}
+
+#[derive(Clone, Debug)]
+enum Place {
+    Environment(Secret),
+    File(PathBuf),
+}
+
+impl Kept {
+    /// Reads the secret as it is now.
+    ///
+    /// # Errors
+    /// When it cannot be read, is no UTF-8, or is empty.
+    pub fn read(&self) -> Result<Secret, Error> {
+        let secret = match &self.place {
+            Place::Environment(secret) => secret.clone(),
+            Place::File(path) => read_file(path)?,
+        };
         if secret.expose().is_empty() {
-            return Err(Error::Empty(self.clone()));
+            return Err(Error::Empty(self.source.clone()));
         }
         Ok(secret)
+    }
+
+    /// The file that it is kept in, if it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Environment(_) => None,
+            Place::File(path) => Some(path),
+        }
+    }
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)
     }
 }
 
@@ -151,8 +192,9 @@ mod tests {
         )]);
         std::fs::write(directory.path().join("a"), "hunter2\r\n").unwrap();
         std::fs::write(directory.path().join("b"), "\n").unwrap();
-        assert_eq!(Source::Credential("a".into()).read(&env).unwrap().expose(), "hunter2");
-        assert!(matches!(Source::Credential("b".into()).read(&env), Err(Error::Empty(_))));
-        assert!(matches!(Source::Env("X".into()).read(&env), Err(Error::NotSet(_))));
+        let read = |source: Source| source.locate(&env)?.read();
+        assert_eq!(read(Source::Credential("a".into())).unwrap().expose(), "hunter2");
+        assert!(matches!(read(Source::Credential("b".into())), Err(Error::Empty(_))));
+        assert!(matches!(read(Source::Env("X".into())), Err(Error::NotSet(_))));
     }
 }

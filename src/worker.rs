@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use crate::config::Config;
 use crate::downstream::{self, Socket};
 use crate::error::Cause;
-use crate::proxy::{self, Caller, Rules};
+use crate::proxy::{self, Caller, ReplayBody, Rules};
 use crate::token::Reader;
 use crate::upstream::Upstream;
 
@@ -25,7 +25,7 @@ const LOOK_UPS: usize = 4;
 
 /// A worker that has not begun.
 pub struct Worker {
-    upstream: Arc<Upstream<Incoming>>,
+    upstream: Arc<Upstream<ReplayBody<Incoming>>>,
     rules: Arc<Rules>,
     options: downstream::Options,
     drain: watch::Receiver<bool>,

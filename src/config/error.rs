@@ -79,9 +79,10 @@ impl fmt::Display for Origin {
     }
 }
 
-/// What a section finds wrong with one of its keys, before the place of that key is known.
-#[derive(Debug)]
-pub(super) struct Problem {
+/// What is wrong with the value of one key, wherever that was written.
+#[derive(Debug, thiserror::Error)]
+#[error("{key}: {message}{}{mend}", if mend.is_empty() { "" } else { "; " })]
+pub struct Problem {
     pub(super) key: &'static str,
     pub(super) message: String,
     pub(super) mend: String,

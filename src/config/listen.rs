@@ -2,16 +2,12 @@
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::ring;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
 use serde::Deserialize;
 
 use super::error::Problem;
-use super::pem;
+use super::pem::{self, Identity};
 use super::value::{Address, SocketMode, duration};
 
 /// `[listen]` as it is used.
@@ -31,15 +27,6 @@ pub struct Listen {
     pub h2_streams: u32,
     /// The certificate to serve with; without one, plain TCP.
     pub tls: Option<Identity>,
-}
-
-/// A certificate chain and its key.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    /// The chain, the end-entity certificate first.
-    pub chain: Vec<CertificateDer<'static>>,
-    /// Its private key; rustls redacts its `Debug`.
-    pub key: Arc<PrivateKeyDer<'static>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -105,19 +92,7 @@ impl Raw {
 
 impl RawTls {
     fn resolve(self) -> Result<Identity, Problem> {
-        let chain = pem::certificates(&self.cert).map_err(|error| error.at("listen.tls.cert"))?;
-        let key = pem::private_key(&self.key).map_err(|error| error.at("listen.tls.key"))?;
-        CertifiedKey::from_der(chain.clone(), key.clone_key(), &ring::default_provider()).map_err(
-            |error| {
-                let (cert, key) = (self.cert.display(), self.key.display());
-                Problem::new(
-                    "listen.tls.key",
-                    format!("{key} and the certificate in {cert} cannot be used together: {error}"),
-                    "give the key that the first certificate of listen.tls.cert was made for",
-                )
-            },
-        )?;
-        Ok(Identity { chain, key: Arc::new(key) })
+        pem::identity(&self.cert, &self.key, ["listen.tls.cert", "listen.tls.key"])
     }
 }
 

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::error::{Error, Origin, Problem};
 use super::keys::{fields, nearest};
-use super::{Config, Drain, Log, listen, manual, token, upstream};
+use super::{Config, Drain, Limits, Log, listen, manual, token, upstream};
 use crate::secret::Environment;
 
 /// What the environment variables of keys begin with: `GBG_PROXY_TOKEN_SCOPE` is `token.scope`.
@@ -58,6 +58,7 @@ struct Raw {
     listen: listen::Raw,
     upstream: upstream::Raw,
     token: token::Raw,
+    limits: Limits,
     log: Log,
     drain: Drain,
 }
@@ -69,6 +70,7 @@ impl Raw {
             listen: self.listen.resolve()?,
             upstream: self.upstream.resolve(warnings)?,
             token: self.token.resolve(ca_file, env)?,
+            limits: self.limits,
             log: self.log,
             drain: self.drain,
         })
@@ -76,12 +78,13 @@ impl Raw {
 }
 
 /// Each section with the names of its keys.
-fn sections() -> [(&'static str, &'static [&'static str]); 6] {
+fn sections() -> [(&'static str, &'static [&'static str]); 7] {
     [
         ("listen", fields::<listen::Raw>()),
         ("listen.tls", fields::<listen::RawTls>()),
         ("upstream", fields::<upstream::Raw>()),
         ("token", fields::<token::Raw>()),
+        ("limits", fields::<Limits>()),
         ("log", fields::<Log>()),
         ("drain", fields::<Drain>()),
     ]

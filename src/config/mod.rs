@@ -2,12 +2,14 @@
 //!
 //! `proxy.toml` at the root of the repository holds every key with its default and a line of why.
 
+mod credentials;
 mod error;
 mod keys;
 mod listen;
 mod load;
 mod manual;
 mod pem;
+mod signing_key;
 mod token;
 mod upstream;
 mod value;
@@ -16,10 +18,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-pub use self::error::{Error, Origin as ValueOrigin};
-pub use self::listen::{Identity, Listen};
+pub use self::credentials::{ClientAuth, CredentialSources, Credentials, Proof};
+pub use self::error::{Error, Origin as ValueOrigin, Problem};
+pub use self::listen::Listen;
 pub use self::load::{Loaded, Sources, keys, load};
-pub use self::token::{ClientAuth, Token};
+pub use self::pem::Identity;
+pub use self::signing_key::{Algorithm, SigningKey};
+pub use self::token::Token;
 pub use self::upstream::Upstream;
 pub use self::value::{Address, HttpUrl, Origin, Path, Prefix, SocketMode, parse_time};
 
@@ -32,6 +37,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// How an access token is got.
     pub token: Token,
+    /// How much of what.
+    pub limits: Limits,
     /// What is logged.
     pub log: Log,
     /// How the process ends.
@@ -76,6 +83,21 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// `[limits]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// The longest request body, in bytes, that is kept until its answer has come, so that it can be sent once more.
+    #[serde(deserialize_with = "value::size")]
+    pub replay_body: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { replay_body: 64 << 10 }
+    }
 }
 
 /// `[drain]`.

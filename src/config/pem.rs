@@ -1,10 +1,13 @@
 //! Certificates and keys, from PEM files or from the platform.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustls::RootCertStore;
+use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 
 use super::error::Problem;
 
@@ -48,7 +51,7 @@ pub(super) fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> 
 }
 
 /// All certificates in the PEM file `path`, at least one.
-pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let error = |source| Error { path: path.to_owned(), wanted: "certificate", source };
     let found =
         CertificateDer::pem_file_iter(path).map_err(error)?.collect::<Result<Vec<_>, _>>().map_err(error)?;
@@ -56,12 +59,39 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 }
 
 /// The first private key in the PEM file `path`.
-pub(super) fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
+fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
     PrivateKeyDer::from_pem_file(path).map_err(|source| Error {
         path: path.to_owned(),
         wanted: "private key",
         source,
     })
+}
+
+/// A certificate chain and its key.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The chain, the end-entity certificate first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Its private key; rustls redacts its `Debug`.
+    pub key: Arc<PrivateKeyDer<'static>>,
+}
+
+/// The chain and the key in two PEM files, if they belong together; `keys` are where the files were named.
+pub(super) fn identity(cert: &Path, key: &Path, keys: [&'static str; 2]) -> Result<Identity, Problem> {
+    let [cert_key, key_key] = keys;
+    let chain = certificates(cert).map_err(|error| error.at(cert_key))?;
+    let private = private_key(key).map_err(|error| error.at(key_key))?;
+    CertifiedKey::from_der(chain.clone(), private.clone_key(), &ring::default_provider()).map_err(
+        |error| {
+            let (cert, key) = (cert.display(), key.display());
+            Problem::new(
+                key_key,
+                format!("{key} and the certificate in {cert} cannot be used together: {error}"),
+                format!("give the key that the first certificate of {cert_key} was made for"),
+            )
+        },
+    )?;
+    Ok(Identity { chain, key: Arc::new(private) })
 }
 
 /// The certificates that this platform trusts.

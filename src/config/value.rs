@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytesize::ByteSize;
 use http::HeaderValue;
 use rustls::pki_types::ServerName;
 use serde::de::{Deserialize, Deserializer, Error as _};
@@ -285,6 +286,20 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
         Ok(Duration::ZERO) => Err(D::Error::custom("the time must be more than zero")),
         other => other.map_err(D::Error::custom),
     }
+}
+
+/// A number of bytes, such as `"64KiB"`.
+pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let value = toml::Value::deserialize(deserializer)?;
+    let bytes = match &value {
+        toml::Value::Integer(0) => Some(0),
+        toml::Value::String(text) => text.parse::<ByteSize>().ok().map(|size| size.as_u64()),
+        // 64 may mean bytes, or be a slip: the unit is to be written.
+        _ => None,
+    };
+    bytes.and_then(|bytes| usize::try_from(bytes).ok()).ok_or_else(|| {
+        D::Error::custom("no size; write a number and its unit, such as \"64KiB\" or \"5MiB\"")
+    })
 }
 
 #[cfg(test)]

@@ -1,36 +1,74 @@
 //! Puts our bearer on a request, as the last thing that happens to it. What the caller sent as Authorization goes.
+//!
+//! Where the API refuses the bearer, the request is sent once more with a newer one, if there is one to be had. It did not
+//! act on what it refused, so nothing happens twice.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::Request;
+use bytes::Bytes;
 use http::header::{AUTHORIZATION, HeaderMap};
-use tokio::time::Instant;
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use hyper::body::Body;
+use tokio::time::timeout;
 use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
+use super::replay::{Kept, ReplayBody, keep};
 use super::{Forward, Step};
-use crate::config::{self, Path};
-use crate::token::Reader;
+use crate::config::{Config, Path};
+use crate::error::Error;
+use crate::token::{Bearer, Moment, Reader};
 
 /// A request that may be sent.
 #[derive(Debug)]
 pub struct Authorized<B> {
     /// With its one Authorization, or none.
-    pub req: Request<B>,
-    /// From here on its bearer is not sent: a connection may take seconds to open. `None` where the bearer is not ours.
-    pub until: Option<Instant>,
+    pub req: Request<ReplayBody<B>>,
+    pub(super) permit: Permit,
 }
 
-/// Whose bearer a request carries.
+/// How long a request may be sent with the bearer that it carries.
+#[derive(Debug)]
+pub(super) struct Permit {
+    /// `None` where the bearer is not ours.
+    until: Option<Moment>,
+    rules: Arc<super::Rules>,
+}
+
+impl Permit {
+    /// Puts a newer bearer on a request whose bearer has stopped.
+    ///
+    /// # Errors
+    /// `TokenUnavailable` or `ClientRefused` when there is none.
+    pub(super) fn renew(&self, headers: &mut HeaderMap) -> Result<(), Error> {
+        if self.until.is_some_and(|until| until.has_come()) {
+            let tokens = &self.rules.authorize.tokens;
+            let bearer = tokens.current().ok_or_else(|| tokens.error())?;
+            headers.insert(AUTHORIZATION, bearer.header);
+        }
+        Ok(())
+    }
+}
+
+/// Whose bearer a request carries, and what happens when the API refuses it.
 #[derive(Debug)]
 pub(super) struct Rules {
     caller_bearer: Vec<Path>,
     tokens: Reader,
+    retry_statuses: Vec<StatusCode>,
+    replay_body: usize,
 }
 
 impl Rules {
-    pub(super) fn new(config: &config::Upstream, tokens: Reader) -> Self {
-        Rules { caller_bearer: config.caller_bearer.clone(), tokens }
+    pub(super) fn new(config: &Config, tokens: Reader) -> Self {
+        Rules {
+            caller_bearer: config.upstream.caller_bearer.clone(),
+            tokens,
+            retry_statuses: config.token.retry_statuses.clone(),
+            replay_body: config.limits.replay_body,
+        }
     }
 
     /// Whether the caller's own bearer is the credential on `path`.
@@ -39,38 +77,100 @@ impl Rules {
     }
 }
 
+/// `req` with `bearer`.
+fn authorized<B>(
+    mut req: Request<ReplayBody<B>>,
+    bearer: Bearer,
+    rules: &Arc<super::Rules>,
+) -> Authorized<B> {
+    req.headers_mut().insert(AUTHORIZATION, bearer.header);
+    Authorized { req, permit: Permit { until: Some(bearer.stop), rules: Arc::clone(rules) } }
+}
+
 /// Replaces Authorization by our bearer. Waits only while there is no valid one.
 pub(super) fn layer<S, In, Out>(
     rules: Arc<super::Rules>,
 ) -> impl Layer<S, Service = impl Step<In, Out> + use<S, In, Out>> + Clone
 where
     S: Forward<In, Out>,
-    In: Send + 'static,
-    Out: Send + 'static,
+    In: Body<Data = Bytes> + Send + 'static,
+    Out: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     layer_fn(move |inner: S| {
         let rules = Arc::clone(&rules);
-        service_fn(move |mut req: Request<In>| {
+        service_fn(move |req: Request<In>| {
             let rules = Arc::clone(&rules);
             let mut inner = inner.clone();
             async move {
-                let rules = &rules.authorize;
-                let until = if rules.is_callers(req.uri().path()) {
+                let Rules { tokens, retry_statuses, replay_body, .. } = &rules.authorize;
+                let mut carried = None;
+                let req = if rules.authorize.is_callers(req.uri().path()) {
+                    let mut req = req.map(ReplayBody::once);
                     keep_one_bearer(req.headers_mut());
-                    None
+                    Authorized { req, permit: Permit { until: None, rules: Arc::clone(&rules) } }
                 } else {
-                    let bearer = match rules.tokens.current() {
+                    let bearer = match tokens.current() {
                         Some(bearer) => bearer,
                         // Boxed, like all that is rare: what a future may hold, each request carries about.
-                        None => Box::pin(rules.tokens.wait()).await?,
+                        None => Box::pin(tokens.wait()).await?,
                     };
-                    req.headers_mut().insert(AUTHORIZATION, bearer.header);
-                    Some(bearer.stop)
+                    let (req, kept) = keep(req, *replay_body);
+                    carried = kept.map(|kept| (kept, bearer.generation));
+                    authorized(req, bearer, &rules)
                 };
-                inner.call(Authorized { req, until }).await
+                let res = inner.call(req).await?;
+                match carried {
+                    Some((kept, generation)) if retry_statuses.contains(&res.status()) => {
+                        Box::pin(once_more(inner, res, &kept, generation, &rules)).await
+                    }
+                    _ => Ok(res),
+                }
             }
         })
     })
+}
+
+/// Sends what was `kept` with a newer bearer than `generation`, which `refusal` is the answer to. Where there is none, the
+/// refusal stands as it came.
+async fn once_more<S, In, Out>(
+    mut inner: S,
+    refusal: Response<Out>,
+    kept: &Kept,
+    generation: u64,
+    rules: &Arc<super::Rules>,
+) -> Result<Response<Out>, Error>
+where
+    S: Forward<In, Out>,
+    Out: Body<Data = Bytes> + Unpin,
+{
+    let tokens = &rules.authorize.tokens;
+    if !kept.is_whole() || !tokens.renewed(generation).await {
+        return Ok(refusal);
+    }
+    let Some(bearer) = tokens.current() else { return Ok(refusal) };
+    read_out(refusal.into_body()).await;
+    tracing::debug!(
+        generation,
+        "the API refused the access token; sending the request once more with a newer one"
+    );
+    inner.call(authorized(kept.again(), bearer, rules)).await
+}
+
+/// Reads what is left of a short answer, so that its connection can serve again.
+async fn read_out<B: Body<Data = Bytes> + Unpin>(mut body: B) {
+    const LONGEST: usize = 64 << 10;
+    const PATIENCE: Duration = Duration::from_millis(100);
+    let mut room = LONGEST;
+    let read = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            match room.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(left) => room = left,
+                None => return,
+            }
+        }
+    };
+    // If it takes longer, a new connection is the cheaper way.
+    let _ = timeout(PATIENCE, read).await;
 }
 
 /// Removes Authorization unless there is exactly one, and it is a bearer's.
@@ -87,23 +187,27 @@ fn keep_one_bearer(headers: &mut HeaderMap) {
 mod tests {
     use std::time::Duration;
 
-    use http::{HeaderValue, Response};
+    use http::HeaderValue;
+    use http_body_util::Empty;
     use tower::ServiceExt;
 
     use super::*;
-    use crate::error::Error;
     use crate::token::channel;
+
+    type NoBody = Empty<Bytes>;
 
     /// Without a token nothing is forwarded, whatever the caller sent.
     #[tokio::test(start_paused = true)]
     async fn nothing_is_forwarded_without_a_token() {
         let (_publisher, tokens) = channel(Duration::from_secs(5));
         let rules = Arc::new(crate::proxy::Rules::new(&crate::proxy::tests::config(), tokens));
-        let leaf =
-            service_fn(async |_: Authorized<()>| -> Result<Response<()>, Error> { panic!("forwarded") });
-        let req = Request::builder().uri("/x").header(AUTHORIZATION, "Bearer mine").body(()).unwrap();
-        let answer: Result<Response<()>, Error> = layer(rules).layer(leaf).oneshot(req).await;
-        assert!(matches!(answer, Err(Error::TokenUnavailable)));
+        let leaf = service_fn(async |_: Authorized<NoBody>| -> Result<Response<NoBody>, Error> {
+            panic!("forwarded")
+        });
+        let req =
+            Request::builder().uri("/x").header(AUTHORIZATION, "Bearer mine").body(NoBody::new()).unwrap();
+        let answer: Result<Response<NoBody>, Error> = layer(rules).layer(leaf).oneshot(req).await;
+        assert!(matches!(answer, Err(Error::TokenUnavailable { .. })));
     }
 
     #[test]

@@ -6,17 +6,17 @@ use bytes::Bytes;
 use hyper::body::Body;
 use tower::service_fn;
 
-use super::{Authorized, Forward};
+use super::{Authorized, Forward, ReplayBody};
 use crate::error::Cause;
 use crate::upstream::{Answer, Upstream};
 
 /// Forwards to `upstream`.
-pub fn forward<B>(upstream: Arc<Upstream<B>>) -> impl Forward<B, Answer<B>>
+pub fn forward<B>(upstream: Arc<Upstream<ReplayBody<B>>>) -> impl Forward<B, Answer<ReplayBody<B>>>
 where
     B: Body<Data = Bytes, Error: Into<Cause>> + Send + Unpin + 'static,
 {
-    service_fn(move |Authorized { req, until }: Authorized<B>| {
+    service_fn(move |Authorized { req, permit }: Authorized<B>| {
         let upstream = Arc::clone(&upstream);
-        async move { upstream.send(req, until).await }
+        async move { upstream.send(req, |headers| permit.renew(headers)).await }
     })
 }

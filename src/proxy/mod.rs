@@ -6,6 +6,7 @@ mod forward;
 mod guard;
 mod headers;
 mod observe;
+mod replay;
 mod request_id;
 mod respond;
 
@@ -21,6 +22,7 @@ pub use self::authorize::Authorized;
 pub use self::body::ProxyBody;
 pub use self::forward::forward;
 pub use self::observe::Caller;
+pub use self::replay::ReplayBody;
 
 use crate::config::Config;
 use crate::error::{Cause, Error};
@@ -41,7 +43,7 @@ impl Rules {
         Rules {
             guard: guard::Rules::new(&config.upstream),
             headers: headers::Rules::new(&config.upstream),
-            authorize: authorize::Rules::new(&config.upstream, tokens),
+            authorize: authorize::Rules::new(config, tokens),
             access_log: config.log.access,
         }
     }
@@ -81,7 +83,7 @@ pub fn stack<F, In, Out>(
 ) -> impl Step<In, ProxyBody<Out>, Infallible> + use<F, In, Out>
 where
     F: Forward<In, Out>,
-    In: Send + 'static,
+    In: Body<Data = Bytes> + Send + 'static,
     Out: Body<Data = Bytes, Error: Into<Cause>> + Unpin + Send + 'static,
 {
     ServiceBuilder::new()
@@ -92,7 +94,7 @@ where
         // Hop-by-hop fields go out before anything of ours comes in, so that no Connection option can remove it.
         .map_request(headers::request(Arc::clone(rules)))
         .map_response(headers::response)
-        // Last, so that nothing else sees the token.
+        // Last, so that nothing else sees the token. Sends the request once more, if the API refuses that.
         .layer(authorize::layer(Arc::clone(rules)))
         .service(forward)
 }
@@ -121,7 +123,7 @@ pub(crate) mod tests {
     fn the_future_of_a_request_is_small() {
         let (_publisher, tokens) = crate::token::channel(Duration::from_secs(1));
         let rules = Arc::new(Rules::new(&config(), tokens));
-        let upstream = Arc::new(Upstream::<Full<Bytes>>::new(&config().upstream).unwrap());
+        let upstream = Arc::new(Upstream::<ReplayBody<Full<Bytes>>>::new(&config().upstream).unwrap());
         let mut service = stack(&rules, Caller { addr: None }, forward(upstream));
         let future = service.call(Request::new(Full::default()));
         let size = std::mem::size_of_val(&future);

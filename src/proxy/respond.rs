@@ -4,7 +4,7 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Request, Response};
 use http_body_util::{Either, Full};
 use serde_json::{Map, Value, json};
@@ -94,6 +94,10 @@ fn answer(error: &Error, dialect: &Dialect, request_id: &str) -> Response<Full<B
     if let Ok(status) = HeaderValue::try_from(status) {
         headers.insert(PROXY_STATUS, status);
     }
+    if let Some(wait) = error.retry_after() {
+        // In whole seconds (RFC 9110 section 10.2.3), and rather a moment late than a moment early.
+        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)));
+    }
     if matches!(error, Error::MethodNotAllowed) {
         headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
     }
@@ -136,7 +140,7 @@ fn location(error: &Error) -> &'static str {
     match error {
         Error::PathUnknown | Error::MethodNotAllowed | Error::BadRequest(_) => "Path",
         Error::CallerTooSlow | Error::BodyBroken => "Body",
-        Error::TokenUnavailable | Error::ClientRefused => "Authorization",
+        Error::TokenUnavailable { .. } | Error::ClientRefused { .. } => "Authorization",
         Error::UpstreamUnreachable(_) | Error::UpstreamBroken(_) | Error::UpstreamTimeout => "Service",
     }
 }

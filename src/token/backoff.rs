@@ -25,16 +25,20 @@ impl Situation {
     }
 }
 
-/// Exponential backoff with full jitter: the cap doubles, the delay is anywhere below it.
+/// Exponential backoff with full jitter: the cap doubles, the delay is anywhere below it. Another situation begins anew.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,
+    situation: Option<Situation>,
 }
 
 impl Backoff {
     /// The wait after one more failure; `chance` is between 0 and 1.
     pub(super) fn next(&mut self, situation: Situation, chance: f64) -> Duration {
         let (least, most) = situation.bounds();
+        if self.situation.replace(situation) != Some(situation) {
+            self.failures = 0;
+        }
         self.failures = self.failures.saturating_add(1);
         let cap = least.saturating_mul(1 << self.failures.min(16)).min(most);
         cap.mul_f64(chance).max(least)
@@ -42,7 +46,7 @@ impl Backoff {
 
     /// Forgets the failures.
     pub(super) fn reset(&mut self) {
-        self.failures = 0;
+        *self = Backoff::default();
     }
 }
 
@@ -56,9 +60,18 @@ mod tests {
         let waits: Vec<_> = (0..6).map(|_| backoff.next(Situation::Without, 1.0).as_secs()).collect();
         assert_eq!(waits, [2, 4, 8, 15, 15, 15]);
         backoff.failures = u32::MAX;
-        assert_eq!(backoff.next(Situation::Holding, 1.0), Duration::from_secs(30));
+        assert_eq!(backoff.next(Situation::Without, 1.0), Duration::from_secs(15));
         backoff.reset();
-        assert_eq!(backoff.next(Situation::Holding, 1.0), Duration::from_secs(2));
+        assert_eq!(backoff.next(Situation::Without, 1.0), Duration::from_secs(2));
+    }
+
+    #[test]
+    fn another_situation_begins_anew() {
+        let mut backoff = Backoff::default();
+        let holding: Vec<_> = (0..5).map(|_| backoff.next(Situation::Holding, 1.0).as_secs()).collect();
+        assert_eq!(holding, [2, 4, 8, 16, 30]);
+        assert_eq!(backoff.next(Situation::Without, 1.0), Duration::from_secs(2));
+        assert_eq!(backoff.next(Situation::Refused, 1.0), Duration::from_secs(10));
     }
 
     #[test]

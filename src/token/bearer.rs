@@ -1,13 +1,21 @@
 //! The token as a request needs it: a header value that is ready, and where to read it.
 
-use std::sync::{Mutex, PoisonError};
+use std::future::pending;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
+use super::moment::Moment;
 use crate::error::Error;
+
+/// Requests that may wait for a token at a time; the next is told at once that there is none.
+const MOST_WAITING: usize = 1024;
+
+/// A token that is younger than this is not replaced because the API refuses it: another one would fare no better.
+const YOUNG: Duration = Duration::from_secs(10);
 
 /// An access token as the value of an Authorization field (RFC 6750 section 2.1).
 #[derive(Clone, Debug)]
@@ -18,13 +26,18 @@ pub struct Bearer {
     /// token.
     pub generation: u64,
     /// From here on it is not sent: a little before the server lets it expire.
-    pub stop: Instant,
+    pub stop: Moment,
+    granted: Instant,
 }
 
 impl Bearer {
+    pub(super) fn new(header: HeaderValue, generation: u64, stop: Moment) -> Self {
+        Bearer { header, generation, stop, granted: Instant::now() }
+    }
+
     /// Whether it may be sent now.
     pub fn is_valid(&self) -> bool {
-        Instant::now() < self.stop
+        !self.stop.has_come()
     }
 
     /// The same bearer in memory of its own. A clone shares a reference count, which threads on other cores would
@@ -49,19 +62,46 @@ pub(super) enum Failure {
 #[derive(Clone, Debug, Default)]
 struct State {
     bearer: Option<Bearer>,
-    failure: Option<Failure>,
+    /// Why the last fetch brought none, and when the next one is.
+    failure: Option<(Failure, Moment)>,
+}
+
+impl State {
+    fn valid(&self) -> Option<&Bearer> {
+        self.bearer.as_ref().filter(|bearer| bearer.is_valid())
+    }
+
+    fn is_refused(&self) -> bool {
+        matches!(self.failure, Some((Failure::ClientRefused, _)))
+    }
+
+    /// What a request is told that needs a token and has none.
+    fn error(&self) -> Error {
+        let next = self.failure.map(|(_, next)| next.left()).unwrap_or_default();
+        // Never at once: that would be a loop.
+        let retry_after = next.max(Duration::from_secs(1));
+        match self.is_refused() {
+            true => Error::ClientRefused { retry_after },
+            false => Error::TokenUnavailable { retry_after },
+        }
+    }
 }
 
 /// The two ends of a token's way to the requests; a request waits for at most `wait`.
 pub fn channel(wait: Duration) -> (Publisher, Reader) {
     let (sender, receiver) = watch::channel(State::default());
-    (Publisher { sender }, Reader { local: Mutex::new(Local { receiver, bearer: None }), wait })
+    let (complaints, rejected) = watch::channel(0);
+    let shared = Arc::new(Shared { waiting: Semaphore::new(MOST_WAITING), complaints });
+    let local = Mutex::new(Local { receiver, bearer: None });
+    (Publisher { sender, rejected }, Reader { local, wait, shared })
 }
 
 /// The end that the refresh task writes.
 #[derive(Debug)]
 pub struct Publisher {
     sender: watch::Sender<State>,
+    /// The newest generation that the API refused.
+    rejected: watch::Receiver<u64>,
 }
 
 impl Publisher {
@@ -70,18 +110,28 @@ impl Publisher {
         self.sender.send_replace(State { bearer: Some(bearer), failure: None });
     }
 
-    /// Says why there is no fresh token; the token that is held stays.
-    pub(super) fn publish_failure(&self, failure: Failure) {
-        self.sender.send_if_modified(|state| {
-            let changed = state.failure != Some(failure);
-            state.failure = Some(failure);
-            changed
-        });
+    /// Says why there is no fresh token, and when the next try is; the token that is held stays.
+    pub(super) fn publish_failure(&self, failure: Failure, next: Moment) {
+        self.sender.send_modify(|state| state.failure = Some((failure, next)));
     }
 
-    /// When the token that is held, and may be sent now, must no longer be.
-    pub(super) fn valid_until(&self) -> Option<Instant> {
-        self.sender.borrow().bearer.as_ref().filter(|bearer| bearer.is_valid()).map(|bearer| bearer.stop)
+    /// When the token that is held, and serves, must no longer be sent. One that the API refused does not serve.
+    pub(super) fn serves_until(&self) -> Option<Moment> {
+        let state = self.sender.borrow();
+        let rejected = *self.rejected.borrow();
+        state.valid().filter(|bearer| bearer.generation > rejected).map(|bearer| bearer.stop)
+    }
+
+    /// Waits until the API has refused the token that is held.
+    pub(super) async fn rejected(&mut self) {
+        while self.rejected.changed().await.is_ok() {
+            let rejected = *self.rejected.borrow_and_update();
+            if self.sender.borrow().bearer.as_ref().is_some_and(|bearer| bearer.generation == rejected) {
+                return;
+            }
+        }
+        // No reader is left to complain.
+        pending().await
     }
 }
 
@@ -90,6 +140,7 @@ impl Publisher {
 pub struct Reader {
     local: Mutex<Local>,
     wait: Duration,
+    shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
@@ -98,17 +149,25 @@ struct Local {
     bearer: Option<Bearer>,
 }
 
+/// What the readers share, and touch only when something is wrong.
+#[derive(Debug)]
+struct Shared {
+    waiting: Semaphore,
+    complaints: watch::Sender<u64>,
+}
+
 impl Clone for Reader {
     fn clone(&self) -> Self {
         let mut receiver = self.receiver();
         receiver.mark_changed();
-        Reader { local: Mutex::new(Local { receiver, bearer: None }), wait: self.wait }
+        let local = Mutex::new(Local { receiver, bearer: None });
+        Reader { local, wait: self.wait, shared: Arc::clone(&self.shared) }
     }
 }
 
 impl Reader {
-    /// The valid bearer, if there is one. While nothing was published since the last call this is one atomic load, one
-    /// look at the clock, and a lock and a reference count of this reader's own.
+    /// The valid bearer, if there is one. While nothing was published since the last call this is one atomic load, a
+    /// look at two clocks, and a lock and a reference count of this reader's own.
     pub fn current(&self) -> Option<Bearer> {
         let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
         let local = &mut *local;
@@ -122,21 +181,48 @@ impl Reader {
     /// The valid bearer, waited for if there is none.
     ///
     /// # Errors
-    /// `TokenUnavailable` when none came in time, `ClientRefused` at once when waiting is of no use.
+    /// `TokenUnavailable` when none came in time, or too many wait already; `ClientRefused` at once, since waiting is of
+    /// no use.
     pub async fn wait(&self) -> Result<Bearer, Error> {
         let mut receiver = self.receiver();
-        let decided = receiver.wait_for(|state| {
-            state.bearer.as_ref().is_some_and(Bearer::is_valid)
-                || state.failure == Some(Failure::ClientRefused)
-        });
-        match timeout(self.wait, decided).await {
-            Ok(Ok(state)) => match state.bearer.as_ref().filter(|bearer| bearer.is_valid()) {
-                Some(bearer) => Ok(bearer.copy()),
-                None if state.failure == Some(Failure::ClientRefused) => Err(Error::ClientRefused),
-                None => Err(Error::TokenUnavailable),
-            },
-            Ok(Err(_)) | Err(_) => Err(Error::TokenUnavailable),
+        let Ok(_waiting) = self.shared.waiting.try_acquire() else { return Err(receiver.borrow().error()) };
+        let decided = receiver.wait_for(|state| state.valid().is_some() || state.is_refused());
+        if let Ok(Ok(state)) = timeout(self.wait, decided).await
+            && let Some(bearer) = state.valid()
+        {
+            return Ok(bearer.copy());
         }
+        Err(self.error())
+    }
+
+    /// What a request is told that needs a token and has none.
+    pub fn error(&self) -> Error {
+        self.receiver().borrow().error()
+    }
+
+    /// Whether there is a newer token than `generation`, which the API refused. Asks for one if it is due, and waits for
+    /// it: one is asked for, however many wait, and none while this one is young or the token endpoint gives none.
+    pub async fn renewed(&self, generation: u64) -> bool {
+        let mut receiver = self.receiver();
+        let is_newer = |state: &State| state.valid().is_some_and(|bearer| bearer.generation > generation);
+        {
+            let state = receiver.borrow();
+            let is_due = |held: &Bearer| held.generation == generation && held.granted.elapsed() >= YOUNG;
+            if is_newer(&state) {
+                return true;
+            }
+            if state.failure.is_some() || !state.bearer.as_ref().is_some_and(is_due) {
+                return false;
+            }
+        }
+        let Ok(_waiting) = self.shared.waiting.try_acquire() else { return false };
+        self.shared.complaints.send_if_modified(|rejected| {
+            let is_news = *rejected < generation;
+            *rejected = generation.max(*rejected);
+            is_news
+        });
+        let decided = receiver.wait_for(|state| is_newer(state) || state.failure.is_some());
+        matches!(timeout(self.wait, decided).await, Ok(Ok(state)) if is_newer(&state))
     }
 
     fn receiver(&self) -> watch::Receiver<State> {
@@ -151,7 +237,7 @@ mod tests {
     fn bearer(generation: u64, life: Duration) -> Bearer {
         let mut header = HeaderValue::from_static("Bearer abc");
         header.set_sensitive(true);
-        Bearer { header, generation, stop: Instant::now() + life }
+        Bearer::new(header, generation, Moment::now() + life)
     }
 
     #[tokio::test(start_paused = true)]
@@ -163,18 +249,18 @@ mod tests {
         assert_eq!(reader.current().unwrap().generation, 1);
         publisher.publish(bearer(2, Duration::from_secs(10)));
         assert_eq!((reader.current().unwrap().generation, other.current().unwrap().generation), (2, 2));
-        publisher.publish_failure(Failure::Unavailable);
+        publisher.publish_failure(Failure::Unavailable, Moment::now());
         assert_eq!(reader.current().unwrap().generation, 2);
         tokio::time::advance(Duration::from_secs(10)).await;
         assert!(reader.current().is_none());
-        assert!(publisher.valid_until().is_none());
+        assert!(publisher.serves_until().is_none());
     }
 
     #[tokio::test(start_paused = true)]
     async fn waiting_ends_with_the_token_with_the_deadline_or_with_a_refusal() {
         let (publisher, reader) = channel(Duration::from_secs(5));
         let began = Instant::now();
-        assert!(matches!(reader.wait().await, Err(Error::TokenUnavailable)));
+        assert!(matches!(reader.wait().await, Err(Error::TokenUnavailable { .. })));
         assert_eq!(began.elapsed(), Duration::from_secs(5));
 
         let publish = async {
@@ -185,10 +271,11 @@ mod tests {
         assert_eq!(waited.unwrap().generation, 1);
 
         tokio::time::advance(Duration::from_secs(60)).await;
-        publisher.publish_failure(Failure::ClientRefused);
+        publisher.publish_failure(Failure::ClientRefused, Moment::now() + Duration::from_secs(30));
         let began = Instant::now();
-        assert!(matches!(reader.wait().await, Err(Error::ClientRefused)));
-        assert_eq!(began.elapsed(), Duration::ZERO);
+        let refused = reader.wait().await.unwrap_err();
+        let Error::ClientRefused { retry_after } = refused else { panic!("{refused:?}") };
+        assert_eq!((began.elapsed(), retry_after), (Duration::ZERO, Duration::from_secs(30)));
     }
 
     #[tokio::test]

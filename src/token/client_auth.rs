@@ -1,33 +1,54 @@
-//! How the client proves itself to the token endpoint (RFC 6749 section 2.3.1).
+//! The form of a token request: what is asked for, and how the client proves itself.
+
+use std::borrow::Cow;
 
 use http::HeaderValue;
 
-use crate::config::{ClientAuth, Token};
+use super::assertion;
+use crate::config::{Credentials, Proof, Token};
+use crate::error::Cause;
 
 /// What a token request carries.
-pub(super) struct Credentials {
-    /// The form fields, grant and scope among them.
-    pub(super) form: Vec<(&'static str, String)>,
-    /// HTTP Basic: user name and password, both form-encoded, as the RFC has it.
+pub(super) struct Form<'a> {
+    pub(super) fields: Vec<(&'a str, Cow<'a, str>)>,
+    /// HTTP Basic: user name and password, both form-encoded, as RFC 6749 section 2.3.1 has it.
     pub(super) basic: Option<(String, String)>,
 }
 
-/// The credentials of a `client_credentials` request (RFC 6749 section 4.4.2).
-pub(super) fn credentials(config: &Token) -> Credentials {
-    let mut form = vec![("grant_type", "client_credentials".to_owned())];
-    if !config.scope.is_empty() {
-        form.push(("scope", config.scope.clone()));
+/// The form with which `credentials` ask for what `config` says: `client_credentials` (RFC 6749 section 4.4.2), or
+/// `password` where there is a user (section 4.3.2).
+///
+/// # Errors
+/// When the client's key cannot sign.
+pub(super) fn form<'a>(config: &'a Token, credentials: &'a Credentials) -> Result<Form<'a>, Cause> {
+    let id = &credentials.client_id;
+    let mut fields: Vec<(&str, Cow<'_, str>)> = Vec::new();
+    match &credentials.user {
+        None => fields.push(("grant_type", "client_credentials".into())),
+        Some((name, password)) => fields.extend([
+            ("grant_type", "password".into()),
+            ("username", name.into()),
+            ("password", password.expose().into()),
+        ]),
     }
-    let secret = config.client_secret.expose();
-    let basic = match config.client_auth {
-        ClientAuth::Post => {
-            form.push(("client_id", config.client_id.clone()));
-            form.push(("client_secret", secret.to_owned()));
-            None
+    if !config.scope.is_empty() {
+        fields.push(("scope", (&config.scope).into()));
+    }
+    fields.extend(config.params.iter().map(|(name, value)| (name.as_str(), value.into())));
+    let mut basic = None;
+    match &credentials.proof {
+        Proof::Post(secret) => {
+            fields.extend([("client_id", id.into()), ("client_secret", secret.expose().into())]);
         }
-        ClientAuth::Basic => Some((encode(&config.client_id), encode(secret))),
-    };
-    Credentials { form, basic }
+        Proof::Basic(secret) => basic = Some((encode(id), encode(secret.expose()))),
+        Proof::Assertion(key) => fields.extend([
+            ("client_id", id.into()),
+            ("client_assertion_type", assertion::TYPE.into()),
+            ("client_assertion", assertion::sign(key, id, config.endpoint.url().as_str())?.into()),
+        ]),
+        Proof::Certificate => fields.push(("client_id", id.into())),
+    }
+    Ok(Form { fields, basic })
 }
 
 /// `application/x-www-form-urlencoded` for one value.

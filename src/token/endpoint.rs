@@ -1,14 +1,18 @@
 //! The token request over HTTP; the only file that uses reqwest.
 
 use std::fmt;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
+use http::header::{ACCEPT, HeaderMap, RETRY_AFTER};
 use reqwest::redirect;
+use tokio::task::spawn_blocking;
 
-use super::client_auth::{Credentials, credentials};
+use super::client_auth::{Form, form};
 use super::grant::{Grant, parse_error, parse_grant};
-use crate::config::Token;
+use super::watch::Watch;
+use crate::config::{Credentials, Token};
 use crate::error::Cause;
 
 /// No token answer is longer: a real one has 1 to 3 KB.
@@ -16,10 +20,14 @@ const LONGEST_ANSWER: usize = 64 * 1024;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// A longer wait that the endpoint asks for is cut to this.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
 /// A token endpoint (RFC 6749 section 3.2) and our credentials for it.
 pub struct Endpoint {
-    client: reqwest::Client,
     config: Token,
+    /// As they were read last without an error.
+    credentials: Mutex<Credentials>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -32,24 +40,16 @@ impl Endpoint {
     /// The endpoint that `config` describes.
     ///
     /// # Errors
-    /// When one of `config.roots` is no certificate.
+    /// When the credentials cannot be read, or a certificate cannot be used.
     pub fn new(config: &Token) -> Result<Self, Cause> {
-        let roots = config
-            .roots
-            .iter()
-            .map(|root| reqwest::Certificate::from_der(root))
-            .collect::<Result<Vec<_>, _>>()?;
-        let client = reqwest::Client::builder()
-            .tls_certs_only(roots)
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT.min(config.timeout))
-            .timeout(config.timeout)
-            // A request an hour: an idle connection would be dead by then.
-            .pool_max_idle_per_host(0)
-            .user_agent(concat!("gbg-proxy/", env!("CARGO_PKG_VERSION")))
-            .build()?;
-        Ok(Endpoint { client, config: config.clone() })
+        let credentials = config.credentials.read()?;
+        client(config, &credentials)?;
+        Ok(Endpoint { config: config.clone(), credentials: Mutex::new(credentials) })
+    }
+
+    /// Watches the files that the credentials are kept in.
+    pub fn watch(&self) -> Watch {
+        Watch::new(self.config.credentials.files().into_iter().map(Into::into).collect())
     }
 
     /// Asks for a token, once.
@@ -57,14 +57,11 @@ impl Endpoint {
     /// # Errors
     /// When none was granted; the error says whether trying again can help.
     pub async fn fetch(&self) -> Result<Grant, FetchError> {
-        let Credentials { form, basic } = credentials(&self.config);
-        let mut request = self.client.post(self.config.endpoint.url().clone()).form(&form);
-        request = request.header(http::header::ACCEPT, "application/json");
-        if let Some((user, password)) = basic {
-            request = request.basic_auth(user, Some(password));
-        }
+        let credentials = self.read_credentials().await;
+        let request = self.request(&credentials).map_err(FetchError::Credentials)?;
         let mut answer = request.send().await.map_err(FetchError::from_reqwest)?;
         let status = answer.status();
+        let retry_after = retry_after(answer.headers());
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(FetchError::from_reqwest)? {
             if body.len() + chunk.len() > LONGEST_ANSWER {
@@ -76,10 +73,65 @@ impl Endpoint {
             return parse_grant(&body).map_err(FetchError::Answer);
         }
         if matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED) {
-            return Err(FetchError::Refused { status, code: parse_error(&body) });
+            return Err(FetchError::Refused { status, code: parse_error(&body), retry_after });
         }
-        Err(FetchError::Status(status))
+        Err(FetchError::Status { status, retry_after })
     }
+
+    fn request(&self, credentials: &Credentials) -> Result<reqwest::RequestBuilder, Cause> {
+        let Form { fields, basic } = form(&self.config, credentials)?;
+        let request = client(&self.config, credentials)?.post(self.config.endpoint.url().clone());
+        let request = request.header(ACCEPT, "application/json").form(&fields);
+        Ok(match basic {
+            Some((user, password)) => request.basic_auth(user, Some(password)),
+            None => request,
+        })
+    }
+
+    /// The credentials as they are now; as they were, if they cannot be read.
+    async fn read_credentials(&self) -> Credentials {
+        let sources = self.config.credentials.clone();
+        // In a thread of its own: a file system that hangs must not hang the refresh.
+        let read = spawn_blocking(move || sources.read()).await;
+        let mut last = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+        match read {
+            Ok(Ok(credentials)) => *last = credentials,
+            Ok(Err(problem)) => {
+                tracing::warn!(%problem, "the client's credentials cannot be read; those read last are used");
+            }
+            Err(error) => tracing::warn!(%error, "the client's credentials cannot be read"),
+        }
+        last.clone()
+    }
+}
+
+/// A client for one request: an idle connection would be dead before the next, and the certificate may be another.
+fn client(config: &Token, credentials: &Credentials) -> Result<reqwest::Client, Cause> {
+    let roots = config.roots.iter().map(|root| reqwest::Certificate::from_der(root));
+    let mut builder = reqwest::Client::builder()
+        .tls_certs_only(roots.collect::<Result<Vec<_>, _>>()?)
+        .redirect(redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT.min(config.timeout))
+        .timeout(config.timeout)
+        .user_agent(concat!("gbg-proxy/", env!("CARGO_PKG_VERSION")));
+    if let Some(pem) = &credentials.certificate {
+        builder = builder.identity(reqwest::Identity::from_pem(pem.expose().as_bytes())?);
+    }
+    Ok(builder.build()?)
+}
+
+/// The wait that an answer asks for, in seconds or until a date (RFC 9110 section 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let date = httpdate::parse_http_date(text).ok()?;
+            date.duration_since(SystemTime::now()).unwrap_or_default()
+        }
+    };
+    Some(wait.min(LONGEST_WAIT))
 }
 
 /// Why no token was granted. Holds nothing that the endpoint said but a status and a code of the RFC's.
@@ -96,19 +148,32 @@ pub enum FetchError {
         status: StatusCode,
         /// `error`, if it is one of the RFC's.
         code: Option<&'static str>,
+        /// How long it asks us to wait.
+        retry_after: Option<Duration>,
     },
     /// Another status than 200, 400 and 401.
-    #[error("the token endpoint answers {0}")]
-    Status(StatusCode),
+    #[error("the token endpoint answers {status}")]
+    Status {
+        /// The status.
+        status: StatusCode,
+        /// How long it asks us to wait.
+        retry_after: Option<Duration>,
+    },
     /// A 200 that grants nothing.
     #[error("the token endpoint's answer is of no use: {0}")]
     Answer(&'static str),
     /// No whole answer in time.
     #[error("the token endpoint does not answer in time")]
     Timeout,
-    /// No connection, or one that broke.
+    /// No connection.
     #[error("the token endpoint cannot be reached")]
     Unreachable(#[source] Cause),
+    /// A connection that ended before the whole answer had come, or spoke no HTTP.
+    #[error("the connection to the token endpoint broke off")]
+    Broken(#[source] Cause),
+    /// The client's key or certificate cannot be used.
+    #[error("the client's credentials cannot be used")]
+    Credentials(#[source] Cause),
 }
 
 impl FetchError {
@@ -117,11 +182,21 @@ impl FetchError {
         matches!(self, FetchError::Refused { .. })
     }
 
+    /// How long the endpoint asks us to wait, at most five minutes.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            FetchError::Refused { retry_after, .. } | FetchError::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
+
     fn from_reqwest(error: reqwest::Error) -> Self {
         if error.is_timeout() {
             FetchError::Timeout
-        } else {
+        } else if error.is_connect() {
             FetchError::Unreachable(error.without_url().into())
+        } else {
+            FetchError::Broken(error.without_url().into())
         }
     }
 }
@@ -136,5 +211,28 @@ fn advice(code: Option<&'static str>) -> &'static str {
         Some("unauthorized_client") => "check that the API client has the role \"Go API Access\"",
         Some("invalid_scope") => "check token.scope",
         _ => "check [token]",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_read_in_seconds_and_as_a_date_and_is_at_most_five_minutes() {
+        let of = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, text.parse().unwrap());
+            retry_after(&headers)
+        };
+        assert_eq!(of(" 7 "), Some(Duration::from_secs(7)));
+        assert_eq!(of("86400"), Some(LONGEST_WAIT));
+        assert_eq!(of("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
+        let soon = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60));
+        assert!(of(&soon).is_some_and(|wait| (58..=60).contains(&wait.as_secs())), "{soon}");
+        for bad in ["soon", "-1", "1.5", "99999999999999999999"] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new()), None);
     }
 }

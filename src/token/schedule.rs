@@ -38,6 +38,8 @@ pub(super) fn plan(life: Duration, chance: f64) -> Plan {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -51,17 +53,37 @@ mod tests {
         assert_eq!(seconds(plan(Duration::from_secs(2), 0.0)), (1.0, 1.8));
     }
 
-    #[test]
-    fn whatever_the_life_the_refresh_comes_before_the_stop_and_the_stop_before_the_expiry() {
-        for seconds in (1..200).chain([3600, 86_400, 31_536_000]) {
-            for chance in [0.0, 0.5, 1.0] {
-                let life = Duration::from_secs(seconds);
-                let plan = plan(life, chance);
-                assert!(
-                    Duration::ZERO < plan.refresh && plan.refresh < plan.stop && plan.stop < life,
-                    "{life:?}"
-                );
-            }
+    proptest! {
+        #[test]
+        fn whatever_the_life_the_refresh_comes_before_the_stop_and_the_stop_before_the_expiry(
+            life in (1_000_u64..=10 * 365 * 86_400 * 1_000).prop_map(Duration::from_millis),
+            chance in 0.0..=1.0,
+        ) {
+            let plan = plan(life, chance);
+            prop_assert!(Duration::ZERO < plan.refresh && plan.refresh < plan.stop && plan.stop < life);
+        }
+
+        #[test]
+        fn the_margin_is_within_its_bounds_and_its_jitter_is_at_most_a_fifth(
+            life in (1_u64..100_000).prop_map(Duration::from_secs),
+            chance in 0.0..=1.0,
+        ) {
+            let margin = (life - plan(life, chance).refresh).as_secs_f64();
+            let full = match life.as_secs_f64() {
+                life if life < 60.0 => life / 2.0,
+                life => (life * 0.2).clamp(30.0, 300.0),
+            };
+            prop_assert!(margin <= full * 1.0001 && margin >= full * 0.7999, "{margin} of {full}");
+        }
+
+        #[test]
+        fn a_token_stops_five_seconds_or_a_tenth_of_its_life_before_its_expiry(
+            life in (1_u64..100_000).prop_map(Duration::from_secs),
+            chance in 0.0..=1.0,
+        ) {
+            let left = (life - plan(life, chance).stop).as_secs_f64();
+            let expected = (life.as_secs_f64() / 10.0).min(5.0);
+            prop_assert!((left - expected).abs() < 1e-6, "{left}");
         }
     }
 }

@@ -11,11 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::HOST;
+use http::header::{HOST, HeaderMap};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Body;
-use tokio::time::Instant;
 
 use self::connector::Connector;
 pub use self::exchange::Answer;
@@ -50,28 +49,31 @@ where
         })
     }
 
-    /// Sends `req` to the API, whatever host it names, unless `until` has passed. The answer comes as its head arrives;
-    /// its body streams.
+    /// Sends `req` to the API, whatever host it names. The answer comes as its head arrives; its body streams. A
+    /// connection may take seconds to open: after that `renew` sees whether the fields may still be sent as they are.
     ///
     /// # Errors
-    /// `UpstreamUnreachable` when nothing was sent, `TokenUnavailable` when the time to send it was over before there was
-    /// a connection; the other kinds when the request may have arrived.
+    /// `UpstreamUnreachable` and those of `renew` when nothing was sent; the other kinds when the request may have
+    /// arrived.
     pub async fn send(
         &self,
         mut req: Request<B>,
-        until: Option<Instant>,
+        renew: impl Fn(&mut HeaderMap) -> Result<(), Error>,
     ) -> Result<Response<Answer<B>>, Error> {
         self.aim(&mut req);
         loop {
             let (slot, pooled) = match self.pool.take() {
                 Some(slot) => (slot, true),
                 // Boxed: what a handshake holds is some kilobytes, which each request would carry about.
-                None => (Box::pin(self.open()).await?, false),
+                None => {
+                    let slot = Box::pin(self.open()).await?;
+                    if let Err(error) = renew(req.headers_mut()) {
+                        self.pool.take_back(slot);
+                        return Err(error);
+                    }
+                    (slot, false)
+                }
             };
-            if until.is_some_and(|until| until <= Instant::now()) {
-                self.pool.take_back(slot);
-                return Err(Error::TokenUnavailable);
-            }
             match slot.exchange(req, self.response_timeout, &self.pool).await {
                 Ok(res) => return Ok(res),
                 // The pooled connection had died before a byte was sent; a fresh one is next in the end.

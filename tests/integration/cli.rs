@@ -94,7 +94,7 @@ fn a_second_signal_does_not_wait_for_requests_in_flight() {
 #[test]
 fn a_dead_token_endpoint_is_told_and_the_secret_is_not_at_any_level() {
     let mut running = Running::start(&["log.level=trace", "log.format=json"]);
-    running.read_until("there is no valid access token");
+    running.read_until("there is no usable access token");
     assert_eq!(running.end("-TERM"), 0);
     assert!(!running.log.contains(CLIENT_SECRET), "{}", running.log);
 }

@@ -1,0 +1,221 @@
+//! What the OAuth client proves itself with, and where that is kept.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::{Deserialize, Deserializer, Error as _};
+use zeroize::Zeroizing;
+
+use super::error::Problem;
+use super::pem;
+use super::signing_key::{Algorithm, SigningKey};
+use crate::secret::{Environment, Kept, Secret, Source};
+
+/// How the client proves itself to the token endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// Id and secret in the form (RFC 6749 section 2.3.1).
+    #[default]
+    Post,
+    /// Id and secret as HTTP Basic (RFC 6749 section 2.3.1).
+    Basic,
+    /// An assertion that is signed with a key of the client's (RFC 7523).
+    PrivateKeyJwt,
+    /// The client's certificate (RFC 8705 section 2).
+    Tls,
+}
+
+/// Where the client's credentials are kept. They are read together each time that a token is asked for: whoever replaces
+/// them need not restart the proxy.
+#[derive(Clone, Debug)]
+pub struct CredentialSources {
+    pub(super) client_id: Text,
+    pub(super) proof: ProofSource,
+    pub(super) user: Option<(Text, Kept)>,
+    /// The certificate's file and the key's.
+    pub(super) certificate: Option<(PathBuf, PathBuf)>,
+}
+
+/// A value that is no secret: it stands in the configuration itself, or is kept where secrets are.
+#[derive(Clone, Debug)]
+pub(super) enum Text {
+    Written(String),
+    Kept(Kept),
+}
+
+/// Where that is kept which shows that we are the client.
+#[derive(Clone, Debug)]
+pub(super) enum ProofSource {
+    Post(Kept),
+    Basic(Kept),
+    Assertion { key: Kept, algorithm: Algorithm, kid: Option<String> },
+    Certificate,
+}
+
+/// The client's credentials, as they were at one moment.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The client id.
+    pub client_id: String,
+    /// What shows that we are this client.
+    pub proof: Proof,
+    /// User name and password, for the password grant (RFC 6749 section 4.3).
+    pub user: Option<(String, Secret)>,
+    /// The certificate chain and the key (PEM) that TLS presents, if any.
+    pub certificate: Option<Secret>,
+}
+
+/// What shows that we are the client.
+#[derive(Clone, Debug)]
+pub enum Proof {
+    /// The secret, in the form.
+    Post(Secret),
+    /// The secret, as HTTP Basic.
+    Basic(Secret),
+    /// A signature.
+    Assertion(SigningKey),
+    /// Nothing but the certificate.
+    Certificate,
+}
+
+impl CredentialSources {
+    /// How the client proves itself.
+    pub fn client_auth(&self) -> ClientAuth {
+        match self.proof {
+            ProofSource::Post(_) => ClientAuth::Post,
+            ProofSource::Basic(_) => ClientAuth::Basic,
+            ProofSource::Assertion { .. } => ClientAuth::PrivateKeyJwt,
+            ProofSource::Certificate => ClientAuth::Tls,
+        }
+    }
+
+    /// Reads all of them.
+    ///
+    /// # Errors
+    /// When one cannot be read, or is not what it has to be.
+    pub fn read(&self) -> Result<Credentials, Problem> {
+        let secret = |kept: &Kept| read("token.client_secret", kept);
+        let proof = match &self.proof {
+            ProofSource::Post(kept) => Proof::Post(secret(kept)?),
+            ProofSource::Basic(kept) => Proof::Basic(secret(kept)?),
+            ProofSource::Assertion { key, algorithm, kid } => {
+                Proof::Assertion(SigningKey::parse(&read("token.jwt_key", key)?, *algorithm, kid.clone())?)
+            }
+            ProofSource::Certificate => Proof::Certificate,
+        };
+        let user = match &self.user {
+            Some((name, password)) => Some((name.read("token.username")?, read("token.password", password)?)),
+            None => None,
+        };
+        let certificate = self.certificate.as_ref().map(|(cert, key)| read_certificate(cert, key));
+        Ok(Credentials {
+            client_id: self.client_id.read("token.client_id")?,
+            proof,
+            user,
+            certificate: certificate.transpose()?,
+        })
+    }
+
+    /// Every file that one of them is kept in.
+    pub fn files(&self) -> Vec<&Path> {
+        let certificate = self.certificate.iter().flat_map(|(cert, key)| [cert.as_path(), key.as_path()]);
+        self.kept().into_iter().filter_map(|(_, kept)| kept.file()).chain(certificate).collect()
+    }
+
+    /// The key and the place of each that does not stand in the configuration itself.
+    pub fn kept(&self) -> Vec<(&'static str, &Kept)> {
+        let proof = match &self.proof {
+            ProofSource::Post(kept) | ProofSource::Basic(kept) => Some(("token.client_secret", kept)),
+            ProofSource::Assertion { key, .. } => Some(("token.jwt_key", key)),
+            ProofSource::Certificate => None,
+        };
+        let user = self.user.iter().flat_map(|(name, password)| {
+            [name.kept().map(|kept| ("token.username", kept)), Some(("token.password", password))]
+        });
+        let client_id = self.client_id.kept().map(|kept| ("token.client_id", kept));
+        [client_id, proof].into_iter().chain(user).flatten().collect()
+    }
+}
+
+impl Text {
+    fn kept(&self) -> Option<&Kept> {
+        match self {
+            Text::Written(_) => None,
+            Text::Kept(kept) => Some(kept),
+        }
+    }
+
+    fn read(&self, key: &'static str) -> Result<String, Problem> {
+        match self {
+            Text::Written(text) => Ok(text.clone()),
+            Text::Kept(kept) => read(key, kept).map(|text| text.expose().to_owned()),
+        }
+    }
+}
+
+/// [`Text`] as it is written.
+#[derive(Debug)]
+pub(super) enum RawText {
+    Written(String),
+    Kept(Source),
+}
+
+impl RawText {
+    pub(super) fn locate(self, key: &'static str, env: &Environment) -> Result<Text, Problem> {
+        match self {
+            RawText::Written(text) => Ok(Text::Written(text)),
+            RawText::Kept(source) => locate(key, &source, env).map(Text::Kept),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RawText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Err(D::Error::custom("the value is empty"));
+        }
+        Ok(Source::parse(&text).map_or(RawText::Written(text), RawText::Kept))
+    }
+}
+
+/// Where on this machine `source` is.
+pub(super) fn locate(key: &'static str, source: &Source, env: &Environment) -> Result<Kept, Problem> {
+    source.locate(env).map_err(|error| {
+        let mend = match source {
+            Source::Env(name) => format!(
+                "set {name}, or write {key} as \"file:PATH\", \"credential:NAME\" or \"env:OTHER_NAME\" \
+                 (GBG shows id and secret once, in the portal's Clients tab)"
+            ),
+            Source::Credential(name) => format!("write LoadCredential={name}:PATH in the systemd unit"),
+            Source::File(_) => String::new(),
+        };
+        Problem::new(key, error.to_string(), mend)
+    })
+}
+
+fn read(key: &'static str, kept: &Kept) -> Result<Secret, Problem> {
+    let mend = match kept.file() {
+        Some(_) => "check the path, the permissions and the content of the file",
+        None => "give the variable a value",
+    };
+    kept.read().map_err(|error| Problem::new(key, chain(&error), mend))
+}
+
+/// `error` and what caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("{error}{cause}")
+}
+
+/// The chain and the key as one PEM text, if they belong together.
+fn read_certificate(cert: &Path, key: &Path) -> Result<Secret, Problem> {
+    pem::identity(cert, key, ["token.client_cert", "token.client_key"])?;
+    let read = |key, path: &Path| {
+        std::fs::read_to_string(path)
+            .map(Zeroizing::new)
+            .map_err(|error| Problem::new(key, format!("cannot read {}: {error}", path.display()), ""))
+    };
+    let (chain, private) = (read("token.client_cert", cert)?, read("token.client_key", key)?);
+    Ok(Secret::new(format!("{}\n{}", *chain, *private)))
+}

@@ -1,0 +1,206 @@
+//! Keeps a request until its answer has come, so that it can be sent once more: its head, and its body as that streams
+//! by, without a copy, if it is not too long.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Uri, Version};
+use http_body::{Frame, SizeHint};
+use hyper::body::Body;
+
+/// A request that may be sent once more.
+#[derive(Debug)]
+pub(super) struct Kept {
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: HeaderMap,
+    body: Mutex<Chunks>,
+}
+
+/// What has been seen of a body.
+#[derive(Debug, Default)]
+struct Chunks {
+    chunks: VecDeque<Bytes>,
+    /// How much more may be kept; `None` once that was too little.
+    room: Option<usize>,
+    is_whole: bool,
+}
+
+impl Chunks {
+    fn note(&mut self, frame: &Frame<Bytes>) {
+        let Some(room) = self.room else { return };
+        match frame.data_ref() {
+            Some(data) if data.len() <= room => {
+                self.room = Some(room - data.len());
+                self.chunks.push_back(data.clone());
+            }
+            // Too long, or trailers.
+            _ => *self = Chunks::default(),
+        }
+    }
+}
+
+/// Keeps `req`, but for a body of more than `limit` bytes. `None` where it is known from the start to be longer.
+pub(super) fn keep<B: Body<Data = Bytes>>(
+    req: Request<B>,
+    limit: usize,
+) -> (Request<ReplayBody<B>>, Option<Arc<Kept>>) {
+    let is_empty = req.body().is_end_stream();
+    if !is_empty && req.body().size_hint().lower() > limit as u64 {
+        return (req.map(ReplayBody::once), None);
+    }
+    let body = Chunks { room: Some(limit), is_whole: is_empty, ..Chunks::default() };
+    let kept = Arc::new(Kept {
+        method: req.method().clone(),
+        uri: req.uri().clone(),
+        version: req.version(),
+        headers: req.headers().clone(),
+        body: Mutex::new(body),
+    });
+    let keeper = (!is_empty).then(|| Arc::clone(&kept));
+    (req.map(|body| ReplayBody { body: Source::Caller(body, keeper) }), Some(kept))
+}
+
+impl Kept {
+    /// Whether the whole of the body is here.
+    pub(super) fn is_whole(&self) -> bool {
+        self.lock().is_whole
+    }
+
+    /// The request, for the second and last time.
+    pub(super) fn again<B>(&self) -> Request<ReplayBody<B>> {
+        let chunks = std::mem::take(&mut self.lock().chunks);
+        let mut req = Request::new(ReplayBody { body: Source::Kept(chunks) });
+        *req.method_mut() = self.method.clone();
+        *req.uri_mut() = self.uri.clone();
+        *req.version_mut() = self.version;
+        *req.headers_mut() = self.headers.clone();
+        req
+    }
+
+    fn note(&self, frame: Option<&Frame<Bytes>>, is_end: bool) {
+        let mut body = self.lock();
+        if let Some(frame) = frame {
+            body.note(frame);
+        }
+        body.is_whole = is_end && body.room.is_some();
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Chunks> {
+        self.body.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A request body on its way to the API: from the caller, or from what was kept.
+#[derive(Debug)]
+pub struct ReplayBody<B> {
+    body: Source<B>,
+}
+
+#[derive(Debug)]
+enum Source<B> {
+    Caller(B, Option<Arc<Kept>>),
+    Kept(VecDeque<Bytes>),
+}
+
+impl<B> ReplayBody<B> {
+    /// A body that is not kept.
+    pub(super) fn once(body: B) -> Self {
+        ReplayBody { body: Source::Caller(body, None) }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for ReplayBody<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match &mut self.body {
+            Source::Caller(body, kept) => {
+                let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+                if let Some(kept) = kept {
+                    match &frame {
+                        Some(Ok(frame)) => kept.note(Some(frame), body.is_end_stream()),
+                        Some(Err(_)) => {}
+                        None => kept.note(None, true),
+                    }
+                }
+                Poll::Ready(frame)
+            }
+            Source::Kept(chunks) => Poll::Ready(chunks.pop_front().map(|chunk| Ok(Frame::data(chunk)))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.body {
+            Source::Caller(body, _) => body.is_end_stream(),
+            Source::Kept(chunks) => chunks.is_empty(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.body {
+            Source::Caller(body, _) => body.size_hint(),
+            Source::Kept(chunks) => SizeHint::with_exact(chunks.iter().map(|chunk| chunk.len() as u64).sum()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::stream;
+    use http_body_util::{BodyExt, Empty, StreamBody};
+
+    use super::*;
+
+    type Frames = Vec<Result<Frame<Bytes>, Infallible>>;
+
+    /// What is kept, with room for 10 bytes, of a body of these frames, of which so many are read.
+    async fn keep_of(frames: Frames, read: usize) -> Arc<Kept> {
+        let body = StreamBody::new(stream::iter(frames));
+        let req = Request::post("/x?y").header("a", "b").body(body).unwrap();
+        let (req, kept) = keep(req, 10);
+        let mut body = req.into_body();
+        for _ in 0..read {
+            let _ = body.frame().await;
+        }
+        kept.unwrap()
+    }
+
+    fn data(texts: &[&'static str]) -> Frames {
+        texts.iter().map(|text| Ok(Frame::data(Bytes::from_static(text.as_bytes())))).collect()
+    }
+
+    #[tokio::test]
+    async fn a_body_that_fits_is_kept_as_it_streams_by() {
+        let kept = keep_of(data(&["01234", "56789"]), 3).await;
+        assert!(kept.is_whole());
+        let again = kept.again::<Empty<Bytes>>();
+        assert_eq!(
+            (again.uri().to_string().as_str(), &again.headers()["a"]),
+            ("/x?y", &"b".parse().unwrap())
+        );
+        assert_eq!(again.body().size_hint().exact(), Some(10));
+        assert_eq!(again.into_body().collect().await.unwrap().to_bytes(), "0123456789");
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_long_or_not_all_read_or_has_trailers_is_not() {
+        assert!(!keep_of(data(&["01234", "56789", "x"]), 4).await.is_whole());
+        assert!(!keep_of(data(&["01234", "56789"]), 1).await.is_whole());
+        let trailers = Frame::trailers(HeaderMap::new());
+        assert!(!keep_of(vec![Ok(trailers)], 2).await.is_whole());
+        let long = Request::new(http_body_util::Full::new(Bytes::from_static(b"0123456789x")));
+        assert!(keep(long, 10).1.is_none());
+        assert!(keep(Request::new(Empty::<Bytes>::new()), 0).1.unwrap().is_whole());
+    }
+}

@@ -1,0 +1,360 @@
+//! The refresh task with a clock of the test's own.
+
+use std::cell::{Cell, RefCell};
+
+use http::{HeaderValue, StatusCode};
+use tokio::sync::Notify;
+use tokio::time::{advance, sleep, timeout};
+
+use super::*;
+use crate::error::Error;
+use crate::token::moment::tests::sleep_machine;
+use crate::token::{Reader, channel};
+
+type Answer = Result<Grant, FetchError>;
+
+fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+fn granted(token: &str, life: u64) -> Answer {
+    let header = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
+    Ok(Grant { header, life: Some(seconds(life)) })
+}
+
+fn unavailable() -> Answer {
+    Err(FetchError::Status { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: None })
+}
+
+fn busy(wait: u64) -> Answer {
+    Err(FetchError::Status { status: StatusCode::TOO_MANY_REQUESTS, retry_after: Some(seconds(wait)) })
+}
+
+fn refused() -> Answer {
+    Err(FetchError::Refused { status: StatusCode::UNAUTHORIZED, code: None, retry_after: None })
+}
+
+/// A token endpoint that answers its n-th call, counted from 0, with `answer(n)`, after `delay`.
+struct Endpoint<F> {
+    answer: F,
+    delay: Duration,
+    began: Instant,
+    starts: RefCell<Vec<Duration>>,
+    answered: Cell<usize>,
+    changed: Notify,
+}
+
+impl<F: Fn(usize) -> Answer> Endpoint<F> {
+    fn new(answer: F) -> Self {
+        Endpoint {
+            answer,
+            delay: Duration::ZERO,
+            began: Instant::now(),
+            starts: RefCell::default(),
+            answered: Cell::new(0),
+            changed: Notify::new(),
+        }
+    }
+
+    fn slow(self, delay: Duration) -> Self {
+        Endpoint { delay, ..self }
+    }
+
+    async fn fetch(&self) -> Answer {
+        let number = self.starts.borrow().len();
+        self.starts.borrow_mut().push(self.began.elapsed());
+        sleep(self.delay).await;
+        self.answered.set(self.answered.get() + 1);
+        (self.answer)(number)
+    }
+
+    /// Runs the refresh task beside `story`.
+    async fn play<T>(&self, story: impl AsyncFnOnce(Reader) -> T) -> T {
+        let (publisher, reader) = channel(seconds(5));
+        let task = refresh(|| self.fetch(), || self.changed.notified(), publisher, seconds(300));
+        tokio::select! {
+            () = task => panic!("the refresh task ended"),
+            told = story(reader) => told,
+        }
+    }
+
+    fn calls(&self) -> usize {
+        self.starts.borrow().len()
+    }
+
+    fn gaps(&self) -> Vec<Duration> {
+        self.starts.borrow().windows(2).map(|pair| pair[1] - pair[0]).collect()
+    }
+}
+
+fn token(reader: &Reader) -> String {
+    reader.current().map(|bearer| bearer.header.to_str().unwrap().to_owned()).unwrap_or_default()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_is_replaced_before_it_expires() {
+    let endpoint = Endpoint::new(|_| granted("a", 100));
+    let generation = endpoint.play(async |reader| {
+        sleep(seconds(200)).await;
+        reader.current().unwrap().generation
+    });
+    assert_eq!(generation.await, 3);
+    assert!(endpoint.gaps().iter().all(|gap| (70..=76).contains(&gap.as_secs())), "{:?}", endpoint.gaps());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_expires_in_lives_for_the_fallback_life() {
+    let endpoint = Endpoint::new(|_| Ok(Grant { life: None, ..granted("a", 1).unwrap() }));
+    endpoint.play(async |_| sleep(seconds(260)).await).await;
+    assert_eq!(endpoint.calls(), 2);
+    assert!((240..=252).contains(&endpoint.gaps()[0].as_secs()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_refresh_keeps_the_token_until_it_stops() {
+    let endpoint = Endpoint::new(|call| if call == 0 { granted("a", 100) } else { unavailable() });
+    endpoint
+        .play(async |reader| {
+            sleep(seconds(94)).await;
+            assert!(endpoint.calls() > 1);
+            assert_eq!(token(&reader), "Bearer a");
+            sleep(seconds(1)).await;
+            assert!(reader.current().is_none());
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bad_answer_never_replaces_a_good_token() {
+    let endpoint = Endpoint::new(|call| match call {
+        0 => granted("good", 100),
+        1 => Err(FetchError::Answer("the answer is empty")),
+        2 => Err(FetchError::Timeout),
+        _ => refused(),
+    });
+    endpoint
+        .play(async |reader| {
+            sleep(seconds(90)).await;
+            assert!(endpoint.calls() > 3);
+            assert_eq!(reader.wait().await.unwrap().header, "Bearer good");
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_fetches_are_never_closer_than_a_second_whatever_happens() {
+    let answers: [fn(usize) -> Answer; 4] =
+        [|_| granted("a", 1), |_| unavailable(), |_| busy(0), |call| granted(&call.to_string(), 20)];
+    for answer in answers {
+        let endpoint = Endpoint::new(answer);
+        let stir = async |reader: Reader| {
+            for _ in 0..600 {
+                sleep(Duration::from_millis(100)).await;
+                endpoint.changed.notify_one();
+                if let Some(bearer) = reader.current() {
+                    let _ = timeout(Duration::from_millis(1), reader.renewed(bearer.generation)).await;
+                }
+            }
+        };
+        endpoint.play(stir).await;
+        assert!(endpoint.calls() > 1);
+        assert!(endpoint.gaps().iter().all(|gap| *gap >= LEAST_PAUSE), "{:?}", endpoint.gaps());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_client_is_tried_seldom_also_as_its_token_ends() {
+    let endpoint = Endpoint::new(|call| if call == 0 { granted("a", 100) } else { refused() });
+    endpoint.play(async |_| sleep(seconds(600)).await).await;
+    let gaps = &endpoint.gaps()[1..];
+    assert!(gaps.iter().all(|gap| (5..=60).contains(&gap.as_secs())), "{gaps:?}");
+    assert!(gaps.iter().any(|gap| *gap > seconds(15)), "it does not grow: {gaps:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_client_is_told_at_once_and_when_to_come_again() {
+    let endpoint = Endpoint::new(|_| refused());
+    let error = endpoint.play(async |reader| {
+        sleep(seconds(1)).await;
+        reader.wait().await.unwrap_err()
+    });
+    let error = error.await;
+    let Error::ClientRefused { retry_after } = error else { panic!("{error:?}") };
+    assert!((1..=60).contains(&retry_after.as_secs()), "{retry_after:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_wins_over_the_backoff() {
+    let endpoint = Endpoint::new(|call| if call < 3 { busy(120) } else { granted("a", 100) });
+    endpoint.play(async |_| sleep(seconds(400)).await).await;
+    assert_eq!(&endpoint.gaps()[..3], [seconds(120); 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_token_is_not_slept_through() {
+    let endpoint = Endpoint::new(|call| if call == 0 { granted("a", 100) } else { unavailable() });
+    endpoint.play(async |_| sleep(seconds(96)).await).await;
+    let starts = endpoint.starts.borrow();
+    assert!(starts.iter().any(|start| start.as_secs() == 95), "{starts:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_that_is_dead_for_three_lives_is_healed_within_one_backoff_step() {
+    let alive = Cell::new(true);
+    let endpoint = Endpoint::new(|_| if alive.get() { granted("a", 100) } else { unavailable() });
+    endpoint
+        .play(async |reader| {
+            sleep(seconds(10)).await;
+            alive.set(false);
+            sleep(seconds(300)).await;
+            let error = reader.wait().await.unwrap_err();
+            assert!(matches!(error, Error::TokenUnavailable { retry_after } if retry_after <= seconds(15)));
+            alive.set(true);
+            sleep(seconds(15)).await;
+            assert_eq!(token(&reader), "Bearer a");
+        })
+        .await;
+}
+
+/// A server that gives out the token it has until that is dead, and says each time what is left of its life.
+#[tokio::test(start_paused = true)]
+async fn the_same_almost_dead_token_returned_again_does_not_spin() {
+    let began = Instant::now();
+    let endpoint = Endpoint::new(|_| {
+        let age = began.elapsed().as_secs();
+        match 600 - age % 600 {
+            600 => granted(&format!("number-{}", age / 600), 600),
+            left => granted(&format!("number-{}", age / 600), left),
+        }
+    });
+    endpoint
+        .play(async |reader| {
+            sleep(seconds(605)).await;
+            assert_eq!(token(&reader), "Bearer number-1");
+        })
+        .await;
+    assert!(endpoint.calls() <= 14, "{:?}", endpoint.starts);
+    assert!(endpoint.gaps().iter().all(|gap| *gap >= LEAST_PAUSE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn changed_credentials_are_tried_at_once_and_the_token_stays_until_they_are_granted_one() {
+    let endpoint = Endpoint::new(|call| granted(["old", "new"][call], 3600)).slow(seconds(2));
+    endpoint
+        .play(async |reader| {
+            sleep(seconds(10)).await;
+            endpoint.changed.notify_one();
+            sleep(seconds(1)).await;
+            assert_eq!((endpoint.calls(), token(&reader).as_str()), (2, "Bearer old"));
+            sleep(seconds(2)).await;
+            assert_eq!(token(&reader), "Bearer new");
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_fetch_in_flight_does_not_overwrite_the_token_of_changed_credentials() {
+    let endpoint = Endpoint::new(|call| granted(["old", "new"][call], 3600)).slow(seconds(8));
+    endpoint
+        .play(async |reader| {
+            sleep(seconds(4)).await;
+            endpoint.changed.notify_one();
+            sleep(seconds(60)).await;
+            assert_eq!(token(&reader), "Bearer new");
+        })
+        .await;
+    assert_eq!((endpoint.calls(), endpoint.answered.get()), (2, 1), "the old fetch was not given up");
+}
+
+#[tokio::test(start_paused = true)]
+async fn changed_credentials_are_tried_at_once_also_after_a_refusal() {
+    let endpoint = Endpoint::new(|call| if call < 6 { refused() } else { granted("new", 3600) });
+    endpoint
+        .play(async |reader| {
+            while endpoint.calls() < 6 {
+                sleep(seconds(1)).await;
+            }
+            endpoint.changed.notify_one();
+            sleep(seconds(2)).await;
+            assert_eq!(token(&reader), "Bearer new");
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_machine_that_slept_sends_no_dead_token_and_gets_a_new_one_within_a_second() {
+    let endpoint = Endpoint::new(|call| granted(["a", "b"][call], 3600));
+    endpoint
+        .play(async |reader| {
+            sleep(seconds(10)).await;
+            assert_eq!(token(&reader), "Bearer a");
+            sleep_machine(seconds(8 * 3600));
+            assert!(reader.current().is_none());
+            assert_eq!(reader.wait().await.unwrap().header, "Bearer b");
+        })
+        .await;
+    assert!(endpoint.gaps()[0] <= seconds(11));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refused_token_is_replaced_once_for_all_who_wait() {
+    let endpoint = Endpoint::new(|call| granted(&call.to_string(), 3600)).slow(seconds(1));
+    endpoint
+        .play(async |reader| {
+            sleep(seconds(30)).await;
+            let all = (0..50).map(|_| reader.renewed(1));
+            assert_eq!(futures_util::future::join_all(all).await, [true; 50]);
+            assert_eq!((endpoint.calls(), token(&reader).as_str()), (2, "Bearer 1"));
+            // Who comes late with the old one is told of the new one at once.
+            assert!(timeout(Duration::ZERO, reader.renewed(1)).await.unwrap());
+        })
+        .await;
+    assert_eq!(endpoint.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_young_token_is_not_replaced_however_often_it_is_refused() {
+    let endpoint = Endpoint::new(|call| granted(&call.to_string(), 3600));
+    endpoint
+        .play(async |reader| {
+            for _ in 0..300 {
+                sleep(Duration::from_millis(100)).await;
+                let bearer = reader.current().unwrap();
+                reader.renewed(bearer.generation).await;
+            }
+        })
+        .await;
+    assert!(endpoint.calls() <= 1 + 3, "{:?}", endpoint.starts);
+    assert!(endpoint.gaps().iter().all(|gap| *gap >= seconds(10)), "{:?}", endpoint.gaps());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_endpoint_that_fails_is_not_asked_more_often_because_the_token_is_refused() {
+    let endpoint = Endpoint::new(|call| if call == 0 { granted("a", 3600) } else { busy(60) });
+    endpoint
+        .play(async |reader| {
+            sleep(seconds(20)).await;
+            assert!(!reader.renewed(1).await);
+            for _ in 0..50 {
+                assert!(!reader.renewed(1).await);
+                advance(seconds(1)).await;
+            }
+        })
+        .await;
+    assert_eq!(endpoint.calls(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_than_1024_requests_wait() {
+    let endpoint = Endpoint::new(|_| granted("a", 3600)).slow(seconds(3));
+    endpoint
+        .play(async |reader| {
+            let began = Instant::now();
+            let waits = (0..1030).map(|_| async { (reader.wait().await.is_ok(), began.elapsed()) });
+            let told = futures_util::future::join_all(waits).await;
+            let (served, shed): (Vec<_>, Vec<_>) = told.into_iter().partition(|(is_ok, _)| *is_ok);
+            assert_eq!((served.len(), shed.len()), (1024, 6));
+            assert!(shed.iter().all(|(_, after)| after.is_zero()), "{shed:?}");
+        })
+        .await;
+}
