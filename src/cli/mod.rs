@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod doctor;
 mod run;
 mod sandbox;
 
@@ -39,6 +40,7 @@ pub fn main() -> ExitCode {
         Command::Demo(command) => command.run(),
         Command::Sandbox(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Doctor(command) => command.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -58,7 +60,8 @@ pub fn main() -> ExitCode {
   gbg-proxy demo                      see it work, on an embedded sandbox
   GBG_CLIENT_ID=… GBG_CLIENT_SECRET=… gbg-proxy run
                                       EU production on http://127.0.0.1:8080
-  gbg-proxy check --config proxy.toml say what is wrong with a configuration"
+  gbg-proxy check --config proxy.toml say what is wrong with a configuration
+  gbg-proxy doctor                    say where the way to GBG GO is broken"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -71,6 +74,7 @@ enum Command {
     Demo(demo::Demo),
     Sandbox(sandbox::SandboxCommand),
     Check(check::Check),
+    Doctor(doctor::Doctor),
 }
 
 /// Where the configuration comes from: `--set`, then the environment (GBG_PROXY_SECTION_KEY), then the file, then the
@@ -108,6 +112,8 @@ enum Failure {
     Usage(String),
     /// Anything else.
     Failed(String),
+    /// The command has told it already; the exit code is left to give.
+    Told(u8),
 }
 
 impl Failure {
@@ -119,6 +125,7 @@ impl Failure {
         let (text, code) = match self {
             Failure::Usage(text) => (text, USAGE),
             Failure::Failed(text) => (text, 1),
+            Failure::Told(code) => return ExitCode::from(code),
         };
         // Nobody is left to tell that standard error is closed.
         let _ = writeln!(std::io::stderr(), "gbg-proxy: {text}");

@@ -120,11 +120,12 @@ fn every_file_says_what_it_is_and_none_is_long() {
 }
 
 #[test]
-fn reqwest_and_hypers_client_have_one_place_each() {
-    for (name, place) in [
-        ("reqwest::", "src/token/endpoint.rs"),
-        ("hyper::client", "src/upstream/"),
-        ("hyper_util::client", "src/upstream/"),
+fn reqwest_and_hypers_client_have_their_places() {
+    // The check of `doctor` goes the way of a request on its own, to see where it breaks.
+    for (name, places) in [
+        ("reqwest::", &["src/token/endpoint.rs"][..]),
+        ("hyper::client", &["src/upstream/", "src/cli/doctor/call.rs"]),
+        ("hyper_util::client", &["src/upstream/"]),
     ] {
         for path in sources(&root().join("src")) {
             let inside = path.strip_prefix(root()).unwrap().to_str().unwrap();
@@ -132,8 +133,8 @@ fn reqwest_and_hypers_client_have_one_place_each() {
             let code = text.split("#[cfg(test)]").next().unwrap();
             let is_test = inside.ends_with("/tests.rs");
             assert!(
-                is_test || !code.contains(name) || inside.starts_with(place),
-                "{inside} uses {name}, which belongs to {place}"
+                is_test || !code.contains(name) || places.iter().any(|place| inside.starts_with(place)),
+                "{inside} uses {name}, which belongs to {places:?}"
             );
         }
     }

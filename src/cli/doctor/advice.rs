@@ -1,0 +1,245 @@
+//! What a failure of the way or of the clock means, and what to do; pure, so that each can be tested without a network.
+//!
+//! What the servers answer over that way is judged in `verdict`.
+
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use super::connect::Way;
+use super::tls::{Fault, Shown};
+
+/// A certificate that ends sooner is told of.
+const SOON: i64 = 14;
+
+const DAY: i64 = 86_400;
+
+/// Beyond this a clock is wrong: an assertion that a client signs lives for about as long.
+const CLOCK_TOLERANCE: i64 = 30;
+
+/// What a failure means, and what can be done about it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Advice {
+    pub(super) means: String,
+    pub(super) mends: Vec<String>,
+}
+
+impl Advice {
+    pub(super) fn new<const N: usize>(means: impl Into<String>, mends: [&str; N]) -> Self {
+        Advice { means: means.into(), mends: mends.map(str::to_owned).into() }
+    }
+
+    pub(super) fn and(mut self, mend: String) -> Self {
+        self.mends.push(mend);
+        self
+    }
+}
+
+/// The name has no address.
+pub(super) fn no_address(way: &Way) -> Advice {
+    let host = &way.origin.host;
+    let means = format!("there is no such host as {host}, or this machine's DNS does not know it");
+    let advice = Advice::new(means, []).and(format!("check the spelling in {}", way.keys));
+    direct(
+        way,
+        advice.and(format!("try `getent hosts {host}`; if that fails as well, mend the DNS of this machine")),
+    )
+}
+
+/// No address took a connection; `kinds` are the errors.
+pub(super) fn no_connection(way: &Way, kinds: &[io::ErrorKind]) -> Advice {
+    let there = format!("{}:{}", way.origin.host, way.origin.port);
+    if kinds.contains(&io::ErrorKind::ConnectionRefused) {
+        let means = format!("the machine is there, but takes no connections on port {}", way.origin.port);
+        let advice = Advice::new(means, []).and(format!("check host and port in {}", way.keys));
+        if way.is_local() {
+            return advice.and("start what should listen there".to_owned());
+        }
+        let advice =
+            advice.and(format!("a firewall may refuse in its place: let this machine reach {there}"));
+        return direct(way, advice);
+    }
+    let means = "nothing answers: mostly a firewall drops what is sent there, or there is no route";
+    direct(way, Advice::new(means, []).and(format!("let this machine reach {there} in the firewall")))
+}
+
+/// The handshake failed.
+pub(super) fn no_tls(way: &Way, fault: Fault, shown: Option<&Shown>, now: SystemTime) -> Advice {
+    let Way { ca_key, keys, origin, .. } = way;
+    let host = &origin.host;
+    let anchor = shown.map_or("its issuer", |shown| shown.anchor.as_str());
+    let ask = format!("check {keys}, and ask whoever runs {host}");
+    match fault {
+        Fault::UnknownIssuer => Advice::new(
+            "none of the trusted roots signed the certificate: a corporate proxy opens TLS on the way, or the \
+             server has a certificate of a private CA, or it does not send its intermediate certificate",
+            [],
+        )
+        .and(format!(
+            "if {anchor:?} is one that you trust, write its root certificate into a PEM file, and the path of \
+             that into {ca_key}"
+        ))
+        .and(format!("if nobody knows {anchor:?}, do not trust it: somebody is in between")),
+        Fault::OtherKey => {
+            let means = format!("a trusted root is named {anchor:?}, but another key signed the certificate");
+            Advice::new(means, ["if the CA was not made anew, do not trust the server: somebody uses its name"])
+                .and(format!("if it was, write its present root certificate into the file of {ca_key}"))
+        }
+        Fault::Expired(at) => on_time(host, "ended", at, now),
+        Fault::NotYetValid(at) => on_time(host, "begins", at, now),
+        Fault::WrongName => Advice::new(
+            "another server answers than the one that was asked for",
+            ["check what this machine's DNS and /etc/hosts say of the host"],
+        )
+        .and(format!("check the host in {keys}: it must be a name that the certificate has")),
+        Fault::OwnCa => {
+            let mend = "have it present one that the CA signed (CA:FALSE); the CA's own belongs into";
+            Advice::new("the server presents the certificate of a CA as its own", [])
+                .and(format!("{mend} {ca_key}"))
+        }
+        Fault::NoTls => Advice::new("what answers there does not speak TLS", [])
+            .and(format!("check scheme and port in {keys}; a captive portal may answer in its place")),
+        Fault::Alert => Advice::new(
+            "the server broke the handshake off: there is no common version or cipher, or it wants a client \
+             certificate, or it does not know the name",
+            [],
+        )
+        .and(ask),
+        Fault::Closed | Fault::TimedOut => {
+            let means = "TCP works and TLS does not: mostly a firewall that reads the server's name";
+            let mend = format!("let this machine reach {host} with TLS in the firewall");
+            direct(way, Advice::new(means, []).and(mend))
+        }
+        Fault::Other => Advice::new("TLS with this server is not possible", []).and(ask),
+    }
+}
+
+/// A certificate of `host`'s chain that `verb` at another time than now.
+fn on_time(host: &str, verb: &str, at: Option<i64>, now: SystemTime) -> Advice {
+    let at = at.map_or("another time".to_owned(), date);
+    let now = httpdate::fmt_http_date(now);
+    Advice::new(
+        format!("the certificate {verb} at {at}, and this machine says that it is {now}"),
+        ["if this machine's time is wrong, set its clock (NTP)"],
+    )
+    .and(format!("if it is right, whoever runs {host} has to renew the certificate"))
+}
+
+/// What is to be told of a certificate that is good.
+pub(super) fn certificate(shown: &Shown, now: SystemTime) -> (String, Option<String>) {
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let days = (shown.ends - i64::try_from(now).unwrap_or(i64::MAX)) / DAY;
+    let what = format!("{}, issued by {:?}, ends in {days} days", shown.version, shown.issuer);
+    let note =
+        format!("the certificate ends at {}: ask whoever runs the server to renew it", date(shown.ends));
+    (what, Some(note).filter(|_| days < SOON))
+}
+
+/// The clock: in words, and advice where it is wrong.
+pub(super) fn clock(seconds_ahead: i64, of: &str) -> (String, Option<Advice>) {
+    let what = match seconds_ahead {
+        -1..=1 => format!("agrees with the {of}"),
+        2.. => format!("{seconds_ahead} s ahead of the {of}"),
+        _ => format!("{} s behind the {of}", -seconds_ahead),
+    };
+    let means = "tokens end too early or too late, and what a client signs with its time may be refused";
+    let advice = Advice::new(means, ["set the clock of this machine (NTP)"]);
+    (what, Some(advice).filter(|_| seconds_ahead.abs() > CLOCK_TOLERANCE))
+}
+
+/// A proxy of the environment may be why the direct way is closed.
+fn direct(way: &Way, advice: Advice) -> Advice {
+    match way.ignored {
+        _ if way.is_local() => advice,
+        Some(name) => advice.and(format!(
+            "{name} is set, and ignored: gbg-proxy goes straight to {}, and needs a way there",
+            way.origin.host
+        )),
+        None => advice.and(
+            "gbg-proxy goes straight there; it does not use a corporate proxy (HTTPS_PROXY and its like)"
+                .to_owned(),
+        ),
+    }
+}
+
+fn date(seconds: i64) -> String {
+    /// The last second of the year 9999: beyond it the date has no form.
+    const LAST: u64 = 253_402_300_799;
+    let since = Duration::from_secs(u64::try_from(seconds).unwrap_or(0).min(LAST));
+    httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + since)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{HttpUrl, Origin};
+
+    fn way(ignored: Option<&'static str>) -> Way {
+        let url = HttpUrl::try_from("https://a.example".to_owned()).unwrap();
+        let (name, keys, ca_key) = ("API", "upstream.base_url", "upstream.ca_file");
+        Way { name, origin: Origin::of(&url).unwrap(), roots: Vec::new(), keys, ca_key, ignored }
+    }
+
+    fn shown() -> Shown {
+        let (issuer, anchor) = ("CN=Inner".to_owned(), "CN=Corporate Root".to_owned());
+        Shown { version: "TLS 1.3", issuer, anchor, ends: 1_000_000_000 + 20 * DAY }
+    }
+
+    fn at(days: u64) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000 + days * 86_400)
+    }
+
+    fn text(advice: &Advice) -> String {
+        format!("{}\n{}", advice.means, advice.mends.join("\n"))
+    }
+
+    #[test]
+    fn a_refusal_and_silence_are_different_things() {
+        let refused = no_connection(&way(None), &[io::ErrorKind::TimedOut, io::ErrorKind::ConnectionRefused]);
+        assert!(text(&refused).contains("takes no connections on port 443"), "{refused:?}");
+        let silent = no_connection(&way(None), &[io::ErrorKind::TimedOut]);
+        assert!(text(&silent).contains("a.example:443 in the firewall"), "{silent:?}");
+    }
+
+    #[test]
+    fn a_proxy_of_the_environment_is_named() {
+        let told = text(&no_address(&way(Some("https_proxy"))));
+        assert!(told.contains("https_proxy is set, and ignored"), "{told}");
+        assert!(text(&no_address(&way(None))).contains("HTTPS_PROXY and its like"));
+    }
+
+    #[test]
+    fn an_unknown_issuer_is_named_with_the_key_that_trusts_it() {
+        let told = text(&no_tls(&way(None), Fault::UnknownIssuer, Some(&shown()), at(0)));
+        assert!(told.contains("\"CN=Corporate Root\"") && told.contains("upstream.ca_file"), "{told}");
+    }
+
+    #[test]
+    fn an_expired_certificate_is_told_with_both_times() {
+        let told = text(&no_tls(&way(None), Fault::Expired(Some(shown().ends)), Some(&shown()), at(40)));
+        assert!(
+            told.contains("ended at Sat, 29 Sep 2001") && told.contains("it is Fri, 19 Oct 2001"),
+            "{told}"
+        );
+        let told = text(&no_tls(
+            &way(None),
+            Fault::NotYetValid(Some(1_000_000_000)),
+            Some(&shown()),
+            SystemTime::UNIX_EPOCH,
+        ));
+        assert!(told.contains("begins at Sun, 09 Sep 2001") && told.contains("set its clock"), "{told}");
+    }
+
+    #[test]
+    fn a_certificate_that_ends_soon_is_told_of() {
+        let (what, note) = certificate(&shown(), at(0));
+        assert_eq!((what.as_str(), note), ("TLS 1.3, issued by \"CN=Inner\", ends in 20 days", None));
+        assert!(certificate(&shown(), at(7)).1.unwrap().contains("Sat, 29 Sep 2001"));
+    }
+
+    #[test]
+    fn half_a_minute_is_what_a_clock_may_be_off() {
+        assert_eq!(clock(1, "API"), ("agrees with the API".to_owned(), None));
+        assert_eq!(clock(-30, "API"), ("30 s behind the API".to_owned(), None));
+        assert!(clock(31, "API").1.is_some() && clock(-31, "API").1.is_some());
+    }
+}

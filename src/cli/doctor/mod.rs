@@ -1,0 +1,252 @@
+//! `gbg-proxy doctor`: goes the whole way that a request and its token go, and tells where it breaks.
+//!
+//! ```text
+//! configuration ─▶ credentials ─┬─▶ token endpoint: DNS ─▶ TCP ─▶ TLS ─▶ clock ─▶ token request ─┐
+//!                               └─▶ API:            DNS ─▶ TCP ─▶ TLS ───────────────────────────┴─▶ API: call
+//! ```
+//!
+//! A step whose way there is broken is skipped; the two servers are tried whatever comes of the other. Every step is
+//! bounded, so the whole is.
+
+mod advice;
+mod call;
+mod connect;
+mod report;
+mod tls;
+mod verdict;
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Instant, SystemTime};
+
+use clap::Args;
+use http::HeaderValue;
+
+use self::connect::{Stream, Way};
+use self::report::Report;
+use super::{ConfigArguments, Failure, block_on};
+use crate::config::{ClientAuth, Config, Loaded};
+use crate::error::chain;
+use crate::token::Endpoint;
+
+/// Go the whole way to GBG GO, and tell where it breaks
+///
+/// Tries the configuration, DNS, TCP and TLS to the token endpoint and to the API, the clock, a token request, and a
+/// call to the API that changes nothing. Under each step that fails it says what that means and what to do. Neither
+/// the secret nor the token is shown.
+///
+/// Exit code 0 if all is well, 1 if a step failed, 64 for a configuration that cannot be used.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  gbg-proxy doctor
+  gbg-proxy doctor --config /etc/gbg-proxy/proxy.toml
+  gbg-proxy doctor --set upstream.region=us")]
+pub(super) struct Doctor {
+    #[command(flatten)]
+    config: ConfigArguments,
+}
+
+impl Doctor {
+    pub(super) fn run(self) -> Result<(), Failure> {
+        block_on(examine(self.config))
+    }
+}
+
+async fn examine(arguments: ConfigArguments) -> Result<(), Failure> {
+    let mut report = Report::default();
+    let config = load(arguments, &mut report)?;
+    for (key, place) in config.token.credentials.kept() {
+        report.tick(key, None, &format!("found in {place}"))?;
+    }
+    let ignored = ignored_proxy();
+    let to_token = Way::to_token_endpoint(&config.token, ignored)
+        .ok_or_else(|| Failure::Failed("token.endpoint has no origin".to_owned()))?;
+    let to_api = Way::to_api(&config.upstream, ignored);
+
+    let token_reached = reach(&to_token, &mut report).await?;
+    let api_reached = reach(&to_api, &mut report).await?;
+    let token_endpoint_is_there = token_reached.is_some();
+    let api_addr = api_reached.as_ref().map(|(addr, _)| *addr);
+
+    let token_path = config.token.endpoint.url().path();
+    // An endpoint that wants the client's certificate says nothing over a connection that has shown none.
+    let token_reached = token_reached.filter(|_| config.token.credentials.client_auth() != ClientAuth::Tls);
+    let (clock_of, path) = if token_reached.is_some() { (&to_token, token_path) } else { (&to_api, "/") };
+    compare_clocks(clock_of, path, token_reached.or(api_reached), &mut report).await?;
+    let bearer = if token_endpoint_is_there {
+        ask_for_token(&config, &mut report).await?
+    } else {
+        report.skip("token request", "the token endpoint was not reached")?;
+        None
+    };
+    call_api(&to_api, api_addr, bearer, &config, &mut report).await?;
+    report.end()
+}
+
+fn load(arguments: ConfigArguments, report: &mut Report) -> Result<Config, Failure> {
+    let began = Instant::now();
+    match arguments.load() {
+        Ok((Loaded { config, warnings }, file)) => {
+            report.tick("configuration", began.elapsed(), &file)?;
+            warnings.iter().try_for_each(|warning| report.note(warning))?;
+            Ok(config)
+        }
+        Err(Failure::Usage(error)) => Err(report.cross_configuration(began.elapsed(), &error)?),
+        Err(other) => Err(other),
+    }
+}
+
+/// DNS, TCP and TLS: the address that works, and the connection to it.
+async fn reach(way: &Way, report: &mut Report) -> Result<Option<(SocketAddr, Stream)>, Failure> {
+    let [dns, tcp, tls] = ["DNS", "TCP", "TLS"].map(|step| format!("{}: {step}", way.name));
+    let host = &way.origin.host;
+
+    let began = Instant::now();
+    let addrs = match connect::look_up(&way.origin).await {
+        Ok(addrs) => addrs,
+        Err(error) => {
+            report.cross(&dns, began.elapsed(), &format!("{host}: {error}"), &advice::no_address(way))?;
+            report.skip(&tcp, "there is no address")?;
+            report.skip(&tls, "there is no connection")?;
+            return Ok(None);
+        }
+    };
+    let listed: Vec<_> = addrs.iter().map(|addr| addr.ip().to_string()).collect();
+    let what = match host.parse::<IpAddr>() {
+        Ok(_) => format!("{host} is an address"),
+        Err(_) => format!("{host} is {}", listed.join(", ")),
+    };
+    report.tick(&dns, began.elapsed(), &what)?;
+
+    let began = Instant::now();
+    let dialled = connect::dial(addrs).await;
+    let took = began.elapsed();
+    let failed: Vec<_> = dialled.failed.iter().map(|(addr, error)| format!("{addr}: {error}")).collect();
+    let Some((addr, stream)) = dialled.open else {
+        let kinds: Vec<_> = dialled.failed.iter().map(|(_, error)| error.kind()).collect();
+        report.cross(&tcp, took, &failed.join("; "), &advice::no_connection(way, &kinds))?;
+        report.skip(&tls, "there is no connection")?;
+        return Ok(None);
+    };
+    report.tick(&tcp, took, &format!("connected to {addr}"))?;
+    failed.iter().try_for_each(|failed| report.note(failed))?;
+
+    if !way.origin.tls {
+        report.skip(&tls, "plain http://, nothing is encrypted")?;
+        return Ok(Some((addr, Box::new(stream))));
+    }
+    let began = Instant::now();
+    match connect::secure(way, stream).await {
+        Ok((stream, shown)) => {
+            let (what, note) = advice::certificate(&shown, SystemTime::now());
+            report.tick(&tls, began.elapsed(), &what)?;
+            note.iter().try_for_each(|note| report.note(note))?;
+            Ok(Some((addr, stream)))
+        }
+        Err(broken) => {
+            let issuer = broken.shown.as_ref().map(|shown| format!("issued by {:?}: ", shown.issuer));
+            let what = format!("{}{}", issuer.unwrap_or_default(), chain(broken.error.as_ref()));
+            let advice = advice::no_tls(way, broken.fault, broken.shown.as_ref(), SystemTime::now());
+            report.cross(&tls, began.elapsed(), &what, &advice)?;
+            Ok(None)
+        }
+    }
+}
+
+/// Looks at `path` over the connection that `reach` opened, for the time of the answer.
+async fn compare_clocks(
+    way: &Way,
+    path: &str,
+    reached: Option<(SocketAddr, Stream)>,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    const STEP: &str = "clock";
+    let Some((_, stream)) = reached else {
+        return report.skip(STEP, "neither server was reached");
+    };
+    let began = Instant::now();
+    let answer = match call::look(&way.origin, path) {
+        Ok(req) => call::send(stream, req).await,
+        Err(error) => Err(error),
+    };
+    let took = began.elapsed();
+    match answer {
+        // The answer was dated somewhere on the way there and back.
+        Ok(answer) => match call::seconds_ahead(&answer.headers, SystemTime::now() - took / 2) {
+            Some(seconds) => match advice::clock(seconds, way.name) {
+                (what, None) => report.tick(STEP, took, &what),
+                (what, Some(advice)) => report.cross(STEP, took, &what, &advice),
+            },
+            None => report.skip(STEP, &format!("the answer of the {} has no Date", way.name)),
+        },
+        Err(error) => {
+            let what = format!("the {} does not answer: {}", way.name, chain(error.as_ref()));
+            report.cross(STEP, took, &what, &verdict::on_no_answer())
+        }
+    }
+}
+
+/// One token request, as the proxy makes it.
+async fn ask_for_token(config: &Config, report: &mut Report) -> Result<Option<HeaderValue>, Failure> {
+    const STEP: &str = "token request";
+    let mut bounded = config.token.clone();
+    bounded.timeout = bounded.timeout.min(call::LONGEST_WAIT);
+    let endpoint = Endpoint::new(&bounded).map_err(|error| Failure::Failed(chain(error.as_ref())))?;
+    let began = Instant::now();
+    let grant = endpoint.fetch().await;
+    let took = began.elapsed();
+    match grant {
+        Ok(grant) => {
+            let what = match grant.life {
+                Some(life) => format!("a token that lives {}", humantime::format_duration(life)),
+                None => "a token whose life is not told: token.fallback_life counts".to_owned(),
+            };
+            report.tick(STEP, took, &what)?;
+            Ok(Some(grant.header))
+        }
+        Err(error) => {
+            report.cross(STEP, took, &verdict::no_token(&error), &verdict::on_no_token(&error, config))?;
+            Ok(None)
+        }
+    }
+}
+
+/// A call that changes nothing, with the token, over a connection of its own: the first may have been closed meanwhile.
+async fn call_api(
+    way: &Way,
+    addr: Option<SocketAddr>,
+    bearer: Option<HeaderValue>,
+    config: &Config,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    const STEP: &str = "API: call";
+    let Some(addr) = addr else { return report.skip(STEP, "the API was not reached") };
+    let Some(bearer) = bearer else { return report.skip(STEP, "there is no token") };
+    let Some(path) = call::read_only_path(&config.upstream.allow) else {
+        return report.skip(STEP, "upstream.allow has no call that changes nothing");
+    };
+    let began = Instant::now();
+    let answer = async {
+        call::send(connect::open(way, addr).await?, call::ask_for_state(&way.origin, &path, bearer)?).await
+    };
+    let answer = answer.await;
+    let took = began.elapsed();
+    match answer {
+        Ok(answer) => {
+            let what = format!("POST {path}: {}", answer.status);
+            match verdict::on_call(answer.status, call::is_page(&answer.headers), config) {
+                Ok(verdict) => report.tick(STEP, took, &format!("{what}: {verdict}")),
+                Err(advice) => report.cross(STEP, took, &what, &advice),
+            }
+        }
+        Err(error) => {
+            let what = format!("POST {path}: {}", chain(error.as_ref()));
+            report.cross(STEP, took, &what, &verdict::on_no_answer())
+        }
+    }
+}
+
+/// A variable that names a proxy for other programs. Its value may hold a password, and is not looked at further.
+fn ignored_proxy() -> Option<&'static str> {
+    let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"];
+    names.into_iter().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
