@@ -184,47 +184,4 @@ fn keep_one_bearer(headers: &mut HeaderMap) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use http::HeaderValue;
-    use http_body_util::Empty;
-    use tower::ServiceExt;
-
-    use super::*;
-    use crate::token::channel;
-
-    type NoBody = Empty<Bytes>;
-
-    /// Without a token nothing is forwarded, whatever the caller sent.
-    #[tokio::test(start_paused = true)]
-    async fn nothing_is_forwarded_without_a_token() {
-        let (_publisher, tokens) = channel(Duration::from_secs(5));
-        let rules = Arc::new(crate::proxy::Rules::new(&crate::proxy::tests::config(), tokens));
-        let leaf = service_fn(async |_: Authorized<NoBody>| -> Result<Response<NoBody>, Error> {
-            panic!("forwarded")
-        });
-        let req =
-            Request::builder().uri("/x").header(AUTHORIZATION, "Bearer mine").body(NoBody::new()).unwrap();
-        let answer: Result<Response<NoBody>, Error> = layer(rules).layer(leaf).oneshot(req).await;
-        assert!(matches!(answer, Err(Error::TokenUnavailable { .. })));
-    }
-
-    #[test]
-    fn the_callers_bearer_passes_where_it_is_gbgs_own_and_nothing_else_does() {
-        let kept = |values: &[&'static str]| {
-            let fields = values.iter().map(|value| (AUTHORIZATION, HeaderValue::from_static(value)));
-            let mut headers = HeaderMap::new();
-            for (name, value) in fields {
-                headers.append(name, value);
-            }
-            keep_one_bearer(&mut headers);
-            headers.len()
-        };
-        assert_eq!(kept(&["bearer t"]), 1);
-        assert_eq!(kept(&["Basic t"]), 0);
-        assert_eq!(kept(&["Bearer t", "Bearer u"]), 0);
-        assert_eq!(kept(&["Bear"]), 0);
-        assert_eq!(kept(&[]), 0);
-    }
-}
+mod tests;

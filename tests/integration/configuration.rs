@@ -325,3 +325,67 @@ fn one_key_is_not_told_what_is_wrong_with_another() {
         "{error}"
     );
 }
+
+#[test]
+fn the_keys_of_a_client_go_together() {
+    let refused = |text: &str, key_and_message: &str, mend: &str| assert_refused(text, key_and_message, mend);
+    refused(
+        "[token]\nclient_auth = \"private_key_jwt\"",
+        "built-in default: token.jwt_key: client_auth = \"private_key_jwt\" needs it",
+        "write token.jwt_key",
+    );
+    refused(
+        "[token]\njwt_kid = \"a\"",
+        "proxy.toml:2:1: token.jwt_kid: it goes with client_auth = \"private_key_jwt\"",
+        "remove it",
+    );
+    refused(
+        "[token]\nclient_auth = \"tls\"\nclient_secret = \"env:GBG_CLIENT_SECRET\"",
+        "proxy.toml:3:1: token.client_secret: it goes with client_auth = \"post\" or \"basic\"",
+        "remove it",
+    );
+    refused(
+        "[token]\nclient_auth = \"tls\"",
+        "built-in default: token.client_cert: client_auth = \"tls\"",
+        "write token.client_cert",
+    );
+    refused(
+        "[token]\ngrant = \"password\"\nusername = \"ada\"",
+        "built-in default: token.password: grant = \"password\" needs it",
+        "write token.password",
+    );
+    refused("[token]\nusername = \"ada\"", "proxy.toml:2:1: token.username: it goes with grant", "remove it");
+    refused(
+        "[token]\nparams = { scope = \"x\" }",
+        "proxy.toml:2:1: token.params: the field scope is filled from a key of its own",
+        "remove scope",
+    );
+    refused(
+        "[token]\nretry_statuses = [500]",
+        "proxy.toml:2:1: token.retry_statuses: 500 says nothing",
+        "401, 403",
+    );
+    refused("[limits]\nreplay_body = 64", "proxy.toml:2:1: limits.replay_body: no size", "");
+    assert_eq!(config("[limits]\nreplay_body = \"1MiB\"").limits.replay_body, 1 << 20);
+    assert_eq!(config("[limits]\nreplay_body = 0").limits.replay_body, 0);
+}
+
+#[test]
+fn a_key_that_cannot_sign_is_refused_and_not_shown() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("key.pem");
+    let load_with = |text: &str, alg: &str| {
+        std::fs::write(&file, text).unwrap();
+        let key = format!("token.jwt_key=file:{}", file.display());
+        let set = ["token.client_auth=private_key_jwt", &key, &format!("token.jwt_alg={alg}")];
+        load("", &set).map(drop)
+    };
+    let rsa = include_str!("keys/rsa.pem");
+    load_with(rsa, "RS256").unwrap();
+    let line = rsa.lines().nth(1).unwrap();
+    for (text, alg) in [(rsa, "ES256"), ("no key", "RS256"), (&rsa.replace(line, ""), "PS256")] {
+        let error = load_with(text, alg).unwrap_err();
+        assert!(error.starts_with("--set: token.jwt_key: this"), "{error}");
+        assert!(error.contains("openssl genpkey") && !error.contains(&line[..20]), "{error}");
+    }
+}

@@ -9,7 +9,7 @@ use tokio_rustls::TlsAcceptor;
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::support::caller::{PATIENCE, json, post, send};
+use crate::support::caller::{json, post, send, until};
 use crate::support::server::scripted;
 use crate::support::{
     CLIENT_ID, CLIENT_SECRET, Proxy, answer, api, forwarded, granting, token_calls, token_endpoint,
@@ -122,7 +122,7 @@ async fn a_dead_token_endpoint_is_told_in_time_and_healed_without_a_restart() {
     drop(dead);
     Mock::given(path("/as/token.oauth2")).respond_with(granting("a", 3600)).mount(&api).await;
 
-    until(|| async { send(proxy.addr(), post(START)).await.status() == StatusCode::OK }).await;
+    until(async || send(proxy.addr(), post(START)).await.status() == StatusCode::OK).await;
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn a_token_is_replaced_before_it_expires_and_nobody_notices() {
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = Proxy::before(&api, &[]).await;
 
-    until(|| async {
+    until(async || {
         assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
         let seen = forwarded(&api).await;
         seen[0].headers["authorization"] == "Bearer first"
@@ -161,13 +161,12 @@ async fn a_failed_refresh_keeps_the_token_and_an_expired_one_is_never_sent() {
     let proxy = Proxy::before(&api, &["token.wait=100ms"]).await;
 
     // The refresh is due after half the life, and fails; the token serves on.
-    until(|| async {
+    until(async || {
         assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
         token_calls(&api).await >= 2
     })
     .await;
-    until(|| async { send(proxy.addr(), post(START)).await.status() == StatusCode::SERVICE_UNAVAILABLE })
-        .await;
+    until(async || send(proxy.addr(), post(START)).await.status() == StatusCode::SERVICE_UNAVAILABLE).await;
     assert!(began.elapsed() >= Duration::from_millis(5400), "given up too early: {:?}", began.elapsed());
     let count = forwarded(&api).await.len();
     let res = send(proxy.addr(), post(START)).await;
@@ -244,18 +243,4 @@ async fn a_refusal_that_repeats_the_secret_is_told_without_it() {
         assert!(text.contains("invalid_client; check token.client_id"), "{text}");
         assert!(!text.contains(&said), "{text}");
     }
-}
-
-/// Tries `done` again until it is true.
-async fn until<F, R>(done: F)
-where
-    F: Fn() -> R,
-    R: Future<Output = bool>,
-{
-    let wait = async {
-        while !done().await {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, wait).await.expect("it did not come to pass");
 }

@@ -79,3 +79,13 @@ pub fn post(path: &str) -> Request<Full<Bytes>> {
 pub fn json(answer: &Whole) -> serde_json::Value {
     serde_json::from_slice(answer.body()).unwrap()
 }
+
+/// Tries `done` again until it is true.
+pub async fn until(done: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !done().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(PATIENCE, wait).await.expect("it did not come to pass");
+}

@@ -1,0 +1,228 @@
+//! The step with an API and a token endpoint of the test's own, and a clock that waits for nothing.
+
+use std::collections::BTreeMap;
+use std::future::pending;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_util::future::join_all;
+use http::HeaderValue;
+use http_body_util::{BodyExt, Empty, Full};
+use tokio::time::{advance, sleep};
+use tower::ServiceExt;
+
+use super::*;
+use crate::config::{Sources, load};
+use crate::token::{FetchError, Grant, channel, refresh};
+
+type NoBody = Empty<Bytes>;
+type Text = Full<Bytes>;
+
+/// An API that takes one token alone, and a token endpoint whose n-th call grants `token-n`, after a second.
+struct World {
+    rules: Arc<crate::proxy::Rules>,
+    fetches: Arc<AtomicU64>,
+    api: Arc<Api>,
+}
+
+struct Api {
+    /// The tokens below this number are revoked.
+    valid_from: AtomicU64,
+    refusal: StatusCode,
+    /// Each body that came, with the token that it came with.
+    seen: Mutex<Vec<(String, String)>>,
+}
+
+impl Api {
+    async fn answer(&self, req: Request<ReplayBody<Text>>) -> Result<Response<Text>, Error> {
+        let (head, body) = req.into_parts();
+        let token = head.headers[AUTHORIZATION].to_str().unwrap().to_owned();
+        let body = body.collect().await.unwrap().to_bytes();
+        self.seen.lock().unwrap().push((token.clone(), String::from_utf8(body.to_vec()).unwrap()));
+        let number: Option<u64> = token.strip_prefix("Bearer token-").and_then(|number| number.parse().ok());
+        let is_taken = number.is_some_and(|number| number >= self.valid_from.load(Ordering::SeqCst));
+        let status = if is_taken { StatusCode::OK } else { self.refusal };
+        Ok(Response::builder().status(status).body(Full::from(format!("{status} for {token}"))).unwrap())
+    }
+
+    fn seen_with(&self, token: &str) -> usize {
+        self.seen.lock().unwrap().iter().filter(|(seen, _)| seen == token).count()
+    }
+}
+
+impl World {
+    /// The token of the world is a minute old.
+    async fn begin(refusal: StatusCode, set: &[&str]) -> World {
+        let (publisher, tokens) = channel(Duration::from_secs(5));
+        let fetches = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&fetches);
+        let fetch = move || {
+            let number = counted.fetch_add(1, Ordering::SeqCst) + 1;
+            async move {
+                sleep(Duration::from_secs(1)).await;
+                let header = HeaderValue::try_from(format!("Bearer token-{number}")).unwrap();
+                Ok::<_, FetchError>(Grant { header, life: Some(Duration::from_secs(3600)) })
+            }
+        };
+        tokio::spawn(refresh(fetch, pending::<()>, publisher, Duration::from_secs(300)));
+        let plain = ["upstream.base_url=http://127.0.0.1:1", "token.endpoint=http://127.0.0.1:1"];
+        let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")];
+        let config = load(&Sources {
+            set: plain.iter().chain(set).map(|&set| set.to_owned()).collect(),
+            env: BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned()))),
+            file: None,
+        });
+        let rules = Arc::new(crate::proxy::Rules::new(&config.unwrap().config, tokens.clone()));
+        let api = Api { valid_from: AtomicU64::new(1), refusal, seen: Mutex::default() };
+        tokens.wait().await.unwrap();
+        advance(Duration::from_secs(60)).await;
+        World { rules, fetches, api: Arc::new(api) }
+    }
+
+    fn revoke(&self) {
+        self.api.valid_from.fetch_add(1, Ordering::SeqCst);
+    }
+
+    async fn send(&self, req: Request<Text>) -> (StatusCode, String) {
+        let api = Arc::clone(&self.api);
+        let leaf = service_fn(move |authorized: Authorized<Text>| {
+            let api = Arc::clone(&api);
+            async move { api.answer(authorized.req).await }
+        });
+        let res = layer(Arc::clone(&self.rules)).layer(leaf).oneshot(req).await.unwrap();
+        let status = res.status();
+        let body = res.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    async fn post(&self, body: &str) -> (StatusCode, String) {
+        self.send(Request::post("/v2/captain/x").body(Full::from(body.to_owned())).unwrap()).await
+    }
+
+    fn fetches(&self) -> u64 {
+        self.fetches.load(Ordering::SeqCst)
+    }
+}
+
+/// Without a token nothing is forwarded, whatever the caller sent.
+#[tokio::test(start_paused = true)]
+async fn nothing_is_forwarded_without_a_token() {
+    let (_publisher, tokens) = channel(Duration::from_secs(5));
+    let rules = Arc::new(crate::proxy::Rules::new(&crate::proxy::tests::config(), tokens));
+    let leaf = service_fn(async |_: Authorized<NoBody>| -> Result<Response<NoBody>, Error> {
+        panic!("it was forwarded")
+    });
+    let req = Request::builder().uri("/x").header(AUTHORIZATION, "Bearer mine").body(NoBody::new()).unwrap();
+    let answer: Result<Response<NoBody>, Error> = layer(rules).layer(leaf).oneshot(req).await;
+    assert!(matches!(answer, Err(Error::TokenUnavailable { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn fifty_refused_requests_are_sent_once_more_with_one_new_token() {
+    let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
+    world.revoke();
+    let told = join_all((0..50).map(|number| {
+        let world = &world;
+        async move { world.post(&format!("body {number}")).await.0 }
+    }));
+    assert_eq!(told.await, [StatusCode::OK; 50]);
+    assert_eq!(world.fetches(), 2);
+    let mut bodies: Vec<_> = world.api.seen.lock().unwrap().drain(..).collect();
+    bodies.sort();
+    let (first, second) = bodies.split_at(50);
+    assert!(first.iter().all(|(token, _)| token == "Bearer token-1"), "{first:?}");
+    assert!(second.iter().all(|(token, _)| token == "Bearer token-2"), "{second:?}");
+    let texts = |part: &[(String, String)]| part.iter().map(|(_, body)| body.clone()).collect::<Vec<_>>();
+    assert_eq!(texts(first), texts(second));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_api_that_always_refuses_is_passed_on_untouched_and_costs_two_token_calls_in_ten_seconds() {
+    let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
+    world.api.valid_from.store(u64::MAX, Ordering::SeqCst);
+    for _ in 0..500 {
+        let (status, body) = world.post("x").await;
+        assert_eq!(status, StatusCode::UNAUTHORIZED);
+        assert!(body.starts_with("401 Unauthorized for Bearer token-"), "{body}");
+        sleep(Duration::from_millis(19)).await;
+    }
+    assert!(world.fetches() <= 1 + 2, "{}", world.fetches());
+    assert!(world.api.seen.lock().unwrap().len() <= 502, "more than the requests in flight were sent again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_is_longer_than_the_limit_is_not_sent_again() {
+    let world = World::begin(StatusCode::UNAUTHORIZED, &["limits.replay_body=10B"]).await;
+    world.revoke();
+    assert_eq!(world.post("0123456789x").await.1, "401 Unauthorized for Bearer token-1");
+    assert_eq!(world.fetches(), 1);
+    assert_eq!(world.post("0123456789").await.1, "200 OK for Bearer token-2");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_came_before_the_whole_body_is_passed_on() {
+    let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
+    let leaf = service_fn(async |_: Authorized<Text>| -> Result<Response<Text>, Error> {
+        Ok(Response::builder().status(StatusCode::UNAUTHORIZED).body(Full::default()).unwrap())
+    });
+    let req = Request::post("/v2/captain/x").body(Full::from("never read")).unwrap();
+    let res = layer(Arc::clone(&world.rules)).layer(leaf).oneshot(req).await.unwrap();
+    assert_eq!((res.status(), world.fetches()), (StatusCode::UNAUTHORIZED, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_403_is_a_reason_only_if_the_configuration_says_so() {
+    let world = World::begin(StatusCode::FORBIDDEN, &[]).await;
+    world.revoke();
+    assert_eq!(world.post("x").await.0, StatusCode::FORBIDDEN);
+    assert_eq!(world.fetches(), 1);
+    let world = World::begin(StatusCode::FORBIDDEN, &["token.retry_statuses=[401, 403]"]).await;
+    world.revoke();
+    assert_eq!(world.post("x").await.0, StatusCode::OK);
+    let world = World::begin(StatusCode::UNAUTHORIZED, &["token.retry_statuses=[]"]).await;
+    world.revoke();
+    assert_eq!(world.post("x").await.0, StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_callers_own_bearer_is_sent_once() {
+    let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
+    let req = Request::post("/v2/captain/journey/device/connect").header(AUTHORIZATION, "Bearer connect");
+    let (status, _) = world.send(req.body(Full::from("x")).unwrap()).await;
+    assert_eq!((status, world.fetches()), (StatusCode::UNAUTHORIZED, 1));
+    assert_eq!(world.api.seen_with("Bearer connect"), 1);
+    assert_eq!(world.api.seen.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bearer_that_stopped_while_a_connection_opened_is_replaced_by_the_one_that_is_held() {
+    let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
+    let leaf = service_fn(async |Authorized { mut req, permit }: Authorized<Text>| {
+        permit.renew(req.headers_mut())?;
+        assert_eq!(req.headers()[AUTHORIZATION], "Bearer token-1");
+        sleep(Duration::from_secs(3600)).await;
+        permit.renew(req.headers_mut())?;
+        assert_eq!(req.headers()[AUTHORIZATION], "Bearer token-2");
+        Ok::<_, Error>(Response::new(Text::default()))
+    });
+    let req = Request::post("/v2/captain/x").body(Text::default()).unwrap();
+    layer(Arc::clone(&world.rules)).layer(leaf).oneshot(req).await.unwrap();
+}
+
+#[test]
+fn the_callers_bearer_passes_where_it_is_gbgs_own_and_nothing_else_does() {
+    let kept = |values: &[&'static str]| {
+        let fields = values.iter().map(|value| (AUTHORIZATION, HeaderValue::from_static(value)));
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(name, value);
+        }
+        keep_one_bearer(&mut headers);
+        headers.len()
+    };
+    assert_eq!(kept(&["bearer t"]), 1);
+    assert_eq!(kept(&["Basic t"]), 0);
+    assert_eq!(kept(&["Bearer t", "Bearer u"]), 0);
+    assert_eq!(kept(&["Bear"]), 0);
+    assert_eq!(kept(&[]), 0);
+}

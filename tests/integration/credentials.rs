@@ -1,0 +1,321 @@
+//! What the client proves itself with, and what happens when that is replaced.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use gbg_proxy::config::{self, Sources};
+use gbg_proxy::token::{Endpoint, FetchError};
+use http::StatusCode;
+use http_body_util::Full;
+use hyper_util::rt::TokioIo;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, EcdsaKeyPair, KeyPair, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
+    RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
+};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use serde_json::Value;
+use tokio_rustls::TlsAcceptor;
+use wiremock::matchers::{body_string_contains, path};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+use crate::support::caller::{post, send, until};
+use crate::support::server::scripted;
+use crate::support::{Proxy, answer, api, environment, forwarded, granting, token_endpoint};
+
+const START: &str = "/v2/captain/journey/start";
+/// A key that was made for these tests, and opens nothing.
+const RSA_KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/keys/rsa.pem");
+
+/// The token endpoint of `api` as `set` has it, without a proxy.
+fn endpoint(url: &str, set: &[String]) -> Result<Endpoint, String> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut all = vec!["upstream.base_url=http://localhost".to_owned(), format!("token.endpoint={url}")];
+    all.extend_from_slice(set);
+    let loaded = config::load(&Sources { set: all, env: environment(), file: None });
+    let config = loaded.map_err(|error| error.to_string())?.config;
+    Endpoint::new(&config.token).map_err(|error| error.to_string())
+}
+
+/// The forms that `api` was sent, oldest first.
+async fn forms(api: &MockServer) -> Vec<BTreeMap<String, String>> {
+    let all = api.received_requests().await.unwrap();
+    all.iter().map(|req| url::form_urlencoded::parse(&req.body).into_owned().collect()).collect()
+}
+
+/// The parts of a signed assertion: header, claims, and whether `key` signed it.
+fn read_assertion(jwt: &str, alg: &'static dyn VerificationAlgorithm, key: &[u8]) -> (Value, Value) {
+    let [header, claims, signature]: [&str; 3] = jwt.split('.').collect::<Vec<_>>().try_into().unwrap();
+    let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).unwrap();
+    let signed = &jwt[..header.len() + 1 + claims.len()];
+    UnparsedPublicKey::new(alg, key).verify(signed.as_bytes(), &decode(signature)).expect("a good signature");
+    let json = |part: &str| serde_json::from_slice(&decode(part)).unwrap();
+    (json(header), json(claims))
+}
+
+#[tokio::test]
+async fn an_assertion_proves_the_client_and_is_another_one_each_time() {
+    let directory = tempfile::tempdir().unwrap();
+    let ec_key = rcgen::KeyPair::generate().unwrap();
+    let ec_file = directory.path().join("ec.pem");
+    fs::write(&ec_file, ec_key.serialize_pem()).unwrap();
+    let random = ring::rand::SystemRandom::new();
+    let signing = &ring::signature::ECDSA_P256_SHA256_FIXED_SIGNING;
+    let ec = EcdsaKeyPair::from_pkcs8(signing, ec_key.serialized_der(), &random).unwrap();
+    let rsa = PrivateKeyDer::from_pem_file(RSA_KEY).unwrap();
+    let rsa = RsaKeyPair::from_pkcs8(rsa.secret_der()).unwrap();
+    let rsa_file = Path::new(RSA_KEY);
+    let cases: [(_, _, &'static dyn VerificationAlgorithm, &[u8]); 3] = [
+        ("RS256", rsa_file, &RSA_PKCS1_2048_8192_SHA256, rsa.public_key().as_ref()),
+        ("PS256", rsa_file, &RSA_PSS_2048_8192_SHA256, rsa.public_key().as_ref()),
+        ("ES256", &ec_file, &ECDSA_P256_SHA256_FIXED, ec.public_key().as_ref()),
+    ];
+    for (alg, file, verification, public_key) in cases {
+        let api = api().await;
+        let set = [
+            "token.client_auth=private_key_jwt".to_owned(),
+            format!("token.jwt_key=file:{}", file.display()),
+            format!("token.jwt_alg={alg}"),
+            "token.jwt_kid=key-1".to_owned(),
+        ];
+        let endpoint = endpoint(&token_endpoint(&api), &set).unwrap();
+        endpoint.fetch().await.unwrap();
+        endpoint.fetch().await.unwrap();
+
+        let forms = forms(&api).await;
+        let mut ids = Vec::new();
+        for form in &forms {
+            assert!(!form.contains_key("client_secret"), "{form:?}");
+            assert_eq!(
+                form["client_assertion_type"],
+                "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+            );
+            assert_eq!(
+                (form["grant_type"].as_str(), form["client_id"].as_str()),
+                ("client_credentials", "test-client")
+            );
+            let (header, claims) = read_assertion(&form["client_assertion"], verification, public_key);
+            assert_eq!((&header["alg"], &header["kid"]), (&alg.into(), &"key-1".into()));
+            assert_eq!((&claims["iss"], &claims["sub"]), (&"test-client".into(), &"test-client".into()));
+            assert_eq!(claims["aud"], token_endpoint(&api));
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+            let (iat, exp) = (claims["iat"].as_u64().unwrap(), claims["exp"].as_u64().unwrap());
+            assert_eq!(exp - iat, 60);
+            assert!((now - 20..=now).contains(&iat), "{iat} at {now}");
+            ids.push(claims["jti"].as_str().unwrap().to_owned());
+        }
+        assert_eq!(ids.len(), 2);
+        assert_ne!(ids[0], ids[1]);
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_proves_the_client() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let directory = tempfile::tempdir().unwrap();
+    let written = |name: &str, text: String| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let server = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let client = rcgen::generate_simple_self_signed(["the-client".to_owned()]).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(client.cert.der().clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
+    let key = PrivateKeyDer::try_from(server.signing_key.serialize_der()).unwrap();
+    let tls = ServerConfig::builder().with_client_cert_verifier(verifier);
+    let tls =
+        TlsAcceptor::from(Arc::new(tls.with_single_cert(vec![server.cert.der().clone()], key).unwrap()));
+    let shown: CertificateDer<'static> = client.cert.der().clone();
+    let addr = scripted(move |stream| {
+        let (tls, shown) = (tls.clone(), shown.clone());
+        async move {
+            let Ok(stream) = tls.accept(stream).await else { return };
+            assert_eq!(stream.get_ref().1.peer_certificates(), Some(&[shown][..]));
+            let service = hyper::service::service_fn(async |_| {
+                let body = r#"{"access_token":"a","token_type":"Bearer","expires_in":60}"#;
+                Ok::<_, std::convert::Infallible>(http::Response::new(Full::<bytes::Bytes>::from(body)))
+            });
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        }
+    })
+    .await;
+    let url = format!("https://localhost:{}/token", addr.port());
+    let ca = format!("token.ca_file={}", written("ca.pem", server.cert.pem()));
+    let mut set = vec![
+        ca.clone(),
+        "token.client_auth=tls".to_owned(),
+        format!("token.client_cert={}", written("client.pem", client.cert.pem())),
+        format!("token.client_key={}", written("client.key", client.signing_key.serialize_pem())),
+    ];
+    assert_eq!(endpoint(&url, &set).unwrap().fetch().await.unwrap().header, "Bearer a");
+
+    let without = endpoint(&url, &[ca]).unwrap().fetch().await;
+    assert!(matches!(without, Err(FetchError::Broken(_) | FetchError::Unreachable(_))), "{without:?}");
+    set[3] = format!("token.client_key={}", written("other.key", server.signing_key.serialize_pem()));
+    let error = endpoint(&url, &set).map(drop).unwrap_err();
+    assert!(error.contains("token.client_key") && error.contains("cannot be used together"), "{error}");
+}
+
+#[tokio::test]
+async fn a_user_and_further_fields_are_sent_as_they_are_written() {
+    let directory = tempfile::tempdir().unwrap();
+    let password = directory.path().join("password");
+    fs::write(&password, "p&ss wörd\n").unwrap();
+    let api = api().await;
+    let set = [
+        "token.grant=password".to_owned(),
+        "token.username=ada@example".to_owned(),
+        format!("token.password=file:{}", password.display()),
+        "token.params={ audience = \"https://api.example/\", resource = \"a b\" }".to_owned(),
+    ];
+    endpoint(&token_endpoint(&api), &set).unwrap().fetch().await.unwrap();
+    let expected = [
+        ("audience", "https://api.example/"),
+        ("client_id", "test-client"),
+        ("client_secret", "test-secret-7c1f"),
+        ("grant_type", "password"),
+        ("password", "p&ss wörd"),
+        ("resource", "a b"),
+        ("username", "ada@example"),
+    ];
+    let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert_eq!(forms(&api).await, [BTreeMap::from(expected)]);
+}
+
+#[tokio::test]
+async fn the_sources_are_read_again_for_each_try_and_the_last_good_ones_are_used_while_they_cannot_be() {
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("secret");
+    let api = api().await;
+    fs::write(&secret, "one\n").unwrap();
+    let set = [format!("token.client_secret=file:{}", secret.display())];
+    let endpoint = endpoint(&token_endpoint(&api), &set).unwrap();
+    endpoint.fetch().await.unwrap();
+    fs::write(&secret, "two\n").unwrap();
+    endpoint.fetch().await.unwrap();
+    fs::write(&secret, "").unwrap();
+    endpoint.fetch().await.unwrap();
+    fs::remove_file(&secret).unwrap();
+    endpoint.fetch().await.unwrap();
+    let sent: Vec<_> = forms(&api).await.iter().map(|form| form["client_secret"].clone()).collect();
+    assert_eq!(sent, ["one", "two", "two", "two"]);
+}
+
+/// A token endpoint that knows two clients, each by its secret.
+async fn api_of_two_clients() -> MockServer {
+    let api = MockServer::start().await;
+    for (secret, token) in
+        [("client_id=one&client_secret=first", "of-one"), ("client_id=two&client_secret=second", "of-two")]
+    {
+        Mock::given(path("/as/token.oauth2"))
+            .and(body_string_contains(secret))
+            .respond_with(granting(token, 3600))
+            .mount(&api)
+            .await;
+    }
+    let refusal = ResponseTemplate::new(401).set_body_string("{\"error\":\"invalid_client\"}\r\n");
+    Mock::given(path("/as/token.oauth2")).respond_with(refusal).mount(&api).await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    api
+}
+
+async fn sent_with(api: &MockServer, token: &str) -> bool {
+    forwarded(api)
+        .await
+        .last()
+        .is_some_and(|req| req.headers["authorization"] == format!("Bearer {token}").as_str())
+}
+
+#[tokio::test]
+async fn a_rotated_pair_is_tried_at_once_and_no_request_fails_meanwhile() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    fs::write(file("id"), "one\n").unwrap();
+    fs::write(file("secret"), "first\n").unwrap();
+    let api = api_of_two_clients().await;
+    let set = [
+        format!("token.client_id=file:{}", file("id").display()),
+        format!("token.client_secret=file:{}", file("secret").display()),
+    ];
+    let proxy = Proxy::before(&api, &[&set[0], &set[1]]).await;
+    assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+    assert!(sent_with(&api, "of-one").await);
+
+    // One after the other, as a careless hand does it: the pair in between is refused, and the token serves on.
+    fs::write(file("id"), "two\n").unwrap();
+    until(async || {
+        assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+        api.received_requests().await.unwrap().iter().any(|req| {
+            req.body.starts_with(b"grant_type") && {
+                let body = String::from_utf8_lossy(&req.body);
+                body.contains("client_id=two&client_secret=first")
+            }
+        })
+    })
+    .await;
+    assert!(sent_with(&api, "of-one").await);
+    fs::write(file("secret"), "second\n").unwrap();
+    until(async || {
+        assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+        sent_with(&api, "of-two").await
+    })
+    .await;
+}
+
+/// Kubernetes swaps one link for all files of a secret.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_secret_that_kubernetes_swaps_is_read_as_one() {
+    use std::os::unix::fs::symlink;
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    for (version, id, secret) in [("..v1", "one", "first"), ("..v2", "two", "second")] {
+        fs::create_dir(file(version)).unwrap();
+        fs::write(file(version).join("id"), id).unwrap();
+        fs::write(file(version).join("secret"), secret).unwrap();
+    }
+    symlink("..v1", file("..data")).unwrap();
+    for name in ["id", "secret"] {
+        symlink(Path::new("..data").join(name), file(name)).unwrap();
+    }
+    let api = api_of_two_clients().await;
+    let set = [
+        format!("token.client_id=file:{}", file("id").display()),
+        format!("token.client_secret=file:{}", file("secret").display()),
+    ];
+    let proxy = Proxy::before(&api, &[&set[0], &set[1]]).await;
+    assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+    symlink("..v2", file("..data_tmp")).unwrap();
+    fs::rename(file("..data_tmp"), file("..data")).unwrap();
+    until(async || {
+        assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+        sent_with(&api, "of-two").await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_client_that_was_refused_is_served_as_soon_as_its_secret_is_right() {
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("secret");
+    fs::write(&secret, "wrong").unwrap();
+    let api = api_of_two_clients().await;
+    let set = format!("token.client_secret=file:{}", secret.display());
+    let proxy = Proxy::before(&api, &["token.client_id=one", &set]).await;
+    let refused = send(proxy.addr(), post(START)).await;
+    assert_eq!(crate::support::caller::json(&refused)["reason"], "client_refused");
+    assert!(refused.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
+    fs::write(&secret, "first").unwrap();
+    until(async || send(proxy.addr(), post(START)).await.status() == StatusCode::OK).await;
+}
