@@ -36,6 +36,8 @@ use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Semaphore, broadcast, watch};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tower::service_fn;
 
 use self::answer::Answer;
@@ -53,6 +55,9 @@ use crate::gbg::{ApiVersion, V1, V2};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SOURCE: HeaderName = HeaderName::from_static("x-gbg-source");
+
+/// How long a sandbox that stops waits for calls in flight.
+const STOP_LIMIT: Duration = Duration::from_secs(2);
 
 /// How a sandbox behaves.
 #[derive(Clone, Debug)]
@@ -93,9 +98,11 @@ impl Default for Options {
 /// A running sandbox. When it is dropped it stops listening, and its connections end after the call in flight.
 pub struct Sandbox {
     shared: Arc<Shared>,
+    addr: SocketAddr,
     certificate: Option<(CertificateDer<'static>, String)>,
-    /// Nothing is ever sent: that it is gone is the sign to stop.
-    _stop: watch::Sender<bool>,
+    /// That it turns true or is gone is the sign to stop.
+    stop: watch::Sender<bool>,
+    serving: JoinHandle<()>,
 }
 
 impl Sandbox {
@@ -130,7 +137,7 @@ impl Sandbox {
         });
         let (stop, stopped) = watch::channel(false);
         let serving = Arc::clone(&shared);
-        tokio::spawn(async move {
+        let serving = tokio::spawn(async move {
             let service = service_fn(move |req| {
                 let shared = Arc::clone(&serving);
                 async move { Ok::<_, Infallible>(shared.answer(req).await) }
@@ -140,7 +147,20 @@ impl Sandbox {
             }
         });
         let certificate = certificate.map(|made| (made.der, made.pem));
-        Ok(Sandbox { shared, certificate, _stop: stop })
+        Ok(Sandbox { shared, addr, certificate, stop, serving })
+    }
+
+    /// Stops listening, and returns when the connections have ended, each after the call in flight; or after 2
+    /// seconds, when only the port is sure to be free.
+    pub async fn stop(self) {
+        self.stop.send_replace(true);
+        // Whoever is not done by then is left to itself.
+        let _ = timeout(STOP_LIMIT, self.serving).await;
+    }
+
+    /// Where it listens.
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
     }
 
     /// The origin: `https://localhost:PORT`, or `http://ADDRESS:PORT` without TLS.
@@ -176,6 +196,22 @@ impl Sandbox {
     /// The newest 10,000 API calls, oldest first. A call is in it before its answer leaves.
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.state().record.all()
+    }
+
+    /// API calls so far.
+    pub fn api_calls(&self) -> u64 {
+        self.shared.state().record.count()
+    }
+
+    /// The newest 10,000 access tokens that were issued, dead or alive, oldest first: for a test that looks for them
+    /// where they must not be.
+    pub fn issued_tokens(&self) -> Vec<String> {
+        self.shared.state().tokens.all_access()
+    }
+
+    /// Ends every access token that was issued so far: calls with one get 401.
+    pub fn revoke_all(&self) {
+        self.shared.state().tokens.revoke_access();
     }
 
     /// Gives each further API call.

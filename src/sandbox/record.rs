@@ -94,15 +94,17 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
 /// The newest calls, and whoever waits for the next one.
 pub(super) struct Record {
     calls: VecDeque<Seen>,
+    count: u64,
     news: broadcast::Sender<Seen>,
 }
 
 impl Record {
     pub(super) fn new() -> Self {
-        Record { calls: VecDeque::new(), news: broadcast::Sender::new(BEHIND) }
+        Record { calls: VecDeque::new(), count: 0, news: broadcast::Sender::new(BEHIND) }
     }
 
     pub(super) fn add(&mut self, seen: Seen) {
+        self.count += 1;
         if self.news.receiver_count() > 0 {
             // It fails only when the last subscriber has just left.
             let _ = self.news.send(seen.clone());
@@ -111,6 +113,11 @@ impl Record {
             self.calls.pop_front();
         }
         self.calls.push_back(seen);
+    }
+
+    /// Calls so far, forgotten ones as well.
+    pub(super) fn count(&self) -> u64 {
+        self.count
     }
 
     pub(super) fn all(&self) -> Vec<Seen> {

@@ -251,3 +251,19 @@ async fn when_it_is_dropped_its_connections_end() {
     drop(sandbox);
     caller.1.await.unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_stopped_one_is_dead_and_its_port_is_free() {
+    let sandbox = plain().await;
+    let address = sandbox.addr();
+    let mut caller = Caller::to(&sandbox).await;
+    let token = caller.token().await;
+    assert_eq!(sandbox.issued_tokens(), [token]);
+    sandbox.stop().await;
+    caller.1.await.unwrap().unwrap();
+    assert!(TcpStream::connect(address).await.is_err());
+
+    let again = Sandbox::start(Options { address, tls: false, ..Options::default() }).await.unwrap();
+    assert_eq!(again.addr(), address);
+    Caller::to(&again).await.token().await;
+}

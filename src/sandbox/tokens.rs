@@ -1,6 +1,6 @@
 //! The tokens that a sandbox issued: opaque, numbered and mortal.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,6 +12,9 @@ pub(super) const CONNECT_LIFE: Duration = Duration::from_secs(120);
 
 /// How long an end-user token lives.
 pub(super) const END_USER_LIFE: Duration = Duration::from_secs(3600);
+
+/// The access tokens whose text is kept after their end; older ones are forgotten.
+const KEPT: usize = 10_000;
 
 /// What a token is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +35,7 @@ pub(super) enum Kind {
 pub(super) struct Tokens {
     living: HashMap<String, Token>,
     issued: u64,
+    access: VecDeque<String>,
     bury_at: usize,
 }
 
@@ -49,7 +53,29 @@ impl Tokens {
     /// Issues the next access token. The ones before it stay good until they expire.
     pub(super) fn issue_access(&mut self, life: Duration) -> String {
         self.issued += 1;
-        self.issue(Kind::Access { generation: self.issued }, life)
+        let token = self.issue(Kind::Access { generation: self.issued }, life);
+        if self.access.len() == KEPT {
+            self.access.pop_front();
+        }
+        self.access.push_back(token.clone());
+        token
+    }
+
+    /// The newest 10,000 access tokens, dead or alive, oldest first.
+    pub(super) fn all_access(&self) -> Vec<String> {
+        self.access.iter().cloned().collect()
+    }
+
+    /// Ends every access token; tells how many there were.
+    pub(super) fn revoke_access(&mut self) -> usize {
+        let now = Instant::now();
+        let mut revoked = 0;
+        self.living.retain(|_, token| {
+            let is_access = matches!(token.kind, Kind::Access { .. });
+            revoked += usize::from(is_access && token.expires > now);
+            !is_access
+        });
+        revoked
     }
 
     /// Issues a connect token.
@@ -110,6 +136,17 @@ mod tests {
         }
         assert!(tokens.living.len() <= 200, "{}", tokens.living.len());
         assert!(living.iter().all(|token| tokens.find(token).is_some()));
+    }
+
+    #[test]
+    fn access_tokens_are_revoked_and_no_others() {
+        let mut tokens = Tokens::default();
+        let (access, connect) = (tokens.issue_access(LIFE), tokens.issue_connect());
+        tokens.issue_access(Duration::ZERO);
+        assert_eq!((tokens.revoke_access(), tokens.revoke_access()), (1, 0));
+        assert_eq!(tokens.find(&access), None);
+        assert!(tokens.find(&connect).is_some());
+        assert_eq!(tokens.all_access()[0], access);
     }
 
     #[test]
