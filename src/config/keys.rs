@@ -11,7 +11,7 @@ pub(super) fn fields<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
 }
 
 /// The one of `known` that `name` is most like, if it is like any.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     known
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= candidate.len() / 2)

@@ -22,10 +22,15 @@ pub(super) fn json(status: StatusCode, value: &Value) -> Answer {
 
 /// An answer with a JSON text that is written already.
 pub(super) fn json_text(status: StatusCode, text: String) -> Answer {
+    self::text(status, HeaderValue::from_static("application/json"), text)
+}
+
+/// An answer with a text of another type.
+pub(super) fn text(status: StatusCode, content_type: HeaderValue, text: String) -> Answer {
     let body = Full::from(text).map_err(|never| match never {}).boxed_unsync();
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
-    with(answer, CONTENT_TYPE, HeaderValue::from_static("application/json"))
+    with(answer, CONTENT_TYPE, content_type)
 }
 
 /// The answer with one more header field.

@@ -1,10 +1,14 @@
 //! A GBG GO of our own, for the demo, tests and load tests: a token endpoint and both API versions on one port.
 //!
 //! ```text
-//!             ┌─▶ token_endpoint ──▶ tokens
+//!             ┌─▶ token_endpoint ─▶ issue ─▶ tokens
 //!   mod ──────┤                        ▲ whose bearer is it?
-//!             └─▶ call ─▶ api_v1, api_v2 ─▶ journeys
+//!    │ fate   ├─▶ call ─▶ api_v1, api_v2 ─▶ journeys
+//!    ▼        └─▶ faults
 //! ```
+//!
+//! What goes wrong does so on purpose: each call gets its fate from the faults in force ([`Sandbox::set_faults`]), and
+//! its answer leaves as the fate lets it.
 //!
 //! It speaks in the shapes that GBG documents, and in what was seen of it where the documentation is silent. What
 //! neither tells is marked "invented". It keeps no data of what is submitted, and tells each call to whoever asks
@@ -14,13 +18,19 @@ mod answer;
 mod api_v1;
 mod api_v2;
 mod body;
+mod broken;
 mod call;
 mod certificate;
+mod fate;
+mod faults;
 mod invented;
+mod issue;
 mod journeys;
+mod options;
 mod random;
 mod record;
 mod refusal;
+mod spelling;
 mod token_endpoint;
 mod tokens;
 
@@ -42,12 +52,17 @@ use tower::service_fn;
 
 use self::answer::Answer;
 use self::body::Arriving;
+use self::broken::Stopped;
 use self::call::Call;
 use self::certificate::Certificate;
+use self::fate::{End, InForce, Place};
+pub use self::faults::{Fault, FaultKind, TokenBody};
 use self::journeys::Journeys;
+pub use self::options::Options;
 use self::record::Record;
 pub use self::record::{Authorization, Seen};
 use self::refusal::Refusal;
+pub use self::spelling::FaultError;
 use self::tokens::Tokens;
 use crate::config::{Address, SocketMode};
 use crate::downstream;
@@ -58,42 +73,6 @@ const SOURCE: HeaderName = HeaderName::from_static("x-gbg-source");
 
 /// How long a sandbox that stops waits for calls in flight.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
-
-/// How a sandbox behaves.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Where it listens; a port of 0 takes a free one, which is the default.
-    pub address: SocketAddr,
-    /// Whether it speaks TLS, with a certificate that it makes at its start; the default.
-    pub tls: bool,
-    /// The client id that gets a token.
-    pub client_id: String,
-    /// The client's secret.
-    pub client_secret: String,
-    /// Whom the password grant knows.
-    pub username: String,
-    /// Their password.
-    pub password: String,
-    /// How long an access token lives; it is told in whole seconds.
-    pub token_life: Duration,
-    /// How long a synchronous start of v1 takes; GBG's was measured at 9 seconds.
-    pub v1_start_time: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Options {
-            address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
-            tls: true,
-            client_id: "sandbox-client".to_owned(),
-            client_secret: "sandbox-secret".to_owned(),
-            username: "sandbox-user".to_owned(),
-            password: "sandbox-password".to_owned(),
-            token_life: Duration::from_secs(3600),
-            v1_start_time: Duration::ZERO,
-        }
-    }
-}
 
 /// A running sandbox. When it is dropped it stops listening, and its connections end after the call in flight.
 pub struct Sandbox {
@@ -125,17 +104,19 @@ impl Sandbox {
             // A load test decides how many it opens.
             connections: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
         };
+        let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared {
             base_url: base_url(addr, options.tls),
-            options,
+            stopped: stopped.clone(),
             state: Mutex::new(State {
+                faults: InForce::new(options.faults.iter().cloned()),
                 tokens: Tokens::default(),
                 token_calls: 0,
                 journeys: Journeys::default(),
                 record: Record::new(),
             }),
+            options,
         });
-        let (stop, stopped) = watch::channel(false);
         let serving = Arc::clone(&shared);
         let serving = tokio::spawn(async move {
             let service = service_fn(move |req| {
@@ -151,7 +132,7 @@ impl Sandbox {
     }
 
     /// Stops listening, and returns when the connections have ended, each after the call in flight; or after 2
-    /// seconds, when only the port is sure to be free.
+    /// seconds, when only the port is sure to be free. Calls that a fault holds back are cut off.
     pub async fn stop(self) {
         self.stop.send_replace(true);
         // Whoever is not done by then is left to itself.
@@ -214,6 +195,22 @@ impl Sandbox {
         self.shared.state().tokens.revoke_access();
     }
 
+    /// Lets this go wrong from now on, and nothing else.
+    pub fn set_faults(&self, faults: impl IntoIterator<Item = Fault>) {
+        let faults = InForce::new(faults);
+        self.shared.state().faults = faults;
+    }
+
+    /// Lets nothing go wrong any more; calls that a fault has hold of already stay as they are.
+    pub fn clear_faults(&self) {
+        self.set_faults([]);
+    }
+
+    /// What goes wrong from now on.
+    pub fn faults(&self) -> Vec<Fault> {
+        self.shared.state().faults.all().to_vec()
+    }
+
     /// Gives each further API call.
     pub fn subscribe(&self) -> broadcast::Receiver<Seen> {
         self.shared.state().record.subscribe()
@@ -232,10 +229,12 @@ fn base_url(addr: SocketAddr, tls: bool) -> String {
 struct Shared {
     base_url: String,
     options: Options,
+    stopped: Stopped,
     state: Mutex<State>,
 }
 
 struct State {
+    faults: InForce,
     tokens: Tokens,
     token_calls: u64,
     journeys: Journeys,
@@ -248,28 +247,38 @@ impl Shared {
         let (head, body) = req.into_parts();
         let mut body = Arriving::new(body);
         let request_id = random::uuid();
-        let mut answer = if head.uri.path() == token_endpoint::PATH {
-            token_endpoint::answer(self, &head, &mut body).await
+        let path = head.uri.path();
+        let (mut answer, fate) = if path == token_endpoint::PATH {
+            let fate = self.state().faults.fate(Place::Token);
+            (token_endpoint::answer(self, &head, &mut body, fate.end).await, fate)
         } else {
-            self.answer_api(&head, &mut body, &request_id).await
+            let fate = self.state().faults.fate(Place::Api);
+            (self.answer_api(&head, &mut body, &request_id, fate.end).await, fate)
         };
         if let Ok(value) = HeaderValue::try_from(request_id) {
             answer.headers_mut().insert(REQUEST_ID, value);
         }
-        answer
+        fate.befall(answer, &self.stopped).await
     }
 
-    async fn answer_api(&self, head: &Parts, body: &mut Arriving, request_id: &str) -> Answer {
+    async fn answer_api(
+        &self,
+        head: &Parts,
+        body: &mut Arriving,
+        request_id: &str,
+        end: Option<End>,
+    ) -> Answer {
         let authorization = Authorization::of(&head.headers, &self.state().tokens);
         let version = ApiVersion::of(head.uri.path());
-        let answer = match version {
-            Some(ApiVersion::V1) => {
+        let answer = match (end, version) {
+            (Some(End::Status(status)), _) => Err(Refusal::Ordered(status)),
+            (_, Some(ApiVersion::V1)) => {
                 api_v1::answer(&mut Call::new(self, head, V1, &authorization, body)).await
             }
-            Some(ApiVersion::V2) => {
+            (_, Some(ApiVersion::V2)) => {
                 api_v2::answer(&mut Call::new(self, head, V2, &authorization, body)).await
             }
-            None => Err(Refusal::NotFound("path")),
+            (_, None) => Err(Refusal::NotFound("path")),
         };
         let answer = answer.unwrap_or_else(|refusal| refusal.answer(version));
         body.discard().await;

@@ -21,7 +21,7 @@ pub struct Seen {
     pub method: Method,
     /// Path and query, byte for byte.
     pub path: String,
-    /// The status of the answer.
+    /// The status of the answer, also of one that a fault keeps back.
     pub status: StatusCode,
     /// Who called, by its Authorization.
     pub authorization: Authorization,

@@ -22,6 +22,8 @@ pub(super) enum Refusal {
     Method(Method),
     /// The body is larger than the sandbox takes.
     TooLarge,
+    /// The sandbox was told to answer with this status.
+    Ordered(StatusCode),
 }
 
 impl Refusal {
@@ -34,7 +36,9 @@ impl Refusal {
         let answer = json(self.status(), &body);
         match self {
             // RFC 6750 section 3; whether GBG sends it is not documented.
-            Refusal::Unauthorized => with(answer, WWW_AUTHENTICATE, HeaderValue::from_static("Bearer")),
+            Refusal::Unauthorized | Refusal::Ordered(StatusCode::UNAUTHORIZED) => {
+                with(answer, WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
+            }
             Refusal::Method(Method::GET) => with(answer, ALLOW, HeaderValue::from_static("GET")),
             Refusal::Method(_) => with(answer, ALLOW, HeaderValue::from_static("POST")),
             _ => answer,
@@ -48,6 +52,7 @@ impl Refusal {
             Refusal::NotFound(_) => StatusCode::NOT_FOUND,
             Refusal::Method(_) => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::Ordered(status) => *status,
         }
     }
 
@@ -59,11 +64,13 @@ impl Refusal {
             Refusal::NotFound(what) => format!("There is no such {what}"),
             Refusal::Method(method) => format!("This path takes {method} only"),
             Refusal::TooLarge => "The body is too large".to_owned(),
+            Refusal::Ordered(status) => format!("The sandbox was told to answer with {}", status.as_u16()),
         }
     }
 
     /// Only 4002 is documented; the other codes and names, and all actions, are invented.
     fn in_v2(&self) -> serde_json::Value {
+        let ordered = format!("{}0", self.status().as_u16());
         let (code, name, location, action) = match self {
             Refusal::Malformed(_) => ("4000", "SANDBOX_MALFORMED", "Body", "Send well-formed JSON"),
             Refusal::Field(..) => ("4002", "MISSING_FIELD", "Body", "Correct the request body"),
@@ -73,6 +80,9 @@ impl Refusal {
             Refusal::NotFound(_) => ("4040", "SANDBOX_NOT_FOUND", "Body", "Start a journey and use its ids"),
             Refusal::Method(_) => ("4050", "SANDBOX_METHOD_NOT_ALLOWED", "Path", "Use the documented method"),
             Refusal::TooLarge => ("4130", "SANDBOX_TOO_LARGE", "Body", "Send less"),
+            Refusal::Ordered(_) => {
+                (ordered.as_str(), "SANDBOX_FAULT", "Sandbox", "Clear the sandbox's faults")
+            }
         };
         json!({"errors": [
             {"code": code, "name": name, "location": location, "problem": self.problem(), "action": action},
@@ -87,6 +97,7 @@ impl Refusal {
             Refusal::NotFound(_) => "not-found-error",
             Refusal::Method(_) => "method-not-allowed-error",
             Refusal::TooLarge => "payload-too-large-error",
+            Refusal::Ordered(_) => "sandbox-fault-error",
         };
         json!({"status": self.status().as_u16(), "message": self.problem(), "error": error})
     }

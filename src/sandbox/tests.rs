@@ -16,6 +16,10 @@ use tokio_rustls::TlsConnector;
 
 use super::*;
 
+mod api_faults;
+mod raw;
+mod token_faults;
+
 const V2_START: &str = "/v2/captain/journey/start";
 
 /// One connection to a sandbox.

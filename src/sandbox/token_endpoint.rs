@@ -15,9 +15,10 @@ use serde::Serialize;
 use serde_json::json;
 use url::form_urlencoded;
 
-use super::answer::{Answer, json, json_text, with};
+use super::answer::{Answer, json, json_text, text, with};
 use super::body::Arriving;
-use super::{Options, Shared};
+use super::fate::End;
+use super::{Options, Shared, issue};
 use crate::gbg;
 
 /// Where the token endpoint is.
@@ -28,25 +29,30 @@ const FORM_LIMIT: u64 = 64 << 10;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
-/// Answers one token request.
-pub(super) async fn answer(shared: &Shared, head: &Parts, body: &mut Arriving) -> Answer {
+/// Answers one token request, which a fault may `end` before it is looked at.
+pub(super) async fn answer(shared: &Shared, head: &Parts, body: &mut Arriving, end: Option<End>) -> Answer {
     shared.state().token_calls += 1;
-    let answer = if head.method == Method::POST {
-        // A form that is too large or breaks off counts as none, and so does any other content type.
-        let form = if is_form(&head.headers) { body.collect(FORM_LIMIT).await } else { Ok(Vec::new()) };
-        match judge(&shared.options, head.headers.get(AUTHORIZATION), &form.unwrap_or_default()) {
-            Ok(()) => {
-                let life = shared.options.token_life;
-                let token = shared.state().tokens.issue_access(life);
-                let body =
-                    json!({"access_token": token, "token_type": "Bearer", "expires_in": life.as_secs()});
-                json(StatusCode::OK, &body)
-            }
-            Err(refusal) => refusal.answer(),
+    let authorization = head.headers.get(AUTHORIZATION);
+    let answer = match end {
+        Some(End::Status(status)) => {
+            let problem = format!("the sandbox was told to answer with {}\n", status.as_u16());
+            text(status, HeaderValue::from_static("text/plain"), problem)
         }
-    } else {
-        let answer = json(StatusCode::METHOD_NOT_ALLOWED, &json!({"error": "invalid_request"}));
-        with(answer, ALLOW, HeaderValue::from_static("POST"))
+        Some(End::RefuseClient) => Refusal::client(basic(authorization).is_some()).answer(),
+        // This answer never leaves.
+        Some(End::Hang | End::Reset) => json_text(StatusCode::OK, String::new()),
+        None if head.method == Method::POST => {
+            // A form that is too large or breaks off counts as none, and so does any other content type.
+            let form = if is_form(&head.headers) { body.collect(FORM_LIMIT).await } else { Ok(Vec::new()) };
+            match judge(&shared.options, authorization, &form.unwrap_or_default()) {
+                Ok(()) => issue::answer(shared),
+                Err(refusal) => refusal.answer(),
+            }
+        }
+        None => {
+            let answer = json(StatusCode::METHOD_NOT_ALLOWED, &json!({"error": "invalid_request"}));
+            with(answer, ALLOW, HeaderValue::from_static("POST"))
+        }
     };
     body.discard().await;
     let answer = with(answer, CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
@@ -87,14 +93,13 @@ fn authenticate(
     authorization: Option<&HeaderValue>,
     form: &Form<'_>,
 ) -> Result<(), Refusal> {
-    let basic = authorization.and_then(|value| value.to_str().ok()?.split_once(' '));
-    let basic = basic.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
+    let basic = basic(authorization);
     let (id, secret) = match basic {
         // RFC 6749 section 2.3: one way of authentication a request. The wording is invented.
         Some(_) if form.find("client_secret").is_some() => {
             return Err(Refusal::bad("invalid_request", "Only one way of client authentication is allowed"));
         }
-        Some((_, credentials)) => decode_basic(credentials).ok_or_else(|| Refusal::client(true))?,
+        Some(credentials) => decode_basic(credentials).ok_or_else(|| Refusal::client(true))?,
         None => (form.required("client_id")?.to_owned(), form.required("client_secret")?.to_owned()),
     };
     if id == options.client_id && secret == options.client_secret {
@@ -102,6 +107,12 @@ fn authenticate(
     } else {
         Err(Refusal::client(basic.is_some()))
     }
+}
+
+/// The credentials of `Authorization: Basic`.
+fn basic(authorization: Option<&HeaderValue>) -> Option<&str> {
+    let (scheme, credentials) = authorization?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("basic").then_some(credentials)
 }
 
 /// Id and secret, which the client encoded like form values before it joined them.
@@ -211,7 +222,15 @@ mod tests {
         assert_eq!(judged(&format!("grant_type=client_credentials&scope=gbg.token&{CLIENT}")), Ok(()));
         assert_eq!(judged(&format!("grant_type=client_credentials&scope=&{CLIENT}")), Ok(()));
         let user = "username=sandbox-user&password=sandbox-password";
-        assert_eq!(judged(&format!("grant_type=password&scope=openid&{user}&{CLIENT}")), Ok(()));
+        for scope in ["", "scope=openid&", "scope=anything+else&"] {
+            assert_eq!(judged(&format!("grant_type=password&{scope}{user}&{CLIENT}")), Ok(()));
+        }
+    }
+
+    #[test]
+    fn other_fields_are_ignored() {
+        let form = format!("grant_type=client_credentials&resource=x&audience=a%26b&empty=&{CLIENT}");
+        assert_eq!(judged(&form), Ok(()));
     }
 
     #[test]

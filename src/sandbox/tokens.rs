@@ -66,6 +66,13 @@ impl Tokens {
         self.access.iter().cloned().collect()
     }
 
+    /// The access token that was issued last and the life it has left, if it has any.
+    pub(super) fn newest_access(&self) -> Option<(String, Duration)> {
+        let token = self.access.back()?;
+        let left = self.living.get(token)?.expires.checked_duration_since(Instant::now())?;
+        (!left.is_zero()).then(|| (token.clone(), left))
+    }
+
     /// Ends every access token; tells how many there were.
     pub(super) fn revoke_access(&mut self) -> usize {
         let now = Instant::now();
@@ -139,12 +146,23 @@ mod tests {
     }
 
     #[test]
+    fn the_newest_is_known_while_it_lives() {
+        let mut tokens = Tokens::default();
+        assert_eq!(tokens.newest_access(), None);
+        let token = tokens.issue_access(LIFE);
+        let (newest, left) = tokens.newest_access().unwrap();
+        assert!(newest == token && left <= LIFE && left > LIFE / 2);
+        tokens.issue_access(Duration::ZERO);
+        assert_eq!(tokens.newest_access(), None);
+    }
+
+    #[test]
     fn access_tokens_are_revoked_and_no_others() {
         let mut tokens = Tokens::default();
         let (access, connect) = (tokens.issue_access(LIFE), tokens.issue_connect());
         tokens.issue_access(Duration::ZERO);
         assert_eq!((tokens.revoke_access(), tokens.revoke_access()), (1, 0));
-        assert_eq!(tokens.find(&access), None);
+        assert_eq!((tokens.find(&access), tokens.newest_access()), (None, None));
         assert!(tokens.find(&connect).is_some());
         assert_eq!(tokens.all_access()[0], access);
     }

@@ -1,0 +1,102 @@
+//! What goes wrong with API calls, by the bytes that come; and a sandbox that ends.
+
+use std::time::Instant;
+
+use super::raw::*;
+use super::*;
+
+#[tokio::test]
+async fn the_api_answers_with_a_status_in_the_form_of_its_version() {
+    let sandbox = with_faults(&["api-status=503*2", "api-status=401*1", "api-retry-after=9*1"]).await;
+    let answer = call(&sandbox, VERSION).await;
+    assert_eq!((answer.status(), answer.field("retry-after")), ("503", Some("9")));
+    let problem = "The sandbox was told to answer with 503";
+    assert_eq!(
+        answer.json(),
+        json!({"errors": [{
+            "code": "5030", "name": "SANDBOX_FAULT", "location": "Sandbox", "problem": problem,
+            "action": "Clear the sandbox's faults",
+        }]})
+    );
+    let answer = call(&sandbox, "/captain/api/version").await;
+    assert_eq!((answer.status(), answer.field("retry-after")), ("503", None));
+    assert_eq!(answer.json(), json!({"status": 503, "message": problem, "error": "sandbox-fault-error"}));
+    let answer = call(&sandbox, VERSION).await;
+    assert_eq!((answer.status(), answer.field("www-authenticate")), ("401", Some("Bearer")));
+    assert_eq!(call(&sandbox, VERSION).await.status(), "200");
+    let seen: Vec<_> = sandbox.seen().iter().map(|seen| seen.status.as_u16()).collect();
+    assert_eq!(seen, [503, 503, 401, 200]);
+}
+
+#[tokio::test]
+async fn the_api_is_late_and_the_token_endpoint_is_not() {
+    let sandbox = with_faults(&["api-delay=300ms"]).await;
+    let began = Instant::now();
+    assert_eq!(call(&sandbox, VERSION).await.status(), "200");
+    assert!(began.elapsed() >= SHORT, "{:?}", began.elapsed());
+    assert!(begun(&mut open_token(&sandbox).await, 12, LONG).await == b"HTTP/1.1 200");
+}
+
+#[tokio::test]
+async fn the_api_never_answers_and_has_seen_the_call() {
+    let sandbox = with_faults(&["api-hang*1"]).await;
+    assert!(begun(&mut open(&sandbox, "GET", VERSION, "", "").await, 1, SHORT).await.is_empty());
+    assert_eq!((sandbox.api_calls(), sandbox.seen().len()), (1, 1));
+    assert_eq!(call(&sandbox, VERSION).await.status(), "200");
+}
+
+#[tokio::test]
+async fn the_api_closes_the_connection_and_has_seen_the_call() {
+    let sandbox = with_faults(&["api-reset*1"]).await;
+    assert!(call(&sandbox, VERSION).await.is_nothing());
+    assert_eq!(sandbox.seen()[0].path, VERSION);
+    assert_eq!(call(&sandbox, VERSION).await.status(), "200");
+}
+
+#[tokio::test]
+async fn an_answer_of_the_api_breaks_off_in_the_middle() {
+    let sandbox = with_faults(&["api-truncated*2"]).await;
+    let answer = call(&sandbox, VERSION).await;
+    assert_eq!((answer.field("content-length"), answer.text()), (Some("21"), r#"{"version""#));
+
+    let token = ask_token(&sandbox).await.json()["access_token"].as_str().unwrap().to_owned();
+    let answer = call_with(&sandbox, &token, "/v2/captain/sandbox/bytes/3000000").await;
+    assert_eq!(answer.field("content-length"), Some("3000000"));
+    assert!((1_000_000..=1_500_000).contains(&answer.body.len()), "{}", answer.body.len());
+    assert_eq!(call(&sandbox, VERSION).await.text(), r#"{"version":"sandbox"}"#);
+}
+
+#[tokio::test]
+async fn a_connection_that_was_kept_is_closed_as_well() {
+    let sandbox = with_faults(&[]).await;
+    let mut caller = Caller::to(&sandbox).await;
+    caller.token().await;
+    sandbox.set_faults([FaultKind::ApiReset.into()]);
+    let req = Request::builder().uri(VERSION).header(HOST, "a").body(Full::new(Bytes::new())).unwrap();
+    caller.0.ready().await.unwrap();
+    assert!(caller.0.send_request(req).await.unwrap_err().is_incomplete_message());
+}
+
+#[tokio::test]
+async fn revoked_tokens_get_401() {
+    let sandbox = with_faults(&[]).await;
+    let path = "/v2/captain/sandbox/bytes/1";
+    let token = ask_token(&sandbox).await.json()["access_token"].as_str().unwrap().to_owned();
+    assert_eq!(call_with(&sandbox, &token, path).await.status(), "200");
+    sandbox.revoke_all();
+    assert_eq!(call_with(&sandbox, &token, path).await.status(), "401");
+    assert_eq!(sandbox.issued_tokens(), [token]);
+}
+
+#[tokio::test]
+async fn a_sandbox_that_stops_lets_no_caller_hang() {
+    let sandbox = with_faults(&["token-hang"]).await;
+    let hanging = open_token(&sandbox).await;
+    while sandbox.token_calls() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let began = Instant::now();
+    sandbox.stop().await;
+    assert!(began.elapsed() < STOP_LIMIT, "{:?}", began.elapsed());
+    assert!(read(hanging).await.is_nothing());
+}
