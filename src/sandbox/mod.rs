@@ -4,7 +4,7 @@
 //!             ┌─▶ token_endpoint ─▶ issue ─▶ tokens
 //!   mod ──────┤                        ▲ whose bearer is it?
 //!    │ fate   ├─▶ call ─▶ api_v1, api_v2 ─▶ journeys
-//!    ▼        └─▶ faults
+//!    ▼        └─▶ control ─▶ faults
 //! ```
 //!
 //! What goes wrong does so on purpose: each call gets its fate from the faults in force ([`Sandbox::set_faults`]), and
@@ -21,6 +21,7 @@ mod body;
 mod broken;
 mod call;
 mod certificate;
+mod control;
 mod fate;
 mod faults;
 mod invented;
@@ -55,7 +56,7 @@ use self::body::Arriving;
 use self::broken::Stopped;
 use self::call::Call;
 use self::certificate::Certificate;
-use self::fate::{End, InForce, Place};
+use self::fate::{End, Fate, InForce, Place};
 pub use self::faults::{Fault, FaultKind, TokenBody};
 use self::journeys::Journeys;
 pub use self::options::Options;
@@ -248,7 +249,9 @@ impl Shared {
         let mut body = Arriving::new(body);
         let request_id = random::uuid();
         let path = head.uri.path();
-        let (mut answer, fate) = if path == token_endpoint::PATH {
+        let (mut answer, fate) = if path.starts_with(control::PREFIX) {
+            (control::answer(self, &head, &mut body).await, Fate::default())
+        } else if path == token_endpoint::PATH {
             let fate = self.state().faults.fate(Place::Token);
             (token_endpoint::answer(self, &head, &mut body, fate.end).await, fate)
         } else {

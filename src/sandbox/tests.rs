@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use super::*;
 
 mod api_faults;
+mod control;
 mod raw;
 mod token_faults;
 
