@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Failure, block_on, raise_open_files};
 use crate::config::parse_time;
-use crate::sandbox::{Authorization, Options, Sandbox, Seen};
+use crate::sandbox::{Authorization, Fault, Options, Sandbox, Seen};
 use crate::shutdown;
 
 /// Run a stand-in for GBG GO: token endpoint and API, v1 and v2
@@ -23,7 +23,8 @@ use crate::shutdown;
 #[command(after_help = "Examples:
   gbg-proxy sandbox
   gbg-proxy sandbox --address 127.0.0.1:9443 --ca-out sandbox.pem
-  gbg-proxy sandbox --token-life 10s --v1-start-time 9s")]
+  gbg-proxy sandbox --token-life 10s --v1-start-time 9s
+  gbg-proxy sandbox --fault token-delay=2s --fault api-status=503*3")]
 pub(super) struct SandboxCommand {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9080")]
@@ -43,6 +44,15 @@ pub(super) struct SandboxCommand {
     /// The client's secret; a stand-in's secret is no secret
     #[arg(long, default_value = "sandbox-secret")]
     client_secret: String,
+    /// Whom the password grant knows
+    #[arg(long, default_value = "sandbox-user")]
+    username: String,
+    /// Their password
+    #[arg(long, default_value = "sandbox-password")]
+    password: String,
+    /// What goes wrong on purpose; may be repeated
+    #[arg(long = "fault", value_name = "FAULT[*CALLS]", long_help = fault_help())]
+    faults: Vec<Fault>,
     /// Show no calls
     #[arg(long)]
     quiet: bool,
@@ -62,22 +72,27 @@ impl SandboxCommand {
             client_secret: self.client_secret,
             token_life: self.token_life,
             v1_start_time: self.v1_start_time,
-            ..Options::default()
+            username: self.username,
+            password: self.password,
+            faults: self.faults,
         };
         let (id, secret) = (options.client_id.clone(), options.client_secret.clone());
         let sandbox = Sandbox::start(options)
             .await
             .map_err(|error| Failure::Failed(format!("cannot listen on {}: {error}", self.address)))?;
-        let mut ca = String::new();
+        let (mut ca, mut curl_ca) = (String::new(), String::new());
         if let (Some(path), Some(pem)) = (&self.ca_out, sandbox.ca_pem()) {
             std::fs::write(path, pem)
                 .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))?;
             ca = format!(" --set upstream.ca_file={}", path.display());
+            curl_ca = format!(" --cacert {}", path.display());
         }
         say(&format!(
             "the sandbox listens on {url}; a proxy before it:\n\n  \
              GBG_CLIENT_ID={id} GBG_CLIENT_SECRET={secret} gbg-proxy run \\\n    \
-             --set upstream.base_url={url}{ca} \\\n    --set token.endpoint={token}\n",
+             --set upstream.base_url={url}{ca} \\\n    --set token.endpoint={token}\n\n\
+             what is to go wrong from now on, for how many calls (--help lists it):\n\n  \
+             curl{curl_ca} -X PUT {url}/sandbox/faults -d '[\"api-status=503*3\"]'\n",
             url = sandbox.base_url(),
             token = sandbox.token_endpoint(),
         ))?;
@@ -86,6 +101,13 @@ impl SandboxCommand {
             signal = shutdown::signalled() => signal.map(drop).map_err(|error| Failure::failed(&error)),
         }
     }
+}
+
+fn fault_help() -> String {
+    format!(
+        "What goes wrong on purpose; may be repeated. With *N at the end for the next N calls that it applies to:\n\n{}",
+        Fault::manual()
+    )
 }
 
 /// Shows each of `calls`, without end. In a thread of its own: whoever reads standard output may stop to.

@@ -112,6 +112,27 @@ fn the_demo_walks_both_versions_and_ends_with_0() {
     assert!(out.lines().all(|line| line.chars().count() <= 100), "{out}");
 }
 
+#[test]
+fn a_fault_that_is_none_is_64_and_help_lists_those_that_are() {
+    let output = command(&["sandbox", "--fault", "token-dealy=2s"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    assert!(text(&output).1.contains("did you mean token-delay?"), "{}", text(&output).1);
+    let (help, _) = text(&command(&["sandbox", "--help"]).output().unwrap());
+    assert!(help.contains("token-delay=2s") && help.contains("api-retry-after=7"), "{help}");
+}
+
+#[tokio::test]
+async fn the_sandbox_goes_wrong_as_its_arguments_say_and_prints_how_to_change_that() {
+    let mut sandbox = Running::sandbox(&["--fault", "api-status=503*1", "--fault", "api-status=429*1"]);
+    sandbox.read_until("/sandbox/faults -d");
+    let url = sandbox.log.split_whitespace().find(|word| word.ends_with("/sandbox/faults")).unwrap();
+    let addr = url.strip_prefix("http://").unwrap().strip_suffix("/sandbox/faults").unwrap().parse().unwrap();
+    for status in [503, 429, 401] {
+        assert_eq!(send(addr, post("/v2/captain/journey/start")).await.status(), status);
+    }
+    assert_eq!(sandbox.end("-TERM"), 0);
+}
+
 /// What the `sandbox` command prints is what makes a proxy before it work, over TLS with a certificate in a file.
 #[tokio::test]
 async fn the_sandbox_prints_the_command_for_a_proxy_before_it() {
