@@ -82,7 +82,6 @@ fn whole_stack(c: &mut Criterion) {
             );
         });
     }
-    c.bench_function("token/current", |bencher| bencher.iter(|| black_box(tokens.current())));
 }
 
 criterion_group!(benches, whole_stack);

@@ -10,6 +10,7 @@
 //! - `logs`: what is logged of a request, and what is not.
 //! - `streaming`: bodies that are large, slow or broken off.
 //! - `tidy`: the rules of the house, checked on the source itself.
+//! - `token_faults`: the token endpoint and the API go wrong on purpose, and callers see as little of it as can be.
 //! - `tokens`: when a token is got, kept and replaced.
 
 #![allow(
@@ -32,4 +33,5 @@ mod lifecycle;
 mod logs;
 mod streaming;
 mod tidy;
+mod token_faults;
 mod tokens;

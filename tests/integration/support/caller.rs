@@ -40,11 +40,16 @@ pub type Whole = Response<Bytes>;
 
 /// Sends `req` over HTTP/1.1 on a connection of its own.
 pub async fn send(addr: SocketAddr, req: Request<Full<Bytes>>) -> Whole {
+    try_send(addr, req).await.unwrap()
+}
+
+/// As [`send`]; an answer may fail to come, or break off.
+pub async fn try_send(addr: SocketAddr, req: Request<Full<Bytes>>) -> Result<Whole, String> {
     let stream = TcpStream::connect(addr).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
-    let answer = timeout(PATIENCE, async { whole(sender.send_request(req).await.unwrap()).await });
-    let answer = answer.await.expect("no answer");
+    let answer = timeout(PATIENCE, async { whole(sender.send_request(req).await?).await });
+    let answer = answer.await.expect("no answer").map_err(|error| error.to_string());
     connection.abort();
     answer
 }
@@ -55,15 +60,15 @@ pub async fn send_http2(addr: SocketAddr, req: Request<Full<Bytes>>) -> Whole {
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (mut sender, connection) = handshake.await.unwrap();
     let connection = tokio::spawn(connection);
-    let answer = timeout(PATIENCE, async { whole(sender.send_request(req).await.unwrap()).await });
-    let answer = answer.await.expect("no answer");
+    let answer = timeout(PATIENCE, async { whole(sender.send_request(req).await?).await });
+    let answer = answer.await.expect("no answer").unwrap();
     connection.abort();
     answer
 }
 
-async fn whole(res: Response<hyper::body::Incoming>) -> Whole {
+async fn whole(res: Response<hyper::body::Incoming>) -> hyper::Result<Whole> {
     let (head, body) = res.into_parts();
-    Response::from_parts(head, body.collect().await.unwrap().to_bytes())
+    Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
 }
 
 /// A POST as a legacy caller makes it.

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use gbg_proxy::app::{App, StartError};
 use gbg_proxy::config::{self, Address, Loaded, Sources};
+use gbg_proxy::sandbox::{Fault, Options, Sandbox};
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -43,6 +44,11 @@ impl Proxy {
         let tokens = api().await;
         let proxy = Proxy::start(upstream, &token_endpoint(&tokens), set).await;
         Proxy { _tokens: Some(tokens), ..proxy }
+    }
+
+    /// A proxy before `sandbox`.
+    pub async fn before_sandbox(sandbox: &Sandbox, set: &[&str]) -> Proxy {
+        Proxy::start(&sandbox.base_url(), &sandbox.token_endpoint(), set).await
     }
 
     pub fn addr(&self) -> SocketAddr {
@@ -110,4 +116,20 @@ pub async fn forwarded(api: &MockServer) -> Vec<wiremock::Request> {
 pub async fn token_calls(api: &MockServer) -> usize {
     let all = api.received_requests().await.unwrap();
     all.iter().filter(|req| req.url.path() == "/as/token.oauth2").count()
+}
+
+/// A sandbox without TLS that knows the client of the tests, and in which `faults` are in force.
+pub async fn sandbox(faults: &[&str]) -> Sandbox {
+    let options = Options {
+        tls: false,
+        client_id: CLIENT_ID.to_owned(),
+        client_secret: CLIENT_SECRET.to_owned(),
+        faults: parse_faults(faults),
+        ..Options::default()
+    };
+    Sandbox::start(options).await.unwrap()
+}
+
+pub fn parse_faults(faults: &[&str]) -> Vec<Fault> {
+    faults.iter().map(|fault| fault.parse().unwrap()).collect()
 }

@@ -48,6 +48,13 @@ impl Running {
         Running::spawn(Command::new(BINARY), set)
     }
 
+    /// One whose standard error is read like its log.
+    pub fn start_with_errors(set: &[&str]) -> Running {
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "exec \"$@\" 2>&1", "sh", BINARY]);
+        Running::spawn(shell, set)
+    }
+
     /// One that may open so many files and no more.
     pub fn start_with_open_files(limit: u32, set: &[&str]) -> Running {
         let mut shell = Command::new("/bin/sh");
@@ -97,8 +104,8 @@ impl Running {
 
     /// Where it listens, as its log says.
     pub fn addr(&self) -> SocketAddr {
-        let (_, rest) = self.log.split_once(" address=").unwrap();
-        rest.split(' ').next().unwrap().parse().unwrap()
+        let found = self.log.split_once(" address=").or_else(|| self.log.split_once("\"address\":\""));
+        found.unwrap().1.split([' ', '"']).next().unwrap().parse().unwrap()
     }
 
     pub fn read_until(&mut self, text: &str) {

@@ -1,0 +1,67 @@
+//! What it costs a request to read the token, from one task and from sixteen, idle and while tokens are replaced.
+
+#![allow(
+    clippy::expect_used,
+    missing_docs,
+    reason = "a bench may panic; its macros write undocumented items"
+)]
+
+use std::future::pending;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use gbg_proxy::token::{self, FetchError, Grant, Reader};
+use http::HeaderValue;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+
+/// A reader of tokens that live for `life`, the first of which is there.
+fn tokens(runtime: &Runtime, life: Duration) -> Reader {
+    let (publisher, reader) = token::channel(Duration::from_secs(5));
+    let header = HeaderValue::from_str(&format!("Bearer {}", "a".repeat(900))).expect("a header value");
+    let fetch = move || {
+        let header = header.clone();
+        async move { Ok::<_, FetchError>(Grant { header, life: Some(life) }) }
+    };
+    runtime.spawn(token::refresh(fetch, pending::<()>, publisher, life));
+    runtime.block_on(reader.wait()).expect("a token");
+    reader
+}
+
+/// Reads `count` times in each of `tasks` tasks, which have a reader each, as workers do.
+async fn read(reader: Reader, tasks: u64, count: u64) -> Duration {
+    let began = Instant::now();
+    let mut running = JoinSet::new();
+    for _ in 0..tasks {
+        let reader = reader.clone();
+        running.spawn(async move {
+            for _ in 0..count {
+                black_box(reader.current());
+            }
+        });
+    }
+    running.join_all().await;
+    began.elapsed()
+}
+
+fn current(c: &mut Criterion) {
+    let runtime = Runtime::new().expect("a runtime");
+    let hour = tokens(&runtime, Duration::from_secs(3600));
+    // Replaced as often as the refresh task ever does: once a second.
+    let second = tokens(&runtime, Duration::from_secs(1));
+    for (state, reader) in [("idle", hour), ("refreshing", second)] {
+        for tasks in [1, 16] {
+            let reader = reader.clone();
+            c.bench_function(&format!("token/current/{state}/{tasks}_tasks"), |bencher| {
+                bencher.iter_custom(|count| {
+                    let took = runtime.block_on(read(reader.clone(), tasks, count));
+                    took / u32::try_from(tasks).expect("a small number")
+                });
+            });
+        }
+    }
+}
+
+criterion_group!(benches, current);
+criterion_main!(benches);
