@@ -26,10 +26,12 @@
 //! 4. `guard` refuses methods and paths that are not forwarded, by their exact bytes.
 //! 5. `headers` takes out the fields of one hop, and what a caller is known by.
 //! 6. `authorize` puts our bearer in the place of Authorization. It reads one ready value ([`token::Reader`]), and waits,
-//!    with a deadline, only while there is no valid token.
+//!    with a deadline, only while there is no valid token. `replay` keeps the head, and a short body as it streams past.
 //! 7. `forward` hands over to [`upstream`], which aims target and Host at the origin of the configuration, and sends over
-//!    a pooled connection, or a new one; not if the bearer has stopped by then.
-//! 8. The answer streams back frame by frame; the connection goes back to the pool when it has ended.
+//!    a pooled connection, or a new one; if the bearer has stopped by then, with a newer one or not at all.
+//! 8. A 401 asks the token task for another token, once for all who wait for it, and the request is sent once more if all
+//!    of it was kept. Otherwise the 401 goes back as it came, and so does a second one.
+//! 9. The answer streams back frame by frame; the connection goes back to the pool when it has ended.
 //!
 //! # Threads
 //!
@@ -40,16 +42,17 @@
 //! # Invariants
 //!
 //! 1. The request path never calls the token endpoint. The refresh task never ends, whatever the endpoint answers.
-//! 2. A failed refresh never discards a token that is still valid, and no token is sent after its expiry.
+//! 2. A failed refresh never discards a token that is still valid, and no token is sent after its expiry, be it by the
+//!    monotonic or by the wall clock.
 //! 3. A caller's Authorization, Proxy-Authorization, X-Api-Key and (unless `forward_cookies`) Cookie never reach the
 //!    upstream. The one exception: on `upstream.caller_bearer` paths the caller's bearer is GBG's own credential, and
 //!    passes. Our token and secret never appear in a log line, a `Debug` output, an error or an answer.
 //! 4. The upstream is chosen by the configuration alone. Redirects are never followed.
-//! 5. Bodies are streamed, both ways, with back-pressure; nothing collects a proxied body.
+//! 5. Bodies are streamed, both ways, with back-pressure; nothing keeps more of one than `limits.replay_body`.
 //! 6. What GBG answered reaches the caller untouched; what we answer ourselves is marked as ours with Proxy-Status, but
 //!    for the bare 400, 414 and 431 that hyper's parser sends before any service runs.
 //! 7. Failure becomes status in one place ([`error`]), with one log line per failure.
-//! 8. A request that may have reached GBG is not sent again.
+//! 8. A request that may have reached GBG is not sent again, unless GBG refused it because of its token.
 //! 9. Only loopback or a Unix socket is listened on, unless `listen.allow_anonymous` is written.
 //! 10. Nothing assumes that there is one upstream or one credential in a process.
 //!

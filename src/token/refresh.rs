@@ -53,7 +53,7 @@ where
                     () = (began + plan.refresh).reached() => false,
                     () = changed() => true,
                     () = publisher.rejected() => {
-                        tracing::warn!(generation, "the API refuses the access token; asking for another");
+                        tracing::warn!(generation, "the API refuses a request with this access token; asking for another");
                         false
                     }
                 }
