@@ -115,13 +115,13 @@ where
                         None => Box::pin(tokens.wait()).await?,
                     };
                     let (req, kept) = keep(req, *replay_body);
-                    carried = kept.map(|kept| (kept, bearer.generation));
+                    carried = Some((kept, bearer.generation));
                     authorized(req, bearer, &rules)
                 };
                 let res = inner.call(req).await?;
                 match carried {
                     Some((kept, generation)) if retry_statuses.contains(&res.status()) => {
-                        Box::pin(once_more(inner, res, &kept, generation, &rules)).await
+                        Box::pin(once_more(inner, res, kept.as_deref(), generation, &rules)).await
                     }
                     _ => Ok(res),
                 }
@@ -130,12 +130,12 @@ where
     })
 }
 
-/// Sends what was `kept` with a newer bearer than `generation`, which `refusal` is the answer to. Where there is none, the
-/// refusal stands as it came.
+/// Sends what was `kept` with a newer bearer than `generation`, which `refusal` is the answer to. Where there is none, or
+/// not the whole request, the refusal stands as it came; the newer bearer is asked for all the same, for the next request.
 async fn once_more<S, In, Out>(
     mut inner: S,
     refusal: Response<Out>,
-    kept: &Kept,
+    kept: Option<&Kept>,
     generation: u64,
     rules: &Arc<super::Rules>,
 ) -> Result<Response<Out>, Error>
@@ -144,7 +144,11 @@ where
     Out: Body<Data = Bytes> + Unpin,
 {
     let tokens = &rules.authorize.tokens;
-    if !kept.is_whole() || !tokens.renewed(generation).await {
+    let Some(kept) = kept.filter(|kept| kept.is_whole()) else {
+        tokens.complain(generation);
+        return Ok(refusal);
+    };
+    if !tokens.renewed(generation).await {
         return Ok(refusal);
     }
     let Some(bearer) = tokens.current() else { return Ok(refusal) };

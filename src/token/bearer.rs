@@ -71,6 +71,12 @@ impl State {
         self.bearer.as_ref().filter(|bearer| bearer.is_valid())
     }
 
+    /// Whether `generation` is to be replaced because the API refuses it.
+    fn is_due(&self, generation: u64) -> bool {
+        let is_due = |held: &Bearer| held.generation == generation && held.granted.elapsed() >= YOUNG;
+        self.failure.is_none() && self.bearer.as_ref().is_some_and(is_due)
+    }
+
     fn is_refused(&self) -> bool {
         matches!(self.failure, Some((Failure::ClientRefused, _)))
     }
@@ -156,6 +162,16 @@ struct Shared {
     complaints: watch::Sender<u64>,
 }
 
+impl Shared {
+    fn complain(&self, generation: u64) {
+        self.complaints.send_if_modified(|rejected| {
+            let is_news = *rejected < generation;
+            *rejected = generation.max(*rejected);
+            is_news
+        });
+    }
+}
+
 impl Clone for Reader {
     fn clone(&self) -> Self {
         let mut receiver = self.receiver();
@@ -207,22 +223,24 @@ impl Reader {
         let is_newer = |state: &State| state.valid().is_some_and(|bearer| bearer.generation > generation);
         {
             let state = receiver.borrow();
-            let is_due = |held: &Bearer| held.generation == generation && held.granted.elapsed() >= YOUNG;
             if is_newer(&state) {
                 return true;
             }
-            if state.failure.is_some() || !state.bearer.as_ref().is_some_and(is_due) {
+            if !state.is_due(generation) {
                 return false;
             }
         }
         let Ok(_waiting) = self.shared.waiting.try_acquire() else { return false };
-        self.shared.complaints.send_if_modified(|rejected| {
-            let is_news = *rejected < generation;
-            *rejected = generation.max(*rejected);
-            is_news
-        });
+        self.shared.complain(generation);
         let decided = receiver.wait_for(|state| is_newer(state) || state.failure.is_some());
         matches!(timeout(self.wait, decided).await, Ok(Ok(state)) if is_newer(&state))
+    }
+
+    /// Asks for a newer token than `generation`, which the API refused, if one is due, for those who come later.
+    pub fn complain(&self, generation: u64) {
+        if self.receiver().borrow().is_due(generation) {
+            self.shared.complain(generation);
+        }
     }
 
     fn receiver(&self) -> watch::Receiver<State> {

@@ -155,8 +155,21 @@ async fn a_body_that_is_longer_than_the_limit_is_not_sent_again() {
     let world = World::begin(StatusCode::UNAUTHORIZED, &["limits.replay_body=10B"]).await;
     world.revoke();
     assert_eq!(world.post("0123456789x").await.1, "401 Unauthorized for Bearer token-1");
-    assert_eq!(world.fetches(), 1);
+    assert_eq!(world.api.seen_with("Bearer token-2"), 0);
     assert_eq!(world.post("0123456789").await.1, "200 OK for Bearer token-2");
+}
+
+/// Photos of documents are all longer than the limit: whoever sends nothing else must not wait out the token's life.
+#[tokio::test(start_paused = true)]
+async fn a_refused_request_that_cannot_be_sent_again_gets_a_new_token_for_the_next_one() {
+    let world = World::begin(StatusCode::UNAUTHORIZED, &["limits.replay_body=10B"]).await;
+    world.revoke();
+    for _ in 0..3 {
+        assert_eq!(world.post("0123456789x").await.1, "401 Unauthorized for Bearer token-1");
+    }
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.post("0123456789x").await.1, "200 OK for Bearer token-2");
+    assert_eq!(world.fetches(), 2);
 }
 
 #[tokio::test(start_paused = true)]
@@ -167,7 +180,9 @@ async fn a_refusal_that_came_before_the_whole_body_is_passed_on() {
     });
     let req = Request::post("/v2/captain/x").body(Full::from("never read")).unwrap();
     let res = layer(Arc::clone(&world.rules)).layer(leaf).oneshot(req).await.unwrap();
-    assert_eq!((res.status(), world.fetches()), (StatusCode::UNAUTHORIZED, 1));
+    assert_eq!(res.status(), StatusCode::UNAUTHORIZED);
+    sleep(Duration::from_secs(2)).await;
+    assert_eq!(world.fetches(), 2, "no new token was asked for");
 }
 
 #[tokio::test(start_paused = true)]
