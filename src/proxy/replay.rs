@@ -34,6 +34,8 @@ impl Chunks {
     fn note(&mut self, frame: &Frame<Bytes>) {
         let Some(room) = self.room else { return };
         match frame.data_ref() {
+            // Frames without an end that hold nothing would be room without an end.
+            Some(data) if data.is_empty() => {}
             Some(data) if data.len() <= room => {
                 self.room = Some(room - data.len());
                 self.chunks.push_back(data.clone());
@@ -191,6 +193,13 @@ mod tests {
         );
         assert_eq!(again.body().size_hint().exact(), Some(10));
         assert_eq!(again.into_body().collect().await.unwrap().to_bytes(), "0123456789");
+    }
+
+    #[tokio::test]
+    async fn frames_that_hold_nothing_take_no_memory() {
+        let frames = (0..1000).map(|_| "").chain(["0123456789"]).collect::<Vec<_>>();
+        let kept = keep_of(data(&frames), frames.len() + 1).await;
+        assert_eq!((kept.is_whole(), kept.lock().chunks.len()), (true, 1));
     }
 
     #[tokio::test]
