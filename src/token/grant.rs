@@ -28,19 +28,25 @@ pub(super) fn parse_grant(body: &[u8]) -> Result<Grant, &'static str> {
     if body.trim_ascii().is_empty() {
         return Err("the answer is empty");
     }
-    // Some servers send a byte order mark, which is no JSON.
-    let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
-    let answer: Answer = serde_json::from_slice(body).map_err(|error| match error.classify() {
-        serde_json::error::Category::Eof => "the answer is cut off",
-        serde_json::error::Category::Data => "the answer has no access_token and token_type",
-        _ => "the answer is no JSON",
-    })?;
+    let answer: Answer =
+        serde_json::from_slice(without_mark(body)).map_err(|error| match error.classify() {
+            serde_json::error::Category::Eof => "the answer is cut off",
+            serde_json::error::Category::Data => {
+                "the answer lacks access_token or token_type, or a field of a wrong kind"
+            }
+            _ => "the answer is no JSON",
+        })?;
     if !answer.token_type.eq_ignore_ascii_case("Bearer") {
         return Err("the token_type is not Bearer");
     }
     let header =
         bearer_header(&answer.access_token).ok_or("the access_token is no bearer token (RFC 6750 2.1)")?;
     Ok(Grant { header, life: answer.expires_in.map(life).transpose()? })
+}
+
+/// Some servers send a byte order mark, which is no JSON.
+fn without_mark(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)
 }
 
 #[derive(Deserialize)]
@@ -87,7 +93,7 @@ pub(super) fn parse_error(body: &[u8]) -> Option<&'static str> {
     struct Answer {
         error: String,
     }
-    let answer: Answer = serde_json::from_slice(body).ok()?;
+    let answer: Answer = serde_json::from_slice(without_mark(body)).ok()?;
     ERROR_CODES.into_iter().find(|code| *code == answer.error)
 }
 
@@ -119,7 +125,10 @@ mod tests {
         assert_eq!(why("\r\n"), "the answer is empty");
         assert_eq!(why("<html>"), "the answer is no JSON");
         assert_eq!(why(r#"{"access_token":"a""#), "the answer is cut off");
-        assert_eq!(why(r#"{"token_type":"Bearer"}"#), "the answer has no access_token and token_type");
+        assert_eq!(
+            why(r#"{"token_type":"Bearer"}"#),
+            "the answer lacks access_token or token_type, or a field of a wrong kind"
+        );
         assert_eq!(why(r#"{"access_token":"a","token_type":"mac"}"#), "the token_type is not Bearer");
         assert!(why(r#"{"access_token":"a b","token_type":"Bearer"}"#).contains("RFC 6750"));
     }
@@ -135,6 +144,7 @@ mod tests {
     fn an_error_is_read_in_any_order_and_only_its_code_is_kept() {
         let body = b"{\"error_description\":\"Invalid client\",\"error\":\"invalid_client\"}\r\n";
         assert_eq!(parse_error(body), Some("invalid_client"));
+        assert_eq!(parse_error("\u{FEFF}{\"error\":\"invalid_scope\"}".as_bytes()), Some("invalid_scope"));
         assert_eq!(parse_error(b"{\"error\":\"secret=hunter2\"}"), None);
         assert_eq!(parse_error(b"<html>"), None);
     }

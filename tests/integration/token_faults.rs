@@ -160,7 +160,7 @@ async fn each_bad_answer_of_the_token_endpoint_is_one_clear_reason() {
     let bad = [
         ("token-body=empty", "the answer is empty"),
         ("token-body=html", "the answer is no JSON"),
-        ("token-body=no-token", "the answer has no access_token and token_type"),
+        ("token-body=no-token", "the answer lacks access_token or token_type"),
         ("token-body=truncated", "the connection to the token endpoint broke off"),
         ("token-body=endless", "the answer is longer than 64 KiB"),
         ("token-body=drip", "does not answer in time"),
