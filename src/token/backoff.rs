@@ -14,6 +14,11 @@ pub(super) enum Situation {
 }
 
 impl Situation {
+    /// The shortest wait.
+    pub(super) fn least(self) -> Duration {
+        self.bounds().0
+    }
+
     /// The shortest wait, and what the longest one grows to.
     fn bounds(self) -> (Duration, Duration) {
         let (least, most) = match self {

@@ -162,6 +162,12 @@ pub enum FetchError {
     /// A 200 that grants nothing.
     #[error("the token endpoint's answer is of no use: {0}")]
     Answer(&'static str),
+    /// A token whose life was over before it came.
+    #[error("the token endpoint's answer took longer than its token may be used, which lives for {life} s")]
+    TooLate {
+        /// The token's life, in seconds.
+        life: u64,
+    },
     /// No whole answer in time.
     #[error("the token endpoint does not answer in time")]
     Timeout,

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use http::HeaderValue;
 use tokio::time::{Instant, sleep_until};
 
 use super::backoff::{Backoff, Situation};
@@ -10,7 +11,7 @@ use super::bearer::{Bearer, Failure, Publisher};
 use super::endpoint::FetchError;
 use super::grant::Grant;
 use super::moment::Moment;
-use super::schedule;
+use super::schedule::{self, Plan};
 use crate::error::chain;
 
 /// Between the starts of two fetches, whatever happens.
@@ -40,14 +41,13 @@ where
             () = changed(), if !given_up => None,
         };
         given_up = fetched.is_none();
+        let fetched = fetched.map(|fetched| fetched.and_then(|grant| in_time(grant, began, fallback_life)));
         let is_changed = match fetched {
             None => true,
-            Some(Ok(grant)) => {
+            Some(Ok((header, life, plan))) => {
                 generation += 1;
                 backoff.reset();
-                let life = grant.life.unwrap_or(fallback_life);
-                let plan = schedule::plan(life, fastrand::f64());
-                publisher.publish(Bearer::new(grant.header, generation, began + plan.stop));
+                publisher.publish(Bearer::new(header, generation, began + plan.stop));
                 health.become_good(generation, life);
                 tokio::select! {
                     () = (began + plan.refresh).reached() => false,
@@ -77,6 +77,21 @@ where
     }
 }
 
+/// What was granted, with its life and its plan, unless it is over already: such a token helps nobody, and whoever waits for
+/// one should be told why there is none.
+fn in_time(
+    grant: Grant,
+    began: Moment,
+    fallback_life: Duration,
+) -> Result<(HeaderValue, Duration, Plan), FetchError> {
+    let life = grant.life.unwrap_or(fallback_life);
+    let plan = schedule::plan(life, fastrand::f64());
+    match (began + plan.stop).has_come() {
+        true => Err(FetchError::TooLate { life: life.as_secs() }),
+        false => Ok((grant.header, life, plan)),
+    }
+}
+
 fn failure(error: &FetchError) -> Failure {
     if error.is_refusal() { Failure::ClientRefused } else { Failure::Unavailable }
 }
@@ -90,10 +105,11 @@ fn next_try(error: &FetchError, until: Option<Moment>, backoff: &mut Backoff) ->
     };
     let wait = backoff.next(situation, fastrand::f64());
     match (error.retry_after(), situation, until) {
-        (Some(asked), ..) => Moment::now() + asked,
+        // A wait of nothing is no wish, and a client that is refused is in no hurry, whatever the endpoint says.
+        (Some(asked), ..) if !asked.is_zero() => Moment::now() + asked.max(situation.least()),
         // Once more when the token ends: from then on each moment counts.
-        (None, Situation::Holding, Some(until)) => (Moment::now() + wait).min(until),
-        (None, ..) => Moment::now() + wait,
+        (_, Situation::Holding, Some(until)) => (Moment::now() + wait).min(until),
+        _ => Moment::now() + wait,
     }
 }
 

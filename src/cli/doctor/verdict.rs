@@ -30,7 +30,7 @@ pub(super) fn on_no_token(error: &FetchError, config: &Config) -> Advice {
         FetchError::Refused { code, .. } => on_refusal(*code, config),
         FetchError::Status { status, .. } => on_token_status(*status),
         FetchError::Answer(_) => on_a_stranger("token endpoint", CHECK_ENDPOINT).and(gbgs_endpoint()),
-        FetchError::Timeout => Advice::new(
+        FetchError::Timeout | FetchError::TooLate { .. } => Advice::new(
             "the endpoint took the connection, and did not answer the request in token.timeout",
             ["try again; if it lasts, ask GBG's support, or give it more time with token.timeout"],
         ),

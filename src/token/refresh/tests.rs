@@ -190,6 +190,36 @@ async fn retry_after_wins_over_the_backoff() {
     assert_eq!(&endpoint.gaps()[..3], [seconds(120); 3]);
 }
 
+/// `Retry-After: 0`, or a date that is past by a clock which is off.
+#[tokio::test(start_paused = true)]
+async fn a_retry_after_of_nothing_does_not_do_away_with_the_backoff() {
+    let endpoint = Endpoint::new(|_| busy(0));
+    endpoint.play(async |_| sleep(seconds(300)).await).await;
+    assert!(endpoint.calls() < 100, "{} calls in 300 s", endpoint.calls());
+    let endpoint = Endpoint::new(|call| {
+        let retry_after = Some(seconds((call % 2) as u64));
+        Err(FetchError::Refused { status: StatusCode::UNAUTHORIZED, code: None, retry_after })
+    });
+    endpoint.play(async |_| sleep(seconds(300)).await).await;
+    assert!(endpoint.gaps().iter().all(|gap| *gap >= seconds(5)), "{:?}", endpoint.gaps());
+}
+
+/// It would be logged as held, and each request would wait in vain.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_comes_after_its_end_is_a_failure_and_no_reason_to_hurry() {
+    let endpoint = Endpoint::new(|_| granted("dead", 3)).slow(seconds(4));
+    endpoint
+        .play(async |reader| {
+            sleep(seconds(6)).await;
+            // Between two calls: what is told is when the next one is.
+            let error = reader.error();
+            assert!(matches!(error, Error::TokenUnavailable { .. }), "{error:?}");
+            sleep(seconds(594)).await;
+        })
+        .await;
+    assert!(endpoint.calls() < 100, "{} calls in 600 s", endpoint.calls());
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_token_is_not_slept_through() {
     let endpoint = Endpoint::new(|call| if call == 0 { granted("a", 100) } else { unavailable() });
