@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
@@ -9,8 +11,11 @@ use zeroize::Zeroizing;
 /// The environment as it was read at the start; a map, so that a test can play it.
 pub type Environment = BTreeMap<String, String>;
 
+/// No file with a secret is longer; the longest are certificate chains.
+const LONGEST_FILE: u64 = 1 << 20;
+
 /// A secret text. It has no `Display`, its `Debug` is `[redacted]`, and its memory is zeroed when it is dropped.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
@@ -150,10 +155,27 @@ pub enum Error {
     Empty(Source),
 }
 
+/// The text in a file. What is no file is not opened: a pipe would be waited for without an end, and a device read so.
+///
+/// # Errors
+/// When it cannot be read, is no regular file, is no UTF-8, or is longer than 1 MiB.
+pub fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
+    let found = std::fs::metadata(path)?;
+    if !found.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+    }
+    // Room for all of it from the start: growing would leave pieces behind that are not zeroed.
+    let room = usize::try_from(found.len().min(LONGEST_FILE)).unwrap_or_default() + 2;
+    let mut text = Zeroizing::new(String::with_capacity(room));
+    File::open(path)?.take(LONGEST_FILE + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > LONGEST_FILE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than 1 MiB"));
+    }
+    Ok(text)
+}
+
 fn read_file(path: &Path) -> Result<Secret, Error> {
-    let mut text = std::fs::read_to_string(path)
-        .map(Zeroizing::new)
-        .map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+    let mut text = read_text(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
     if text.ends_with('\n') {
         text.pop();
         if text.ends_with('\r') {
@@ -196,5 +218,22 @@ mod tests {
         assert_eq!(read(Source::Credential("a".into())).unwrap().expose(), "hunter2");
         assert!(matches!(read(Source::Credential("b".into())), Err(Error::Empty(_))));
         assert!(matches!(read(Source::Env("X".into())), Err(Error::NotSet(_))));
+    }
+
+    /// A named pipe is waited for without an end, and `/dev/zero` read without one.
+    #[cfg(unix)]
+    #[test]
+    fn what_is_no_file_or_too_long_is_not_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        assert!(std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+        std::fs::write(path("long"), vec![b'x'; (1 << 20) + 1]).unwrap();
+        let why = |path: &Path| read_text(path).unwrap_err().to_string();
+        for odd in [path("pipe"), directory.path().to_owned(), "/dev/zero".into()] {
+            assert_eq!(why(&odd), "it is no regular file", "{odd:?}");
+        }
+        assert_eq!(why(&path("long")), "it is longer than 1 MiB");
+        std::fs::write(path("long"), vec![b'x'; 1 << 20]).unwrap();
+        assert_eq!(read_text(&path("long")).unwrap().len(), 1 << 20);
     }
 }

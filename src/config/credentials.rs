@@ -2,13 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::de::{Deserialize, Deserializer, Error as _};
-use zeroize::Zeroizing;
-
 use super::error::Problem;
 use super::pem;
 use super::signing_key::{Algorithm, SigningKey};
-use crate::secret::{Environment, Kept, Secret, Source};
+use crate::secret::{Environment, Kept, Secret, Source, read_text};
+use serde::de::{Deserialize, Deserializer, Error as _};
 
 /// How the client proves itself to the token endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -53,7 +51,7 @@ pub(super) enum ProofSource {
 }
 
 /// The client's credentials, as they were at one moment.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Credentials {
     /// The client id.
     pub client_id: String,
@@ -66,7 +64,7 @@ pub struct Credentials {
 }
 
 /// What shows that we are the client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Proof {
     /// The secret, in the form.
     Post(Secret),
@@ -210,12 +208,12 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// The chain and the key as one PEM text, if they belong together.
 fn read_certificate(cert: &Path, key: &Path) -> Result<Secret, Problem> {
-    pem::identity(cert, key, ["token.client_cert", "token.client_key"])?;
     let read = |key, path: &Path| {
-        std::fs::read_to_string(path)
-            .map(Zeroizing::new)
-            .map_err(|error| Problem::new(key, format!("cannot read {}: {error}", path.display()), ""))
+        let mend = "check the path and the permissions of the file";
+        read_text(path)
+            .map_err(|error| Problem::new(key, format!("cannot read {}: {error}", path.display()), mend))
     };
     let (chain, private) = (read("token.client_cert", cert)?, read("token.client_key", key)?);
+    pem::identity(cert, key, ["token.client_cert", "token.client_key"])?;
     Ok(Secret::new(format!("{}\n{}", *chain, *private)))
 }
