@@ -84,7 +84,7 @@ impl App {
         let fallback_life = config.token.fallback_life;
         let refresh = tokio::spawn(async move {
             let watch = endpoint.watch();
-            token::refresh(|| endpoint.fetch(), || watch.changed(), publisher, fallback_life).await;
+            token::refresh(|| endpoint.fetch(), || endpoint.changed(&watch), publisher, fallback_life).await;
         });
         let mut threads = JoinSet::new();
         for (index, (worker, socket)) in workers.into_iter().zip(sockets).enumerate() {

@@ -29,6 +29,13 @@ pub struct SigningKey {
     pub kid: Option<String>,
 }
 
+impl PartialEq for SigningKey {
+    fn eq(&self, other: &Self) -> bool {
+        let of = |key: &SigningKey| (key.algorithm, key.kid.clone());
+        of(self) == of(other) && self.key.as_bytes() == other.key.as_bytes()
+    }
+}
+
 impl SigningKey {
     /// Reads a key in PEM: PKCS #8, or PKCS #1 for RSA.
     pub(super) fn parse(pem: &Secret, algorithm: Algorithm, kid: Option<String>) -> Result<Self, Problem> {

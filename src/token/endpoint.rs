@@ -1,14 +1,16 @@
 //! The token request over HTTP; the only file that uses reqwest.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use http::header::{ACCEPT, HeaderMap, RETRY_AFTER};
 use reqwest::redirect;
-use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
+use super::aside::Aside;
 use super::client_auth::{Form, form};
 use super::grant::{Grant, parse_error, parse_grant};
 use super::watch::Watch;
@@ -23,11 +25,17 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A longer wait that the endpoint asks for is cut to this.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
+/// How long the reading of the credentials is waited for.
+const READ_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// A token endpoint (RFC 6749 section 3.2) and our credentials for it.
 pub struct Endpoint {
     config: Token,
     /// As they were read last without an error.
     credentials: Mutex<Credentials>,
+    /// A watched file is another one, and has not been read since.
+    is_stirred: AtomicBool,
+    aside: Aside,
 }
 
 impl fmt::Debug for Endpoint {
@@ -44,12 +52,35 @@ impl Endpoint {
     pub fn new(config: &Token) -> Result<Self, Cause> {
         let credentials = config.credentials.read()?;
         client(config, &credentials)?;
-        Ok(Endpoint { config: config.clone(), credentials: Mutex::new(credentials) })
+        Ok(Endpoint {
+            config: config.clone(),
+            credentials: Mutex::new(credentials),
+            is_stirred: AtomicBool::new(false),
+            aside: Aside::new(),
+        })
     }
 
     /// Watches the files that the credentials are kept in.
     pub fn watch(&self) -> Watch {
         Watch::new(self.config.credentials.files().into_iter().map(Into::into).collect())
+    }
+
+    /// Waits until the credentials in the files that `watch` watches are other ones than those read last. A file that is
+    /// written anew with what was in it, or is gone, is no reason to ask for a token.
+    pub async fn changed(&self, watch: &Watch) {
+        loop {
+            // Kept, since the watch tells a change once, and this may be given up while the files are read.
+            if !self.is_stirred.load(Ordering::Relaxed) {
+                watch.changed().await;
+                self.is_stirred.store(true, Ordering::Relaxed);
+            }
+            let read = self.read().await;
+            self.is_stirred.store(false, Ordering::Relaxed);
+            let last = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
+            if read.is_some_and(|read| read != *last) {
+                return;
+            }
+        }
     }
 
     /// Asks for a token, once.
@@ -90,18 +121,24 @@ impl Endpoint {
 
     /// The credentials as they are now; as they were, if they cannot be read.
     async fn read_credentials(&self) -> Credentials {
-        let sources = self.config.credentials.clone();
-        // In a thread of its own: a file system that hangs must not hang the refresh.
-        let read = spawn_blocking(move || sources.read()).await;
+        let read = self.read().await;
         let mut last = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
-        match read {
-            Ok(Ok(credentials)) => *last = credentials,
-            Ok(Err(problem)) => {
-                tracing::warn!(%problem, "the client's credentials cannot be read; those read last are used");
-            }
-            Err(error) => tracing::warn!(%error, "the client's credentials cannot be read"),
+        if let Some(credentials) = read {
+            *last = credentials;
         }
         last.clone()
+    }
+
+    async fn read(&self) -> Option<Credentials> {
+        let sources = self.config.credentials.clone();
+        let problem = match timeout(READ_TIMEOUT, self.aside.run(move || sources.read())).await {
+            Ok(Some(Ok(credentials))) => return Some(credentials),
+            Ok(Some(Err(problem))) => problem.to_string(),
+            Ok(None) => "the reading of them panicked".to_owned(),
+            Err(_) => "the file system does not answer".to_owned(),
+        };
+        tracing::warn!(problem, "the client's credentials cannot be read; those read last are used");
+        None
     }
 }
 
@@ -222,7 +259,33 @@ fn advice(code: Option<&'static str>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
     use super::*;
+    use crate::config::{Sources, load};
+
+    #[tokio::test]
+    async fn a_change_is_not_lost_when_whoever_waits_for_it_gives_up_while_the_files_are_read() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let directory = tempfile::tempdir().unwrap();
+        let secret = directory.path().join("secret");
+        std::fs::write(&secret, "one").unwrap();
+        let set = vec![
+            "token.endpoint=http://127.0.0.1:1".to_owned(),
+            "token.client_id=a".to_owned(),
+            format!("token.client_secret=file:{}", secret.display()),
+        ];
+        let config = load(&Sources { set, ..Sources::default() }).unwrap().config;
+        let endpoint = Endpoint::new(&config.token).unwrap();
+        let watch = endpoint.watch();
+        std::fs::write(&secret, "another").unwrap();
+        let (release, held) = mpsc::channel::<()>();
+        let hang = endpoint.aside.run(move || held.recv());
+        let _ = timeout(Duration::from_millis(10), hang).await;
+        assert!(timeout(Duration::from_millis(1500), endpoint.changed(&watch)).await.is_err());
+        drop(release);
+        timeout(Duration::from_secs(1), endpoint.changed(&watch)).await.expect("the change is lost");
+    }
 
     #[test]
     fn a_wait_is_read_in_seconds_and_as_a_date_and_is_at_most_five_minutes() {

@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
+
+use super::aside::Aside;
 
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -18,13 +19,14 @@ const PERIOD: Duration = Duration::from_secs(1);
 pub struct Watch {
     files: Vec<PathBuf>,
     seen: Mutex<Vec<Option<Stamp>>>,
+    aside: Aside,
 }
 
 impl Watch {
     /// Watches `files`, as they are now.
     pub(super) fn new(files: Vec<PathBuf>) -> Self {
         let seen = Mutex::new(stamps(&files));
-        Watch { files, seen }
+        Watch { files, seen, aside: Aside::new() }
     }
 
     /// Waits until one of them is another than it was.
@@ -35,8 +37,7 @@ impl Watch {
         loop {
             sleep(PERIOD).await;
             let files = self.files.clone();
-            // In a thread of its own: a file system that hangs must not hang the refresh.
-            let Ok(now) = spawn_blocking(move || stamps(&files)).await else { continue };
+            let Some(now) = self.aside.run(move || stamps(&files)).await else { continue };
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             if *seen != now {
                 *seen = now;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -22,6 +23,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use serde_json::Value;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use wiremock::matchers::{body_string_contains, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -210,6 +212,45 @@ async fn the_sources_are_read_again_for_each_try_and_the_last_good_ones_are_used
     endpoint.fetch().await.unwrap();
     let sent: Vec<_> = forms(&api).await.iter().map(|form| form["client_secret"].clone()).collect();
     assert_eq!(sent, ["one", "two", "two", "two"]);
+}
+
+/// Whoever renders a file again and again with what was in it would else cause a token call a second.
+#[tokio::test]
+async fn a_secret_that_is_written_again_as_it_was_is_no_reason_to_ask_for_a_token() {
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("secret");
+    fs::write(&secret, "one").unwrap();
+    let api = api().await;
+    let set = [format!("token.client_secret=file:{}", secret.display())];
+    let endpoint = endpoint(&token_endpoint(&api), &set).unwrap();
+    let watch = endpoint.watch();
+    let patience = Duration::from_millis(2500);
+    fs::write(&secret, "one\n").unwrap();
+    assert!(timeout(patience, endpoint.changed(&watch)).await.is_err());
+    fs::remove_file(&secret).unwrap();
+    assert!(timeout(patience, endpoint.changed(&watch)).await.is_err());
+    fs::write(&secret, "two").unwrap();
+    assert!(timeout(patience, endpoint.changed(&watch)).await.is_ok());
+}
+
+/// A pipe that nobody writes to would else be waited for without an end, and each token with it.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_secret_that_is_replaced_by_a_pipe_or_a_directory_hangs_no_fetch() {
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("secret");
+    fs::write(&secret, "one").unwrap();
+    let api = api().await;
+    let set = [format!("token.client_secret=file:{}", secret.display())];
+    let endpoint = endpoint(&token_endpoint(&api), &set).unwrap();
+    fs::remove_file(&secret).unwrap();
+    assert!(Command::new("mkfifo").arg(&secret).status().unwrap().success());
+    timeout(Duration::from_secs(10), endpoint.fetch()).await.expect("it hangs").unwrap();
+    fs::remove_file(&secret).unwrap();
+    fs::create_dir(&secret).unwrap();
+    timeout(Duration::from_secs(10), endpoint.fetch()).await.expect("it hangs").unwrap();
+    let sent: Vec<_> = forms(&api).await.iter().map(|form| form["client_secret"].clone()).collect();
+    assert_eq!(sent, ["one", "one"]);
 }
 
 /// A token endpoint that knows two clients, each by its secret.
