@@ -60,6 +60,11 @@ impl Source {
         }
     }
 
+    /// Whether `text` begins like a source, whatever follows.
+    pub fn is_begun(text: &str) -> bool {
+        ["env:", "file:", "credential:"].iter().any(|kind| text.starts_with(kind))
+    }
+
     /// Finds where the secret is kept on this machine. An environment does not change: its secret is read now.
     ///
     /// # Errors

@@ -173,7 +173,14 @@ impl<'de> Deserialize<'de> for RawText {
         if text.is_empty() {
             return Err(D::Error::custom("the value is empty"));
         }
-        Ok(Source::parse(&text).map_or(RawText::Written(text), RawText::Kept))
+        match Source::parse(&text) {
+            Some(source) => Ok(RawText::Kept(source)),
+            // "file:" alone is what is left when a variable in a template is empty.
+            None if Source::is_begun(&text) => Err(D::Error::custom(
+                "this names no place; write \"env:NAME\", \"file:PATH\" or \"credential:NAME\"",
+            )),
+            None => Ok(RawText::Written(text)),
+        }
     }
 }
 

@@ -39,6 +39,9 @@ pub struct Token {
     pub retry_statuses: Vec<StatusCode>,
 }
 
+/// A shorter life ends while the token is on its way.
+const SHORTEST_LIFE: Duration = Duration::from_secs(10);
+
 /// How a token is granted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -116,6 +119,13 @@ impl Raw {
             ));
         }
         self.refuse_what_does_nothing()?;
+        if self.fallback_life < SHORTEST_LIFE {
+            return Err(Problem::new(
+                "token.fallback_life",
+                "the token would be over before it is here",
+                "write at least \"10s\"",
+            ));
+        }
         check_params(&self.params)?;
         let roots = match (self.ca_file.or(ca_file), self.endpoint.is_tls()) {
             (Some(path), _) => pem::roots(&path).map_err(|error| error.at("token.ca_file"))?,
@@ -185,6 +195,8 @@ impl Raw {
         let secret_is_used = matches!(self.client_auth, ClientAuth::Post | ClientAuth::Basic);
         let key_is_used = self.client_auth == ClientAuth::PrivateKeyJwt;
         let user_is_used = self.grant == Grant::Password;
+        let is_tls = self.endpoint.is_tls();
+        let tls = "an endpoint with https://";
         let auth = "client_auth = \"private_key_jwt\"";
         let unused = [
             (
@@ -196,6 +208,8 @@ impl Raw {
             ("token.jwt_key", self.jwt_key.is_some(), key_is_used, auth),
             ("token.jwt_alg", self.jwt_alg.is_some(), key_is_used, auth),
             ("token.jwt_kid", self.jwt_kid.is_some(), key_is_used, auth),
+            ("token.client_cert", self.client_cert.is_some(), is_tls, tls),
+            ("token.client_key", self.client_key.is_some(), is_tls, tls),
             ("token.username", self.username.is_some(), user_is_used, "grant = \"password\""),
             ("token.password", self.password.is_some(), user_is_used, "grant = \"password\""),
         ];
@@ -245,5 +259,44 @@ fn retry_status(status: u16) -> Result<StatusCode, Problem> {
             format!("{status} says nothing of a token"),
             "name 401, 403, both, or none: []",
         )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{Sources, load};
+
+    fn refusal(set: &[&str]) -> String {
+        let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let set = set.iter().map(|&set| set.to_owned()).collect();
+        load(&Sources { set, env, file: None }).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_client_certificate_that_no_tls_would_show_is_refused() {
+        let set = [
+            "token.endpoint=http://127.0.0.1:1",
+            "token.client_auth=tls",
+            "token.client_cert=/c",
+            "token.client_key=/k",
+        ];
+        let refusal = refusal(&set);
+        assert!(refusal.contains("token.client_cert: it goes with an endpoint with https://"), "{refusal}");
+    }
+
+    #[test]
+    fn a_fallback_life_that_no_token_outlives_its_way_with_is_refused() {
+        let refusal = refusal(&["token.fallback_life=1ms"]);
+        assert!(refusal.contains("token.fallback_life: the token would be over"), "{refusal}");
+    }
+
+    /// `file:` is what a template makes of a path that is empty; it would be sent as the id.
+    #[test]
+    fn a_client_id_that_begins_like_a_place_and_names_none_is_refused() {
+        for text in ["file:", "env:", "env:A=B", "credential:../x"] {
+            let refusal = refusal(&[&format!("token.client_id={text}")]);
+            assert!(refusal.contains("token.client_id: this names no place"), "{refusal}");
+        }
     }
 }
