@@ -114,7 +114,10 @@ where
                         // Boxed, like all that is rare: what a future may hold, each request carries about.
                         None => Box::pin(tokens.wait()).await?,
                     };
-                    let (req, kept) = keep(req, *replay_body);
+                    let (req, kept) = match retry_statuses.is_empty() {
+                        true => (req.map(ReplayBody::once), None),
+                        false => keep(req, *replay_body),
+                    };
                     carried = Some((kept, bearer.generation));
                     authorized(req, bearer, &rules)
                 };
