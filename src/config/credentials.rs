@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::de::{Deserialize, Deserializer, Error as _};
+
 use super::error::Problem;
-use super::pem;
+use super::pem::{self, Identity};
 use super::signing_key::{Algorithm, SigningKey};
 use crate::secret::{Environment, Kept, Secret, Source, read_text};
-use serde::de::{Deserialize, Deserializer, Error as _};
 
 /// How the client proves itself to the token endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -33,6 +34,9 @@ pub struct CredentialSources {
     /// The certificate's file and the key's.
     pub(super) certificate: Option<(PathBuf, PathBuf)>,
 }
+
+/// Where a certificate and its key are named.
+const CERTIFICATE_KEYS: [&str; 2] = ["token.client_cert", "token.client_key"];
 
 /// A value that is no secret: it stands in the configuration itself, or is kept where secrets are.
 #[derive(Clone, Debug)]
@@ -114,10 +118,24 @@ impl CredentialSources {
         })
     }
 
+    /// The certificate that TLS presents to the token endpoint, if any.
+    ///
+    /// # Errors
+    /// When it cannot be read, or its key is another's.
+    pub fn identity(&self) -> Result<Option<Identity>, Problem> {
+        self.certificate.as_ref().map(|(cert, key)| pem::identity(cert, key, CERTIFICATE_KEYS)).transpose()
+    }
+
     /// Every file that one of them is kept in.
     pub fn files(&self) -> Vec<&Path> {
-        let certificate = self.certificate.iter().flat_map(|(cert, key)| [cert.as_path(), key.as_path()]);
-        self.kept().into_iter().filter_map(|(_, kept)| kept.file()).chain(certificate).collect()
+        let kept = self.kept().into_iter().filter_map(|(_, kept)| kept.file());
+        kept.chain(self.certificate_files().map(|(_, file)| file)).collect()
+    }
+
+    /// The key and the file of each half of the certificate that TLS presents.
+    pub fn certificate_files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let files = self.certificate.iter().flat_map(|(cert, key)| [cert.as_path(), key.as_path()]);
+        CERTIFICATE_KEYS.into_iter().zip(files)
     }
 
     /// The key and the place of each that does not stand in the configuration itself.
@@ -220,7 +238,8 @@ fn read_certificate(cert: &Path, key: &Path) -> Result<Secret, Problem> {
         read_text(path)
             .map_err(|error| Problem::new(key, format!("cannot read {}: {error}", path.display()), mend))
     };
-    let (chain, private) = (read("token.client_cert", cert)?, read("token.client_key", key)?);
-    pem::identity(cert, key, ["token.client_cert", "token.client_key"])?;
+    let [cert_key, key_key] = CERTIFICATE_KEYS;
+    let (chain, private) = (read(cert_key, cert)?, read(key_key, key)?);
+    pem::identity(cert, key, CERTIFICATE_KEYS)?;
     Ok(Secret::new(format!("{}\n{}", *chain, *private)))
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
@@ -12,24 +11,19 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use gbg_proxy::config::{self, Sources};
 use gbg_proxy::token::{Endpoint, FetchError};
 use http::StatusCode;
-use http_body_util::Full;
-use hyper_util::rt::TokioIo;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, EcdsaKeyPair, KeyPair, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
     RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
 };
+use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use serde_json::Value;
 use tokio::time::timeout;
-use tokio_rustls::TlsAcceptor;
 use wiremock::matchers::{body_string_contains, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::support::caller::{post, send, until};
-use crate::support::server::scripted;
+use crate::support::caller::{PATIENCE, post, send, until};
+use crate::support::server::token_endpoint_for;
 use crate::support::{Proxy, answer, api, environment, forwarded, granting, token_endpoint};
 
 const START: &str = "/v2/captain/journey/start";
@@ -120,40 +114,15 @@ async fn an_assertion_proves_the_client_and_is_another_one_each_time() {
 
 #[tokio::test]
 async fn a_certificate_proves_the_client() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let directory = tempfile::tempdir().unwrap();
     let written = |name: &str, text: String| {
         let path = directory.path().join(name);
         fs::write(&path, text).unwrap();
         path.display().to_string()
     };
-    let server = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let client = rcgen::generate_simple_self_signed(["the-client".to_owned()]).unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(client.cert.der().clone()).unwrap();
-    let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
-    let key = PrivateKeyDer::try_from(server.signing_key.serialize_der()).unwrap();
-    let tls = ServerConfig::builder().with_client_cert_verifier(verifier);
-    let tls =
-        TlsAcceptor::from(Arc::new(tls.with_single_cert(vec![server.cert.der().clone()], key).unwrap()));
-    let shown: CertificateDer<'static> = client.cert.der().clone();
-    let addr = scripted(move |stream| {
-        let (tls, shown) = (tls.clone(), shown.clone());
-        async move {
-            let Ok(stream) = tls.accept(stream).await else { return };
-            assert_eq!(stream.get_ref().1.peer_certificates(), Some(&[shown][..]));
-            let service = hyper::service::service_fn(async |_| {
-                let body = r#"{"access_token":"a","token_type":"Bearer","expires_in":60}"#;
-                Ok::<_, std::convert::Infallible>(http::Response::new(Full::<bytes::Bytes>::from(body)))
-            });
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-        }
-    })
-    .await;
-    let url = format!("https://localhost:{}/token", addr.port());
-    let ca = format!("token.ca_file={}", written("ca.pem", server.cert.pem()));
+    let (url, ca) = token_endpoint_for(client.cert.der(), &rustls::version::TLS13).await;
+    let ca = format!("token.ca_file={}", written("ca.pem", ca));
     let mut set = vec![
         ca.clone(),
         "token.client_auth=tls".to_owned(),
@@ -164,7 +133,8 @@ async fn a_certificate_proves_the_client() {
 
     let without = endpoint(&url, &[ca]).unwrap().fetch().await;
     assert!(matches!(without, Err(FetchError::Broken(_) | FetchError::Unreachable(_))), "{without:?}");
-    set[3] = format!("token.client_key={}", written("other.key", server.signing_key.serialize_pem()));
+    let other = rcgen::KeyPair::generate().unwrap();
+    set[3] = format!("token.client_key={}", written("other.key", other.serialize_pem()));
     let error = endpoint(&url, &set).map(drop).unwrap_err();
     assert!(error.contains("token.client_key") && error.contains("cannot be used together"), "{error}");
 }

@@ -12,7 +12,7 @@ use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::support::process::{command, text, with_client};
-use crate::support::server::scripted;
+use crate::support::server::{scripted, token_endpoint_for};
 use crate::support::{CLIENT_SECRET, TOKEN, answer, api, forwarded, granting, token_calls, token_endpoint};
 
 const NOWHERE: &str = "http://127.0.0.1:1/";
@@ -274,6 +274,35 @@ async fn a_certificate_that_is_not_good_is_told_with_why() {
         assert_eq!(said.code, Some(1));
         said.assert('✗', "API: TLS", &["issued by \"CN=rcgen self signed cert\"", expected]);
         said.assert('✓', "token request", &[]);
+    }
+}
+
+/// With TLS 1.2 the handshake itself fails without the certificate; with 1.3 whatever comes after it.
+#[tokio::test]
+async fn the_clients_certificate_is_shown_to_the_token_endpoint_that_wants_it() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(404)).await;
+    let base_url = format!("upstream.base_url={}", api.uri());
+    let directory = tempfile::tempdir().unwrap();
+    let write = |key: &str, text: String| {
+        let file = directory.path().join(key);
+        std::fs::write(&file, text).unwrap();
+        format!("token.{key}={}", file.display())
+    };
+    let client = rcgen::generate_simple_self_signed(["the-client".to_owned()]).unwrap();
+    let cert = write("client_cert", client.cert.pem());
+    let key = write("client_key", client.signing_key.serialize_pem());
+    for (version, name) in [(&rustls::version::TLS12, "TLS 1.2"), (&rustls::version::TLS13, "TLS 1.3")] {
+        let (url, ca) = token_endpoint_for(client.cert.der(), version).await;
+        let (endpoint, ca_file) = (format!("token.endpoint={url}"), write("ca_file", ca));
+
+        let said = doctor(&[&endpoint, &base_url, &ca_file, "token.client_auth=tls", &cert, &key]).await;
+
+        assert_eq!(said.code, Some(0), "{}", said.out);
+        said.assert('✓', "token.client_cert", &["found in /"]);
+        said.assert('✓', "token endpoint: TLS", &[name]);
+        said.assert('✓', "clock", &["agrees with the token endpoint"]);
+        said.assert('✓', "token request", &["lives 1m"]);
     }
 }
 

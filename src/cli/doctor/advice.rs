@@ -176,7 +176,15 @@ mod tests {
     fn way(ignored: Option<&'static str>) -> Way {
         let url = HttpUrl::try_from("https://a.example".to_owned()).unwrap();
         let (name, keys, ca_key) = ("API", "upstream.base_url", "upstream.ca_file");
-        Way { name, origin: Origin::of(&url).unwrap(), roots: Vec::new(), keys, ca_key, ignored }
+        Way {
+            name,
+            origin: Origin::of(&url).unwrap(),
+            roots: Vec::new(),
+            identity: None,
+            keys,
+            ca_key,
+            ignored,
+        }
     }
 
     fn shown() -> Shown {

@@ -10,7 +10,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::tls::{self, Broken, Shown};
-use crate::config::{HttpUrl, Origin, Token, Upstream};
+use crate::config::{HttpUrl, Identity, Origin, Token, Upstream};
 use crate::error::Cause;
 
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,6 +23,8 @@ pub(super) struct Way {
     pub(super) name: &'static str,
     pub(super) origin: Origin,
     pub(super) roots: Vec<CertificateDer<'static>>,
+    /// What we show of ourselves, if anything.
+    pub(super) identity: Option<Identity>,
     /// The keys that name the server.
     pub(super) keys: &'static str,
     /// The key for roots of one's own.
@@ -32,20 +34,24 @@ pub(super) struct Way {
 }
 
 impl Way {
-    /// The way to the token endpoint; `None` where its URL has no origin.
-    pub(super) fn to_token_endpoint(config: &Token, ignored: Option<&'static str>) -> Option<Self> {
-        let root = config.endpoint.url().join("/").ok()?;
-        let origin = Origin::of(&HttpUrl::try_from(root.to_string()).ok()?)?;
+    /// The way to the token endpoint.
+    ///
+    /// # Errors
+    /// When the client's certificate cannot be read.
+    pub(super) fn to_token_endpoint(config: &Token, ignored: Option<&'static str>) -> Result<Self, Cause> {
+        let root = HttpUrl::try_from(config.endpoint.url().join("/")?.to_string())?;
+        let origin = Origin::of(&root).ok_or("token.endpoint has no origin")?;
+        let identity = config.credentials.identity()?;
         let (name, keys, ca_key) =
             ("token endpoint", "token.endpoint", "token.ca_file (or upstream.ca_file, for both)");
-        Some(Way { name, origin, roots: config.roots.clone(), keys, ca_key, ignored })
+        Ok(Way { name, origin, roots: config.roots.clone(), identity, keys, ca_key, ignored })
     }
 
     /// The way to the API.
     pub(super) fn to_api(config: &Upstream, ignored: Option<&'static str>) -> Self {
         let (name, keys) = ("API", "upstream.region or upstream.base_url");
         let (origin, roots) = (config.origin.clone(), config.roots.clone());
-        Way { name, origin, roots, keys, ca_key: "upstream.ca_file", ignored }
+        Way { name, origin, roots, identity: None, keys, ca_key: "upstream.ca_file", ignored }
     }
 
     /// Whether the server is on this machine, where no firewall and no proxy is on the way.

@@ -24,7 +24,7 @@ use http::HeaderValue;
 use self::connect::{Stream, Way};
 use self::report::Report;
 use super::{ConfigArguments, Failure, block_on};
-use crate::config::{ClientAuth, Config, Loaded};
+use crate::config::{Config, Loaded};
 use crate::error::chain;
 use crate::token::Endpoint;
 
@@ -57,9 +57,12 @@ async fn examine(arguments: ConfigArguments) -> Result<(), Failure> {
     for (key, place) in config.token.credentials.kept() {
         report.tick(key, None, &format!("found in {place}"))?;
     }
+    for (key, file) in config.token.credentials.certificate_files() {
+        report.tick(key, None, &format!("found in {}", file.display()))?;
+    }
     let ignored = ignored_proxy();
-    let to_token = Way::to_token_endpoint(&config.token, ignored)
-        .ok_or_else(|| Failure::Failed("token.endpoint has no origin".to_owned()))?;
+    let to_token =
+        Way::to_token_endpoint(&config.token, ignored).map_err(|error| Failure::failed(error.as_ref()))?;
     let to_api = Way::to_api(&config.upstream, ignored);
 
     let token_reached = reach(&to_token, &mut report).await?;
@@ -68,8 +71,6 @@ async fn examine(arguments: ConfigArguments) -> Result<(), Failure> {
     let api_addr = api_reached.as_ref().map(|(addr, _)| *addr);
 
     let token_path = config.token.endpoint.url().path();
-    // An endpoint that wants the client's certificate says nothing over a connection that has shown none.
-    let token_reached = token_reached.filter(|_| config.token.credentials.client_auth() != ClientAuth::Tls);
     let (clock_of, path) = if token_reached.is_some() { (&to_token, token_path) } else { (&to_api, "/") };
     compare_clocks(clock_of, path, token_reached.or(api_reached), &mut report).await?;
     let bearer = if token_endpoint_is_there {

@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::connect::{Stream, Way};
+use crate::config::Identity;
 use crate::error::Cause;
 
 /// What a server showed of itself.
@@ -75,10 +76,15 @@ impl Broken {
 pub(super) async fn handshake(way: &Way, tcp: TcpStream) -> Result<(Stream, Shown), Broken> {
     let recorder = Arc::new(Recorder::new(&way.roots).map_err(|error| Broken::new(error, None))?);
     let name = ServerName::try_from(way.origin.host.clone()).map_err(|error| Broken::new(error, None))?;
-    let mut config = ClientConfig::builder()
+    let config = ClientConfig::builder()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::clone(&recorder) as Arc<dyn ServerCertVerifier>)
-        .with_no_client_auth();
+        .with_custom_certificate_verifier(Arc::clone(&recorder) as Arc<dyn ServerCertVerifier>);
+    let mut config = match &way.identity {
+        Some(Identity { chain, key }) => config
+            .with_client_auth_cert(chain.clone(), key.clone_key())
+            .map_err(|error| Broken::new(error, None))?,
+        None => config.with_no_client_auth(),
+    };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     match TlsConnector::from(Arc::new(config)).connect(name, tcp).await {
         Ok(stream) => {

@@ -3,12 +3,18 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
 use hyper_util::rt::TokioIo;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 
 /// A server that hands each connection to `serve`; it ends with the test's runtime.
 pub async fn scripted<F, R>(serve: F) -> SocketAddr
@@ -48,4 +54,42 @@ where
         }
     })
     .await
+}
+
+/// A token endpoint that answers only whoever shows the certificate `client`; its URL, and its own certificate (PEM).
+pub async fn token_endpoint_for(
+    client: &CertificateDer<'static>,
+    version: &'static SupportedProtocolVersion,
+) -> (String, String) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let server = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(client.clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
+    let key = PrivateKeyDer::try_from(server.signing_key.serialize_der()).unwrap();
+    let tls = ServerConfig::builder_with_protocol_versions(&[version])
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![server.cert.der().clone()], key);
+    let tls = TlsAcceptor::from(Arc::new(tls.unwrap()));
+    let addr = scripted(move |stream| {
+        let tls = tls.clone();
+        async move {
+            let Ok(stream) = tls.accept(stream).await else { return };
+            let service = hyper::service::service_fn(async |req: Request<Incoming>| {
+                let form = req.into_body().collect().await.unwrap().to_bytes();
+                // RFC 8705 section 2: the certificate does not say which client it is.
+                let body = match form.starts_with(b"grant_type=") && !form.ends_with(b"client_id=test-client")
+                {
+                    true => r#"{"error":"invalid_client"}"#,
+                    false => r#"{"access_token":"a","token_type":"Bearer","expires_in":60}"#,
+                };
+                Ok::<_, Infallible>(Response::new(Full::<Bytes>::from(body)))
+            });
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        }
+    })
+    .await;
+    (format!("https://localhost:{}/token", addr.port()), server.cert.pem())
 }
