@@ -159,12 +159,13 @@ impl Raw {
             }
             ClientAuth::Tls => ProofSource::Certificate,
         };
-        let certificate = match (self.client_cert, self.client_key, self.client_auth) {
-            (None, None, ClientAuth::Post | ClientAuth::Basic | ClientAuth::PrivateKeyJwt) => None,
-            (cert, key, _) => {
-                let why = "client_auth = \"tls\" and a client certificate";
-                Some((needed(cert, "token.client_cert", why)?, needed(key, "token.client_key", why)?))
-            }
+        let certificate = match (self.client_cert, self.client_key) {
+            (None, None) if self.client_auth != ClientAuth::Tls => None,
+            (None, None) => return Err(missing("token.client_cert", "client_auth = \"tls\"")),
+            (cert, key) => Some((
+                needed(cert, "token.client_cert", "token.client_key")?,
+                needed(key, "token.client_key", "token.client_cert")?,
+            )),
         };
         let credentials = CredentialSources { client_id, proof, user, certificate };
         // What cannot be read now is told now. They are read again for each token.
@@ -225,7 +226,11 @@ impl Raw {
 }
 
 fn needed<T>(value: Option<T>, key: &'static str, by: &str) -> Result<T, Problem> {
-    value.ok_or_else(|| Problem::new(key, format!("{by} needs it"), format!("write {key}")))
+    value.ok_or_else(|| missing(key, by))
+}
+
+fn missing(key: &'static str, by: &str) -> Problem {
+    Problem::new(key, format!("{by} needs it"), format!("write {key}"))
 }
 
 /// Fields that other keys fill.

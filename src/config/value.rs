@@ -293,8 +293,10 @@ pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, 
     let value = toml::Value::deserialize(deserializer)?;
     let bytes = match &value {
         toml::Value::Integer(0) => Some(0),
-        toml::Value::String(text) => text.parse::<ByteSize>().ok().map(|size| size.as_u64()),
         // 64 may mean bytes, or be a slip: the unit is to be written.
+        toml::Value::String(text) if text == "0" || !text.ends_with(|last: char| last.is_ascii_digit()) => {
+            text.parse::<ByteSize>().ok().map(|size| size.as_u64())
+        }
         _ => None,
     };
     bytes.and_then(|bytes| usize::try_from(bytes).ok()).ok_or_else(|| {

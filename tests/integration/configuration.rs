@@ -346,8 +346,13 @@ fn the_keys_of_a_client_go_together() {
     );
     refused(
         "[token]\nclient_auth = \"tls\"",
-        "built-in default: token.client_cert: client_auth = \"tls\"",
+        "built-in default: token.client_cert: client_auth = \"tls\" needs it",
         "write token.client_cert",
+    );
+    refused(
+        "[token]\nclient_cert = \"/x\"",
+        "built-in default: token.client_key: token.client_cert needs it",
+        "write token.client_key",
     );
     refused(
         "[token]\ngrant = \"password\"\nusername = \"ada\"",
@@ -366,7 +371,9 @@ fn the_keys_of_a_client_go_together() {
         "401, 403",
     );
     refused("[limits]\nreplay_body = 64", "proxy.toml:2:1: limits.replay_body: no size", "");
+    refused("[limits]\nreplay_body = \"64\"", "proxy.toml:2:1: limits.replay_body: no size", "");
     assert_eq!(config("[limits]\nreplay_body = \"1MiB\"").limits.replay_body, 1 << 20);
+    assert_eq!(load("", &["limits.replay_body=0"]).unwrap().config.limits.replay_body, 0);
     assert_eq!(config("[limits]\nreplay_body = 0").limits.replay_body, 0);
 }
 
