@@ -24,7 +24,14 @@ use crate::shutdown;
   gbg-proxy sandbox
   gbg-proxy sandbox --address 127.0.0.1:9443 --ca-out sandbox.pem
   gbg-proxy sandbox --token-life 10s --v1-start-time 9s
-  gbg-proxy sandbox --fault token-delay=2s --fault api-status=503*3")]
+  gbg-proxy sandbox --fault token-delay=2s --fault api-status=503*3
+
+While it runs, on the same address:
+  GET     /sandbox/faults   what goes wrong
+  PUT     /sandbox/faults   what is to go wrong from now on: a list such as [\"api-status=503*3\"]
+  DELETE  /sandbox/faults   nothing goes wrong any more
+  POST    /sandbox/revoke   every access token ends, and calls with one get 401
+  GET     /sandbox/calls    how many calls came, and how many tokens were issued")]
 pub(super) struct SandboxCommand {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9080")]
