@@ -74,7 +74,7 @@ impl State {
     /// Whether `generation` is to be replaced because the API refuses it.
     fn is_due(&self, generation: u64) -> bool {
         let is_due = |held: &Bearer| held.generation == generation && held.granted.elapsed() >= YOUNG;
-        self.failure.is_none() && self.bearer.as_ref().is_some_and(is_due)
+        self.bearer.as_ref().is_some_and(is_due)
     }
 
     fn is_refused(&self) -> bool {
@@ -269,6 +269,7 @@ mod tests {
         assert_eq!((reader.current().unwrap().generation, other.current().unwrap().generation), (2, 2));
         publisher.publish_failure(Failure::Unavailable, Moment::now());
         assert_eq!(reader.current().unwrap().generation, 2);
+        assert_eq!(reader.clone().current().unwrap().generation, 2);
         tokio::time::advance(Duration::from_secs(10)).await;
         assert!(reader.current().is_none());
         assert!(publisher.serves_until().is_none());

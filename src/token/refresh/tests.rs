@@ -1,10 +1,12 @@
 //! The refresh task with a clock of the test's own.
 
+mod rejection;
+
 use std::cell::{Cell, RefCell};
 
 use http::{HeaderValue, StatusCode};
 use tokio::sync::Notify;
-use tokio::time::{advance, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::error::Error;
@@ -32,6 +34,11 @@ fn busy(wait: u64) -> Answer {
 
 fn refused() -> Answer {
     Err(FetchError::Refused { status: StatusCode::UNAUTHORIZED, code: None, retry_after: None })
+}
+
+fn refused_for(wait: u64) -> Answer {
+    let retry_after = Some(seconds(wait));
+    Err(FetchError::Refused { status: StatusCode::UNAUTHORIZED, code: None, retry_after })
 }
 
 /// A token endpoint that answers its n-th call, counted from 0, with `answer(n)`, after `delay`.
@@ -185,7 +192,11 @@ async fn a_refused_client_is_told_at_once_and_when_to_come_again() {
 
 #[tokio::test(start_paused = true)]
 async fn retry_after_wins_over_the_backoff() {
-    let endpoint = Endpoint::new(|call| if call < 3 { busy(120) } else { granted("a", 100) });
+    let endpoint = Endpoint::new(|call| match call {
+        0 | 1 => busy(120),
+        2 => refused_for(120),
+        _ => granted("a", 100),
+    });
     endpoint.play(async |_| sleep(seconds(400)).await).await;
     assert_eq!(&endpoint.gaps()[..3], [seconds(120); 3]);
 }
@@ -218,6 +229,30 @@ async fn a_token_that_comes_after_its_end_is_a_failure_and_no_reason_to_hurry() 
         })
         .await;
     assert!(endpoint.calls() < 100, "{} calls in 600 s", endpoint.calls());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_backoff_begins_anew_after_a_grant_and_with_changed_credentials() {
+    let endpoint = Endpoint::new(|call| if call % 7 == 0 { granted("a", 1000) } else { unavailable() });
+    endpoint.play(async |_| sleep(seconds(3600)).await).await;
+    let after_a_grant = endpoint.gaps().into_iter().skip(1).step_by(7).collect::<Vec<_>>();
+    assert!(
+        after_a_grant.len() > 2 && after_a_grant.iter().all(|gap| *gap <= seconds(2)),
+        "{after_a_grant:?}"
+    );
+
+    let endpoint = Endpoint::new(|_| refused());
+    endpoint
+        .play(async |_| {
+            for _ in 0..10 {
+                sleep(seconds(600)).await;
+                let before = endpoint.calls();
+                endpoint.changed.notify_one();
+                sleep(seconds(11)).await;
+                assert!(endpoint.calls() >= before + 2, "the first wait is longer than 10 s");
+            }
+        })
+        .await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -327,64 +362,15 @@ async fn a_machine_that_slept_sends_no_dead_token_and_gets_a_new_one_within_a_se
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_token_is_replaced_once_for_all_who_wait() {
-    let endpoint = Endpoint::new(|call| granted(&call.to_string(), 3600)).slow(seconds(1));
-    endpoint
-        .play(async |reader| {
-            sleep(seconds(30)).await;
-            let all = (0..50).map(|_| reader.renewed(1));
-            assert_eq!(futures_util::future::join_all(all).await, [true; 50]);
-            assert_eq!((endpoint.calls(), token(&reader).as_str()), (2, "Bearer 1"));
-            // Who comes late with the old one is told of the new one at once.
-            assert!(timeout(Duration::ZERO, reader.renewed(1)).await.unwrap());
-        })
-        .await;
-    assert_eq!(endpoint.calls(), 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_young_token_is_not_replaced_however_often_it_is_refused() {
-    let endpoint = Endpoint::new(|call| granted(&call.to_string(), 3600));
-    endpoint
-        .play(async |reader| {
-            for _ in 0..300 {
-                sleep(Duration::from_millis(100)).await;
-                let bearer = reader.current().unwrap();
-                reader.renewed(bearer.generation).await;
-            }
-        })
-        .await;
-    assert!(endpoint.calls() <= 1 + 3, "{:?}", endpoint.starts);
-    assert!(endpoint.gaps().iter().all(|gap| *gap >= seconds(10)), "{:?}", endpoint.gaps());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_token_endpoint_that_fails_is_not_asked_more_often_because_the_token_is_refused() {
-    let endpoint = Endpoint::new(|call| if call == 0 { granted("a", 3600) } else { busy(60) });
-    endpoint
-        .play(async |reader| {
-            sleep(seconds(20)).await;
-            assert!(!reader.renewed(1).await);
-            for _ in 0..50 {
-                assert!(!reader.renewed(1).await);
-                advance(seconds(1)).await;
-            }
-        })
-        .await;
-    assert_eq!(endpoint.calls(), 2);
-}
-
-#[tokio::test(start_paused = true)]
-async fn no_more_than_1024_requests_wait() {
+async fn credentials_that_change_all_the_time_do_not_keep_a_token_from_coming() {
     let endpoint = Endpoint::new(|_| granted("a", 3600)).slow(seconds(3));
     endpoint
         .play(async |reader| {
-            let began = Instant::now();
-            let waits = (0..1030).map(|_| async { (reader.wait().await.is_ok(), began.elapsed()) });
-            let told = futures_util::future::join_all(waits).await;
-            let (served, shed): (Vec<_>, Vec<_>) = told.into_iter().partition(|(is_ok, _)| *is_ok);
-            assert_eq!((served.len(), shed.len()), (1024, 6));
-            assert!(shed.iter().all(|(_, after)| after.is_zero()), "{shed:?}");
+            for _ in 0..10 {
+                endpoint.changed.notify_one();
+                sleep(seconds(1)).await;
+            }
+            assert_eq!(token(&reader), "Bearer a");
         })
         .await;
 }
