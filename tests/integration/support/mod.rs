@@ -15,6 +15,8 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 pub const CLIENT_ID: &str = "test-client";
 pub const CLIENT_SECRET: &str = "test-secret-7c1f";
 pub const TOKEN: &str = "token-of-the-proxy";
+/// A key that was made for these tests, and opens nothing.
+pub const RSA_KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/keys/rsa.pem");
 
 /// A running proxy; it drains when the test shuts it down, and ends when it is dropped.
 pub struct Proxy {
