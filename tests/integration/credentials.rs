@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use wiremock::matchers::{body_string_contains, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::support::caller::{PATIENCE, post, send, until};
+use crate::support::caller::{post, send, until};
 use crate::support::server::token_endpoint_for;
 use crate::support::{Proxy, RSA_KEY, answer, api, environment, forwarded, granting, token_endpoint};
 
