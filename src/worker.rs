@@ -8,12 +8,11 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use hyper::body::Incoming;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::config::Config;
-use crate::downstream::{self, Socket};
+use crate::downstream::{self, CallerBody, Socket};
 use crate::error::Cause;
 use crate::proxy::{self, Caller, ReplayBody, Rules};
 use crate::token::Reader;
@@ -25,7 +24,7 @@ const LOOK_UPS: usize = 4;
 
 /// A worker that has not begun.
 pub struct Worker {
-    upstream: Arc<Upstream<ReplayBody<Incoming>>>,
+    upstream: Arc<Upstream<ReplayBody<CallerBody>>>,
     rules: Arc<Rules>,
     options: downstream::Options,
     drain: watch::Receiver<bool>,

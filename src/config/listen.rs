@@ -21,12 +21,30 @@ pub struct Listen {
     pub workers: NonZeroUsize,
     /// Open connections in the whole process; further callers wait until one ends.
     pub max_connections: NonZeroU32,
-    /// How long a TLS handshake may take, and the first bytes of a connection.
+    /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,
+    /// How long the head of a request may take, from its first byte or from the connection's beginning.
+    pub header_timeout: Duration,
+    /// How long a connection stays without a request.
+    pub keep_alive_timeout: Duration,
+    /// The longest silence in the middle of a request, while it is the caller's turn to send or to take.
+    pub body_timeout: Duration,
+    /// How the field names of answers are spelt.
+    pub header_case: HeaderCase,
     /// Concurrent HTTP/2 streams on one connection.
     pub h2_streams: u32,
     /// The certificate to serve with; without one, plain TCP.
     pub tls: Option<Identity>,
+}
+
+/// How the field names of an HTTP/1 answer are spelt; they mean the same in any case (RFC 9110 section 5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HeaderCase {
+    /// In lower case.
+    Lower,
+    /// As the API spelt them, and those of our own with capitals.
+    Preserve,
 }
 
 #[derive(Debug, Deserialize)]
@@ -39,6 +57,13 @@ pub(super) struct Raw {
     allow_anonymous: bool,
     #[serde(deserialize_with = "duration")]
     handshake_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    header_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    keep_alive_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    body_timeout: Duration,
+    header_case: HeaderCase,
     h2_streams: NonZeroU32,
     tls: Option<RawTls>,
 }
@@ -59,6 +84,10 @@ impl Default for Raw {
             max_connections: const { NonZeroU32::new(10_000).unwrap() },
             allow_anonymous: false,
             handshake_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
+            keep_alive_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(60),
+            header_case: HeaderCase::Lower,
             h2_streams: const { NonZeroU32::new(128).unwrap() },
             tls: None,
         }
@@ -84,6 +113,10 @@ impl Raw {
             workers: self.workers.unwrap_or_else(cores),
             max_connections: self.max_connections,
             handshake_timeout: self.handshake_timeout,
+            header_timeout: self.header_timeout,
+            keep_alive_timeout: self.keep_alive_timeout,
+            body_timeout: self.body_timeout,
+            header_case: self.header_case,
             h2_streams: self.h2_streams.get(),
             tls: self.tls.map(RawTls::resolve).transpose()?,
         })

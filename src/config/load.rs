@@ -66,9 +66,10 @@ struct Raw {
 impl Raw {
     fn resolve(self, env: &Environment, warnings: &mut Vec<String>) -> Result<Config, Problem> {
         let ca_file = self.upstream.ca_file.clone();
+        let listen = self.listen.resolve()?;
         Ok(Config {
-            listen: self.listen.resolve()?,
-            upstream: self.upstream.resolve(warnings)?,
+            upstream: self.upstream.resolve(listen.header_case, warnings)?,
+            listen,
             token: self.token.resolve(ca_file, env)?,
             limits: self.limits,
             log: self.log,

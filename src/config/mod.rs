@@ -21,7 +21,7 @@ use serde::Deserialize;
 pub use self::credentials::{ClientAuth, CredentialSources, Credentials, Proof};
 pub use self::error::{Error, Origin as ValueOrigin, Problem};
 pub(crate) use self::keys::nearest;
-pub use self::listen::Listen;
+pub use self::listen::{HeaderCase, Listen};
 pub use self::load::{Loaded, Sources, keys, load};
 pub use self::pem::Identity;
 pub use self::signing_key::{Algorithm, SigningKey};

@@ -7,6 +7,7 @@ use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 
 use super::error::Problem;
+use super::listen::HeaderCase;
 use super::pem;
 use super::value::{HttpUrl, Origin, Path, Prefix, duration};
 use crate::gbg::{self, Region};
@@ -30,6 +31,8 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// Whether callers' cookies pass.
     pub forward_cookies: bool,
+    /// Whether answers keep the spelling of their field names, for callers to see it.
+    pub keep_header_case: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -68,7 +71,11 @@ impl Default for Raw {
 }
 
 impl Raw {
-    pub(super) fn resolve(self, warnings: &mut Vec<String>) -> Result<Upstream, Problem> {
+    pub(super) fn resolve(
+        self,
+        header_case: HeaderCase,
+        warnings: &mut Vec<String>,
+    ) -> Result<Upstream, Problem> {
         let origin = self.origin()?;
         if self.allow.is_empty() {
             return Err(Problem::new(
@@ -98,6 +105,7 @@ impl Raw {
             response_timeout: self.response_timeout,
             idle_timeout: self.idle_timeout,
             forward_cookies: self.forward_cookies,
+            keep_header_case: header_case == HeaderCase::Preserve,
         })
     }
 

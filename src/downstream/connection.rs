@@ -1,20 +1,39 @@
 //! One downstream connection, from its first byte to its last.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
+use super::activity::{Activity, Late};
+use super::close::{REQUEST_TIMEOUT, close};
+use super::deadlines::Deadlines;
 use super::first_bytes::{Rewound, is_http2};
+use super::request::noted;
+use super::watched::Watched;
 use super::{AnswerBody, Options, Serve, Stream};
 
 /// How long a connection without a request may still bring one while the worker drains.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
+
+/// The longest list of fields of an HTTP/2 request.
+const H2_HEADER_LIST: u32 = 64 * 1024;
+
+/// What may come on one HTTP/2 stream before it is read, and on all streams of a connection: a stream whose body nobody
+/// reads leaves room for others.
+const H2_STREAM_WINDOW: u32 = 256 * 1024;
+const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
+
+/// HTTP/2 streams that the caller reset before they were looked at (CVE-2023-44487), and that it made us reset
+/// (CVE-2025-8671), before the connection is closed.
+const H2_PENDING_RESETS: usize = 20;
+const H2_OWN_RESETS: usize = 1024;
 
 /// Serves `io` until it ends. When `drain` turns true, the request in flight is the last one.
 pub(super) async fn serve<IO, S, B>(io: IO, options: &Options, service: S, drain: watch::Receiver<bool>)
@@ -23,34 +42,45 @@ where
     S: Serve<B>,
     B: AnswerBody,
 {
-    let service = TowerToHyperService::new(service);
     let Some(tls) = &options.tls else {
-        if let Some((is_http2, io)) = first_bytes(io, options, &drain).await {
-            match is_http2 {
-                true => serve_http2(io, options, service, drain).await,
-                false => serve_http1(io, service, drain).await,
-            }
-        }
-        return;
+        return serve_http(io, None, options, service, drain).await;
     };
     let accepted = tokio::select! {
         accepted = tls.accept(io) => accepted,
-        () = too_late(options.handshake_timeout, drain.clone()) => {
+        () = too_late(options.timeouts.handshake, drain.clone()) => {
             tracing::debug!("a TLS handshake took too long");
             return;
         }
     };
     match accepted {
-        Ok(io) if io.get_ref().1.alpn_protocol() == Some(b"h2") => {
-            serve_http2(io, options, service, drain).await;
-        }
-        // Waits for the first bytes here as well: hyper, told to drain, closes a connection that has brought none.
         Ok(io) => {
-            if let Some((_, io)) = first_bytes(io, options, &drain).await {
-                serve_http1(io, service, drain).await;
-            }
+            let is_http2 = io.get_ref().1.alpn_protocol() == Some(b"h2");
+            serve_http(io, Some(is_http2), options, service, drain).await;
         }
         Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
+    }
+}
+
+/// Serves HTTP/2 or HTTP/1, as was `agreed` or else as the first bytes tell.
+async fn serve_http<IO, S, B>(
+    io: IO,
+    agreed: Option<bool>,
+    options: &Options,
+    service: S,
+    drain: watch::Receiver<bool>,
+) where
+    IO: Stream,
+    S: Serve<B>,
+    B: AnswerBody,
+{
+    let began = Instant::now();
+    // Waits for the first bytes in any case: hyper, told to drain, closes a connection that has brought none.
+    let Some((told, io)) = first_bytes(io, options, &drain).await else { return };
+    let is_http2 = agreed.unwrap_or(told);
+    let activity = Arc::new(Activity::new(began, is_http2));
+    match is_http2 {
+        true => serve_http2(io, activity, options, service, drain).await,
+        false => serve_http1(io, activity, options, service, drain).await,
     }
 }
 
@@ -62,7 +92,7 @@ async fn first_bytes<IO: Stream>(
 ) -> Option<(bool, Rewound<IO>)> {
     let told = tokio::select! {
         told = is_http2(io) => told,
-        () = too_late(options.handshake_timeout, drain.clone()) => {
+        () = too_late(options.timeouts.header, drain.clone()) => {
             tracing::debug!("a connection sent no request in time");
             return None;
         }
@@ -83,59 +113,102 @@ async fn too_late(limit: Duration, mut drain: watch::Receiver<bool>) {
     }
 }
 
-async fn serve_http1<IO, S, B>(io: IO, service: TowerToHyperService<S>, drain: watch::Receiver<bool>)
-where
-    IO: Stream,
-    S: Serve<B>,
-    B: AnswerBody,
-{
-    // No header timeout of hyper's: it costs a timer a request, and runs on while a connection is idle.
-    let connection =
-        http1::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(io), service);
-    until_drained(pin!(connection), drain, |connection| connection.graceful_shutdown()).await;
-}
-
-async fn serve_http2<IO, S, B>(
+async fn serve_http1<IO, S, B>(
     io: IO,
+    activity: Arc<Activity>,
     options: &Options,
-    service: TowerToHyperService<S>,
+    service: S,
     drain: watch::Receiver<bool>,
 ) where
     IO: Stream,
     S: Serve<B>,
     B: AnswerBody,
 {
+    let deadlines = Deadlines::new(Arc::clone(&activity), options.timeouts);
+    let io = Watched::keeping_open(io, Arc::clone(&activity));
+    // No header timeout of hyper's: it costs a timer a request, and runs on while a connection is idle.
+    let mut connection = http1::Builder::new()
+        .header_read_timeout(None)
+        .title_case_headers(options.title_case)
+        .serve_connection(TokioIo::new(io), noted(service, Arc::clone(&activity)));
+    let shut_down = |connection: Pin<&mut http1::Connection<_, _>>| connection.graceful_shutdown();
+    let ended = drive(Pin::new(&mut connection), deadlines, drain, shut_down).await;
+
+    let last_words = match ended {
+        Err(Late::Head) => REQUEST_TIMEOUT,
+        Err(Late::Stalled) if activity.may_answer() => REQUEST_TIMEOUT,
+        _ => b"",
+    };
+    let parts = connection.into_parts();
+    // A request that hyper could not read, or that we did not wait for, may still be coming.
+    let has_unread = activity.has_unread() || !parts.read_buf.is_empty() || !matches!(ended, Ok(Ok(())));
+    close(parts.io.into_inner().into_inner(), last_words, has_unread).await;
+}
+
+async fn serve_http2<IO, S, B>(
+    io: IO,
+    activity: Arc<Activity>,
+    options: &Options,
+    service: S,
+    drain: watch::Receiver<bool>,
+) where
+    IO: Stream,
+    S: Serve<B>,
+    B: AnswerBody,
+{
+    let deadlines = Deadlines::new(Arc::clone(&activity), options.timeouts);
+    let io = Watched::new(io, Arc::clone(&activity));
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(options.h2_streams)
-        .serve_connection(TokioIo::new(io), service);
-    until_drained(pin!(connection), drain, |connection| connection.graceful_shutdown()).await;
+        .max_header_list_size(H2_HEADER_LIST)
+        .initial_stream_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .max_pending_accept_reset_streams(H2_PENDING_RESETS)
+        .max_local_error_reset_streams(H2_OWN_RESETS)
+        .serve_connection(TokioIo::new(io), noted(service, activity));
+    // What is late is dropped, and closed by that.
+    let _ = drive(pin!(connection), deadlines, drain, |connection| connection.graceful_shutdown()).await;
 }
 
-/// Drives `connection` to its end, telling it once, by `shut_down`, when `drain` turns true.
-async fn until_drained<C>(
+/// Drives `connection` to its end, or until it is late. It is told by `shut_down`, once, when it has had no request for
+/// too long, or when `drain` turns true.
+async fn drive<C>(
     mut connection: Pin<&mut C>,
+    mut deadlines: Deadlines,
     mut drain: watch::Receiver<bool>,
-    shut_down: impl FnOnce(Pin<&mut C>),
-) where
+    shut_down: impl Fn(Pin<&mut C>),
+) -> Result<hyper::Result<()>, Late>
+where
     C: Future<Output = hyper::Result<()>>,
 {
-    let ended = tokio::select! {
-        biased;
-        ended = connection.as_mut() => Some(ended),
-        // An error means that the worker is gone, which drains as well.
-        _ = drain.wait_for(|draining| *draining) => None,
-    };
-    let ended = match ended {
-        Some(ended) => ended,
-        None => {
+    // An error means that the worker is gone, which drains as well.
+    let mut draining = pin!(drain.wait_for(|draining| *draining));
+    let mut closing = false;
+    let ended = poll_fn(|cx| {
+        loop {
+            if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
+                return Poll::Ready(Ok(ended));
+            }
+            if closing || draining.as_mut().poll(cx).is_pending() {
+                match deadlines.poll(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Late::Idle) if !closing => {}
+                    Poll::Ready(late) => return Poll::Ready(Err(late)),
+                }
+            }
+            closing = true;
+            deadlines.note_closing();
             shut_down(connection.as_mut());
-            connection.await
         }
-    };
-    if let Err(error) = ended {
+    });
+    let ended = ended.await;
+    match &ended {
+        Ok(Ok(())) => {}
         // A caller that hangs up, or one that speaks no HTTP; hyper has answered the latter.
         // Without its causes: they may quote what the caller sent.
-        tracing::debug!(%error, "a connection ended early");
+        Ok(Err(error)) => tracing::debug!(%error, "a connection ended early"),
+        Err(late) => tracing::debug!(?late, "a connection is closed: its caller is too slow"),
     }
+    ended
 }

@@ -1,10 +1,15 @@
 //! The callers' side: listeners, TLS and HTTP connections, for whatever service they are given.
 
+mod activity;
+mod close;
 mod connection;
+mod deadlines;
 mod first_bytes;
 mod listener;
+mod request;
 mod socket;
 mod tls;
+mod watched;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -12,20 +17,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
-use hyper::body::{Body, Incoming};
+use hyper::body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tower::Service;
 
+pub use self::request::CallerBody;
 pub use self::socket::{Socket, bind};
 pub use self::tls::acceptor;
 
-use crate::config::Listen;
+use crate::config::{HeaderCase, Listen};
 use crate::error::Cause;
 
 /// A service that answers the requests of a connection, and never fails: a failure is an answer as well.
 pub trait Serve<B>:
-    Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send + 'static>
+    Service<Request<CallerBody>, Response = Response<B>, Error = Infallible, Future: Send + 'static>
     + Clone
     + Send
     + 'static
@@ -33,7 +39,7 @@ pub trait Serve<B>:
 }
 
 impl<S, B> Serve<B> for S where
-    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send + 'static>
+    S: Service<Request<CallerBody>, Response = Response<B>, Error = Infallible, Future: Send + 'static>
         + Clone
         + Send
         + 'static
@@ -41,9 +47,9 @@ impl<S, B> Serve<B> for S where
 }
 
 /// The body of an answer.
-pub trait AnswerBody: Body<Data: Send, Error: Into<Cause>> + Send + 'static {}
+pub trait AnswerBody: Body<Data: Send, Error: Into<Cause>> + Unpin + Send + 'static {}
 
-impl<B> AnswerBody for B where B: Body<Data: Send, Error: Into<Cause>> + Send + 'static {}
+impl<B> AnswerBody for B where B: Body<Data: Send, Error: Into<Cause>> + Unpin + Send + 'static {}
 
 /// What bytes come and go over.
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -57,15 +63,30 @@ pub struct Peer {
     pub addr: Option<SocketAddr>,
 }
 
+/// How long the callers of a listener are waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Timeouts {
+    /// A TLS handshake.
+    pub handshake: Duration,
+    /// The head of a request, from its first byte or from the connection's beginning.
+    pub header: Duration,
+    /// A connection without a request.
+    pub keep_alive: Duration,
+    /// Silence in the middle of a request, while it is the caller's turn to send or to take.
+    pub body: Duration,
+}
+
 /// What a worker needs to know to serve its connections.
 #[derive(Clone)]
 pub struct Options {
     /// The TLS side of the listener, if it has one.
     pub tls: Option<tokio_rustls::TlsAcceptor>,
-    /// How long a TLS handshake may take, and the first bytes of a connection.
-    pub handshake_timeout: Duration,
+    /// How long callers are waited for.
+    pub timeouts: Timeouts,
     /// Concurrent HTTP/2 streams on one connection.
     pub h2_streams: u32,
+    /// Whether the field names of HTTP/1 answers that have no spelling of their own begin with capitals.
+    pub title_case: bool,
     /// Permits for open connections, one for the whole process.
     pub connections: Arc<Semaphore>,
 }
@@ -78,8 +99,14 @@ impl Options {
     pub fn new(listen: &Listen) -> Result<Self, rustls::Error> {
         Ok(Options {
             tls: listen.tls.as_ref().map(acceptor).transpose()?,
-            handshake_timeout: listen.handshake_timeout,
+            timeouts: Timeouts {
+                handshake: listen.handshake_timeout,
+                header: listen.header_timeout,
+                keep_alive: listen.keep_alive_timeout,
+                body: listen.body_timeout,
+            },
             h2_streams: listen.h2_streams,
+            title_case: listen.header_case == HeaderCase::Preserve,
             connections: Arc::new(Semaphore::new(listen.max_connections.get() as usize)),
         })
     }

@@ -5,10 +5,10 @@
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use serde_json::Value;
 
 use super::refusal::Refusal;
+use crate::downstream::CallerBody;
 
 /// The largest body that the JSON calls take: 48 MiB, above what three images of 10 MB make in base64.
 const JSON_LIMIT: u64 = 48 << 20;
@@ -18,12 +18,12 @@ const RUN_KEPT: usize = 4096;
 
 /// A body on its way in.
 pub(super) struct Arriving {
-    body: Incoming,
+    body: CallerBody,
     bytes: u64,
 }
 
 impl Arriving {
-    pub(super) fn new(body: Incoming) -> Self {
+    pub(super) fn new(body: CallerBody) -> Self {
         Arriving { body, bytes: 0 }
     }
 

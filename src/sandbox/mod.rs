@@ -44,7 +44,6 @@ use std::time::Duration;
 use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::request::Parts;
 use http::{Request, StatusCode};
-use hyper::body::Incoming;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinHandle;
@@ -66,7 +65,7 @@ use self::refusal::Refusal;
 pub use self::spelling::FaultError;
 use self::tokens::Tokens;
 use crate::config::{Address, SocketMode};
-use crate::downstream;
+use crate::downstream::{self, CallerBody, Timeouts};
 use crate::gbg::{ApiVersion, V1, V2};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -100,8 +99,14 @@ impl Sandbox {
         let acceptor = certificate.as_ref().map(|made| downstream::acceptor(&made.identity)).transpose();
         let connections = downstream::Options {
             tls: acceptor.map_err(io::Error::other)?,
-            handshake_timeout: Duration::from_secs(10),
+            timeouts: Timeouts {
+                handshake: Duration::from_secs(10),
+                header: Duration::from_secs(10),
+                keep_alive: Duration::from_secs(75),
+                body: Duration::from_secs(60),
+            },
             h2_streams: 256,
+            title_case: false,
             // A load test decides how many it opens.
             connections: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
         };
@@ -244,7 +249,7 @@ struct State {
 
 impl Shared {
     /// Every request passes here before anything answers it: what is to go wrong on purpose goes wrong here.
-    async fn answer(&self, req: Request<Incoming>) -> Answer {
+    async fn answer(&self, req: Request<CallerBody>) -> Answer {
         let (head, body) = req.into_parts();
         let mut body = Arriving::new(body);
         let request_id = random::uuid();

@@ -25,6 +25,7 @@ pub(super) struct Connector {
     tls: Option<(TlsConnector, ServerName<'static>)>,
     origin: Uri,
     timeout: Duration,
+    keep_header_case: bool,
 }
 
 impl Connector {
@@ -42,7 +43,13 @@ impl Connector {
             }
             false => None,
         };
-        Ok(Connector { tcp, tls, origin: origin.to_string().parse()?, timeout: config.connect_timeout })
+        Ok(Connector {
+            tcp,
+            tls,
+            origin: origin.to_string().parse()?,
+            timeout: config.connect_timeout,
+            keep_header_case: config.keep_header_case,
+        })
     }
 
     /// Opens one connection and starts its task.
@@ -63,26 +70,30 @@ impl Connector {
     {
         let stream = self.tcp.clone().call(self.origin.clone()).await?.into_inner();
         match &self.tls {
-            Some((tls, name)) => handshake(tls.connect(name.clone(), stream).await?).await,
-            None => handshake(stream).await,
+            Some((tls, name)) => self.handshake(tls.connect(name.clone(), stream).await?).await,
+            None => self.handshake(stream).await,
         }
     }
-}
 
-async fn handshake<IO, B>(io: IO) -> Result<Slot<B>, Cause>
-where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Cause>,
-{
-    let (sender, connection) = http1::handshake(TokioIo::new(io)).await?;
-    tokio::spawn(async move {
-        // Whoever waits for an answer on it is told as well.
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "an upstream connection ended early");
-        }
-    });
-    Ok(Slot::new(sender))
+    async fn handshake<IO, B>(&self, io: IO) -> Result<Slot<B>, Cause>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Cause>,
+    {
+        // hyper hands the spelling on with the answer, as one of its extensions.
+        let (sender, connection) = http1::Builder::new()
+            .preserve_header_case(self.keep_header_case)
+            .handshake(TokioIo::new(io))
+            .await?;
+        tokio::spawn(async move {
+            // Whoever waits for an answer on it is told as well.
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "an upstream connection ended early");
+            }
+        });
+        Ok(Slot::new(sender))
+    }
 }
 
 fn client_config(config: &config::Upstream) -> Result<ClientConfig, Cause> {

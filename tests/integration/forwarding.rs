@@ -268,3 +268,43 @@ async fn trailers_do_not_bring_in_what_fields_may_not() {
     let answer = raw(proxy.addr(), request).await;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
+
+/// The raw answer of an API that spells its fields in its own way.
+async fn spelt(set: &[&str]) -> String {
+    let upstream = scripted(|mut stream: TcpStream| async move {
+        read_until(&mut stream, "\r\n\r\n").await;
+        let answer = "HTTP/1.1 200 OK\r\nX-GBG-Thing: 1\r\nset-COOKIE: a\r\nSet-Cookie: b\r\nContent-Length: 2\r\n\r\nok";
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    });
+    let proxy = Proxy::before_server(&format!("http://{}", upstream.await), set).await;
+    raw(proxy.addr(), format!("GET {START} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).await
+}
+
+#[tokio::test]
+async fn field_names_of_answers_are_lower_case_or_spelt_as_the_api_spells_them() {
+    let answer = spelt(&[]).await;
+    for field in ["\r\nx-gbg-thing: 1\r\n", "\r\nset-cookie: a\r\n", "\r\nx-proxy-request-id: "] {
+        assert!(answer.contains(field), "{answer}");
+    }
+    let answer = spelt(&["listen.header_case=preserve"]).await;
+    let fields = [
+        "\r\nX-GBG-Thing: 1\r\n",
+        "\r\nset-COOKIE: a\r\n",
+        "\r\nSet-Cookie: b\r\n",
+        "\r\nContent-Length: 2\r\n",
+    ];
+    for field in fields.into_iter().chain(["\r\nX-Proxy-Request-Id: "]) {
+        assert!(answer.contains(field), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_list_of_fields_may_come_over_http2() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    let proxy = Proxy::before(&api, &[]).await;
+    let mut req = post(&format!("http://localhost{START}"));
+    req.headers_mut().remove("host");
+    req.headers_mut().insert("x-long", "x".repeat(40 * 1024).parse().unwrap());
+    assert_eq!(send_http2(proxy.addr(), req).await.status(), 200);
+}

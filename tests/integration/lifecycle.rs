@@ -1,19 +1,18 @@
 //! Two instances, Unix sockets, TLS, draining.
 
 use std::io::ErrorKind;
-use std::sync::Arc;
 use std::time::Duration;
 
 use gbg_proxy::app::StartError;
 use http::StatusCode;
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
-use wiremock::{MockServer, ResponseTemplate};
+use wiremock::ResponseTemplate;
 
 use crate::support::caller::{PATIENCE, post, read_until, send};
+use crate::support::tls::{connect_tls, serving_tls};
 use crate::support::{Proxy, answer, api, forwarded, token_endpoint};
 
 const START: &str = "/v2/captain/journey/start";
@@ -111,32 +110,13 @@ async fn a_draining_instance_leaves_the_socket_of_its_successor_alone() {
     UnixStream::connect(&path).await.expect("the successor is out of reach");
 }
 
-/// A proxy that serves with TLS, and the roots that its callers trust.
-async fn serving_tls(api: &MockServer) -> (Proxy, rustls::RootCertStore) {
-    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let directory = tempfile::tempdir().unwrap();
-    let (cert, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
-    std::fs::write(&cert, certified.cert.pem()).unwrap();
-    std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
-    let set = [format!("listen.tls.cert={}", cert.display()), format!("listen.tls.key={}", key.display())];
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(certified.cert.der().clone()).unwrap();
-    // The files are read before the directory goes.
-    (Proxy::before(api, &[&set[0], &set[1]]).await, roots)
-}
-
 #[tokio::test]
 async fn callers_may_come_over_tls_with_either_http() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let (proxy, roots) = serving_tls(&api).await;
     for (alpn, version) in [(&b"h2"[..], http::Version::HTTP_2), (b"http/1.1", http::Version::HTTP_11)] {
-        let mut tls =
-            rustls::ClientConfig::builder().with_root_certificates(roots.clone()).with_no_client_auth();
-        tls.alpn_protocols = vec![alpn.to_vec()];
-        let tls = tokio_rustls::TlsConnector::from(Arc::new(tls));
-        let tcp = TcpStream::connect(proxy.addr()).await.unwrap();
-        let stream = tls.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap();
+        let stream = connect_tls(&proxy, roots.clone(), &[alpn]).await;
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(alpn));
         let res = if version == http::Version::HTTP_2 {
             let executor = hyper_util::rt::TokioExecutor::new();
@@ -207,11 +187,8 @@ async fn draining_ends_with_its_deadline() {
 async fn a_tls_connection_may_bring_its_first_request_in_the_drain() {
     let api = api().await;
     let (proxy, roots) = serving_tls(&api).await;
-    let tls = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    let tls = tokio_rustls::TlsConnector::from(Arc::new(tls));
     let addr = proxy.addr();
-    let tcp = TcpStream::connect(addr).await.unwrap();
-    let mut caller = tls.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap();
+    let mut caller = connect_tls(&proxy, roots, &[]).await;
 
     let draining = tokio::spawn(proxy.shut_down());
     while TcpStream::connect(addr).await.is_ok() {

@@ -3,6 +3,7 @@
 //! - `cli`: exit codes and messages of the real binary.
 //! - `configuration`: what is wrong with a configuration, and how it is told.
 //! - `credentials`: what the client proves itself with, and what happens when that is replaced.
+//! - `deadlines`: callers that are slow, silent or gone, and how their connections end.
 //! - `doctor`: where the way to the API breaks, and what it says of it.
 //! - `failures`: what a caller is told when the API or the token endpoint fails.
 //! - `forwarding`: what reaches the API, and what comes back.
@@ -26,6 +27,7 @@ mod support;
 mod cli;
 mod configuration;
 mod credentials;
+mod deadlines;
 mod doctor;
 mod failures;
 mod forwarding;

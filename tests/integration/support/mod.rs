@@ -3,6 +3,7 @@
 pub mod caller;
 pub mod process;
 pub mod server;
+pub mod tls;
 
 use std::net::SocketAddr;
 

@@ -1,0 +1,286 @@
+//! What happens on one connection, as far as its deadlines need to know: noted where it happens, with an atomic store
+//! or two, and looked at when the connection's timer has run out.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Timeouts;
+
+/// Nothing of a request's head has come.
+const NONE: u64 = u64::MAX;
+
+/// For what a connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Late {
+    /// The head of a request does not become whole.
+    Head,
+    /// There is no request.
+    Idle,
+    /// No byte moves, and it is for the caller to move one.
+    Stalled,
+}
+
+/// What happens on one connection. Moments are milliseconds since `epoch`.
+#[derive(Debug)]
+pub(super) struct Activity {
+    epoch: Instant,
+    /// Whether bytes that come while there is no request are the head of the next one. HTTP/2 has frames of other kinds.
+    has_bare_heads: bool,
+    /// When a byte came or went last, or when it became the caller's turn.
+    moved: AtomicU64,
+    /// When the head that is being read began, or [`NONE`].
+    head: AtomicU64,
+    /// Since when there is no request.
+    idle: AtomicU64,
+    /// Requests' bodies and answers that have not ended.
+    in_flight: AtomicU32,
+    /// Of these the answers, from the moment that the request is there.
+    answers: AtomicU32,
+    /// Answers of which the caller has not yet taken what we have.
+    held: AtomicU32,
+    /// Requests' bodies of which more is wanted than has come.
+    awaited: AtomicU32,
+    /// Whether the caller's side takes no more bytes at the moment.
+    blocked: AtomicBool,
+    /// Whether the answer to the last request has begun.
+    has_answer: AtomicBool,
+    /// Whether a part of the last request's body was left unread.
+    unread: AtomicBool,
+}
+
+impl Activity {
+    /// A connection that began at `epoch`. The first head of an HTTP/1 connection begins with it; an HTTP/2 connection
+    /// begins without a request.
+    pub(super) fn new(epoch: Instant, is_http2: bool) -> Self {
+        Activity {
+            epoch,
+            has_bare_heads: !is_http2,
+            moved: AtomicU64::new(0),
+            head: AtomicU64::new(if is_http2 { NONE } else { 0 }),
+            idle: AtomicU64::new(0),
+            in_flight: AtomicU32::new(0),
+            answers: AtomicU32::new(0),
+            held: AtomicU32::new(0),
+            awaited: AtomicU32::new(0),
+            blocked: AtomicBool::new(false),
+            has_answer: AtomicBool::new(false),
+            unread: AtomicBool::new(false),
+        }
+    }
+
+    /// When the connection is to be closed if nothing more is noted, and for what; `None` while it is for us or for the
+    /// API to move.
+    pub(super) fn due(&self, timeouts: &Timeouts) -> Option<(Instant, Late)> {
+        let (since, limit, late) = if self.waits_for_caller() {
+            (self.moved.load(Relaxed), timeouts.body, Late::Stalled)
+        } else if self.in_flight.load(Relaxed) > 0 {
+            return None;
+        } else if self.head.load(Relaxed) != NONE {
+            (self.head.load(Relaxed), timeouts.header, Late::Head)
+        } else {
+            (self.idle.load(Relaxed), timeouts.keep_alive, Late::Idle)
+        };
+        Some((self.epoch + Duration::from_millis(since) + limit, late))
+    }
+
+    /// An answer that is not held waits for the API, unless a body that is awaited is what the API waits for: with
+    /// several requests on a connection the doubt is in favour of those.
+    fn waits_for_caller(&self) -> bool {
+        let callers_turn = self.held.load(Relaxed) + self.awaited.load(Relaxed);
+        self.blocked.load(Relaxed) || (callers_turn > 0 && self.answers.load(Relaxed) <= callers_turn)
+    }
+
+    /// When the last byte moved.
+    pub(super) fn moved(&self) -> Instant {
+        self.epoch + Duration::from_millis(self.moved.load(Relaxed))
+    }
+
+    /// Whether an answer of ours to the last request would be its only one, and be taken.
+    pub(super) fn may_answer(&self) -> bool {
+        !self.blocked.load(Relaxed) && !self.has_answer.load(Relaxed)
+    }
+
+    /// Whether the caller may still be sending a body that nobody reads.
+    pub(super) fn has_unread(&self) -> bool {
+        self.unread.load(Relaxed)
+    }
+
+    pub(super) fn note_read(&self, bytes: &[u8]) {
+        let now = self.now();
+        self.moved.store(now, Relaxed);
+        if self.has_bare_heads
+            && self.in_flight.load(Relaxed) == 0
+            && self.head.load(Relaxed) == NONE
+            // Line ends between requests are no head (RFC 9112 section 2.2).
+            && bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
+        {
+            self.head.store(now, Relaxed);
+        }
+    }
+
+    pub(super) fn note_written(&self) {
+        self.moved.store(self.now(), Relaxed);
+        self.note_unblocked();
+    }
+
+    pub(super) fn note_blocked(&self) {
+        if !self.blocked.swap(true, Relaxed) {
+            self.moved.store(self.now(), Relaxed);
+        }
+    }
+
+    pub(super) fn note_unblocked(&self) {
+        if self.blocked.load(Relaxed) {
+            self.blocked.store(false, Relaxed);
+            // The end of an answer may have been held up; only now there is no request.
+            self.idle.store(self.now(), Relaxed);
+        }
+    }
+
+    /// Notes that a request's head is whole: its answer is now in flight.
+    pub(super) fn begin_request(&self) {
+        self.head.store(NONE, Relaxed);
+        self.has_answer.store(false, Relaxed);
+        self.unread.store(false, Relaxed);
+        self.in_flight.fetch_add(1, Relaxed);
+        self.answers.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn begin_answer(&self) {
+        self.has_answer.store(true, Relaxed);
+    }
+
+    pub(super) fn end_answer(&self) {
+        self.answers.fetch_sub(1, Relaxed);
+        self.end_one();
+    }
+
+    pub(super) fn begin_body(&self) {
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    /// Notes the end of a request's body; `whole` if all of it was read.
+    pub(super) fn end_body(&self, whole: bool) {
+        if !whole {
+            self.unread.store(true, Relaxed);
+        }
+        self.end_one();
+    }
+
+    /// Notes that it is the caller's turn to take more of an answer.
+    pub(super) fn hold(&self) {
+        self.moved.store(self.now(), Relaxed);
+        self.held.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn release(&self) {
+        self.held.fetch_sub(1, Relaxed);
+    }
+
+    /// Notes that it is the caller's turn to send more of a body.
+    pub(super) fn expect(&self) {
+        self.moved.store(self.now(), Relaxed);
+        self.awaited.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn expect_no_more(&self) {
+        self.awaited.fetch_sub(1, Relaxed);
+    }
+
+    fn end_one(&self) {
+        if self.in_flight.fetch_sub(1, Relaxed) == 1 {
+            self.idle.store(self.now(), Relaxed);
+        }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(NONE - 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    const TIMEOUTS: Timeouts = Timeouts {
+        handshake: Duration::from_secs(1),
+        header: Duration::from_secs(10),
+        keep_alive: Duration::from_secs(75),
+        body: Duration::from_secs(60),
+    };
+
+    /// In how many seconds, and for what.
+    fn due(activity: &Activity) -> Option<(u64, Late)> {
+        let (due, late) = activity.due(&TIMEOUTS)?;
+        Some((due.duration_since(Instant::now()).as_secs(), late))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_has_its_time_from_its_first_byte_and_no_byte_more() {
+        let activity = Activity::new(Instant::now(), false);
+        advance(Duration::from_secs(4)).await;
+        activity.note_read(b"GET");
+        assert_eq!(due(&activity), Some((6, Late::Head)));
+        activity.begin_request();
+        activity.end_answer();
+        assert_eq!(due(&activity), Some((75, Late::Idle)));
+        activity.note_read(b"\r\n");
+        assert_eq!(due(&activity), Some((75, Late::Idle)));
+        advance(Duration::from_secs(70)).await;
+        activity.note_read(b"\nG");
+        advance(Duration::from_secs(3)).await;
+        activity.note_read(b"ET");
+        assert_eq!(due(&activity), Some((7, Late::Head)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_api_has_all_the_time_and_a_caller_whose_turn_it_is_has_not() {
+        let activity = Activity::new(Instant::now(), false);
+        activity.begin_request();
+        activity.begin_body();
+        assert_eq!(due(&activity), None, "the API reads nothing");
+        advance(Duration::from_secs(100)).await;
+        activity.expect();
+        assert_eq!(due(&activity), Some((60, Late::Stalled)));
+        activity.expect_no_more();
+        activity.end_body(true);
+        assert_eq!(due(&activity), None, "the API has not answered");
+        advance(Duration::from_secs(100)).await;
+        activity.hold();
+        assert_eq!(due(&activity), Some((60, Late::Stalled)));
+        activity.release();
+        assert_eq!(due(&activity), None, "the API has more to say");
+        activity.note_blocked();
+        assert_eq!(due(&activity), Some((60, Late::Stalled)));
+        activity.end_answer();
+        advance(Duration::from_secs(50)).await;
+        activity.note_written();
+        assert_eq!(due(&activity), Some((75, Late::Idle)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_overtakes_its_body_leaves_a_deadline() {
+        let activity = Activity::new(Instant::now(), false);
+        activity.begin_request();
+        activity.begin_body();
+        activity.expect();
+        activity.end_answer();
+        assert_eq!(due(&activity), Some((60, Late::Stalled)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_that_stalls_does_not_end_one_that_waits_for_the_api() {
+        let activity = Activity::new(Instant::now(), true);
+        assert_eq!(due(&activity), Some((75, Late::Idle)));
+        activity.begin_request();
+        activity.begin_request();
+        activity.hold();
+        assert_eq!(due(&activity), None);
+        activity.end_answer();
+        assert_eq!(due(&activity), Some((60, Late::Stalled)));
+    }
+}
