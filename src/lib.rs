@@ -18,8 +18,9 @@
 //!
 //! # One request
 //!
-//! 1. A [`worker`]'s listener accepts, waits for a permit for open connections, and spawns one task. The TLS handshake and
-//!    the first bytes have a deadline; ALPN or the first bytes tell HTTP/2 from HTTP/1 ([`downstream`]).
+//! 1. A [`worker`]'s listener accepts, waits for a permit for open connections, and spawns one task. ALPN or the first bytes
+//!    tell HTTP/2 from HTTP/1. One timer a connection watches over handshake, heads, idleness, and a caller that stops in
+//!    the middle; the API's time is not its matter ([`downstream`]).
 //! 2. `observe` names the request, and will write one line in the access log.
 //! 3. `respond` stands outside everything that can fail: below it a failure is an [`error::Error`], here it becomes one
 //!    answer.
@@ -50,7 +51,8 @@
 //! 4. The upstream is chosen by the configuration alone. Redirects are never followed.
 //! 5. Bodies are streamed, both ways, with back-pressure; nothing keeps more of one than `limits.replay_body`.
 //! 6. What GBG answered reaches the caller untouched; what we answer ourselves is marked as ours with Proxy-Status, but
-//!    for the bare 400, 414 and 431 that hyper's parser sends before any service runs.
+//!    for the bare 400, 414 and 431 that hyper's parser sends before any service runs, and the bare 408 of a connection
+//!    whose caller is too slow.
 //! 7. Failure becomes status in one place ([`error`]), with one log line per failure.
 //! 8. A request that may have reached GBG is not sent again, unless GBG refused it because of its token.
 //! 9. Only loopback or a Unix socket is listened on, unless `listen.allow_anonymous` is written.

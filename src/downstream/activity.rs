@@ -11,6 +11,9 @@ use super::Timeouts;
 /// Nothing of a request's head has come.
 const NONE: u64 = u64::MAX;
 
+/// A step of the request that waits for the same caller, and as long, answers first: it says more.
+const PRECEDENCE: Duration = Duration::from_millis(10);
+
 /// For what a connection is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Late {
@@ -74,7 +77,7 @@ impl Activity {
     /// API to move.
     pub(super) fn due(&self, timeouts: &Timeouts) -> Option<(Instant, Late)> {
         let (since, limit, late) = if self.waits_for_caller() {
-            (self.moved.load(Relaxed), timeouts.body, Late::Stalled)
+            (self.moved.load(Relaxed), timeouts.body + PRECEDENCE, Late::Stalled)
         } else if self.in_flight.load(Relaxed) > 0 {
             return None;
         } else if self.head.load(Relaxed) != NONE {
@@ -100,6 +103,12 @@ impl Activity {
     /// Whether an answer of ours to the last request would be its only one, and be taken.
     pub(super) fn may_answer(&self) -> bool {
         !self.blocked.load(Relaxed) && !self.has_answer.load(Relaxed)
+    }
+
+    /// Whether the end of the connection now would be the end of an answer that is not whole.
+    pub(super) fn breaks_off(&self) -> bool {
+        let answering = self.has_answer.load(Relaxed) && self.answers.load(Relaxed) > 0;
+        self.blocked.load(Relaxed) || answering
     }
 
     /// Whether the caller may still be sending a body that nobody reads.

@@ -134,11 +134,18 @@ async fn serve_http1<IO, S, B>(
     let shut_down = |connection: Pin<&mut http1::Connection<_, _>>| connection.graceful_shutdown();
     let ended = drive(Pin::new(&mut connection), deadlines, drain, shut_down).await;
 
-    let last_words = match ended {
-        Err(Late::Head) => REQUEST_TIMEOUT,
-        Err(Late::Stalled) if activity.may_answer() => REQUEST_TIMEOUT,
-        _ => b"",
+    let (last_words, breaks_off) = match &ended {
+        Err(Late::Head) => (REQUEST_TIMEOUT, false),
+        Err(Late::Stalled) if activity.may_answer() => (REQUEST_TIMEOUT, false),
+        Err(Late::Stalled) => (&b""[..], activity.breaks_off()),
+        // "User" is whoever makes the answer.
+        Ok(Err(error)) => (&b""[..], error.is_user()),
+        _ => (&b""[..], false),
     };
+    if breaks_off {
+        // Closed in order, an answer whose end is that of the connection would look whole (RFC 9112 section 9.8).
+        return;
+    }
     let parts = connection.into_parts();
     // A request that hyper could not read, or that we did not wait for, may still be coming.
     let has_unread = activity.has_unread() || !parts.read_buf.is_empty() || !matches!(ended, Ok(Ok(())));

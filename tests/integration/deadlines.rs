@@ -135,6 +135,21 @@ async fn a_caller_that_stops_in_the_middle_of_its_body_is_told_so_and_closed() {
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
 }
 
+#[tokio::test]
+async fn where_the_deadlines_are_the_same_the_answer_says_more() {
+    let silent = scripted(|mut stream: TcpStream| async move {
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await;
+    let limits = ["listen.body_timeout=300ms", "upstream.response_timeout=300ms"];
+    let proxy = Proxy::before_server(&format!("http://{silent}"), &limits).await;
+    let mut caller = connect(&proxy).await;
+    let head = format!("POST {START} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf");
+    caller.write_all(head.as_bytes()).await.unwrap();
+    let answer = rest(&mut caller).await;
+    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("caller_too_slow"), "{answer}");
+}
+
 /// An API that answers without end, and the sign that it was cut off.
 async fn endless() -> (String, mpsc::UnboundedReceiver<()>) {
     let (cut_off, cut) = mpsc::unbounded_channel();

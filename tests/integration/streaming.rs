@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use crate::support::Proxy;
 use crate::support::caller::{PATIENCE, raw, read_until, send};
 use crate::support::server::{http, scripted};
+use crate::support::tls::{Identity, connect_tls};
 
 const SUBMIT: &str = "/v2/captain/journey/interaction/submit";
 const MIB: usize = 1024 * 1024;
@@ -151,6 +152,23 @@ async fn an_answer_that_breaks_off_is_never_a_clean_end() {
         assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("half"), "{answer}");
         assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_without_a_length_that_breaks_off_over_tls_is_no_clean_end_either() {
+    let upstream = scripted(|mut stream: TcpStream| async move {
+        read_until(&mut stream, "\r\n\r\n").await;
+        let answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n";
+        stream.write_all(answer).await.unwrap();
+    });
+    let identity = Identity::new();
+    let proxy = Proxy::before_server(&format!("http://{}", upstream.await), &identity.set()).await;
+    let mut caller = connect_tls(&proxy, identity.roots.clone(), &[b"http/1.0"]).await;
+    // Its answer ends where the connection ends.
+    caller.write_all(format!("GET {SUBMIT} HTTP/1.0\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let read = timeout(PATIENCE, caller.read_to_end(&mut answer)).await.expect("the connection stays open");
+    assert!(read.is_err(), "{}", String::from_utf8_lossy(&answer));
 }
 
 #[tokio::test]
