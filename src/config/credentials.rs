@@ -205,10 +205,14 @@ impl<'de> Deserialize<'de> for RawText {
 /// Where on this machine `source` is.
 pub(super) fn locate(key: &'static str, source: &Source, env: &Environment) -> Result<Kept, Problem> {
     source.locate(env).map_err(|error| {
+        let hint = if key.starts_with("token.") {
+            " (GBG shows id and secret once, in the portal's Clients tab)"
+        } else {
+            ""
+        };
         let mend = match source {
             Source::Env(name) => format!(
-                "set {name}, or write {key} as \"file:PATH\", \"credential:NAME\" or \"env:OTHER_NAME\" \
-                 (GBG shows id and secret once, in the portal's Clients tab)"
+                "set {name}, or write {key} as \"file:PATH\", \"credential:NAME\" or \"env:OTHER_NAME\"{hint}"
             ),
             Source::Credential(name) => format!("write LoadCredential={name}:PATH in the systemd unit"),
             Source::File(_) => String::new(),
@@ -217,7 +221,7 @@ pub(super) fn locate(key: &'static str, source: &Source, env: &Environment) -> R
     })
 }
 
-fn read(key: &'static str, kept: &Kept) -> Result<Secret, Problem> {
+pub(super) fn read(key: &'static str, kept: &Kept) -> Result<Secret, Problem> {
     let mend = match kept.file() {
         Some(_) => "check the path, the permissions and the content of the file",
         None => "give the variable a value",

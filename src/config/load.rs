@@ -64,13 +64,14 @@ struct Raw {
 }
 
 impl Raw {
-    fn resolve(self, env: &Environment, warnings: &mut Vec<String>) -> Result<Config, Problem> {
+    fn resolve(mut self, env: &Environment, warnings: &mut Vec<String>) -> Result<Config, Problem> {
         let ca_file = self.upstream.ca_file.clone();
+        let way_out = self.upstream.way_out(env)?;
         let listen = self.listen.resolve()?;
         Ok(Config {
-            upstream: self.upstream.resolve(listen.header_case, warnings)?,
+            upstream: self.upstream.resolve(listen.header_case, &way_out, warnings)?,
             listen,
-            token: self.token.resolve(ca_file, env)?,
+            token: self.token.resolve(ca_file, &way_out, env)?,
             limits: self.limits,
             log: self.log,
             drain: self.drain,

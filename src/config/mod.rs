@@ -3,6 +3,7 @@
 //! `proxy.toml` at the root of the repository holds every key with its default and a line of why.
 
 mod credentials;
+mod egress;
 mod error;
 mod keys;
 mod listen;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 pub use self::credentials::{ClientAuth, CredentialSources, Credentials, Proof};
+pub use self::egress::Egress;
 pub use self::error::{Error, Origin as ValueOrigin, Problem};
 pub(crate) use self::keys::nearest;
 pub use self::listen::{HeaderCase, Listen};

@@ -9,6 +9,7 @@ use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 
 use super::credentials::{ClientAuth, CredentialSources, ProofSource, RawText, locate};
+use super::egress::{Egress, WayOut};
 use super::error::Problem;
 use super::pem;
 use super::signing_key::Algorithm;
@@ -29,6 +30,8 @@ pub struct Token {
     pub params: Vec<(String, String)>,
     /// The certificates that the token endpoint's may be signed by; empty for plain `http`.
     pub roots: Vec<CertificateDer<'static>>,
+    /// The egress proxy on the way there, if there is one.
+    pub egress: Option<Egress>,
     /// One whole token request.
     pub timeout: Duration,
     /// How long a request waits while there is no valid token.
@@ -110,7 +113,12 @@ impl Default for Raw {
 
 impl Raw {
     /// `ca_file` is the upstream's, which serves both unless this section has its own.
-    pub(super) fn resolve(self, ca_file: Option<PathBuf>, env: &Environment) -> Result<Token, Problem> {
+    pub(super) fn resolve(
+        self,
+        ca_file: Option<PathBuf>,
+        way_out: &WayOut,
+        env: &Environment,
+    ) -> Result<Token, Problem> {
         if !self.endpoint.is_tls() && !self.endpoint.is_loopback() && !self.plain_http {
             return Err(Problem::new(
                 "token.endpoint",
@@ -171,6 +179,7 @@ impl Raw {
         // What cannot be read now is told now. They are read again for each token.
         credentials.read()?;
         Ok(Token {
+            egress: way_out.toward(&self.endpoint),
             endpoint: self.endpoint,
             credentials,
             // GBG's own clients ask for none with a password.

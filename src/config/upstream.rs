@@ -6,11 +6,13 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 
+use super::egress::{Direct, Egress, RawEgress, WayOut};
 use super::error::Problem;
 use super::listen::HeaderCase;
-use super::pem;
+use super::pem::{self, Identity};
 use super::value::{HttpUrl, Origin, Path, Prefix, duration};
 use crate::gbg::{self, Region};
+use crate::secret::Environment;
 
 /// `[upstream]` as it is used.
 #[derive(Clone, Debug)]
@@ -23,7 +25,11 @@ pub struct Upstream {
     pub caller_bearer: Vec<Path>,
     /// The certificates that the API's may be signed by; empty for a plain `http` upstream.
     pub roots: Vec<CertificateDer<'static>>,
-    /// DNS, TCP and TLS together.
+    /// The certificate that is shown to the API, if any.
+    pub identity: Option<Identity>,
+    /// The egress proxy on the way there, if there is one.
+    pub egress: Option<Egress>,
+    /// DNS, TCP, the egress proxy and TLS together.
     pub connect_timeout: Duration,
     /// The longest silence between the last byte of a request and the head of its answer.
     pub response_timeout: Duration,
@@ -43,7 +49,11 @@ pub(super) struct Raw {
     allow: Vec<Prefix>,
     caller_bearer: Vec<Path>,
     pub(super) ca_file: Option<PathBuf>,
+    client_cert: Option<PathBuf>,
+    client_key: Option<PathBuf>,
     plain_http: bool,
+    egress_proxy: Option<RawEgress>,
+    no_proxy: Vec<Direct>,
     #[serde(deserialize_with = "duration")]
     connect_timeout: Duration,
     #[serde(deserialize_with = "duration")]
@@ -61,7 +71,11 @@ impl Default for Raw {
             allow: [gbg::V2, gbg::V1].map(Prefix::known).into(),
             caller_bearer: gbg::CALLER_BEARER.map(Path::known).into(),
             ca_file: None,
+            client_cert: None,
+            client_key: None,
             plain_http: false,
+            egress_proxy: None,
+            no_proxy: Vec::new(),
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(50),
@@ -71,12 +85,19 @@ impl Default for Raw {
 }
 
 impl Raw {
+    /// Takes out what decides the way of both, the API's and the token endpoint's.
+    pub(super) fn way_out(&mut self, env: &Environment) -> Result<WayOut, Problem> {
+        WayOut::resolve(self.egress_proxy.take(), std::mem::take(&mut self.no_proxy), env)
+    }
+
     pub(super) fn resolve(
         self,
         header_case: HeaderCase,
+        way_out: &WayOut,
         warnings: &mut Vec<String>,
     ) -> Result<Upstream, Problem> {
-        let origin = self.origin()?;
+        let url = self.url()?;
+        let origin = origin(&url)?;
         if self.allow.is_empty() {
             return Err(Problem::new(
                 "upstream.allow",
@@ -96,11 +117,14 @@ impl Raw {
             (None, true) => pem::platform_roots()?,
             (None, false) => Vec::new(),
         };
+        let identity = self.identity(origin.tls)?;
         Ok(Upstream {
             origin,
             allow: self.allow,
             caller_bearer: self.caller_bearer,
             roots,
+            identity,
+            egress: way_out.toward(&url),
             connect_timeout: self.connect_timeout,
             response_timeout: self.response_timeout,
             idle_timeout: self.idle_timeout,
@@ -109,7 +133,27 @@ impl Raw {
         })
     }
 
-    fn origin(&self) -> Result<Origin, Problem> {
+    /// The certificate for the API: both keys or neither.
+    fn identity(&self, tls: bool) -> Result<Option<Identity>, Problem> {
+        const KEYS: [&str; 2] = ["upstream.client_cert", "upstream.client_key"];
+        let alone = |written: &str, missing| {
+            let message = format!("{written} is written, and needs it");
+            Problem::new(missing, message, format!("write {missing} as well, or remove {written}"))
+        };
+        match (&self.client_cert, &self.client_key) {
+            (None, None) => Ok(None),
+            (Some(_), None) => Err(alone(KEYS[0], KEYS[1])),
+            (None, Some(_)) => Err(alone(KEYS[1], KEYS[0])),
+            (Some(_), Some(_)) if !tls => Err(Problem::new(
+                KEYS[0],
+                "a certificate is shown in TLS, and the API is reached over http://",
+                "write an https:// base_url, or remove client_cert and client_key",
+            )),
+            (Some(cert), Some(key)) => pem::identity(cert, key, KEYS).map(Some),
+        }
+    }
+
+    fn url(&self) -> Result<HttpUrl, Problem> {
         let url = match (&self.base_url, self.region) {
             (Some(_), Some(region)) => {
                 return Err(Problem::new(
@@ -128,13 +172,22 @@ impl Raw {
                 "write https://, or upstream.plain_http = true if the network in between is trusted",
             ));
         }
-        Origin::of(&url).ok_or_else(|| {
-            let origin = url.url().origin().ascii_serialization();
-            Problem::new(
-                "upstream.base_url",
-                format!("this is an origin, scheme, host and port; {:?} follows it", &url.to_string()[origin.len()..]),
-                format!("write base_url = {origin:?}: callers send the whole path, such as /v2/captain/journey/start"),
-            )
-        })
+        Ok(url)
     }
+}
+
+fn origin(url: &HttpUrl) -> Result<Origin, Problem> {
+    Origin::of(url).ok_or_else(|| {
+        let origin = url.url().origin().ascii_serialization();
+        Problem::new(
+            "upstream.base_url",
+            format!(
+                "this is an origin, scheme, host and port; {:?} follows it",
+                &url.to_string()[origin.len()..]
+            ),
+            format!(
+                "write base_url = {origin:?}: callers send the whole path, such as /v2/captain/journey/start"
+            ),
+        )
+    })
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
-use http::header::{ACCEPT, HeaderMap, RETRY_AFTER};
+use http::header::{ACCEPT, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::redirect;
 use tokio::time::timeout;
 
@@ -15,7 +15,7 @@ use super::client_auth::{Form, form};
 use super::grant::{Grant, parse_error, parse_grant};
 use super::watch::Watch;
 use crate::config::{Credentials, Token};
-use crate::error::Cause;
+use crate::error::{Cause, chain};
 
 /// No token answer is longer: a real one has 1 to 3 KB.
 const LONGEST_ANSWER: usize = 64 * 1024;
@@ -90,11 +90,11 @@ impl Endpoint {
     pub async fn fetch(&self) -> Result<Grant, FetchError> {
         let credentials = self.read_credentials().await;
         let request = self.request(&credentials).map_err(FetchError::Credentials)?;
-        let mut answer = request.send().await.map_err(FetchError::from_reqwest)?;
+        let mut answer = request.send().await.map_err(|error| self.failed(error))?;
         let status = answer.status();
         let retry_after = retry_after(answer.headers());
         let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(FetchError::from_reqwest)? {
+        while let Some(chunk) = answer.chunk().await.map_err(|error| self.failed(error))? {
             if body.len() + chunk.len() > LONGEST_ANSWER {
                 return Err(FetchError::Answer("the answer is longer than 64 KiB"));
             }
@@ -117,6 +117,25 @@ impl Endpoint {
             Some((user, password)) => request.basic_auth(user, Some(password)),
             None => request,
         })
+    }
+
+    fn failed(&self, error: reqwest::Error) -> FetchError {
+        let error = error.without_url();
+        if error.is_timeout() {
+            FetchError::Timeout
+        } else if error.is_connect() {
+            FetchError::Unreachable(match &self.config.egress {
+                // Of a refusal reqwest tells no more than that there was one.
+                Some(_) => format!(
+                    "by way of the egress proxy, whose answer `gbg-proxy doctor` tells: {}",
+                    chain(&error)
+                )
+                .into(),
+                None => error.into(),
+            })
+        } else {
+            FetchError::Broken(error.into())
+        }
     }
 
     /// The credentials as they are now; as they were, if they cannot be read.
@@ -154,6 +173,15 @@ fn client(config: &Token, credentials: &Credentials) -> Result<reqwest::Client, 
         .user_agent(concat!("gbg-proxy/", env!("CARGO_PKG_VERSION")));
     if let Some(pem) = &credentials.certificate {
         builder = builder.identity(reqwest::Identity::from_pem(pem.expose().as_bytes())?);
+    }
+    if let Some(egress) = &config.egress {
+        let mut proxy = reqwest::Proxy::all(egress.origin.to_string())?;
+        if let Some(authorization) = &egress.authorization {
+            let mut value = HeaderValue::from_str(authorization.expose())?;
+            value.set_sensitive(true);
+            proxy = proxy.custom_http_auth(value);
+        }
+        builder = builder.proxy(proxy);
     }
     Ok(builder.build()?)
 }
@@ -230,16 +258,6 @@ impl FetchError {
         match self {
             FetchError::Refused { retry_after, .. } | FetchError::Status { retry_after, .. } => *retry_after,
             _ => None,
-        }
-    }
-
-    fn from_reqwest(error: reqwest::Error) -> Self {
-        if error.is_timeout() {
-            FetchError::Timeout
-        } else if error.is_connect() {
-            FetchError::Unreachable(error.without_url().into())
-        } else {
-            FetchError::Broken(error.without_url().into())
         }
     }
 }

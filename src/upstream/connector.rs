@@ -1,4 +1,4 @@
-//! Opens connections to the origin: DNS, TCP with happy eyeballs, TLS, HTTP.
+//! Opens connections to the origin: DNS, TCP with happy eyeballs, the egress proxy if there is one, TLS, HTTP.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +12,12 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tower::Service;
 
+use super::egress::{TunnelError, tunnel};
 use super::pool::Slot;
 use crate::config;
 use crate::error::Cause;
@@ -23,18 +25,16 @@ use crate::error::Cause;
 pub(super) struct Connector {
     tcp: HttpConnector,
     tls: Option<(TlsConnector, ServerName<'static>)>,
-    origin: Uri,
+    /// Whom TCP connects to: the origin, or the egress proxy.
+    first: Uri,
+    /// The egress proxy, and where it is to lead.
+    egress: Option<(config::Egress, config::Origin)>,
     timeout: Duration,
     keep_header_case: bool,
 }
 
 impl Connector {
     pub(super) fn new(config: &config::Upstream) -> Result<Self, Cause> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        // Shared between the addresses of the host, so that a dead one does not use up the whole time.
-        tcp.set_connect_timeout(Some(config.connect_timeout));
         let origin = &config.origin;
         let tls = match origin.tls {
             true => {
@@ -43,10 +43,13 @@ impl Connector {
             }
             false => None,
         };
+        let egress = config.egress.clone().map(|egress| (egress, origin.clone()));
+        let first = egress.as_ref().map_or(origin, |(egress, _)| &egress.origin).to_string().parse()?;
         Ok(Connector {
-            tcp,
+            tcp: dialling(HttpConnector::new(), config.connect_timeout),
             tls,
-            origin: origin.to_string().parse()?,
+            first,
+            egress,
             timeout: config.connect_timeout,
             keep_header_case: config.keep_header_case,
         })
@@ -58,9 +61,10 @@ impl Connector {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
     {
-        timeout(self.timeout, self.open_whole())
-            .await
-            .map_err(|_| "it took longer than upstream.connect_timeout")?
+        timeout(self.timeout, self.open_whole()).await.map_err(|_| match self.egress {
+            Some(_) => "it took longer than upstream.connect_timeout, by way of the egress proxy",
+            None => "it took longer than upstream.connect_timeout",
+        })?
     }
 
     async fn open_whole<B>(&self) -> Result<Slot<B>, Cause>
@@ -68,11 +72,20 @@ impl Connector {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
     {
-        let stream = self.tcp.clone().call(self.origin.clone()).await?.into_inner();
+        let stream = self.reach().await?;
         match &self.tls {
             Some((tls, name)) => self.handshake(tls.connect(name.clone(), stream).await?).await,
             None => self.handshake(stream).await,
         }
+    }
+
+    /// A TCP connection that leads to the origin, be it through the egress proxy.
+    async fn reach(&self) -> Result<TcpStream, Cause> {
+        let opened = self.tcp.clone().call(self.first.clone()).await;
+        let Some((egress, origin)) = &self.egress else { return Ok(opened?.into_inner()) };
+        let mut tcp = opened.map_err(|error| TunnelError::Unreachable(error.into()))?.into_inner();
+        tunnel(&mut tcp, egress, origin).await?;
+        Ok(tcp)
     }
 
     async fn handshake<IO, B>(&self, io: IO) -> Result<Slot<B>, Cause>
@@ -96,12 +109,82 @@ impl Connector {
     }
 }
 
+/// `tcp` as connections are dialled with it: it tries each address of a name, and both families nearly at once.
+fn dialling<R>(mut tcp: HttpConnector<R>, limit: Duration) -> HttpConnector<R> {
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    // Shared between the addresses of the host, so that a dead one does not use up the whole time.
+    tcp.set_connect_timeout(Some(limit));
+    tcp
+}
+
 fn client_config(config: &config::Upstream) -> Result<ClientConfig, Cause> {
     let mut roots = RootCertStore::empty();
     for root in &config.roots {
         roots.add(root.clone())?;
     }
-    let mut tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let tls = ClientConfig::builder().with_root_certificates(roots);
+    let mut tls = match &config.identity {
+        Some(identity) => tls.with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())?,
+        None => tls.with_no_client_auth(),
+    };
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(tls)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(2);
+
+    /// A connection to a name that has `hosts`, at `port`.
+    async fn dial(hosts: &[IpAddr], port: u16) -> io::Result<SocketAddr> {
+        let addrs: Vec<_> = hosts.iter().map(|&host| SocketAddr::new(host, port)).collect();
+        let resolver = tower::service_fn(move |_| {
+            let addrs = addrs.clone();
+            async move { Ok::<_, io::Error>(addrs.into_iter()) }
+        });
+        let mut tcp = dialling(HttpConnector::new_with_resolver(resolver), LIMIT);
+        let uri = format!("https://a.example:{port}").parse().unwrap();
+        let opened = timeout(LIMIT, tcp.call(uri)).await.expect("it took longer than it may");
+        opened.map_err(io::Error::other)?.into_inner().peer_addr()
+    }
+
+    #[tokio::test]
+    async fn all_addresses_are_tried_within_the_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let live = listener.local_addr().unwrap();
+        let [here, dead] = [live.ip(), IpAddr::from(Ipv4Addr::new(127, 0, 0, 2))];
+        let v6 = IpAddr::from(Ipv6Addr::LOCALHOST);
+        for hosts in [&[dead, here][..], &[v6, here], &[v6, dead, here], &[here, v6]] {
+            assert_eq!(dial(hosts, live.port()).await.unwrap(), live, "{hosts:?}");
+        }
+        assert!(dial(&[dead, v6], live.port()).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn an_address_that_is_silent_leaves_time_for_the_next() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let live = listener.local_addr().unwrap();
+        // A listener whose queue is full is as silent as a host that is down.
+        let silent = SocketAddr::new(Ipv4Addr::new(127, 0, 0, 2).into(), live.port());
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(silent).unwrap();
+        let _silent = socket.listen(0).unwrap();
+        let mut queue = Vec::new();
+        while let Ok(Ok(waiting)) = timeout(LIMIT / 8, TcpStream::connect(silent)).await {
+            queue.push(waiting);
+            assert!(queue.len() < 64, "the queue is never full");
+        }
+        let began = Instant::now();
+        assert_eq!(dial(&[silent.ip(), live.ip()], live.port()).await.unwrap(), live);
+        assert!(began.elapsed() >= LIMIT / 4, "the silent one was not tried");
+    }
 }

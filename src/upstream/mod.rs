@@ -3,6 +3,7 @@
 //! Each worker has an upstream of its own, so that no lock or count here is ever fought over between cores.
 
 mod connector;
+mod egress;
 mod exchange;
 mod pool;
 mod progress;
@@ -17,6 +18,7 @@ use http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Body;
 
 use self::connector::Connector;
+pub use self::egress::{TunnelError, tunnel};
 pub use self::exchange::Answer;
 use self::pool::{Pool, Slot};
 use crate::config;

@@ -1,0 +1,198 @@
+//! A tunnel through the egress proxy: CONNECT (RFC 9110 section 9.3.6).
+//!
+//! hyper-util's `Tunnel` would do for a 200 and a 407: it does not tell other refusals apart, and drops what came behind
+//! the head of the answer. Here that stays in the socket, so that a tunnel is a plain TCP stream to whoever uses it.
+
+use std::io;
+
+use http::StatusCode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use zeroize::Zeroizing;
+
+use crate::config::{Egress, Origin};
+use crate::error::Cause;
+
+const LONGEST_HEAD: usize = 8 << 10;
+const MOST_FIELDS: usize = 100;
+
+/// Why there is no tunnel. Holds nothing that the egress proxy said but a status.
+#[derive(Debug, thiserror::Error)]
+pub enum TunnelError {
+    /// No connection to it.
+    #[error("the egress proxy cannot be reached")]
+    Unreachable(#[source] Cause),
+    /// It refuses.
+    #[error("the egress proxy answers {status}: {}", meaning(*status, *authorized))]
+    Refused {
+        /// The status.
+        status: StatusCode,
+        /// Whether it was sent credentials.
+        authorized: bool,
+    },
+    /// What came is no HTTP.
+    #[error("the egress proxy's answer is no HTTP")]
+    NoHttp,
+    /// The head of the answer has no end.
+    #[error("the head of the egress proxy's answer is longer than 8 KiB")]
+    TooLong,
+    /// It closed the connection.
+    #[error("the egress proxy closed the connection before it answered")]
+    Closed,
+    /// The connection to it broke.
+    #[error("the connection to the egress proxy broke")]
+    Broken(#[from] io::Error),
+}
+
+/// What it means that the egress proxy answers `status`.
+fn meaning(status: StatusCode, authorized: bool) -> &'static str {
+    match status.as_u16() {
+        407 if authorized => "it does not take the credentials of upstream.egress_proxy",
+        407 => "it wants credentials, and upstream.egress_proxy has none",
+        403 => "it does not let this host and port through",
+        500.. => "it has no way to this host",
+        _ => "it opens no tunnel",
+    }
+}
+
+/// Makes `tcp`, a connection to `egress`, one to `origin`. Has no deadline of its own.
+///
+/// # Errors
+/// When the egress proxy opens no tunnel; `tcp` is of no use then.
+pub async fn tunnel(tcp: &mut TcpStream, egress: &Egress, origin: &Origin) -> Result<(), TunnelError> {
+    tcp.write_all(request(egress, origin).as_bytes()).await?;
+    loop {
+        let status = read_head(tcp).await?;
+        // An answer that others may come before (RFC 9110 section 15.2).
+        if status.is_informational() {
+            continue;
+        }
+        let authorized = egress.authorization.is_some();
+        return if status.is_success() { Ok(()) } else { Err(TunnelError::Refused { status, authorized }) };
+    }
+}
+
+/// In title case: there are old proxies.
+fn request(egress: &Egress, origin: &Origin) -> Zeroizing<String> {
+    let Origin { host, port, .. } = origin;
+    let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let agent = concat!("gbg-proxy/", env!("CARGO_PKG_VERSION"));
+    let credentials = egress.authorization.as_ref().map(|value| value.expose());
+    let [name, value, end] = match credentials {
+        Some(value) => ["Proxy-Authorization: ", value, "\r\n"],
+        None => [""; 3],
+    };
+    Zeroizing::new(format!(
+        "CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: {agent}\r\n{name}{value}{end}\r\n"
+    ))
+}
+
+/// Reads one head from `tcp`, and not a byte more: what is seen is taken only once it is known to belong to the head.
+async fn read_head(tcp: &mut TcpStream) -> Result<StatusCode, TunnelError> {
+    let mut head = vec![0; LONGEST_HEAD];
+    let mut taken = 0;
+    while taken < LONGEST_HEAD {
+        let seen = taken + tcp.peek(&mut head[taken..]).await?;
+        if seen == taken {
+            return Err(TunnelError::Closed);
+        }
+        let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
+        let mut answer = httparse::Response::new(&mut fields);
+        let parsed = answer.parse(&head[..seen]).map_err(|_| TunnelError::NoHttp)?;
+        let code = answer.code;
+        let length = if let httparse::Status::Complete(length) = parsed { length } else { seen };
+        tcp.read_exact(&mut head[taken..length]).await?;
+        taken = length;
+        if parsed.is_complete() {
+            return code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(TunnelError::NoHttp);
+        }
+    }
+    Err(TunnelError::TooLong)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::config::{self, Sources};
+
+    /// A configuration with `set` for an egress proxy that wants credentials.
+    fn config(set: &str) -> config::Upstream {
+        let env =
+            [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "b"), ("WAY", "http://ada:pass@a.example:1")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let set =
+            ["upstream.egress_proxy=env:WAY", "upstream.plain_http=true", set].map(str::to_owned).into();
+        config::load(&Sources { set, env, file: None }).unwrap().config.upstream
+    }
+
+    /// What a proxy that says each of `parts` on its own is taken to mean, and what is left in the tunnel.
+    async fn told(parts: &'static [&'static str]) -> (Result<(), TunnelError>, String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (mut there, _) = listener.accept().await.unwrap();
+        there.set_nodelay(true).unwrap();
+        let say = async {
+            for part in parts {
+                there.write_all(part.as_bytes()).await.unwrap();
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            there.shutdown().await.unwrap();
+        };
+        let config = config("upstream.base_url=http://b.example");
+        let egress = config.egress.as_ref().unwrap();
+        let ((), opened) = tokio::join!(say, tunnel(&mut tcp, egress, &config.origin));
+        let mut rest = String::new();
+        tcp.read_to_string(&mut rest).await.unwrap();
+        (opened, rest)
+    }
+
+    #[test]
+    fn the_request_names_host_and_port_and_the_credentials() {
+        for (set, target) in [
+            ("upstream.base_url=https://b.example", "b.example:443"),
+            ("upstream.base_url=http://b.example", "b.example:80"),
+            ("upstream.base_url=https://[2001:db8::1]:8443", "[2001:db8::1]:8443"),
+        ] {
+            let config = config(set);
+            let req = request(config.egress.as_ref().unwrap(), &config.origin);
+            let expected = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: gbg-proxy/");
+            assert!(req.starts_with(&expected), "{}", *req);
+            assert!(req.ends_with("\r\nProxy-Authorization: Basic YWRhOnBhc3M=\r\n\r\n"), "{}", *req);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_comes_behind_the_head_belongs_to_the_tunnel() {
+        let cases: [&[&str]; 4] = [
+            &["HTTP/1.1 200 OK\r\n\r\nhello"],
+            &["HTTP/1.0 200 Connection established\r\nA: b\r", "\n\r", "\nhel", "lo"],
+            &["HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\nhello"],
+            &["HTTP/1.1 200\r\nContent-Length: 9\r\n\r\n", "hello"],
+        ];
+        for parts in cases {
+            let (opened, rest) = told(parts).await;
+            assert!(opened.is_ok(), "{parts:?}: {opened:?}");
+            assert_eq!(rest, "hello", "{parts:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn each_refusal_has_its_words() {
+        let cases: [(&[&str], &str); 7] = [
+            (&["HTTP/1.1 407 Give\r\n\r\n"], "answers 407 Proxy Authentication Required: it does not take"),
+            (&["HTTP/1.1 403 No\r\n\r\n"], "answers 403 Forbidden: it does not let this host"),
+            (&["HTTP/1.1 502 No\r\n\r\n"], "answers 502 Bad Gateway: it has no way"),
+            (&["HTTP/1.1 302 Go\r\nLocation: /\r\n\r\n"], "answers 302 Found: it opens no tunnel"),
+            (&["220 mail.example ESMTP\r\n"], "is no HTTP"),
+            (&["HTTP/1.1 200 OK\r\n"], "closed the connection"),
+            (&[], "closed the connection"),
+        ];
+        for (parts, words) in cases {
+            let error = told(parts).await.0.unwrap_err().to_string();
+            assert!(error.contains(words), "{parts:?}: {error}");
+        }
+        assert!(meaning(StatusCode::PROXY_AUTHENTICATION_REQUIRED, false).contains("has none"));
+    }
+}
