@@ -64,7 +64,7 @@
 //!
 //! ```text
 //! main       → cli
-//! cli        → app, sandbox, token, gbg, config, error, shutdown, telemetry
+//! cli        → app, sandbox, token, upstream, gbg, config, error, shutdown, telemetry
 //! app        → worker, token, downstream, config, error
 //! worker     → downstream, proxy, upstream, token, config, error
 //! proxy      → token, upstream, gbg, config, error

@@ -37,6 +37,9 @@ impl Check {
             config.upstream.origin,
             config.token.endpoint,
         );
+        if let Some(egress) = config.upstream.egress.or(config.token.egress) {
+            text += &format!("  by way of       {}\n", egress.origin);
+        }
         std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::failed(&error))
     }
 }

@@ -16,6 +16,8 @@ use crate::secret::{Environment, Secret, Source};
 
 const KEY: &str = "upstream.egress_proxy";
 
+const MEND: &str = "put the URL of the egress proxy into this variable or file, such as http://user:password@proxy.example:3128";
+
 const REFERENCE: &str = "write the whole URL where secrets are kept, and here \"env:NAME\", \"file:PATH\" or \
                          \"credential:NAME\"";
 
@@ -150,7 +152,9 @@ impl WayOut {
             Some(RawEgress::Written(egress)) => Some(egress),
             Some(RawEgress::Kept(source)) => {
                 let text = read(KEY, &locate(KEY, &source, env)?)?;
-                let bad = |error| Problem::new(KEY, format!("{source} holds {error}"), "");
+                let bad = |error| {
+                    Problem::new(KEY, format!("{source} holds no URL that can be used: {error}"), MEND)
+                };
                 Some(Egress::parse(text.expose()).map_err(bad)?)
             }
             None if !direct.is_empty() => {

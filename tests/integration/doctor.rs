@@ -11,6 +11,7 @@ use tokio_rustls::TlsAcceptor;
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
+use crate::support::egress::{Egress, answering, tls_before};
 use crate::support::process::{command, text, with_client};
 use crate::support::server::{scripted, token_endpoint_for};
 use crate::support::{CLIENT_SECRET, TOKEN, answer, api, forwarded, granting, token_calls, token_endpoint};
@@ -173,6 +174,46 @@ async fn a_dead_port_and_a_host_that_does_not_exist_are_told_apart() {
     said.assert('-', "API: TCP", &["there is no address"]);
     said.assert('✓', "token request", &["lives 1h"]);
     assert!(!said.out.contains("hunter2"), "{}", said.out);
+}
+
+#[tokio::test]
+async fn it_goes_through_the_egress_proxy_as_a_request_does() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    let (tls, pem) = tls_before(*api.address(), &["api.example", "tokens.example"], None).await;
+    let directory = tempfile::tempdir().unwrap();
+    let ca_file = directory.path().join("ca.pem");
+    std::fs::write(&ca_file, pem).unwrap();
+    let ca_file = format!("upstream.ca_file={}", ca_file.display());
+    let names =
+        ["upstream.base_url=https://api.example", "token.endpoint=https://tokens.example/as/token.oauth2"];
+    let egress = Egress::to(tls).await;
+
+    let said =
+        doctor(&[names[0], names[1], &ca_file, &egress.set_with("ada:hunter2", directory.path())]).await;
+
+    assert_eq!(said.code, Some(0), "{}", said.out);
+    for server in ["token endpoint", "API"] {
+        said.assert('✓', &format!("{server}: DNS"), &["the egress proxy 127.0.0.1 is an address"]);
+        said.assert('✓', &format!("{server}: TLS"), &["TLS 1.3"]);
+    }
+    said.assert('✓', "egress proxy: CONNECT", &["leads to tokens.example, port 443"]);
+    said.assert('✓', "API: call", &["200", "accepted"]);
+    assert!(egress.heads().iter().all(|head| head.contains("proxy-authorization: basic ywrhomh1bnrlcji=")));
+    assert!(!said.out.contains("hunter2") && !said.out.contains("YWRh"), "{}", said.out);
+
+    for (answer, expected) in [
+        ("HTTP/1.1 407 No\r\n\r\n", "wants user and password"),
+        ("HTTP/1.1 403 No\r\n\r\n", "to allow CONNECT to tokens.example:443"),
+    ] {
+        let addr = answering(vec![answer].leak()).await;
+        let said = doctor(&[names[0], names[1], &format!("upstream.egress_proxy=http://{addr}")]).await;
+        assert_eq!(said.code, Some(1));
+        said.assert('✗', "egress proxy: CONNECT", &[&answer[9..12], expected]);
+        said.assert('-', "API: TLS", &["there is no tunnel"]);
+    }
+    let said = doctor(&[names[0], names[1], "upstream.egress_proxy=http://127.0.0.1:1"]).await;
+    said.assert('✗', "token endpoint: TCP", &["port 1", "check host and port in upstream.egress_proxy"]);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //! - `credentials`: what the client proves itself with, and what happens when that is replaced.
 //! - `deadlines`: callers that are slow, silent or gone, and how their connections end.
 //! - `doctor`: where the way to the API breaks, and what it says of it.
+//! - `egress`: the way out through a corporate proxy, and the certificate that is shown to the API.
 //! - `failures`: what a caller is told when the API or the token endpoint fails.
 //! - `forwarding`: what reaches the API, and what comes back.
 //! - `lifecycle`: two instances, Unix sockets, TLS, draining.
@@ -29,6 +30,7 @@ mod configuration;
 mod credentials;
 mod deadlines;
 mod doctor;
+mod egress;
 mod failures;
 mod forwarding;
 mod lifecycle;

@@ -5,8 +5,11 @@
 use std::io;
 use std::time::{Duration, SystemTime};
 
+use http::StatusCode;
+
 use super::connect::Way;
 use super::tls::{Fault, Shown};
+use crate::upstream::TunnelError;
 
 /// A certificate that ends sooner is told of.
 const SOON: i64 = 14;
@@ -36,9 +39,10 @@ impl Advice {
 
 /// The name has no address.
 pub(super) fn no_address(way: &Way) -> Advice {
-    let host = &way.origin.host;
+    let (first, keys) = way.first();
+    let host = &first.host;
     let means = format!("there is no such host as {host}, or this machine's DNS does not know it");
-    let advice = Advice::new(means, []).and(format!("check the spelling in {}", way.keys));
+    let advice = Advice::new(means, []).and(format!("check the spelling in {keys}"));
     direct(
         way,
         advice.and(format!("try `getent hosts {host}`; if that fails as well, mend the DNS of this machine")),
@@ -47,10 +51,11 @@ pub(super) fn no_address(way: &Way) -> Advice {
 
 /// No address took a connection; `kinds` are the errors.
 pub(super) fn no_connection(way: &Way, kinds: &[io::ErrorKind]) -> Advice {
-    let there = format!("{}:{}", way.origin.host, way.origin.port);
+    let (first, keys) = way.first();
+    let there = format!("{}:{}", first.host, first.port);
     if kinds.contains(&io::ErrorKind::ConnectionRefused) {
-        let means = format!("the machine is there, but takes no connections on port {}", way.origin.port);
-        let advice = Advice::new(means, []).and(format!("check host and port in {}", way.keys));
+        let means = format!("the machine is there, but takes no connections on port {}", first.port);
+        let advice = Advice::new(means, []).and(format!("check host and port in {keys}"));
         if way.is_local() {
             return advice.and("start what should listen there".to_owned());
         }
@@ -60,6 +65,42 @@ pub(super) fn no_connection(way: &Way, kinds: &[io::ErrorKind]) -> Advice {
     }
     let means = "nothing answers: mostly a firewall drops what is sent there, or there is no route";
     direct(way, Advice::new(means, []).and(format!("let this machine reach {there} in the firewall")))
+}
+
+/// The egress proxy took the connection, and opened no tunnel.
+pub(super) fn no_tunnel(way: &Way, error: &TunnelError) -> Advice {
+    const NO_PROXY: &str =
+        "if this machine has a way of its own to the host, write it into upstream.no_proxy";
+    const KEY: &str = "check host and port in upstream.egress_proxy";
+    let there = format!("{}:{}", way.origin.host, way.origin.port);
+    let ask = |what: &str| format!("ask whoever runs the egress proxy {what} {there}");
+    match error {
+        TunnelError::Refused { status: StatusCode::PROXY_AUTHENTICATION_REQUIRED, authorized } => {
+            let reference = "keep the whole URL with user and password in a variable or a file, and write \
+                             upstream.egress_proxy = \"env:NAME\", \"file:PATH\" or \"credential:NAME\"";
+            match authorized {
+                false => Advice::new("the egress proxy wants user and password", [reference]),
+                true => Advice::new(
+                    "user or password is wrong, or the egress proxy takes no Basic (RFC 7617), the one way there is",
+                    [
+                        "check the URL that upstream.egress_proxy refers to (in user and password, @ is %40, / is %2F)",
+                    ],
+                ),
+            }
+        }
+        TunnelError::Refused { status, .. } if status.is_server_error() => {
+            Advice::new("the egress proxy cannot reach the host, or does not know its name", [])
+                .and(format!("check the spelling in {}", way.keys))
+                .and(ask("whether it reaches"))
+        }
+        TunnelError::Refused { .. } => {
+            Advice::new("the egress proxy does not let this machine through to the host", [])
+                .and(ask("to allow CONNECT to"))
+                .and(NO_PROXY.to_owned())
+        }
+        _ => Advice::new("what listens there is no HTTP proxy, or it is out of order", [KEY])
+            .and(ask("to let through")),
+    }
 }
 
 /// The handshake failed.
@@ -101,7 +142,7 @@ pub(super) fn no_tls(way: &Way, fault: Fault, shown: Option<&Shown>, now: System
         Fault::Alert => Advice::new(
             "the server broke the handshake off: there is no common version or cipher, or it wants a client \
              certificate, or it does not know the name",
-            [],
+            ["if it wants a certificate, write upstream.client_cert and client_key (token.… for the token endpoint)"],
         )
         .and(ask),
         Fault::Closed | Fault::TimedOut => {
@@ -149,13 +190,15 @@ pub(super) fn clock(seconds_ahead: i64, of: &str) -> (String, Option<Advice>) {
 /// A proxy of the environment may be why the direct way is closed.
 fn direct(way: &Way, advice: Advice) -> Advice {
     match way.ignored {
-        _ if way.is_local() => advice,
+        _ if way.is_local() || way.egress.is_some() => advice,
         Some(name) => advice.and(format!(
-            "{name} is set, and ignored: gbg-proxy goes straight to {}, and needs a way there",
+            "{name} is set, and ignored: gbg-proxy goes straight to {}; write upstream.egress_proxy = \"env:{name}\" to \
+             have it used",
             way.origin.host
         )),
         None => advice.and(
-            "gbg-proxy goes straight there; it does not use a corporate proxy (HTTPS_PROXY and its like)"
+            "gbg-proxy goes straight there; a corporate proxy (HTTPS_PROXY and its like) is used only if \
+             upstream.egress_proxy names it"
                 .to_owned(),
         ),
     }
@@ -176,15 +219,8 @@ mod tests {
     fn way(ignored: Option<&'static str>) -> Way {
         let url = HttpUrl::try_from("https://a.example".to_owned()).unwrap();
         let (name, keys, ca_key) = ("API", "upstream.base_url", "upstream.ca_file");
-        Way {
-            name,
-            origin: Origin::of(&url).unwrap(),
-            roots: Vec::new(),
-            identity: None,
-            keys,
-            ca_key,
-            ignored,
-        }
+        let (origin, roots) = (Origin::of(&url).unwrap(), Vec::new());
+        Way { name, origin, roots, identity: None, egress: None, keys, ca_key, ignored }
     }
 
     fn shown() -> Shown {
@@ -213,6 +249,21 @@ mod tests {
         let told = text(&no_address(&way(Some("https_proxy"))));
         assert!(told.contains("https_proxy is set, and ignored"), "{told}");
         assert!(text(&no_address(&way(None))).contains("HTTPS_PROXY and its like"));
+    }
+
+    #[test]
+    fn what_the_egress_proxy_answers_decides_what_to_do() {
+        let of = |status, authorized| {
+            let status = StatusCode::from_u16(status).unwrap();
+            text(&no_tunnel(&way(None), &TunnelError::Refused { status, authorized }))
+        };
+        assert!(
+            of(407, false).contains("wants user and password") && of(407, false).contains("\"env:NAME\"")
+        );
+        assert!(of(407, true).contains("user or password is wrong"));
+        assert!(of(403, true).contains("to allow CONNECT to a.example:443"));
+        assert!(of(502, true).contains("whether it reaches a.example:443"));
+        assert!(text(&no_tunnel(&way(None), &TunnelError::NoHttp)).contains("is no HTTP proxy"));
     }
 
     #[test]

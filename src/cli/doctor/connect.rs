@@ -1,4 +1,5 @@
-//! The way to a server, step by step: DNS, TCP, TLS. Each step has a deadline of its own.
+//! The way to a server, step by step: DNS, TCP, the egress proxy if there is one, TLS. Each step has a deadline of its
+//! own.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,8 +11,9 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::tls::{self, Broken, Shown};
-use crate::config::{HttpUrl, Identity, Origin, Token, Upstream};
+use crate::config::{Egress, HttpUrl, Identity, Origin, Token, Upstream};
 use crate::error::Cause;
+use crate::upstream::{TunnelError, tunnel};
 
 const STEP_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -23,8 +25,10 @@ pub(super) struct Way {
     pub(super) name: &'static str,
     pub(super) origin: Origin,
     pub(super) roots: Vec<CertificateDer<'static>>,
-    /// What we show of ourselves, if anything.
+    /// The certificate that the proxy shows it over any connection.
     pub(super) identity: Option<Identity>,
+    /// The egress proxy that DNS and TCP lead to, if there is one.
+    pub(super) egress: Option<Egress>,
     /// The keys that name the server.
     pub(super) keys: &'static str,
     /// The key for roots of one's own.
@@ -44,19 +48,36 @@ impl Way {
         let identity = config.credentials.identity()?;
         let (name, keys, ca_key) =
             ("token endpoint", "token.endpoint", "token.ca_file (or upstream.ca_file, for both)");
-        Ok(Way { name, origin, roots: config.roots.clone(), identity, keys, ca_key, ignored })
+        let (roots, egress) = (config.roots.clone(), config.egress.clone());
+        Ok(Way { name, origin, roots, identity, egress, keys, ca_key, ignored })
     }
 
     /// The way to the API.
     pub(super) fn to_api(config: &Upstream, ignored: Option<&'static str>) -> Self {
         let (name, keys) = ("API", "upstream.region or upstream.base_url");
-        let (origin, roots) = (config.origin.clone(), config.roots.clone());
-        Way { name, origin, roots, identity: None, keys, ca_key: "upstream.ca_file", ignored }
+        Way {
+            name,
+            origin: config.origin.clone(),
+            roots: config.roots.clone(),
+            identity: config.identity.clone(),
+            egress: config.egress.clone(),
+            keys,
+            ca_key: "upstream.ca_file",
+            ignored,
+        }
     }
 
-    /// Whether the server is on this machine, where no firewall and no proxy is on the way.
+    /// Whom DNS and TCP lead to, and the keys that name it.
+    pub(super) fn first(&self) -> (&Origin, &'static str) {
+        match &self.egress {
+            Some(egress) => (&egress.origin, "upstream.egress_proxy"),
+            None => (&self.origin, self.keys),
+        }
+    }
+
+    /// Whether TCP stays on this machine, where no firewall and no proxy is on the way.
     pub(super) fn is_local(&self) -> bool {
-        HttpUrl::try_from(self.origin.to_string()).is_ok_and(|url| url.is_loopback())
+        HttpUrl::try_from(self.first().0.to_string()).is_ok_and(|url| url.is_loopback())
     }
 }
 
@@ -102,6 +123,12 @@ async fn dial_one(addr: SocketAddr) -> io::Result<TcpStream> {
     timeout(STEP_TIMEOUT, TcpStream::connect(addr)).await.unwrap_or_else(|_| Err(too_late()))
 }
 
+/// CONNECT on `tcp`, a connection to `egress`.
+pub(super) async fn lead_on(way: &Way, egress: &Egress, tcp: &mut TcpStream) -> Result<(), TunnelError> {
+    let opened = timeout(STEP_TIMEOUT, tunnel(tcp, egress, &way.origin)).await;
+    opened.unwrap_or_else(|_| Err(too_late().into()))
+}
+
 /// TLS on `tcp`, with the roots of the configuration.
 pub(super) async fn secure(way: &Way, tcp: TcpStream) -> Result<(Stream, Shown), Broken> {
     timeout(STEP_TIMEOUT, tls::handshake(way, tcp)).await.unwrap_or_else(|_| Err(Broken::late(too_late())))
@@ -109,7 +136,10 @@ pub(super) async fn secure(way: &Way, tcp: TcpStream) -> Result<(Stream, Shown),
 
 /// One more connection to an address that has been tried.
 pub(super) async fn open(way: &Way, addr: SocketAddr) -> Result<Stream, Cause> {
-    let tcp = dial_one(addr).await?;
+    let mut tcp = dial_one(addr).await?;
+    if let Some(egress) = &way.egress {
+        lead_on(way, egress, &mut tcp).await?;
+    }
     if !way.origin.tls {
         return Ok(Box::new(tcp));
     }

@@ -5,6 +5,8 @@
 //!                               └─▶ API:            DNS ─▶ TCP ─▶ TLS ───────────────────────────┴─▶ API: call
 //! ```
 //!
+//! Where there is an egress proxy, DNS and TCP are those to it, and CONNECT comes between TCP and TLS.
+//!
 //! A step whose way there is broken is skipped; the two servers are tried whatever comes of the other. Every step is
 //! bounded, so the whole is.
 
@@ -24,13 +26,13 @@ use http::HeaderValue;
 use self::connect::{Stream, Way};
 use self::report::Report;
 use super::{ConfigArguments, Failure, block_on};
-use crate::config::{Config, Loaded};
+use crate::config::{Config, Loaded, Origin};
 use crate::error::chain;
 use crate::token::Endpoint;
 
 /// Go the whole way to GBG GO, and tell where it breaks
 ///
-/// Tries the configuration, DNS, TCP and TLS to the token endpoint and to the API, the clock, a token request, and a
+/// Tries the configuration, DNS, TCP and TLS to the token endpoint and to the API (by way of the egress proxy, where there is one), the clock, a token request, and a
 /// call to the API that changes nothing. Under each step that fails it says what that means and what to do. Neither
 /// the secret nor the token is shown.
 ///
@@ -99,10 +101,11 @@ fn load(arguments: ConfigArguments, report: &mut Report) -> Result<Config, Failu
 /// DNS, TCP and TLS: the address that works, and the connection to it.
 async fn reach(way: &Way, report: &mut Report) -> Result<Option<(SocketAddr, Stream)>, Failure> {
     let [dns, tcp, tls] = ["DNS", "TCP", "TLS"].map(|step| format!("{}: {step}", way.name));
-    let host = &way.origin.host;
+    let first = way.first().0;
+    let host = &first.host;
 
     let began = Instant::now();
-    let addrs = match connect::look_up(&way.origin).await {
+    let addrs = match connect::look_up(first).await {
         Ok(addrs) => addrs,
         Err(error) => {
             report.cross(&dns, began.elapsed(), &format!("{host}: {error}"), &advice::no_address(way))?;
@@ -112,9 +115,10 @@ async fn reach(way: &Way, report: &mut Report) -> Result<Option<(SocketAddr, Str
         }
     };
     let listed: Vec<_> = addrs.iter().map(|addr| addr.ip().to_string()).collect();
+    let whose = if way.egress.is_some() { "the egress proxy " } else { "" };
     let what = match host.parse::<IpAddr>() {
-        Ok(_) => format!("{host} is an address"),
-        Err(_) => format!("{host} is {}", listed.join(", ")),
+        Ok(_) => format!("{whose}{host} is an address"),
+        Err(_) => format!("{whose}{host} is {}", listed.join(", ")),
     };
     report.tick(&dns, began.elapsed(), &what)?;
 
@@ -122,7 +126,7 @@ async fn reach(way: &Way, report: &mut Report) -> Result<Option<(SocketAddr, Str
     let dialled = connect::dial(addrs).await;
     let took = began.elapsed();
     let failed: Vec<_> = dialled.failed.iter().map(|(addr, error)| format!("{addr}: {error}")).collect();
-    let Some((addr, stream)) = dialled.open else {
+    let Some((addr, mut stream)) = dialled.open else {
         let kinds: Vec<_> = dialled.failed.iter().map(|(_, error)| error.kind()).collect();
         report.cross(&tcp, took, &failed.join("; "), &advice::no_connection(way, &kinds))?;
         report.skip(&tls, "there is no connection")?;
@@ -131,6 +135,17 @@ async fn reach(way: &Way, report: &mut Report) -> Result<Option<(SocketAddr, Str
     report.tick(&tcp, took, &format!("connected to {addr}"))?;
     failed.iter().try_for_each(|failed| report.note(failed))?;
 
+    if let Some(egress) = &way.egress {
+        const STEP: &str = "egress proxy: CONNECT";
+        let began = Instant::now();
+        if let Err(error) = connect::lead_on(way, egress, &mut stream).await {
+            report.cross(STEP, began.elapsed(), &chain(&error), &advice::no_tunnel(way, &error))?;
+            report.skip(&tls, "there is no tunnel")?;
+            return Ok(None);
+        }
+        let Origin { host, port, .. } = &way.origin;
+        report.tick(STEP, began.elapsed(), &format!("leads to {host}, port {port}"))?;
+    }
     if !way.origin.tls {
         report.skip(&tls, "plain http://, nothing is encrypted")?;
         return Ok(Some((addr, Box::new(stream))));

@@ -153,6 +153,7 @@ pub(super) fn on_no_answer() -> Advice {
         "the server took the connection, and gave no answer that is HTTP",
         [
             "check scheme and port: perhaps the server wants https://",
+            "if it wants a certificate, write upstream.client_cert and upstream.client_key",
             "try again; if it lasts, something on the way cuts it off, or this is another server",
         ],
     )

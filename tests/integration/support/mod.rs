@@ -1,6 +1,7 @@
 //! Starts the real proxy before servers of the test's own, and speaks to it.
 
 pub mod caller;
+pub mod egress;
 pub mod process;
 pub mod server;
 pub mod tls;
