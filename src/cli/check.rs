@@ -37,8 +37,14 @@ impl Check {
             config.upstream.origin,
             config.token.endpoint,
         );
-        if let Some(egress) = config.upstream.egress.or(config.token.egress) {
-            text += &format!("  by way of       {}\n", egress.origin);
+        let way = match (config.upstream.egress, config.token.egress) {
+            (Some(egress), Some(_)) => Some((egress, "")),
+            (Some(egress), None) => Some((egress, " (the API alone)")),
+            (None, Some(egress)) => Some((egress, " (the token endpoint alone)")),
+            (None, None) => None,
+        };
+        if let Some((egress, whose)) = way {
+            text += &format!("  by way of       {}{whose}\n", egress.origin);
         }
         std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::failed(&error))
     }

@@ -16,7 +16,8 @@ use crate::secret::{Environment, Secret, Source};
 
 const KEY: &str = "upstream.egress_proxy";
 
-const MEND: &str = "put the URL of the egress proxy into this variable or file, such as http://user:password@proxy.example:3128";
+const MEND: &str = "put the URL of the egress proxy into this variable or file, such as \
+                    http://user:password@proxy.example:3128";
 
 const REFERENCE: &str = "write the whole URL where secrets are kept, and here \"env:NAME\", \"file:PATH\" or \
                          \"credential:NAME\"";
@@ -33,15 +34,15 @@ pub struct Egress {
 impl Egress {
     /// Reads a URL that may hold user and password. No error quotes it.
     fn parse(text: &str) -> Result<Self, &'static str> {
-        const NO_URL: &str = "no URL; write one such as \"http://proxy.example:3128\" (what is no letter or digit in user \
-                              and password is written as % and two digits)";
+        const NO_URL: &str = "no URL; write one such as \"http://proxy.example:3128\" (what is no letter or digit in \
+                              user and password is written as % and two digits)";
         let mut url = Url::parse(text).map_err(|_| NO_URL)?;
         match url.scheme() {
             "http" => {}
             "https" => {
                 return Err(
-                    "TLS to the egress proxy itself is not spoken; write its http:// address: what goes \
-                            through the tunnel has TLS of its own",
+                    "TLS to the egress proxy itself is not spoken; write its http:// address (what goes \
+                            through the tunnel has TLS of its own)",
                 );
             }
             _ => return Err("the URL must begin with http://"),

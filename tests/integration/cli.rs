@@ -48,6 +48,12 @@ fn check_says_what_a_configuration_comes_to() {
     assert_eq!(output.status.code(), Some(0), "{err}");
     assert!(out.contains("https://au.platform.go.gbgplc.com") && out.contains("built-in defaults"), "{out}");
     assert!(!out.contains(CLIENT_SECRET));
+
+    let mut command = with_client(&["check", "--set", "upstream.egress_proxy=env:HTTPS_PROXY"]);
+    let no_proxy = "upstream.no_proxy=[\".auth.gbgplc.com\"]";
+    command.args(["--set", no_proxy]).env("HTTPS_PROXY", "http://ada:hunter2@proxy.example:3128");
+    let (out, err) = text(&command.output().unwrap());
+    assert!(out.contains("by way of       http://proxy.example:3128 (the API alone)\n"), "{out}{err}");
 }
 
 #[test]
