@@ -44,6 +44,10 @@ pub enum Error {
     /// The connection to the API ended, or what came over it was no HTTP, before a whole answer head.
     #[error("the connection to the API broke before it answered")]
     UpstreamBroken(#[source] Cause),
+    /// A pooled connection ended without one byte of an answer. Most likely the API had closed it before the request came;
+    /// nothing proves that it did not act on it.
+    #[error("the connection to the API was closed before it answered")]
+    UpstreamClosed(#[source] Cause),
     /// The API sent no answer head in time.
     #[error("the API did not answer in time")]
     UpstreamTimeout,
@@ -106,7 +110,7 @@ impl Error {
             Error::TokenUnavailable { .. } => &TOKEN_UNAVAILABLE,
             Error::ClientRefused { .. } => &CLIENT_REFUSED,
             Error::UpstreamUnreachable(_) => &UPSTREAM_UNREACHABLE,
-            Error::UpstreamBroken(_) => &UPSTREAM_BROKEN,
+            Error::UpstreamBroken(_) | Error::UpstreamClosed(_) => &UPSTREAM_BROKEN,
             Error::UpstreamTimeout => &UPSTREAM_TIMEOUT,
         }
     }

@@ -69,7 +69,12 @@ impl Raw {
         let way_out = self.upstream.way_out(env)?;
         let listen = self.listen.resolve()?;
         Ok(Config {
-            upstream: self.upstream.resolve(listen.header_case, &way_out, warnings)?,
+            upstream: self.upstream.resolve(
+                listen.header_case,
+                self.limits.replay_body,
+                &way_out,
+                warnings,
+            )?,
             listen,
             token: self.token.resolve(ca_file, &way_out, env)?,
             limits: self.limits,

@@ -28,7 +28,7 @@ pub use self::load::{Loaded, Sources, keys, load};
 pub use self::pem::Identity;
 pub use self::signing_key::{Algorithm, SigningKey};
 pub use self::token::Token;
-pub use self::upstream::Upstream;
+pub use self::upstream::{HttpVersion, Upstream};
 pub use self::value::{Address, HttpUrl, Origin, Path, Prefix, SocketMode, parse_time};
 
 /// The whole configuration, ready for use.

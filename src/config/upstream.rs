@@ -29,16 +29,39 @@ pub struct Upstream {
     pub identity: Option<Identity>,
     /// The egress proxy on the way there, if there is one.
     pub egress: Option<Egress>,
+    /// The HTTP that the API is spoken to in.
+    pub http_version: HttpVersion,
     /// DNS, TCP, the egress proxy and TLS together.
     pub connect_timeout: Duration,
     /// The longest silence between the last byte of a request and the head of its answer.
     pub response_timeout: Duration,
+    /// The longest silence of the API in the middle of an answer's body.
+    pub body_timeout: Duration,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,
+    /// The age from which a connection takes no further request.
+    pub max_age: Duration,
     /// Whether callers' cookies pass.
     pub forward_cookies: bool,
     /// Whether answers keep the spelling of their field names, for callers to see it.
     pub keep_header_case: bool,
+    /// How many bytes of a request's body are kept so that it can be sent once more; `limits.replay_body`.
+    pub replay_body: usize,
+}
+
+/// An HTTP to speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+pub enum HttpVersion {
+    /// HTTP/1.1.
+    #[default]
+    #[serde(rename = "1.1")]
+    Http1,
+    /// HTTP/2: by ALPN over TLS, else with prior knowledge (RFC 9113 section 3).
+    #[serde(rename = "2")]
+    Http2,
+    /// Whichever of both the other side picks by ALPN; HTTP/1.1 where there is no TLS.
+    #[serde(rename = "auto")]
+    Auto,
 }
 
 #[derive(Debug, Deserialize)]
@@ -54,12 +77,17 @@ pub(super) struct Raw {
     plain_http: bool,
     egress_proxy: Option<RawEgress>,
     no_proxy: Vec<Direct>,
+    http_version: HttpVersion,
     #[serde(deserialize_with = "duration")]
     connect_timeout: Duration,
     #[serde(deserialize_with = "duration")]
     response_timeout: Duration,
     #[serde(deserialize_with = "duration")]
+    body_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
     idle_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    max_age: Duration,
     forward_cookies: bool,
 }
 
@@ -76,9 +104,12 @@ impl Default for Raw {
             plain_http: false,
             egress_proxy: None,
             no_proxy: Vec::new(),
+            http_version: HttpVersion::default(),
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(50),
+            max_age: Duration::from_secs(300),
             forward_cookies: false,
         }
     }
@@ -90,9 +121,11 @@ impl Raw {
         WayOut::resolve(self.egress_proxy.take(), std::mem::take(&mut self.no_proxy), env)
     }
 
+    /// `replay_body` is `limits.replay_body`.
     pub(super) fn resolve(
         self,
         header_case: HeaderCase,
+        replay_body: usize,
         way_out: &WayOut,
         warnings: &mut Vec<String>,
     ) -> Result<Upstream, Problem> {
@@ -125,11 +158,15 @@ impl Raw {
             roots,
             identity,
             egress: way_out.toward(&url),
+            http_version: self.http_version,
             connect_timeout: self.connect_timeout,
             response_timeout: self.response_timeout,
+            body_timeout: self.body_timeout,
             idle_timeout: self.idle_timeout,
+            max_age: self.max_age,
             forward_cookies: self.forward_cookies,
             keep_header_case: header_case == HeaderCase::Preserve,
+            replay_body,
         })
     }
 

@@ -141,7 +141,10 @@ fn location(error: &Error) -> &'static str {
         Error::PathUnknown | Error::MethodNotAllowed | Error::BadRequest(_) => "Path",
         Error::CallerTooSlow | Error::BodyBroken => "Body",
         Error::TokenUnavailable { .. } | Error::ClientRefused { .. } => "Authorization",
-        Error::UpstreamUnreachable(_) | Error::UpstreamBroken(_) | Error::UpstreamTimeout => "Service",
+        Error::UpstreamUnreachable(_)
+        | Error::UpstreamBroken(_)
+        | Error::UpstreamClosed(_)
+        | Error::UpstreamTimeout => "Service",
     }
 }
 

@@ -17,10 +17,25 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tower::Service;
 
+use super::Times;
 use super::egress::{TunnelError, tunnel};
+use super::http2;
 use super::pool::Slot;
-use crate::config;
+use super::progress::Watch;
+use crate::config::{self, HttpVersion};
 use crate::error::Cause;
+
+const HTTP1: &[u8] = b"http/1.1";
+const HTTP2: &[u8] = b"h2";
+
+const NO_HTTP2: &str = "the API does not pick HTTP/2 (ALPN), which upstream.http_version asks for; \
+                        \"auto\" and \"1.1\" take what it speaks";
+
+/// A connection that has just been opened.
+pub(super) enum Opened<B> {
+    Http1(Slot<B>),
+    Http2(http2::Connection),
+}
 
 pub(super) struct Connector {
     tcp: HttpConnector,
@@ -29,12 +44,13 @@ pub(super) struct Connector {
     first: Uri,
     /// The egress proxy, and where it is to lead.
     egress: Option<(config::Egress, config::Origin)>,
-    timeout: Duration,
+    http_version: HttpVersion,
+    times: Times,
     keep_header_case: bool,
 }
 
 impl Connector {
-    pub(super) fn new(config: &config::Upstream) -> Result<Self, Cause> {
+    pub(super) fn new(config: &config::Upstream, times: Times) -> Result<Self, Cause> {
         let origin = &config.origin;
         let tls = match origin.tls {
             true => {
@@ -46,36 +62,50 @@ impl Connector {
         let egress = config.egress.clone().map(|egress| (egress, origin.clone()));
         let first = egress.as_ref().map_or(origin, |(egress, _)| &egress.origin).to_string().parse()?;
         Ok(Connector {
-            tcp: dialling(HttpConnector::new(), config.connect_timeout),
+            tcp: dialling(HttpConnector::new(), times.connect),
             tls,
             first,
             egress,
-            timeout: config.connect_timeout,
+            http_version: config.http_version,
+            times,
             keep_header_case: config.keep_header_case,
         })
     }
 
+    /// Whether an HTTP/2 connection may come of it.
+    pub(super) fn may_speak_http2(&self) -> bool {
+        match self.http_version {
+            HttpVersion::Http1 => false,
+            HttpVersion::Http2 => true,
+            HttpVersion::Auto => self.tls.is_some(),
+        }
+    }
+
     /// Opens one connection and starts its task.
-    pub(super) async fn open<B>(&self) -> Result<Slot<B>, Cause>
+    pub(super) async fn open<B>(&self) -> Result<Opened<B>, Cause>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
     {
-        timeout(self.timeout, self.open_whole()).await.map_err(|_| match self.egress {
+        timeout(self.times.connect, self.open_whole()).await.map_err(|_| match self.egress {
             Some(_) => "it took longer than upstream.connect_timeout, by way of the egress proxy",
             None => "it took longer than upstream.connect_timeout",
         })?
     }
 
-    async fn open_whole<B>(&self) -> Result<Slot<B>, Cause>
+    async fn open_whole<B>(&self) -> Result<Opened<B>, Cause>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
     {
         let stream = self.reach().await?;
         match &self.tls {
-            Some((tls, name)) => self.handshake(tls.connect(name.clone(), stream).await?).await,
-            None => self.handshake(stream).await,
+            Some((tls, name)) => {
+                let stream = tls.connect(name.clone(), stream).await?;
+                let picked = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+                self.handshake(stream, picked).await
+            }
+            None => self.handshake(stream, self.http_version == HttpVersion::Http2).await,
         }
     }
 
@@ -88,16 +118,30 @@ impl Connector {
         Ok(tcp)
     }
 
-    async fn handshake<IO, B>(&self, io: IO) -> Result<Slot<B>, Cause>
+    async fn handshake<IO, B>(&self, io: IO, is_http2: bool) -> Result<Opened<B>, Cause>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
     {
+        match (is_http2, self.http_version) {
+            (true, _) => http2::Connection::open(io, &self.times).await.map(Opened::Http2),
+            (false, HttpVersion::Http2) => Err(NO_HTTP2.into()),
+            (false, _) => self.http1(io).await.map(Opened::Http1),
+        }
+    }
+
+    async fn http1<IO, B>(&self, io: IO) -> Result<Slot<B>, Cause>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Cause>,
+    {
+        let watch = Watch::default();
         // hyper hands the spelling on with the answer, as one of its extensions.
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(self.keep_header_case)
-            .handshake(TokioIo::new(io))
+            .handshake(TokioIo::new(watch.listen(io)))
             .await?;
         tokio::spawn(async move {
             // Whoever waits for an answer on it is told as well.
@@ -105,7 +149,7 @@ impl Connector {
                 tracing::debug!(%error, "an upstream connection ended early");
             }
         });
-        Ok(Slot::new(sender))
+        Ok(Slot::new(sender, watch, self.times.retirement()))
     }
 }
 
@@ -128,7 +172,12 @@ fn client_config(config: &config::Upstream) -> Result<ClientConfig, Cause> {
         Some(identity) => tls.with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())?,
         None => tls.with_no_client_auth(),
     };
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let offered = match config.http_version {
+        HttpVersion::Http1 => &[HTTP1][..],
+        HttpVersion::Http2 => &[HTTP2],
+        HttpVersion::Auto => &[HTTP2, HTTP1],
+    };
+    tls.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
     Ok(tls)
 }
 

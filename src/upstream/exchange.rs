@@ -1,10 +1,9 @@
-//! One request and its answer over one connection.
+//! One request and its answer over one HTTP/1.1 connection.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -12,29 +11,25 @@ use http_body::{Frame, SizeHint};
 use hyper::body::{Body, Incoming};
 
 use super::pool::{Pool, Slot};
-use super::progress::{Silent, Tracked};
+use super::progress::Tracked;
+use super::{AnswerSilent, Failed, too_slow};
 use crate::error::{Cause, Error};
-
-/// An exchange that gave no answer.
-pub(super) struct Failed<B> {
-    pub(super) error: Error,
-    /// The request, when not a byte of it was sent.
-    pub(super) unsent: Option<Request<B>>,
-}
 
 impl<B> Slot<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Cause>,
 {
-    /// Sends `req` and waits for the head of the answer, as long as less than `limit` passes without progress. The
-    /// connection goes to `pool` when the answer has ended; one whose exchange failed is closed.
+    /// Sends `req` and waits for the head of the answer, as long as less than the pool's limit passes without progress.
+    /// The connection goes to `pool` when the answer has ended; one whose exchange failed is closed. `pooled` is one that
+    /// comes from there.
     pub(super) async fn exchange(
         mut self,
         req: Request<B>,
-        limit: Duration,
         pool: &Arc<Pool<B>>,
+        pooled: bool,
     ) -> Result<Response<Answer<B>>, Failed<B>> {
+        let limit = pool.times.response;
         let req = req.map(|body| self.watch.track(body));
         let mut sent = pin!(self.sender.try_send_request(req));
         let answered = poll_fn(|cx| match sent.as_mut().poll(cx) {
@@ -52,7 +47,7 @@ where
                 let unsent = error.take_message().map(|req| req.map(Tracked::into_inner));
                 let error = match unsent {
                     Some(_) => Error::UpstreamUnreachable(error.into_error().into()),
-                    None => broken(error.into_error()),
+                    None => broken(error.into_error(), pooled && !self.watch.has_heard()),
                 };
                 Err(Failed { error, unsent })
             }
@@ -61,24 +56,23 @@ where
     }
 }
 
-/// Whose fault it is that a request got no answer.
-fn broken(error: hyper::Error) -> Error {
-    // "User" is whoever made the request's body, and that is the caller.
-    if error.is_user() { Error::BodyBroken } else { Error::UpstreamBroken(error.into()) }
-}
-
-fn too_slow(silent: Silent) -> Error {
-    match silent {
-        Silent::Caller => Error::CallerTooSlow,
-        Silent::Upstream => Error::UpstreamTimeout,
+/// Whose fault it is that a request got no answer; `closed` if a pooled connection ended without a byte of one.
+fn broken(error: hyper::Error, closed: bool) -> Error {
+    match () {
+        // "User" is whoever made the request's body, and that is the caller.
+        () if error.is_user() => Error::BodyBroken,
+        () if closed => Error::UpstreamClosed(error.into()),
+        () => Error::UpstreamBroken(error.into()),
     }
 }
 
 /// The body of an answer. Its connection goes back to the pool when it has ended, and is closed when it is dropped
 /// before.
-pub struct Answer<B> {
+pub(super) struct Answer<B> {
     incoming: Incoming,
     lease: Option<(Slot<B>, Arc<Pool<B>>)>,
+    /// Whether it was asked for what has not come.
+    waits: bool,
 }
 
 impl<B> Body for Answer<B>
@@ -86,18 +80,23 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = Cause;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+    ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+            ready!(self.poll_silent(cx));
+            self.lease = None;
+            return Poll::Ready(Some(Err(AnswerSilent.into())));
+        };
+        self.waits = false;
         // A body of known length has ended with its last frame: nobody need ask for one more.
         if frame.is_none() || self.incoming.is_end_stream() {
             self.give_back();
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(Cause::from)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -114,12 +113,23 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     fn new(incoming: Incoming, slot: Slot<B>, pool: &Arc<Pool<B>>) -> Self {
-        let mut answer = Answer { incoming, lease: Some((slot, Arc::clone(pool))) };
+        let mut answer = Answer { incoming, lease: Some((slot, Arc::clone(pool))), waits: false };
         if answer.incoming.is_end_stream() {
             // Nobody reads a body that is not there.
             answer.give_back();
         }
         answer
+    }
+
+    /// Ready when the API has been waited for too long. Only the time counts during which somebody asks for more: a caller
+    /// that reads slowly does not.
+    fn poll_silent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some((slot, pool)) = &mut self.lease else { return Poll::Pending };
+        if !self.waits {
+            self.waits = true;
+            slot.watch.note();
+        }
+        slot.watch.poll_silent(cx, pool.times.body).map(drop)
     }
 
     fn give_back(&mut self) {

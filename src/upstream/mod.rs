@@ -1,12 +1,16 @@
 //! GBG's side: a pool of connections to one origin, and the way of one request over one of them.
 //!
-//! Each worker has an upstream of its own, so that no lock or count here is ever fought over between cores.
+//! Each worker has an upstream of its own, so that no lock or count here is ever fought over between cores. Over HTTP/1.1 a
+//! request has a connection for itself (`pool`, `exchange`); over HTTP/2 it has a stream of one (`http2`).
 
+mod answer;
 mod connector;
 mod egress;
 mod exchange;
+mod http2;
 mod pool;
 mod progress;
+mod times;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,20 +20,30 @@ use http::header::{HOST, HeaderMap};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Body;
+use tokio::task::yield_now;
+use tokio::time::sleep;
 
-use self::connector::Connector;
+pub use self::answer::Answer;
+use self::answer::{AnswerSilent, Failed, too_slow};
+use self::connector::{Connector, Opened};
 pub use self::egress::{TunnelError, tunnel};
-pub use self::exchange::Answer;
-use self::pool::{Pool, Slot};
+use self::http2::{Http2, Sent};
+use self::pool::Pool;
+use self::times::Times;
 use crate::config;
 use crate::error::{Cause, Error};
 
+/// A connection that has been idle for longer is looked at once more before it is used. The look costs a system call,
+/// which a busy pool, whose connections are idle for less, is spared.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
 /// The API, as one worker reaches it.
 pub struct Upstream<B> {
-    connector: Connector,
+    connector: Arc<Connector>,
     pool: Arc<Pool<B>>,
+    /// Only where HTTP/2 may be spoken.
+    http2: Option<Arc<Http2<B>>>,
     authority: HeaderValue,
-    response_timeout: Duration,
 }
 
 impl<B> Upstream<B>
@@ -42,13 +56,16 @@ where
     /// # Errors
     /// When one of `config.roots` cannot be used, or the host has no name that TLS can check.
     pub fn new(config: &config::Upstream) -> Result<Self, Cause> {
-        Ok(Upstream {
-            connector: Connector::new(config)?,
-            pool: Arc::new(Pool::new(config.idle_timeout)),
-            // A copy of its own: a clone would share a reference count with the other workers.
-            authority: HeaderValue::from_bytes(config.origin.authority.as_bytes())?,
-            response_timeout: config.response_timeout,
-        })
+        let times = Times::new(config);
+        let connector = Arc::new(Connector::new(config, times)?);
+        let pool = Arc::new(Pool::new(times));
+        let http2 = match connector.may_speak_http2() {
+            true => Some(Arc::new(Http2::new(config, &connector, &pool)?)),
+            false => None,
+        };
+        // A copy of its own: a clone would share a reference count with the other workers.
+        let authority = HeaderValue::from_bytes(config.origin.authority.as_bytes())?;
+        Ok(Upstream { connector, pool, http2, authority })
     }
 
     /// Sends `req` to the API, whatever host it names. The answer comes as its head arrives; its body streams. A
@@ -56,19 +73,46 @@ where
     ///
     /// # Errors
     /// `UpstreamUnreachable` and those of `renew` when nothing was sent; the other kinds when the request may have
-    /// arrived.
+    /// arrived. `UpstreamClosed` is the one of them that says that the connection, a pooled one, ended without a byte of an
+    /// answer.
     pub async fn send(
         &self,
         mut req: Request<B>,
         renew: impl Fn(&mut HeaderMap) -> Result<(), Error>,
     ) -> Result<Response<Answer<B>>, Error> {
         self.aim(&mut req);
+        let mut looked = false;
         loop {
+            if let Some(http2) = &self.http2
+                && !http2.is_declined()
+            {
+                // Boxed, like what a handshake holds: some kilobytes, which each request would carry about.
+                match Box::pin(http2.send(req, &renew)).await? {
+                    Sent::Answered(res) => return Ok(res.map(Answer::http2)),
+                    Sent::Declined(unsent) => req = unsent,
+                }
+            }
             let (slot, pooled) = match self.pool.take() {
-                Some(slot) => (slot, true),
-                // Boxed: what a handshake holds is some kilobytes, which each request would carry about.
+                // A close that has arrived is seen by the connection's task, which runs before this one goes on.
+                Some((slot, idle)) if idle > LOOK_AGAIN && !looked => {
+                    looked = true;
+                    yield_now().await;
+                    if !slot.sender.is_ready() {
+                        continue;
+                    }
+                    (slot, true)
+                }
+                Some((slot, _)) => (slot, true),
                 None => {
-                    let slot = Box::pin(self.open()).await?;
+                    let slot = match Box::pin(self.open()).await? {
+                        Opened::Http1(slot) => slot,
+                        Opened::Http2(connection) => {
+                            if let Some(http2) = &self.http2 {
+                                http2.adopt(connection);
+                            }
+                            continue;
+                        }
+                    };
                     if let Err(error) = renew(req.headers_mut()) {
                         self.pool.take_back(slot);
                         return Err(error);
@@ -76,8 +120,8 @@ where
                     (slot, false)
                 }
             };
-            match slot.exchange(req, self.response_timeout, &self.pool).await {
-                Ok(res) => return Ok(res),
+            match slot.exchange(req, &self.pool, pooled).await {
+                Ok(res) => return Ok(res.map(Answer::http1)),
                 // The pooled connection had died before a byte was sent; a fresh one is next in the end.
                 Err(failed) => match failed.unsent {
                     Some(unsent) if pooled => req = unsent,
@@ -89,7 +133,13 @@ where
 
     /// Closes idle connections as they grow too old, for as long as it is polled.
     pub async fn close_idle(&self) {
-        self.pool.close_idle().await;
+        loop {
+            sleep(self.pool.times.idle / 2).await;
+            self.pool.sweep();
+            if let Some(http2) = &self.http2 {
+                http2.sweep();
+            }
+        }
     }
 
     /// Points `req` at the origin of the configuration: a target in origin-form, byte for byte what the caller sent
@@ -101,7 +151,7 @@ where
         req.headers_mut().insert(HOST, self.authority.clone());
     }
 
-    async fn open(&self) -> Result<Slot<B>, Error> {
+    async fn open(&self) -> Result<Opened<B>, Error> {
         self.connector.open().await.map_err(Error::UpstreamUnreachable)
     }
 }

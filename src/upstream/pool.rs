@@ -1,4 +1,4 @@
-//! Connections that wait for their next request.
+//! HTTP/1.1 connections that wait for their next request.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,30 +7,34 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::Body;
 use hyper::client::conn::http1::SendRequest;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 
+use super::Times;
 use super::progress::{Tracked, Watch};
 
 /// How long a connection may take, after an answer has ended, to be ready for the next request. It waits for the
 /// rest of the request's body, which an answer may overtake.
-const SETTLE: Duration = Duration::from_secs(5);
+pub(super) const SETTLE: Duration = Duration::from_secs(5);
 
 /// A connection that carries one request at a time, with what belongs to it.
 pub(super) struct Slot<B> {
     pub(super) sender: SendRequest<Tracked<B>>,
     pub(super) watch: Watch,
+    /// When it takes no further request.
+    retires: Instant,
 }
 
 impl<B> Slot<B> {
-    pub(super) fn new(sender: SendRequest<Tracked<B>>) -> Self {
-        Slot { sender, watch: Watch::default() }
+    /// A new connection, on which `watch` listens.
+    pub(super) fn new(sender: SendRequest<Tracked<B>>, watch: Watch, retires: Instant) -> Self {
+        Slot { sender, watch, retires }
     }
 }
 
 /// Idle connections, the one used last at the back. Its lock is the worker's own, and never waited for.
 pub(super) struct Pool<B> {
     idle: Mutex<VecDeque<Idle<B>>>,
-    idle_timeout: Duration,
+    pub(super) times: Times,
 }
 
 struct Idle<B> {
@@ -39,35 +43,38 @@ struct Idle<B> {
 }
 
 impl<B> Pool<B> {
-    pub(super) fn new(idle_timeout: Duration) -> Self {
-        Pool { idle: Mutex::default(), idle_timeout }
+    pub(super) fn new(times: Times) -> Self {
+        Pool { idle: Mutex::default(), times }
     }
 
-    /// The living connection that was used last: it is the least likely to be closed by the other side just now.
-    pub(super) fn take(&self) -> Option<Slot<B>> {
+    /// The living connection that was used last, and for how long it has been idle: it is the least likely to be closed by
+    /// the other side just now.
+    pub(super) fn take(&self) -> Option<(Slot<B>, Duration)> {
         let mut idle = self.lock();
+        let mut now = None;
         while let Some(Idle { slot, since }) = idle.pop_back() {
-            if slot.sender.is_ready() && since.elapsed() < self.idle_timeout {
-                return Some(slot);
+            let now = *now.get_or_insert_with(Instant::now);
+            let unused = now.duration_since(since);
+            if slot.sender.is_ready() && unused < self.times.idle && now < slot.retires {
+                return Some((slot, unused));
             }
         }
         None
     }
 
     fn put(&self, slot: Slot<B>) {
-        self.lock().push_back(Idle { slot, since: Instant::now() });
+        let now = Instant::now();
+        if now < slot.retires {
+            self.lock().push_back(Idle { slot, since: now });
+        }
     }
 
-    /// Closes connections that have been idle for too long, for as long as it is polled.
-    pub(super) async fn close_idle(&self) {
-        loop {
-            sleep(self.idle_timeout / 2).await;
-            let mut idle = self.lock();
-            while idle.front().is_some_and(|oldest| oldest.since.elapsed() >= self.idle_timeout) {
-                idle.pop_front();
-            }
-            idle.retain(|kept| !kept.slot.sender.is_closed());
-        }
+    /// Closes connections that are too old, or have been idle for too long.
+    pub(super) fn sweep(&self) {
+        let now = Instant::now();
+        self.lock().retain(|Idle { slot, since }| {
+            !slot.sender.is_closed() && now < slot.retires && now.duration_since(*since) < self.times.idle
+        });
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Idle<B>>> {

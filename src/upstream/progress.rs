@@ -3,6 +3,7 @@
 //! A photo of a passport takes a slow caller minutes to send; the API's time to answer begins when it has it all. One
 //! timer serves a connection for all its requests: it is set again only when it has run out.
 
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use http_body::{Frame, SizeHint};
 use hyper::body::Body;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
 /// The last sign of life of one request's body.
@@ -20,6 +22,8 @@ struct Progress {
     /// Milliseconds since `epoch`.
     last: AtomicU64,
     waits_for_caller: AtomicBool,
+    /// Whether a byte has come since the request began.
+    heard: AtomicBool,
 }
 
 impl Progress {
@@ -54,6 +58,7 @@ impl Default for Watch {
             epoch: Instant::now(),
             last: AtomicU64::new(0),
             waits_for_caller: AtomicBool::new(false),
+            heard: AtomicBool::new(false),
         };
         Watch { progress: Arc::new(progress), timer: None }
     }
@@ -63,18 +68,40 @@ impl Watch {
     /// Begins with a request: its body, tracked.
     pub(super) fn track<B>(&self, body: B) -> Tracked<B> {
         self.progress.note();
+        self.progress.heard.store(false, Ordering::Relaxed);
         Tracked { body, progress: Arc::clone(&self.progress) }
+    }
+
+    /// Silence counts from now on.
+    pub(super) fn note(&self) {
+        self.progress.note();
+    }
+
+    /// `io`, which notes what is heard on it.
+    pub(super) fn listen<IO>(&self, io: IO) -> Heard<IO> {
+        Heard { io, progress: Arc::clone(&self.progress) }
+    }
+
+    /// Whether a byte has come since the request began.
+    pub(super) fn has_heard(&self) -> bool {
+        self.progress.heard.load(Ordering::Relaxed)
     }
 
     /// Ready when nothing has moved for `limit`.
     pub(super) fn poll_silent(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<Silent> {
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        let progress = &self.progress;
+        let due = || progress.epoch + Duration::from_millis(progress.last.load(Ordering::Relaxed)) + limit;
+        let mut deadline = due();
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            // It was set for a longer limit.
+            timer.as_mut().reset(deadline);
+        }
         loop {
             ready!(timer.as_mut().poll(cx));
-            let last = Duration::from_millis(self.progress.last.load(Ordering::Relaxed));
-            let deadline = self.progress.epoch + last + limit;
+            deadline = due();
             if deadline <= Instant::now() {
-                let caller = self.progress.waits_for_caller.load(Ordering::Relaxed);
+                let caller = progress.waits_for_caller.load(Ordering::Relaxed);
                 return Poll::Ready(if caller { Silent::Caller } else { Silent::Upstream });
             }
             timer.as_mut().reset(deadline);
@@ -89,6 +116,15 @@ pub(super) struct Tracked<B> {
 }
 
 impl<B> Tracked<B> {
+    pub(super) fn inner_mut(&mut self) -> &mut B {
+        &mut self.body
+    }
+
+    /// Progress that is none of the body's: what it gave was taken.
+    pub(super) fn note(&self) {
+        self.progress.note();
+    }
+
     /// The body that is tracked.
     pub(super) fn into_inner(self) -> B {
         self.body
@@ -124,6 +160,53 @@ impl<B: Body + Unpin> Body for Tracked<B> {
     }
 }
 
+/// A connection that notes that bytes come: hyper does not tell an answer that broke off from one that never began.
+pub(super) struct Heard<IO> {
+    io: IO,
+    progress: Arc<Progress>,
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Heard<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.progress.heard.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Heard<IO> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
@@ -149,6 +232,17 @@ mod tests {
         second.frame().await.unwrap().unwrap();
         assert_eq!(poll_fn(|cx| watch.poll_silent(cx, LIMIT)).await, Silent::Upstream);
         assert_eq!(began.elapsed(), Duration::from_secs(80));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_shorter_limit_is_kept_although_the_timer_was_set_for_a_longer_one() {
+        let mut watch = Watch::default();
+        let _body = watch.track(Empty::<Bytes>::new());
+        assert!(tokio::time::timeout(LIMIT / 2, poll_fn(|cx| watch.poll_silent(cx, LIMIT))).await.is_err());
+        watch.note();
+        let began = Instant::now();
+        assert_eq!(poll_fn(|cx| watch.poll_silent(cx, LIMIT / 6)).await, Silent::Upstream);
+        assert_eq!(began.elapsed(), LIMIT / 6);
     }
 
     #[tokio::test(start_paused = true)]

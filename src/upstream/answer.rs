@@ -1,0 +1,85 @@
+//! What comes back: the body of an answer, or why there is none.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::Request;
+use http_body::{Frame, SizeHint};
+use hyper::body::Body;
+
+use super::progress::Silent;
+use super::{exchange, http2};
+use crate::error::{Cause, Error};
+
+/// An exchange that gave no answer.
+pub(super) struct Failed<B> {
+    pub(super) error: Error,
+    /// The request, when it is sure that the API did not act on it.
+    pub(super) unsent: Option<Request<B>>,
+}
+
+/// Why an answer broke off.
+#[derive(Debug, thiserror::Error)]
+#[error("the API was silent for longer than upstream.body_timeout in the middle of its answer")]
+pub(super) struct AnswerSilent;
+
+pub(super) fn too_slow(silent: Silent) -> Error {
+    match silent {
+        Silent::Caller => Error::CallerTooSlow,
+        Silent::Upstream => Error::UpstreamTimeout,
+    }
+}
+
+/// The body of an answer. Its connection, or its place on one, is free again when it has ended; when it is dropped before,
+/// the connection is closed, or the stream reset.
+pub struct Answer<B>(Kind<B>);
+
+enum Kind<B> {
+    Http1(exchange::Answer<B>),
+    /// Boxed: the larger, and the rarer.
+    Http2(Box<http2::Answer<B>>),
+}
+
+impl<B> Answer<B> {
+    pub(super) fn http1(answer: exchange::Answer<B>) -> Self {
+        Answer(Kind::Http1(answer))
+    }
+
+    pub(super) fn http2(answer: http2::Answer<B>) -> Self {
+        Answer(Kind::Http2(Box::new(answer)))
+    }
+}
+
+impl<B> Body for Answer<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Cause>,
+{
+    type Data = Bytes;
+    type Error = Cause;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        match &mut self.0 {
+            Kind::Http1(answer) => Pin::new(answer).poll_frame(cx),
+            Kind::Http2(answer) => Pin::new(answer).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Http1(answer) => answer.is_end_stream(),
+            Kind::Http2(answer) => answer.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Http1(answer) => answer.size_hint(),
+            Kind::Http2(answer) => answer.size_hint(),
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! One request and its answer over one stream.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::future::poll_fn;
+use h2::{Reason, RecvStream};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
+use http::uri::{self, Uri};
+use http::{Method, Request, Response, Version, request};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::timeout;
+
+use super::super::pool::SETTLE;
+use super::super::progress::Watch;
+use super::super::{AnswerSilent, Times, too_slow};
+use super::Http2;
+use super::places::Lease;
+use super::upload::{Broken, Rewind, Upload};
+use crate::error::{Cause, Error};
+
+/// A request that the API has not acted on.
+pub(super) struct Unsent<B> {
+    /// As it was for HTTP/1.1.
+    head: request::Parts,
+    uri: Uri,
+    body: Rewind<B>,
+}
+
+impl<B> Unsent<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Cause>,
+{
+    /// `req`, aimed at the origin of `http2`.
+    pub(super) fn new(req: Request<B>, http2: &Http2<B>) -> Self {
+        let (mut head, body) = req.into_parts();
+        let mut parts = uri::Parts::default();
+        parts.scheme = Some(http2.scheme.clone());
+        parts.authority = Some(http2.authority.clone());
+        parts.path_and_query = head.uri.path_and_query().cloned();
+        let uri = Uri::from_parts(parts).unwrap_or_default();
+        // A length is no must here, yet what the API may have come to expect.
+        if let Some(length) = body.size_hint().exact()
+            && (length > 0 || matches!(head.method, Method::POST | Method::PUT | Method::PATCH))
+        {
+            head.headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+        }
+        Unsent { head, uri, body: Rewind::new(body, http2.replay_body) }
+    }
+
+    pub(super) fn headers(&mut self) -> &mut HeaderMap {
+        &mut self.head.headers
+    }
+
+    /// The request as it came.
+    ///
+    /// # Errors
+    /// When some of its body has been read.
+    pub(super) fn whole(self) -> Result<Request<B>, Error> {
+        match self.body.untouched() {
+            Some(body) => Ok(Request::from_parts(self.head, body)),
+            None => Err(Error::UpstreamBroken("the API has turned from HTTP/2 to HTTP/1.1".into())),
+        }
+    }
+
+    /// The head as it is sent: what Host says, `:authority` says.
+    fn request(&self) -> Request<()> {
+        let mut req = Request::new(());
+        *req.method_mut() = self.head.method.clone();
+        *req.uri_mut() = self.uri.clone();
+        *req.version_mut() = Version::HTTP_2;
+        *req.headers_mut() = self.head.headers.clone();
+        req.headers_mut().remove(HOST);
+        req
+    }
+}
+
+type Failed<B> = (Error, Option<Unsent<B>>);
+
+impl Lease {
+    /// Sends `unsent` and waits for the head of the answer, as long as less than the limit passes without progress. The
+    /// request comes back where the API says that it has not acted on it.
+    pub(super) async fn exchange<B>(
+        mut self,
+        unsent: Unsent<B>,
+        times: Times,
+    ) -> Result<Response<Answer<B>>, Failed<B>>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Cause>,
+    {
+        let mut watch = Watch::default();
+        let req = unsent.request();
+        let Unsent { head, uri, body } = unsent;
+        let is_empty = body.is_end_stream();
+        let (mut answering, stream) = match self.sender().send_request(req, is_empty) {
+            Ok(begun) => begun,
+            Err(error) => return Err((broken(error), Some(Unsent { head, uri, body }))),
+        };
+        let mut upload = Upload::new((!is_empty).then_some(stream), watch.track(body));
+        let answered = poll_fn(|cx| {
+            if let Poll::Ready(Err(Broken)) = upload.poll(cx) {
+                return Poll::Ready(Err((Error::BodyBroken, false)));
+            }
+            match Pin::new(&mut answering).poll(cx) {
+                Poll::Ready(Ok(res)) => Poll::Ready(Ok(res)),
+                Poll::Ready(Err(error)) => {
+                    let untouched = is_untouched(&error);
+                    Poll::Ready(Err((broken(error), untouched)))
+                }
+                Poll::Pending => {
+                    watch.poll_silent(cx, times.response).map(|silent| Err((too_slow(silent), false)))
+                }
+            }
+        });
+        match answered.await {
+            Ok(res) => {
+                upload.settle();
+                Ok(Answer::new(res, (upload, self), watch, times))
+            }
+            Err((error, false)) => Err((error, None)),
+            Err((error, true)) => {
+                // On another connection: this one is about to end, or has more than it can do.
+                self.retire();
+                let body = upload.into_body().rewound();
+                Err((error, body.map(|body| Unsent { head, uri, body })))
+            }
+        }
+    }
+}
+
+/// Whether the API says that it did nothing about the request (RFC 9113 section 8.7): its stream was refused, or is above
+/// the last one that GOAWAY names. Only such streams are failed by a GOAWAY that came.
+fn is_untouched(error: &h2::Error) -> bool {
+    error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
+}
+
+/// Whether the stream ended by a reset without a fault.
+fn is_end(error: &h2::Error) -> bool {
+    error.is_reset() && error.reason() == Some(Reason::NO_ERROR)
+}
+
+fn broken(error: h2::Error) -> Error {
+    Error::UpstreamBroken(error.into())
+}
+
+/// The body of an answer. The rest of the request, which the answer may overtake, is sent meanwhile.
+pub(in super::super) struct Answer<B> {
+    stream: RecvStream,
+    /// Taken when the answer has ended.
+    rest: Option<(Upload<B>, Lease)>,
+    watch: Watch,
+    times: Times,
+    /// Whether it was asked for what has not come.
+    waits: bool,
+    /// How much is still to come, where that was told.
+    left: Option<u64>,
+    has_data: bool,
+}
+
+impl<B> Answer<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Cause>,
+{
+    fn new(
+        res: Response<RecvStream>,
+        rest: (Upload<B>, Lease),
+        watch: Watch,
+        times: Times,
+    ) -> Response<Self> {
+        let left = res.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let (head, stream) = res.into_parts();
+        let mut answer =
+            Answer { stream, rest: Some(rest), watch, times, waits: false, left, has_data: true };
+        if answer.stream.is_end_stream() {
+            // Nobody reads a body that is not there.
+            answer.left = None;
+            answer.finish();
+        }
+        Response::from_parts(head, answer)
+    }
+
+    /// The next part, without a watch.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        if let Some((upload, _)) = &mut self.rest
+            && let Poll::Ready(Err(Broken)) = upload.poll(cx)
+        {
+            return Poll::Ready(Some(Err(Error::BodyBroken.into())));
+        }
+        if self.has_data {
+            match ready!(self.stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    // Only what was taken makes room for more.
+                    let _ = self.stream.flow_control().release_capacity(data.len());
+                    self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                // The answer is whole, and the rest of the request not wanted (RFC 9113 section 8.1).
+                Some(Err(error)) if self.left.unwrap_or(0) == 0 && is_end(&error) => {
+                    return Poll::Ready(None);
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
+                None => self.has_data = false,
+            }
+        }
+        let trailers = ready!(self.stream.poll_trailers(cx));
+        Poll::Ready(trailers.map_err(Cause::from).transpose().map(|trailers| trailers.map(Frame::trailers)))
+    }
+
+    /// The answer has ended: its place is free, as soon as the request has been sent.
+    fn finish(&mut self) {
+        if let Some((mut upload, lease)) = self.rest.take()
+            && !upload.is_over()
+        {
+            tokio::spawn(async move {
+                let _ = timeout(SETTLE, poll_fn(|cx| upload.poll(cx))).await;
+                drop(lease);
+            });
+        }
+    }
+}
+
+impl<B> Body for Answer<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Cause>,
+{
+    type Data = Bytes;
+    type Error = Cause;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        let this = &mut *self;
+        let Poll::Ready(frame) = this.poll_next(cx) else {
+            if !this.waits {
+                this.waits = true;
+                this.watch.note();
+            }
+            ready!(this.watch.poll_silent(cx, this.times.body));
+            this.rest = None;
+            return Poll::Ready(Some(Err(AnswerSilent.into())));
+        };
+        this.waits = false;
+        if frame.is_none() || this.stream.is_end_stream() {
+            this.finish();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.left {
+            Some(left) => SizeHint::with_exact(left),
+            None if self.stream.is_end_stream() => SizeHint::with_exact(0),
+            None => SizeHint::default(),
+        }
+    }
+}

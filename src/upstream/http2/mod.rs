@@ -1,0 +1,241 @@
+//! HTTP/2 to the API (RFC 9113): requests share connections.
+//!
+//! What a request waits for is a place on a connection. Places come when a connection opens or a stream ends, and are handed
+//! to those who wait in their order; as many connections are being opened as those need, and never more than a few.
+
+mod connection;
+mod exchange;
+mod places;
+mod upload;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use http::header::HeaderMap;
+use http::uri::{Authority, Scheme};
+use http::{Request, Response};
+use hyper::body::Body;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+pub(super) use self::connection::Connection;
+pub(super) use self::exchange::Answer;
+use self::exchange::Unsent;
+use self::places::{Lease, Owner, Places, Ticket};
+use super::connector::{Connector, Opened};
+use super::pool::Pool;
+use crate::config;
+use crate::error::{Cause, Error};
+
+/// How often a request that the API did not act on is sent again.
+const AGAIN: usize = 2;
+
+/// Connections to the API that carry many requests at once.
+pub(super) struct Http2<B> {
+    connector: Arc<Connector>,
+    /// Where a connection goes on which the API has picked HTTP/1.1.
+    http1: Arc<Pool<B>>,
+    scheme: Scheme,
+    authority: Authority,
+    replay_body: usize,
+    /// Whether the API picked HTTP/1.1 when it was asked last.
+    declined: AtomicBool,
+    places: Mutex<Places<Granted>>,
+}
+
+/// What became of a request.
+pub(super) enum Sent<B> {
+    Answered(Response<Answer<B>>),
+    /// Nothing: the API picks HTTP/1.1.
+    Declined(Request<B>),
+}
+
+/// What a request that waits for a place is given.
+enum Granted {
+    Place(Lease),
+    Declined,
+    Failed(OpenFailed),
+}
+
+/// Why a connection could not be opened, told to all who waited for it.
+#[derive(Clone, Debug)]
+struct OpenFailed(Arc<Cause>);
+
+impl std::fmt::Display for OpenFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for OpenFailed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+impl<B> Http2<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Cause>,
+{
+    pub(super) fn new(
+        config: &config::Upstream,
+        connector: &Arc<Connector>,
+        http1: &Arc<Pool<B>>,
+    ) -> Result<Self, Cause> {
+        let origin = &config.origin;
+        Ok(Http2 {
+            connector: Arc::clone(connector),
+            http1: Arc::clone(http1),
+            scheme: if origin.tls { Scheme::HTTPS } else { Scheme::HTTP },
+            authority: Authority::try_from(origin.authority.as_bytes())?,
+            replay_body: config.replay_body,
+            declined: AtomicBool::new(false),
+            places: Mutex::new(Places::new()),
+        })
+    }
+
+    /// Whether the API picked HTTP/1.1 when it was asked last.
+    pub(super) fn is_declined(&self) -> bool {
+        self.declined.load(Ordering::Relaxed)
+    }
+
+    /// Sends `req`, which names a path alone. One that the API did not act on, as it says itself, is sent again.
+    pub(super) async fn send(
+        self: &Arc<Self>,
+        req: Request<B>,
+        renew: impl Fn(&mut HeaderMap) -> Result<(), Error>,
+    ) -> Result<Sent<B>, Error> {
+        let mut unsent = Unsent::new(req, self);
+        let mut again = AGAIN;
+        loop {
+            let lease = match self.place().await? {
+                Granted::Place(lease) => lease,
+                Granted::Declined => return unsent.whole().map(Sent::Declined),
+                Granted::Failed(failed) => return Err(Error::UpstreamUnreachable(failed.into())),
+            };
+            renew(unsent.headers())?;
+            unsent = match lease.exchange(unsent, self.http1.times).await {
+                Ok(res) => return Ok(Sent::Answered(res)),
+                Err((_, Some(unsent))) if again > 0 => unsent,
+                Err((error, _)) => return Err(error),
+            };
+            again -= 1;
+        }
+    }
+
+    /// Takes in a connection that somebody else has opened.
+    pub(super) fn adopt(self: &Arc<Self>, connection: Connection) {
+        self.declined.store(false, Ordering::Relaxed);
+        let mut places = self.places();
+        places.add(connection);
+        self.hand_out(places);
+    }
+
+    /// Closes connections that are too old, or have been idle for too long.
+    pub(super) fn sweep(&self) {
+        let idle = self.http1.times.idle;
+        self.places().sweep(idle);
+    }
+
+    /// A place on a connection, waited for no longer than opening one may take.
+    async fn place(self: &Arc<Self>) -> Result<Granted, Error> {
+        let granted = {
+            let mut places = self.places();
+            if places.nobody_waits()
+                && let Some(ticket) = places.take()
+            {
+                return Ok(Granted::Place(self.lease(ticket)));
+            }
+            let (granting, granted) = oneshot::channel();
+            places.wait(granting);
+            self.hand_out(places);
+            granted
+        };
+        match timeout(self.http1.times.connect, granted).await {
+            Ok(Ok(granted)) => Ok(granted),
+            _ => {
+                let cause = "there was no place on a connection within upstream.connect_timeout";
+                Err(Error::UpstreamUnreachable(cause.into()))
+            }
+        }
+    }
+
+    fn lease(self: &Arc<Self>, ticket: Ticket) -> Lease {
+        let owner: Arc<dyn Owner> = Arc::<Self>::clone(self);
+        Lease::new(ticket, owner)
+    }
+
+    /// Gives the places that there are to those who wait, and opens connections for the others.
+    fn hand_out(self: &Arc<Self>, mut places: MutexGuard<'_, Places<Granted>>) {
+        let matched = places.matched();
+        for _ in 0..places.begin_opening() {
+            tokio::spawn(Arc::clone(self).open());
+        }
+        drop(places);
+        // Outside of the lock: a place that nobody wants any more comes back at once.
+        for (granting, ticket) in matched {
+            let _ = granting.send(Granted::Place(self.lease(ticket)));
+        }
+    }
+
+    /// Opens one connection. In a task of its own, so that no caller that hangs up takes it away from the others.
+    async fn open(self: Arc<Self>) {
+        let mut opened = self.connector.open().await;
+        if let Ok(Opened::Http1(slot)) = &mut opened {
+            // Before it is offered: whoever waited for it is to find it.
+            let _ = slot.sender.ready().await;
+        }
+        let mut places = self.places();
+        let refused = match opened {
+            Ok(Opened::Http2(connection)) => {
+                self.declined.store(false, Ordering::Relaxed);
+                places.opened(connection);
+                return self.hand_out(places);
+            }
+            Ok(Opened::Http1(slot)) => {
+                self.declined.store(true, Ordering::Relaxed);
+                let waiting = places.open_declined();
+                drop(places);
+                self.http1.take_back(slot);
+                for granting in waiting {
+                    let _ = granting.send(Granted::Declined);
+                }
+                return;
+            }
+            Err(cause) => OpenFailed(Arc::new(cause)),
+        };
+        // Those for whom it was opened; the others wait for the next one.
+        let waited = places.open_failed();
+        self.hand_out(places);
+        for granting in waited {
+            let _ = granting.send(Granted::Failed(refused.clone()));
+        }
+    }
+}
+
+impl<B> Owner for Http2<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Cause>,
+{
+    fn take_back(self: Arc<Self>, id: u64) {
+        let mut places = self.places();
+        places.note_end(id);
+        if !places.nobody_waits() {
+            self.hand_out(places);
+        }
+    }
+
+    fn retire(&self, id: u64) {
+        self.places().forget(id);
+    }
+}
+
+impl<B> Http2<B> {
+    fn places(&self) -> MutexGuard<'_, Places<Granted>> {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,186 @@
+//! Which connections there are, and who waits for a place on one.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::SendRequest;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::connection::{Connection, STREAMS, Streams};
+
+/// Connections that are being opened at once, at most: a burst of requests at a cold start must not become a burst of
+/// handshakes.
+const OPENING: usize = 4;
+
+/// The connections of one worker, and those who wait, to whom a `T` is given.
+pub(super) struct Places<T> {
+    /// Filled from the front, so that those at the back can become idle.
+    connections: Vec<Known>,
+    waiting: VecDeque<oneshot::Sender<T>>,
+    opening: usize,
+    /// How many places the connection had that was opened last.
+    places_each: usize,
+    next_id: u64,
+}
+
+struct Known {
+    id: u64,
+    connection: Connection,
+    idle_since: Instant,
+}
+
+impl Known {
+    fn is_usable(&mut self, now: Instant) -> bool {
+        !self.connection.is_closed() && now < self.connection.retires
+    }
+}
+
+/// A place on the connection `id`.
+pub(super) struct Ticket {
+    id: u64,
+    sender: SendRequest<Bytes>,
+    streams: Streams,
+}
+
+impl<T> Places<T> {
+    pub(super) fn new() -> Self {
+        Places {
+            connections: Vec::new(),
+            waiting: VecDeque::new(),
+            opening: 0,
+            places_each: STREAMS,
+            next_id: 0,
+        }
+    }
+
+    pub(super) fn nobody_waits(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// A place, if one is free. Forgets connections that take no further request; what is in flight on them goes on.
+    pub(super) fn take(&mut self) -> Option<Ticket> {
+        let now = Instant::now();
+        self.connections.retain_mut(|known| known.is_usable(now));
+        let Known { id, connection, .. } =
+            self.connections.iter().find(|known| known.connection.has_room())?;
+        connection.streams.begin();
+        let (sender, streams) = (connection.sender.clone(), connection.streams.clone());
+        Some(Ticket { id: *id, sender, streams })
+    }
+
+    pub(super) fn wait(&mut self, granting: oneshot::Sender<T>) {
+        self.waiting.push_back(granting);
+    }
+
+    /// Those who wait, with the places that there are for them.
+    pub(super) fn matched(&mut self) -> Vec<(oneshot::Sender<T>, Ticket)> {
+        let mut matched = Vec::new();
+        while let Some(granting) = self.waiting.pop_front() {
+            if granting.is_closed() {
+                continue;
+            }
+            match self.take() {
+                Some(ticket) => matched.push((granting, ticket)),
+                None => {
+                    self.waiting.push_front(granting);
+                    break;
+                }
+            }
+        }
+        matched
+    }
+
+    /// How many connections are to be opened now, for those who wait.
+    pub(super) fn begin_opening(&mut self) -> usize {
+        let wanted = self.waiting.len().div_ceil(self.places_each).min(OPENING);
+        let missing = wanted.saturating_sub(self.opening);
+        self.opening += missing;
+        missing
+    }
+
+    /// One of those that are being opened has come.
+    pub(super) fn opened(&mut self, connection: Connection) {
+        self.opening -= 1;
+        self.places_each = connection.places();
+        self.add(connection);
+    }
+
+    /// One of those that are being opened has failed: those for whom it was meant.
+    pub(super) fn open_failed(&mut self) -> Vec<oneshot::Sender<T>> {
+        self.opening -= 1;
+        let meant = self.waiting.len().min(self.places_each);
+        self.waiting.drain(..meant).collect()
+    }
+
+    /// One of those that are being opened has come, and is no HTTP/2: all who wait.
+    pub(super) fn open_declined(&mut self) -> Vec<oneshot::Sender<T>> {
+        self.opening -= 1;
+        self.waiting.drain(..).collect()
+    }
+
+    pub(super) fn add(&mut self, connection: Connection) {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.connections.push(Known { id, connection, idle_since: Instant::now() });
+    }
+
+    pub(super) fn sweep(&mut self, idle: Duration) {
+        let now = Instant::now();
+        self.connections.retain_mut(|known| {
+            let in_use = known.connection.streams.count() > 0;
+            known.is_usable(now) && (in_use || now.duration_since(known.idle_since) < idle)
+        });
+    }
+
+    /// A stream of the connection `id` has ended.
+    pub(super) fn note_end(&mut self, id: u64) {
+        if let Some(known) = self.connections.iter_mut().find(|known| known.id == id) {
+            known.idle_since = Instant::now();
+        }
+    }
+
+    /// Gives the connection `id` to nobody any more.
+    pub(super) fn forget(&mut self, id: u64) {
+        self.connections.retain(|known| known.id != id);
+    }
+}
+
+/// A place on a connection, free again when it is dropped.
+pub(super) struct Lease {
+    ticket: Ticket,
+    owner: Arc<dyn Owner>,
+}
+
+/// Whose the places are.
+pub(super) trait Owner: Send + Sync {
+    /// A place on the connection `id` is free again.
+    fn take_back(self: Arc<Self>, id: u64);
+
+    /// The connection `id` takes no further request.
+    fn retire(&self, id: u64);
+}
+
+impl Lease {
+    pub(super) fn new(ticket: Ticket, owner: Arc<dyn Owner>) -> Self {
+        Lease { ticket, owner }
+    }
+
+    pub(super) fn sender(&mut self) -> &mut SendRequest<Bytes> {
+        &mut self.ticket.sender
+    }
+
+    /// Ends the connection when what is in flight on it has ended: it has refused a request.
+    pub(super) fn retire(&self) {
+        self.owner.retire(self.ticket.id);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.ticket.streams.end();
+        Arc::clone(&self.owner).take_back(self.ticket.id);
+    }
+}
