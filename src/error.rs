@@ -44,8 +44,8 @@ pub enum Error {
     /// The connection to the API ended, or what came over it was no HTTP, before a whole answer head.
     #[error("the connection to the API broke before it answered")]
     UpstreamBroken(#[source] Cause),
-    /// A pooled connection ended without one byte of an answer. Most likely the API had closed it before the request came;
-    /// nothing proves that it did not act on it.
+    /// A connection that was there before the request, or that it shared, was closed without one byte of an answer. Most
+    /// likely the API had closed it before the request came; nothing proves that it did not act on it.
     #[error("the connection to the API was closed before it answered")]
     UpstreamClosed(#[source] Cause),
     /// The API sent no answer head in time.

@@ -29,10 +29,12 @@
 //! 6. `authorize` puts our bearer in the place of Authorization. It reads one ready value ([`token::Reader`]), and waits,
 //!    with a deadline, only while there is no valid token. `replay` keeps the head, and a short body as it streams past.
 //! 7. `forward` hands over to [`upstream`], which aims target and Host at the origin of the configuration, and sends over
-//!    a pooled connection, or a new one; if the bearer has stopped by then, with a newer one or not at all.
+//!    a pooled connection, a new one, or a stream of an HTTP/2 connection; if the bearer has stopped by then, with a newer
+//!    one or not at all.
 //! 8. A 401 asks the token task for another token, once for all who wait for it, and the request is sent once more if all
 //!    of it was kept. Otherwise the 401 goes back as it came, and so does a second one.
-//! 9. The answer streams back frame by frame; the connection goes back to the pool when it has ended.
+//! 9. The answer streams back frame by frame, and breaks off where the API is silent for too long in the middle of it; the
+//!    connection goes back to the pool when it has ended.
 //!
 //! # Threads
 //!
@@ -54,7 +56,8 @@
 //!    for the bare 400, 414 and 431 that hyper's parser sends before any service runs, and the bare 408 of a connection
 //!    whose caller is too slow.
 //! 7. Failure becomes status in one place ([`error`]), with one log line per failure.
-//! 8. A request that may have reached GBG is not sent again, unless GBG refused it because of its token.
+//! 8. A request that may have reached GBG is not sent again, unless GBG refused it because of its token, or says, in the terms
+//!    of HTTP/2, that it has not acted on it.
 //! 9. Only loopback or a Unix socket is listened on, unless `listen.allow_anonymous` is written.
 //! 10. Nothing assumes that there is one upstream or one credential in a process.
 //!

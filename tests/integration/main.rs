@@ -14,6 +14,9 @@
 //! - `tidy`: the rules of the house, checked on the source itself.
 //! - `token_faults`: the token endpoint and the API go wrong on purpose, and callers see as little of it as can be.
 //! - `tokens`: when a token is got, kept and replaced.
+//! - `upstream_http2`: requests to the API that share HTTP/2 connections.
+//! - `upstream_http2_bodies`: bodies over HTTP/2 to the API: large, slow, broken off or not wanted.
+//! - `upstream_pool`: how old connections to the API grow, and what happens when they end at the wrong moment.
 
 #![allow(
     clippy::unwrap_used,
@@ -39,3 +42,6 @@ mod streaming;
 mod tidy;
 mod token_faults;
 mod tokens;
+mod upstream_http2;
+mod upstream_http2_bodies;
+mod upstream_pool;

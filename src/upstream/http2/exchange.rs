@@ -144,7 +144,10 @@ fn is_end(error: &h2::Error) -> bool {
 }
 
 fn broken(error: h2::Error) -> Error {
-    Error::UpstreamBroken(error.into())
+    match error.is_io() {
+        true => Error::UpstreamClosed(error.into()),
+        false => Error::UpstreamBroken(error.into()),
+    }
 }
 
 /// The body of an answer. The rest of the request, which the answer may overtake, is sent meanwhile.

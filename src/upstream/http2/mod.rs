@@ -18,6 +18,7 @@ use http::uri::{Authority, Scheme};
 use http::{Request, Response};
 use hyper::body::Body;
 use tokio::sync::oneshot;
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 pub(super) use self::connection::Connection;
@@ -142,6 +143,11 @@ where
 
     /// A place on a connection, waited for no longer than opening one may take.
     async fn place(self: &Arc<Self>) -> Result<Granted, Error> {
+        let look = self.places().is_to_be_looked_at();
+        if look {
+            // An end that has arrived is seen by the connection's task, which runs before this one goes on.
+            yield_now().await;
+        }
         let granted = {
             let mut places = self.places();
             if places.nobody_waits()

@@ -9,6 +9,7 @@ use h2::client::SendRequest;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::super::LOOK_AGAIN;
 use super::connection::{Connection, STREAMS, Streams};
 
 /// Connections that are being opened at once, at most: a burst of requests at a cold start must not become a burst of
@@ -58,6 +59,13 @@ impl<T> Places<T> {
 
     pub(super) fn nobody_waits(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// Whether the next place is on a connection that has been idle for long enough to be looked at before it is used.
+    pub(super) fn is_to_be_looked_at(&self) -> bool {
+        self.connections.first().is_some_and(|known| {
+            known.connection.streams.count() == 0 && known.idle_since.elapsed() > LOOK_AGAIN
+        })
     }
 
     /// A place, if one is free. Forgets connections that take no further request; what is in flight on them goes on.

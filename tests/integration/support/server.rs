@@ -4,8 +4,10 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
+use h2::server::Connection;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
@@ -15,6 +17,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// A server that hands each connection to `serve`; it ends with the test's runtime.
 pub async fn scripted<F, R>(serve: F) -> SocketAddr
@@ -92,4 +95,65 @@ pub async fn token_endpoint_for(
     })
     .await;
     (format!("https://localhost:{}/token", addr.port()), server.cert.pem())
+}
+
+/// A server that hands each HTTP/2 connection, spoken with prior knowledge, to `serve`, with its number from 1 on, and
+/// allows so many streams on each.
+pub async fn http2<F, R>(streams: u32, serve: F) -> SocketAddr
+where
+    F: Fn(usize, Connection<TcpStream, Bytes>) -> R + Clone + Send + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    let opened = Arc::new(AtomicUsize::new(0));
+    scripted(move |stream| {
+        let (serve, number) = (serve.clone(), opened.fetch_add(1, Ordering::SeqCst) + 1);
+        async move {
+            let mut builder = h2::server::Builder::new();
+            builder.max_concurrent_streams(streams).initial_window_size(256 << 10);
+            if let Ok(connection) = builder.handshake(stream).await {
+                serve(number, connection).await;
+            }
+        }
+    })
+    .await
+}
+
+/// A TLS server for `localhost` that hands each connection to `serve` and speaks the protocols `alpn`; what its proxy is to
+/// be told.
+pub async fn tls<F, R>(alpn: &[&str], serve: F) -> Secured
+where
+    F: Fn(TlsStream<TcpStream>) -> R + Clone + Send + 'static,
+    R: Future<Output = ()> + Send + 'static,
+{
+    let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let ca_file = directory.path().join("ca.pem");
+    std::fs::write(&ca_file, certified.cert.pem()).unwrap();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let tls = rustls::ServerConfig::builder().with_no_client_auth();
+    let mut tls = tls.with_single_cert(vec![certified.cert.der().clone()], key).unwrap();
+    tls.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let tls = TlsAcceptor::from(Arc::new(tls));
+    let addr = scripted(move |stream| {
+        let (tls, serve) = (tls.clone(), serve.clone());
+        async move {
+            if let Ok(stream) = tls.accept(stream).await {
+                serve(stream).await;
+            }
+        }
+    })
+    .await;
+    Secured {
+        base_url: format!("https://localhost:{}", addr.port()),
+        ca_file: format!("upstream.ca_file={}", ca_file.display()),
+        _directory: directory,
+    }
+}
+
+/// Where a TLS server is, and what it is trusted by.
+pub struct Secured {
+    pub base_url: String,
+    pub ca_file: String,
+    _directory: tempfile::TempDir,
 }

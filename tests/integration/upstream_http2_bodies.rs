@@ -1,0 +1,227 @@
+//! Bodies over HTTP/2 to the API: large, slow, broken off or not wanted; and silence.
+
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{Channel, Full};
+use hyper::body::{Body, Incoming};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+
+use crate::support::Proxy;
+use crate::support::caller::{PATIENCE, json, post, read_until, send, try_send};
+use crate::support::server::{http2, scripted};
+
+const SUBMIT: &str = "/v2/captain/journey/interaction/submit";
+const MIB: usize = 1024 * 1024;
+
+async fn proxy_before(upstream: SocketAddr, set: &[&str]) -> Proxy {
+    let set = [&["upstream.http_version=2", "listen.workers=1"], set].concat();
+    Proxy::before_server(&format!("http://{upstream}"), &set).await
+}
+
+/// An HTTP/2 server that answers with `answer`.
+async fn answering<F, R, B>(answer: F) -> SocketAddr
+where
+    F: Fn(Request<Incoming>) -> R + Clone + Send + 'static,
+    R: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error: Into<Box<dyn std::error::Error + Send + Sync>>> + Send + 'static,
+{
+    scripted(move |stream| {
+        let answer = answer.clone();
+        async move {
+            let service = hyper::service::service_fn(move |req| {
+                let answered = answer(req);
+                async move { Ok::<_, Infallible>(answered.await) }
+            });
+            let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        }
+    })
+    .await
+}
+
+async fn begin(proxy: &Proxy, fields: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
+    let head = format!("POST {SUBMIT} HTTP/1.1\r\nHost: a\r\n{fields}\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn large_bodies_go_both_ways_at_once_beside_each_other() {
+    let upstream = answering(|req: Request<Incoming>| async { Response::new(req.into_body()) }).await;
+    let proxy = proxy_before(upstream, &[]).await;
+    let addr = proxy.addr();
+    let sent: Vec<_> = (0..4_u32)
+        .map(|seed| {
+            let numbers =
+                (0..5 * MIB as u32 / 4).map(move |number| (number ^ seed).wrapping_mul(2_654_435_761));
+            let body: Bytes = numbers.flat_map(u32::to_le_bytes).collect();
+            tokio::spawn(async move {
+                let req = Request::post(SUBMIT).header("host", "a").body(Full::new(body.clone())).unwrap();
+                assert!(send(addr, req).await.body() == &body, "the body was changed");
+            })
+        })
+        .collect();
+    for sent in sent {
+        sent.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn both_sides_stream_at_the_same_time() {
+    let upstream = answering(|req: Request<Incoming>| async { Response::new(req.into_body()) }).await;
+    let proxy = proxy_before(upstream, &[]).await;
+    let mut stream = begin(&proxy, "Transfer-Encoding: chunked\r\n").await;
+    for word in ["first", "second", "third"] {
+        stream.write_all(format!("{:x}\r\n{word}\r\n", word.len()).as_bytes()).await.unwrap();
+        read_until(&mut stream, word).await;
+    }
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
+    read_until(&mut stream, "0\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn a_caller_that_reads_nothing_holds_the_api_back_and_nobody_else() {
+    let (made, mut chunks) = mpsc::unbounded_channel();
+    let upstream = answering(move |req: Request<Incoming>| {
+        let made = made.clone();
+        async move {
+            let (mut sender, body) = Channel::<Bytes, Infallible>::new(1);
+            tokio::spawn(async move {
+                if req.headers().contains_key("x-short") {
+                    return;
+                }
+                while sender.send_data(Bytes::from(vec![7; 64 * 1024])).await.is_ok() {
+                    let _ = made.send(());
+                }
+            });
+            Response::new(body)
+        }
+    });
+    let proxy = proxy_before(upstream.await, &[]).await;
+    let mut held = Vec::new();
+    for _ in 0..20 {
+        let mut stream = begin(&proxy, "Content-Length: 0\r\n").await;
+        read_until(&mut stream, "\r\n\r\n").await;
+        held.push(stream);
+    }
+    let mut count = 0;
+    while timeout(Duration::from_millis(500), chunks.recv()).await.is_ok() {
+        count += 1;
+        assert!(count < 20 * 320, "20 MiB an answer were taken for callers that read nothing");
+    }
+    let mut req = post(SUBMIT);
+    req.headers_mut().insert("x-short", "1".parse().unwrap());
+    assert_eq!(send(proxy.addr(), req).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn an_api_that_reads_nothing_holds_the_caller_back() {
+    let upstream = http2(100, |_, mut connection| async move {
+        let mut kept = Vec::new();
+        while let Some(Ok(stream)) = connection.accept().await {
+            kept.push(stream);
+        }
+    });
+    let proxy = proxy_before(upstream.await, &[]).await;
+    let mut stream = begin(&proxy, "Content-Length: 1073741824\r\n").await;
+    let chunk = vec![7; 64 * 1024];
+    let mut count = 0;
+    while let Ok(written) = timeout(Duration::from_millis(500), stream.write_all(&chunk)).await {
+        written.unwrap();
+        count += 1;
+        assert!(count < 1024, "64 MiB were taken for an API that reads nothing");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_needs_no_more_of_the_request_arrives_whole() {
+    // Dropped, what has not come of the request is reset with NO_ERROR.
+    let upstream = http2(100, |_, mut connection| async move {
+        while let Some(Ok((req, mut respond))) = connection.accept().await {
+            let res = Response::builder().status(413).body(()).unwrap();
+            let mut stream = respond.send_response(res, false).unwrap();
+            stream.send_data("big".into(), true).unwrap();
+            drop(req);
+        }
+    });
+    let proxy = proxy_before(upstream.await, &[]).await;
+    let mut stream = begin(&proxy, "Content-Length: 1000000\r\n").await;
+    stream.write_all(b"the first bytes").await.unwrap();
+    let answer = read_until(&mut stream, "0\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("big"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_never_a_clean_end() {
+    for reason in [h2::Reason::INTERNAL_ERROR, h2::Reason::CANCEL, h2::Reason::NO_ERROR] {
+        let upstream = http2(100, move |_, mut connection| async move {
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                let res = Response::builder().header("content-length", "100").body(()).unwrap();
+                let mut stream = respond.send_response(res, false).unwrap();
+                stream.send_data("half".into(), false).unwrap();
+                tokio::spawn(async move {
+                    sleep(Duration::from_millis(100)).await;
+                    stream.send_reset(reason);
+                });
+            }
+        });
+        let proxy = proxy_before(upstream.await, &[]).await;
+        assert!(try_send(proxy.addr(), post(SUBMIT)).await.is_err(), "{reason:?}");
+    }
+}
+
+#[tokio::test]
+async fn silence_before_the_head_is_noticed_and_blamed_on_the_right_side() {
+    let upstream = http2(100, |_, mut connection| async move {
+        let mut kept = Vec::new();
+        while let Some(Ok(stream)) = connection.accept().await {
+            kept.push(stream);
+        }
+    });
+    let proxy = proxy_before(upstream.await, &["upstream.response_timeout=300ms"]).await;
+    let res = send(proxy.addr(), post(SUBMIT)).await;
+    assert_eq!(
+        (res.status(), json(&res)["reason"].as_str()),
+        (StatusCode::GATEWAY_TIMEOUT, Some("upstream_timeout"))
+    );
+    let mut stream = begin(&proxy, "Content-Length: 100\r\n").await;
+    stream.write_all(b"half").await.unwrap();
+    let answer = read_until(&mut stream, "caller_too_slow").await;
+    assert!(answer.starts_with("HTTP/1.1 408"), "{answer}");
+}
+
+#[tokio::test]
+async fn silence_in_the_middle_of_an_answer_breaks_it_off_and_resets_the_stream() {
+    let (reset, mut resets) = mpsc::unbounded_channel();
+    let upstream = http2(100, move |_, mut connection| {
+        let reset = reset.clone();
+        async move {
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                let mut stream = respond.send_response(Response::new(()), false).unwrap();
+                stream.send_data("half".into(), false).unwrap();
+                let reset = reset.clone();
+                tokio::spawn(async move { reset.send(poll_fn(|cx| stream.poll_reset(cx)).await.ok()) });
+            }
+        }
+    });
+    let proxy = proxy_before(upstream.await, &["upstream.body_timeout=300ms"]).await;
+    let began = Instant::now();
+    let mut stream = begin(&proxy, "Content-Length: 0\r\n").await;
+    let mut answer = Vec::new();
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the answer goes on");
+    let answer = String::from_utf8(answer).unwrap();
+    assert!(answer.contains("half") && !answer.ends_with("0\r\n\r\n"), "{answer}");
+    assert!((300..3000).contains(&began.elapsed().as_millis()));
+    assert_eq!(timeout(PATIENCE, resets.recv()).await.unwrap(), Some(Some(h2::Reason::CANCEL)));
+}
