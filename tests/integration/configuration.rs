@@ -143,6 +143,7 @@ fn a_bad_value_names_its_place() {
         "",
     );
     assert_refused("[upstream]\nallow = [\"/v2/captain\"]", "proxy.toml:2:1: upstream.allow:", "");
+    assert_refused("[upstream]\nhttp_version = 2", "proxy.toml:2:1: upstream.http_version:", "\"auto\"");
     assert_refused("[upstream]\nallow = []", "proxy.toml:2:1: upstream.allow:", "at least one");
     assert_refused("[listen]\nworkers = 0", "proxy.toml:2:1: listen.workers:", "");
     assert_refused(

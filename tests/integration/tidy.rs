@@ -126,6 +126,7 @@ fn reqwest_and_hypers_client_have_their_places() {
         ("reqwest::", &["src/token/endpoint.rs"][..]),
         ("hyper::client", &["src/upstream/", "src/cli/doctor/call.rs"]),
         ("hyper_util::client", &["src/upstream/"]),
+        ("h2::", &["src/upstream/"]),
     ] {
         for path in sources(&root().join("src")) {
             let inside = path.strip_prefix(root()).unwrap().to_str().unwrap();

@@ -182,6 +182,35 @@ async fn an_answer_that_breaks_off_is_never_a_clean_end() {
 }
 
 #[tokio::test]
+async fn answers_without_a_body_and_those_before_the_answer_are_understood() {
+    let upstream = http2(100, |_, mut connection| async move {
+        while let Some(Ok((req, mut respond))) = connection.accept().await {
+            let early = Response::builder().status(103).header("link", "</a>").body(()).unwrap();
+            respond.send_informational(early).unwrap();
+            let res = Response::builder();
+            let (res, is_empty) = match req.method().as_str() {
+                "HEAD" => (res.header("content-length", "2"), true),
+                "DELETE" => (res.status(204), true),
+                _ => (res.header("content-length", "2"), false),
+            };
+            let mut stream = respond.send_response(res.body(()).unwrap(), is_empty).unwrap();
+            if !is_empty {
+                stream.send_data("ok".into(), true).unwrap();
+            }
+        }
+    });
+    let proxy = proxy_before(upstream.await, &[]).await;
+    for (method, status, length, body) in
+        [("HEAD", 200, Some("2"), ""), ("DELETE", 204, None, ""), ("GET", 200, Some("2"), "ok")]
+    {
+        let req = Request::builder().method(method).uri(SUBMIT).header("host", "a");
+        let res = send(proxy.addr(), req.body(Full::default()).unwrap()).await;
+        let told = res.headers().get("content-length").map(|length| length.to_str().unwrap());
+        assert_eq!((res.status().as_u16(), told, &res.body()[..]), (status, length, body.as_bytes()));
+    }
+}
+
+#[tokio::test]
 async fn silence_before_the_head_is_noticed_and_blamed_on_the_right_side() {
     let upstream = http2(100, |_, mut connection| async move {
         let mut kept = Vec::new();

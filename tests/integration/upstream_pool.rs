@@ -206,6 +206,29 @@ async fn pooled_connections_that_all_died_cost_no_request() {
     }
 }
 
+#[tokio::test]
+async fn a_close_without_a_byte_of_an_answer_is_told_from_one_in_the_middle() {
+    const CLOSED: &str = "the connection to the API was closed before it answered";
+    const BROKEN: &str = "the connection to the API broke before it answered";
+    for (served, begun, told) in [(1, "", CLOSED), (1, "HTTP/1.1 20", BROKEN), (0, "", BROKEN)] {
+        let upstream = scripted(move |mut stream: TcpStream| async move {
+            for _ in 0..served {
+                read_until(&mut stream, "{}").await;
+                stream.write_all(OK).await.unwrap();
+            }
+            read_until(&mut stream, "{}").await;
+            stream.write_all(begun.as_bytes()).await.unwrap();
+        })
+        .await;
+        let proxy = Proxy::before_server(&format!("http://{upstream}"), &["listen.workers=1"]).await;
+        for _ in 0..served {
+            assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+        }
+        let res = json(&send(proxy.addr(), post(START)).await);
+        assert_eq!((&res["reason"], &res["detail"]), (&"upstream_broken".into(), &told.into()), "{begun:?}");
+    }
+}
+
 /// The worst API: closes each connection at a time of its own after an answer, which may be the very one at which the next
 /// request is written. A request that may have arrived is not sent again here, so its caller is told; none arrives twice.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -140,3 +140,43 @@ async fn death(mut pings: PingPong, streams: Streams) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::duplex;
+
+    use super::*;
+
+    /// A connection to a server that reads and writes until it is dropped; then it is silent.
+    async fn opened(
+        server: impl Future<Output = ()> + Send + 'static,
+        io: tokio::io::DuplexStream,
+    ) -> Connection {
+        tokio::spawn(server);
+        let config = crate::config::load(&crate::config::Sources {
+            env: [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            set: vec!["upstream.base_url=http://127.0.0.1:1".to_owned(), "upstream.max_age=1h".to_owned()],
+            file: None,
+        });
+        Connection::open(io, &Times::new(&config.unwrap().config.upstream)).await.unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_answers_no_ping_is_given_up_while_requests_wait_for_it() {
+        let (near, far) = duplex(64 << 10);
+        let silent = async {
+            let mut connection = h2::server::handshake(far).await.unwrap();
+            // Its SETTINGS are sent as the first request is waited for.
+            let _ = timeout(Duration::from_secs(1), connection.accept()).await;
+            std::future::pending::<()>().await;
+        };
+        let mut connection = opened(silent, near).await;
+        sleep(PING_AFTER * 10).await;
+        assert!(!connection.is_closed(), "nobody waits for it");
+        connection.streams.begin();
+        sleep(PING_AFTER * 3).await;
+        assert!(connection.is_closed());
+    }
+}
