@@ -279,3 +279,59 @@ async fn connections_that_close_at_random_times_lose_few_requests_and_double_non
     // How many are lost is a matter of the machine and its load; one in five would be another thing.
     assert!(lost < 400, "{lost} of 2000");
 }
+
+/// An API on its last legs: connections that end after a few requests, streams that are refused, callers that hang up.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn http2_connections_that_end_and_refuse_at_random_lose_no_request_and_double_none() {
+    let seen: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
+    let noted = Arc::clone(&seen);
+    let upstream = http2(5, move |_, mut connection| {
+        let seen = Arc::clone(&noted);
+        async move {
+            let mut left = fastrand::usize(1..30);
+            while let Some(Ok((req, mut respond))) = connection.accept().await {
+                left = left.saturating_sub(1);
+                if left == 0 {
+                    connection.graceful_shutdown();
+                }
+                if fastrand::usize(0..100) == 0 {
+                    respond.send_reset(h2::Reason::REFUSED_STREAM);
+                    continue;
+                }
+                let id = req.headers()["x-id"].to_str().unwrap().to_owned();
+                *seen.lock().unwrap().entry(id).or_default() += 1;
+                tokio::spawn(async move {
+                    sleep(Duration::from_micros(fastrand::u64(0..5_000))).await;
+                    let _ = respond.send_response(http::Response::new(()), true);
+                });
+            }
+        }
+    })
+    .await;
+    let set = ["listen.workers=1", "upstream.http_version=2"];
+    let proxy = Proxy::before_server(&format!("http://{upstream}"), &set).await;
+    let addr = proxy.addr();
+    let callers: Vec<_> = (0..20)
+        .map(|caller| {
+            tokio::spawn(async move {
+                for number in 0..100 {
+                    let body = Full::new(Bytes::from_static(b"{}"));
+                    let req =
+                        Request::post(START).header("host", "a").header("x-id", format!("{caller}-{number}"));
+                    let sent = send(addr, req.body(body).unwrap());
+                    // Every tenth caller has little patience.
+                    if caller % 10 == 0 {
+                        let _ = timeout(Duration::from_millis(3), sent).await;
+                    } else {
+                        let res = sent.await;
+                        assert_eq!(res.status(), StatusCode::OK, "{res:?}");
+                    }
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    assert!(seen.lock().unwrap().values().all(|times| *times == 1), "a request was acted on twice");
+}
