@@ -273,6 +273,10 @@ mod tests {
         tokio::time::advance(Duration::from_secs(10)).await;
         assert!(reader.current().is_none());
         assert!(publisher.serves_until().is_none());
+        let Error::TokenUnavailable { retry_after } = reader.error() else {
+            panic!("the client is not refused")
+        };
+        assert_eq!(retry_after, Duration::from_secs(1), "at once would be a loop");
     }
 
     #[tokio::test(start_paused = true)]

@@ -132,6 +132,20 @@ async fn a_failed_refresh_keeps_the_token_until_it_stops() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_life_of_a_token_counts_from_the_request_for_it() {
+    let endpoint = Endpoint::new(|call| if call == 0 { granted("a", 100) } else { unavailable() });
+    let endpoint = endpoint.slow(seconds(8));
+    endpoint
+        .play(async |reader| {
+            sleep(seconds(94)).await;
+            assert_eq!(token(&reader), "Bearer a");
+            sleep(seconds(1)).await;
+            assert!(reader.current().is_none());
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_bad_answer_never_replaces_a_good_token() {
     let endpoint = Endpoint::new(|call| match call {
         0 => granted("good", 100),
