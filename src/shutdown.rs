@@ -1,30 +1,38 @@
 //! The signals that end the process.
 
+use std::future::Future;
 use std::io;
 
-/// Waits for SIGTERM, SIGINT (ctrl-c) or SIGQUIT, and gives its name.
+/// Listens from now on for SIGTERM, SIGINT (ctrl-c) and SIGQUIT; what it gives waits for one, and gives its name.
 ///
 /// # Errors
 /// When the runtime cannot listen for signals.
 #[cfg(unix)]
-pub async fn signalled() -> io::Result<&'static str> {
+pub fn signalled() -> io::Result<impl Future<Output = &'static str>> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut quit = signal(SignalKind::quit())?;
-    Ok(tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-        _ = quit.recv() => "SIGQUIT",
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+            _ = quit.recv() => "SIGQUIT",
+        }
     })
 }
 
 /// Waits for ctrl-c.
 ///
 /// # Errors
-/// When the runtime cannot listen for it.
+/// None: it is as on Unix.
 #[cfg(not(unix))]
-pub async fn signalled() -> io::Result<&'static str> {
-    tokio::signal::ctrl_c().await.map(|()| "ctrl-c")
+pub fn signalled() -> io::Result<impl Future<Output = &'static str>> {
+    Ok(async {
+        match tokio::signal::ctrl_c().await {
+            Ok(()) => "ctrl-c",
+            Err(_) => std::future::pending().await,
+        }
+    })
 }

@@ -165,9 +165,15 @@ fn raise_open_files() -> Option<u64> {
 
 /// Drains `app`, or ends at once with a second signal.
 async fn shut_down(app: App) {
+    let second = async {
+        match shutdown::signalled() {
+            Ok(signalled) => signalled.await,
+            Err(_) => std::future::pending().await,
+        }
+    };
     tokio::select! {
         () = app.shut_down() => tracing::info!("done"),
-        _ = shutdown::signalled() => tracing::warn!("a second signal: what was in flight is cut off"),
+        _ = second => tracing::warn!("a second signal: what was in flight is cut off"),
     }
 }
 

@@ -40,6 +40,8 @@ impl Run {
 }
 
 async fn serve(config: Config, file: String) -> Result<(), Failure> {
+    // First, so that a signal drains from the moment that there is something to drain.
+    let signalled = shutdown::signalled().map_err(|error| Failure::failed(&error))?;
     let mut app = App::start(&config).await.map_err(|error| cannot_start(&error))?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -51,7 +53,7 @@ async fn serve(config: Config, file: String) -> Result<(), Failure> {
         "gbg-proxy listens"
     );
     let signal = tokio::select! {
-        signal = shutdown::signalled() => signal.map_err(|error| Failure::failed(&error))?,
+        signal = signalled => signal,
         error = app.failed() => return Err(Failure::failed(error.as_ref())),
     };
     tracing::info!(signal, timeout = ?config.drain.timeout, "draining: no new connections, requests in flight finish");

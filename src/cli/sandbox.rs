@@ -83,6 +83,7 @@ impl SandboxCommand {
             password: self.password,
             faults: self.faults,
         };
+        let signalled = shutdown::signalled().map_err(|error| Failure::failed(&error))?;
         let (id, secret) = (options.client_id.clone(), options.client_secret.clone());
         let sandbox = Sandbox::start(options)
             .await
@@ -105,7 +106,7 @@ impl SandboxCommand {
         ))?;
         tokio::select! {
             shown = show_calls(sandbox.subscribe()), if !self.quiet => shown,
-            signal = shutdown::signalled() => signal.map(drop).map_err(|error| Failure::failed(&error)),
+            _ = signalled => Ok(()),
         }
     }
 }

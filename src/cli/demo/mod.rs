@@ -57,10 +57,11 @@ impl Demo {
             sandbox.token_calls()
         ))?;
         if !self.once {
+            let signalled = shutdown::signalled().map_err(|error| Failure::failed(&error))?;
             say(&invitation(addr))?;
             tokio::select! {
                 shown = show_calls(sandbox.subscribe()) => shown?,
-                signal = shutdown::signalled() => drop(signal.map_err(|error| Failure::failed(&error))?),
+                _ = signalled => {}
             }
         }
         shut_down(app).await;

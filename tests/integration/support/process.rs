@@ -125,7 +125,8 @@ impl Running {
         for line in self.lines.by_ref() {
             self.log += &format!("{}\n", line.unwrap());
         }
-        self.child.lock().unwrap().wait().unwrap().code().expect("killed by the signal instead of ending")
+        let status = self.child.lock().unwrap().wait().unwrap();
+        status.code().expect("killed by the signal instead of ending")
     }
 }
 
