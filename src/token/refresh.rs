@@ -1,6 +1,6 @@
 //! The refresh task: fetches a token, publishes it, and fetches the next one in time. It never ends.
 
-use std::future::Future;
+use std::future::{Future, pending};
 use std::time::Duration;
 
 use http::HeaderValue;
@@ -63,9 +63,19 @@ where
                 health.become_bad(&error, until.is_some());
                 let next = next_try(&error, until, &mut backoff);
                 publisher.publish_failure(failure(&error), next);
+                // The next try may be minutes after the end of the token that serves: the log must not wait for it.
+                let tell_the_end = async {
+                    match until {
+                        Some(until) => until.reached().await,
+                        None => pending().await,
+                    }
+                    health.become_bad(&error, false);
+                    pending::<()>().await;
+                };
                 tokio::select! {
                     () = next.reached() => false,
                     () = changed() => true,
+                    () = tell_the_end => false,
                 }
             }
         };
