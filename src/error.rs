@@ -23,6 +23,15 @@ pub enum Error {
     /// The method is never forwarded.
     #[error("this method is not forwarded")]
     MethodNotAllowed,
+    /// The target is longer than `limits.target`.
+    #[error("the target is too long")]
+    TargetTooLong,
+    /// The fields are more than `limits.header_fields`, or longer than `limits.header_block`.
+    #[error("the header fields are too large")]
+    HeaderTooLarge,
+    /// The body is longer than `limits.request_body`.
+    #[error("the request's body is too large")]
+    BodyTooLarge,
     /// The caller stopped sending its request's body.
     #[error("the request's body stopped coming")]
     CallerTooSlow,
@@ -90,6 +99,20 @@ pub struct Reason {
 }
 
 impl Error {
+    /// Whether an HTTP/1 connection can carry no further request: where this one ends is in doubt, or what is left of it
+    /// is not worth reading.
+    pub fn ends_connection(&self) -> bool {
+        matches!(
+            self,
+            Error::BadRequest(_)
+                | Error::BodyBroken
+                | Error::BodyTooLarge
+                | Error::HeaderTooLarge
+                | Error::TargetTooLong
+                | Error::CallerTooSlow
+        )
+    }
+
     /// When it is worth trying again, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
@@ -106,6 +129,9 @@ impl Error {
             Error::BadRequest(_) | Error::BodyBroken => &BAD_REQUEST,
             Error::PathUnknown => &PATH_UNKNOWN,
             Error::MethodNotAllowed => &METHOD_NOT_ALLOWED,
+            Error::TargetTooLong => &TARGET_TOO_LONG,
+            Error::HeaderTooLarge => &HEADER_TOO_LARGE,
+            Error::BodyTooLarge => &BODY_TOO_LARGE,
             Error::CallerTooSlow => &CALLER_TOO_SLOW,
             Error::TokenUnavailable { .. } => &TOKEN_UNAVAILABLE,
             Error::ClientRefused { .. } => &CLIENT_REFUSED,
@@ -138,6 +164,30 @@ static METHOD_NOT_ALLOWED: Reason = Reason {
     fault: Fault::Caller,
     action: "Use the method that the API documents",
     proxy_error: "http_request_denied",
+};
+
+static TARGET_TOO_LONG: Reason = Reason {
+    name: "target_too_long",
+    status: StatusCode::URI_TOO_LONG,
+    fault: Fault::Caller,
+    action: "Send less in the path and query",
+    proxy_error: "http_request_error",
+};
+
+static HEADER_TOO_LARGE: Reason = Reason {
+    name: "header_too_large",
+    status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    fault: Fault::Caller,
+    action: "Send fewer or shorter header fields",
+    proxy_error: "http_request_error",
+};
+
+static BODY_TOO_LARGE: Reason = Reason {
+    name: "body_too_large",
+    status: StatusCode::PAYLOAD_TOO_LARGE,
+    fault: Fault::Caller,
+    action: "Send a smaller body, such as images of a lower resolution",
+    proxy_error: "http_request_error",
 };
 
 static CALLER_TOO_SLOW: Reason = Reason {

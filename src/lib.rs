@@ -24,7 +24,8 @@
 //! 2. `observe` names the request, and will write one line in the access log.
 //! 3. `respond` stands outside everything that can fail: below it a failure is an [`error::Error`], here it becomes one
 //!    answer.
-//! 4. `guard` refuses methods and paths that are not forwarded, by their exact bytes.
+//! 4. `guard` refuses methods and paths that are not forwarded, by their exact bytes, what is larger than the limits, and
+//!    requests that could be read in two ways.
 //! 5. `headers` takes out the fields of one hop, and what a caller is known by.
 //! 6. `authorize` puts our bearer in the place of Authorization. It reads one ready value ([`token::Reader`]), and waits,
 //!    with a deadline, only while there is no valid token. `replay` keeps the head, and a short body as it streams past.
@@ -32,7 +33,8 @@
 //!    a pooled connection, a new one, or a stream of an HTTP/2 connection; if the bearer has stopped by then, with a newer
 //!    one or not at all.
 //! 8. A 401 asks the token task for another token, once for all who wait for it, and the request is sent once more if all
-//!    of it was kept. Otherwise the 401 goes back as it came, and so does a second one.
+//!    of it was kept. Otherwise the 401 goes back as it came, and so does a second one. A call that changes nothing is also
+//!    sent once more when its connection broke before an answer ([`gbg::is_safe_to_repeat`]), as far as a budget lets.
 //! 9. The answer streams back frame by frame, and breaks off where the API is silent for too long in the middle of it; the
 //!    connection goes back to the pool when it has ended.
 //!
@@ -57,7 +59,7 @@
 //!    whose caller is too slow.
 //! 7. Failure becomes status in one place ([`error`]), with one log line per failure.
 //! 8. A request that may have reached GBG is not sent again, unless GBG refused it because of its token, or says, in the terms
-//!    of HTTP/2, that it has not acted on it.
+//!    of HTTP/2, that it has not acted on it, or the call changes nothing.
 //! 9. Only loopback or a Unix socket is listened on, unless `listen.allow_anonymous` is written.
 //! 10. Nothing assumes that there is one upstream or one credential in a process.
 //!

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use crate::config::Config;
 use crate::downstream::{self, CallerBody, Socket};
 use crate::error::Cause;
-use crate::proxy::{self, Caller, ReplayBody, Rules};
+use crate::proxy::{self, Caller, RequestBody, Rules};
 use crate::token::Reader;
 use crate::upstream::Upstream;
 
@@ -24,7 +24,7 @@ const LOOK_UPS: usize = 4;
 
 /// A worker that has not begun.
 pub struct Worker {
-    upstream: Arc<Upstream<ReplayBody<CallerBody>>>,
+    upstream: Arc<Upstream<RequestBody<CallerBody>>>,
     rules: Arc<Rules>,
     options: downstream::Options,
     drain: watch::Receiver<bool>,

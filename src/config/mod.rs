@@ -92,14 +92,32 @@ pub enum LogFormat {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
+    /// The longest request body, in bytes.
+    #[serde(deserialize_with = "value::size")]
+    pub request_body: u64,
     /// The longest request body, in bytes, that is kept until its answer has come, so that it can be sent once more.
     #[serde(deserialize_with = "value::size")]
-    pub replay_body: usize,
+    pub replay_body: u64,
+    /// All header fields of a request together, in bytes.
+    #[serde(deserialize_with = "value::size")]
+    pub header_block: u64,
+    /// Header fields of a request.
+    #[serde(deserialize_with = "value::field_count")]
+    pub header_fields: usize,
+    /// Path and query, in bytes.
+    #[serde(deserialize_with = "value::size")]
+    pub target: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { replay_body: 64 << 10 }
+        Limits {
+            request_body: 32 << 20,
+            replay_body: 64 << 10,
+            header_block: 64 << 10,
+            header_fields: 100,
+            target: 8 << 10,
+        }
     }
 }
 

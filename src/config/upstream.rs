@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderValue;
 use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 
@@ -46,7 +47,11 @@ pub struct Upstream {
     /// Whether answers keep the spelling of their field names, for callers to see it.
     pub keep_header_case: bool,
     /// How many bytes of a request's body are kept so that it can be sent once more; `limits.replay_body`.
-    pub replay_body: usize,
+    pub replay_body: u64,
+    /// Whether it is told who called: `Forwarded` and `X-Forwarded-For`.
+    pub forwarded: bool,
+    /// The `X-GBG-Source` of requests that have none.
+    pub source: Option<HeaderValue>,
 }
 
 /// An HTTP to speak.
@@ -89,6 +94,8 @@ pub(super) struct Raw {
     #[serde(deserialize_with = "duration")]
     max_age: Duration,
     forward_cookies: bool,
+    forwarded: bool,
+    source: Option<String>,
 }
 
 impl Default for Raw {
@@ -111,6 +118,8 @@ impl Default for Raw {
             idle_timeout: Duration::from_secs(50),
             max_age: Duration::from_secs(300),
             forward_cookies: false,
+            forwarded: false,
+            source: None,
         }
     }
 }
@@ -125,7 +134,7 @@ impl Raw {
     pub(super) fn resolve(
         self,
         header_case: HeaderCase,
-        replay_body: usize,
+        replay_body: u64,
         way_out: &WayOut,
         warnings: &mut Vec<String>,
     ) -> Result<Upstream, Problem> {
@@ -167,6 +176,8 @@ impl Raw {
             forward_cookies: self.forward_cookies,
             keep_header_case: header_case == HeaderCase::Preserve,
             replay_body,
+            forwarded: self.forwarded,
+            source: self.source.map(source).transpose()?,
         })
     }
 
@@ -225,6 +236,16 @@ fn origin(url: &HttpUrl) -> Result<Origin, Problem> {
             format!(
                 "write base_url = {origin:?}: callers send the whole path, such as /v2/captain/journey/start"
             ),
+        )
+    })
+}
+
+fn source(text: String) -> Result<HeaderValue, Problem> {
+    HeaderValue::try_from(&text).map_err(|_| {
+        Problem::new(
+            "upstream.source",
+            "no text that a header field can have",
+            "write printable ASCII, such as \"crm-eu\"",
         )
     })
 }

@@ -289,7 +289,7 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
 }
 
 /// A number of bytes, such as `"64KiB"`.
-pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let value = toml::Value::deserialize(deserializer)?;
     let bytes = match &value {
         toml::Value::Integer(0) => Some(0),
@@ -299,9 +299,17 @@ pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, 
         }
         _ => None,
     };
-    bytes.and_then(|bytes| usize::try_from(bytes).ok()).ok_or_else(|| {
+    bytes.ok_or_else(|| {
         D::Error::custom("no size; write a number and its unit, such as \"64KiB\" or \"5MiB\"")
     })
+}
+
+/// A number of header fields, as far as the parser takes them.
+pub(super) fn field_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    match usize::deserialize(deserializer)? {
+        count @ 1..=100 => Ok(count),
+        _ => Err(D::Error::custom("the number of fields must be from 1 to 100")),
+    }
 }
 
 #[cfg(test)]

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use http::Method;
+
 /// The token endpoint of every region.
 pub const TOKEN_ENDPOINT: &str = "https://api.auth.gbgplc.com/as/token.oauth2";
 
@@ -20,6 +22,31 @@ pub const V2: &str = "/v2/captain/";
 /// of `journey/device/connect`.
 pub const CALLER_BEARER: [&str; 2] =
     ["/v2/captain/journey/device/connect", "/captain/api/journey/device/connect"];
+
+/// Calls that change nothing, below the prefix of either version: they may be repeated. `journey/start` may be billed, and
+/// `interaction/submit` and `task/update` advance the journey.
+const READ_ONLY: [&str; 9] = [
+    "journey/state/fetch",
+    "journey/interaction/fetch",
+    "journey/interaction/schema",
+    "journey/schema/fetch",
+    "journey/task/list",
+    "journey/task/schema",
+    "journey/task/list/schema",
+    "journey/history",
+    "journey/device/validate",
+];
+
+/// Whether a call changes nothing, so that it may be sent again when it is not known whether it arrived: by its method (RFC
+/// 9110 section 9.2.1), or by what is known of the path, since nearly every call is a POST.
+pub fn is_safe_to_repeat(method: &Method, path: &str) -> bool {
+    let call = path.strip_prefix(V2).or_else(|| path.strip_prefix(V1));
+    match *method {
+        Method::GET | Method::HEAD | Method::OPTIONS => true,
+        Method::POST => call.is_some_and(|call| READ_ONLY.contains(&call)),
+        _ => false,
+    }
+}
 
 /// A region of the platform. GBG publishes exactly three.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -87,5 +114,24 @@ mod tests {
         assert_eq!(ApiVersion::of("/captain/api/journey/start"), Some(ApiVersion::V1));
         assert_eq!(ApiVersion::of("/captain/apis"), None);
         assert_eq!(ApiVersion::of("/designer/api/x"), None);
+    }
+
+    #[test]
+    fn only_what_changes_nothing_may_be_repeated() {
+        let post = |path: &str| is_safe_to_repeat(&Method::POST, path);
+        assert!(post("/v2/captain/journey/state/fetch") && post("/captain/api/journey/task/list"));
+        for path in [
+            "/v2/captain/journey/start",
+            "/v2/captain/journey/interaction/submit",
+            "/captain/api/journey/task/update",
+            "/v2/captain/journey/device/start",
+            "/v2/captain/journey/state/delete",
+            "/journey/state/fetch",
+            "/x",
+        ] {
+            assert!(!post(path), "{path}");
+        }
+        assert!(is_safe_to_repeat(&Method::GET, "/v2/captain/x"));
+        assert!(!is_safe_to_repeat(&Method::DELETE, "/v2/captain/journey/state/fetch"));
     }
 }

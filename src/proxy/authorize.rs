@@ -1,7 +1,8 @@
 //! Puts our bearer on a request, as the last thing that happens to it. What the caller sent as Authorization goes.
 //!
 //! Where the API refuses the bearer, the request is sent once more with a newer one, if there is one to be had. It did not
-//! act on what it refused, so nothing happens twice.
+//! act on what it refused, so nothing happens twice. Where the connection broke before an answer, only calls that change
+//! nothing are sent once more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,19 +14,21 @@ use http_body_util::BodyExt;
 use hyper::body::Body;
 use tokio::time::timeout;
 use tower::layer::{Layer, layer_fn};
+use tower::retry::budget::{Budget, TpsBudget};
 use tower::service_fn;
 
-use super::replay::{Kept, ReplayBody, keep};
+use super::replay::{Kept, RequestBody, keep};
 use super::{Forward, Step};
-use crate::config::{Config, Path};
-use crate::error::Error;
+use crate::config::{Config, Limits, Path};
+use crate::error::{Error, chain};
+use crate::gbg::is_safe_to_repeat;
 use crate::token::{Bearer, Moment, Reader};
 
 /// A request that may be sent.
 #[derive(Debug)]
 pub struct Authorized<B> {
     /// With its one Authorization, or none.
-    pub req: Request<ReplayBody<B>>,
+    pub req: Request<RequestBody<B>>,
     pub(super) permit: Permit,
 }
 
@@ -58,7 +61,8 @@ pub(super) struct Rules {
     caller_bearer: Vec<Path>,
     tokens: Reader,
     retry_statuses: Vec<StatusCode>,
-    replay_body: usize,
+    limits: Limits,
+    repeats: TpsBudget,
 }
 
 impl Rules {
@@ -67,7 +71,9 @@ impl Rules {
             caller_bearer: config.upstream.caller_bearer.clone(),
             tokens,
             retry_statuses: config.token.retry_statuses.clone(),
-            replay_body: config.limits.replay_body,
+            limits: config.limits.clone(),
+            // Of the calls in ten seconds a fifth, and ten a second: a broken API is not asked twice as much.
+            repeats: TpsBudget::new(Duration::from_secs(10), 10, 0.2),
         }
     }
 
@@ -79,7 +85,7 @@ impl Rules {
 
 /// `req` with `bearer`.
 fn authorized<B>(
-    mut req: Request<ReplayBody<B>>,
+    mut req: Request<RequestBody<B>>,
     bearer: Bearer,
     rules: &Arc<super::Rules>,
 ) -> Authorized<B> {
@@ -102,10 +108,14 @@ where
             let rules = Arc::clone(&rules);
             let mut inner = inner.clone();
             async move {
-                let Rules { tokens, retry_statuses, replay_body, .. } = &rules.authorize;
+                let Rules { tokens, retry_statuses, limits, repeats, .. } = &rules.authorize;
+                let is_safe = is_safe_to_repeat(req.method(), req.uri().path());
+                if is_safe {
+                    repeats.deposit();
+                }
                 let mut carried = None;
                 let req = if rules.authorize.is_callers(req.uri().path()) {
-                    let mut req = req.map(ReplayBody::once);
+                    let mut req = req.map(|body| RequestBody::once(body, limits));
                     keep_one_bearer(req.headers_mut());
                     Authorized { req, permit: Permit { until: None, rules: Arc::clone(&rules) } }
                 } else {
@@ -114,19 +124,24 @@ where
                         // Boxed, like all that is rare: what a future may hold, each request carries about.
                         None => Box::pin(tokens.wait()).await?,
                     };
-                    let (req, kept) = match retry_statuses.is_empty() {
-                        true => (req.map(ReplayBody::once), None),
-                        false => keep(req, *replay_body),
+                    let (req, kept) = match is_safe || !retry_statuses.is_empty() {
+                        true => keep(req, limits),
+                        false => (req.map(|body| RequestBody::once(body, limits)), None),
                     };
                     carried = Some((kept, bearer.generation));
                     authorized(req, bearer, &rules)
                 };
-                let res = inner.call(req).await?;
-                match carried {
-                    Some((kept, generation)) if retry_statuses.contains(&res.status()) => {
+                match (inner.call(req).await, carried) {
+                    (Ok(res), Some((kept, generation))) if retry_statuses.contains(&res.status()) => {
                         Box::pin(once_more(inner, res, kept.as_deref(), generation, &rules)).await
                     }
-                    _ => Ok(res),
+                    (
+                        Err(error @ (Error::UpstreamClosed(_) | Error::UpstreamBroken(_))),
+                        Some((Some(kept), _)),
+                    ) if is_safe && kept.is_whole() && rules.authorize.repeats.withdraw() => {
+                        Box::pin(repeat(inner, error, &kept, &rules)).await
+                    }
+                    (answered, _) => answered,
                 }
             }
         })
@@ -160,6 +175,21 @@ where
         generation,
         "the API refused the access token; sending the request once more with a newer one"
     );
+    inner.call(authorized(kept.again(), bearer, rules)).await
+}
+
+/// Sends what was `kept` again after `error`, which came instead of an answer; the call changes nothing.
+async fn repeat<S, In, Out>(
+    mut inner: S,
+    error: Error,
+    kept: &Kept,
+    rules: &Arc<super::Rules>,
+) -> Result<Response<Out>, Error>
+where
+    S: Forward<In, Out>,
+{
+    let Some(bearer) = rules.authorize.tokens.current() else { return Err(error) };
+    tracing::debug!(error = chain(&error), "sending once more what may be repeated");
     inner.call(authorized(kept.again(), bearer, rules)).await
 }
 

@@ -8,6 +8,7 @@ use http_body::{Frame, SizeHint};
 use http_body_util::{Either, Full};
 use hyper::body::Body;
 
+use super::headers;
 use super::observe::Record;
 use crate::error::Cause;
 
@@ -35,7 +36,7 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
         let ProxyBody { inner, record } = &mut *self;
-        let frame = ready!(Pin::new(&mut *inner).poll_frame(cx));
+        let frame = ready!(Pin::new(&mut *inner).poll_frame(cx)).map(|frame| frame.map(clean));
         if let Some(record) = record {
             match &frame {
                 Some(Ok(frame)) => record.add(frame.data_ref().map_or(0, Bytes::len)),
@@ -56,5 +57,13 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+/// A frame as it goes on: trailers without what must not be in them.
+fn clean(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(trailers) => Frame::trailers(headers::trailers(trailers)),
+        Err(frame) => frame,
     }
 }

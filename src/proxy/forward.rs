@@ -6,12 +6,12 @@ use bytes::Bytes;
 use hyper::body::Body;
 use tower::service_fn;
 
-use super::{Authorized, Forward, ReplayBody};
+use super::{Authorized, Forward, RequestBody};
 use crate::error::Cause;
 use crate::upstream::{Answer, Upstream};
 
 /// Forwards to `upstream`.
-pub fn forward<B>(upstream: Arc<Upstream<ReplayBody<B>>>) -> impl Forward<B, Answer<ReplayBody<B>>>
+pub fn forward<B>(upstream: Arc<Upstream<RequestBody<B>>>) -> impl Forward<B, Answer<RequestBody<B>>>
 where
     B: Body<Data = Bytes, Error: Into<Cause>> + Send + Unpin + 'static,
 {

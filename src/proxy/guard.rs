@@ -1,40 +1,69 @@
-//! What is forwarded at all: methods and paths, by their exact bytes.
+//! What is forwarded at all: methods and paths, by their exact bytes, and requests that can be read in one way only.
 
 use std::sync::Arc;
 
 use futures_util::future::{Either, ready};
-use http::header::HOST;
+use http::header::{HOST, HeaderMap, TRANSFER_ENCODING};
 use http::{Method, Request, Version};
+use hyper::body::Body;
 use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
 use super::Step;
-use crate::config::{self, Prefix};
+use crate::config::{Config, Limits, Prefix};
 use crate::error::Error;
 
 /// What may pass.
 #[derive(Debug)]
 pub(super) struct Rules {
     allow: Vec<Prefix>,
+    limits: Limits,
 }
 
 impl Rules {
-    pub(super) fn new(config: &config::Upstream) -> Self {
-        Rules { allow: config.allow.clone() }
+    pub(super) fn new(config: &Config) -> Self {
+        Rules { allow: config.upstream.allow.clone(), limits: config.limits.clone() }
     }
 
-    fn check<B>(&self, req: &Request<B>) -> Result<(), Error> {
+    fn check<B: Body>(&self, req: &Request<B>) -> Result<(), Error> {
         if matches!(*req.method(), Method::CONNECT | Method::TRACE) {
             return Err(Error::MethodNotAllowed);
         }
-        check_host(req)?;
+        self.check_size(req)?;
+        check_transfer_encoding(req.headers())?;
+        check_authority(req)?;
         let path = req.uri().path();
+        if path == "*" {
+            // Asterisk-form asks about the server as a whole (RFC 9112 section 3.2.4).
+            return match *req.method() {
+                Method::OPTIONS => Ok(()),
+                _ => Err(Error::BadRequest("only OPTIONS may ask for *")),
+            };
+        }
         check_path(path)?;
         if self.allow.iter().any(|prefix| path.starts_with(prefix.as_str())) {
             Ok(())
         } else {
             Err(Error::PathUnknown)
         }
+    }
+
+    fn check_size<B: Body>(&self, req: &Request<B>) -> Result<(), Error> {
+        let target = req.uri().path_and_query().map_or(0, |target| target.as_str().len());
+        if target as u64 > self.limits.target {
+            return Err(Error::TargetTooLong);
+        }
+        // As they are written in HTTP/1: a colon, a space, and a line end for each.
+        let block = req.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
+        if req.headers().len() > self.limits.header_fields
+            || block.sum::<usize>() as u64 > self.limits.header_block
+        {
+            return Err(Error::HeaderTooLarge);
+        }
+        if req.body().size_hint().lower() > self.limits.request_body {
+            return Err(Error::BodyTooLarge);
+        }
+        Ok(())
     }
 }
 
@@ -44,7 +73,7 @@ pub(super) fn layer<S, In, Out>(
 ) -> impl Layer<S, Service = impl Step<In, Out> + use<S, In, Out>> + Clone
 where
     S: Step<In, Out>,
-    In: Send + 'static,
+    In: Body + Send + 'static,
     Out: Send + 'static,
 {
     layer_fn(move |mut inner: S| {
@@ -56,14 +85,63 @@ where
     })
 }
 
-/// Exactly one Host with HTTP/1.1, at most one before (RFC 9112 section 3.2). HTTP/2 has `:authority`.
-fn check_host<B>(req: &Request<B>) -> Result<(), Error> {
-    let hosts = req.headers().get_all(HOST).iter().count();
-    match req.version() {
-        Version::HTTP_11 if hosts == 0 => Err(Error::BadRequest("the Host field is missing")),
-        _ if hosts > 1 => Err(Error::BadRequest("there is more than one Host field")),
+/// Nothing but one `chunked`: the parser also takes codings before it, whose payload would go on without their name
+/// (RFC 9112 section 6.1).
+fn check_transfer_encoding(headers: &HeaderMap) -> Result<(), Error> {
+    let mut found = headers.get_all(TRANSFER_ENCODING).iter();
+    match (found.next(), found.next()) {
+        (None, _) => Ok(()),
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+        _ => Err(Error::BadRequest("the Transfer-Encoding is another than chunked")),
+    }
+}
+
+/// One authority, in one place or the same in two, and of the form that it must have (RFC 9112 section 3.2, RFC 9113
+/// section 8.3.1). HTTP/1.0 may name none.
+fn check_authority<B>(req: &Request<B>) -> Result<(), Error> {
+    let mut hosts = req.headers().get_all(HOST).iter();
+    let (host, another) = (hosts.next(), hosts.next());
+    if another.is_some() {
+        return Err(Error::BadRequest("there is more than one Host field"));
+    }
+    if host.is_some_and(|host| !is_host(host.as_bytes())) {
+        return Err(Error::BadRequest("the Host field is no host"));
+    }
+    match (req.version(), host, req.uri().authority()) {
+        (Version::HTTP_11, None, _) => Err(Error::BadRequest("the Host field is missing")),
+        (Version::HTTP_2, None, None) => Err(Error::BadRequest("the :authority is missing")),
+        (_, _, Some(authority)) if !is_host(authority.as_str().as_bytes()) => {
+            Err(Error::BadRequest("the authority of the target is no host"))
+        }
+        (Version::HTTP_2, Some(host), Some(authority))
+            if !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) =>
+        {
+            Err(Error::BadRequest("the :authority and the Host field differ"))
+        }
         _ => Ok(()),
     }
+}
+
+/// `host [":" port]`, the host not empty and without user (RFC 9110 sections 4.2.1 to 4.2.4 and 7.2).
+fn is_host(text: &[u8]) -> bool {
+    let (host, port) = match text {
+        [b'[', rest @ ..] => {
+            let Some(end) = rest.iter().position(|&byte| byte == b']') else { return false };
+            let is_address = rest[..end].iter().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte));
+            if !is_address {
+                return false;
+            }
+            (&rest[..end], &rest[end + 1..])
+        }
+        _ => text.split_at(text.iter().position(|&byte| byte == b':').unwrap_or(text.len())),
+    };
+    let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:".contains(byte);
+    let is_port = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    !host.is_empty() && host.iter().all(is_name) && is_port
 }
 
 /// Refuses what a server may read as another path than the one that was matched: dot segments, empty segments,
@@ -75,7 +153,7 @@ fn check_path(path: &str) -> Result<(), Error> {
     for (index, &byte) in path.as_bytes().iter().enumerate() {
         let rest = &path.as_bytes()[index + 1..];
         let refused = match byte {
-            b'\\' | 0..=b' ' | 0x7F => true,
+            b'\\' | 0..=b' ' | 0x7F.. => true,
             b'/' => previous == b'/',
             b'.' => previous == b'/' && ends_dot_segment(rest),
             b'%' => encodes_special(rest),
@@ -109,15 +187,20 @@ fn encodes_special(rest: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use http_body_util::{Empty, Full};
+
     use super::*;
+
+    type NoBody = Empty<Bytes>;
 
     fn rules() -> Rules {
         let prefix = |text: &str| Prefix::try_from(text.to_owned()).unwrap();
-        Rules { allow: vec![prefix("/v2/captain/"), prefix("/captain/api/")] }
+        Rules { allow: vec![prefix("/v2/captain/"), prefix("/captain/api/")], limits: Limits::default() }
     }
 
-    fn request(target: &str) -> Request<()> {
-        Request::builder().uri(target).header(HOST, "localhost").body(()).unwrap()
+    fn request(target: &str) -> Request<NoBody> {
+        Request::builder().uri(target).header(HOST, "localhost").body(NoBody::new()).unwrap()
     }
 
     #[test]
@@ -165,16 +248,89 @@ mod tests {
     }
 
     #[test]
-    fn methods_that_are_not_for_an_api_and_odd_hosts_are_refused() {
-        let mut req = request("/v2/captain/x");
-        *req.method_mut() = Method::TRACE;
-        assert!(matches!(rules().check(&req), Err(Error::MethodNotAllowed)));
+    fn methods_that_are_not_for_an_api_are_refused() {
+        for method in [Method::TRACE, Method::CONNECT] {
+            let mut req = request("/v2/captain/x");
+            *req.method_mut() = method;
+            assert!(matches!(rules().check(&req), Err(Error::MethodNotAllowed)));
+        }
+        let mut req = request("*");
+        assert!(matches!(rules().check(&req), Err(Error::BadRequest(_))));
+        *req.method_mut() = Method::OPTIONS;
+        assert!(rules().check(&req).is_ok());
+    }
+
+    #[test]
+    fn there_is_one_host_and_it_is_one() {
+        for good in ["a", "a:80", "a:", "EU.example", "[::1]", "[::1]:8080", "a_b.c-d", "127.0.0.1:1"] {
+            assert!(is_host(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "", ":80", "a b", "a/b", "u@a", "a:b", "a:80:90", "[::1", "[::1]x", "[x]", "a?b", "a#b", "a\\b",
+            "é",
+        ] {
+            assert!(!is_host(bad.as_bytes()), "{bad}");
+        }
+        let refused = |req: &Request<NoBody>| matches!(rules().check(req), Err(Error::BadRequest(_)));
         let mut req = request("/v2/captain/x");
         req.headers_mut().append(HOST, "other".parse().unwrap());
-        assert!(matches!(rules().check(&req), Err(Error::BadRequest(_))));
+        assert!(refused(&req));
         req.headers_mut().remove(HOST);
-        assert!(matches!(rules().check(&req), Err(Error::BadRequest(_))));
+        assert!(refused(&req));
         *req.version_mut() = Version::HTTP_10;
         assert!(rules().check(&req).is_ok());
+        assert!(refused(&request("http://u:p@localhost/v2/captain/x")));
+    }
+
+    #[test]
+    fn an_http2_request_names_its_authority_once_or_twice_the_same() {
+        let check = |target: &str, host: Option<&str>| {
+            let mut req = Request::builder().uri(target).version(Version::HTTP_2);
+            if let Some(host) = host {
+                req = req.header(HOST, host);
+            }
+            rules().check(&req.body(NoBody::new()).unwrap())
+        };
+        assert!(check("http://a/v2/captain/x", None).is_ok());
+        assert!(check("http://a/v2/captain/x", Some("A")).is_ok());
+        assert!(check("/v2/captain/x", Some("a")).is_ok());
+        assert!(check("http://a/v2/captain/x", Some("b")).is_err());
+        assert!(check("/v2/captain/x", None).is_err());
+    }
+
+    #[test]
+    fn a_transfer_encoding_is_one_chunked_or_none() {
+        let check = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(TRANSFER_ENCODING, value.parse().unwrap());
+            }
+            check_transfer_encoding(&headers)
+        };
+        assert!(check(&[]).is_ok());
+        assert!(check(&["Chunked"]).is_ok());
+        for bad in
+            [&["gzip, chunked"][..], &["chunked", "chunked"], &["chunked, chunked"], &["identity"], &[""]]
+        {
+            assert!(check(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_larger_than_the_limits_is_refused_and_what_is_as_large_is_not() {
+        let limits =
+            Limits { target: 20, header_fields: 3, header_block: 60, request_body: 5, ..Limits::default() };
+        let rules = Rules { limits, ..rules() };
+        let check = |target: &str, name: &str, body: &'static str| {
+            let req = Request::builder().uri(target).header(HOST, "a").header(name, "0123456789");
+            rules.check(&req.body(Full::<Bytes>::from(body)).unwrap())
+        };
+        assert!(check("/v2/captain/01234567", "x", "01234").is_ok());
+        assert!(matches!(check("/v2/captain/012345678", "x", ""), Err(Error::TargetTooLong)));
+        assert!(matches!(check("/v2/captain/x", &"x".repeat(50), ""), Err(Error::HeaderTooLarge)));
+        assert!(matches!(check("/v2/captain/x", "x", "012345"), Err(Error::BodyTooLarge)));
+        let many = Request::builder().uri("/v2/captain/x").header(HOST, "a");
+        let many = many.header("a", "").header("a", "").header("b", "").body(NoBody::new()).unwrap();
+        assert!(matches!(rules.check(&many), Err(Error::HeaderTooLarge)));
     }
 }

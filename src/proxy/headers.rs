@@ -2,64 +2,161 @@
 //!
 //! Authorization is the matter of `authorize`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{
-    CONNECTION, COOKIE, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, TE, TRAILER,
-    TRANSFER_ENCODING, UPGRADE, VIA,
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE,
+    FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
 };
 use http::{Request, Response, Version};
 
-use super::request_id;
+use super::{Caller, request_id};
 use crate::config;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
+const SOURCE: HeaderName = HeaderName::from_static("x-gbg-source");
 
-/// What a caller may send along.
+/// What a caller may send along, and what we add.
 #[derive(Debug)]
 pub(super) struct Rules {
     forward_cookies: bool,
+    forwarded: bool,
+    source: Option<HeaderValue>,
 }
 
 impl Rules {
     pub(super) fn new(config: &config::Upstream) -> Self {
-        Rules { forward_cookies: config.forward_cookies }
+        Rules {
+            forward_cookies: config.forward_cookies,
+            forwarded: config.forwarded,
+            source: config.source.clone(),
+        }
     }
 
-    fn clean<B>(&self, req: &mut Request<B>) {
-        let via = via(req.version());
+    fn clean<B>(&self, req: &mut Request<B>, caller: Caller) {
+        let version = req.version();
         let headers = req.headers_mut();
+        let wants_trailers = takes_trailers(headers);
         remove_named_by_connection(headers);
         remove(headers, |name| is_hop_by_hop(name) || self.is_callers(name));
-        headers.append(VIA, via);
+        if wants_trailers {
+            headers.insert(TE, HeaderValue::from_static("trailers"));
+        }
+        if self.forward_cookies && version == Version::HTTP_2 {
+            join_cookies(headers);
+        }
+        if self.forwarded {
+            append_forwarded(headers, caller);
+        }
+        if let Some(source) = &self.source
+            && !headers.contains_key(SOURCE)
+        {
+            headers.insert(SOURCE, source.clone());
+        }
+        headers.append(VIA, via(version));
     }
 
-    /// What is between the caller and us. Trailers are not passed on: they would bring these fields in by the back door.
+    /// What is between the caller and us: what it is known by, and the addresses of a network that is nobody's business.
     fn is_callers(&self, name: &HeaderName) -> bool {
         *name == PROXY_AUTHORIZATION
             || *name == X_API_KEY
             || *name == TE
-            || *name == TRAILER
             || *name == request_id::FIELD
             || (*name == COOKIE && !self.forward_cookies)
+            || (is_forwarded(name) && !self.forwarded)
     }
 }
 
-/// Cleans a request on its way to the API.
-pub(super) fn request<B>(rules: Arc<super::Rules>) -> impl Fn(Request<B>) -> Request<B> + Clone {
+/// Cleans a request of `caller` on its way to the API.
+pub(super) fn request<B>(
+    rules: Arc<super::Rules>,
+    caller: Caller,
+) -> impl Fn(Request<B>) -> Request<B> + Clone {
     move |mut req| {
-        rules.headers.clean(&mut req);
+        rules.headers.clean(&mut req, caller);
         req
     }
 }
 
 /// Cleans an answer on its way to the caller.
 pub(super) fn response<B>(mut res: Response<B>) -> Response<B> {
+    // The version of a message is that of its sender (RFC 9112 section 2.3). A caller of HTTP/1.0 is the server's matter.
+    *res.version_mut() = Version::HTTP_11;
     remove_named_by_connection(res.headers_mut());
-    remove(res.headers_mut(), is_hop_by_hop);
+    remove(res.headers_mut(), |name| {
+        is_hop_by_hop(name) || *name == PROXY_AUTHENTICATE || *name == PROXY_AUTHENTICATION_INFO
+    });
     res
+}
+
+/// Takes out of a trailer section what must not be in one: framing, routing and credentials (RFC 9110 section 6.5.1).
+pub(super) fn trailers(mut trailers: HeaderMap) -> HeaderMap {
+    remove(&mut trailers, |name| {
+        is_hop_by_hop(name)
+            || is_forwarded(name)
+            || [
+                AUTHORIZATION,
+                CONTENT_ENCODING,
+                CONTENT_LENGTH,
+                CONTENT_RANGE,
+                CONTENT_TYPE,
+                COOKIE,
+                HOST,
+                MAX_FORWARDS,
+                PROXY_AUTHENTICATE,
+                PROXY_AUTHORIZATION,
+                SET_COOKIE,
+                TE,
+                TRAILER,
+                VIA,
+                WWW_AUTHENTICATE,
+                X_API_KEY,
+            ]
+            .contains(name)
+    });
+    trailers
+}
+
+/// Whether whoever sent these takes trailers in the answer (RFC 9110 section 10.1.4).
+fn takes_trailers(headers: &HeaderMap) -> bool {
+    let members = headers.get_all(TE).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    members.map(<[u8]>::trim_ascii).any(|member| member.eq_ignore_ascii_case(b"trailers"))
+}
+
+/// `Forwarded` and its predecessors.
+fn is_forwarded(name: &HeaderName) -> bool {
+    *name == FORWARDED || name.as_str().starts_with("x-forwarded-") || name.as_str() == "x-real-ip"
+}
+
+/// Says who called us, after what the caller says of others (RFC 7239).
+fn append_forwarded(headers: &mut HeaderMap, caller: Caller) {
+    let ip = caller.addr.map(|addr| addr.ip().to_canonical());
+    let node = match ip {
+        Some(ip @ IpAddr::V4(_)) => format!("for={ip}"),
+        Some(ip @ IpAddr::V6(_)) => format!("for=\"[{ip}]\""),
+        None => "for=unknown".to_owned(),
+    };
+    for (name, text) in [(FORWARDED, Some(node)), (X_FORWARDED_FOR, ip.map(|ip| ip.to_string()))] {
+        if let Some(value) = text.and_then(|text| HeaderValue::try_from(text).ok()) {
+            headers.append(name, value);
+        }
+    }
+}
+
+/// HTTP/2 may split a Cookie; HTTP/1 has one (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let crumbs: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if crumbs.len() > 1
+        && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
+    {
+        headers.insert(COOKIE, whole);
+    }
 }
 
 /// The Connection field is the sender's list of what is meant for us alone.
@@ -108,36 +205,87 @@ fn via(version: Version) -> HeaderValue {
 mod tests {
     use super::*;
 
-    fn cleaned(fields: &[(&str, &str)]) -> Vec<String> {
-        let rules = Rules { forward_cookies: false };
-        let mut req = Request::builder();
+    const RULES: Rules = Rules { forward_cookies: false, forwarded: false, source: None };
+
+    fn cleaned(rules: &Rules, version: Version, fields: &[(&str, &str)]) -> Vec<String> {
+        let mut req = Request::builder().version(version);
         for (name, value) in fields {
             req = req.header(*name, *value);
         }
         let mut req = req.body(()).unwrap();
-        rules.clean(&mut req);
+        let caller = Caller { addr: Some(([10, 0, 0, 9], 4711).into()) };
+        rules.clean(&mut req, caller);
         req.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
     }
 
     #[test]
     fn fields_of_one_hop_and_credentials_stay_here() {
-        let left = cleaned(&[
-            ("connection", "close, X-Once , x-other"),
-            ("x-once", "1"),
-            ("X-Other", "1"),
-            ("keep-alive", "timeout=5"),
-            ("proxy-connection", "close"),
-            ("transfer-encoding", "chunked"),
-            ("upgrade", "h2c"),
-            ("te", "trailers"),
-            ("trailer", "x-api-key"),
-            ("proxy-authorization", "Basic a"),
-            ("x-api-key", "k"),
-            ("cookie", "a=b"),
-            ("x-proxy-request-id", "1"),
-            ("accept", "*/*"),
-            ("x-gbg-source", "us"),
-        ]);
-        assert_eq!(left, ["accept: */*", "x-gbg-source: us", "via: 1.1 gbg-proxy"]);
+        let left = cleaned(
+            &RULES,
+            Version::HTTP_11,
+            &[
+                ("connection", "close, X-Once , x-other"),
+                ("x-once", "1"),
+                ("X-Other", "1"),
+                ("keep-alive", "timeout=5"),
+                ("proxy-connection", "close"),
+                ("transfer-encoding", "chunked"),
+                ("upgrade", "h2c"),
+                ("te", "trailers"),
+                ("trailer", "x-api-key"),
+                ("proxy-authorization", "Basic a"),
+                ("x-api-key", "k"),
+                ("cookie", "a=b"),
+                ("x-proxy-request-id", "1"),
+                ("accept", "*/*"),
+                ("x-gbg-source", "us"),
+            ],
+        );
+        assert_eq!(
+            left,
+            ["trailer: x-api-key", "x-gbg-source: us", "accept: */*", "te: trailers", "via: 1.1 gbg-proxy"]
+        );
+    }
+
+    #[test]
+    fn what_is_passed_on_and_added_if_that_is_written() {
+        let source = Some(HeaderValue::from_static("crm"));
+        let rules = Rules { forward_cookies: true, forwarded: true, source };
+        let fields =
+            [("cookie", "a=b"), ("x-forwarded-for", "10.1.2.3"), ("cookie", "c=d"), ("forwarded", "for=x")];
+        assert_eq!(
+            cleaned(&rules, Version::HTTP_2, &fields),
+            [
+                "cookie: a=b; c=d",
+                "x-forwarded-for: 10.1.2.3",
+                "x-forwarded-for: 10.0.0.9",
+                "forwarded: for=x",
+                "forwarded: for=10.0.0.9",
+                "x-gbg-source: crm",
+                "via: 2 gbg-proxy"
+            ]
+        );
+        let fields = [("x-gbg-source", "mine"), ("te", "gzip, trailers;q=0.5")];
+        assert!(cleaned(&rules, Version::HTTP_11, &fields).contains(&"x-gbg-source: mine".to_owned()));
+    }
+
+    #[test]
+    fn trailers_bring_nothing_in_that_fields_may_not() {
+        let mut fields = HeaderMap::new();
+        for name in [
+            "Authorization",
+            "Host",
+            "Content-Length",
+            "Transfer-Encoding",
+            "X-Api-Key",
+            "Cookie",
+            "X-T",
+            "Via",
+            "TE",
+        ] {
+            fields.insert(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("x"));
+        }
+        let left = trailers(fields);
+        assert_eq!(left.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-t"]);
     }
 }

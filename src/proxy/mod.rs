@@ -22,7 +22,7 @@ pub use self::authorize::Authorized;
 pub use self::body::ProxyBody;
 pub use self::forward::forward;
 pub use self::observe::Caller;
-pub use self::replay::ReplayBody;
+pub use self::replay::RequestBody;
 
 use crate::config::Config;
 use crate::error::{Cause, Error};
@@ -41,7 +41,7 @@ impl Rules {
     /// The rules that `config` describes, with `tokens` for the forwarded requests.
     pub fn new(config: &Config, tokens: Reader) -> Self {
         Rules {
-            guard: guard::Rules::new(&config.upstream),
+            guard: guard::Rules::new(config),
             headers: headers::Rules::new(&config.upstream),
             authorize: authorize::Rules::new(config, tokens),
             access_log: config.log.access,
@@ -92,7 +92,7 @@ where
         .layer(respond::layer())
         .layer(guard::layer(Arc::clone(rules)))
         // Hop-by-hop fields go out before anything of ours comes in, so that no Connection option can remove it.
-        .map_request(headers::request(Arc::clone(rules)))
+        .map_request(headers::request(Arc::clone(rules), caller))
         .map_response(headers::response)
         // Last, so that nothing else sees the token. Sends the request once more, if the API refuses that.
         .layer(authorize::layer(Arc::clone(rules)))
@@ -123,7 +123,7 @@ pub(crate) mod tests {
     fn the_future_of_a_request_is_small() {
         let (_publisher, tokens) = crate::token::channel(Duration::from_secs(1));
         let rules = Arc::new(Rules::new(&config(), tokens));
-        let upstream = Arc::new(Upstream::<ReplayBody<Full<Bytes>>>::new(&config().upstream).unwrap());
+        let upstream = Arc::new(Upstream::<RequestBody<Full<Bytes>>>::new(&config().upstream).unwrap());
         let mut service = stack(&rules, Caller { addr: None }, forward(upstream));
         let future = service.call(Request::new(Full::default()));
         let size = std::mem::size_of_val(&future);

@@ -1,5 +1,5 @@
-//! Keeps a request until its answer has come, so that it can be sent once more: its head, and its body as that streams
-//! by, without a copy, if it is not too long.
+//! The request on its way to the API: its body is counted, and kept with its head until the answer has come, so that it can
+//! be sent once more. It is kept as it streams by, without a copy, if it is short enough.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -10,6 +10,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Uri, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Body;
+
+use super::headers;
+use crate::config::Limits;
+use crate::error::{Cause, Error};
 
 /// A request that may be sent once more.
 #[derive(Debug)]
@@ -26,7 +30,7 @@ pub(super) struct Kept {
 struct Chunks {
     chunks: VecDeque<Bytes>,
     /// How much more may be kept; `None` once that was too little.
-    room: Option<usize>,
+    room: Option<u64>,
     is_whole: bool,
 }
 
@@ -36,8 +40,8 @@ impl Chunks {
         match frame.data_ref() {
             // Frames without an end that hold nothing would be room without an end.
             Some(data) if data.is_empty() => {}
-            Some(data) if data.len() <= room => {
-                self.room = Some(room - data.len());
+            Some(data) if data.len() as u64 <= room => {
+                self.room = Some(room - data.len() as u64);
                 self.chunks.push_back(data.clone());
             }
             // Too long, or trailers.
@@ -46,16 +50,17 @@ impl Chunks {
     }
 }
 
-/// Keeps `req`, but for a body of more than `limit` bytes. `None` where it is known from the start to be longer.
+/// Keeps `req`, but for a body of more than `limits.replay_body` bytes. `None` where it is known from the start to be
+/// longer.
 pub(super) fn keep<B: Body<Data = Bytes>>(
     req: Request<B>,
-    limit: usize,
-) -> (Request<ReplayBody<B>>, Option<Arc<Kept>>) {
+    limits: &Limits,
+) -> (Request<RequestBody<B>>, Option<Arc<Kept>>) {
     let is_empty = req.body().is_end_stream();
-    if !is_empty && req.body().size_hint().lower() > limit as u64 {
-        return (req.map(ReplayBody::once), None);
+    if !is_empty && req.body().size_hint().lower() > limits.replay_body {
+        return (req.map(|body| RequestBody::once(body, limits)), None);
     }
-    let body = Chunks { room: Some(limit), is_whole: is_empty, ..Chunks::default() };
+    let body = Chunks { room: Some(limits.replay_body), is_whole: is_empty, ..Chunks::default() };
     let kept = Arc::new(Kept {
         method: req.method().clone(),
         uri: req.uri().clone(),
@@ -64,7 +69,8 @@ pub(super) fn keep<B: Body<Data = Bytes>>(
         body: Mutex::new(body),
     });
     let keeper = (!is_empty).then(|| Arc::clone(&kept));
-    (req.map(|body| ReplayBody { body: Source::Caller(body, keeper) }), Some(kept))
+    let from_caller = |body| RequestBody(Source::Caller { body, left: limits.request_body, kept: keeper });
+    (req.map(from_caller), Some(kept))
 }
 
 impl Kept {
@@ -74,9 +80,9 @@ impl Kept {
     }
 
     /// The request, for the second and last time.
-    pub(super) fn again<B>(&self) -> Request<ReplayBody<B>> {
+    pub(super) fn again<B>(&self) -> Request<RequestBody<B>> {
         let chunks = std::mem::take(&mut self.lock().chunks);
-        let mut req = Request::new(ReplayBody { body: Source::Kept(chunks) });
+        let mut req = Request::new(RequestBody(Source::Kept(chunks)));
         *req.method_mut() = self.method.clone();
         *req.uri_mut() = self.uri.clone();
         *req.version_mut() = self.version;
@@ -97,60 +103,68 @@ impl Kept {
     }
 }
 
-/// A request body on its way to the API: from the caller, or from what was kept.
+/// A request body on its way to the API: from the caller, of whom no more than `limits.request_body` is taken, or from
+/// what was kept.
 #[derive(Debug)]
-pub struct ReplayBody<B> {
-    body: Source<B>,
-}
+pub struct RequestBody<B>(Source<B>);
 
 #[derive(Debug)]
 enum Source<B> {
-    Caller(B, Option<Arc<Kept>>),
+    Caller { body: B, left: u64, kept: Option<Arc<Kept>> },
     Kept(VecDeque<Bytes>),
 }
 
-impl<B> ReplayBody<B> {
+impl<B> RequestBody<B> {
     /// A body that is not kept.
-    pub(super) fn once(body: B) -> Self {
-        ReplayBody { body: Source::Caller(body, None) }
+    pub(super) fn once(body: B, limits: &Limits) -> Self {
+        RequestBody(Source::Caller { body, left: limits.request_body, kept: None })
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for ReplayBody<B> {
+impl<B: Body<Data = Bytes, Error: Into<Cause>> + Unpin> Body for RequestBody<B> {
     type Data = Bytes;
-    type Error = B::Error;
+    type Error = Cause;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        match &mut self.body {
-            Source::Caller(body, kept) => {
+    ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        match &mut self.0 {
+            Source::Caller { body, left, kept } => {
                 let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
-                if let Some(kept) = kept {
-                    match &frame {
-                        Some(Ok(frame)) => kept.note(Some(frame), body.is_end_stream()),
-                        Some(Err(_)) => {}
-                        None => kept.note(None, true),
-                    }
+                let frame = frame.map(|frame| take(frame.map_err(Into::into)?, left)).transpose();
+                if let (Some(kept), Ok(frame)) = (kept, &frame) {
+                    kept.note(frame.as_ref(), frame.is_none() || body.is_end_stream());
                 }
-                Poll::Ready(frame)
+                Poll::Ready(frame.transpose())
             }
             Source::Kept(chunks) => Poll::Ready(chunks.pop_front().map(|chunk| Ok(Frame::data(chunk)))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.body {
-            Source::Caller(body, _) => body.is_end_stream(),
+        match &self.0 {
+            Source::Caller { body, .. } => body.is_end_stream(),
             Source::Kept(chunks) => chunks.is_empty(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.body {
-            Source::Caller(body, _) => body.size_hint(),
+        match &self.0 {
+            Source::Caller { body, .. } => body.size_hint(),
             Source::Kept(chunks) => SizeHint::with_exact(chunks.iter().map(|chunk| chunk.len() as u64).sum()),
+        }
+    }
+}
+
+/// The frame as it goes on, if it is within what is `left`; trailers without what must not be in them.
+fn take(frame: Frame<Bytes>, left: &mut u64) -> Result<Frame<Bytes>, Cause> {
+    match frame.into_trailers() {
+        Ok(trailers) => Ok(Frame::trailers(headers::trailers(trailers))),
+        Err(frame) => {
+            let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+            *left = left.checked_sub(length).ok_or(Error::BodyTooLarge)?;
+            Ok(frame)
         }
     }
 }
@@ -166,11 +180,15 @@ mod tests {
 
     type Frames = Vec<Result<Frame<Bytes>, Infallible>>;
 
+    fn limits(replay_body: u64) -> Limits {
+        Limits { replay_body, request_body: 20, ..Limits::default() }
+    }
+
     /// What is kept, with room for 10 bytes, of a body of these frames, of which so many are read.
     async fn keep_of(frames: Frames, read: usize) -> Arc<Kept> {
         let body = StreamBody::new(stream::iter(frames));
         let req = Request::post("/x?y").header("a", "b").body(body).unwrap();
-        let (req, kept) = keep(req, 10);
+        let (req, kept) = keep(req, &limits(10));
         let mut body = req.into_body();
         for _ in 0..read {
             let _ = body.frame().await;
@@ -209,7 +227,18 @@ mod tests {
         let trailers = Frame::trailers(HeaderMap::new());
         assert!(!keep_of(vec![Ok(trailers)], 2).await.is_whole());
         let long = Request::new(http_body_util::Full::new(Bytes::from_static(b"0123456789x")));
-        assert!(keep(long, 10).1.is_none());
-        assert!(keep(Request::new(Empty::<Bytes>::new()), 0).1.unwrap().is_whole());
+        assert!(keep(long, &limits(10)).1.is_none());
+        assert!(keep(Request::new(Empty::<Bytes>::new()), &limits(0)).1.unwrap().is_whole());
+    }
+
+    #[tokio::test]
+    async fn a_body_without_a_length_is_taken_up_to_its_limit_and_no_further() {
+        let read = async |texts: &[&'static str]| {
+            let body = StreamBody::new(stream::iter(data(texts)));
+            keep(Request::new(body), &limits(0)).0.into_body().collect().await.map(|all| all.to_bytes())
+        };
+        assert_eq!(read(&["0123456789", "0123456789"]).await.unwrap(), "01234567890123456789");
+        let error = read(&["0123456789", "0123456789", "x"]).await.unwrap_err();
+        assert!(matches!(*error.downcast::<Error>().unwrap(), Error::BodyTooLarge));
     }
 }

@@ -4,8 +4,10 @@ use std::convert::Infallible;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
-use http::{Request, Response};
+use http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+};
+use http::{Request, Response, Version};
 use http_body_util::{Either, Full};
 use serde_json::{Map, Value, json};
 use tower::layer::{Layer, layer_fn};
@@ -49,6 +51,7 @@ where
 struct Dialect {
     version: ApiVersion,
     accept: Option<HeaderValue>,
+    is_http1: bool,
 }
 
 impl Dialect {
@@ -56,6 +59,7 @@ impl Dialect {
         Dialect {
             version: ApiVersion::of(req.uri().path()).unwrap_or(ApiVersion::V2),
             accept: req.headers().get(ACCEPT).cloned(),
+            is_http1: req.version() <= Version::HTTP_11,
         }
     }
 
@@ -93,6 +97,10 @@ fn answer(error: &Error, dialect: &Dialect, request_id: &str) -> Response<Full<B
     let status = format!("gbg-proxy; error={}; details=\"{}\"", reason.proxy_error, reason.name);
     if let Ok(status) = HeaderValue::try_from(status) {
         headers.insert(PROXY_STATUS, status);
+    }
+    if dialect.is_http1 && error.ends_connection() {
+        // What comes next on it may be the rest of this request, and no request at all.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(wait) = error.retry_after() {
         // In whole seconds (RFC 9110 section 10.2.3), and rather a moment late than a moment early.
@@ -138,8 +146,12 @@ fn body(error: &Error, reason: &Reason, version: ApiVersion, request_id: &str) -
 /// Where the fault lies, in the words of v2: `Body`, `Authorization`, `Path` or `Service`.
 fn location(error: &Error) -> &'static str {
     match error {
-        Error::PathUnknown | Error::MethodNotAllowed | Error::BadRequest(_) => "Path",
-        Error::CallerTooSlow | Error::BodyBroken => "Body",
+        Error::PathUnknown
+        | Error::MethodNotAllowed
+        | Error::BadRequest(_)
+        | Error::TargetTooLong
+        | Error::HeaderTooLarge => "Path",
+        Error::CallerTooSlow | Error::BodyBroken | Error::BodyTooLarge => "Body",
         Error::TokenUnavailable { .. } | Error::ClientRefused { .. } => "Authorization",
         Error::UpstreamUnreachable(_)
         | Error::UpstreamBroken(_)
@@ -155,7 +167,7 @@ mod tests {
     use super::*;
 
     fn dialect(version: ApiVersion, accept: &'static str) -> Dialect {
-        Dialect { version, accept: Some(HeaderValue::from_static(accept)) }
+        Dialect { version, accept: Some(HeaderValue::from_static(accept)), is_http1: true }
     }
 
     async fn told(version: ApiVersion, accept: &'static str) -> (Response<()>, Value) {

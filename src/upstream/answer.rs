@@ -31,6 +31,14 @@ pub(super) fn too_slow(silent: Silent) -> Error {
     }
 }
 
+/// Why a request's body did not come to its end: it broke off with its caller, unless it was ended on purpose.
+pub(super) fn body_error(cause: Option<&(dyn std::error::Error + 'static)>) -> Error {
+    match cause.and_then(|cause| cause.downcast_ref()) {
+        Some(Error::BodyTooLarge) => Error::BodyTooLarge,
+        _ => Error::BodyBroken,
+    }
+}
+
 /// The body of an answer. Its connection, or its place on one, is free again when it has ended; when it is dropped before,
 /// the connection is closed, or the stream reset.
 pub struct Answer<B>(Kind<B>);

@@ -12,7 +12,7 @@ use hyper::body::{Body, Incoming};
 
 use super::pool::{Pool, Slot};
 use super::progress::Tracked;
-use super::{AnswerSilent, Failed, too_slow};
+use super::{AnswerSilent, Failed, body_error, too_slow};
 use crate::error::{Cause, Error};
 
 impl<B> Slot<B>
@@ -60,7 +60,7 @@ where
 fn broken(error: hyper::Error, closed: bool) -> Error {
     match () {
         // "User" is whoever made the request's body, and that is the caller.
-        () if error.is_user() => Error::BodyBroken,
+        () if error.is_user() => body_error(std::error::Error::source(&error)),
         () if closed => Error::UpstreamClosed(error.into()),
         () => Error::UpstreamBroken(error.into()),
     }

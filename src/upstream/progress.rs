@@ -144,11 +144,7 @@ impl<B: Body + Unpin> Body for Tracked<B> {
             Poll::Ready(_) => self.progress.note(),
             Poll::Pending => self.progress.note_waiting(),
         }
-        // Trailers end here (RFC 9110 section 6.5.1 lets them): nobody has looked at their fields.
-        match frame {
-            Poll::Ready(Some(Ok(frame))) if frame.is_trailers() => Poll::Ready(None),
-            frame => frame,
-        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -125,7 +125,8 @@ async fn an_api_that_reads_nothing_holds_the_caller_back() {
         read_until(&mut stream, "\r\n\r\n").await;
         std::future::pending::<()>().await;
     });
-    let proxy = proxy_before(upstream.await).await;
+    let set = ["limits.request_body=1GiB"];
+    let proxy = Proxy::before_server(&format!("http://{}", upstream.await), &set).await;
     let mut stream = begin(&proxy, "POST", "Content-Length: 1073741824\r\n").await;
     let chunk = vec![7; 64 * 1024];
     let mut count = 0;

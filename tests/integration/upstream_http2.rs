@@ -100,7 +100,8 @@ async fn the_head_is_that_of_http2_and_names_the_configured_origin_and_one_beare
     assert_eq!(authorization, [format!("Bearer {TOKEN}").as_str()]);
     let mut names: Vec<_> = headers.keys().map(|name| name.as_str()).collect();
     names.sort_unstable();
-    assert_eq!(names, ["authorization", "via", "x-gbg-source"]);
+    assert_eq!(names, ["authorization", "te", "via", "x-gbg-source"]);
+    assert_eq!(headers["te"], "trailers");
 }
 
 /// Answers over the HTTP that ALPN has picked, and tells which.

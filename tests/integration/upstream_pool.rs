@@ -230,9 +230,8 @@ async fn a_close_without_a_byte_of_an_answer_is_told_from_one_in_the_middle() {
 }
 
 /// The worst API: closes each connection at a time of its own after an answer, which may be the very one at which the next
-/// request is written. A request that may have arrived is not sent again here, so its caller is told; none arrives twice.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_close_at_random_times_lose_few_requests_and_double_none() {
+/// request is written. Of 2,000 requests to `path`: how many were not answered, and how often each arrived.
+async fn under_random_closes(path: &'static str) -> (usize, Vec<usize>) {
     let seen: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
     let noted = Arc::clone(&seen);
     let upstream = scripted(move |mut stream: TcpStream| {
@@ -257,7 +256,7 @@ async fn connections_that_close_at_random_times_lose_few_requests_and_double_non
                 for number in 0..250 {
                     let body = Full::new(Bytes::from_static(b"{}"));
                     let req =
-                        Request::post(START).header("host", "a").header("x-id", format!("{caller}-{number}"));
+                        Request::post(path).header("host", "a").header("x-id", format!("{caller}-{number}"));
                     let res = send(addr, req.body(body).unwrap()).await;
                     if res.status() != StatusCode::OK {
                         assert_eq!(json(&res)["reason"], "upstream_broken");
@@ -274,10 +273,47 @@ async fn connections_that_close_at_random_times_lose_few_requests_and_double_non
         lost += caller.await.unwrap();
     }
     let seen = seen.lock().unwrap();
-    println!("of 2000 requests {lost} were not answered, and {} arrived", seen.len());
-    assert!(seen.values().all(|times| *times == 1), "a request arrived twice");
+    println!("{path}: of 2000 requests {lost} were not answered, and {} arrived", seen.len());
+    (lost, seen.values().copied().collect())
+}
+
+/// A start that may have arrived is not sent again, so its caller is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_close_at_random_times_lose_few_requests_and_double_none() {
+    let (lost, arrived) = under_random_closes(START).await;
+    assert!(arrived.iter().all(|times| *times == 1), "a request arrived twice");
     // How many are lost is a matter of the machine and its load; one in five would be another thing.
     assert!(lost < 400, "{lost} of 2000");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_close_at_random_times_lose_no_request_that_changes_nothing() {
+    let (lost, arrived) = under_random_closes("/v2/captain/journey/state/fetch").await;
+    assert_eq!((lost, arrived.len()), (0, 2000));
+}
+
+/// RFC 9110 section 9.2.2: once more, and not without an end.
+#[tokio::test]
+async fn an_api_that_breaks_every_connection_is_asked_twice_for_what_changes_nothing_and_once_for_the_rest() {
+    let count = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&count);
+    let upstream = scripted(move |mut stream: TcpStream| {
+        let count = Arc::clone(&counted);
+        async move {
+            read_until(&mut stream, "{}").await;
+            count.fetch_add(1, Ordering::SeqCst);
+        }
+    })
+    .await;
+    let proxy = Proxy::before_server(&format!("http://{upstream}"), &[]).await;
+    for (path, times) in
+        [(START, 1), ("/v2/captain/journey/state/fetch", 2), ("/captain/api/journey/task/update", 1)]
+    {
+        count.store(0, Ordering::SeqCst);
+        let res = send(proxy.addr(), post(path)).await;
+        assert_eq!(json(&res)["reason"], "upstream_broken");
+        assert_eq!(count.load(Ordering::SeqCst), times, "{path}");
+    }
 }
 
 /// An API on its last legs: connections that end after a few requests, streams that are refused, callers that hang up.

@@ -34,7 +34,7 @@ struct Api {
 }
 
 impl Api {
-    async fn answer(&self, req: Request<ReplayBody<Text>>) -> Result<Response<Text>, Error> {
+    async fn answer(&self, req: Request<RequestBody<Text>>) -> Result<Response<Text>, Error> {
         let (head, body) = req.into_parts();
         let token = head.headers[AUTHORIZATION].to_str().unwrap().to_owned();
         let body = body.collect().await.unwrap().to_bytes();

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use futures_util::future::poll_fn;
 use h2::{Reason, RecvStream};
-use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue};
 use http::uri::{self, Uri};
 use http::{Method, Request, Response, Version, request};
 use http_body::{Body, Frame, SizeHint};
@@ -74,6 +74,8 @@ where
         *req.version_mut() = Version::HTTP_2;
         *req.headers_mut() = self.head.headers.clone();
         req.headers_mut().remove(HOST);
+        // It speaks of HTTP/1.1's hop (RFC 9113 section 8.2.2).
+        req.headers_mut().remove(CONNECTION);
         req
     }
 }
@@ -102,8 +104,8 @@ impl Lease {
         };
         let mut upload = Upload::new((!is_empty).then_some(stream), watch.track(body));
         let answered = poll_fn(|cx| {
-            if let Poll::Ready(Err(Broken)) = upload.poll(cx) {
-                return Poll::Ready(Err((Error::BodyBroken, false)));
+            if let Poll::Ready(Err(Broken(error))) = upload.poll(cx) {
+                return Poll::Ready(Err((error, false)));
             }
             match Pin::new(&mut answering).poll(cx) {
                 Poll::Ready(Ok(res)) => Poll::Ready(Ok(res)),
@@ -190,9 +192,9 @@ where
     /// The next part, without a watch.
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
         if let Some((upload, _)) = &mut self.rest
-            && let Poll::Ready(Err(Broken)) = upload.poll(cx)
+            && let Poll::Ready(Err(Broken(error))) = upload.poll(cx)
         {
-            return Poll::Ready(Some(Err(Error::BodyBroken.into())));
+            return Poll::Ready(Some(Err(error.into())));
         }
         if self.has_data {
             match ready!(self.stream.poll_data(cx)) {

@@ -92,7 +92,7 @@ where
             http1: Arc::clone(http1),
             scheme: if origin.tls { Scheme::HTTPS } else { Scheme::HTTP },
             authority: Authority::try_from(origin.authority.as_bytes())?,
-            replay_body: config.replay_body,
+            replay_body: usize::try_from(config.replay_body).unwrap_or(usize::MAX),
             declined: AtomicBool::new(false),
             places: Mutex::new(Places::new()),
         })

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http_body::{Body, Frame, SizeHint};
 
+use super::super::body_error;
 use super::super::progress::Tracked;
+use crate::error::{Cause, Error};
 
 /// A body that can begin again, as long as what was read of it is short enough to be kept.
 pub(super) struct Rewind<B> {
@@ -98,10 +100,13 @@ pub(super) struct Upload<B> {
     chunk: Bytes,
 }
 
-/// The request's body broke off.
-pub(super) struct Broken;
+/// Why the request's body did not come to its end.
+pub(super) struct Broken(pub(super) Error);
 
-impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
+impl<B> Upload<B>
+where
+    B: Body<Data = Bytes, Error: Into<Cause>> + Unpin,
+{
     /// `stream` is `None` where there is no body.
     pub(super) fn new(stream: Option<SendStream<Bytes>>, body: Tracked<Rewind<B>>) -> Self {
         Upload { stream, body, chunk: Bytes::new() }
@@ -151,10 +156,16 @@ impl<B: Body<Data = Bytes> + Unpin> Upload<B> {
                 // An API that wants no more says so by a reset, also in the middle.
                 Poll::Pending if stream.poll_reset(cx).is_ready() => return Poll::Ready(Ok(())),
                 Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(Ok(frame))) => self.chunk = frame.into_data().unwrap_or_default(),
-                Poll::Ready(Some(Err(_))) => {
+                Poll::Ready(Some(Ok(frame))) => match frame.into_trailers() {
+                    Ok(trailers) => {
+                        let _ = stream.send_trailers(trailers);
+                        return Poll::Ready(Ok(()));
+                    }
+                    Err(frame) => self.chunk = frame.into_data().unwrap_or_default(),
+                },
+                Poll::Ready(Some(Err(error))) => {
                     stream.send_reset(Reason::CANCEL);
-                    return Poll::Ready(Err(Broken));
+                    return Poll::Ready(Err(Broken(body_error(Some(error.into().as_ref())))));
                 }
                 Poll::Ready(None) => {
                     let _ = stream.send_data(Bytes::new(), true);
