@@ -8,8 +8,11 @@
 //! - `egress`: the way out through a corporate proxy, and the certificate that is shown to the API.
 //! - `failures`: what a caller is told when the API or the token endpoint fails.
 //! - `forwarding`: what reaches the API, and what comes back.
+//! - `framing`: requests that two readers could read in two ways.
+//! - `http2_callers`: callers of HTTP/2 whose requests are malformed.
 //! - `lifecycle`: two instances, Unix sockets, TLS, draining.
 //! - `logs`: what is logged of a request, and what is not.
+//! - `messages`: requests and answers as an intermediary passes them on, byte for byte.
 //! - `streaming`: bodies that are large, slow or broken off.
 //! - `tidy`: the rules of the house, checked on the source itself.
 //! - `token_faults`: the token endpoint and the API go wrong on purpose, and callers see as little of it as can be.
@@ -36,8 +39,11 @@ mod doctor;
 mod egress;
 mod failures;
 mod forwarding;
+mod framing;
+mod http2_callers;
 mod lifecycle;
 mod logs;
+mod messages;
 mod streaming;
 mod tidy;
 mod token_faults;

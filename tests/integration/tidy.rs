@@ -140,3 +140,20 @@ fn reqwest_and_hypers_client_have_their_places() {
         }
     }
 }
+
+#[test]
+fn every_test_that_the_rules_of_http_name_exists() {
+    let rules = std::fs::read_to_string(root().join("docs/http.md")).unwrap();
+    let mut count = 0;
+    for name in rules.lines().filter_map(|line| line.strip_suffix("` |")?.rsplit_once('`')) {
+        let (file, test) = name.1.split_once("::").unwrap();
+        let text = std::fs::read_to_string(root().join(format!("tests/integration/{file}.rs"))).unwrap();
+        assert!(
+            text.contains(&format!("async fn {test}()")),
+            "docs/http.md names {}, which is no test",
+            name.1
+        );
+        count += 1;
+    }
+    assert!(count > 40, "only {count} rules were found");
+}

@@ -1,0 +1,159 @@
+//! Callers of HTTP/2 whose requests are malformed (RFC 9113 section 8.1.1), frame by frame.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::support::Proxy;
+use crate::support::bytes::Api;
+use crate::support::caller::PATIENCE;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
+const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
+
+const GOOD: [(&str, &str); 4] =
+    [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/v2/captain/x")];
+
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// Fields as literals without a name from a table (RFC 7541 section 6.2.2), so that anything can be written.
+fn block(fields: &[(&str, &str)]) -> Vec<u8> {
+    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
+}
+
+/// What became of one request.
+#[derive(Debug, PartialEq)]
+enum Fate {
+    Answered(u8),
+    Reset,
+    GoAway,
+}
+
+/// Sends one request with `fields`, and `body` as one DATA frame, if there is one.
+async fn send(proxy: &Proxy, fields: &[(&str, &str)], body: Option<&str>) -> Fate {
+    let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(SETTINGS, 0, 0, &[]));
+    let end = if body.is_none() { END_STREAM } else { 0 };
+    bytes.extend(frame(HEADERS, END_HEADERS | end, 1, &block(fields)));
+    if let Some(body) = body {
+        bytes.extend(frame(DATA, END_STREAM, 1, body.as_bytes()));
+    }
+    stream.write_all(&bytes).await.unwrap();
+    let told = async {
+        loop {
+            let mut head = [0; 9];
+            if stream.read_exact(&mut head).await.is_err() {
+                return Fate::GoAway;
+            }
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; length as usize];
+            stream.read_exact(&mut payload).await.unwrap();
+            match head[3] {
+                RST_STREAM => return Fate::Reset,
+                GOAWAY => return Fate::GoAway,
+                // The status stands first, as an index of the static table or as a literal behind one.
+                HEADERS => return Fate::Answered(payload[0]),
+                _ => {}
+            }
+        }
+    };
+    timeout(PATIENCE, told).await.expect("no answer")
+}
+
+fn with(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
+    [&GOOD[..], more].concat()
+}
+
+#[tokio::test]
+async fn a_well_formed_request_is_answered() {
+    let api = Api::content().await;
+    let proxy = api.proxy(&[]).await;
+    // `:status: 200` is number 8 of the static table.
+    assert_eq!(send(&proxy, &with(&[("content-length", "2")]), Some("ab")).await, Fate::Answered(0x88));
+    assert_eq!(send(&proxy, &with(&[("te", "trailers")]), None).await, Fate::Answered(0x88));
+    assert_eq!(api.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn fields_of_a_connection_and_names_in_upper_case_are_malformed() {
+    let api = Api::content().await;
+    let proxy = api.proxy(&[]).await;
+    for field in [
+        ("connection", "close"),
+        ("transfer-encoding", "chunked"),
+        ("keep-alive", "timeout=5"),
+        ("proxy-connection", "close"),
+        ("upgrade", "h2c"),
+        ("te", "gzip"),
+        ("X-Upper", "1"),
+        ("x a", "1"),
+        ("x", "a\r\nb: c"),
+        ("x", "a\0b"),
+        ("", "1"),
+    ] {
+        let fate = send(&proxy, &with(&[field]), None).await;
+        assert!(matches!(fate, Fate::Reset | Fate::GoAway), "{field:?}: {fate:?}");
+    }
+    assert!(api.seen().is_empty(), "{:?}", api.seen());
+}
+
+#[tokio::test]
+async fn pseudo_fields_are_there_once_and_first() {
+    let api = Api::content().await;
+    let proxy = api.proxy(&[]).await;
+    let [method, scheme, authority, path] = GOOD;
+    for fields in [
+        vec![scheme, authority, path],
+        vec![method, authority, path],
+        vec![method, scheme, authority],
+        vec![method, scheme, authority, path, path],
+        vec![method, method, scheme, authority, path],
+        vec![method, scheme, authority, (":path", "")],
+        vec![method, scheme, authority, path, (":status", "200")],
+        vec![method, scheme, authority, path, (":other", "1")],
+        vec![method, scheme, ("x", "1"), authority, path],
+    ] {
+        let fate = send(&proxy, &fields, None).await;
+        assert!(matches!(fate, Fate::Reset | Fate::GoAway), "{fields:?}: {fate:?}");
+    }
+    assert!(api.seen().is_empty(), "{:?}", api.seen());
+}
+
+/// RFC 9113 section 8.1.1: a body of another length than the one that was told is no whole request.
+#[tokio::test]
+async fn a_body_of_another_length_than_was_told_never_reaches_the_api_as_a_whole_request() {
+    let api = Api::content().await;
+    let proxy = api.proxy(&[]).await;
+    for (length, body) in [("5", "ab"), ("1", "ab"), ("0", "ab"), ("2, 3", "ab"), ("x", "ab"), ("-1", "ab")] {
+        let fate = send(&proxy, &with(&[("content-length", length)]), Some(body)).await;
+        assert_ne!(fate, Fate::Answered(0x88), "content-length {length}");
+    }
+    assert!(api.seen().is_empty(), "{:?}", api.seen());
+}
+
+#[tokio::test]
+async fn an_authority_that_is_missing_or_differs_from_host_is_refused() {
+    let api = Api::content().await;
+    let proxy = api.proxy(&[]).await;
+    let [method, scheme, _, path] = GOOD;
+    for fields in [
+        with(&[("host", "b")]),
+        vec![method, scheme, path],
+        vec![method, scheme, (":authority", "u@a"), path],
+        vec![method, scheme, (":authority", "a"), ("host", "a"), ("host", "a"), path],
+    ] {
+        let fate = send(&proxy, &fields, None).await;
+        assert_ne!(fate, Fate::Answered(0x88), "{fields:?}");
+    }
+    assert!(api.seen().is_empty(), "{:?}", api.seen());
+}
