@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use futures_util::future::{Either, ready};
-use http::header::{HOST, HeaderMap, TRANSFER_ENCODING};
+use http::header::{HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, Request, Version};
 use hyper::body::Body;
 use tower::layer::{Layer, layer_fn};
@@ -29,9 +29,10 @@ impl Rules {
         if matches!(*req.method(), Method::CONNECT | Method::TRACE) {
             return Err(Error::MethodNotAllowed);
         }
-        self.check_size(req)?;
-        check_transfer_encoding(req.headers())?;
-        check_authority(req)?;
+        let head = Head::of(req.headers());
+        self.check_size(req, head.length)?;
+        head.check_transfer_encoding()?;
+        head.check_authority(req)?;
         let path = req.uri().path();
         if path == "*" {
             // Asterisk-form asks about the server as a whole (RFC 9112 section 3.2.4).
@@ -48,16 +49,12 @@ impl Rules {
         }
     }
 
-    fn check_size<B: Body>(&self, req: &Request<B>) -> Result<(), Error> {
+    fn check_size<B: Body>(&self, req: &Request<B>, length: usize) -> Result<(), Error> {
         let target = req.uri().path_and_query().map_or(0, |target| target.as_str().len());
         if target as u64 > self.limits.target {
             return Err(Error::TargetTooLong);
         }
-        // As they are written in HTTP/1: a colon, a space, and a line end for each.
-        let block = req.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4);
-        if req.headers().len() > self.limits.header_fields
-            || block.sum::<usize>() as u64 > self.limits.header_block
-        {
+        if req.headers().len() > self.limits.header_fields || length as u64 > self.limits.header_block {
             return Err(Error::HeaderTooLarge);
         }
         if req.body().size_hint().lower() > self.limits.request_body {
@@ -85,40 +82,67 @@ where
     })
 }
 
-/// Nothing but one `chunked`: the parser also takes codings before it, whose payload would go on without their name
-/// (RFC 9112 section 6.1).
-fn check_transfer_encoding(headers: &HeaderMap) -> Result<(), Error> {
-    let mut found = headers.get_all(TRANSFER_ENCODING).iter();
-    match (found.next(), found.next()) {
-        (None, _) => Ok(()),
-        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-        _ => Err(Error::BadRequest("the Transfer-Encoding is another than chunked")),
-    }
+/// What one look at each field finds; a search for each name would cost more.
+#[derive(Default)]
+struct Head<'a> {
+    /// All fields as they are written in HTTP/1: a colon, a space, and a line end for each.
+    length: usize,
+    /// The last Host, and how many there are.
+    host: Option<&'a HeaderValue>,
+    hosts: usize,
+    /// The last Transfer-Encoding, and how many there are.
+    coding: Option<&'a HeaderValue>,
+    codings: usize,
 }
 
-/// One authority, in one place or the same in two, and of the form that it must have (RFC 9112 section 3.2, RFC 9113
-/// section 8.3.1). HTTP/1.0 may name none.
-fn check_authority<B>(req: &Request<B>) -> Result<(), Error> {
-    let mut hosts = req.headers().get_all(HOST).iter();
-    let (host, another) = (hosts.next(), hosts.next());
-    if another.is_some() {
-        return Err(Error::BadRequest("there is more than one Host field"));
-    }
-    if host.is_some_and(|host| !is_host(host.as_bytes())) {
-        return Err(Error::BadRequest("the Host field is no host"));
-    }
-    match (req.version(), host, req.uri().authority()) {
-        (Version::HTTP_11, None, _) => Err(Error::BadRequest("the Host field is missing")),
-        (Version::HTTP_2, None, None) => Err(Error::BadRequest("the :authority is missing")),
-        (_, _, Some(authority)) if !is_host(authority.as_str().as_bytes()) => {
-            Err(Error::BadRequest("the authority of the target is no host"))
+impl<'a> Head<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let mut head = Head::default();
+        for (name, value) in headers {
+            head.length += name.as_str().len() + value.len() + 4;
+            if *name == HOST {
+                head.host = Some(value);
+                head.hosts += 1;
+            } else if *name == TRANSFER_ENCODING {
+                head.coding = Some(value);
+                head.codings += 1;
+            }
         }
-        (Version::HTTP_2, Some(host), Some(authority))
-            if !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) =>
-        {
-            Err(Error::BadRequest("the :authority and the Host field differ"))
+        head
+    }
+
+    /// Nothing but one `chunked`: the parser also takes codings before it, whose payload would go on without their name
+    /// (RFC 9112 section 6.1).
+    fn check_transfer_encoding(&self) -> Result<(), Error> {
+        match (self.coding, self.codings) {
+            (None, _) => Ok(()),
+            (Some(coding), 1) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
+            _ => Err(Error::BadRequest("the Transfer-Encoding is another than chunked")),
         }
-        _ => Ok(()),
+    }
+
+    /// One authority, in one place or the same in two, and of the form that it must have (RFC 9112 section 3.2, RFC 9113
+    /// section 8.3.1). HTTP/1.0 may name none.
+    fn check_authority<B>(&self, req: &Request<B>) -> Result<(), Error> {
+        if self.hosts > 1 {
+            return Err(Error::BadRequest("there is more than one Host field"));
+        }
+        if self.host.is_some_and(|host| !is_host(host.as_bytes())) {
+            return Err(Error::BadRequest("the Host field is no host"));
+        }
+        match (req.version(), self.host, req.uri().authority()) {
+            (Version::HTTP_11, None, _) => Err(Error::BadRequest("the Host field is missing")),
+            (Version::HTTP_2, None, None) => Err(Error::BadRequest("the :authority is missing")),
+            (_, _, Some(authority)) if !is_host(authority.as_str().as_bytes()) => {
+                Err(Error::BadRequest("the authority of the target is no host"))
+            }
+            (Version::HTTP_2, Some(host), Some(authority))
+                if !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) =>
+            {
+                Err(Error::BadRequest("the :authority and the Host field differ"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -305,7 +329,7 @@ mod tests {
             for value in values {
                 headers.append(TRANSFER_ENCODING, value.parse().unwrap());
             }
-            check_transfer_encoding(&headers)
+            Head::of(&headers).check_transfer_encoding()
         };
         assert!(check(&[]).is_ok());
         assert!(check(&["Chunked"]).is_ok());

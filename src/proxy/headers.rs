@@ -42,11 +42,13 @@ impl Rules {
     fn clean<B>(&self, req: &mut Request<B>, caller: Caller) {
         let version = req.version();
         let headers = req.headers_mut();
-        let wants_trailers = takes_trailers(headers);
-        remove_named_by_connection(headers);
-        remove(headers, |name| is_hop_by_hop(name) || self.is_callers(name));
+        let unwanted = find(headers, |name| is_hop_by_hop(name) || self.is_callers(name));
+        let wants_trailers = unwanted.contains(&TE) && takes_trailers(headers);
+        remove(headers, unwanted);
         if wants_trailers {
+            // For the next hop, which is told that it is (RFC 9110 section 10.1.4).
             headers.insert(TE, HeaderValue::from_static("trailers"));
+            headers.insert(CONNECTION, HeaderValue::from_static("te"));
         }
         if self.forward_cookies && version == Version::HTTP_2 {
             join_cookies(headers);
@@ -88,16 +90,17 @@ pub(super) fn request<B>(
 pub(super) fn response<B>(mut res: Response<B>) -> Response<B> {
     // The version of a message is that of its sender (RFC 9112 section 2.3). A caller of HTTP/1.0 is the server's matter.
     *res.version_mut() = Version::HTTP_11;
-    remove_named_by_connection(res.headers_mut());
-    remove(res.headers_mut(), |name| {
+    let headers = res.headers_mut();
+    let unwanted = find(headers, |name| {
         is_hop_by_hop(name) || *name == PROXY_AUTHENTICATE || *name == PROXY_AUTHENTICATION_INFO
     });
+    remove(headers, unwanted);
     res
 }
 
 /// Takes out of a trailer section what must not be in one: framing, routing and credentials (RFC 9110 section 6.5.1).
 pub(super) fn trailers(mut trailers: HeaderMap) -> HeaderMap {
-    remove(&mut trailers, |name| {
+    let unwanted = find(&trailers, |name| {
         is_hop_by_hop(name)
             || is_forwarded(name)
             || [
@@ -120,13 +123,13 @@ pub(super) fn trailers(mut trailers: HeaderMap) -> HeaderMap {
             ]
             .contains(name)
     });
+    remove(&mut trailers, unwanted);
     trailers
 }
 
 /// Whether whoever sent these takes trailers in the answer (RFC 9110 section 10.1.4).
 fn takes_trailers(headers: &HeaderMap) -> bool {
-    let members = headers.get_all(TE).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
-    members.map(<[u8]>::trim_ascii).any(|member| member.eq_ignore_ascii_case(b"trailers"))
+    members(headers, TE).any(|member| member.eq_ignore_ascii_case(b"trailers"))
 }
 
 /// `Forwarded` and its predecessors.
@@ -159,22 +162,6 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// The Connection field is the sender's list of what is meant for us alone.
-fn remove_named_by_connection(headers: &mut HeaderMap) {
-    if !headers.contains_key(CONNECTION) {
-        return;
-    }
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-        .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-        .collect();
-    for name in named {
-        headers.remove(name);
-    }
-}
-
 /// Fields of one hop that Connection need not name.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     *name == CONNECTION
@@ -184,12 +171,27 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == PROXY_CONNECTION
 }
 
-/// Removes what is `unwanted`. A look at each field that came costs a fraction of a search for each name that might.
-fn remove(headers: &mut HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) {
-    let found: Vec<HeaderName> = headers.keys().filter(|name| unwanted(name)).cloned().collect();
-    for name in found {
+/// The names that are `unwanted`. A look at each field that came costs a fraction of a search for each name that might.
+fn find(headers: &HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) -> Vec<HeaderName> {
+    headers.keys().filter(|name| unwanted(name)).cloned().collect()
+}
+
+/// Removes the fields `unwanted`, and where Connection is one of them, those that it names: it is the sender's list of what
+/// is meant for us alone.
+fn remove(headers: &mut HeaderMap, unwanted: Vec<HeaderName>) {
+    let named: Vec<HeaderName> = match unwanted.contains(&CONNECTION) {
+        true => members(headers, CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok()).collect(),
+        false => Vec::new(),
+    };
+    for name in named.into_iter().chain(unwanted) {
         headers.remove(name);
     }
+}
+
+/// The members of a field that is a list (RFC 9110 section 5.6.1).
+fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
+    let lists = headers.get_all(name).into_iter();
+    lists.flat_map(|value| value.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
 }
 
 /// How we name ourselves and what we received (RFC 9110 section 7.6.3).
@@ -243,7 +245,14 @@ mod tests {
         );
         assert_eq!(
             left,
-            ["trailer: x-api-key", "x-gbg-source: us", "accept: */*", "te: trailers", "via: 1.1 gbg-proxy"]
+            [
+                "trailer: x-api-key",
+                "x-gbg-source: us",
+                "accept: */*",
+                "te: trailers",
+                "connection: te",
+                "via: 1.1 gbg-proxy"
+            ]
         );
     }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CONNECTION, HOST, HeaderMap, TE};
+use http::header::{HOST, HeaderMap};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Body;
@@ -149,12 +149,7 @@ where
         let target = req.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
         *req.uri_mut() = Uri::from(target);
         *req.version_mut() = Version::HTTP_11;
-        let headers = req.headers_mut();
-        headers.insert(HOST, self.authority.clone());
-        if headers.contains_key(TE) {
-            // It is for this hop (RFC 9110 section 10.1.4).
-            headers.insert(CONNECTION, HeaderValue::from_static("te"));
-        }
+        req.headers_mut().insert(HOST, self.authority.clone());
     }
 
     async fn open(&self) -> Result<Opened<B>, Error> {
