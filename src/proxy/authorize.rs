@@ -23,6 +23,7 @@ use crate::config::{Config, Limits, Path};
 use crate::error::{Error, chain};
 use crate::gbg::is_safe_to_repeat;
 use crate::token::{Bearer, Moment, Reader};
+use crate::upstream::Fresh;
 
 /// A request that may be sent.
 #[derive(Debug)]
@@ -190,7 +191,10 @@ where
 {
     let Some(bearer) = rules.authorize.tokens.current() else { return Err(error) };
     tracing::debug!(error = chain(&error), "sending once more what may be repeated");
-    inner.call(authorized(kept.again(), bearer, rules)).await
+    let mut again = kept.again();
+    // What closed one pooled connection may have closed the others too.
+    again.extensions_mut().insert(Fresh);
+    inner.call(authorized(again, bearer, rules)).await
 }
 
 /// Reads what is left of a short answer, so that its connection can serve again.

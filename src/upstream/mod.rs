@@ -38,6 +38,10 @@ use crate::error::{Cause, Error};
 /// spared. Before an API that closes connections at random times it halves what is lost.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
+/// Marks a request that no pooled connection may carry.
+#[derive(Clone, Copy, Debug)]
+pub struct Fresh;
+
 /// The API, as one worker reaches it.
 pub struct Upstream<B> {
     connector: Arc<Connector>,
@@ -82,7 +86,9 @@ where
         renew: impl Fn(&mut HeaderMap) -> Result<(), Error>,
     ) -> Result<Response<Answer<B>>, Error> {
         self.aim(&mut req);
+        let fresh = req.extensions_mut().remove::<Fresh>().is_some();
         let mut looked = false;
+        let mut opened_again = false;
         loop {
             if let Some(http2) = &self.http2
                 && !http2.is_declined()
@@ -93,7 +99,8 @@ where
                     Sent::Declined(unsent) => req = unsent,
                 }
             }
-            let (slot, pooled) = match self.pool.take() {
+            let idle = if fresh { None } else { self.pool.take() };
+            let (slot, pooled) = match idle {
                 // A close that has arrived is seen by the connection's task, which runs before this one goes on.
                 Some((slot, idle)) if idle > LOOK_AGAIN && !looked => {
                     looked = true;
@@ -123,9 +130,13 @@ where
             };
             match slot.exchange(req, &self.pool, pooled).await {
                 Ok(res) => return Ok(res.map(Answer::http1)),
-                // The pooled connection had died before a byte was sent; a fresh one is next in the end.
+                // The pooled connection had died before a byte was sent; a fresh one is next in the end. One that was opened
+                // for this request may die as well, but not time and again.
                 Err(failed) => match failed.unsent {
-                    Some(unsent) if pooled => req = unsent,
+                    Some(unsent) if pooled || !opened_again => {
+                        opened_again |= !pooled;
+                        req = unsent;
+                    }
                     _ => return Err(failed.error),
                 },
             }

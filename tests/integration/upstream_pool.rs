@@ -229,6 +229,27 @@ async fn a_close_without_a_byte_of_an_answer_is_told_from_one_in_the_middle() {
     }
 }
 
+/// A close of one pooled connection may have been that of all of them.
+#[tokio::test]
+async fn what_a_pooled_connection_lost_is_repeated_on_a_fresh_one() {
+    let upstream = scripted(|mut stream: TcpStream| async move {
+        next_request(&mut stream, PATIENCE).await.unwrap();
+        // So that each of those that come together has a connection.
+        sleep(Duration::from_millis(200)).await;
+        stream.write_all(OK).await.unwrap();
+        next_request(&mut stream, PATIENCE).await;
+    })
+    .await;
+    let proxy = Proxy::before_server(&format!("http://{upstream}"), &["listen.workers=1"]).await;
+    let addr = proxy.addr();
+    let fetch = || post("/v2/captain/journey/state/fetch");
+    let sent: Vec<_> = (0..5).map(|_| tokio::spawn(send(addr, fetch()))).collect();
+    for sent in sent {
+        assert_eq!(sent.await.unwrap().status(), StatusCode::OK);
+    }
+    assert_eq!(send(addr, fetch()).await.status(), StatusCode::OK);
+}
+
 /// The worst API: closes each connection at a time of its own after an answer, which may be the very one at which the next
 /// request is written. Of 2,000 requests to `path`: how many were not answered, and how often each arrived.
 async fn under_random_closes(path: &'static str) -> (usize, Vec<usize>) {
