@@ -22,6 +22,9 @@ use super::{AnswerBody, Options, Serve, Stream};
 /// How long a connection without a request may still bring one while the worker drains.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
+/// What is held of an HTTP/1 connection, in each direction: its head, or the part of a body that goes through.
+const BUFFER: usize = 128 * 1024;
+
 /// The longest list of fields of an HTTP/2 request.
 const H2_HEADER_LIST: u32 = 64 * 1024;
 
@@ -130,6 +133,7 @@ async fn serve_http1<IO, S, B>(
     let mut connection = http1::Builder::new()
         .header_read_timeout(None)
         .title_case_headers(options.title_case)
+        .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(io), noted(service, Arc::clone(&activity)));
     let shut_down = |connection: Pin<&mut http1::Connection<_, _>>| connection.graceful_shutdown();
     let ended = drive(Pin::new(&mut connection), deadlines, drain, shut_down).await;

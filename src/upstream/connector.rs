@@ -31,6 +31,9 @@ const HTTP2: &[u8] = b"h2";
 const NO_HTTP2: &str = "the API does not pick HTTP/2 (ALPN), which upstream.http_version asks for; \
                         \"auto\" and \"1.1\" take what it speaks";
 
+/// What is held of an HTTP/1.1 connection, in each direction: its head, or the part of a body that goes through.
+const BUFFER: usize = 128 * 1024;
+
 /// A connection that has just been opened.
 pub(super) enum Opened<B> {
     Http1(Slot<B>),
@@ -141,6 +144,7 @@ impl Connector {
         // hyper hands the spelling on with the answer, as one of its extensions.
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(self.keep_header_case)
+            .max_buf_size(BUFFER)
             .handshake(TokioIo::new(watch.listen(io)))
             .await?;
         tokio::spawn(async move {
