@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::{Body, Incoming};
 use hyper::service::{Service, service_fn};
@@ -28,10 +28,19 @@ where
     let service = TowerToHyperService::new(service);
     service_fn(move |req: Request<Incoming>| {
         let turn = Turn::begin(&activity);
+        let version = req.version();
         let req = req.map(|incoming| CallerBody::new(incoming, &activity));
         service.call(req).map(move |answered| {
             turn.activity.begin_answer();
-            answered.map(|res| res.map(|body| Delivery { body, turn }))
+            answered.map(|mut res| {
+                let has_length = res.body().size_hint().exact().is_some() || res.body().is_end_stream();
+                if version == Version::HTTP_10 && !has_length {
+                    // It ends with its connection, which therefore must not be said to stay (RFC 9112 section 9.3):
+                    // that is what hyper makes of an answer of HTTP/1.0.
+                    *res.version_mut() = version;
+                }
+                res.map(|body| Delivery { body, turn })
+            })
         })
     })
 }

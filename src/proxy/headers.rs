@@ -10,7 +10,7 @@ use http::header::{
     FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
 };
-use http::{Request, Response, Version};
+use http::{Request, Response, StatusCode, Version};
 
 use super::{Caller, request_id};
 use crate::config;
@@ -49,6 +49,12 @@ impl Rules {
             // For the next hop, which is told that it is (RFC 9110 section 10.1.4).
             headers.insert(TE, HeaderValue::from_static("trailers"));
             headers.insert(CONNECTION, HeaderValue::from_static("te"));
+        }
+        if version == Version::HTTP_2
+            && let Some(length) = headers.get(CONTENT_LENGTH).cloned()
+        {
+            // Once, however often it came.
+            headers.insert(CONTENT_LENGTH, length);
         }
         if self.forward_cookies && version == Version::HTTP_2 {
             join_cookies(headers);
@@ -92,9 +98,16 @@ pub(super) fn response<B>(mut res: Response<B>) -> Response<B> {
     *res.version_mut() = Version::HTTP_11;
     let headers = res.headers_mut();
     let unwanted = find(headers, |name| {
-        is_hop_by_hop(name) || *name == PROXY_AUTHENTICATE || *name == PROXY_AUTHENTICATION_INFO
+        is_hop_by_hop(name)
+            || *name == TE
+            || *name == PROXY_AUTHENTICATE
+            || *name == PROXY_AUTHENTICATION_INFO
     });
     remove(headers, unwanted);
+    if res.status() == StatusCode::NO_CONTENT {
+        // It has no length, not even that of a body that was not asked for (RFC 9110 section 8.6).
+        res.headers_mut().remove(CONTENT_LENGTH);
+    }
     res
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::{Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use hyper::body::{Body, Incoming};
@@ -42,7 +43,10 @@ where
                 error: Error::UpstreamBroken("it switches protocols unasked".into()),
                 unsent: None,
             }),
-            Ok(Ok(res)) => Ok(res.map(|incoming| Answer::new(incoming, self, pool))),
+            Ok(Ok(mut res)) => match settle_framing(res.headers_mut()) {
+                Ok(()) => Ok(res.map(|incoming| Answer::new(incoming, self, pool))),
+                Err(problem) => Err(Failed { error: Error::UpstreamBroken(problem.into()), unsent: None }),
+            },
             Ok(Err(mut error)) => {
                 let unsent = error.take_message().map(|req| req.map(Tracked::into_inner));
                 let error = match unsent {
@@ -54,6 +58,38 @@ where
             Err(silent) => Err(Failed { error: too_slow(silent), unsent: None }),
         }
     }
+}
+
+/// Leaves of the framing of an answer what its caller may be told, as the parser takes more than it should: a coding that
+/// is not `chunked` would go on without its name, and a length beside `chunked` is none (RFC 9112 sections 6.1 and 6.3).
+/// A length that is repeated goes on once, and one that is no number not at all (RFC 9110 section 8.6).
+fn settle_framing(headers: &mut HeaderMap) -> Result<(), &'static str> {
+    let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => {}
+        (Some(coding), None) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => {
+            headers.remove(CONTENT_LENGTH);
+            return Ok(());
+        }
+        _ => return Err("its Transfer-Encoding is another than chunked"),
+    }
+    let members =
+        headers.get_all(CONTENT_LENGTH).iter().flat_map(|value| value.as_bytes().split(|&b| b == b','));
+    let mut lengths = members.map(|text| length(text.trim_ascii()));
+    let Some(first) = lengths.next() else { return Ok(()) };
+    match first.filter(|_| lengths.all(|other| other == first)) {
+        Some(length) => {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+            Ok(())
+        }
+        None => Err("its Content-Length is no one number"),
+    }
+}
+
+/// The number that `text` is, and nothing but.
+fn length(text: &[u8]) -> Option<u64> {
+    let digits = text.iter().all(u8::is_ascii_digit).then_some(text)?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
 /// Whose fault it is that a request got no answer; `closed` if a pooled connection ended without a byte of one.

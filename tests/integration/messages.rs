@@ -96,6 +96,14 @@ async fn an_http_1_0_caller_gets_a_connection_of_the_kind_that_it_asks_for() {
     );
 }
 
+/// RFC 9112 section 9.3: what ends with its connection is not said to leave it open.
+#[tokio::test]
+async fn an_http_1_0_caller_that_gets_no_length_is_not_told_that_its_connection_stays() {
+    let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
+    let answer = answered(chunked, "GET /v2/captain/x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n").await;
+    assert!(answer.ends_with("\r\n\r\nab") && !answer.to_lowercase().contains("keep-alive"), "{answer}");
+}
+
 /// RFC 9112 section 7.1.3: nothing is chunked to a caller that cannot know it.
 #[tokio::test]
 async fn an_http_1_0_caller_gets_a_chunked_answer_whole_and_unchunked() {
@@ -268,6 +276,9 @@ async fn an_answer_that_is_not_well_formed_is_a_502() {
     for answer in [
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
         "HTTP/1.1 200 OK\r\nContent-Length: x\r\nConnection: close\r\n\r\nabc",
+        "HTTP/1.1 200 OK\r\nContent-Length: 3, 4\r\nConnection: close\r\n\r\nabc",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nConnection: close\r\n\r\nabc",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX A: b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
         "HTTP/1.1 20 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
         "HTTP/3.0 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
@@ -277,6 +288,28 @@ async fn an_answer_that_is_not_well_formed_is_a_502() {
         let told = answered(answer, GET).await;
         assert_eq!(status(&told), "502", "{answer:?}: {told}");
     }
+}
+
+/// RFC 9112 section 6.3: `chunked` counts, and the length beside it does not go on; RFC 9110 section 8.6: a length that is
+/// repeated goes on once, one that is no number never, and 204 has none.
+#[tokio::test]
+async fn the_length_of_an_answer_is_one_number_and_what_has_come() {
+    for length in ["3", "0", "9", "x"] {
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+        );
+        let told = answered(&answer, GET).await.to_lowercase();
+        assert!(told.ends_with("5\r\nhello\r\n0\r\n\r\n") && !told.contains("content-length"), "{told}");
+    }
+    let told = answered("HTTP/1.1 200 OK\r\nContent-Length: 5, 05\r\n\r\nhello", GET).await;
+    assert!(told.contains("content-length: 5\r\n"), "{told}");
+    let head = GET.replace("GET", "HEAD");
+    for length in ["x", "5\r\nContent-Length: 6"] {
+        let told = answered(&format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"), &head).await;
+        assert_eq!(status(&told), "502", "{told}");
+    }
+    let told = answered("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", &head).await;
+    assert!(status(&told) == "204" && !told.contains("content-length"), "{told}");
 }
 
 /// RFC 9110 section 6.5: those who ask for trailers get them, and nothing comes in by them that fields may not bring.
@@ -358,4 +391,8 @@ async fn a_head_that_is_too_large_is_told_what_is_too_large() {
         assert_eq!((status(&answer), closed), (expected, true), "{answer}");
     }
     assert!(api.seen().is_empty());
+    // With Host there are as many as there may be.
+    let all: String = (0..99).map(|n| format!("X-{n}: 1\r\n")).collect();
+    let (answer, _) = exchange(&proxy, format!("GET /v2/captain/x HTTP/1.1\r\nHost: a\r\n{all}\r\n")).await;
+    assert_eq!(status(&answer), "200", "{answer}");
 }
