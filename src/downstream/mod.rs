@@ -5,6 +5,9 @@ mod close;
 mod connection;
 mod deadlines;
 mod first_bytes;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod listener;
 mod request;
 mod socket;

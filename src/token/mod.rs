@@ -9,6 +9,9 @@ mod backoff;
 mod bearer;
 mod client_auth;
 mod endpoint;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzz;
 mod grant;
 mod moment;
 mod refresh;
