@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +18,7 @@ use ring::signature::{
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::time::timeout;
 use wiremock::matchers::{body_string_contains, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -36,6 +37,16 @@ fn endpoint(url: &str, set: &[String]) -> Result<Endpoint, String> {
     let loaded = config::load(&Sources { set: all, env: environment(), file: None });
     let config = loaded.map_err(|error| error.to_string())?.config;
     Endpoint::new(&config.token).map_err(|error| error.to_string())
+}
+
+/// A file that holds `text` as the client's secret, the directory that it lives as long as, and what a configuration says of
+/// it.
+fn secret_file(text: &str) -> (TempDir, PathBuf, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("secret");
+    fs::write(&secret, text).unwrap();
+    let kept = format!("token.client_secret=file:{}", secret.display());
+    (directory, secret, kept)
 }
 
 /// The forms that `api` was sent, oldest first.
@@ -139,15 +150,9 @@ async fn a_certificate_proves_the_client() {
 
 #[tokio::test]
 async fn id_and_secret_are_form_encoded_before_they_are_joined_for_basic() {
-    let directory = tempfile::tempdir().unwrap();
-    let secret = directory.path().join("secret");
-    fs::write(&secret, "s:e c+r%t").unwrap();
+    let (_directory, _, kept) = secret_file("s:e c+r%t");
     let api = api().await;
-    let set = [
-        "token.client_auth=basic".to_owned(),
-        "token.client_id=a:b c".to_owned(),
-        format!("token.client_secret=file:{}", secret.display()),
-    ];
+    let set = ["token.client_auth=basic".to_owned(), "token.client_id=a:b c".to_owned(), kept];
     endpoint(&token_endpoint(&api), &set).unwrap().fetch().await.unwrap();
     let all = api.received_requests().await.unwrap();
     let basic = all[0].headers["authorization"].to_str().unwrap().strip_prefix("Basic ").unwrap();
@@ -205,11 +210,9 @@ async fn a_user_and_further_fields_are_sent_as_they_are_written() {
 
 #[tokio::test]
 async fn the_sources_are_read_again_for_each_try_and_the_last_good_ones_are_used_while_they_cannot_be() {
-    let directory = tempfile::tempdir().unwrap();
-    let secret = directory.path().join("secret");
+    let (_directory, secret, kept) = secret_file("one\n");
     let api = api().await;
-    fs::write(&secret, "one\n").unwrap();
-    let set = [format!("token.client_secret=file:{}", secret.display())];
+    let set = [kept];
     let endpoint = endpoint(&token_endpoint(&api), &set).unwrap();
     endpoint.fetch().await.unwrap();
     fs::write(&secret, "two\n").unwrap();
@@ -225,11 +228,9 @@ async fn the_sources_are_read_again_for_each_try_and_the_last_good_ones_are_used
 /// Whoever renders a file again and again with what was in it would else cause a token call a second.
 #[tokio::test]
 async fn a_secret_that_is_written_again_as_it_was_is_no_reason_to_ask_for_a_token() {
-    let directory = tempfile::tempdir().unwrap();
-    let secret = directory.path().join("secret");
-    fs::write(&secret, "one").unwrap();
+    let (_directory, secret, kept) = secret_file("one");
     let api = api().await;
-    let set = [format!("token.client_secret=file:{}", secret.display())];
+    let set = [kept];
     let endpoint = endpoint(&token_endpoint(&api), &set).unwrap();
     let watch = endpoint.watch();
     let patience = Duration::from_millis(2500);
@@ -245,11 +246,9 @@ async fn a_secret_that_is_written_again_as_it_was_is_no_reason_to_ask_for_a_toke
 #[cfg(unix)]
 #[tokio::test]
 async fn a_secret_that_is_replaced_by_a_pipe_or_a_directory_hangs_no_fetch() {
-    let directory = tempfile::tempdir().unwrap();
-    let secret = directory.path().join("secret");
-    fs::write(&secret, "one").unwrap();
+    let (_directory, secret, kept) = secret_file("one");
     let api = api().await;
-    let set = [format!("token.client_secret=file:{}", secret.display())];
+    let set = [kept];
     let endpoint = endpoint(&token_endpoint(&api), &set).unwrap();
     fs::remove_file(&secret).unwrap();
     assert!(Command::new("mkfifo").arg(&secret).status().unwrap().success());
@@ -356,12 +355,9 @@ async fn a_secret_that_kubernetes_swaps_is_read_as_one() {
 
 #[tokio::test]
 async fn a_client_that_was_refused_is_served_as_soon_as_its_secret_is_right() {
-    let directory = tempfile::tempdir().unwrap();
-    let secret = directory.path().join("secret");
-    fs::write(&secret, "wrong").unwrap();
+    let (_directory, secret, kept) = secret_file("wrong");
     let api = api_of_two_clients().await;
-    let set = format!("token.client_secret=file:{}", secret.display());
-    let proxy = Proxy::before(&api, &["token.client_id=one", &set]).await;
+    let proxy = Proxy::before(&api, &["token.client_id=one", &kept]).await;
     let refused = send(proxy.addr(), post(START)).await;
     assert_eq!(crate::support::caller::json(&refused)["reason"], "client_refused");
     assert!(refused.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);

@@ -94,3 +94,25 @@ pub async fn until(done: impl AsyncFn() -> bool) {
     };
     timeout(PATIENCE, wait).await.expect("it did not come to pass");
 }
+
+/// Sends a body whose length was told until nothing more of it is taken, as it must be for an API that reads nothing.
+pub async fn assert_held_back(stream: &mut TcpStream) {
+    let chunk = vec![7; 64 * 1024];
+    let mut count = 0;
+    while let Ok(written) = timeout(Duration::from_millis(500), stream.write_all(&chunk)).await {
+        written.unwrap();
+        count += 1;
+        assert!(count < 1024, "64 MiB were taken for an API that reads nothing");
+    }
+}
+
+/// Sends a chunked body word by word to an API that gives back what it gets.
+pub async fn assert_echoed_as_it_is_sent(stream: &mut TcpStream) {
+    for word in ["first", "second", "third"] {
+        stream.write_all(format!("{:x}\r\n{word}\r\n", word.len()).as_bytes()).await.unwrap();
+        // It comes back while the request is still being sent: nothing on the way collects it.
+        read_until(stream, word).await;
+    }
+    stream.write_all(b"0\r\n\r\n").await.unwrap();
+    read_until(stream, "0\r\n\r\n").await;
+}
