@@ -99,13 +99,13 @@ pub struct Limits {
     #[serde(deserialize_with = "value::size")]
     pub replay_body: u64,
     /// All header fields of a request together, in bytes.
-    #[serde(deserialize_with = "value::size")]
+    #[serde(deserialize_with = "value::header_size")]
     pub header_block: u64,
     /// Header fields of a request.
     #[serde(deserialize_with = "value::field_count")]
     pub header_fields: usize,
     /// Path and query, in bytes.
-    #[serde(deserialize_with = "value::size")]
+    #[serde(deserialize_with = "value::target_size")]
     pub target: u64,
 }
 

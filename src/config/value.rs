@@ -304,6 +304,26 @@ pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D:
     })
 }
 
+/// A size of all header fields together: with the request line they fit into what is held of a connection.
+pub(super) fn header_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    match size(deserializer)? {
+        bytes @ 1..=MOST_HEADER_BYTES => Ok(bytes),
+        _ => Err(D::Error::custom("the header fields must be given from 1B to 96KiB")),
+    }
+}
+
+/// A size of a target.
+pub(super) fn target_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    match size(deserializer)? {
+        bytes @ 1..=MOST_TARGET_BYTES => Ok(bytes),
+        _ => Err(D::Error::custom("the target must be given from 1B to 24KiB")),
+    }
+}
+
+/// Together they are a head, of which no more than 128 KiB is held.
+const MOST_HEADER_BYTES: u64 = 96 << 10;
+const MOST_TARGET_BYTES: u64 = 24 << 10;
+
 /// A number of header fields, as far as the parser takes them.
 pub(super) fn field_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     match usize::deserialize(deserializer)? {

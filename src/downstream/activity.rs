@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use http::Version;
 use tokio::time::Instant;
 
 use super::Timeouts;
@@ -49,6 +50,10 @@ pub(super) struct Activity {
     blocked: AtomicBool,
     /// Whether the answer to the last request has begun.
     has_answer: AtomicBool,
+    /// Whether the end of that answer is the end of the connection, and nothing else.
+    is_delimited_by_close: AtomicBool,
+    /// Whether the caller of the last request knows interim answers (RFC 9110 section 15.2).
+    knows_interim: AtomicBool,
     /// Whether a part of the last request's body was left unread.
     unread: AtomicBool,
 }
@@ -69,6 +74,8 @@ impl Activity {
             awaited: AtomicU32::new(0),
             blocked: AtomicBool::new(false),
             has_answer: AtomicBool::new(false),
+            is_delimited_by_close: AtomicBool::new(false),
+            knows_interim: AtomicBool::new(false),
             unread: AtomicBool::new(false),
         }
     }
@@ -116,6 +123,22 @@ impl Activity {
         self.unread.load(Relaxed)
     }
 
+    /// Whether a request that lacks nothing, as far as is known, waits for its answer or for the rest of it.
+    pub(super) fn owes_answer(&self) -> bool {
+        self.answers.load(Relaxed) > 0 && self.awaited.load(Relaxed) == 0
+    }
+
+    /// Whether an answer has begun, and since so long neither has a byte of it gone out nor is it the caller's turn.
+    pub(super) fn has_paused_for(&self, pause: Duration) -> bool {
+        let has_begun = self.has_answer.load(Relaxed) && !self.blocked.load(Relaxed);
+        has_begun && self.moved().elapsed() >= pause
+    }
+
+    /// Whether an interim answer to the last request may be sent.
+    pub(super) fn may_send_interim(&self) -> bool {
+        self.knows_interim.load(Relaxed) && self.may_answer()
+    }
+
     pub(super) fn note_read(&self, bytes: &[u8]) {
         let now = self.now();
         self.moved.store(now, Relaxed);
@@ -148,10 +171,12 @@ impl Activity {
         }
     }
 
-    /// Notes that a request's head is whole: its answer is now in flight.
-    pub(super) fn begin_request(&self) {
+    /// Notes that the head of a request of `version` is whole: its answer is now in flight.
+    pub(super) fn begin_request(&self, version: Version) {
+        self.knows_interim.store(version == Version::HTTP_11, Relaxed);
         self.head.store(NONE, Relaxed);
         self.has_answer.store(false, Relaxed);
+        self.is_delimited_by_close.store(false, Relaxed);
         self.unread.store(false, Relaxed);
         self.in_flight.fetch_add(1, Relaxed);
         self.answers.fetch_add(1, Relaxed);
@@ -159,6 +184,15 @@ impl Activity {
 
     pub(super) fn begin_answer(&self) {
         self.has_answer.store(true, Relaxed);
+    }
+
+    pub(super) fn note_delimited_by_close(&self) {
+        self.is_delimited_by_close.store(true, Relaxed);
+    }
+
+    /// Whether the last answer has no end but that of the connection (RFC 9112 section 6.3).
+    pub(super) fn is_delimited_by_close(&self) -> bool {
+        self.is_delimited_by_close.load(Relaxed)
     }
 
     pub(super) fn end_answer(&self) {
@@ -234,7 +268,7 @@ mod tests {
         advance(Duration::from_secs(4)).await;
         activity.note_read(b"GET");
         assert_eq!(due(&activity), Some((6, Late::Head)));
-        activity.begin_request();
+        activity.begin_request(Version::HTTP_11);
         activity.end_answer();
         assert_eq!(due(&activity), Some((75, Late::Idle)));
         activity.note_read(b"\r\n");
@@ -249,7 +283,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_api_has_all_the_time_and_a_caller_whose_turn_it_is_has_not() {
         let activity = Activity::new(Instant::now(), false);
-        activity.begin_request();
+        activity.begin_request(Version::HTTP_11);
         activity.begin_body();
         assert_eq!(due(&activity), None, "the API reads nothing");
         advance(Duration::from_secs(100)).await;
@@ -274,7 +308,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_overtakes_its_body_leaves_a_deadline() {
         let activity = Activity::new(Instant::now(), false);
-        activity.begin_request();
+        activity.begin_request(Version::HTTP_11);
         activity.begin_body();
         activity.expect();
         activity.end_answer();
@@ -285,8 +319,8 @@ mod tests {
     async fn a_stream_that_stalls_does_not_end_one_that_waits_for_the_api() {
         let activity = Activity::new(Instant::now(), true);
         assert_eq!(due(&activity), Some((75, Late::Idle)));
-        activity.begin_request();
-        activity.begin_request();
+        activity.begin_request(Version::HTTP_11);
+        activity.begin_request(Version::HTTP_11);
         activity.hold();
         assert_eq!(due(&activity), None);
         activity.end_answer();

@@ -146,14 +146,19 @@ async fn serve_http1<IO, S, B>(
         Ok(Err(error)) => (&b""[..], error.is_user()),
         _ => (&b""[..], false),
     };
+    let parts = connection.into_parts();
+    let io = parts.io.into_inner().into_inner();
     if breaks_off {
-        // Closed in order, an answer whose end is that of the connection would look whole (RFC 9112 section 9.8).
+        // Over TLS an end without close_notify says so (RFC 9112 section 9.8). Without, what was sent and not yet taken is
+        // given up only where there is no other way to tell.
+        if activity.is_delimited_by_close() {
+            io.reset_on_drop();
+        }
         return;
     }
-    let parts = connection.into_parts();
     // A request that hyper could not read, or that we did not wait for, may still be coming.
     let has_unread = activity.has_unread() || !parts.read_buf.is_empty() || !matches!(ended, Ok(Ok(())));
-    close(parts.io.into_inner().into_inner(), last_words, has_unread).await;
+    close(io, last_words, has_unread).await;
 }
 
 async fn serve_http2<IO, S, B>(

@@ -6,6 +6,8 @@ use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
+use super::Stream;
+
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Reads from `io` until it is clear which HTTP it speaks; true for HTTP/2. What was read is read again from the
@@ -31,6 +33,12 @@ pub(super) struct Rewound<IO> {
     read: usize,
     length: usize,
     io: IO,
+}
+
+impl<IO: Stream> Stream for Rewound<IO> {
+    fn reset_on_drop(&self) {
+        self.io.reset_on_drop();
+    }
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Rewound<IO> {

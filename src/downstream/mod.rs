@@ -8,6 +8,7 @@ mod first_bytes;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
+mod half_closed;
 mod listener;
 mod request;
 mod socket;
@@ -55,9 +56,34 @@ pub trait AnswerBody: Body<Data: Send, Error: Into<Cause>> + Unpin + Send + 'sta
 impl<B> AnswerBody for B where B: Body<Data: Send, Error: Into<Cause>> + Unpin + Send + 'static {}
 
 /// What bytes come and go over.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static {
+    /// Makes the other side see that the connection broke when this is dropped, rather than that it ended.
+    fn reset_on_drop(&self);
+}
 
-impl<IO> Stream for IO where IO: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
+impl Stream for tokio::net::TcpStream {
+    fn reset_on_drop(&self) {
+        // What fails here is a connection that is broken already.
+        let _ = self.set_zero_linger();
+    }
+}
+
+#[cfg(unix)]
+impl Stream for tokio::net::UnixStream {
+    /// A Unix socket has no such end.
+    fn reset_on_drop(&self) {}
+}
+
+impl<IO: Stream> Stream for tokio_rustls::server::TlsStream<IO> {
+    fn reset_on_drop(&self) {
+        self.get_ref().0.reset_on_drop();
+    }
+}
+
+#[cfg(any(test, fuzzing))]
+impl Stream for tokio::io::DuplexStream {
+    fn reset_on_drop(&self) {}
+}
 
 /// Whoever is at the other end of a connection.
 #[derive(Clone, Copy, Debug)]

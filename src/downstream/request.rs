@@ -27,8 +27,8 @@ where
 {
     let service = TowerToHyperService::new(service);
     service_fn(move |req: Request<Incoming>| {
-        let turn = Turn::begin(&activity);
         let version = req.version();
+        let turn = Turn::begin(&activity, version);
         let req = req.map(|incoming| CallerBody::new(incoming, &activity));
         service.call(req).map(move |answered| {
             turn.activity.begin_answer();
@@ -38,6 +38,7 @@ where
                     // It ends with its connection, which therefore must not be said to stay (RFC 9112 section 9.3):
                     // that is what hyper makes of an answer of HTTP/1.0.
                     *res.version_mut() = version;
+                    turn.activity.note_delimited_by_close();
                 }
                 res.map(|body| Delivery { body, turn })
             })
@@ -164,8 +165,8 @@ struct Turn {
 }
 
 impl Turn {
-    fn begin(activity: &Arc<Activity>) -> Self {
-        activity.begin_request();
+    fn begin(activity: &Arc<Activity>, version: Version) -> Self {
+        activity.begin_request(version);
         Turn { activity: Arc::clone(activity), held: false }
     }
 

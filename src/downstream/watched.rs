@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
+use super::half_closed::HalfClosed;
 
 /// A stream whose bytes are noted.
 pub(super) struct Watched<IO> {
@@ -15,16 +16,18 @@ pub(super) struct Watched<IO> {
     activity: Arc<Activity>,
     /// Whether whoever drives the connection leaves its end to [`close`](super::close::close).
     keeps_open: bool,
+    /// There once the caller has closed its half before its answer came.
+    half_closed: Option<Box<HalfClosed>>,
 }
 
 impl<IO> Watched<IO> {
     pub(super) fn new(io: IO, activity: Arc<Activity>) -> Self {
-        Watched { io, activity, keeps_open: false }
+        Watched { io, activity, keeps_open: false, half_closed: None }
     }
 
     /// One that is not shut down when it is told to.
     pub(super) fn keeping_open(io: IO, activity: Arc<Activity>) -> Self {
-        Watched { io, activity, keeps_open: true }
+        Watched { io, activity, keeps_open: true, half_closed: None }
     }
 
     pub(super) fn into_inner(self) -> IO {
@@ -41,7 +44,7 @@ impl<IO> Watched<IO> {
     }
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -51,6 +54,10 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Watched<IO> {
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         if buf.filled().len() > before {
             self.activity.note_read(&buf.filled()[before..]);
+        } else if matches!(read, Poll::Ready(Ok(()))) && self.keeps_open && self.activity.owes_answer() {
+            let Watched { io, activity, half_closed, .. } = &mut *self;
+            let half_closed = half_closed.get_or_insert_with(|| Box::new(HalfClosed::new()));
+            return half_closed.poll_gone(io, activity, cx).map(Err);
         }
         read
     }

@@ -42,6 +42,10 @@ impl Rules {
                 _ => Err(Error::BadRequest("only OPTIONS may ask for *")),
             };
         }
+        if path.is_empty() {
+            // Authority-form, which is for CONNECT alone (RFC 9112 section 3.2.3).
+            return Err(Error::BadRequest("the target has no path"));
+        }
         check_path(path)?;
         if self.allow.iter().any(|prefix| path.starts_with(prefix.as_str())) {
             Ok(())

@@ -42,7 +42,9 @@ impl Rules {
     fn clean<B>(&self, req: &mut Request<B>, caller: Caller) {
         let version = req.version();
         let headers = req.headers_mut();
-        let unwanted = find(headers, |name| is_hop_by_hop(name) || self.is_callers(name));
+        let unwanted = find(headers, |name| {
+            is_hop_by_hop(name) || in_either_spelling(name, |name| self.is_callers(name))
+        });
         let wants_trailers = unwanted.contains(&TE) && takes_trailers(headers);
         remove(headers, unwanted);
         if wants_trailers {
@@ -113,7 +115,7 @@ pub(super) fn response<B>(mut res: Response<B>) -> Response<B> {
 
 /// Takes out of a trailer section what must not be in one: framing, routing and credentials (RFC 9110 section 6.5.1).
 pub(super) fn trailers(mut trailers: HeaderMap) -> HeaderMap {
-    let unwanted = find(&trailers, |name| {
+    let must_not = |name: &HeaderName| {
         is_hop_by_hop(name)
             || is_forwarded(name)
             || [
@@ -135,9 +137,16 @@ pub(super) fn trailers(mut trailers: HeaderMap) -> HeaderMap {
                 X_API_KEY,
             ]
             .contains(name)
-    });
+    };
+    let unwanted = find(&trailers, |name| in_either_spelling(name, must_not));
     remove(&mut trailers, unwanted);
     trailers
+}
+
+/// Whether `holds` for `name`, or for what it is to a server that takes an underscore for a hyphen.
+fn in_either_spelling(name: &HeaderName, holds: impl Fn(&HeaderName) -> bool) -> bool {
+    let hyphened = || HeaderName::try_from(name.as_str().replace('_', "-"));
+    holds(name) || (name.as_str().contains('_') && hyphened().is_ok_and(|name| holds(&name)))
 }
 
 /// Whether whoever sent these takes trailers in the answer (RFC 9110 section 10.1.4).
@@ -302,6 +311,7 @@ mod tests {
             "X-Api-Key",
             "Cookie",
             "X-T",
+            "X_Api_Key",
             "Via",
             "TE",
         ] {

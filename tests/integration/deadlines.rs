@@ -301,15 +301,16 @@ async fn a_caller_that_asks_for_the_end_gets_it_at_once() {
 /// The proxy is a process of its own: both ends of so many connections need more files than one process often has.
 #[tokio::test]
 async fn a_crowd_of_slow_and_idle_callers_keeps_nobody_waiting_and_goes() {
-    let limits = ["listen.header_timeout=2s", "listen.keep_alive_timeout=2s", "listen.max_connections=600"];
+    rlimit::increase_nofile_limit(4096).unwrap();
+    let limits = ["listen.header_timeout=2s", "listen.keep_alive_timeout=2s", "listen.max_connections=1300"];
     let proxy = tokio::task::spawn_blocking(move || Running::start(&limits)).await.unwrap();
     let addr = proxy.addr();
     let mut crowd = Vec::new();
-    for index in 0..500 {
+    for index in 0..1200 {
         let mut caller = TcpStream::connect(addr).await.unwrap();
         caller.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n").await.unwrap();
-        // Two of five never end their head; the others rest after an answer.
-        if index % 5 > 1 {
+        // One of six never ends its head; the others rest after an answer.
+        if index % 6 > 0 {
             caller.write_all(b"\r\n").await.unwrap();
             read_until(&mut caller, "path_unknown").await;
         }

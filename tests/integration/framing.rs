@@ -192,6 +192,7 @@ async fn a_request_line_that_is_not_well_formed_is_refused() {
         "GET /v2/captain/x?a=<b> HTTP/1.1",
         "GET v2/captain/x HTTP/1.1",
         "GET * HTTP/1.1",
+        "GET a:80 HTTP/1.1",
         "GET http://u:p@a/v2/captain/x HTTP/1.1",
         "GET /v2/captain/\u{e9} HTTP/1.1",
     ] {

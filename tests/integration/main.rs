@@ -1,5 +1,6 @@
 //! The proxy as its callers and its operators meet it: started on port 0, spoken to over sockets.
 //!
+//! - `answers`: answers of the API as they are passed on: their ends, their lengths, and those that are none.
 //! - `cli`: exit codes and messages of the real binary.
 //! - `configuration`: what is wrong with a configuration, and how it is told.
 //! - `credentials`: what the client proves itself with, and what happens when that is replaced.
@@ -31,6 +32,7 @@
 
 mod support;
 
+mod answers;
 mod cli;
 mod configuration;
 mod credentials;

@@ -90,6 +90,16 @@ fn end_of_request(arrived: &[u8]) -> Option<usize> {
     (arrived.len() >= end).then_some(end)
 }
 
+/// A request, after which its caller closes.
+pub const GET: &str = "GET /v2/captain/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+/// The answer that comes of what the API answers to a GET, to a caller that closes then.
+pub async fn answered(answer: &str, request: &str) -> String {
+    let api = Api::answering(answer).await;
+    let proxy = api.proxy(&[]).await;
+    exchange(&proxy, request).await.0
+}
+
 /// What came back, and whether the connection was closed then.
 pub async fn exchange(proxy: &Proxy, bytes: impl AsRef<[u8]>) -> (String, bool) {
     let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
