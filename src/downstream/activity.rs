@@ -2,8 +2,10 @@
 //! or two, and looked at when the connection's timer has run out.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::task::Context;
 use std::time::Duration;
 
+use futures_util::task::AtomicWaker;
 use http::Version;
 use tokio::time::Instant;
 
@@ -46,6 +48,8 @@ pub(super) struct Activity {
     held: AtomicU32,
     /// Requests' bodies of which more is wanted than has come.
     awaited: AtomicU32,
+    /// Since when.
+    expected: AtomicU64,
     /// Whether the caller's side takes no more bytes at the moment.
     blocked: AtomicBool,
     /// Whether the answer to the last request has begun.
@@ -56,6 +60,9 @@ pub(super) struct Activity {
     knows_interim: AtomicBool,
     /// Whether a part of the last request's body was left unread.
     unread: AtomicBool,
+    /// Whether the caller has closed its half, so that there is somebody to wake.
+    half_closed: AtomicBool,
+    waker: AtomicWaker,
 }
 
 impl Activity {
@@ -72,11 +79,14 @@ impl Activity {
             answers: AtomicU32::new(0),
             held: AtomicU32::new(0),
             awaited: AtomicU32::new(0),
+            expected: AtomicU64::new(0),
             blocked: AtomicBool::new(false),
             has_answer: AtomicBool::new(false),
             is_delimited_by_close: AtomicBool::new(false),
             knows_interim: AtomicBool::new(false),
             unread: AtomicBool::new(false),
+            half_closed: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
         }
     }
 
@@ -123,9 +133,22 @@ impl Activity {
         self.unread.load(Relaxed)
     }
 
-    /// Whether a request that lacks nothing, as far as is known, waits for its answer or for the rest of it.
+    /// Whether a request waits for its answer, or for the rest of it: one that has ended may not have gone out.
     pub(super) fn owes_answer(&self) -> bool {
-        self.answers.load(Relaxed) > 0 && self.awaited.load(Relaxed) == 0
+        self.answers.load(Relaxed) > 0 || self.blocked.load(Relaxed)
+    }
+
+    /// Since when more of a request's body is wanted than has come, as far as is known: what has come is told by those who
+    /// read it, and they do not while the caller takes nothing of their answer.
+    pub(super) fn awaited_since(&self) -> Option<Instant> {
+        let awaits = self.awaited.load(Relaxed) > 0 && !self.blocked.load(Relaxed);
+        awaits.then(|| self.epoch + Duration::from_millis(self.expected.load(Relaxed)))
+    }
+
+    /// Wakes the connection, whose caller has closed its half, when it may owe no answer any more.
+    pub(super) fn wake_when_answered(&self, cx: &Context<'_>) {
+        self.half_closed.store(true, Relaxed);
+        self.waker.register(cx.waker());
     }
 
     /// Whether an answer has begun, and since so long neither has a byte of it gone out nor is it the caller's turn.
@@ -168,6 +191,7 @@ impl Activity {
             self.blocked.store(false, Relaxed);
             // The end of an answer may have been held up; only now there is no request.
             self.idle.store(self.now(), Relaxed);
+            self.wake_half_closed();
         }
     }
 
@@ -198,6 +222,7 @@ impl Activity {
     pub(super) fn end_answer(&self) {
         self.answers.fetch_sub(1, Relaxed);
         self.end_one();
+        self.wake_half_closed();
     }
 
     pub(super) fn begin_body(&self) {
@@ -224,12 +249,20 @@ impl Activity {
 
     /// Notes that it is the caller's turn to send more of a body.
     pub(super) fn expect(&self) {
-        self.moved.store(self.now(), Relaxed);
+        let now = self.now();
+        self.moved.store(now, Relaxed);
+        self.expected.store(now, Relaxed);
         self.awaited.fetch_add(1, Relaxed);
     }
 
     pub(super) fn expect_no_more(&self) {
         self.awaited.fetch_sub(1, Relaxed);
+    }
+
+    fn wake_half_closed(&self) {
+        if self.half_closed.load(Relaxed) {
+            self.waker.wake();
+        }
     }
 
     fn end_one(&self) {

@@ -16,7 +16,7 @@ pub(super) struct Watched<IO> {
     activity: Arc<Activity>,
     /// Whether whoever drives the connection leaves its end to [`close`](super::close::close).
     keeps_open: bool,
-    /// There once the caller has closed its half before its answer came.
+    /// There once the caller has closed its half before its answer had gone out.
     half_closed: Option<Box<HalfClosed>>,
 }
 
@@ -57,7 +57,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<IO> {
         } else if matches!(read, Poll::Ready(Ok(()))) && self.keeps_open && self.activity.owes_answer() {
             let Watched { io, activity, half_closed, .. } = &mut *self;
             let half_closed = half_closed.get_or_insert_with(|| Box::new(HalfClosed::new()));
-            return half_closed.poll_gone(io, activity, cx).map(Err);
+            return half_closed.poll_gone(io, activity, cx);
         }
         read
     }

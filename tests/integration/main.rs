@@ -10,6 +10,7 @@
 //! - `failures`: what a caller is told when the API or the token endpoint fails.
 //! - `forwarding`: what reaches the API, and what comes back.
 //! - `framing`: requests that two readers could read in two ways.
+//! - `half_closed`: callers that close their half of the connection and wait for their answer.
 //! - `http2_callers`: callers of HTTP/2 whose requests are malformed.
 //! - `lifecycle`: two instances, Unix sockets, TLS, draining.
 //! - `logs`: what is logged of a request, and what is not.
@@ -42,6 +43,7 @@ mod egress;
 mod failures;
 mod forwarding;
 mod framing;
+mod half_closed;
 mod http2_callers;
 mod lifecycle;
 mod logs;

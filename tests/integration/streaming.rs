@@ -185,53 +185,6 @@ async fn a_caller_that_goes_away_cancels_its_request_at_once() {
     timeout(PATIENCE, end.recv()).await.expect("the upstream request goes on without a caller");
 }
 
-/// An API that takes `time` for its answer.
-async fn slow(time: Duration) -> SocketAddr {
-    http(move |_| async move {
-        tokio::time::sleep(time).await;
-        Response::new(Full::new(Bytes::from_static(b"late")))
-    })
-    .await
-}
-
-#[tokio::test]
-async fn a_caller_that_has_closed_its_half_gets_its_answer() {
-    let proxy = proxy_before(slow(Duration::from_millis(400)).await).await;
-    for (version, body) in [("1.1", ""), ("1.0", ""), ("1.1", "body")] {
-        let mut caller = TcpStream::connect(proxy.addr()).await.unwrap();
-        let length = body.len();
-        let head =
-            format!("POST {SUBMIT} HTTP/{version}\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}");
-        caller.write_all(head.as_bytes()).await.unwrap();
-        caller.shutdown().await.unwrap();
-        let mut answer = String::new();
-        timeout(PATIENCE, caller.read_to_string(&mut answer))
-            .await
-            .expect("the connection stays open")
-            .unwrap();
-        // What was sent to see whether it is still there is of no harm, and nothing that HTTP/1.0 does not know.
-        let interim = "HTTP/1.1 100 Continue\r\n\r\n";
-        assert_eq!(answer.starts_with(interim), version == "1.1", "{answer}");
-        let answer = answer.replace(interim, "");
-        assert!(
-            answer.starts_with(&format!("HTTP/{version} 200 OK")) && answer.ends_with("late"),
-            "{answer}"
-        );
-    }
-}
-
-#[tokio::test]
-async fn pipelined_requests_before_a_half_close_are_all_answered() {
-    let proxy = proxy_before(slow(Duration::from_millis(10)).await).await;
-    let mut caller = TcpStream::connect(proxy.addr()).await.unwrap();
-    let request = format!("GET {SUBMIT} HTTP/1.1\r\nHost: a\r\n\r\n");
-    caller.write_all(request.repeat(5).as_bytes()).await.unwrap();
-    caller.shutdown().await.unwrap();
-    let mut answers = String::new();
-    timeout(PATIENCE, caller.read_to_string(&mut answers)).await.expect("the connection stays open").unwrap();
-    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 5, "{answers}");
-}
-
 #[tokio::test]
 async fn an_answer_that_comes_before_the_body_was_sent_reaches_the_caller() {
     let upstream = scripted(|mut stream: TcpStream| async move {
