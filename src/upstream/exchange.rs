@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use hyper::body::{Body, Incoming};
 
@@ -31,7 +31,7 @@ where
         pooled: bool,
     ) -> Result<Response<Answer<B>>, Failed<B>> {
         let limit = pool.times.response;
-        let req = req.map(|body| self.watch.track(body));
+        let req = with_framing(req.map(|body| self.watch.track(body)));
         let mut sent = pin!(self.sender.try_send_request(req));
         let answered = poll_fn(|cx| match sent.as_mut().poll(cx) {
             Poll::Ready(answered) => Poll::Ready(Ok(answered)),
@@ -48,7 +48,11 @@ where
                 Err(problem) => Err(Failed { error: Error::UpstreamBroken(problem.into()), unsent: None }),
             },
             Ok(Err(mut error)) => {
-                let unsent = error.take_message().map(|req| req.map(Tracked::into_inner));
+                let unsent = error.take_message().map(|mut req| {
+                    // The next connection may be one of HTTP/2, which has no such field.
+                    req.headers_mut().remove(TRANSFER_ENCODING);
+                    req.map(Tracked::into_inner)
+                });
                 let error = match unsent {
                     Some(_) => Error::UpstreamUnreachable(error.into_error().into()),
                     None => broken(error.into_error(), pooled && !self.watch.has_heard()),
@@ -58,6 +62,19 @@ where
             Err(silent) => Err(Failed { error: too_slow(silent), unsent: None }),
         }
     }
+}
+
+/// `req`, which says how its body ends where hyper would not, and send none: it takes it that a GET or a HEAD whose length
+/// is not told has no body.
+fn with_framing<B: Body>(mut req: Request<B>) -> Request<B> {
+    let has_bare_body = matches!(*req.method(), Method::GET | Method::HEAD)
+        && !req.body().is_end_stream()
+        && req.body().size_hint().exact().is_none()
+        && !req.headers().contains_key(CONTENT_LENGTH);
+    if has_bare_body {
+        req.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+    }
+    req
 }
 
 /// Leaves of the framing of an answer what its caller may be told, as the parser takes more than it should: a coding that

@@ -84,6 +84,22 @@ async fn a_well_formed_request_is_answered() {
     assert_eq!(api.seen().len(), 2);
 }
 
+/// RFC 9113 section 8.1: the end of a stream tells the length as well as a field does.
+#[tokio::test]
+async fn a_get_or_a_head_without_a_length_keeps_its_body() {
+    let api = Api::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let proxy = api.proxy(&[]).await;
+    for method in ["GET", "HEAD"] {
+        let [_, scheme, authority, path] = GOOD;
+        let fields = [(":method", method), scheme, authority, path];
+        assert_eq!(send(&proxy, &fields, Some("abc")).await, Fate::Answered(0x88));
+    }
+    for (seen, method) in api.seen().iter().zip(["GET ", "HEAD "]) {
+        assert!(seen.starts_with(method) && seen.ends_with("\r\n\r\n3\r\nabc\r\n0\r\n\r\n"), "{seen}");
+    }
+    assert_eq!(api.seen().len(), 2);
+}
+
 #[tokio::test]
 async fn fields_of_a_connection_and_names_in_upper_case_are_malformed() {
     let api = Api::content().await;

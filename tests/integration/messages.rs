@@ -106,6 +106,32 @@ async fn an_http_1_0_caller_gets_a_chunked_answer_whole_and_unchunked() {
     );
 }
 
+/// RFC 9110 sections 9.3.1 and 9.3.2: such a body has no meaning of its own, and is not lost for that.
+#[tokio::test]
+async fn a_get_or_a_head_keeps_its_body() {
+    let api = Api::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let proxy = api.proxy(&[]).await;
+    for method in ["GET", "HEAD"] {
+        let line = format!("{method} /v2/captain/x HTTP/1.1\r\nHost: a\r\n");
+        let chunked = format!("{line}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n");
+        // The connection of the first is there for the second.
+        for request in [chunked, format!("{line}Content-Length: 3\r\n\r\nabc")] {
+            assert_eq!(status(&exchange(&proxy, request).await.0), "200");
+        }
+    }
+    let seen = api.seen();
+    for (seen, method) in seen.iter().zip(["GET", "GET", "HEAD", "HEAD"]) {
+        assert!(seen.starts_with(method), "{seen}");
+    }
+    for (seen, is_chunked) in seen.iter().zip([true, false, true, false]) {
+        let (head, body) = seen.split_once("\r\n\r\n").unwrap();
+        assert_eq!(head.contains("transfer-encoding: chunked"), is_chunked, "{seen}");
+        assert_eq!(head.contains("content-length: 3"), !is_chunked, "{seen}");
+        assert_eq!(body, if is_chunked { "3\r\nabc\r\n0\r\n\r\n" } else { "abc" }, "{seen}");
+    }
+    assert_eq!(seen.len(), 4);
+}
+
 #[tokio::test]
 async fn pipelined_requests_are_answered_in_their_order() {
     let api = Api::content().await;

@@ -88,6 +88,19 @@ async fn both_sides_stream_at_the_same_time() {
 }
 
 #[tokio::test]
+async fn the_body_of_a_get_without_a_length_goes_on_without_the_framing_of_http_1() {
+    let upstream = answering(|req: Request<Incoming>| async {
+        assert!(!req.headers().contains_key("transfer-encoding"));
+        Response::new(req.into_body())
+    });
+    let proxy = proxy_before(upstream.await, &[]).await;
+    let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
+    let head = format!("GET {SUBMIT} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    stream.write_all(head.as_bytes()).await.unwrap();
+    assert_echoed_as_it_is_sent(&mut stream).await;
+}
+
+#[tokio::test]
 async fn a_caller_that_reads_nothing_holds_the_api_back_and_nobody_else() {
     let (made, mut chunks) = mpsc::unbounded_channel();
     let upstream = answering(move |req: Request<Incoming>| {
