@@ -43,7 +43,7 @@ impl Rules {
         let version = req.version();
         let headers = req.headers_mut();
         let unwanted = find(headers, |name| {
-            is_hop_by_hop(name) || in_either_spelling(name, |name| self.is_callers(name))
+            is_hop_by_hop(name) || in_either_spelling(name, |name| self.is_callers(name)) || is_misspelt(name)
         });
         let wants_trailers = unwanted.contains(&TE) && takes_trailers(headers);
         remove(headers, unwanted);
@@ -147,6 +147,13 @@ pub(super) fn trailers(mut trailers: HeaderMap) -> HeaderMap {
 fn in_either_spelling(name: &HeaderName, holds: impl Fn(&HeaderName) -> bool) -> bool {
     let hyphened = || HeaderName::try_from(name.as_str().replace('_', "-"));
     holds(name) || (name.as_str().contains('_') && hyphened().is_ok_and(|name| holds(&name)))
+}
+
+/// Whether `name` is one of a hop or of the framing to a server that takes an underscore for a hyphen, and to none else:
+/// nobody on the way has read it as that.
+fn is_misspelt(name: &HeaderName) -> bool {
+    name.as_str().contains('_')
+        && in_either_spelling(name, |name| is_hop_by_hop(name) || *name == CONTENT_LENGTH)
 }
 
 /// Whether whoever sent these takes trailers in the answer (RFC 9110 section 10.1.4).
@@ -275,6 +282,26 @@ mod tests {
                 "connection: te",
                 "via: 1.1 gbg-proxy"
             ]
+        );
+    }
+
+    #[test]
+    fn what_a_server_may_take_for_framing_stays_here_and_the_framing_itself_does_not() {
+        let fields = [
+            ("content-length", "3"),
+            ("Content_Length", "5"),
+            ("Transfer_Encoding", "chunked"),
+            ("transfer_Encoding", "gzip"),
+            ("Proxy_Connection", "close"),
+            ("Keep_Alive", "timeout=5"),
+            ("X_Other", "1"),
+            ("content_type", "text/plain"),
+        ];
+        let mut left = cleaned(&RULES, Version::HTTP_11, &fields);
+        left.sort_unstable();
+        assert_eq!(
+            left,
+            ["content-length: 3", "content_type: text/plain", "via: 1.1 gbg-proxy", "x_other: 1"]
         );
     }
 
