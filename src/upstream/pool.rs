@@ -64,7 +64,7 @@ impl<B> Pool<B> {
 
     fn put(&self, slot: Slot<B>) {
         let now = Instant::now();
-        if now < slot.retires {
+        if now < slot.retires && !slot.watch.is_deaf() {
             self.lock().push_back(Idle { slot, since: now });
         }
     }

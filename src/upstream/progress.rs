@@ -24,6 +24,10 @@ struct Progress {
     waits_for_caller: AtomicBool,
     /// Whether a byte has come since the request began.
     heard: AtomicBool,
+    /// Whether a byte has gone out since then.
+    sent: AtomicBool,
+    /// Whether the API has stopped reading in the middle of a request.
+    deaf: AtomicBool,
 }
 
 impl Progress {
@@ -59,6 +63,8 @@ impl Default for Watch {
             last: AtomicU64::new(0),
             waits_for_caller: AtomicBool::new(false),
             heard: AtomicBool::new(false),
+            sent: AtomicBool::new(false),
+            deaf: AtomicBool::new(false),
         };
         Watch { progress: Arc::new(progress), timer: None }
     }
@@ -69,6 +75,7 @@ impl Watch {
     pub(super) fn track<B>(&self, body: B) -> Tracked<B> {
         self.progress.note();
         self.progress.heard.store(false, Ordering::Relaxed);
+        self.progress.sent.store(false, Ordering::Relaxed);
         Tracked { body, progress: Arc::clone(&self.progress) }
     }
 
@@ -85,6 +92,11 @@ impl Watch {
     /// Whether a byte has come since the request began.
     pub(super) fn has_heard(&self) -> bool {
         self.progress.heard.load(Ordering::Relaxed)
+    }
+
+    /// Whether the API has stopped reading in the middle of a request: the connection carries no other.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.progress.deaf.load(Ordering::Relaxed)
     }
 
     /// Ready when nothing has moved for `limit`.
@@ -157,9 +169,41 @@ impl<B: Body + Unpin> Body for Tracked<B> {
 }
 
 /// A connection that notes that bytes come: hyper does not tell an answer that broke off from one that never began.
+///
+/// An API that has answered may close without having read the whole request, and then hyper would give up at the first
+/// write that fails, with the answer unread. So what is written of a request that has begun to go out fails no more: it
+/// goes nowhere, and reading tells what there is, the answer or the end.
 pub(super) struct Heard<IO> {
     io: IO,
     progress: Arc<Progress>,
+}
+
+impl<IO> Heard<IO> {
+    /// What hyper is told of having `written` bytes of a request, of which there are `length`.
+    fn outlive(&self, written: Poll<io::Result<usize>>, length: usize) -> Poll<io::Result<usize>> {
+        match written {
+            Poll::Ready(Ok(1..)) => self.progress.sent.store(true, Ordering::Relaxed),
+            Poll::Ready(Err(error)) if self.goes_deaf(&error) => return Poll::Ready(Ok(length)),
+            _ => {}
+        }
+        written
+    }
+
+    /// Whether `error` says that the API reads no more of a request that has begun to go out. One of which nothing has
+    /// gone out fails, as there can be no answer to it.
+    fn goes_deaf(&self, error: &io::Error) -> bool {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
+        let is_deaf = self.progress.sent.load(Ordering::Relaxed)
+            && matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset);
+        if is_deaf {
+            self.progress.deaf.store(true, Ordering::Relaxed);
+        }
+        is_deaf
+    }
+
+    fn is_deaf(&self) -> bool {
+        self.progress.deaf.load(Ordering::Relaxed)
+    }
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Heard<IO> {
@@ -172,6 +216,9 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Heard<IO> {
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
         if buf.filled().len() > before {
             self.progress.heard.store(true, Ordering::Relaxed);
+        } else if self.is_deaf() && matches!(read, Poll::Ready(Ok(()))) {
+            // The write that failed has taken the error, but this was no end in order: an answer may lack its rest.
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         read
     }
@@ -179,7 +226,11 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Heard<IO> {
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Heard<IO> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        if self.is_deaf() {
+            return Poll::Ready(Ok(buf.len()));
+        }
+        let written = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.outlive(written, buf.len())
     }
 
     fn poll_write_vectored(
@@ -187,7 +238,12 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Heard<IO> {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        let length = bufs.iter().map(|buf| buf.len()).sum();
+        if self.is_deaf() {
+            return Poll::Ready(Ok(length));
+        }
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.outlive(written, length)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -195,7 +251,13 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Heard<IO> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        if self.is_deaf() {
+            return Poll::Ready(Ok(()));
+        }
+        match Pin::new(&mut self.io).poll_flush(cx) {
+            Poll::Ready(Err(error)) if self.goes_deaf(&error) => Poll::Ready(Ok(())),
+            flushed => flushed,
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

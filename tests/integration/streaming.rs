@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::support::Proxy;
 use crate::support::caller::{
-    PATIENCE, assert_echoed_as_it_is_sent, assert_held_back, raw, read_until, send,
+    PATIENCE, assert_echoed_as_it_is_sent, assert_held_back, raw, read_until, send, try_send,
 };
 use crate::support::server::{http, scripted};
 use crate::support::tls::{Identity, connect_tls};
@@ -198,6 +198,44 @@ async fn an_answer_that_comes_before_the_body_was_sent_reaches_the_caller() {
     stream.write_all(b"the first bytes").await.unwrap();
     let answer = read_until(&mut stream, "big").await;
     assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+}
+
+#[tokio::test]
+async fn an_api_that_answers_and_closes_with_the_body_unread_is_heard() {
+    for (status, rounds) in [("413 Payload Too Large", 30), ("401 Unauthorized", 10)] {
+        let upstream = scripted(move |mut stream: TcpStream| async move {
+            let mut head = [0; 64];
+            stream.read_exact(&mut head).await.unwrap();
+            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 3\r\n\r\nbig");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            // What is unread makes this a reset.
+        });
+        let proxy = proxy_before(upstream.await).await;
+        for _ in 0..rounds {
+            let req = Request::post(SUBMIT).header("host", "a").body(Full::new(pattern(2 * MIB))).unwrap();
+            let res = send(proxy.addr(), req).await;
+            assert_eq!((res.status().to_string().as_str(), &res.body()[..]), (status, &b"big"[..]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_api_that_closes_with_the_body_unread_and_without_a_whole_answer_has_none() {
+    for answer in ["", "HTTP/1.1 200 OK\r\n\r\nhalf"] {
+        let upstream = scripted(move |mut stream: TcpStream| async move {
+            stream.read_exact(&mut [0; 64]).await.unwrap();
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        });
+        let proxy = proxy_before(upstream.await).await;
+        for _ in 0..10 {
+            let req = Request::post(SUBMIT).header("host", "a").body(Full::new(pattern(2 * MIB))).unwrap();
+            // Without a length its answer ends where the connection ends, and that was reset.
+            match try_send(proxy.addr(), req).await {
+                Ok(res) => assert_eq!(res.status(), 502, "{answer:?}"),
+                Err(_) => assert!(!answer.is_empty()),
+            }
+        }
+    }
 }
 
 #[tokio::test]
