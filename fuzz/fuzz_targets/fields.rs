@@ -17,8 +17,7 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 /// More would be refused by the limit of the guard.
 const MOST: usize = 100;
 
-const NEVER: [&str; 8] = [
-    "connection",
+const NEVER: [&str; 7] = [
     "keep-alive",
     "proxy-connection",
     "transfer-encoding",
@@ -121,6 +120,7 @@ fn ours(name: &str, is_callers: bool, is_open: bool) -> Option<&'static [&'stati
     match name {
         "via" => Some(&["1.1 gbg-proxy", "2 gbg-proxy"]),
         "te" => Some(&["trailers"]),
+        "connection" => Some(&["te"]),
         "authorization" if !is_callers => Some(&[BEARER]),
         "forwarded" if is_open => Some(&["for=192.0.2.1"]),
         "x-forwarded-for" if is_open => Some(&["192.0.2.1"]),
