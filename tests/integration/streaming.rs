@@ -17,7 +17,7 @@ use crate::support::Proxy;
 use crate::support::caller::{
     PATIENCE, assert_echoed_as_it_is_sent, assert_held_back, raw, read_until, send, try_send,
 };
-use crate::support::server::{http, scripted};
+use crate::support::server::{http, scripted, tls};
 use crate::support::tls::{Identity, connect_tls};
 
 const SUBMIT: &str = "/v2/captain/journey/interaction/submit";
@@ -216,6 +216,25 @@ async fn an_api_that_answers_and_closes_with_the_body_unread_is_heard() {
             let res = send(proxy.addr(), req).await;
             assert_eq!((res.status().to_string().as_str(), &res.body()[..]), (status, &b"big"[..]));
         }
+    }
+}
+
+#[tokio::test]
+async fn an_api_that_answers_over_tls_and_closes_with_the_body_unread_is_heard() {
+    let secured = tls(&["http/1.1"], |mut stream| async move {
+        // Else its answer waits for what TLS sent before, and is lost with its connection.
+        stream.get_ref().0.set_nodelay(true).unwrap();
+        stream.read_exact(&mut [0; 64]).await.unwrap();
+        let answer = b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 3\r\n\r\nbig";
+        stream.write_all(answer).await.unwrap();
+        stream.flush().await.unwrap();
+    })
+    .await;
+    let proxy = Proxy::before_server(&secured.base_url, &[&secured.ca_file]).await;
+    for _ in 0..20 {
+        let req = Request::post(SUBMIT).header("host", "a").body(Full::new(pattern(2 * MIB))).unwrap();
+        let res = send(proxy.addr(), req).await;
+        assert_eq!((res.status().as_u16(), &res.body()[..]), (413, &b"big"[..]));
     }
 }
 
