@@ -15,7 +15,7 @@ use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use gbg_proxy::config::{self, Config, Sources};
 use gbg_proxy::error::Error;
-use gbg_proxy::proxy::{Authorized, Caller, Rules, stack};
+use gbg_proxy::proxy::{Authorized, Observed, Rules, Shared, stack};
 use gbg_proxy::token::{self, FetchError, Grant, Reader};
 use http::{HeaderValue, Request, Response};
 use http_body_util::Empty;
@@ -58,7 +58,7 @@ fn request() -> Request<Empty<Bytes>> {
 }
 
 /// Answers at once, as an upstream would whose network takes no time.
-async fn answer(_: Authorized<Empty<Bytes>>) -> Result<Response<Empty<Bytes>>, Error> {
+async fn answer(_: Authorized<Observed<Empty<Bytes>>>) -> Result<Response<Empty<Bytes>>, Error> {
     let res = Response::builder().header("content-type", "application/json").header("x-request-id", "gbg-1");
     Ok(res.body(Empty::new()).expect("a response"))
 }
@@ -66,11 +66,11 @@ async fn answer(_: Authorized<Empty<Bytes>>) -> Result<Response<Empty<Bytes>>, E
 fn whole_stack(c: &mut Criterion) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let tokens = tokens(&runtime);
-    let caller = Caller { addr: None };
     // Nothing listens to the log: what is measured is the record of the request, and not its line.
     for (name, access) in [("stack/access_log_off", false), ("stack/access_log_on", true)] {
-        let rules = Arc::new(Rules::new(&config(access), tokens.clone()));
-        let mut service = stack(&rules, caller, service_fn(answer));
+        let config = config(access);
+        let rules = Arc::new(Rules::new(&config, Arc::new(Shared::new(&config)), tokens.clone()));
+        let mut service = stack(&rules, rules.peer(None, None, &[], None), service_fn(answer));
         c.bench_function(name, |bencher| {
             bencher.iter_batched(
                 request,

@@ -1,6 +1,7 @@
 //! Wiring only: a configuration becomes parts, and the parts a running proxy.
 
 use std::io;
+use std::sync::Arc;
 
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
@@ -8,15 +9,20 @@ use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use crate::config::{Address, Config};
 use crate::downstream::{self, bind};
 use crate::error::Cause;
+use crate::proxy::Shared;
 use crate::token::{self, Endpoint};
 use crate::worker::Worker;
 
-/// A running proxy. Its workers have threads of their own; the token task runs on the runtime that started it.
+/// A running proxy. Its workers have threads of their own; what renews tokens and certificates runs on the runtime that
+/// started it.
 pub struct App {
     address: Address,
+    shared: Arc<Shared>,
     drain: watch::Sender<bool>,
     workers: JoinSet<Result<(), Cause>>,
     refresh: JoinHandle<()>,
+    /// Follows the files of listen.tls.
+    renewal: Option<JoinHandle<()>>,
 }
 
 /// Why a proxy does not start.
@@ -68,12 +74,17 @@ impl App {
     pub async fn start(config: &Config) -> Result<Self, StartError> {
         let part = |section| move |source| StartError::Part { section, source };
         let listen = &config.listen;
-        let options = downstream::Options::new(listen).map_err(|error| part("listen.tls")(error.into()))?;
+        let tls = listen.tls.as_ref().map(downstream::channel).transpose().map_err(part("listen.tls"))?;
+        let (certificates, acceptors) = tls.unzip();
+        let options = downstream::Options::new(listen, acceptors);
         let endpoint = Endpoint::new(&config.token).map_err(part("token"))?;
         let (publisher, tokens) = token::channel(config.token.wait);
+        let shared = Arc::new(Shared::new(config));
         let (drain, draining) = watch::channel(false);
         let workers = (0..listen.workers.get())
-            .map(|_| Worker::new(config, options.clone(), tokens.clone(), draining.clone()))
+            .map(|_| {
+                Worker::new(config, options.clone(), Arc::clone(&shared), tokens.clone(), draining.clone())
+            })
             .collect::<Result<Vec<_>, _>>()
             .map_err(part("upstream"))?;
 
@@ -86,12 +97,14 @@ impl App {
             let watch = endpoint.watch();
             token::refresh(|| endpoint.fetch(), || endpoint.changed(&watch), publisher, fallback_life).await;
         });
+        let renewal = listen.tls.clone().zip(certificates);
+        let renewal = renewal.map(|(tls, publisher)| tokio::spawn(downstream::follow(tls, publisher)));
         let mut threads = JoinSet::new();
         for (index, (worker, socket)) in workers.into_iter().zip(sockets).enumerate() {
             let thread = worker.start(index, socket).map_err(StartError::Thread)?;
             threads.spawn(join(thread));
         }
-        Ok(App { address, drain, workers: threads, refresh })
+        Ok(App { address, shared, drain, workers: threads, refresh, renewal })
     }
 
     /// Where it listens, with the port that was really taken.
@@ -122,8 +135,8 @@ impl App {
             let _ = std::fs::remove_file(path);
         }
         self.drain.send_replace(true);
+        self.shared.drain();
         while self.workers.join_next().await.is_some() {}
-        self.refresh.abort();
     }
 }
 
@@ -131,6 +144,9 @@ impl Drop for App {
     fn drop(&mut self) {
         self.drain.send_replace(true);
         self.refresh.abort();
+        if let Some(renewal) = &self.renewal {
+            renewal.abort();
+        }
     }
 }
 

@@ -1,9 +1,14 @@
 //! What can go wrong with one request, and the only map from failure to status.
 
+mod reasons;
+
 use std::fmt;
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{HeaderValue, StatusCode};
+
+pub use self::reasons::REASONS;
+use self::reasons::*;
 
 /// The cause below an error, whatever its type.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -20,9 +25,38 @@ pub enum Error {
     /// The path is outside `upstream.allow`.
     #[error("this path is not forwarded")]
     PathUnknown,
-    /// The method is never forwarded.
+    /// The method is not one that is forwarded, or not one of this caller's.
     #[error("this method is not forwarded")]
-    MethodNotAllowed,
+    MethodNotAllowed {
+        /// The methods that are, as the field Allow has them.
+        allow: HeaderValue,
+    },
+    /// The host is none that this proxy is known by.
+    #[error("the proxy is not known by this host")]
+    HostNotAllowed,
+    /// A web page of another site makes a browser call.
+    #[error("a web page of another site may not call")]
+    CrossSite,
+    /// Nothing that came with the request says which caller sent it.
+    #[error("{0}")]
+    CallerUnknown(&'static str),
+    /// The path is forwarded, but not for this caller.
+    #[error("this path is not forwarded for this caller")]
+    PathNotAllowed,
+    /// The caller has had its share.
+    #[error("this caller sends more than its share")]
+    RateLimited {
+        /// When it is worth trying again.
+        retry_after: Duration,
+        /// The requests and the seconds of the rate that was exceeded, if one was.
+        quota: Option<(u32, u64)>,
+    },
+    /// So much is in flight that the request would have waited too long.
+    #[error("too many requests are in flight")]
+    Overloaded,
+    /// The process is about to end.
+    #[error("the proxy is about to end")]
+    Draining,
     /// The target is longer than `limits.target`.
     #[error("the target is too long")]
     TargetTooLong,
@@ -83,7 +117,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// How a failure is told: a row of the closed list of reasons.
+/// How a failure is told: a row of the closed list of reasons, [`REASONS`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Reason {
     /// The name that scripts and dashboards depend on.
@@ -116,9 +150,10 @@ impl Error {
     /// When it is worth trying again, where that is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Error::TokenUnavailable { retry_after } | Error::ClientRefused { retry_after } => {
-                Some(*retry_after)
-            }
+            Error::TokenUnavailable { retry_after }
+            | Error::ClientRefused { retry_after }
+            | Error::RateLimited { retry_after, .. } => Some(*retry_after),
+            Error::Overloaded | Error::Draining => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
@@ -128,7 +163,14 @@ impl Error {
         match self {
             Error::BadRequest(_) | Error::BodyBroken => &BAD_REQUEST,
             Error::PathUnknown => &PATH_UNKNOWN,
-            Error::MethodNotAllowed => &METHOD_NOT_ALLOWED,
+            Error::MethodNotAllowed { .. } => &METHOD_NOT_ALLOWED,
+            Error::HostNotAllowed => &HOST_NOT_ALLOWED,
+            Error::CrossSite => &CROSS_SITE,
+            Error::CallerUnknown(_) => &CALLER_UNKNOWN,
+            Error::PathNotAllowed => &PATH_NOT_ALLOWED,
+            Error::RateLimited { .. } => &RATE_LIMITED,
+            Error::Overloaded => &OVERLOADED,
+            Error::Draining => &DRAINING,
             Error::TargetTooLong => &TARGET_TOO_LONG,
             Error::HeaderTooLarge => &HEADER_TOO_LARGE,
             Error::BodyTooLarge => &BODY_TOO_LARGE,
@@ -141,102 +183,6 @@ impl Error {
         }
     }
 }
-
-static BAD_REQUEST: Reason = Reason {
-    name: "bad_request",
-    status: StatusCode::BAD_REQUEST,
-    fault: Fault::Caller,
-    action: "Correct the request",
-    proxy_error: "http_request_error",
-};
-
-static PATH_UNKNOWN: Reason = Reason {
-    name: "path_unknown",
-    status: StatusCode::NOT_FOUND,
-    fault: Fault::Caller,
-    action: "Call a path below one of the prefixes of upstream.allow",
-    proxy_error: "http_request_denied",
-};
-
-static METHOD_NOT_ALLOWED: Reason = Reason {
-    name: "method_not_allowed",
-    status: StatusCode::METHOD_NOT_ALLOWED,
-    fault: Fault::Caller,
-    action: "Use the method that the API documents",
-    proxy_error: "http_request_denied",
-};
-
-static TARGET_TOO_LONG: Reason = Reason {
-    name: "target_too_long",
-    status: StatusCode::URI_TOO_LONG,
-    fault: Fault::Caller,
-    action: "Send less in the path and query",
-    proxy_error: "http_request_error",
-};
-
-static HEADER_TOO_LARGE: Reason = Reason {
-    name: "header_too_large",
-    status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-    fault: Fault::Caller,
-    action: "Send fewer or shorter header fields",
-    proxy_error: "http_request_error",
-};
-
-static BODY_TOO_LARGE: Reason = Reason {
-    name: "body_too_large",
-    status: StatusCode::PAYLOAD_TOO_LARGE,
-    fault: Fault::Caller,
-    action: "Send a smaller body, such as images of a lower resolution",
-    proxy_error: "http_request_error",
-};
-
-static CALLER_TOO_SLOW: Reason = Reason {
-    name: "caller_too_slow",
-    status: StatusCode::REQUEST_TIMEOUT,
-    fault: Fault::Caller,
-    action: "Send the whole body without long pauses",
-    proxy_error: "http_request_error",
-};
-
-static TOKEN_UNAVAILABLE: Reason = Reason {
-    name: "token_unavailable",
-    status: StatusCode::SERVICE_UNAVAILABLE,
-    fault: Fault::Upstream,
-    action: "Try again; if it lasts, the log of gbg-proxy says what the token endpoint answers",
-    proxy_error: "proxy_internal_response",
-};
-
-static CLIENT_REFUSED: Reason = Reason {
-    name: "client_refused",
-    status: StatusCode::SERVICE_UNAVAILABLE,
-    fault: Fault::Proxy,
-    action: "Whoever runs gbg-proxy must check its client id, its secret and the role of the API client",
-    proxy_error: "proxy_configuration_error",
-};
-
-static UPSTREAM_UNREACHABLE: Reason = Reason {
-    name: "upstream_unreachable",
-    status: StatusCode::BAD_GATEWAY,
-    fault: Fault::Upstream,
-    action: "Try again: the request was not sent",
-    proxy_error: "destination_unavailable",
-};
-
-static UPSTREAM_BROKEN: Reason = Reason {
-    name: "upstream_broken",
-    status: StatusCode::BAD_GATEWAY,
-    fault: Fault::Upstream,
-    action: "Look whether the request took effect before you send it again",
-    proxy_error: "connection_terminated",
-};
-
-static UPSTREAM_TIMEOUT: Reason = Reason {
-    name: "upstream_timeout",
-    status: StatusCode::GATEWAY_TIMEOUT,
-    fault: Fault::Upstream,
-    action: "Look whether the request took effect before you send it again",
-    proxy_error: "http_response_timeout",
-};
 
 /// `error` and its causes in one line, for a log.
 pub fn chain(error: &dyn std::error::Error) -> String {

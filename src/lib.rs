@@ -20,29 +20,35 @@
 //!
 //! 1. A [`worker`]'s listener accepts, waits for a permit for open connections, and spawns one task. ALPN or the first bytes
 //!    tell HTTP/2 from HTTP/1. One timer a connection watches over handshake, heads, idleness, and a caller that stops in
-//!    the middle; the API's time is not its matter ([`downstream`]).
-//! 2. `observe` names the request, and will write one line in the access log.
+//!    the middle; the API's time is not its matter. The service is made when the handshake has told who calls
+//!    ([`downstream`]).
+//! 2. `observe` names the request and begins its record, to which each step adds what it knows; the end of the answer
+//!    writes it into the access log, as one line.
 //! 3. `respond` stands outside everything that can fail: below it a failure is an [`error::Error`], here it becomes one
 //!    answer.
-//! 4. `guard` refuses methods and paths that are not forwarded, by their exact bytes, what is larger than the limits, and
-//!    requests that could be read in two ways.
-//! 5. `headers` takes out the fields of one hop, and what a caller is known by.
-//! 6. `authorize` puts our bearer in the place of Authorization. It reads one ready value ([`token::Reader`]), and waits,
+//! 4. `guard` refuses methods and paths that are not forwarded, by their exact bytes, what is larger than the limits,
+//!    requests that could be read in two ways, hosts that are not ours, and web pages of other sites.
+//! 5. `login` answers those who insist on logging in. `caller` finds who it is, and whether that caller may call this;
+//!    `limit` takes a part of the caller's share and a place in the process, and gives both back with the end of the
+//!    answer's body. Who finds no place waits for one, by turns with other callers, or is refused.
+//! 6. `headers` takes out the fields of one hop, and what a caller is known by.
+//! 7. `authorize` puts our bearer in the place of Authorization. It reads one ready value ([`token::Reader`]), and waits,
 //!    with a deadline, only while there is no valid token. `replay` keeps the head, and a short body as it streams past.
-//! 7. `forward` hands over to [`upstream`], which aims target and Host at the origin of the configuration, and sends over
+//! 8. `forward` hands over to [`upstream`], which aims target and Host at the origin of the configuration, and sends over
 //!    a pooled connection, a new one, or a stream of an HTTP/2 connection; if the bearer has stopped by then, with a newer
-//!    one or not at all.
-//! 8. A 401 asks the token task for another token, once for all who wait for it, and the request is sent once more if all
+//!    one or not at all. While none can be opened, most of those that need a new one are told so at once.
+//! 9. A 401 asks the token task for another token, once for all who wait for it, and the request is sent once more if all
 //!    of it was kept. Otherwise the 401 goes back as it came, and so does a second one. A call that changes nothing is also
 //!    sent once more when its connection broke before an answer ([`gbg::is_safe_to_repeat`]), as far as a budget lets.
-//! 9. The answer streams back frame by frame, and breaks off where the API is silent for too long in the middle of it; the
-//!    connection goes back to the pool when it has ended.
+//! 10. The answer streams back frame by frame, and breaks off where the API is silent for too long in the middle of it; the
+//!     connection goes back to the pool when it has ended.
 //!
 //! # Threads
 //!
 //! Each core has a [`worker`]: a thread with a single-threaded runtime, a listening socket (SO_REUSEPORT) and a pool of
-//! upstream connections of its own. What is counted or locked per request belongs to one worker. The token task and the
-//! signals run on a control runtime, in the main thread.
+//! upstream connections of its own. What is counted or locked per request belongs to one worker, but for the places of the
+//! process, the share of a caller, and who still refers to the two, all of which are atomics. The token task, the look at the
+//! listener's certificates and the signals run on a control runtime, in the main thread.
 //!
 //! # Invariants
 //!
@@ -51,7 +57,8 @@
 //!    monotonic or by the wall clock.
 //! 3. A caller's Authorization, Proxy-Authorization, X-Api-Key and (unless `forward_cookies`) Cookie never reach the
 //!    upstream. The one exception: on `upstream.caller_bearer` paths the caller's bearer is GBG's own credential, and
-//!    passes. Our token and secret never appear in a log line, a `Debug` output, an error or an answer.
+//!    passes, unless it is a caller key. Our token and secret never appear in a log line, a `Debug` output, an error or an
+//!    answer.
 //! 4. The upstream is chosen by the configuration alone. Redirects are never followed.
 //! 5. Bodies are streamed, both ways, with back-pressure; nothing keeps more of one than `limits.replay_body`.
 //! 6. What GBG answered reaches the caller untouched; what we answer ourselves is marked as ours with Proxy-Status, but
@@ -60,7 +67,7 @@
 //! 7. Failure becomes status in one place ([`error`]), with one log line per failure.
 //! 8. A request that may have reached GBG is not sent again, unless GBG refused it because of its token, or says, in the terms
 //!    of HTTP/2, that it has not acted on it, or the call changes nothing.
-//! 9. Only loopback or a Unix socket is listened on, unless `listen.allow_anonymous` is written.
+//! 9. Only loopback or a Unix socket is listened on without callers, unless `listen.allow_anonymous` is written.
 //! 10. Nothing assumes that there is one upstream or one credential in a process.
 //!
 //! # Who may import whom
@@ -70,15 +77,15 @@
 //! ```text
 //! main       → cli
 //! cli        → app, sandbox, token, upstream, gbg, config, error, shutdown, telemetry
-//! app        → worker, token, downstream, config, error
+//! app        → worker, proxy, token, downstream, config, error
 //! worker     → downstream, proxy, upstream, token, config, error
 //! proxy      → token, upstream, gbg, config, error
 //! sandbox    → downstream, gbg, config
-//! token      → config, error
+//! token      → config, error, stamp
 //! upstream   → config, error
-//! downstream → config, error
+//! downstream → config, error, stamp
 //! config     → gbg, secret
-//! gbg, secret, error, telemetry, shutdown → nothing of ours
+//! gbg, secret, error, stamp, telemetry, shutdown → nothing of ours
 //! ```
 
 pub mod app;
@@ -91,6 +98,7 @@ pub mod proxy;
 pub mod sandbox;
 pub mod secret;
 pub mod shutdown;
+pub mod stamp;
 pub mod telemetry;
 pub mod token;
 pub mod upstream;

@@ -14,7 +14,7 @@ use tokio::time::sleep;
 use crate::config::Config;
 use crate::downstream::{self, CallerBody, Socket};
 use crate::error::Cause;
-use crate::proxy::{self, Caller, RequestBody, Rules};
+use crate::proxy::{self, Observed, RequestBody, Rules, Shared};
 use crate::token::Reader;
 use crate::upstream::Upstream;
 
@@ -24,7 +24,7 @@ const LOOK_UPS: usize = 4;
 
 /// A worker that has not begun.
 pub struct Worker {
-    upstream: Arc<Upstream<RequestBody<CallerBody>>>,
+    upstream: Arc<Upstream<RequestBody<Observed<CallerBody>>>>,
     rules: Arc<Rules>,
     options: downstream::Options,
     drain: watch::Receiver<bool>,
@@ -39,12 +39,13 @@ impl Worker {
     pub fn new(
         config: &Config,
         options: downstream::Options,
+        shared: Arc<Shared>,
         tokens: Reader,
         drain: watch::Receiver<bool>,
     ) -> Result<Self, Cause> {
         Ok(Worker {
             upstream: Arc::new(Upstream::new(&config.upstream)?),
-            rules: Arc::new(Rules::new(config, tokens)),
+            rules: Arc::new(Rules::new(config, shared, tokens)),
             options,
             drain,
             drain_timeout: config.drain.timeout,
@@ -71,8 +72,11 @@ impl Worker {
 
     async fn serve(self, socket: Socket) -> Result<(), Cause> {
         let forward = proxy::forward(Arc::clone(&self.upstream));
-        let served = socket.serve(self.options, self.drain.clone(), |peer| {
-            proxy::stack(&self.rules, Caller { addr: peer.addr }, forward.clone())
+        let rules = self.rules;
+        let served = socket.serve(self.options, self.drain.clone(), move |peer| {
+            let names = peer.names.as_deref().unwrap_or_default();
+            let peer = rules.peer(peer.addr, peer.local, names, peer.uid);
+            proxy::stack(&rules, peer, forward.clone())
         });
         tokio::select! {
             served = served => Ok(served?),

@@ -15,8 +15,13 @@ const WRITTEN: &str = "Zq7hunter2";
 const FROM_ENVIRONMENT: &str = "Zq8hunter3";
 
 /// The keys whose values are secrets, or may hold one.
-const SECRETS: [(&str, &str); 4] =
-    [("token", "client_secret"), ("token", "password"), ("token", "jwt_key"), ("upstream", "egress_proxy")];
+const SECRETS: [(&str, &str); 5] = [
+    ("token", "client_secret"),
+    ("token", "password"),
+    ("token", "jwt_key"),
+    ("upstream", "egress_proxy"),
+    ("caller", "key_sha256"),
+];
 
 static FILE: OnceLock<PathBuf> = OnceLock::new();
 
@@ -79,9 +84,15 @@ fn is_secret(text: &str) -> bool {
     };
     let mut public = table.clone();
     for (section, name) in SECRETS {
-        let Some(Value::Table(section)) = public.get_mut(section) else { continue };
-        if section.get(name).is_some_and(may_not_be_told) {
-            section.remove(name);
+        let tables = match public.get_mut(section) {
+            Some(Value::Table(section)) => vec![section],
+            Some(Value::Array(callers)) => callers.iter_mut().filter_map(Value::as_table_mut).collect(),
+            _ => continue,
+        };
+        for table in tables {
+            if table.get(name).is_some_and(may_not_be_told) {
+                table.remove(name);
+            }
         }
     }
     !public.to_string().contains(WRITTEN)

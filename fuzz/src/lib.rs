@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gbg_proxy::config::{Config, Sources, load};
 use gbg_proxy::error::Error;
-use gbg_proxy::proxy::{Authorized, Caller, Rules, stack};
+use gbg_proxy::proxy::{Authorized, Observed, Rules, Shared, stack};
 use gbg_proxy::token::{self, FetchError, Grant, Reader};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -39,15 +39,17 @@ impl Gate {
     /// A stack that is configured with `set` over what it needs at least.
     pub fn new(set: &[&str]) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let rules = Arc::new(Rules::new(&config(set), tokens(&runtime)));
+        let config = config(set);
+        let rules = Arc::new(Rules::new(&config, Arc::new(Shared::new(&config)), tokens(&runtime)));
         let sent = Arc::new(Mutex::new(None));
         let kept = Arc::clone(&sent);
-        let leaf = service_fn(move |authorized: Authorized<Empty<Bytes>>| {
+        let leaf = service_fn(move |authorized: Authorized<Observed<Empty<Bytes>>>| {
             *kept.lock().unwrap() = Some(authorized.req.into_parts().0);
             std::future::ready(Ok::<_, Error>(Response::new(Empty::<Bytes>::new())))
         });
-        let caller = Caller { addr: Some(([192, 0, 2, 1], 4711).into()) };
-        let service = stack(&rules, caller, leaf).map_response(|res| res.status());
+        // As over a Unix socket, where a caller may name any host.
+        let peer = rules.peer(Some(([192, 0, 2, 1], 4711).into()), None, &[], None);
+        let service = stack(&rules, peer, leaf).map_response(|res| res.status());
         Gate { runtime, service: BoxCloneService::new(service), sent }
     }
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Args;
 
 use super::{ConfigArguments, Failure};
-use crate::config::Loaded;
+use crate::config::{Caller, Config, Loaded};
 
 /// Check a configuration without running it
 ///
@@ -30,12 +30,13 @@ impl Check {
         }
         let allow: Vec<_> = config.upstream.allow.iter().map(|prefix| prefix.as_str()).collect();
         text += &format!(
-            "the configuration is good: {}\n  listens on      {}\n  forwards        {} to {}\n  token from      {}\n",
+            "the configuration is good: {}\n  listens on      {}\n  forwards        {} to {}\n  token from      {}\n  lets in         {}\n",
             file,
             config.listen.address,
             allow.join(" "),
             config.upstream.origin,
             config.token.endpoint,
+            callers(&config),
         );
         let way = match (config.upstream.egress, config.token.egress) {
             (Some(egress), Some(_)) => Some((egress, "")),
@@ -47,5 +48,22 @@ impl Check {
             text += &format!("  by way of       {}{whose}\n", egress.origin);
         }
         std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::failed(&error))
+    }
+}
+
+/// Who may call, and by what each is known.
+fn callers(config: &Config) -> String {
+    let described = |caller: &Caller| {
+        let ways = [
+            (!caller.keys.is_empty()).then_some("key"),
+            caller.certificate.as_ref().map(|_| "certificate"),
+            caller.uid.map(|_| "uid"),
+        ];
+        let ways: Vec<_> = ways.into_iter().flatten().collect();
+        format!("{} ({})", caller.name, ways.join(", "))
+    };
+    match config.callers.as_slice() {
+        [] => format!("everybody who reaches {}", config.listen.address),
+        callers => callers.iter().map(described).collect::<Vec<_>>().join(", "),
     }
 }

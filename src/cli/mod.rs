@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod doctor;
+mod key;
 mod run;
 mod sandbox;
 
@@ -41,6 +42,7 @@ pub fn main() -> ExitCode {
         Command::Sandbox(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Doctor(command) => command.run(),
+        Command::Key(command) => command.run(),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -50,8 +52,8 @@ pub fn main() -> ExitCode {
 
 /// An authenticating reverse proxy in front of the GBG GO API.
 ///
-/// It gets and refreshes the OAuth2 token itself, and puts it on each request that it forwards: your callers need no
-/// credentials, only its address.
+/// It gets and refreshes the OAuth2 token itself, and puts it on each request that it forwards: your callers need none of
+/// GBG's credentials, only its address, and a key of yours if you want to know who calls.
 #[derive(Debug, Parser)]
 #[command(
     name = "gbg-proxy",
@@ -61,7 +63,8 @@ pub fn main() -> ExitCode {
   GBG_CLIENT_ID=… GBG_CLIENT_SECRET=… gbg-proxy run
                                       EU production on http://127.0.0.1:8080
   gbg-proxy check --config proxy.toml say what is wrong with a configuration
-  gbg-proxy doctor                    say where the way to GBG GO is broken"
+  gbg-proxy doctor                    say where the way to GBG GO is broken
+  gbg-proxy key new crm               make a key for the caller crm"
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -75,6 +78,7 @@ enum Command {
     Sandbox(sandbox::SandboxCommand),
     Check(check::Check),
     Doctor(doctor::Doctor),
+    Key(key::Key),
 }
 
 /// Where the configuration comes from: `--set`, then the environment (GBG_PROXY_SECTION_KEY), then the file, then the
@@ -185,5 +189,5 @@ fn log_settings(log: &config::Log) -> telemetry::Settings {
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
     };
-    telemetry::Settings { level, json: log.format == LogFormat::Json }
+    telemetry::Settings { level, json: log.format == LogFormat::Json, file: log.file.clone() }
 }

@@ -1,12 +1,13 @@
 //! `gbg-proxy run`: the proxy, until a signal ends it.
 
 use std::num::NonZeroU32;
+use std::path::Path;
 
 use clap::Args;
 
 use super::{ConfigArguments, Failure, block_on, log_settings, raise_open_files, shut_down};
 use crate::app::{App, StartError};
-use crate::config::Config;
+use crate::config::{Config, Log};
 use crate::error::chain;
 use crate::{shutdown, telemetry};
 
@@ -27,7 +28,8 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn run(self) -> Result<(), Failure> {
         let (loaded, file) = self.config.load()?;
-        let _flush = telemetry::begin(log_settings(&loaded.config.log));
+        let log = &loaded.config.log;
+        let _flush = telemetry::begin(log_settings(log)).map_err(|error| cannot_log(log, &error))?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -76,6 +78,14 @@ fn fit_connections(config: &mut Config, limit: u64) {
         );
         config.listen.max_connections = most;
     }
+}
+
+fn cannot_log(log: &Log, error: &std::io::Error) -> Failure {
+    let path = log.file.as_deref().unwrap_or_else(|| Path::new("")).display();
+    Failure::Usage(format!(
+        "log.file: cannot open {path} to append to it: {error}\n  \
+         mend: name a file in a directory that is there and that the proxy's user may write to, or leave log.file out"
+    ))
 }
 
 fn cannot_start(error: &StartError) -> Failure {

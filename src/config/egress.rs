@@ -11,7 +11,7 @@ use url::{Host, Url};
 
 use super::credentials::{locate, read};
 use super::error::Problem;
-use super::value::{HttpUrl, Origin};
+use super::origin::{HttpUrl, Origin};
 use crate::secret::{Environment, Secret, Source};
 
 const KEY: &str = "upstream.egress_proxy";

@@ -1,5 +1,6 @@
 //! A configuration that cannot be used, told so that it can be mended.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 pub struct Error {
     /// Where the value comes from.
     pub origin: Origin,
-    /// The key, `section.key`; empty where there is none (bad TOML, an unreadable file).
+    /// The key, `section.key` or `caller "name": key`; empty where there is none (bad TOML, an unreadable file).
     pub key: String,
     /// What is wrong with it.
     pub message: String,
@@ -83,14 +84,18 @@ impl fmt::Display for Origin {
 #[derive(Debug, thiserror::Error)]
 #[error("{key}: {message}{}{mend}", if mend.is_empty() { "" } else { "; " })]
 pub struct Problem {
-    pub(super) key: &'static str,
+    pub(super) key: Cow<'static, str>,
     pub(super) message: String,
     pub(super) mend: String,
 }
 
 impl Problem {
-    pub(super) fn new(key: &'static str, message: impl Into<String>, mend: impl Into<String>) -> Self {
-        Problem { key, message: message.into(), mend: mend.into() }
+    pub(super) fn new(
+        key: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) -> Self {
+        Problem { key: key.into(), message: message.into(), mend: mend.into() }
     }
 }
 

@@ -2,8 +2,71 @@
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor, value};
 
+use super::error::Problem;
+use super::{Drain, Limits, Log, caller, listen, token, upstream};
+
+/// The section of which there may be several.
+pub(super) const LIST: &str = "caller";
+
+/// Each section with the names of its keys.
+fn sections() -> [(&'static str, &'static [&'static str]); 8] {
+    [
+        ("listen", fields::<listen::Raw>()),
+        ("listen.tls", fields::<listen::RawTls>()),
+        ("upstream", fields::<upstream::Raw>()),
+        ("token", fields::<token::Raw>()),
+        (LIST, fields::<caller::Raw>()),
+        ("limits", fields::<Limits>()),
+        ("log", fields::<Log>()),
+        ("drain", fields::<Drain>()),
+    ]
+}
+
+/// Every key, `section.key`; those of a caller are `caller.key`.
+pub fn keys() -> Vec<String> {
+    sections()
+        .iter()
+        .flat_map(|(section, names)| names.iter().map(move |name| format!("{section}.{name}")))
+        .filter(|path| !is_section(path))
+        .collect()
+}
+
+pub(super) fn is_section(path: &str) -> bool {
+    sections().iter().any(|(section, _)| *section == path)
+}
+
+/// The key of `path` whichever caller it is of: `caller.rate` of `caller[1].rate`.
+pub(super) fn pattern(path: &str) -> String {
+    let rest = path.strip_prefix(LIST).and_then(|rest| rest.strip_prefix('[')?.split_once(']'));
+    rest.map_or_else(|| path.to_owned(), |(_, rest)| format!("{LIST}{rest}"))
+}
+
+/// `path`, which is no key, as a problem.
+pub(super) fn unknown(path: &str) -> Problem {
+    let sections = sections().map(|(section, _)| section);
+    if is_section(path) {
+        let mend = format!("write its keys, such as those below [{path}] in proxy.toml");
+        return Problem::new(path.to_owned(), "this is a section, and takes no value", mend);
+    }
+    let mend = match pattern(path).strip_prefix(LIST).and_then(|rest| rest.strip_prefix('.')) {
+        // Only a key of the same section may be meant, and the error names the caller already.
+        Some(name) => {
+            let names = fields::<caller::Raw>();
+            match nearest(name, names.iter().copied()) {
+                Some(near) => format!("did you mean {near}?"),
+                None => format!("the keys of a caller are {}", names.join(", ")),
+            }
+        }
+        None => match nearest(path, keys().iter().map(String::as_str).chain(sections)) {
+            Some(near) => format!("did you mean {near}?"),
+            None => format!("the sections are {}", sections.join(", ")),
+        },
+    };
+    Problem::new(path.to_owned(), "there is no such key", mend)
+}
+
 /// The names of the fields of the struct `T`, as serde knows them.
-pub(super) fn fields<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
+fn fields<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
     let mut found: &'static [&'static str] = &[];
     // The error is the way out: nothing is deserialized.
     let _ = T::deserialize(Fields(&mut found));

@@ -4,9 +4,12 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 
+use super::caller;
 use super::error::Problem;
+use super::host::hosts;
 use super::pem::{self, Identity};
 use super::value::{Address, SocketMode, duration};
 
@@ -33,8 +36,37 @@ pub struct Listen {
     pub header_case: HeaderCase,
     /// Concurrent HTTP/2 streams on one connection.
     pub h2_streams: u32,
-    /// The certificate to serve with; without one, plain TCP.
-    pub tls: Option<Identity>,
+    /// Names and addresses by which callers may speak of us, beside this machine's, the address's own and the API's; in
+    /// lower case, without a port. `.example` stands for all names that end in it, `*` for all.
+    pub hosts: Vec<String>,
+    /// How it serves TLS; without, plain TCP.
+    pub tls: Option<ListenTls>,
+}
+
+/// `[listen.tls]` as it is used, and where it was read from.
+#[derive(Clone, Debug)]
+pub struct ListenTls {
+    /// The certificate to serve with.
+    pub identity: Identity,
+    /// The certificates that callers' may be signed by; empty where callers are not asked for one.
+    pub client_roots: Vec<CertificateDer<'static>>,
+    files: RawTls,
+}
+
+impl ListenTls {
+    /// The files that it was read from.
+    pub fn files(&self) -> Vec<PathBuf> {
+        let RawTls { cert, key, client_ca } = &self.files;
+        [Some(cert), Some(key), client_ca.as_ref()].into_iter().flatten().cloned().collect()
+    }
+
+    /// What the same files hold by now.
+    ///
+    /// # Errors
+    /// When one cannot be read, or they do not fit together.
+    pub fn read_again(&self) -> Result<Self, Problem> {
+        self.files.clone().resolve()
+    }
 }
 
 /// How the field names of an HTTP/1 answer are spelt; they mean the same in any case (RFC 9110 section 5.1).
@@ -65,14 +97,18 @@ pub(super) struct Raw {
     body_timeout: Duration,
     header_case: HeaderCase,
     h2_streams: NonZeroU32,
+    #[serde(deserialize_with = "hosts")]
+    hosts: Vec<String>,
+    plaintext: bool,
     tls: Option<RawTls>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawTls {
     cert: PathBuf,
     key: PathBuf,
+    client_ca: Option<PathBuf>,
 }
 
 impl Default for Raw {
@@ -89,23 +125,27 @@ impl Default for Raw {
             body_timeout: Duration::from_secs(60),
             header_case: HeaderCase::Lower,
             h2_streams: const { NonZeroU32::new(128).unwrap() },
+            hosts: Vec::new(),
+            plaintext: false,
             tls: None,
         }
     }
 }
 
 impl Raw {
-    pub(super) fn resolve(self) -> Result<Listen, Problem> {
-        if !self.address.is_local() && !self.allow_anonymous {
-            return Err(Problem::new(
-                "listen.address",
-                format!(
-                    "{} is open to the network, and whoever reaches it is GBG GO's customer",
-                    self.address
-                ),
-                "listen on a loopback address or a Unix socket, or write listen.allow_anonymous = true \
-                 if something in front of this proxy decides who may call",
-            ));
+    /// `callers` are those of the file: with none of them, everybody may call who reaches the address.
+    pub(super) fn resolve(
+        self,
+        callers: &[caller::Raw],
+        warnings: &mut Vec<String>,
+    ) -> Result<Listen, Problem> {
+        self.check_who_may_call(callers)?;
+        if callers.is_empty() && self.hosts.iter().any(|host| host == "*") {
+            warnings.push(
+                "listen.hosts has \"*\": a web page that a user of a machine with access opens can have its own name \
+                 resolve to this proxy (DNS rebinding), and call GBG GO through it; name the hosts, or add a [[caller]]"
+                    .to_owned(),
+            );
         }
         Ok(Listen {
             address: self.address,
@@ -118,14 +158,51 @@ impl Raw {
             body_timeout: self.body_timeout,
             header_case: self.header_case,
             h2_streams: self.h2_streams.get(),
+            hosts: self.hosts,
             tls: self.tls.map(RawTls::resolve).transpose()?,
         })
+    }
+
+    fn check_who_may_call(&self, callers: &[caller::Raw]) -> Result<(), Problem> {
+        let address = &self.address;
+        if !callers.is_empty() && self.allow_anonymous {
+            return Err(Problem::new(
+                "listen.allow_anonymous",
+                "callers are configured, and nobody else is let in: it has no effect",
+                "remove it, or remove every [[caller]] if everybody who reaches this proxy may call",
+            ));
+        }
+        if callers.is_empty() && !address.is_local() && !self.allow_anonymous {
+            return Err(Problem::new(
+                "listen.address",
+                format!("{address} is open to the network, and whoever reaches it is GBG GO's customer"),
+                "there are three ways:\n        \
+                 - listen on a loopback address (\"127.0.0.1:8080\") or a Unix socket (\"unix:PATH\")\n        \
+                 - say who may call: a [[caller]] for each (`gbg-proxy key new NAME` makes a key and prints the lines)\n        \
+                 - write listen.allow_anonymous = true, if something in front of this proxy decides who may call",
+            ));
+        }
+        let keys_are_sent = callers.iter().any(caller::Raw::has_key);
+        if keys_are_sent && !address.is_local() && self.tls.is_none() && !self.plaintext {
+            return Err(Problem::new(
+                "listen.address",
+                format!("callers' keys would cross the network to {address} in clear"),
+                "write [listen.tls] with cert and key, or listen.plaintext = true if something in front of this proxy \
+                 speaks TLS or the network in between is trusted",
+            ));
+        }
+        Ok(())
     }
 }
 
 impl RawTls {
-    fn resolve(self) -> Result<Identity, Problem> {
-        pem::identity(&self.cert, &self.key, ["listen.tls.cert", "listen.tls.key"])
+    fn resolve(self) -> Result<ListenTls, Problem> {
+        let identity = pem::identity(&self.cert, &self.key, ["listen.tls.cert", "listen.tls.key"])?;
+        let client_roots = match &self.client_ca {
+            Some(path) => pem::roots(path).map_err(|error| error.at("listen.tls.client_ca"))?,
+            None => Vec::new(),
+        };
+        Ok(ListenTls { identity, client_roots, files: self })
     }
 }
 

@@ -5,7 +5,9 @@ const SHIPPED: &str = include_str!("../../proxy.toml");
 /// The comment above `key`, and the line with its default or an example.
 pub(super) fn of(key: &str) -> Option<String> {
     let (section, name) = key.rsplit_once('.')?;
-    let mut lines = SHIPPED.lines().skip_while(|line| bare(line) != format!("[{section}]")).skip(1);
+    let headings = [format!("[{section}]"), format!("[[{section}]]")];
+    let mut lines =
+        SHIPPED.lines().skip_while(|line| !headings.iter().any(|heading| bare(line) == heading)).skip(1);
     let mut comment: Vec<&str> = Vec::new();
     for line in lines.by_ref().take_while(|line| !bare(line).starts_with('[')) {
         if bare(line).split_once(" = ").is_some_and(|(found, _)| found == name) {

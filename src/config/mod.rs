@@ -2,34 +2,49 @@
 //!
 //! `proxy.toml` at the root of the repository holds every key with its default and a line of why.
 
+mod caller;
 mod credentials;
+mod document;
 mod egress;
 mod error;
+mod expiry;
+mod host;
+mod key;
 mod keys;
 mod listen;
 mod load;
 mod manual;
+mod origin;
 mod pem;
+mod rate;
 mod signing_key;
 mod token;
 mod upstream;
 mod value;
 
+use std::num::NonZeroU32;
+use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderValue;
 use serde::Deserialize;
 
+pub use self::caller::{Caller, parse_caller_name};
 pub use self::credentials::{ClientAuth, CredentialSources, Credentials, Proof};
 pub use self::egress::Egress;
 pub use self::error::{Error, Origin as ValueOrigin, Problem};
+pub use self::key::{NoRandomness, holds_key, key_digest, new_key};
+pub use self::keys::keys;
 pub(crate) use self::keys::nearest;
-pub use self::listen::{HeaderCase, Listen};
-pub use self::load::{Loaded, Sources, keys, load};
+pub use self::listen::{HeaderCase, Listen, ListenTls};
+pub use self::load::{Loaded, Sources, load};
+pub use self::origin::{HttpUrl, Origin};
 pub use self::pem::Identity;
+pub use self::rate::Rate;
 pub use self::signing_key::{Algorithm, SigningKey};
 pub use self::token::Token;
 pub use self::upstream::{HttpVersion, Upstream};
-pub use self::value::{Address, HttpUrl, Origin, Path, Prefix, SocketMode, parse_time};
+pub use self::value::{Address, Path, Prefix, SocketMode, parse_time};
 
 /// The whole configuration, ready for use.
 #[derive(Clone, Debug)]
@@ -40,6 +55,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// How an access token is got.
     pub token: Token,
+    /// Who may call; nobody in particular, and so everybody, where it is empty.
+    pub callers: Vec<Caller>,
     /// How much of what.
     pub limits: Limits,
     /// What is logged.
@@ -58,11 +75,14 @@ pub struct Log {
     pub format: LogFormat,
     /// Whether each request gets a line.
     pub access: bool,
+    /// The file to write to; standard output where there is none.
+    #[serde(deserialize_with = "value::file")]
+    pub file: Option<PathBuf>,
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Log { level: Level::Info, format: LogFormat::Text, access: true }
+        Log { level: Level::Info, format: LogFormat::Text, access: true, file: None }
     }
 }
 
@@ -92,6 +112,18 @@ pub enum LogFormat {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
+    /// Requests that are answered at once, in the whole process.
+    pub max_in_flight: NonZeroU32,
+    /// Requests that wait beyond that; a quarter of `max_in_flight` where it is not written.
+    pub queue: Option<u32>,
+    /// How long one waits.
+    #[serde(deserialize_with = "value::duration")]
+    pub queue_timeout: Duration,
+    /// Whether the `Retry-After` of a 429 of the API holds the caller back that got it.
+    pub heed_retry_after: bool,
+    /// Origins (RFC 6454) of web pages that may call.
+    #[serde(deserialize_with = "origin::origins")]
+    pub origins: Vec<HeaderValue>,
     /// The longest request body, in bytes.
     #[serde(deserialize_with = "value::size")]
     pub request_body: u64,
@@ -109,9 +141,21 @@ pub struct Limits {
     pub target: u64,
 }
 
+impl Limits {
+    /// Requests that wait beyond `max_in_flight`: as written, or a quarter of that.
+    pub fn queue(&self) -> usize {
+        self.queue.unwrap_or(self.max_in_flight.get() / 4) as usize
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {
+            max_in_flight: const { NonZeroU32::new(4096).unwrap() },
+            queue: None,
+            queue_timeout: Duration::from_secs(1),
+            heed_retry_after: false,
+            origins: Vec::new(),
             request_body: 32 << 20,
             replay_body: 64 << 10,
             header_block: 64 << 10,

@@ -11,9 +11,10 @@ use serde::Deserialize;
 use super::credentials::{ClientAuth, CredentialSources, ProofSource, RawText, locate};
 use super::egress::{Egress, WayOut};
 use super::error::Problem;
+use super::origin::HttpUrl;
 use super::pem;
 use super::signing_key::Algorithm;
-use super::value::{HttpUrl, SecretRef, duration};
+use super::value::{SecretRef, duration};
 use crate::gbg;
 use crate::secret::{Environment, Kept, Source};
 

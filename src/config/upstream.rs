@@ -3,15 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::{HeaderValue, Method};
 use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 
 use super::egress::{Direct, Egress, RawEgress, WayOut};
 use super::error::Problem;
 use super::listen::HeaderCase;
+use super::origin::{HttpUrl, Origin};
 use super::pem::{self, Identity};
-use super::value::{HttpUrl, Origin, Path, Prefix, duration};
+use super::value::{Path, Prefix, duration, methods};
 use crate::gbg::{self, Region};
 use crate::secret::Environment;
 
@@ -22,6 +23,10 @@ pub struct Upstream {
     pub origin: Origin,
     /// What is forwarded: path prefixes.
     pub allow: Vec<Prefix>,
+    /// The methods that are forwarded; all but CONNECT and TRACE where it is empty.
+    pub methods: Vec<Method>,
+    /// Whether a request fails at once, most of the time, while no connection can be opened.
+    pub circuit: bool,
     /// Paths on which the caller's own bearer is the credential, and passes.
     pub caller_bearer: Vec<Path>,
     /// The certificates that the API's may be signed by; empty for a plain `http` upstream.
@@ -75,6 +80,9 @@ pub(super) struct Raw {
     region: Option<Region>,
     base_url: Option<HttpUrl>,
     allow: Vec<Prefix>,
+    #[serde(deserialize_with = "methods")]
+    methods: Vec<Method>,
+    circuit: bool,
     caller_bearer: Vec<Path>,
     pub(super) ca_file: Option<PathBuf>,
     client_cert: Option<PathBuf>,
@@ -104,6 +112,8 @@ impl Default for Raw {
             region: None,
             base_url: None,
             allow: [gbg::V2, gbg::V1].map(Prefix::known).into(),
+            methods: Vec::new(),
+            circuit: true,
             caller_bearer: gbg::CALLER_BEARER.map(Path::known).into(),
             ca_file: None,
             client_cert: None,
@@ -163,6 +173,8 @@ impl Raw {
         Ok(Upstream {
             origin,
             allow: self.allow,
+            methods: self.methods,
+            circuit: self.circuit,
             caller_bearer: self.caller_bearer,
             roots,
             identity,

@@ -1,15 +1,13 @@
 //! The kinds of value that keys have: text becomes a type that cannot be wrong.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use http::HeaderValue;
-use rustls::pki_types::ServerName;
+use http::Method;
 use serde::de::{Deserialize, Deserializer, Error as _};
-use url::{Host, Url};
 
 use crate::secret::Source;
 
@@ -141,108 +139,6 @@ fn is_plain_path(text: &str) -> bool {
         && !text.split('/').any(|segment| matches!(segment, "." | ".."))
 }
 
-/// An absolute `https://` or `http://` URL without user, password and fragment.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(try_from = "String")]
-pub struct HttpUrl(Url);
-
-impl HttpUrl {
-    /// A URL that is a constant of this crate.
-    #[expect(clippy::expect_used, reason = "only constants of `gbg` come here, and a test parses them all")]
-    pub(super) fn known(text: &'static str) -> Self {
-        HttpUrl(Url::parse(text).expect("a constant URL"))
-    }
-
-    /// The URL itself.
-    pub fn url(&self) -> &Url {
-        &self.0
-    }
-
-    /// Whether it is `https`.
-    pub fn is_tls(&self) -> bool {
-        self.0.scheme() == "https"
-    }
-
-    /// Whether the host is this machine, by its name or address.
-    pub fn is_loopback(&self) -> bool {
-        match self.0.host() {
-            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            Some(Host::Ipv4(addr)) => addr.is_loopback(),
-            Some(Host::Ipv6(addr)) => IpAddr::from(addr).to_canonical().is_loopback(),
-            None => false,
-        }
-    }
-}
-
-impl TryFrom<String> for HttpUrl {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let url = Url::parse(&text).map_err(|_| "no URL; write one such as \"https://host.example\"")?;
-        if !matches!(url.scheme(), "https" | "http") {
-            return Err("the URL must begin with https://");
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err("user and password do not belong in a URL");
-        }
-        let host = url.host_str().unwrap_or_default();
-        if ServerName::try_from(host.trim_matches(['[', ']'])).is_err() {
-            return Err("the host is neither a name nor an address");
-        }
-        if url.fragment().is_some() {
-            return Err("the URL has a fragment (#…), which is never sent");
-        }
-        Ok(HttpUrl(url))
-    }
-}
-
-impl fmt::Display for HttpUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// Scheme, host and port of the API (RFC 6454 section 4), and the Host field that goes with them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
-    /// `https` rather than `http`.
-    pub tls: bool,
-    /// The host without brackets: what is resolved, and what the certificate must be for.
-    pub host: String,
-    /// The port, the scheme's own where none is written.
-    pub port: u16,
-    /// The value of the Host field: the port only where it is not the scheme's own (RFC 9110 section 7.2).
-    pub authority: HeaderValue,
-}
-
-impl Origin {
-    /// The origin of `url`; `None` where a path or query follows it.
-    pub fn of(url: &HttpUrl) -> Option<Self> {
-        let url = url.url();
-        if url.path() != "/" || url.query().is_some() {
-            return None;
-        }
-        let host = url.host_str()?;
-        let authority = match url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        };
-        Some(Origin {
-            tls: url.scheme() == "https",
-            host: host.trim_matches(['[', ']']).to_owned(),
-            port: url.port_or_known_default()?,
-            authority: HeaderValue::from_str(&authority).ok()?,
-        })
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls { "https" } else { "http" };
-        write!(f, "{scheme}://{}", self.authority.to_str().unwrap_or_default())
-    }
-}
-
 /// A key that holds a secret, or what may be one: it says where the secret is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SecretRef(pub(super) Source);
@@ -324,6 +220,29 @@ pub(super) fn target_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 const MOST_HEADER_BYTES: u64 = 96 << 10;
 const MOST_TARGET_BYTES: u64 = 24 << 10;
 
+/// Methods; CONNECT and TRACE are never forwarded.
+pub(super) fn methods<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Method>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    let method = |text: String| match Method::from_bytes(text.as_bytes()) {
+        Ok(Method::CONNECT | Method::TRACE) => Err(D::Error::custom("CONNECT and TRACE are never forwarded")),
+        // "get" is another method than GET (RFC 9110 section 9.1), and none that the API has.
+        Ok(method) if method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) => {
+            Err(D::Error::custom("methods are written in capitals, such as \"GET\" or \"POST\""))
+        }
+        Ok(method) => Ok(method),
+        Err(_) => Err(D::Error::custom("no method; write names such as \"GET\" or \"POST\"")),
+    };
+    texts.into_iter().map(method).collect()
+}
+
+/// A file's path, which an empty text is not.
+pub(super) fn file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    match PathBuf::deserialize(deserializer)? {
+        path if path.as_os_str().is_empty() => Err(D::Error::custom("the value is empty")),
+        path => Ok(Some(path)),
+    }
+}
+
 /// A number of header fields, as far as the parser takes them.
 pub(super) fn field_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     match usize::deserialize(deserializer)? {
@@ -336,10 +255,6 @@ pub(super) fn field_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 mod tests {
     use super::*;
 
-    fn url(text: &str) -> HttpUrl {
-        HttpUrl::try_from(text.to_owned()).unwrap()
-    }
-
     #[test]
     fn addresses() {
         let address = |text: &str| Address::try_from(text.to_owned());
@@ -350,28 +265,6 @@ mod tests {
         assert!(!address("0.0.0.0:80").unwrap().is_local());
         for bad in ["localhost:80", "8080", "unix:x", ""] {
             assert!(address(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn an_origin_has_no_path_and_names_its_port_only_where_it_must() {
-        let origin = Origin::of(&url("https://EU.example:443")).unwrap();
-        assert_eq!(
-            (origin.host.as_str(), origin.port, origin.authority.as_bytes()),
-            ("eu.example", 443, &b"eu.example"[..])
-        );
-        assert_eq!(Origin::of(&url("http://[::1]:8080/")).unwrap().to_string(), "http://[::1]:8080");
-        assert_eq!(Origin::of(&url("https://x/v2")), None);
-        assert_eq!(Origin::of(&url("https://x/?a")), None);
-    }
-
-    #[test]
-    fn loopback_is_told_by_name_and_address() {
-        for text in ["http://localhost:1", "http://127.9.9.9", "http://[::1]", "http://a.localhost"] {
-            assert!(url(text).is_loopback(), "{text}");
-        }
-        for text in ["http://10.0.0.1", "http://localhost.example", "http://0.0.0.0"] {
-            assert!(!url(text).is_loopback(), "{text}");
         }
     }
 

@@ -15,9 +15,10 @@ use super::activity::{Activity, Late};
 use super::close::{REQUEST_TIMEOUT, close};
 use super::deadlines::Deadlines;
 use super::first_bytes::{Rewound, is_http2};
+use super::names::names;
 use super::request::noted;
 use super::watched::Watched;
-use super::{AnswerBody, Options, Serve, Stream};
+use super::{AnswerBody, Options, Peer, Serve, Stream};
 
 /// How long a connection without a request may still bring one while the worker drains.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
@@ -38,15 +39,22 @@ const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 const H2_PENDING_RESETS: usize = 20;
 const H2_OWN_RESETS: usize = 1024;
 
-/// Serves `io` until it ends. When `drain` turns true, the request in flight is the last one.
-pub(super) async fn serve<IO, S, B>(io: IO, options: &Options, service: S, drain: watch::Receiver<bool>)
-where
+/// Serves `io`, at whose other end is `peer`, until it ends. The service is made when all is known of the peer that a
+/// handshake tells. When `drain` turns true, the request in flight is the last one.
+pub(super) async fn serve<IO, S, B>(
+    io: IO,
+    mut peer: Peer,
+    options: &Options,
+    make_service: impl FnOnce(Peer) -> S,
+    drain: watch::Receiver<bool>,
+) where
     IO: Stream,
     S: Serve<B>,
     B: AnswerBody,
 {
-    let Some(tls) = &options.tls else {
-        return serve_http(io, None, options, service, drain).await;
+    let tls = options.tls.as_ref().map(|newest| newest.borrow().clone());
+    let Some(tls) = tls else {
+        return serve_http(io, None, options, make_service(peer), drain).await;
     };
     let accepted = tokio::select! {
         accepted = tls.accept(io) => accepted,
@@ -57,8 +65,11 @@ where
     };
     match accepted {
         Ok(io) => {
-            let is_http2 = io.get_ref().1.alpn_protocol() == Some(b"h2");
-            serve_http(io, Some(is_http2), options, service, drain).await;
+            let session = io.get_ref().1;
+            let is_http2 = session.alpn_protocol() == Some(b"h2");
+            let certificate = session.peer_certificates().and_then(|chain| chain.first());
+            peer.names = certificate.map(|certificate| names(certificate).into());
+            serve_http(io, Some(is_http2), options, make_service(peer), drain).await;
         }
         Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
     }

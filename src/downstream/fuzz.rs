@@ -4,7 +4,7 @@
 use tokio::io::DuplexStream;
 use tokio::sync::watch;
 
-use super::{AnswerBody, Options, Serve, connection};
+use super::{AnswerBody, Options, Peer, Serve, connection};
 
 /// Serves `io` until it ends.
 pub async fn serve<S, B>(io: DuplexStream, options: &Options, service: S, drain: watch::Receiver<bool>)
@@ -12,5 +12,5 @@ where
     S: Serve<B>,
     B: AnswerBody,
 {
-    connection::serve(io, options, service, drain).await;
+    connection::serve(io, Peer::default(), options, |_| service, drain).await;
 }

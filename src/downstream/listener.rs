@@ -19,9 +19,9 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 const EXHAUSTED_SILENCE: Duration = Duration::from_secs(10);
 
 impl Socket {
-    /// Accepts connections and serves each in a task of its own with the service that `make_service` gives for its
-    /// peer, until `drain` turns true; then accepts what the kernel already holds, and returns when the last
-    /// connection has ended.
+    /// Accepts connections and serves each in a task of its own, with the service that `make_service` gives for its peer
+    /// once a handshake has told who that is, until `drain` turns true; then accepts what the kernel already holds, and
+    /// returns when the last connection has ended.
     ///
     /// # Errors
     /// When the runtime cannot take the socket; never because of a connection.
@@ -32,22 +32,21 @@ impl Socket {
         make_service: M,
     ) -> io::Result<()>
     where
-        M: Fn(Peer) -> S,
+        M: Fn(Peer) -> S + Clone + Send + 'static,
         S: Serve<B>,
         B: AnswerBody,
     {
         let listener = Listener::new(self)?;
+        let options = Arc::new(options);
         // Each connection holds a receiver; the last one that ends closes the channel.
         let (worker_drain, connections) = watch::channel(false);
-        let serve = |accepted: Accepted, permit: Option<OwnedSemaphorePermit>| match accepted {
-            Accepted::Tcp(stream, addr) => {
-                let service = make_service(Peer { addr: Some(addr) });
-                spawn(stream, options.clone(), service, connections.clone(), permit);
-            }
-            #[cfg(unix)]
-            Accepted::Unix(stream) => {
-                let service = make_service(Peer { addr: None });
-                spawn(stream, options.clone(), service, connections.clone(), permit);
+        let serve = |(stream, peer): (Accepted, Peer), permit: Option<OwnedSemaphorePermit>| {
+            let (options, make_service) = (Arc::clone(&options), make_service.clone());
+            let drain = connections.clone();
+            match stream {
+                Accepted::Tcp(stream) => spawn(stream, peer, options, make_service, drain, permit),
+                #[cfg(unix)]
+                Accepted::Unix(stream) => spawn(stream, peer, options, make_service, drain, permit),
             }
         };
         let mut told: Option<Instant> = None;
@@ -103,8 +102,9 @@ impl Socket {
 
 fn spawn<IO, S, B>(
     io: IO,
-    options: Options,
-    service: S,
+    peer: Peer,
+    options: Arc<Options>,
+    make_service: impl FnOnce(Peer) -> S + Send + 'static,
     drain: watch::Receiver<bool>,
     permit: Option<OwnedSemaphorePermit>,
 ) where
@@ -113,19 +113,20 @@ fn spawn<IO, S, B>(
     B: AnswerBody,
 {
     tokio::spawn(async move {
-        connection::serve(io, &options, service, drain).await;
+        connection::serve(io, peer, &options, make_service, drain).await;
         drop(permit);
     });
 }
 
 enum Listener {
-    Tcp(TcpListener),
+    /// With its address, where connections have none but that.
+    Tcp(TcpListener, Option<SocketAddr>),
     #[cfg(unix)]
     Unix(tokio::net::UnixListener),
 }
 
 enum Accepted {
-    Tcp(tokio::net::TcpStream, SocketAddr),
+    Tcp(tokio::net::TcpStream),
     #[cfg(unix)]
     Unix(tokio::net::UnixStream),
 }
@@ -133,27 +134,36 @@ enum Accepted {
 impl Listener {
     fn new(socket: Socket) -> io::Result<Self> {
         match socket {
-            Socket::Tcp(socket) => TcpListener::from_std(socket).map(Listener::Tcp),
+            Socket::Tcp(socket) => {
+                let local = socket.local_addr().ok().filter(|local| !local.ip().is_unspecified());
+                TcpListener::from_std(socket).map(|listener| Listener::Tcp(listener, local))
+            }
             #[cfg(unix)]
             Socket::Unix(socket) => tokio::net::UnixListener::from_std(socket).map(Listener::Unix),
         }
     }
 
-    async fn accept(&self) -> io::Result<Accepted> {
+    async fn accept(&self) -> io::Result<(Accepted, Peer)> {
         match self {
-            Listener::Tcp(listener) => {
+            Listener::Tcp(listener, local) => {
                 let (stream, addr) = listener.accept().await?;
                 // Answers go out at once; Nagle would hold the last segment back for the caller's ACK.
                 stream.set_nodelay(true)?;
-                Ok(Accepted::Tcp(stream, addr))
+                // The system is asked only where it knows more than we do.
+                let local = local.map_or_else(|| stream.local_addr(), Ok)?;
+                Ok((Accepted::Tcp(stream), Peer { addr: Some(addr), local: Some(local), ..Peer::default() }))
             }
             #[cfg(unix)]
-            Listener::Unix(listener) => listener.accept().await.map(|(stream, _)| Accepted::Unix(stream)),
+            Listener::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let uid = stream.peer_cred().ok().map(|process| process.uid());
+                Ok((Accepted::Unix(stream), Peer { uid, ..Peer::default() }))
+            }
         }
     }
 
     /// The next connection that the kernel already holds.
-    async fn accept_waiting(&self) -> Option<io::Result<Accepted>> {
+    async fn accept_waiting(&self) -> Option<io::Result<(Accepted, Peer)>> {
         tokio::select! {
             biased;
             accepted = self.accept() => Some(accepted),
@@ -169,4 +179,105 @@ fn is_exhaustion(error: &io::Error) -> bool {
     const ENOBUFS: i32 = 105;
     matches!(error.raw_os_error(), Some(EMFILE | ENFILE | ENOBUFS))
         || error.kind() == io::ErrorKind::OutOfMemory
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::net::Ipv4Addr;
+
+    use http::{Request, Response};
+    use http_body_util::Empty;
+    use rcgen::generate_simple_self_signed;
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::{ClientConfig, RootCertStore};
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::{TcpStream, UnixStream};
+    use tokio::sync::{Semaphore, mpsc};
+    use tower::service_fn;
+
+    use super::*;
+    use crate::config::{Address, Identity, SocketMode};
+    use crate::downstream::{CallerBody, Timeouts, acceptor, bind};
+
+    /// Listens on `address` with the options that `tls` makes; where, and who comes.
+    fn listening(
+        address: &Address,
+        tls: Option<tokio_rustls::TlsAcceptor>,
+    ) -> (Address, mpsc::UnboundedReceiver<Peer>) {
+        let minute = Duration::from_secs(60);
+        let options = Options {
+            tls: tls.map(|only| watch::channel(only).1),
+            timeouts: Timeouts { handshake: minute, header: minute, keep_alive: minute, body: minute },
+            h2_streams: 1,
+            title_case: false,
+            connections: Arc::new(Semaphore::new(8)),
+        };
+        let socket = bind(address, SocketMode(0o600), 1).unwrap().pop().unwrap();
+        let address = socket.address().unwrap();
+        let (come, coming) = mpsc::unbounded_channel();
+        let serve = async move {
+            let (_drain, draining) = watch::channel(false);
+            let make_service = move |peer| {
+                come.send(peer).unwrap();
+                service_fn(|_: Request<CallerBody>| async {
+                    Ok::<_, Infallible>(Response::new(Empty::<&[u8]>::new()))
+                })
+            };
+            socket.serve(options, draining, make_service).await.unwrap();
+        };
+        tokio::spawn(serve);
+        (address, coming)
+    }
+
+    #[tokio::test]
+    async fn a_tcp_peer_is_known_by_both_addresses() {
+        for ip in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED] {
+            let (address, mut coming) = listening(&Address::Tcp((ip, 0).into()), None);
+            let Address::Tcp(addr) = address else { panic!("{address}") };
+            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, addr.port())).await.unwrap();
+            let peer = coming.recv().await.unwrap();
+            assert_eq!(peer.addr, stream.local_addr().ok());
+            assert_eq!(peer.local, stream.peer_addr().ok());
+            assert!(peer.names.is_none() && peer.uid.is_none());
+        }
+    }
+
+    #[cfg(unix)]
+    #[tokio::test]
+    async fn a_peer_of_a_unix_socket_is_known_by_its_user() {
+        use std::os::unix::fs::MetadataExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("s");
+        let (_, mut coming) = listening(&Address::Unix(path.clone()), None);
+        let _stream = UnixStream::connect(&path).await.unwrap();
+        let peer = coming.recv().await.unwrap();
+        assert_eq!(peer.uid, Some(std::fs::metadata(&path).unwrap().uid()));
+        assert!(peer.addr.is_none() && peer.local.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_peer_with_a_certificate_is_known_by_its_names_once_the_handshake_is_over() {
+        let made = generate_simple_self_signed(["localhost".into(), "crm.example".into()]).unwrap();
+        let (der, key) =
+            (made.cert.der().clone(), || PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap());
+        let identity = Identity { chain: vec![der.clone()], key: Arc::new(key()) };
+        let tls = acceptor(&identity, std::slice::from_ref(&der)).unwrap();
+        let (address, mut coming) = listening(&Address::Tcp((Ipv4Addr::LOCALHOST, 0).into()), Some(tls));
+        let Address::Tcp(addr) = address else { panic!("{address}") };
+        let mut roots = RootCertStore::empty();
+        roots.add(der.clone()).unwrap();
+        let caller = ClientConfig::builder().with_root_certificates(roots);
+        let shows = caller.clone().with_client_auth_cert(vec![der], key()).unwrap();
+        let shows_none = caller.with_no_client_auth();
+        for (config, names) in [(shows, Some(&["localhost", "crm.example"][..])), (shows_none, None)] {
+            let stream = TcpStream::connect(addr).await.unwrap();
+            let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+            let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+            stream.write_all(b"G").await.unwrap();
+            let given = coming.recv().await.unwrap().names;
+            let given = given.as_deref().map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
+            assert_eq!(given.as_deref(), names);
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod first_bytes;
 pub mod fuzz;
 mod half_closed;
 mod listener;
+mod names;
 mod request;
 mod socket;
 mod tls;
@@ -23,12 +24,13 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
 pub use self::request::CallerBody;
 pub use self::socket::{Socket, bind};
-pub use self::tls::acceptor;
+pub use self::tls::{acceptor, channel, follow};
 
 use crate::config::{HeaderCase, Listen};
 use crate::error::Cause;
@@ -86,10 +88,17 @@ impl Stream for tokio::io::DuplexStream {
 }
 
 /// Whoever is at the other end of a connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Peer {
     /// Its address; `None` for a Unix socket.
     pub addr: Option<SocketAddr>,
+    /// The address of ours that it called; `None` for a Unix socket.
+    pub local: Option<SocketAddr>,
+    /// The subject alternative names of its certificate, which was verified; `None` if it showed none, so that workers
+    /// share no count of an empty one.
+    pub names: Option<Arc<[String]>>,
+    /// The user that its process ran as when it connected to a Unix socket.
+    pub uid: Option<u32>,
 }
 
 /// How long the callers of a listener are waited for.
@@ -108,8 +117,8 @@ pub struct Timeouts {
 /// What a worker needs to know to serve its connections.
 #[derive(Clone)]
 pub struct Options {
-    /// The TLS side of the listener, if it has one.
-    pub tls: Option<tokio_rustls::TlsAcceptor>,
+    /// The TLS side of the listener, if it has one: each connection is served with the newest.
+    pub tls: Option<watch::Receiver<TlsAcceptor>>,
     /// How long callers are waited for.
     pub timeouts: Timeouts,
     /// Concurrent HTTP/2 streams on one connection.
@@ -121,13 +130,10 @@ pub struct Options {
 }
 
 impl Options {
-    /// The options that `listen` describes.
-    ///
-    /// # Errors
-    /// When certificate and key do not fit together.
-    pub fn new(listen: &Listen) -> Result<Self, rustls::Error> {
-        Ok(Options {
-            tls: listen.tls.as_ref().map(acceptor).transpose()?,
+    /// The options that `listen` describes; `tls` is the receiver that [`channel`] gives for its `listen.tls`.
+    pub fn new(listen: &Listen, tls: Option<watch::Receiver<TlsAcceptor>>) -> Self {
+        Options {
+            tls,
             timeouts: Timeouts {
                 handshake: listen.handshake_timeout,
                 header: listen.header_timeout,
@@ -137,6 +143,6 @@ impl Options {
             h2_streams: listen.h2_streams,
             title_case: listen.header_case == HeaderCase::Preserve,
             connections: Arc::new(Semaphore::new(listen.max_connections.get() as usize)),
-        })
+        }
     }
 }

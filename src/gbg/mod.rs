@@ -48,6 +48,16 @@ pub fn is_safe_to_repeat(method: &Method, path: &str) -> bool {
     }
 }
 
+/// Where clients log in whose code fixes the path of the token endpoint, on whatever host they are pointed at: GBG's
+/// SDKs for Java and TypeScript, and the v1 samples.
+pub const LOGINS: [&str; 3] =
+    ["/as/token.oauth2", "/captain/api/as/token.oauth2", "/auth/realms/go/protocol/openid-connect/token"];
+
+/// Whether a client logs in at `path`.
+pub fn is_login(path: &str) -> bool {
+    LOGINS.contains(&path)
+}
+
 /// A region of the platform. GBG publishes exactly three.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]

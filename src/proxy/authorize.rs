@@ -17,6 +17,7 @@ use tower::layer::{Layer, layer_fn};
 use tower::retry::budget::{Budget, TpsBudget};
 use tower::service_fn;
 
+use super::record::{Observed, Record};
 use super::replay::{Kept, RequestBody, keep};
 use super::{Forward, Step};
 use crate::config::{Config, Limits, Path};
@@ -79,7 +80,7 @@ impl Rules {
     }
 
     /// Whether the caller's own bearer is the credential on `path`.
-    fn is_callers(&self, path: &str) -> bool {
+    pub(super) fn is_callers(&self, path: &str) -> bool {
         self.caller_bearer.iter().any(|known| known.as_str() == path)
     }
 }
@@ -97,15 +98,15 @@ fn authorized<B>(
 /// Replaces Authorization by our bearer. Waits only while there is no valid one.
 pub(super) fn layer<S, In, Out>(
     rules: Arc<super::Rules>,
-) -> impl Layer<S, Service = impl Step<In, Out> + use<S, In, Out>> + Clone
+) -> impl Layer<S, Service = impl Step<Observed<In>, Out> + use<S, In, Out>> + Clone
 where
-    S: Forward<In, Out>,
-    In: Body<Data = Bytes> + Send + 'static,
+    S: Forward<Observed<In>, Out>,
+    In: Body<Data = Bytes> + Unpin + Send + 'static,
     Out: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     layer_fn(move |inner: S| {
         let rules = Arc::clone(&rules);
-        service_fn(move |req: Request<In>| {
+        service_fn(move |req: Request<Observed<In>>| {
             let rules = Arc::clone(&rules);
             let mut inner = inner.clone();
             async move {
@@ -114,6 +115,7 @@ where
                 if is_safe {
                     repeats.deposit();
                 }
+                let record = Arc::clone(req.body().record());
                 let mut carried = None;
                 let req = if rules.authorize.is_callers(req.uri().path()) {
                     let mut req = req.map(|body| RequestBody::once(body, limits));
@@ -132,15 +134,18 @@ where
                     carried = Some((kept, bearer.generation));
                     authorized(req, bearer, &rules)
                 };
-                match (inner.call(req).await, carried) {
+                record.note_sent(carried.as_ref().map(|&(_, generation)| generation));
+                let answered = inner.call(req).await;
+                record.note_answered();
+                match (answered, carried) {
                     (Ok(res), Some((kept, generation))) if retry_statuses.contains(&res.status()) => {
-                        Box::pin(once_more(inner, res, kept.as_deref(), generation, &rules)).await
+                        Box::pin(once_more(inner, res, kept.as_deref(), generation, &rules, &record)).await
                     }
                     (
                         Err(error @ (Error::UpstreamClosed(_) | Error::UpstreamBroken(_))),
                         Some((Some(kept), _)),
                     ) if is_safe && kept.is_whole() && rules.authorize.repeats.withdraw() => {
-                        Box::pin(repeat(inner, error, &kept, &rules)).await
+                        Box::pin(repeat(inner, error, &kept, &rules, &record)).await
                     }
                     (answered, _) => answered,
                 }
@@ -152,11 +157,12 @@ where
 /// Sends what was `kept` with a newer bearer than `generation`, which `refusal` is the answer to. Where there is none, or
 /// not the whole request, the refusal stands as it came; the newer bearer is asked for all the same, for the next request.
 async fn once_more<S, In, Out>(
-    mut inner: S,
+    inner: S,
     refusal: Response<Out>,
     kept: Option<&Kept>,
     generation: u64,
     rules: &Arc<super::Rules>,
+    record: &Record,
 ) -> Result<Response<Out>, Error>
 where
     S: Forward<In, Out>,
@@ -176,15 +182,16 @@ where
         generation,
         "the API refused the access token; sending the request once more with a newer one"
     );
-    inner.call(authorized(kept.again(), bearer, rules)).await
+    send_again(inner, kept.again(), bearer, rules, record).await
 }
 
 /// Sends what was `kept` again after `error`, which came instead of an answer; the call changes nothing.
 async fn repeat<S, In, Out>(
-    mut inner: S,
+    inner: S,
     error: Error,
     kept: &Kept,
     rules: &Arc<super::Rules>,
+    record: &Record,
 ) -> Result<Response<Out>, Error>
 where
     S: Forward<In, Out>,
@@ -194,7 +201,23 @@ where
     let mut again = kept.again();
     // What closed one pooled connection may have closed the others too.
     again.extensions_mut().insert(Fresh);
-    inner.call(authorized(again, bearer, rules)).await
+    send_again(inner, again, bearer, rules, record).await
+}
+
+async fn send_again<S, In, Out>(
+    mut inner: S,
+    req: Request<RequestBody<In>>,
+    bearer: Bearer,
+    rules: &Arc<super::Rules>,
+    record: &Record,
+) -> Result<Response<Out>, Error>
+where
+    S: Forward<In, Out>,
+{
+    record.note_sent(Some(bearer.generation));
+    let answered = inner.call(authorized(req, bearer, rules)).await;
+    record.note_answered();
+    answered
 }
 
 /// Reads what is left of a short answer, so that its connection can serve again.

@@ -5,22 +5,69 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
-use http_body_util::{Either, Full};
+use http_body_util::Full;
 use hyper::body::Body;
 
 use super::headers;
-use super::observe::Record;
+use super::record::Line;
 use crate::error::Cause;
+
+/// The body of an answer: the API's, or one of our own.
+#[derive(Debug)]
+pub(super) enum Answer<B> {
+    /// As it came.
+    Theirs(B),
+    /// Made here.
+    Ours(Full<Bytes>),
+}
+
+impl<B> Answer<B> {
+    pub(super) fn is_ours(&self) -> bool {
+        matches!(self, Answer::Ours(_))
+    }
+}
+
+impl<B> Body for Answer<B>
+where
+    B: Body<Data = Bytes, Error: Into<Cause>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = Cause;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+        match &mut *self {
+            Answer::Theirs(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Answer::Ours(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Answer::Theirs(body) => body.is_end_stream(),
+            Answer::Ours(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Answer::Theirs(body) => body.size_hint(),
+            Answer::Ours(body) => body.size_hint(),
+        }
+    }
+}
 
 /// A body on its way to a caller.
 pub struct ProxyBody<B> {
-    inner: Either<B, Full<Bytes>>,
-    record: Option<Box<Record>>,
+    inner: Answer<B>,
+    line: Option<Box<Line>>,
 }
 
 impl<B> ProxyBody<B> {
-    pub(super) fn new(inner: Either<B, Full<Bytes>>, record: Option<Box<Record>>) -> Self {
-        ProxyBody { inner, record }
+    pub(super) fn new(inner: Answer<B>, line: Option<Box<Line>>) -> Self {
+        ProxyBody { inner, line }
     }
 }
 
@@ -35,17 +82,17 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
-        let ProxyBody { inner, record } = &mut *self;
+        let ProxyBody { inner, line } = &mut *self;
         let frame = ready!(Pin::new(&mut *inner).poll_frame(cx)).map(|frame| frame.map(clean));
-        if let Some(record) = record {
+        if let Some(line) = line {
             match &frame {
-                Some(Ok(frame)) => record.add(frame.data_ref().map_or(0, Bytes::len)),
-                Some(Err(error)) => record.note_broken(error.as_ref()),
-                None => record.note_ended(),
+                Some(Ok(frame)) => line.add(frame.data_ref().map_or(0, Bytes::len)),
+                Some(Err(error)) => line.note_broken(error.as_ref()),
+                None => line.note_ended(),
             }
             // The server asks no further when a body of known length has all come.
             if inner.is_end_stream() {
-                record.note_ended();
+                line.note_ended();
             }
         }
         Poll::Ready(frame)

@@ -1,44 +1,75 @@
 //! What is forwarded at all: methods and paths, by their exact bytes, and requests that can be read in one way only.
 
+mod cross_site;
+mod hosts;
+mod methods;
+mod path;
+
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures_util::future::{Either, ready};
-use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
-use http::{Method, Request, Version};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, MAX_FORWARDS, TRANSFER_ENCODING};
+use http::{Method, Request, Response, Version};
+use http_body_util::Full;
 use hyper::body::Body;
 use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
-use super::{Step, request_id};
+pub(super) use self::cross_site::{admit, origin};
+use self::hosts::Hosts;
+pub(super) use self::methods::Methods;
+use self::path::check_path;
+use super::body::Answer;
+use super::{Peer, Step, request_id};
 use crate::config::{Config, Limits, Prefix};
 use crate::error::Error;
+use crate::gbg;
 
 /// What may pass.
 #[derive(Debug)]
 pub(super) struct Rules {
     allow: Vec<Prefix>,
+    methods: Methods,
+    hosts: Hosts,
     limits: Limits,
 }
 
 impl Rules {
     pub(super) fn new(config: &Config) -> Self {
-        Rules { allow: config.upstream.allow.clone(), limits: config.limits.clone() }
+        Rules {
+            allow: config.upstream.allow.clone(),
+            methods: Methods::new(&config.upstream.methods),
+            hosts: Hosts::new(config),
+            limits: config.limits.clone(),
+        }
     }
 
-    fn check<B: Body>(&self, req: &Request<B>) -> Result<(), Error> {
+    /// The origins of pages that may call.
+    pub(super) fn origins(&self) -> &[HeaderValue] {
+        &self.limits.origins
+    }
+
+    /// Lets `req` pass, or refuses it; some we answer ourselves.
+    fn check<B: Body>(&self, req: &Request<B>, peer: &Peer) -> Result<Option<Response<()>>, Error> {
         if matches!(*req.method(), Method::CONNECT | Method::TRACE) {
-            return Err(Error::MethodNotAllowed);
+            return Err(self.methods.refusal());
         }
         let head = Head::of(req.headers());
         self.check_size(req, &head)?;
         head.check_transfer_encoding()?;
         check_values(req)?;
         head.check_authority(req)?;
+        self.check_hosts(req, &head, peer)?;
+        if let Some(answer) = head.page.check(req, &self.limits.origins, &self.methods.list)? {
+            return Ok(Some(answer));
+        }
+        self.methods.check(req.method())?;
         let path = req.uri().path();
         if path == "*" {
             // Asterisk-form asks about the server as a whole (RFC 9112 section 3.2.4).
             return match *req.method() {
-                Method::OPTIONS => Ok(()),
+                Method::OPTIONS => Ok(self.last_hop(req)),
                 _ => Err(Error::BadRequest("only OPTIONS may ask for *")),
             };
         }
@@ -47,10 +78,35 @@ impl Rules {
             return Err(Error::BadRequest("the target has no path"));
         }
         check_path(path)?;
-        if self.allow.iter().any(|prefix| path.starts_with(prefix.as_str())) {
-            Ok(())
+        if self.allow.iter().any(|prefix| path.starts_with(prefix.as_str())) || gbg::is_login(path) {
+            Ok(self.last_hop(req))
         } else {
             Err(Error::PathUnknown)
+        }
+    }
+
+    /// The answer to an OPTIONS that is to go no further than here (RFC 9110 section 7.6.2).
+    fn last_hop<B>(&self, req: &Request<B>) -> Option<Response<()>> {
+        let is_last = *req.method() == Method::OPTIONS
+            && req
+                .headers()
+                .get(MAX_FORWARDS)
+                .is_some_and(|left| left.as_bytes().iter().all(|&digit| digit == b'0'));
+        is_last.then(|| {
+            let mut res = Response::new(());
+            res.headers_mut().insert(http::header::ALLOW, self.methods.list.clone());
+            res
+        })
+    }
+
+    /// Each host that the request names is ours.
+    fn check_hosts<B>(&self, req: &Request<B>, head: &Head<'_>, peer: &Peer) -> Result<(), Error> {
+        let host = head.host.map(HeaderValue::as_bytes);
+        let authority = req.uri().authority().map(|authority| authority.as_str().as_bytes());
+        let is_ours = |host: Option<&[u8]>| host.is_none_or(|host| self.hosts.has(host, peer.local));
+        match is_ours(host) && (authority == host || is_ours(authority)) {
+            true => Ok(()),
+            false => Err(Error::HostNotAllowed),
         }
     }
 
@@ -69,19 +125,23 @@ impl Rules {
     }
 }
 
-/// Lets pass what the rules allow.
+/// Lets pass what the rules allow of what `peer` sends.
 pub(super) fn layer<S, In, Out>(
     rules: Arc<super::Rules>,
-) -> impl Layer<S, Service = impl Step<In, Out> + use<S, In, Out>> + Clone
+    peer: Arc<Peer>,
+) -> impl Layer<S, Service = impl Step<In, Answer<Out>> + use<S, In, Out>> + Clone
 where
-    S: Step<In, Out>,
+    S: Step<In, Answer<Out>>,
     In: Body + Send + 'static,
     Out: Send + 'static,
 {
     layer_fn(move |mut inner: S| {
-        let rules = Arc::clone(&rules);
-        service_fn(move |req: Request<In>| match rules.guard.check(&req) {
-            Ok(()) => Either::Left(inner.call(req)),
+        let (rules, peer) = (Arc::clone(&rules), Arc::clone(&peer));
+        service_fn(move |req: Request<In>| match rules.guard.check(&req, &peer) {
+            Ok(None) => Either::Left(inner.call(req)),
+            Ok(Some(answer)) => {
+                Either::Right(ready(Ok(answer.map(|()| Answer::Ours(Full::<Bytes>::default())))))
+            }
             Err(error) => Either::Right(ready(Err(error))),
         })
     })
@@ -99,6 +159,7 @@ struct Head<'a> {
     /// The last Transfer-Encoding, and how many there are.
     coding: Option<&'a HeaderValue>,
     codings: usize,
+    page: cross_site::Page<'a>,
 }
 
 impl<'a> Head<'a> {
@@ -117,6 +178,8 @@ impl<'a> Head<'a> {
             } else if *name == TRANSFER_ENCODING {
                 head.coding = Some(value);
                 head.codings += 1;
+            } else {
+                head.page.note(name, value);
             }
         }
         head
@@ -194,47 +257,6 @@ fn is_host(text: &[u8]) -> bool {
         _ => false,
     };
     !host.is_empty() && host.iter().all(is_name) && is_port
-}
-
-/// Refuses what a server may read as another path than the one that was matched: dot segments, empty segments,
-/// backslashes, and their percent-encoded forms.
-fn check_path(path: &str) -> Result<(), Error> {
-    const AMBIGUOUS: Result<(), Error> =
-        Err(Error::BadRequest("the path has empty or dot segments, backslashes, or encoded forms of these"));
-    let mut previous = 0;
-    for (index, &byte) in path.as_bytes().iter().enumerate() {
-        let rest = &path.as_bytes()[index + 1..];
-        let refused = match byte {
-            b'\\' | 0..=b' ' | 0x7F.. => true,
-            b'/' => previous == b'/',
-            b'.' => previous == b'/' && ends_dot_segment(rest),
-            b'%' => encodes_special(rest),
-            _ => false,
-        };
-        if refused {
-            return AMBIGUOUS;
-        }
-        previous = byte;
-    }
-    Ok(())
-}
-
-/// Whether a segment that begins with a dot, and goes on with `rest`, is `.` or `..`. Some servers take parameters
-/// (`;…`) off before they look.
-fn ends_dot_segment(rest: &[u8]) -> bool {
-    matches!(rest, [] | [b'/' | b';', ..] | [b'.'] | [b'.', b'/' | b';', ..])
-}
-
-/// Whether the two hexadecimal digits that `rest` begins with are those of a dot, a slash, a backslash, a semicolon, a
-/// percent sign or a control character, or are none.
-fn encodes_special(rest: &[u8]) -> bool {
-    let digit = |index: usize| rest.get(index).and_then(|&byte| char::from(byte).to_digit(16));
-    match (digit(0), digit(1)) {
-        (Some(high), Some(low)) => {
-            matches!(high * 16 + low, 0..=0x1F | 0x7F | 0x25 | 0x2E | 0x2F | 0x3B | 0x5C)
-        }
-        _ => true,
-    }
 }
 
 #[cfg(test)]

@@ -10,9 +10,9 @@ use http::header::{
     FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, PROXY_AUTHENTICATE,
     PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
 };
-use http::{Request, Response, StatusCode, Version};
+use http::{Method, Request, Response, StatusCode, Version};
 
-use super::{Caller, request_id};
+use super::{Peer, request_id};
 use crate::config;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -39,8 +39,9 @@ impl Rules {
         }
     }
 
-    fn clean<B>(&self, req: &mut Request<B>, caller: Caller) {
+    fn clean<B>(&self, req: &mut Request<B>, peer: &Peer) {
         let version = req.version();
+        let is_options = *req.method() == Method::OPTIONS;
         let headers = req.headers_mut();
         let unwanted = find(headers, |name| {
             is_hop_by_hop(name) || in_either_spelling(name, |name| self.is_callers(name)) || is_misspelt(name)
@@ -58,11 +59,14 @@ impl Rules {
             // Once, however often it came.
             headers.insert(CONTENT_LENGTH, length);
         }
+        if is_options {
+            count_forward(headers);
+        }
         if self.forward_cookies && version == Version::HTTP_2 {
             join_cookies(headers);
         }
         if self.forwarded {
-            append_forwarded(headers, caller);
+            append_forwarded(headers, peer);
         }
         if let Some(source) = &self.source
             && !headers.contains_key(SOURCE)
@@ -83,13 +87,13 @@ impl Rules {
     }
 }
 
-/// Cleans a request of `caller` on its way to the API.
+/// Cleans a request of `peer` on its way to the API.
 pub(super) fn request<B>(
     rules: Arc<super::Rules>,
-    caller: Caller,
+    peer: Arc<Peer>,
 ) -> impl Fn(Request<B>) -> Request<B> + Clone {
     move |mut req| {
-        rules.headers.clean(&mut req, caller);
+        rules.headers.clean(&mut req, &peer);
         req
     }
 }
@@ -167,8 +171,8 @@ fn is_forwarded(name: &HeaderName) -> bool {
 }
 
 /// Says who called us, after what the caller says of others (RFC 7239).
-fn append_forwarded(headers: &mut HeaderMap, caller: Caller) {
-    let ip = caller.addr.map(|addr| addr.ip().to_canonical());
+fn append_forwarded(headers: &mut HeaderMap, peer: &Peer) {
+    let ip = peer.addr.map(|addr| addr.ip().to_canonical());
     let node = match ip {
         Some(ip @ IpAddr::V4(_)) => format!("for={ip}"),
         Some(ip @ IpAddr::V6(_)) => format!("for=\"[{ip}]\""),
@@ -178,6 +182,14 @@ fn append_forwarded(headers: &mut HeaderMap, caller: Caller) {
         if let Some(value) = text.and_then(|text| HeaderValue::try_from(text).ok()) {
             headers.append(name, value);
         }
+    }
+}
+
+/// Counts this hop of an OPTIONS (RFC 9110 section 7.6.2).
+fn count_forward(headers: &mut HeaderMap) {
+    let left = headers.get(MAX_FORWARDS).and_then(|left| left.to_str().ok()?.parse::<u32>().ok());
+    if let Some(left) = left {
+        headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
     }
 }
 
@@ -244,8 +256,8 @@ mod tests {
             req = req.header(*name, *value);
         }
         let mut req = req.body(()).unwrap();
-        let caller = Caller { addr: Some(([10, 0, 0, 9], 4711).into()) };
-        rules.clean(&mut req, caller);
+        let peer = Peer { addr: Some(([10, 0, 0, 9], 4711).into()), local: None, known: None };
+        rules.clean(&mut req, &peer);
         req.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
     }
 

@@ -2,15 +2,21 @@
 
 mod authorize;
 mod body;
+mod caller;
 mod forward;
 mod guard;
 mod headers;
+mod limit;
+mod login;
 mod observe;
+mod record;
 mod replay;
 mod request_id;
 mod respond;
+mod seldom;
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,33 +26,82 @@ use tower::{Service, ServiceBuilder};
 
 pub use self::authorize::Authorized;
 pub use self::body::ProxyBody;
+use self::caller::{Callers, Known};
 pub use self::forward::forward;
-pub use self::observe::Caller;
+use self::limit::{Gate, Limited};
+pub use self::record::Observed;
 pub use self::replay::RequestBody;
 
 use crate::config::Config;
 use crate::error::{Cause, Error};
 use crate::token::Reader;
 
-/// What the steps need to know. Each worker has its own, so that cores share nothing that is counted.
+/// What the workers share: who may call, and how much is in flight.
+#[derive(Debug)]
+pub struct Shared {
+    callers: Callers,
+    gate: Arc<Gate>,
+}
+
+impl Shared {
+    /// What `config` says of it.
+    pub fn new(config: &Config) -> Self {
+        let limits = &config.limits;
+        let gate = Gate::new(limits.max_in_flight.get() as usize, limits.queue(), limits.queue_timeout);
+        Shared { callers: Callers::new(config), gate: Arc::new(gate) }
+    }
+
+    /// Refuses what still waits for its turn, and what would: the process is about to end.
+    pub fn drain(&self) {
+        self.gate.drain();
+    }
+}
+
+/// What the steps need to know. Each worker has its own, so that cores share nothing that is counted, but for what they must.
 #[derive(Debug)]
 pub struct Rules {
+    shared: Arc<Shared>,
     guard: guard::Rules,
     headers: headers::Rules,
     authorize: authorize::Rules,
     access_log: bool,
+    heeds_retry_after: bool,
 }
 
 impl Rules {
     /// The rules that `config` describes, with `tokens` for the forwarded requests.
-    pub fn new(config: &Config, tokens: Reader) -> Self {
+    pub fn new(config: &Config, shared: Arc<Shared>, tokens: Reader) -> Self {
         Rules {
+            shared,
             guard: guard::Rules::new(config),
             headers: headers::Rules::new(&config.upstream),
             authorize: authorize::Rules::new(config, tokens),
             access_log: config.log.access,
+            heeds_retry_after: config.limits.heed_retry_after,
         }
     }
+
+    /// Whoever is at the other end of a connection from `addr` to `local`, whose certificate has these `names`, or whose
+    /// process is of the user `uid`.
+    pub fn peer(
+        &self,
+        addr: Option<SocketAddr>,
+        local: Option<SocketAddr>,
+        names: &[String],
+        uid: Option<u32>,
+    ) -> Peer {
+        Peer { addr, local, known: self.shared.callers.of_connection(names, uid) }
+    }
+}
+
+/// Who sends the requests of a connection, as far as the connection tells.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// Where it calls from; `None` for a Unix socket.
+    addr: Option<SocketAddr>,
+    /// Where it called.
+    local: Option<SocketAddr>,
+    known: Option<Arc<Known>>,
 }
 
 /// A step of the stack, or all below one. It is always ready: load is shed in `call`, where there is a request to
@@ -75,24 +130,29 @@ impl<S, In, Out> Forward<In, Out> for S where
 {
 }
 
-/// The way of every request of `caller`; `forward` is the last step.
+/// The way of every request of `peer`; `forward` is the last step.
 pub fn stack<F, In, Out>(
     rules: &Arc<Rules>,
-    caller: Caller,
+    peer: Peer,
     forward: F,
-) -> impl Step<In, ProxyBody<Out>, Infallible> + use<F, In, Out>
+) -> impl Step<In, ProxyBody<Limited<Out>>, Infallible> + use<F, In, Out>
 where
-    F: Forward<In, Out>,
-    In: Body<Data = Bytes> + Send + 'static,
+    F: Forward<Observed<In>, Out>,
+    In: Body<Data = Bytes, Error: Into<Cause>> + Unpin + Send + 'static,
     Out: Body<Data = Bytes, Error: Into<Cause>> + Unpin + Send + 'static,
 {
+    let peer = Arc::new(peer);
     ServiceBuilder::new()
-        .layer(observe::layer(rules.access_log, caller))
+        .layer(observe::layer(rules.access_log, peer.addr))
         // Outside of everything that can fail: below, a failure is an `Error`; here it becomes an answer.
-        .layer(respond::layer())
-        .layer(guard::layer(Arc::clone(rules)))
+        .layer(respond::layer(Arc::clone(rules)))
+        .layer(guard::layer(Arc::clone(rules), Arc::clone(&peer)))
+        // Before anybody is asked who he is: this is where some say it for the first time.
+        .layer(login::layer(Arc::clone(rules), Arc::clone(&peer)))
+        .layer(caller::layer(Arc::clone(rules), Arc::clone(&peer)))
+        .layer(limit::layer(Arc::clone(rules)))
         // Hop-by-hop fields go out before anything of ours comes in, so that no Connection option can remove it.
-        .map_request(headers::request(Arc::clone(rules), caller))
+        .map_request(headers::request(Arc::clone(rules), peer))
         .map_response(headers::response)
         // Last, so that nothing else sees the token. Sends the request once more, if the API refuses that.
         .layer(authorize::layer(Arc::clone(rules)))
@@ -117,16 +177,20 @@ pub(crate) mod tests {
         load(&Sources { set: set.map(str::to_owned).into(), env, file: None }).unwrap().config
     }
 
+    pub(crate) fn rules(config: &Config, tokens: Reader) -> Arc<Rules> {
+        Arc::new(Rules::new(config, Arc::new(Shared::new(config)), tokens))
+    }
+
     /// It is moved several times for each request, and held for each connection: an async block too many, or a rare
     /// state that is not boxed, makes it tens of kilobytes.
     #[test]
     fn the_future_of_a_request_is_small() {
         let (_publisher, tokens) = crate::token::channel(Duration::from_secs(1));
-        let rules = Arc::new(Rules::new(&config(), tokens));
-        let upstream = Arc::new(Upstream::<RequestBody<Full<Bytes>>>::new(&config().upstream).unwrap());
-        let mut service = stack(&rules, Caller { addr: None }, forward(upstream));
+        let rules = rules(&config(), tokens);
+        let upstream = Upstream::<RequestBody<Observed<Full<Bytes>>>>::new(&config().upstream).unwrap();
+        let mut service = stack(&rules, rules.peer(None, None, &[], None), forward(Arc::new(upstream)));
         let future = service.call(Request::new(Full::default()));
         let size = std::mem::size_of_val(&future);
-        assert!(size <= 2560, "{size} bytes");
+        assert!(size <= 2624, "{size} bytes");
     }
 }

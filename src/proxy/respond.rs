@@ -1,46 +1,61 @@
 //! Turns a failure into the one answer that tells it: marked as ours, and in the shape that the caller expects.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use http::{Request, Response, Version};
-use http_body_util::{Either, Full};
+use http_body_util::Full;
 use serde_json::{Map, Value, json};
 use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
-use super::{Step, request_id};
+use super::body::Answer;
+use super::{Step, guard, request_id};
 use crate::error::{Error, Fault, Reason, chain};
 use crate::gbg::ApiVersion;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+/// As the working group on HTTP APIs has them (draft-ietf-httpapi-ratelimit-headers-10).
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
 const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Answers a failure of the steps below.
-pub(super) fn layer<S, In, Out>()
--> impl Layer<S, Service = impl Step<In, Either<Out, Full<Bytes>>, Infallible> + use<S, In, Out>> + Clone
+pub(super) fn layer<S, In, Out>(
+    rules: Arc<super::Rules>,
+) -> impl Layer<S, Service = impl Step<In, Answer<Out>, Infallible> + use<S, In, Out>> + Clone
 where
-    S: Step<In, Out>,
+    S: Step<In, Answer<Out>>,
     In: Send + 'static,
     Out: Send + 'static,
 {
-    layer_fn(|mut inner: S| {
+    layer_fn(move |mut inner: S| {
+        let rules = Arc::clone(&rules);
         service_fn(move |req: Request<In>| {
             let dialect = Dialect::of(&req);
             let id = req.headers().get(request_id::FIELD).cloned();
+            let page = guard::origin(&req, rules.guard.origins());
             inner.call(req).map(move |answered| {
-                Ok(match answered {
-                    Ok(res) => res.map(Either::Left),
-                    Err(error) => {
-                        let id = id.as_ref().map(request_id::text).unwrap_or_default();
-                        log(&error, id);
-                        answer(&error, &dialect, id).map(Either::Right)
-                    }
-                })
+                let mut res = answered.unwrap_or_else(|error| {
+                    let id = id.as_ref().map(request_id::text).unwrap_or_default();
+                    log(&error, id);
+                    answer(&error, &dialect, id).map(Answer::Ours)
+                });
+                if res.body().is_ours() {
+                    res.headers_mut().entry(PROXY_STATUS).or_insert(HeaderValue::from_static("gbg-proxy"));
+                }
+                if let Some(page) = page {
+                    guard::admit(res.headers_mut(), page);
+                }
+                Ok(res)
             })
         })
     })
@@ -77,12 +92,11 @@ impl Dialect {
 /// The line that says why: what lies behind a failure is for the log alone.
 fn log(error: &Error, request_id: &str) {
     let Reason { name: reason, fault, .. } = error.reason();
-    match fault {
-        // The access log has it; a caller's mistakes are no event in our life.
-        Fault::Caller => tracing::debug!(request_id, reason, error = chain(error), "a request is refused"),
-        Fault::Proxy | Fault::Upstream => {
-            tracing::warn!(request_id, reason, %fault, error = chain(error), "a request failed");
-        }
+    // The access log has what callers do wrong: it is no event in our life. What is too much is told once, by the gate.
+    if *fault == Fault::Caller || matches!(error, Error::Overloaded) {
+        tracing::debug!(request_id, reason, error = chain(error), "a request is refused");
+    } else {
+        tracing::warn!(request_id, reason, %fault, error = chain(error), "a request failed");
     }
 }
 
@@ -103,14 +117,33 @@ fn answer(error: &Error, dialect: &Dialect, request_id: &str) -> Response<Full<B
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(wait) = error.retry_after() {
-        // In whole seconds (RFC 9110 section 10.2.3), and rather a moment late than a moment early.
-        headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)));
+        headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
     }
-    if matches!(error, Error::MethodNotAllowed) {
-        headers.insert(ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+    match error {
+        Error::MethodNotAllowed { allow } => drop(headers.insert(ALLOW, allow.clone())),
+        Error::CallerUnknown(_) => {
+            // RFC 9110 section 11.6.1: both ways in which Authorization is taken.
+            headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"gbg-proxy\""));
+            headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"gbg-proxy\""));
+        }
+        Error::RateLimited { quota: Some((requests, seconds)), retry_after } => {
+            let policy = format!("\"caller\";q={requests};w={seconds}");
+            let state = format!("\"caller\";r=0;t={}", whole_seconds(*retry_after));
+            for (name, text) in [(RATELIMIT_POLICY, policy), (RATELIMIT, state)] {
+                if let Ok(value) = HeaderValue::try_from(text) {
+                    headers.insert(name, value);
+                }
+            }
+        }
+        _ => {}
     }
     res.extensions_mut().insert(reason);
     res
+}
+
+/// Rather a moment late than a moment early (RFC 9110 section 10.2.3).
+fn whole_seconds(time: Duration) -> u64 {
+    time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
 /// At once RFC 9457, and the error shape of the API version that was called.
@@ -147,13 +180,21 @@ fn body(error: &Error, reason: &Reason, version: ApiVersion, request_id: &str) -
 fn location(error: &Error) -> &'static str {
     match error {
         Error::PathUnknown
-        | Error::MethodNotAllowed
+        | Error::MethodNotAllowed { .. }
+        | Error::HostNotAllowed
+        | Error::PathNotAllowed
         | Error::BadRequest(_)
         | Error::TargetTooLong
         | Error::HeaderTooLarge => "Path",
         Error::CallerTooSlow | Error::BodyBroken | Error::BodyTooLarge => "Body",
-        Error::TokenUnavailable { .. } | Error::ClientRefused { .. } => "Authorization",
-        Error::UpstreamUnreachable(_)
+        Error::TokenUnavailable { .. }
+        | Error::ClientRefused { .. }
+        | Error::CallerUnknown(_)
+        | Error::CrossSite => "Authorization",
+        Error::RateLimited { .. }
+        | Error::Overloaded
+        | Error::Draining
+        | Error::UpstreamUnreachable(_)
         | Error::UpstreamBroken(_)
         | Error::UpstreamClosed(_)
         | Error::UpstreamTimeout => "Service",
@@ -182,6 +223,7 @@ mod tests {
         let (res, v2) = told(ApiVersion::V2, PROBLEM_JSON).await;
         assert_eq!(res.status(), 502);
         assert_eq!(res.headers()[CONTENT_TYPE], "application/problem+json");
+        assert_eq!(res.headers()[CACHE_CONTROL], "no-store");
         assert_eq!(
             res.headers()[PROXY_STATUS],
             "gbg-proxy; error=connection_terminated; details=\"upstream_broken\""
@@ -193,6 +235,11 @@ mod tests {
         assert_eq!(res.headers()[CONTENT_TYPE], "application/json");
         assert_eq!((&v1["error"], &v1["status"]), (&json!("upstream_broken"), &json!(502)));
         assert!(!v1.to_string().contains("10.0.0.1") && !v2.to_string().contains("10.0.0.1"));
+    }
+
+    #[test]
+    fn who_is_told_to_wait_waits_long_enough() {
+        assert_eq!([0, 1, 1000, 1001].map(|time| whole_seconds(Duration::from_millis(time))), [0, 1, 1, 2]);
     }
 
     #[test]

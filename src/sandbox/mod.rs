@@ -96,9 +96,9 @@ impl Sandbox {
         let socket = socket.ok_or(io::ErrorKind::AddrNotAvailable)?;
         let Address::Tcp(addr) = socket.address()? else { return Err(io::ErrorKind::Unsupported.into()) };
         let certificate = options.tls.then(|| Certificate::make(addr.ip())).transpose()?;
-        let acceptor = certificate.as_ref().map(|made| downstream::acceptor(&made.identity)).transpose();
+        let acceptor = certificate.as_ref().map(|made| downstream::acceptor(&made.identity, &[])).transpose();
         let connections = downstream::Options {
-            tls: acceptor.map_err(io::Error::other)?,
+            tls: acceptor.map_err(io::Error::other)?.map(|only| watch::channel(only).1),
             timeouts: Timeouts {
                 handshake: Duration::from_secs(10),
                 header: Duration::from_secs(10),

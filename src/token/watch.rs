@@ -4,13 +4,14 @@
 //! and that changes as well when a link on the way is swapped (Kubernetes), when the file is on a network, or when it is
 //! mounted over.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::time::sleep;
 
 use super::aside::Aside;
+use crate::stamp::Stamp;
 
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -25,7 +26,7 @@ pub struct Watch {
 impl Watch {
     /// Watches `files`, as they are now.
     pub(super) fn new(files: Vec<PathBuf>) -> Self {
-        let seen = Mutex::new(stamps(&files));
+        let seen = Mutex::new(Stamp::of_all(&files));
         Watch { files, seen, aside: Aside::new() }
     }
 
@@ -37,43 +38,13 @@ impl Watch {
         loop {
             sleep(PERIOD).await;
             let files = self.files.clone();
-            let Some(now) = self.aside.run(move || stamps(&files)).await else { continue };
+            let Some(now) = self.aside.run(move || Stamp::of_all(&files)).await else { continue };
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             if *seen != now {
                 *seen = now;
                 return;
             }
         }
-    }
-}
-
-fn stamps(files: &[PathBuf]) -> Vec<Option<Stamp>> {
-    files.iter().map(|file| Stamp::of(file)).collect()
-}
-
-/// What tells a file from the one that was there before. Links are followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Stamp {
-    modified: Option<SystemTime>,
-    length: u64,
-    /// Device, inode and the time of the last change of the inode, which no tool sets back.
-    #[cfg(unix)]
-    inode: (u64, u64, i64, i64),
-}
-
-impl Stamp {
-    /// `None` where there is no file.
-    fn of(file: &Path) -> Option<Self> {
-        let found = std::fs::metadata(file).ok()?;
-        Some(Stamp {
-            modified: found.modified().ok(),
-            length: found.len(),
-            #[cfg(unix)]
-            inode: {
-                use std::os::unix::fs::MetadataExt;
-                (found.dev(), found.ino(), found.ctime(), found.ctime_nsec())
-            },
-        })
     }
 }
 

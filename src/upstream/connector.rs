@@ -18,6 +18,7 @@ use tokio_rustls::TlsConnector;
 use tower::Service;
 
 use super::Times;
+use super::circuit::{Attempt, Circuit};
 use super::egress::{TunnelError, tunnel};
 use super::http2;
 use super::pool::Slot;
@@ -41,6 +42,7 @@ pub(super) enum Opened<B> {
 }
 
 pub(super) struct Connector {
+    pub(super) circuit: Circuit,
     tcp: HttpConnector,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     /// Whom TCP connects to: the origin, or the egress proxy.
@@ -65,6 +67,7 @@ impl Connector {
         let egress = config.egress.clone().map(|egress| (egress, origin.clone()));
         let first = egress.as_ref().map_or(origin, |(egress, _)| &egress.origin).to_string().parse()?;
         Ok(Connector {
+            circuit: Circuit::new(config.circuit),
             tcp: dialling(HttpConnector::new(), times.connect),
             tls,
             first,
@@ -84,16 +87,23 @@ impl Connector {
         }
     }
 
-    /// Opens one connection and starts its task.
-    pub(super) async fn open<B>(&self) -> Result<Opened<B>, Cause>
+    /// Opens one connection and starts its task; the circuit has given leave to it.
+    pub(super) async fn open<B>(&self, attempt: Attempt) -> Result<Opened<B>, Cause>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
     {
-        timeout(self.times.connect, self.open_whole()).await.map_err(|_| match self.egress {
-            Some(_) => "it took longer than upstream.connect_timeout, by way of the egress proxy",
-            None => "it took longer than upstream.connect_timeout",
-        })?
+        let opened = timeout(self.times.connect, self.open_whole()).await.unwrap_or_else(|_| {
+            Err(match self.egress {
+                Some(_) => "it took longer than upstream.connect_timeout, by way of the egress proxy".into(),
+                None => "it took longer than upstream.connect_timeout".into(),
+            })
+        });
+        match &opened {
+            Ok(_) => self.circuit.note_opened(),
+            Err(cause) => self.circuit.note_failed(attempt, cause),
+        }
+        opened
     }
 
     async fn open_whole<B>(&self) -> Result<Opened<B>, Cause>

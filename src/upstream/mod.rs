@@ -4,6 +4,7 @@
 //! request has a connection for itself (`pool`, `exchange`); over HTTP/2 it has a stream of one (`http2`).
 
 mod answer;
+mod circuit;
 mod connector;
 mod egress;
 mod exchange;
@@ -163,7 +164,15 @@ where
         req.headers_mut().insert(HOST, self.authority.clone());
     }
 
+    /// How often connections have failed so often that most requests which needed one were not tried
+    /// (`upstream.circuit`).
+    pub fn circuit_openings(&self) -> u64 {
+        self.connector.circuit.openings()
+    }
+
     async fn open(&self) -> Result<Opened<B>, Error> {
-        self.connector.open().await.map_err(Error::UpstreamUnreachable)
+        let attempt = self.connector.circuit.admit();
+        let attempt = attempt.map_err(|refused| Error::UpstreamUnreachable(refused.into()))?;
+        self.connector.open(attempt).await.map_err(Error::UpstreamUnreachable)
     }
 }

@@ -30,42 +30,6 @@ fn assert_refused(text: &str, place_and_key: &str, mend: &str) {
 }
 
 #[test]
-fn the_shipped_file_is_the_defaults_and_names_every_key() {
-    let shipped = include_str!("../../proxy.toml");
-    let (shipped_config, defaults) = (config(shipped), config(""));
-    assert_eq!(format!("{shipped_config:?}"), format!("{defaults:?}"));
-
-    // Commented keys are keys as well: uncommented, the file names each and no other.
-    let all = shipped.lines().map(|line| {
-        let bare = line.strip_prefix("# ").unwrap_or(line);
-        if bare.starts_with('[') || bare.split_once(" = ").is_some_and(|(key, _)| !key.contains([' ', '"'])) {
-            bare
-        } else {
-            ""
-        }
-    });
-    let all = all.collect::<Vec<_>>().join("\n");
-    let table: toml::Table = all.parse().unwrap();
-    let mut named = Vec::new();
-    collect_keys("", &table, &mut named);
-    named.sort();
-    let mut known = config::keys();
-    known.sort();
-    assert_eq!(named, known);
-}
-
-fn collect_keys(section: &str, table: &toml::Table, keys: &mut Vec<String>) {
-    for (name, value) in table {
-        let path = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
-        match value {
-            // An empty one is a value, such as token.params.
-            toml::Value::Table(inner) if !inner.is_empty() => collect_keys(&path, inner, keys),
-            _ => keys.push(path),
-        }
-    }
-}
-
-#[test]
 fn with_id_and_secret_alone_it_is_eu_production() {
     let Loaded { config, warnings } =
         config::load(&Sources { env: environment(), ..Sources::default() }).unwrap();
@@ -396,4 +360,26 @@ fn a_key_that_cannot_sign_is_refused_and_not_shown() {
         assert!(error.starts_with("--set: token.jwt_key: this"), "{error}");
         assert!(error.contains("openssl genpkey") && !error.contains(&line[..20]), "{error}");
     }
+}
+
+#[test]
+fn what_waits_is_a_quarter_of_what_is_answered_at_once() {
+    assert_eq!(config("").limits.queue(), 1024);
+    assert_eq!(config("[limits]\nmax_in_flight = 100").limits.queue(), 25);
+    assert_eq!(config("[limits]\nmax_in_flight = 1").limits.queue(), 0);
+    assert_eq!(config("[limits]\nqueue = 7").limits.queue(), 7);
+    assert_refused("[limits]\nqueue = -1", "proxy.toml:2:1: limits.queue:", "a quarter of max_in_flight");
+    assert_refused("[limits]\nmax_in_flight = 0", "proxy.toml:2:1: limits.max_in_flight:", "at once");
+}
+
+#[test]
+fn origins_are_as_browsers_write_them_and_a_log_has_a_path() {
+    let origins = "[limits]\norigins = [\"https://crm.example\", \"http://localhost:3000\"]";
+    assert_eq!(config(origins).limits.origins, ["https://crm.example", "http://localhost:3000"]);
+    for bad in ["https://crm.example/", "crm.example", "*"] {
+        let text = format!("[limits]\norigins = [{bad:?}]");
+        assert_refused(&text, "proxy.toml:2:1: limits.origins: no origin", "from a browser");
+    }
+    assert_eq!(config("[log]\nfile = \"a.log\"").log.file, Some("a.log".into()));
+    assert_refused("[log]\nfile = \"\"", "proxy.toml:2:1: log.file: the value is empty", "standard output");
 }

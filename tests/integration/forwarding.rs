@@ -180,7 +180,7 @@ async fn what_is_not_forwarded_is_answered_here_in_the_shape_of_the_version() {
     let cases = [
         ("GET", "/designer/api/x", 404, "path_unknown"),
         ("GET", "/", 404, "path_unknown"),
-        ("POST", "/as/token.oauth2", 404, "path_unknown"),
+        ("POST", "/as/token.oauth3", 404, "path_unknown"),
         ("GET", "/v2/captain/../designer/api", 400, "bad_request"),
         ("GET", "/v2/captain/%2e%2e/designer/api", 400, "bad_request"),
         ("TRACE", START, 405, "method_not_allowed"),

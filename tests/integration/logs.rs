@@ -1,9 +1,12 @@
 //! What is logged of a request, and what is not.
 
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use http::StatusCode;
+use http::{Request, StatusCode};
+use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wiremock::ResponseTemplate;
 
@@ -38,7 +41,7 @@ async fn a_request_has_one_line_without_any_of_its_data() {
         "path=\"/v2/captain/journey/start\"",
         "status=201",
         "source=\"gbg\"",
-        "bytes=11",
+        "bytes_out=11",
         "gbg_request_id=\"gbg-7\"",
     ] {
         assert!(lines[0].contains(part), "{part} is not in {}", lines[0]);
@@ -47,6 +50,38 @@ async fn a_request_has_one_line_without_any_of_its_data() {
     for data in ["query-data", "field-data", "caller-data", "body-data", "answer-data", TOKEN, CLIENT_SECRET]
     {
         assert!(!log.contains(data), "{data} is in the log:\n{log}");
+    }
+}
+
+#[tokio::test]
+async fn the_line_says_what_was_sent_twice_and_nothing_of_a_body_that_nobody_asked_for() {
+    let tokens = api().await;
+    let connections = Arc::new(AtomicUsize::new(0));
+    let api = scripted(move |mut stream| {
+        let is_first = connections.fetch_add(1, SeqCst) == 0;
+        async move {
+            read_until(&mut stream, "\r\n\r\n").await;
+            if !is_first {
+                let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\n";
+                stream.write_all(answer).await.unwrap();
+            }
+        }
+    })
+    .await;
+    let set =
+        [format!("upstream.base_url=http://{api}"), format!("token.endpoint={}", token_endpoint(&tokens))];
+    let mut running = Running::start(&[&set[0], &set[1]]);
+    for _ in 0..2 {
+        let head = Request::head("/v2/captain/x").header("host", "a").body(Full::default()).unwrap();
+        assert_eq!(send(running.addr(), head).await.status(), StatusCode::OK);
+    }
+    assert_eq!(running.end("-TERM"), 0);
+
+    let lines: Vec<_> = running.log.lines().filter(|line| line.contains(" request request_id=")).collect();
+    assert!(lines[0].contains(" repeated=true") && !lines[1].contains(" repeated="), "{lines:?}");
+    for line in lines {
+        assert!(line.contains("method=\"HEAD\"") && line.contains("bytes_out=0"), "{line}");
+        assert!(!line.contains("outcome="), "{line}");
     }
 }
 
@@ -121,7 +156,7 @@ async fn a_caller_that_hangs_up_is_told_from_one_that_got_everything() {
     caller.write_all(b"GET /v2/captain/x HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
     read_until(&mut caller, "the first bytes").await;
     drop(caller);
-    running.read_until("status=200 source=\"gbg\" outcome=\"cut off\" bytes=15");
+    running.read_until("status=200 source=\"gbg\" outcome=\"cut off\" bytes_in=0 bytes_out=15");
     assert_eq!(running.end("-TERM"), 0);
 }
 

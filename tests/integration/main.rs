@@ -1,6 +1,9 @@
 //! The proxy as its callers and its operators meet it: started on port 0, spoken to over sockets.
 //!
 //! - `answers`: answers of the API as they are passed on: their ends, their lengths, and those that are none.
+//! - `callers`: by what callers are known, what they may call, and what the log says of them.
+//! - `callers_configuration`: who may call, as the file says it, and what is refused of that.
+//! - `circuit`: requests while no connection to the API can be opened, and when one can again.
 //! - `cli`: exit codes and messages of the real binary.
 //! - `configuration`: what is wrong with a configuration, and how it is told.
 //! - `credentials`: what the client proves itself with, and what happens when that is replaced.
@@ -10,11 +13,17 @@
 //! - `failures`: what a caller is told when the API or the token endpoint fails.
 //! - `forwarding`: what reaches the API, and what comes back.
 //! - `framing`: requests that two readers could read in two ways.
+//! - `guard`: hosts that are not ours, web pages of other sites, paths that are not forwarded.
 //! - `half_closed`: callers that close their half of the connection and wait for their answer.
 //! - `http2_callers`: callers of HTTP/2 whose requests are malformed.
 //! - `lifecycle`: two instances, Unix sockets, TLS, draining.
+//! - `listener`: the certificates of the listener and of its callers.
+//! - `log_file`: a log that is written to a file, and what others do to that file meanwhile.
+//! - `limits`: how much each caller may, and all together; who waits, and who is refused.
+//! - `logins`: clients that insist on logging in.
 //! - `logs`: what is logged of a request, and what is not.
 //! - `messages`: requests and answers as an intermediary passes them on, byte for byte.
+//! - `shipped_file`: `proxy.toml` as it is shipped.
 //! - `streaming`: bodies that are large, slow or broken off.
 //! - `tidy`: the rules of the house, checked on the source itself.
 //! - `token_faults`: the token endpoint and the API go wrong on purpose, and callers see as little of it as can be.
@@ -34,6 +43,9 @@
 mod support;
 
 mod answers;
+mod callers;
+mod callers_configuration;
+mod circuit;
 mod cli;
 mod configuration;
 mod credentials;
@@ -43,11 +55,17 @@ mod egress;
 mod failures;
 mod forwarding;
 mod framing;
+mod guard;
 mod half_closed;
 mod http2_callers;
 mod lifecycle;
+mod limits;
+mod listener;
+mod log_file;
+mod logins;
 mod logs;
 mod messages;
+mod shipped_file;
 mod streaming;
 mod tidy;
 mod token_faults;

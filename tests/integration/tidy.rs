@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use gbg_proxy::error::REASONS;
+
 const LONGEST_FILE: usize = 400;
 
 fn root() -> &'static Path {
@@ -143,17 +145,35 @@ fn reqwest_and_hypers_client_have_their_places() {
 
 #[test]
 fn every_test_that_the_rules_of_http_name_exists() {
-    let rules = std::fs::read_to_string(root().join("docs/http.md")).unwrap();
-    let mut count = 0;
-    for name in rules.lines().filter_map(|line| line.strip_suffix("` |")?.rsplit_once('`')) {
-        let (file, test) = name.1.split_once("::").unwrap();
+    assert!(named_tests("docs/http.md") > 40);
+}
+
+/// The table of reasons is the code's: each has its row, its status, and a test.
+#[test]
+fn the_reasons_that_are_explained_are_those_of_the_code() {
+    let explained = std::fs::read_to_string(root().join("docs/errors.md")).unwrap();
+    let rows: Vec<(u16, &str)> = explained
+        .lines()
+        .filter(|line| line.ends_with("` |"))
+        .map(|line| {
+            let mut cells = line.split('|').map(str::trim).skip(1);
+            (cells.next().unwrap().parse().unwrap(), cells.next().unwrap().trim_matches('`'))
+        })
+        .collect();
+    let mut reasons: Vec<_> = REASONS.iter().map(|reason| (reason.status.as_u16(), reason.name)).collect();
+    reasons.sort_by_key(|&(status, name)| (status, rows.iter().position(|row| row.1 == name)));
+    assert_eq!(rows, reasons);
+    assert_eq!(named_tests("docs/errors.md"), reasons.len());
+}
+
+/// How many rows of the tables in `document` end in the name of a test; each of them exists.
+fn named_tests(document: &str) -> usize {
+    let text = std::fs::read_to_string(root().join(document)).unwrap();
+    let names = text.lines().filter_map(|line| line.strip_suffix("` |")?.rsplit_once('`'));
+    let each = names.map(|(_, name)| {
+        let (file, test) = name.split_once("::").unwrap();
         let text = std::fs::read_to_string(root().join(format!("tests/integration/{file}.rs"))).unwrap();
-        assert!(
-            text.contains(&format!("async fn {test}()")),
-            "docs/http.md names {}, which is no test",
-            name.1
-        );
-        count += 1;
-    }
-    assert!(count > 40, "only {count} rules were found");
+        assert!(text.contains(&format!("async fn {test}()")), "{document} names {name}, which is no test");
+    });
+    each.count()
 }

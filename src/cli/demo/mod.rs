@@ -34,8 +34,9 @@ pub(super) struct Demo {
 
 impl Demo {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let settings = telemetry::Settings { level: tracing::level_filters::LevelFilter::WARN, json: false };
-        let _flush = telemetry::begin(settings);
+        let level = tracing::level_filters::LevelFilter::WARN;
+        let settings = telemetry::Settings { level, json: false, file: None };
+        let _flush = telemetry::begin(settings).map_err(|error| Failure::failed(&error))?;
         raise_open_files();
         block_on(self.play())
     }

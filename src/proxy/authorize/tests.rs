@@ -13,6 +13,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::config::{Sources, load};
+use crate::proxy::record::observed;
 use crate::token::{FetchError, Grant, channel, refresh};
 
 type NoBody = Empty<Bytes>;
@@ -34,7 +35,7 @@ struct Api {
 }
 
 impl Api {
-    async fn answer(&self, req: Request<RequestBody<Text>>) -> Result<Response<Text>, Error> {
+    async fn answer(&self, req: Request<RequestBody<Observed<Text>>>) -> Result<Response<Text>, Error> {
         let (head, body) = req.into_parts();
         let token = head.headers[AUTHORIZATION].to_str().unwrap().to_owned();
         let body = body.collect().await.unwrap().to_bytes();
@@ -72,7 +73,7 @@ impl World {
             env: BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned()))),
             file: None,
         });
-        let rules = Arc::new(crate::proxy::Rules::new(&config.unwrap().config, tokens.clone()));
+        let rules = crate::proxy::tests::rules(&config.unwrap().config, tokens.clone());
         let api = Api { valid_from: AtomicU64::new(1), refusal, seen: Mutex::default() };
         tokens.wait().await.unwrap();
         advance(Duration::from_secs(60)).await;
@@ -85,11 +86,11 @@ impl World {
 
     async fn send(&self, req: Request<Text>) -> (StatusCode, String) {
         let api = Arc::clone(&self.api);
-        let leaf = service_fn(move |authorized: Authorized<Text>| {
+        let leaf = service_fn(move |authorized: Authorized<Observed<Text>>| {
             let api = Arc::clone(&api);
             async move { api.answer(authorized.req).await }
         });
-        let res = layer(Arc::clone(&self.rules)).layer(leaf).oneshot(req).await.unwrap();
+        let res = layer(Arc::clone(&self.rules)).layer(leaf).oneshot(observed(req)).await.unwrap();
         let status = res.status();
         let body = res.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
@@ -108,12 +109,12 @@ impl World {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_forwarded_without_a_token() {
     let (_publisher, tokens) = channel(Duration::from_secs(5));
-    let rules = Arc::new(crate::proxy::Rules::new(&crate::proxy::tests::config(), tokens));
-    let leaf = service_fn(async |_: Authorized<NoBody>| -> Result<Response<NoBody>, Error> {
+    let rules = crate::proxy::tests::rules(&crate::proxy::tests::config(), tokens);
+    let leaf = service_fn(async |_: Authorized<Observed<NoBody>>| -> Result<Response<NoBody>, Error> {
         panic!("it was forwarded")
     });
     let req = Request::builder().uri("/x").header(AUTHORIZATION, "Bearer mine").body(NoBody::new()).unwrap();
-    let answer: Result<Response<NoBody>, Error> = layer(rules).layer(leaf).oneshot(req).await;
+    let answer: Result<Response<NoBody>, Error> = layer(rules).layer(leaf).oneshot(observed(req)).await;
     assert!(matches!(answer, Err(Error::TokenUnavailable { .. })));
 }
 
@@ -175,11 +176,11 @@ async fn a_refused_request_that_cannot_be_sent_again_gets_a_new_token_for_the_ne
 #[tokio::test(start_paused = true)]
 async fn a_refusal_that_came_before_the_whole_body_is_passed_on() {
     let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
-    let leaf = service_fn(async |_: Authorized<Text>| -> Result<Response<Text>, Error> {
+    let leaf = service_fn(async |_: Authorized<Observed<Text>>| -> Result<Response<Text>, Error> {
         Ok(Response::builder().status(StatusCode::UNAUTHORIZED).body(Full::default()).unwrap())
     });
     let req = Request::post("/v2/captain/x").body(Full::from("never read")).unwrap();
-    let res = layer(Arc::clone(&world.rules)).layer(leaf).oneshot(req).await.unwrap();
+    let res = layer(Arc::clone(&world.rules)).layer(leaf).oneshot(observed(req)).await.unwrap();
     assert_eq!(res.status(), StatusCode::UNAUTHORIZED);
     sleep(Duration::from_secs(2)).await;
     assert_eq!(world.fetches(), 2, "no new token was asked for");
@@ -212,7 +213,7 @@ async fn a_callers_own_bearer_is_sent_once() {
 #[tokio::test(start_paused = true)]
 async fn a_bearer_that_stopped_while_a_connection_opened_is_replaced_by_the_one_that_is_held() {
     let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
-    let leaf = service_fn(async |Authorized { mut req, permit }: Authorized<Text>| {
+    let leaf = service_fn(async |Authorized { mut req, permit }: Authorized<Observed<Text>>| {
         permit.renew(req.headers_mut())?;
         assert_eq!(req.headers()[AUTHORIZATION], "Bearer token-1");
         sleep(Duration::from_secs(3600)).await;
@@ -221,7 +222,7 @@ async fn a_bearer_that_stopped_while_a_connection_opened_is_replaced_by_the_one_
         Ok::<_, Error>(Response::new(Text::default()))
     });
     let req = Request::post("/v2/captain/x").body(Text::default()).unwrap();
-    layer(Arc::clone(&world.rules)).layer(leaf).oneshot(req).await.unwrap();
+    layer(Arc::clone(&world.rules)).layer(leaf).oneshot(observed(req)).await.unwrap();
 }
 
 #[test]

@@ -8,8 +8,14 @@ use super::*;
 type NoBody = Empty<Bytes>;
 
 fn rules() -> Rules {
-    let prefix = |text: &str| Prefix::try_from(text.to_owned()).unwrap();
-    Rules { allow: vec![prefix("/v2/captain/"), prefix("/captain/api/")], limits: Limits::default() }
+    let mut config = crate::proxy::tests::config();
+    config.listen.hosts = ["a".to_owned(), "b".to_owned()].into();
+    Rules::new(&config)
+}
+
+fn checked<B: Body>(rules: &Rules, req: &Request<B>) -> Result<Option<Response<()>>, Error> {
+    let local = ([127, 0, 0, 1], 8080).into();
+    rules.check(req, &Peer { addr: Some(local), local: Some(local), known: None })
 }
 
 fn request(target: &str) -> Request<NoBody> {
@@ -19,10 +25,10 @@ fn request(target: &str) -> Request<NoBody> {
 #[test]
 fn only_paths_below_a_prefix_pass() {
     for good in ["/v2/captain/journey/start", "/captain/api/journey/start?a=%2e%2e", "/v2/captain/"] {
-        assert!(rules().check(&request(good)).is_ok(), "{good}");
+        assert!(checked(&rules(), &request(good)).is_ok(), "{good}");
     }
     for bad in ["/", "/v2/captain", "/V2/captain/x", "/designer/api", "/x/v2/captain/", "/v2/captainx/"] {
-        assert!(matches!(rules().check(&request(bad)), Err(Error::PathUnknown)), "{bad}");
+        assert!(matches!(checked(&rules(), &request(bad)), Err(Error::PathUnknown)), "{bad}");
     }
 }
 
@@ -41,6 +47,8 @@ fn a_path_that_can_be_read_in_two_ways_is_refused() {
         "/v2/captain/.%2e/x",
         "/v2/captain/a%2fb",
         "/v2/captain/a%5cb",
+        "/v2/captain/a\\b",
+        "/v2/captain/\u{e9}",
         "/v2/captain/a%00",
         "/v2/captain/a%252e",
         "/v2/captain/a%",
@@ -65,12 +73,12 @@ fn methods_that_are_not_for_an_api_are_refused() {
     for method in [Method::TRACE, Method::CONNECT] {
         let mut req = request("/v2/captain/x");
         *req.method_mut() = method;
-        assert!(matches!(rules().check(&req), Err(Error::MethodNotAllowed)));
+        assert!(matches!(checked(&rules(), &req), Err(Error::MethodNotAllowed { .. })));
     }
     let mut req = request("*");
-    assert!(matches!(rules().check(&req), Err(Error::BadRequest(_))));
+    assert!(matches!(checked(&rules(), &req), Err(Error::BadRequest(_))));
     *req.method_mut() = Method::OPTIONS;
-    assert!(rules().check(&req).is_ok());
+    assert!(checked(&rules(), &req).is_ok());
 }
 
 #[test]
@@ -83,14 +91,14 @@ fn there_is_one_host_and_it_is_one() {
     {
         assert!(!is_host(bad.as_bytes()), "{bad}");
     }
-    let refused = |req: &Request<NoBody>| matches!(rules().check(req), Err(Error::BadRequest(_)));
+    let refused = |req: &Request<NoBody>| matches!(checked(&rules(), req), Err(Error::BadRequest(_)));
     let mut req = request("/v2/captain/x");
     req.headers_mut().append(HOST, "other".parse().unwrap());
     assert!(refused(&req));
     req.headers_mut().remove(HOST);
     assert!(refused(&req));
     *req.version_mut() = Version::HTTP_10;
-    assert!(rules().check(&req).is_ok());
+    assert!(checked(&rules(), &req).is_ok());
     assert!(refused(&request("http://u:p@localhost/v2/captain/x")));
 }
 
@@ -101,13 +109,18 @@ fn an_http2_request_names_its_authority_once_or_twice_the_same() {
         if let Some(host) = host {
             req = req.header(HOST, host);
         }
-        rules().check(&req.body(NoBody::new()).unwrap())
+        checked(&rules(), &req.body(NoBody::new()).unwrap())
     };
     assert!(check("http://a/v2/captain/x", None).is_ok());
     assert!(check("http://a/v2/captain/x", Some("A")).is_ok());
     assert!(check("/v2/captain/x", Some("a")).is_ok());
     assert!(check("http://a/v2/captain/x", Some("b")).is_err());
     assert!(check("/v2/captain/x", None).is_err());
+    for (target, host) in
+        [("http://evil.example/v2/captain/x", None), ("/v2/captain/x", Some("evil.example"))]
+    {
+        assert!(matches!(check(target, host), Err(Error::HostNotAllowed)), "{target}");
+    }
 }
 
 #[test]
@@ -117,7 +130,7 @@ fn an_http2_request_has_one_length_and_no_white_space_around_values() {
         for (name, value) in fields {
             req = req.header(*name, *value);
         }
-        rules().check(&req.body(NoBody::new()).unwrap())
+        checked(&rules(), &req.body(NoBody::new()).unwrap())
     };
     assert!(check(&[("x", "a b"), ("y", "")]).is_ok());
     assert!(check(&[("content-length", "5"), ("content-length", "5")]).is_ok());
@@ -155,7 +168,7 @@ fn what_is_larger_than_the_limits_is_refused_and_what_is_as_large_is_not() {
     let rules = Rules { limits, ..rules() };
     let check = |target: &str, name: &str, body: &'static str| {
         let req = Request::builder().uri(target).header(HOST, "a").header(name, "0123456789");
-        rules.check(&req.body(Full::<Bytes>::from(body)).unwrap())
+        checked(&rules, &req.body(Full::<Bytes>::from(body)).unwrap())
     };
     assert!(check("/v2/captain/01234567", "x", "01234").is_ok());
     assert!(matches!(check("/v2/captain/012345678", "x", ""), Err(Error::TargetTooLong)));
@@ -163,5 +176,5 @@ fn what_is_larger_than_the_limits_is_refused_and_what_is_as_large_is_not() {
     assert!(matches!(check("/v2/captain/x", "x", "012345"), Err(Error::BodyTooLarge)));
     let many = Request::builder().uri("/v2/captain/x").header(HOST, "a");
     let many = many.header("a", "").header("a", "").header("b", "").body(NoBody::new()).unwrap();
-    assert!(matches!(rules.check(&many), Err(Error::HeaderTooLarge)));
+    assert!(matches!(checked(&rules, &many), Err(Error::HeaderTooLarge)));
 }

@@ -25,6 +25,7 @@ pub(super) use self::connection::Connection;
 pub(super) use self::exchange::Answer;
 use self::exchange::Unsent;
 use self::places::{Lease, Owner, Places, Ticket};
+use super::circuit::{Attempt, Refused};
 use super::connector::{Connector, Opened};
 use super::pool::Pool;
 use crate::config;
@@ -76,6 +77,12 @@ impl std::error::Error for OpenFailed {
     }
 }
 
+impl From<Refused> for OpenFailed {
+    fn from(refused: Refused) -> Self {
+        OpenFailed(Arc::new(refused.into()))
+    }
+}
+
 impl<B> Http2<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -112,6 +119,12 @@ where
         let mut unsent = Unsent::new(req, self);
         let mut again = AGAIN;
         loop {
+            if self.connector.circuit.is_open() {
+                Box::pin(self.pass_circuit()).await?;
+                if self.is_declined() {
+                    return unsent.whole().map(Sent::Declined);
+                }
+            }
             let lease = match self.place().await? {
                 Granted::Place(lease) => lease,
                 Granted::Declined => return unsent.whole().map(Sent::Declined),
@@ -139,6 +152,25 @@ where
     pub(super) fn sweep(&self) {
         let idle = self.http1.times.idle;
         self.places().sweep(idle);
+    }
+
+    /// Opens a connection for one request, or fails, unless there are connections to wait for a place on: while the circuit
+    /// is open, no request joins others that wait for what may never come.
+    async fn pass_circuit(self: &Arc<Self>) -> Result<(), Error> {
+        if self.places().has_connection() {
+            return Ok(());
+        }
+        let attempt = self.connector.circuit.admit();
+        let attempt = attempt.map_err(|refused| Error::UpstreamUnreachable(refused.into()))?;
+        match self.connector.open(attempt).await.map_err(Error::UpstreamUnreachable)? {
+            Opened::Http2(connection) => self.adopt(connection),
+            Opened::Http1(mut slot) => {
+                let _ = slot.sender.ready().await;
+                self.declined.store(true, Ordering::Relaxed);
+                self.http1.take_back(slot);
+            }
+        }
+        Ok(())
     }
 
     /// A place on a connection, waited for no longer than opening one may take.
@@ -174,22 +206,38 @@ where
         Lease::new(ticket, owner)
     }
 
-    /// Gives the places that there are to those who wait, and opens connections for the others.
+    /// Gives the places that there are to those who wait, and opens connections for the others, as far as the circuit lets.
     fn hand_out(self: &Arc<Self>, mut places: MutexGuard<'_, Places<Granted>>) {
         let matched = places.matched();
-        for _ in 0..places.begin_opening() {
-            tokio::spawn(Arc::clone(self).open());
+        let mut stranded = None;
+        while places.wants_opening() {
+            match self.connector.circuit.admit() {
+                Ok(attempt) => {
+                    places.begin_opening();
+                    tokio::spawn(Arc::clone(self).open(attempt));
+                }
+                Err(refused) => {
+                    stranded = Some((refused, places.stranded()));
+                    break;
+                }
+            }
         }
         drop(places);
         // Outside of the lock: a place that nobody wants any more comes back at once.
         for (granting, ticket) in matched {
             let _ = granting.send(Granted::Place(self.lease(ticket)));
         }
+        if let Some((refused, waited)) = stranded {
+            let refused = OpenFailed::from(refused);
+            for granting in waited {
+                let _ = granting.send(Granted::Failed(refused.clone()));
+            }
+        }
     }
 
     /// Opens one connection. In a task of its own, so that no caller that hangs up takes it away from the others.
-    async fn open(self: Arc<Self>) {
-        let mut opened = self.connector.open().await;
+    async fn open(self: Arc<Self>, attempt: Attempt) {
+        let mut opened = self.connector.open(attempt).await;
         if let Ok(Opened::Http1(slot)) = &mut opened {
             // Before it is offered: whoever waited for it is to find it.
             let _ = slot.sender.ready().await;

@@ -101,12 +101,27 @@ impl<T> Places<T> {
         matched
     }
 
-    /// How many connections are to be opened now, for those who wait.
-    pub(super) fn begin_opening(&mut self) -> usize {
-        let wanted = self.waiting.len().div_ceil(self.places_each).min(OPENING);
-        let missing = wanted.saturating_sub(self.opening);
-        self.opening += missing;
-        missing
+    /// Whether there is a connection that takes requests, if not just now.
+    pub(super) fn has_connection(&mut self) -> bool {
+        let now = Instant::now();
+        self.connections.iter_mut().any(|known| known.is_usable(now))
+    }
+
+    /// Whether one more connection is to be opened now, for those who wait.
+    pub(super) fn wants_opening(&self) -> bool {
+        self.opening < self.waiting.len().div_ceil(self.places_each).min(OPENING)
+    }
+
+    pub(super) fn begin_opening(&mut self) {
+        self.opening += 1;
+    }
+
+    /// Those who wait for nothing: there is no connection, and none is being opened.
+    pub(super) fn stranded(&mut self) -> Vec<oneshot::Sender<T>> {
+        match self.opening == 0 && !self.has_connection() {
+            true => self.waiting.drain(..).collect(),
+            false => Vec::new(),
+        }
     }
 
     /// One of those that are being opened has come.

@@ -3,11 +3,13 @@
 pub mod bytes;
 pub mod caller;
 pub mod egress;
+pub mod known;
 pub mod process;
 pub mod server;
 pub mod tls;
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use gbg_proxy::app::{App, StartError};
 use gbg_proxy::config::{self, Address, Loaded, Sources};
@@ -18,6 +20,8 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 pub const CLIENT_ID: &str = "test-client";
 pub const CLIENT_SECRET: &str = "test-secret-7c1f";
 pub const TOKEN: &str = "token-of-the-proxy";
+/// What else than `localhost` tests call the proxy.
+pub const HOSTS: &str = r#"["a", "proxy.internal", "elsewhere.example"]"#;
 /// A key that was made for these tests, and opens nothing.
 pub const RSA_KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/keys/rsa.pem");
 
@@ -51,6 +55,33 @@ impl Proxy {
         Proxy { _tokens: Some(tokens), ..proxy }
     }
 
+    /// A proxy before `api` that knows the callers in `tables` alone.
+    pub async fn knowing(api: &MockServer, tables: &[String], set: &[&str]) -> Proxy {
+        Proxy::with_file(known::file(tables).path(), &api.uri(), &token_endpoint(api), set).await
+    }
+
+    /// A proxy before `sandbox` that knows the callers in `tables` alone.
+    pub async fn knowing_before(sandbox: &Sandbox, tables: &[String]) -> Proxy {
+        let file = known::file(tables);
+        Proxy::with_file(file.path(), &sandbox.base_url(), &sandbox.token_endpoint(), &[]).await
+    }
+
+    /// A proxy before an API at `upstream` that serves no tokens, and which knows the callers in `tables` alone.
+    pub async fn knowing_before_server(upstream: &str, tables: &[String], set: &[&str]) -> Proxy {
+        let tokens = api().await;
+        let file = known::file(tables);
+        let proxy = Proxy::with_file(file.path(), upstream, &token_endpoint(&tokens), set).await;
+        Proxy { _tokens: Some(tokens), ..proxy }
+    }
+
+    async fn with_file(file: &Path, api: &str, token_endpoint: &str, set: &[&str]) -> Proxy {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let set = values(api, token_endpoint, set);
+        let sources = Sources { set, env: environment(), file: Some(file.to_owned()) };
+        let app = App::start(&config::load(&sources).unwrap().config).await.unwrap();
+        Proxy { app, _tokens: None }
+    }
+
     /// A proxy before `sandbox`.
     pub async fn before_sandbox(sandbox: &Sandbox, set: &[&str]) -> Proxy {
         Proxy::start(&sandbox.base_url(), &sandbox.token_endpoint(), set).await
@@ -70,15 +101,22 @@ impl Proxy {
 
 /// The configuration of a test's proxy. Two workers, so that what is shared between workers is really shared.
 pub fn configured(api: &str, token_endpoint: &str, set: &[&str]) -> Loaded {
+    let set = values(api, token_endpoint, set);
+    config::load(&Sources { set, env: environment(), ..Sources::default() }).unwrap()
+}
+
+fn values(api: &str, token_endpoint: &str, set: &[&str]) -> Vec<String> {
     let mut all = vec![
         "listen.address=127.0.0.1:0".to_owned(),
         "listen.workers=2".to_owned(),
         format!("upstream.base_url={api}"),
         format!("token.endpoint={token_endpoint}"),
         "log.access=true".to_owned(),
+        // By these names tests call the proxy.
+        format!("listen.hosts={HOSTS}"),
     ];
     all.extend(set.iter().map(|&set| set.to_owned()));
-    config::load(&Sources { set: all, env: environment(), ..Sources::default() }).unwrap()
+    all
 }
 
 pub fn environment() -> gbg_proxy::secret::Environment {

@@ -2,13 +2,14 @@
 
 use std::io::{BufRead, BufReader, Lines};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rlimit::Resource;
 
-use super::{CLIENT_ID, CLIENT_SECRET};
+use super::{CLIENT_ID, CLIENT_SECRET, HOSTS};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_gbg-proxy");
 
@@ -24,6 +25,17 @@ fn bare(mut command: Command, arguments: &[&str]) -> Command {
 
 pub fn with_client(arguments: &[&str]) -> Command {
     let mut command = command(arguments);
+    command.env("GBG_CLIENT_ID", CLIENT_ID).env("GBG_CLIENT_SECRET", CLIENT_SECRET);
+    command
+}
+
+/// A proxy on a port of its own, whose API and token endpoint are dead unless `set` says otherwise.
+fn proxy(program: Command, set: &[&str]) -> Command {
+    let dead = ["upstream.base_url=http://127.0.0.1:1", "token.endpoint=http://127.0.0.1:1/"];
+    let hosts = format!("listen.hosts={HOSTS}");
+    let mut arguments = vec!["run", "--set", "listen.address=127.0.0.1:0", "--set", &hosts];
+    arguments.extend(dead.iter().chain(set).flat_map(|set| ["--set", set]));
+    let mut command = bare(program, &arguments);
     command.env("GBG_CLIENT_ID", CLIENT_ID).env("GBG_CLIENT_SECRET", CLIENT_SECRET);
     command
 }
@@ -48,6 +60,13 @@ impl Running {
         Running::spawn(Command::new(BINARY), set)
     }
 
+    /// One that reads the configuration in `file`.
+    pub fn start_with_file(file: &Path, set: &[&str]) -> Running {
+        let mut command = proxy(Command::new(BINARY), set);
+        command.arg("--config").arg(file);
+        Running::listening(command)
+    }
+
     /// One whose standard error is read like its log.
     pub fn start_with_errors(set: &[&str]) -> Running {
         let mut shell = Command::new("/bin/sh");
@@ -62,6 +81,19 @@ impl Running {
         Running::spawn(shell, set)
     }
 
+    /// One that logs to `file`, and so says nothing here.
+    pub fn start_logging_to(file: &Path, set: &[&str]) -> Running {
+        let log_file = format!("log.file={}", file.display());
+        let written = || std::fs::read_to_string(file).unwrap_or_default();
+        let before = written().len();
+        let mut running = Running::watch(proxy(Command::new(BINARY), &[&[log_file.as_str()], set].concat()));
+        while !running.log.contains("gbg-proxy listens") {
+            std::thread::sleep(Duration::from_millis(20));
+            running.log = written().split_off(before);
+        }
+        running
+    }
+
     /// A sandbox that runs.
     pub fn sandbox(arguments: &[&str]) -> Running {
         let all = [&["sandbox", "--address", "127.0.0.1:0"], arguments].concat();
@@ -71,11 +103,10 @@ impl Running {
     }
 
     fn spawn(program: Command, set: &[&str]) -> Running {
-        let dead = ["upstream.base_url=http://127.0.0.1:1", "token.endpoint=http://127.0.0.1:1/"];
-        let mut arguments = vec!["run", "--set", "listen.address=127.0.0.1:0"];
-        arguments.extend(dead.iter().chain(set).flat_map(|set| ["--set", set]));
-        let mut command = bare(program, &arguments);
-        command.env("GBG_CLIENT_ID", CLIENT_ID).env("GBG_CLIENT_SECRET", CLIENT_SECRET);
+        Running::listening(proxy(program, set))
+    }
+
+    fn listening(command: Command) -> Running {
         let mut running = Running::watch(command);
         running.read_until("gbg-proxy listens");
         running

@@ -1,9 +1,13 @@
 //! A proxy that serves with TLS, and callers that trust it.
 
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -20,28 +24,66 @@ pub async fn serving_tls(api: &MockServer) -> (Proxy, RootCertStore) {
 
 /// The files of a certificate; they go when this does, and are read by then.
 pub struct Identity {
-    _directory: TempDir,
+    directory: TempDir,
     set: [String; 2],
     pub roots: RootCertStore,
 }
 
 impl Identity {
     pub fn new() -> Self {
-        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let directory = tempfile::tempdir().unwrap();
-        let (cert, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
-        std::fs::write(&cert, certified.cert.pem()).unwrap();
-        std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
-        let set =
-            [format!("listen.tls.cert={}", cert.display()), format!("listen.tls.key={}", key.display())];
-        let mut roots = RootCertStore::empty();
-        roots.add(certified.cert.der().clone()).unwrap();
-        Identity { _directory: directory, set, roots }
+        let mut identity =
+            Identity { directory, set: [String::new(), String::new()], roots: RootCertStore::empty() };
+        identity.set = [
+            format!("listen.tls.cert={}", identity.path("cert.pem").display()),
+            format!("listen.tls.key={}", identity.path("key.pem").display()),
+        ];
+        identity.renew();
+        identity
     }
 
     /// What makes a proxy serve with it.
     pub fn set(&self) -> [&str; 2] {
         [&self.set[0], &self.set[1]]
+    }
+
+    /// Another certificate in the same files, and the roots for it.
+    pub fn renew(&mut self) {
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        std::fs::write(self.path("cert.pem"), certified.cert.pem()).unwrap();
+        std::fs::write(self.path("key.pem"), certified.signing_key.serialize_pem()).unwrap();
+        self.roots = RootCertStore::empty();
+        self.roots.add(certified.cert.der().clone()).unwrap();
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+}
+
+/// A certification authority for callers.
+pub struct ClientCa {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+}
+
+impl ClientCa {
+    pub fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+        ClientCa { issuer }
+    }
+
+    pub fn pem(&self) -> String {
+        self.issuer.as_ref().pem()
+    }
+
+    /// A certificate for `name`, with its key.
+    pub fn certify(&self, name: &str) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new([name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
+        (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
     }
 }
 
@@ -49,7 +91,27 @@ impl Identity {
 pub async fn connect_tls(proxy: &Proxy, roots: RootCertStore, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
     let mut tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     tls.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
-    let tcp = TcpStream::connect(proxy.addr()).await.unwrap();
+    handshake(proxy.addr(), tls).await.unwrap()
+}
+
+/// A caller of `addr` that trusts `roots` and shows no certificate.
+pub async fn try_connect_tls(addr: SocketAddr, roots: RootCertStore) -> io::Result<TlsStream<TcpStream>> {
+    handshake(addr, ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()).await
+}
+
+/// A caller of `addr` that shows a certificate, over a version of TLS.
+pub async fn connect_with(
+    addr: SocketAddr,
+    roots: RootCertStore,
+    (certificate, key): (CertificateDer<'static>, PrivateKeyDer<'static>),
+    version: &'static SupportedProtocolVersion,
+) -> io::Result<TlsStream<TcpStream>> {
+    let tls = ClientConfig::builder_with_protocol_versions(&[version]).with_root_certificates(roots);
+    handshake(addr, tls.with_client_auth_cert(vec![certificate], key).unwrap()).await
+}
+
+async fn handshake(addr: SocketAddr, tls: ClientConfig) -> io::Result<TlsStream<TcpStream>> {
+    let tcp = TcpStream::connect(addr).await?;
     let name = ServerName::try_from("localhost").unwrap();
-    TlsConnector::from(Arc::new(tls)).connect(name, tcp).await.unwrap()
+    TlsConnector::from(Arc::new(tls)).connect(name, tcp).await
 }

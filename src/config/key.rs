@@ -1,0 +1,212 @@
+//! Caller keys: how one is made, and how what a caller presents is told from what is no key.
+//!
+//! A key is `gbgp_`, 43 base64url characters (256 random bits) and 6 characters of checksum: the first of the SHA-256 of
+//! all that stands before them. So a scanner for leaked secrets knows a key without knowing any, and a typo costs no look
+//! at the table of callers. What is kept of a key is its SHA-256: it has as many bits as can be guessed at, and needs no
+//! slow hash.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::digest::{SHA256, digest};
+use ring::rand::{SecureRandom, SystemRandom};
+use serde::de::{Deserialize, Deserializer, Error as _};
+use zeroize::Zeroizing;
+
+use crate::secret::Secret;
+
+/// What each key begins with.
+const PREFIX: &str = "gbgp_";
+
+/// The random bits of a key, and the characters that they are.
+const RANDOM_BYTES: usize = 32;
+const RANDOM_CHARACTERS: usize = 43;
+const CHECKSUM_CHARACTERS: usize = 6;
+const BODY: usize = PREFIX.len() + RANDOM_CHARACTERS;
+const LENGTH: usize = BODY + CHECKSUM_CHARACTERS;
+
+/// The system gives no random numbers.
+#[derive(Debug, thiserror::Error)]
+#[error("the system gives no random numbers")]
+pub struct NoRandomness;
+
+/// Makes a key that nobody has.
+///
+/// # Errors
+/// When the system gives no random numbers.
+pub fn new_key() -> Result<Secret, NoRandomness> {
+    let mut random = Zeroizing::new([0; RANDOM_BYTES]);
+    SystemRandom::new().fill(random.as_mut()).map_err(|_| NoRandomness)?;
+    // Room for all of it from the start: growing would leave pieces behind that are not zeroed.
+    let mut key = String::with_capacity(LENGTH);
+    key.push_str(PREFIX);
+    URL_SAFE_NO_PAD.encode_string(random.as_ref(), &mut key);
+    let sum = checksum(key.as_bytes());
+    key.extend(sum.map(char::from));
+    Ok(Secret::new(key))
+}
+
+/// The SHA-256 of the whole key `presented`; `None` where that is no key: its prefix, length, alphabet or checksum is
+/// another.
+pub fn key_digest(presented: &[u8]) -> Option<[u8; 32]> {
+    let (body, sum) = presented.split_at_checked(BODY)?;
+    let random = body.strip_prefix(PREFIX.as_bytes())?;
+    // The checksum is no secret, nor is what it is made of to whoever presents it: it may be compared as it comes.
+    if !random.iter().all(is_base64url) || sum != checksum(body) {
+        return None;
+    }
+    digest(&SHA256, presented).as_ref().try_into().ok()
+}
+
+/// Whether a word of `text` begins as keys do: it may be one, in quotes or with a typo. What a word of another token has within
+/// it, by chance, makes it none.
+pub fn holds_key(text: &[u8]) -> bool {
+    text.split(|byte| !is_base64url(byte)).any(|word| word.starts_with(PREFIX.as_bytes()))
+}
+
+/// Whether a key may stand in `text`, be it with a typo: it is not to be shown.
+pub(super) fn may_be_in(text: &str) -> bool {
+    text.to_ascii_lowercase().contains(PREFIX)
+}
+
+fn is_base64url(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
+}
+
+fn checksum(body: &[u8]) -> [u8; CHECKSUM_CHARACTERS] {
+    // On the stack: each request that brings a key comes this way.
+    let mut text = [0; RANDOM_CHARACTERS];
+    // It has room for just what a SHA-256 is.
+    let _ = URL_SAFE_NO_PAD.encode_slice(digest(&SHA256, body), &mut text);
+    std::array::from_fn(|at| text[at])
+}
+
+/// The SHA-256 of a caller's key, or of two: the second is for the time in which a key is replaced.
+pub(super) fn digests<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<[u8; 32]>, D::Error> {
+    const COUNT: &str =
+        "one SHA-256, or a list of one or two (the old key's and the new key's while a key is replaced)";
+    // By way of `Value`, since serde's own type errors quote the value, and this one may be a key.
+    let texts = match toml::Value::deserialize(deserializer)? {
+        toml::Value::Array(texts) if (1..=2).contains(&texts.len()) => texts,
+        toml::Value::Array(_) => return Err(D::Error::custom(format!("no key, or too many; write {COUNT}"))),
+        text => vec![text],
+    };
+    texts
+        .iter()
+        .map(|text| parse_digest(text.as_str().unwrap_or_default()).map_err(D::Error::custom))
+        .collect()
+}
+
+/// No error quotes the text.
+fn parse_digest(text: &str) -> Result<[u8; 32], &'static str> {
+    if may_be_in(text) {
+        return Err(
+            "this is a key itself; the file must hold its SHA-256 alone (`printf %s \"$KEY\" | sha256sum` with the key \
+             in KEY), and a key that stood in a file is better replaced: `gbg-proxy key new NAME`",
+        );
+    }
+    let mut digest = [0; 32];
+    hex(text, &mut digest).ok_or(
+        "no SHA-256; write its 64 hexadecimal digits in lower case, as `gbg-proxy key new NAME` prints them",
+    )?;
+    Ok(digest)
+}
+
+fn hex(text: &str, bytes: &mut [u8]) -> Option<()> {
+    let digit = |byte: u8| match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        _ => None,
+    };
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != bytes.len() || !rest.is_empty() {
+        return None;
+    }
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made apart from this code, with the tools of a shell; it opens nothing.
+    const KEY: &str = "gbgp_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8l4rjr-";
+
+    #[test]
+    fn a_new_key_is_one_and_no_two_are_the_same() {
+        let (one, other) = (new_key().unwrap(), new_key().unwrap());
+        assert_eq!(one.expose().len(), 54);
+        assert!(one.expose().starts_with("gbgp_"));
+        let digests = [&one, &other].map(|key| key_digest(key.expose().as_bytes()).unwrap());
+        assert_ne!(digests[0], digests[1]);
+    }
+
+    #[test]
+    fn the_form_is_the_one_that_others_rely_on() {
+        let found = key_digest(KEY.as_bytes()).unwrap();
+        let hex: String = found.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "82a155c55d3d7091a738fbfc9e6fa00ac4c8930009f1d5e99e5a523c8b472c75");
+    }
+
+    #[test]
+    fn one_changed_character_anywhere_is_no_key() {
+        for at in 0..KEY.len() {
+            for other in [b'x', b'y', b'+', b'=', b' ', 0, 0xff] {
+                let mut changed = KEY.as_bytes().to_vec();
+                if changed[at] != other {
+                    changed[at] = other;
+                    assert_eq!(key_digest(&changed), None, "{at} {other}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_longer_shorter_or_something_else_is_no_key() {
+        let longer = format!("{KEY}A");
+        for text in ["", "gbgp_", &KEY[..53], &KEY[1..], &longer, &format!(" {KEY}"), &format!("{KEY}\n")] {
+            assert_eq!(key_digest(text.as_bytes()), None, "{text:?}");
+        }
+        // A right checksum does not make one of what has another alphabet.
+        let mut odd = KEY[..47].to_owned() + "+";
+        odd.extend(checksum(odd.as_bytes()).map(char::from));
+        assert_eq!(key_digest(odd.as_bytes()), None);
+    }
+
+    #[test]
+    fn a_digest_is_64_digits_in_lower_case() {
+        let digits = "82a155c55d3d7091a738fbfc9e6fa00ac4c8930009f1d5e99e5a523c8b472c75";
+        assert_eq!(parse_digest(digits).ok(), key_digest(KEY.as_bytes()));
+        let upper = digits.to_uppercase();
+        for bad in
+            ["", &digits[1..], &format!("{digits}0"), &upper, &format!(" {}", &digits[1..]), &"ä".repeat(32)]
+        {
+            assert!(parse_digest(bad).unwrap_err().starts_with("no SHA-256"), "{bad:?}");
+        }
+        let error = parse_digest(KEY).unwrap_err();
+        assert!(error.contains("SHA-256") && !error.contains("AAEC"), "{error}");
+    }
+
+    #[test]
+    fn a_key_is_seen_in_a_field_and_not_in_another_token() {
+        for field in [
+            format!("Bearer {KEY}"),
+            KEY[..20].to_owned(),
+            format!("Bearer \"{KEY}\""),
+            format!("Bearer x,{KEY}"),
+        ] {
+            assert!(holds_key(field.as_bytes()), "{field}");
+        }
+        for field in ["", "Bearer eyJhbGci.eyJpc3Mi.c2lnbmF0dXJl", "Bearer eyJgbgp_x.y", "Bearer gbgp"] {
+            assert!(!holds_key(field.as_bytes()), "{field}");
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_key_is_told() {
+        assert!(may_be_in(KEY) && may_be_in("Bearer GBGP_x"));
+        assert!(!may_be_in("gbg") && !may_be_in("gbgp-crm"));
+    }
+}

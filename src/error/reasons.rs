@@ -1,0 +1,180 @@
+//! The closed list of reasons. `docs/errors.md` explains each; a test compares the two.
+
+use http::StatusCode;
+
+use super::{Fault, Reason};
+
+/// Every reason that an answer of ours can have.
+pub static REASONS: [&Reason; 19] = [
+    &BAD_REQUEST,
+    &PATH_UNKNOWN,
+    &METHOD_NOT_ALLOWED,
+    &HOST_NOT_ALLOWED,
+    &CROSS_SITE,
+    &CALLER_UNKNOWN,
+    &PATH_NOT_ALLOWED,
+    &RATE_LIMITED,
+    &OVERLOADED,
+    &DRAINING,
+    &TARGET_TOO_LONG,
+    &HEADER_TOO_LARGE,
+    &BODY_TOO_LARGE,
+    &CALLER_TOO_SLOW,
+    &TOKEN_UNAVAILABLE,
+    &CLIENT_REFUSED,
+    &UPSTREAM_UNREACHABLE,
+    &UPSTREAM_BROKEN,
+    &UPSTREAM_TIMEOUT,
+];
+
+pub(super) static BAD_REQUEST: Reason = Reason {
+    name: "bad_request",
+    status: StatusCode::BAD_REQUEST,
+    fault: Fault::Caller,
+    action: "Correct the request",
+    proxy_error: "http_request_error",
+};
+
+pub(super) static PATH_UNKNOWN: Reason = Reason {
+    name: "path_unknown",
+    status: StatusCode::NOT_FOUND,
+    fault: Fault::Caller,
+    action: "Call a path below one of the prefixes of upstream.allow",
+    proxy_error: "http_request_denied",
+};
+
+pub(super) static METHOD_NOT_ALLOWED: Reason = Reason {
+    name: "method_not_allowed",
+    status: StatusCode::METHOD_NOT_ALLOWED,
+    fault: Fault::Caller,
+    action: "Use the method that the API documents",
+    proxy_error: "http_request_denied",
+};
+
+pub(super) static HOST_NOT_ALLOWED: Reason = Reason {
+    name: "host_not_allowed",
+    status: StatusCode::FORBIDDEN,
+    fault: Fault::Caller,
+    action: "Call by a name of this machine, or have the name added to listen.hosts",
+    proxy_error: "http_request_denied",
+};
+
+pub(super) static CROSS_SITE: Reason = Reason {
+    name: "cross_site",
+    status: StatusCode::FORBIDDEN,
+    fault: Fault::Caller,
+    action: "Call from a server, or have the origin of the page added to limits.origins",
+    proxy_error: "http_request_denied",
+};
+
+pub(super) static CALLER_UNKNOWN: Reason = Reason {
+    name: "caller_unknown",
+    status: StatusCode::UNAUTHORIZED,
+    fault: Fault::Caller,
+    action: "Send your caller key as X-Api-Key, as a Bearer token or as the Basic password; whoever runs gbg-proxy gives one",
+    proxy_error: "http_request_denied",
+};
+
+pub(super) static PATH_NOT_ALLOWED: Reason = Reason {
+    name: "path_not_allowed",
+    status: StatusCode::FORBIDDEN,
+    fault: Fault::Caller,
+    action: "Call a path that is yours, or have its prefix added to the allow of your [[caller]]",
+    proxy_error: "http_request_denied",
+};
+
+pub(super) static RATE_LIMITED: Reason = Reason {
+    name: "rate_limited",
+    status: StatusCode::TOO_MANY_REQUESTS,
+    fault: Fault::Caller,
+    action: "Send fewer requests at once, and this one again after Retry-After",
+    proxy_error: "http_request_denied",
+};
+
+pub(super) static OVERLOADED: Reason = Reason {
+    name: "overloaded",
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    fault: Fault::Proxy,
+    action: "Try again after Retry-After: the request was not sent",
+    proxy_error: "connection_limit_reached",
+};
+
+pub(super) static DRAINING: Reason = Reason {
+    name: "draining",
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    fault: Fault::Proxy,
+    action: "Try again, at another instance if there is one: the request was not sent",
+    proxy_error: "proxy_internal_response",
+};
+
+pub(super) static TARGET_TOO_LONG: Reason = Reason {
+    name: "target_too_long",
+    status: StatusCode::URI_TOO_LONG,
+    fault: Fault::Caller,
+    action: "Send less in the path and query",
+    proxy_error: "http_request_error",
+};
+
+pub(super) static HEADER_TOO_LARGE: Reason = Reason {
+    name: "header_too_large",
+    status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+    fault: Fault::Caller,
+    action: "Send fewer or shorter header fields",
+    proxy_error: "http_request_error",
+};
+
+pub(super) static BODY_TOO_LARGE: Reason = Reason {
+    name: "body_too_large",
+    status: StatusCode::PAYLOAD_TOO_LARGE,
+    fault: Fault::Caller,
+    action: "Send a smaller body, such as images of a lower resolution",
+    proxy_error: "http_request_error",
+};
+
+pub(super) static CALLER_TOO_SLOW: Reason = Reason {
+    name: "caller_too_slow",
+    status: StatusCode::REQUEST_TIMEOUT,
+    fault: Fault::Caller,
+    action: "Send the whole body without long pauses",
+    proxy_error: "http_request_error",
+};
+
+pub(super) static TOKEN_UNAVAILABLE: Reason = Reason {
+    name: "token_unavailable",
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    fault: Fault::Upstream,
+    action: "Try again; if it lasts, the log of gbg-proxy says what the token endpoint answers",
+    proxy_error: "proxy_internal_response",
+};
+
+pub(super) static CLIENT_REFUSED: Reason = Reason {
+    name: "client_refused",
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    fault: Fault::Proxy,
+    action: "Whoever runs gbg-proxy must check its client id, its secret and the role of the API client",
+    proxy_error: "proxy_configuration_error",
+};
+
+pub(super) static UPSTREAM_UNREACHABLE: Reason = Reason {
+    name: "upstream_unreachable",
+    status: StatusCode::BAD_GATEWAY,
+    fault: Fault::Upstream,
+    action: "Try again: the request was not sent",
+    proxy_error: "destination_unavailable",
+};
+
+pub(super) static UPSTREAM_BROKEN: Reason = Reason {
+    name: "upstream_broken",
+    status: StatusCode::BAD_GATEWAY,
+    fault: Fault::Upstream,
+    action: "Look whether the request took effect before you send it again",
+    proxy_error: "connection_terminated",
+};
+
+pub(super) static UPSTREAM_TIMEOUT: Reason = Reason {
+    name: "upstream_timeout",
+    status: StatusCode::GATEWAY_TIMEOUT,
+    fault: Fault::Upstream,
+    action: "Look whether the request took effect before you send it again",
+    proxy_error: "http_response_timeout",
+};

@@ -1,0 +1,142 @@
+//! The hosts by which callers may speak of us: against web pages that make a name of theirs point to this address (DNS
+//! rebinding), and so let a browser reach us as if we were their own server.
+
+use std::net::{IpAddr, SocketAddr};
+
+use crate::config::{Address, Config};
+
+/// Hosts that are ours.
+#[derive(Debug)]
+pub(in crate::proxy) struct Hosts {
+    is_any: bool,
+    addr: Option<IpAddr>,
+    /// In lower case: our own, and the API's, whose callers may be sent here by DNS.
+    names: Vec<String>,
+    /// What names may end in, with its dot.
+    suffixes: Vec<String>,
+}
+
+impl Hosts {
+    pub(super) fn new(config: &Config) -> Self {
+        let (suffixes, names): (Vec<_>, Vec<_>) =
+            config.listen.hosts.iter().cloned().partition(|host| host.starts_with('.'));
+        let own = ["localhost".to_owned(), config.upstream.origin.host.to_lowercase()];
+        Hosts {
+            is_any: names.iter().any(|name| name == "*"),
+            addr: match &config.listen.address {
+                Address::Tcp(addr) => Some(addr.ip().to_canonical()),
+                Address::Unix(_) => None,
+            },
+            names: own.into_iter().chain(names).collect(),
+            suffixes,
+        }
+    }
+
+    /// Whether `authority`, a host that may have a port, is ours on a connection that came to `local`. A connection that
+    /// came over a Unix socket is none that a browser opens.
+    pub(super) fn has(&self, authority: &[u8], local: Option<SocketAddr>) -> bool {
+        let Some(local) = local else { return true };
+        let host = without_port(authority);
+        let host = host.strip_suffix(b".").unwrap_or(host);
+        if self.is_any || self.names.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(host)) {
+            return true;
+        }
+        let Ok(text) = std::str::from_utf8(host) else { return false };
+        match text.trim_matches(['[', ']']).parse::<IpAddr>() {
+            // The address as it was called, also where we listen on all: no page has it for a name that it could point here.
+            Ok(addr) => {
+                let addr = addr.to_canonical();
+                addr.is_loopback()
+                    || Some(addr) == self.addr
+                    || addr == local.ip().to_canonical()
+                    || self.names.iter().any(|name| name.parse() == Ok(addr))
+            }
+            Err(_) => self.suffixes.iter().any(|suffix| ends_in(text, suffix)),
+        }
+    }
+}
+
+/// Whether `host` ends in `suffix`, which begins with a dot, and has more.
+fn ends_in(host: &str, suffix: &str) -> bool {
+    host.len() > suffix.len()
+        && host.get(host.len() - suffix.len()..).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+}
+
+/// The host of an authority; that of an IPv6 address keeps its brackets.
+fn without_port(authority: &[u8]) -> &[u8] {
+    match authority.iter().rposition(|&byte| byte == b':') {
+        Some(colon) if !authority[colon..].contains(&b']') => &authority[..colon],
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(address: &str, hosts: &[&str]) -> Hosts {
+        let mut config = crate::proxy::tests::config();
+        config.listen.address = Address::try_from(address.to_owned()).unwrap();
+        config.listen.hosts = hosts.iter().map(|&host| host.to_owned()).collect();
+        config.upstream.origin.host = "eu.platform.go.gbgplc.com".to_owned();
+        Hosts::new(&config)
+    }
+
+    const LOCAL: &str = "10.0.0.5:8080";
+
+    fn has(hosts: &Hosts, host: &str) -> bool {
+        hosts.has(host.as_bytes(), Some(LOCAL.parse().unwrap()))
+    }
+
+    #[test]
+    fn this_machine_the_address_and_the_api_are_ours_and_nothing_else() {
+        let hosts = hosts("10.0.0.4:8080", &[]);
+        for host in [
+            "localhost",
+            "LOCALHOST:1",
+            "localhost.",
+            "127.0.0.1",
+            "127.8.9.1:80",
+            "[::1]:8080",
+            "[::1]",
+            "10.0.0.4",
+            "10.0.0.5:8080",
+            "eu.platform.go.gbgplc.com",
+            "EU.platform.go.gbgplc.com:443",
+        ] {
+            assert!(has(&hosts, host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "evil.example:8080",
+            "10.0.0.6",
+            "127.0.0.1.evil.example",
+            "[::2]",
+            "us.platform.go.gbgplc.com",
+            "x.localhost",
+            "*",
+        ] {
+            assert!(!has(&hosts, host), "{host}");
+        }
+    }
+
+    #[test]
+    fn hosts_that_are_written_are_ours_as_well() {
+        let some = hosts("0.0.0.0:8080", &["gbg.internal", ".corp.example", "2001:db8::1"]);
+        for host in
+            ["gbg.internal", "GBG.internal:80", "a.corp.example", "a.b.Corp.example.", "[2001:db8::1]:80"]
+        {
+            assert!(has(&some, host), "{host}");
+        }
+        for host in ["x.gbg.internal", "corp.example", ".corp.example", "evilcorp.example", "0.0.0.1"] {
+            assert!(!has(&some, host), "{host}");
+        }
+        assert!(has(&hosts("0.0.0.0:8080", &["*"]), "evil.example"));
+    }
+
+    #[test]
+    fn over_a_unix_socket_any_host_will_do() {
+        assert!(hosts("unix:/run/x.sock", &[]).has(b"evil.example", None));
+    }
+}

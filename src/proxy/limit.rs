@@ -1,0 +1,226 @@
+//! How much: the rate and the concurrency of each caller, then of the whole process. What is too much is refused at once, and
+//! what is taken is given back when the body of the answer has ended, not with its head.
+
+mod gate;
+
+use std::num::NonZeroU32;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::Either;
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::{Frame, SizeHint};
+use hyper::body::Body;
+use tower::layer::{Layer, layer_fn};
+use tower::service_fn;
+
+pub(super) use self::gate::Gate;
+use self::gate::Place;
+use super::Step;
+use super::caller::Known;
+use super::record::Observed;
+use crate::config::Rate;
+use crate::error::Error;
+
+/// When a caller that has too many requests in flight may try again: one of them may have ended.
+const A_MOMENT: Duration = Duration::from_secs(1);
+
+/// The longest that a caller is held back because the API said so.
+const LONGEST_REST: Duration = Duration::from_secs(300);
+
+/// A caller's share, counted for the whole process.
+#[derive(Debug)]
+pub(super) struct Share {
+    /// The number of the caller: its lane where requests wait.
+    number: usize,
+    rate: Option<(Rate, DefaultDirectRateLimiter)>,
+    most: Option<u32>,
+    /// Counted where there is a most: cores share what is counted.
+    in_flight: AtomicU32,
+    epoch: Instant,
+    /// Milliseconds from `epoch` to when the caller may send again; the API has asked for that.
+    rests_until: AtomicU64,
+}
+
+impl Share {
+    pub(super) fn new(number: usize, rate: Option<Rate>, most: Option<NonZeroU32>) -> Self {
+        Share {
+            number,
+            rate: rate.and_then(|rate| Some((rate, RateLimiter::direct(quota(rate)?)))),
+            most: most.map(NonZeroU32::get),
+            in_flight: AtomicU32::new(0),
+            epoch: Instant::now(),
+            rests_until: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes one request's part of the share.
+    fn take(known: &Arc<Known>) -> Result<Taken, Error> {
+        let share = &known.share;
+        share.check_rest()?;
+        // The place first: what finds none is no request that counts.
+        let taken = Taken::of(known)?;
+        if let Some((rate, limiter)) = &share.rate
+            && let Err(until) = limiter.check()
+        {
+            return Err(Error::RateLimited {
+                retry_after: until.wait_time_from(DefaultClock::default().now()),
+                quota: Some((rate.requests.get(), rate.per.as_secs())),
+            });
+        }
+        Ok(taken)
+    }
+
+    fn check_rest(&self) -> Result<(), Error> {
+        let until = self.rests_until.load(Relaxed);
+        if until == 0 {
+            return Ok(());
+        }
+        match Duration::from_millis(until).checked_sub(self.epoch.elapsed()) {
+            Some(retry_after) if !retry_after.is_zero() => {
+                Err(Error::RateLimited { retry_after, quota: None })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Holds the caller back for `time`.
+    fn rest(&self, time: Duration) {
+        let until = (self.epoch.elapsed() + time.min(LONGEST_REST)).as_millis();
+        self.rests_until.fetch_max(u64::try_from(until).unwrap_or(u64::MAX), Relaxed);
+    }
+}
+
+/// The rate as GCRA has it: a cell in every so much time. `None` for more than a thousand million a second.
+fn quota(rate: Rate) -> Option<Quota> {
+    Some(Quota::with_period(rate.per / rate.requests.get())?.allow_burst(rate.burst))
+}
+
+/// A request in flight, of one caller.
+#[derive(Debug)]
+struct Taken(Arc<Known>);
+
+impl Taken {
+    fn of(known: &Arc<Known>) -> Result<Self, Error> {
+        let taken = Taken(Arc::clone(known));
+        match known.share.most {
+            Some(most) if known.share.in_flight.fetch_add(1, Relaxed) >= most => {
+                Err(Error::RateLimited { retry_after: A_MOMENT, quota: None })
+            }
+            _ => Ok(taken),
+        }
+    }
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        if self.0.share.most.is_some() {
+            self.0.share.in_flight.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+/// What a request has taken, until its answer has ended.
+#[derive(Debug)]
+struct Permit {
+    _taken: Taken,
+    _place: Place,
+}
+
+/// Lets pass what is within the limits.
+pub(super) fn layer<S, In, Out>(
+    rules: Arc<super::Rules>,
+) -> impl Layer<S, Service = impl Step<Observed<In>, Limited<Out>> + use<S, In, Out>> + Clone
+where
+    S: Step<Observed<In>, Out>,
+    In: Send + 'static,
+    Out: Send + 'static,
+{
+    layer_fn(move |mut inner: S| {
+        let rules = Arc::clone(&rules);
+        service_fn(move |req: Request<Observed<In>>| {
+            let known = req.body().record().caller().unwrap_or_else(|| rules.shared.callers.anyone());
+            let taken = match Share::take(known) {
+                Ok(taken) => taken,
+                Err(error) => return Either::Right(Either::Left(std::future::ready(Err(error)))),
+            };
+            let heeds = rules.heeds_retry_after;
+            match rules.shared.gate.enter() {
+                Some(place) => Either::Left(inner.call(req).map(move |answered| {
+                    answered.map(|res| within(res, Permit { _taken: taken, _place: place }, heeds))
+                })),
+                None => {
+                    let gate = Arc::clone(&rules.shared.gate);
+                    let mut inner = inner.clone();
+                    // Rare, and so boxed.
+                    Either::Right(Either::Right(Box::pin(async move {
+                        let place = gate.wait(taken.0.share.number).await?;
+                        let res = inner.call(req).await?;
+                        Ok(within(res, Permit { _taken: taken, _place: place }, heeds))
+                    })))
+                }
+            }
+        })
+    })
+}
+
+/// The answer with what its request has taken. Where the API asks a caller to wait, it is made to if that `heeds` it.
+fn within<B>(res: Response<B>, permit: Permit, heeds: bool) -> Response<Limited<B>> {
+    if heeds
+        && res.status() == StatusCode::TOO_MANY_REQUESTS
+        && let Some(wait) = retry_after(res.headers())
+    {
+        permit._taken.0.share.rest(wait);
+    }
+    res.map(|body| Limited { inner: body, permit: Some(permit) })
+}
+
+/// Seconds or a date (RFC 9110 section 10.2.3).
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    let seconds = || value.parse().ok().map(Duration::from_secs);
+    let date = || httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).ok();
+    seconds().or_else(date)
+}
+
+/// The body of an answer whose end gives back what its request has taken.
+#[derive(Debug)]
+pub struct Limited<B> {
+    inner: B,
+    permit: Option<Permit>,
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Limited<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = Pin::new(&mut self.inner).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None | Some(Err(_)))) {
+            self.permit = None;
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests;

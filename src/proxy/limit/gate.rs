@@ -1,0 +1,230 @@
+//! How much is in flight in the whole process, and who waits for a place.
+//!
+//! A place is one count on one atomic as long as there are places. Only when there is none does a request wait, in the lane of
+//! its caller, and places go round the lanes: who sends a flood waits behind itself. When all room for waiting is taken, the
+//! longest lane gives up its last.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::error::Error;
+use crate::proxy::seldom::Seldom;
+
+/// The places of a process.
+#[derive(Debug)]
+pub(in crate::proxy) struct Gate {
+    most: usize,
+    most_waiting: usize,
+    patience: Duration,
+    taken: AtomicUsize,
+    /// How many wait; what is in the lanes, for those who have no lock.
+    waiting: AtomicUsize,
+    is_draining: AtomicBool,
+    lanes: Mutex<Lanes>,
+    told: Seldom,
+}
+
+/// A place, until it is dropped.
+#[derive(Debug)]
+pub(in crate::proxy) struct Place(Arc<Gate>);
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.free();
+    }
+}
+
+impl Gate {
+    /// A gate with `most` places, before which `most_waiting` requests wait, for `patience`.
+    pub(in crate::proxy) fn new(most: usize, most_waiting: usize, patience: Duration) -> Self {
+        Gate {
+            most,
+            most_waiting,
+            patience,
+            taken: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            is_draining: AtomicBool::new(false),
+            lanes: Mutex::default(),
+            told: Seldom::new(),
+        }
+    }
+
+    /// A place, if one is free and nobody waits for it.
+    pub(in crate::proxy) fn enter(self: &Arc<Self>) -> Option<Place> {
+        (self.waiting.load(SeqCst) == 0 && self.take()).then(|| Place(Arc::clone(self)))
+    }
+
+    /// Waits for a place in the lane of the caller with the number `lane`.
+    ///
+    /// # Errors
+    /// `Overloaded` when it takes too long, or no room is left to wait; `Draining` when the process is about to end.
+    pub(in crate::proxy) async fn wait(self: &Arc<Self>, lane: usize) -> Result<Place, Error> {
+        let mut waiting = self.queue_up(lane).inspect_err(|error| self.tell(error))?;
+        let answered = timeout(self.patience, &mut waiting.turn).await;
+        let refused = match answered {
+            Ok(Ok(place)) => return Ok(place),
+            Ok(Err(_)) if self.is_draining.load(SeqCst) => Error::Draining,
+            Ok(Err(_)) | Err(_) => Error::Overloaded,
+        };
+        self.tell(&refused);
+        Err(refused)
+    }
+
+    /// Sends away all who wait, and who would: what is in flight is to finish, and nothing to begin late.
+    pub(in crate::proxy) fn drain(&self) {
+        self.is_draining.store(true, SeqCst);
+        let mut lanes = self.lock();
+        let waiting = std::mem::take(&mut *lanes);
+        self.waiting.store(0, SeqCst);
+        drop(lanes);
+        drop(waiting);
+    }
+
+    fn queue_up(self: &Arc<Self>, lane: usize) -> Result<Waiting, Error> {
+        let mut lanes = self.lock();
+        if self.is_draining.load(SeqCst) {
+            return Err(Error::Draining);
+        }
+        if lanes.count >= self.most_waiting && !lanes.make_room_for(lane) {
+            return Err(Error::Overloaded);
+        }
+        let (turn, ticket) = lanes.add(lane);
+        self.waiting.store(lanes.count, SeqCst);
+        drop(lanes);
+        // A place that was freed before it was seen that somebody waits has been given to nobody.
+        self.admit();
+        Ok(Waiting { gate: Arc::clone(self), lane, ticket, turn })
+    }
+
+    fn take(&self) -> bool {
+        self.taken.fetch_update(SeqCst, SeqCst, |taken| (taken < self.most).then_some(taken + 1)).is_ok()
+    }
+
+    fn free(self: &Arc<Self>) {
+        self.taken.fetch_sub(1, SeqCst);
+        if self.waiting.load(SeqCst) > 0 {
+            self.admit();
+        }
+    }
+
+    /// Gives free places to those who wait.
+    fn admit(self: &Arc<Self>) {
+        let mut left = Vec::new();
+        let mut lanes = self.lock();
+        while lanes.count > 0 && self.take() {
+            let Some(next) = lanes.next() else {
+                self.taken.fetch_sub(1, SeqCst);
+                break;
+            };
+            // Nobody goes before `leave` had the lock. A place that came back all the same is freed once the lock is.
+            left.extend(next.send(Place(Arc::clone(self))).err());
+        }
+        self.waiting.store(lanes.count, SeqCst);
+        drop(lanes);
+        drop(left);
+    }
+
+    fn leave(&self, lane: usize, ticket: u64) {
+        let mut lanes = self.lock();
+        lanes.remove(lane, ticket);
+        self.waiting.store(lanes.count, SeqCst);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lanes> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, refused: &Error) {
+        if matches!(refused, Error::Overloaded) && self.told.is_due() {
+            tracing::warn!(
+                in_flight = self.taken.load(SeqCst),
+                waiting = self.waiting.load(SeqCst),
+                "requests are refused: as many are in flight as limits.max_in_flight lets; the API is slow, or callers send \
+                 more than it takes"
+            );
+        }
+    }
+}
+
+/// Somebody who waits. Whoever goes away leaves no trace.
+struct Waiting {
+    gate: Arc<Gate>,
+    lane: usize,
+    ticket: u64,
+    turn: oneshot::Receiver<Place>,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.gate.leave(self.lane, self.ticket);
+    }
+}
+
+/// Who waits, by caller.
+#[derive(Debug, Default)]
+struct Lanes {
+    lanes: HashMap<usize, VecDeque<(u64, oneshot::Sender<Place>)>>,
+    /// The lanes in which somebody waits, the next one first.
+    order: VecDeque<usize>,
+    count: usize,
+    tickets: u64,
+}
+
+impl Lanes {
+    fn add(&mut self, lane: usize) -> (oneshot::Receiver<Place>, u64) {
+        let (sender, turn) = oneshot::channel();
+        self.tickets += 1;
+        let waiting = self.lanes.entry(lane).or_default();
+        if waiting.is_empty() {
+            self.order.push_back(lane);
+        }
+        waiting.push_back((self.tickets, sender));
+        self.count += 1;
+        (turn, self.tickets)
+    }
+
+    /// The first of the next lane, which then goes to the end.
+    fn next(&mut self) -> Option<oneshot::Sender<Place>> {
+        let lane = self.order.pop_front()?;
+        let waiting = self.lanes.get_mut(&lane)?;
+        let (_, next) = waiting.pop_front()?;
+        self.count -= 1;
+        match waiting.is_empty() {
+            true => drop(self.lanes.remove(&lane)),
+            false => self.order.push_back(lane),
+        }
+        Some(next)
+    }
+
+    fn remove(&mut self, lane: usize, ticket: u64) {
+        let Some(waiting) = self.lanes.get_mut(&lane) else { return };
+        // Tickets are given in order, and taken out of the middle only by those who go.
+        let Ok(at) = waiting.binary_search_by_key(&ticket, |(ticket, _)| *ticket) else { return };
+        waiting.remove(at);
+        self.count -= 1;
+        if waiting.is_empty() {
+            self.lanes.remove(&lane);
+            self.order.retain(|other| *other != lane);
+        }
+    }
+
+    /// Sends the last of the longest lane away, if that is longer than `lane` would be.
+    fn make_room_for(&mut self, lane: usize) -> bool {
+        let own = self.lanes.get(&lane).map_or(0, VecDeque::len);
+        let longest = self.lanes.iter().max_by_key(|(_, waiting)| waiting.len());
+        let Some((&longest, waiting)) = longest.filter(|(_, waiting)| waiting.len() > own + 1) else {
+            return false;
+        };
+        let Some(&(last, _)) = waiting.back() else { return false };
+        self.remove(longest, last);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests;

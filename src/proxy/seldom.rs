@@ -1,0 +1,29 @@
+//! What is worth a line in the log, and not one a request.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// How long nothing more is said of the same.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// Lets something be said seldom.
+#[derive(Debug)]
+pub(super) struct Seldom {
+    epoch: Instant,
+    /// Milliseconds from `epoch` to the end of the silence.
+    until: AtomicU64,
+}
+
+impl Seldom {
+    pub(super) fn new() -> Self {
+        Seldom { epoch: Instant::now(), until: AtomicU64::new(0) }
+    }
+
+    /// Whether it is time to say it again; then silence begins.
+    pub(super) fn is_due(&self) -> bool {
+        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let until = self.until.load(Relaxed);
+        let next = now.saturating_add(SILENCE.as_millis() as u64);
+        now >= until && self.until.compare_exchange(until, next, Relaxed, Relaxed).is_ok()
+    }
+}

@@ -1,0 +1,64 @@
+//! Logs: what the process says of itself, and a line a request.
+
+mod file;
+mod writer;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use tracing::Subscriber;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{fmt, registry};
+
+use self::file::LogFile;
+pub use self::writer::Guard;
+
+/// Lines that wait to be written; above this, lines are dropped rather than requests held up.
+const BUFFERED_LINES: usize = 16_384;
+
+/// How much is logged, how it looks, and where it goes.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The least severe level.
+    pub level: LevelFilter,
+    /// One JSON object a line instead of text.
+    pub json: bool,
+    /// The file to write to; standard output where there is none.
+    pub file: Option<PathBuf>,
+}
+
+/// Begins to log, from a thread of its own: a reader or a disk that does not keep up must not hold up a request. What is
+/// buffered is written when the guard is dropped.
+///
+/// # Errors
+/// When the file cannot be opened.
+pub fn begin(settings: Settings) -> io::Result<Guard> {
+    let out: Box<dyn Write + Send> = match &settings.file {
+        Some(path) => Box::new(LogFile::open(path)?),
+        None => Box::new(io::stdout()),
+    };
+    let (lines, guard) = writer::spawn(out, settings.clone(), BUFFERED_LINES);
+    // A second call, in a process that runs several proxies, changes nothing.
+    let _ = subscriber(&settings, lines).try_init();
+    Ok(guard)
+}
+
+/// Ours alone is logged, at any level: what libraries log may quote what a caller sent.
+fn subscriber<W>(settings: &Settings, writer: W) -> impl Subscriber + Send + Sync + use<W>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let level = settings.level;
+    let ours = Targets::new().with_target("gbg_proxy", level).with_target("access", level);
+    let lines = fmt::layer().with_writer(writer);
+    let lines = if settings.json {
+        lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+    } else {
+        lines.with_ansi(false).with_target(false).boxed()
+    };
+    registry().with(lines.with_filter(ours))
+}

@@ -1,0 +1,48 @@
+//! Callers that the proxy knows: their keys, and the file that names them.
+
+use gbg_proxy::config;
+use http::header::{HeaderName, HeaderValue};
+use tempfile::NamedTempFile;
+
+/// A caller with a key.
+pub struct Known {
+    pub name: &'static str,
+    pub key: String,
+    /// Further lines of its table.
+    pub lines: &'static str,
+}
+
+impl Known {
+    pub fn new(name: &'static str, lines: &'static str) -> Self {
+        Known { name, key: config::new_key().unwrap().expose().to_owned(), lines }
+    }
+
+    /// Its table in the configuration.
+    pub fn table(&self) -> String {
+        let digest = config::key_digest(self.key.as_bytes()).unwrap();
+        let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("[[caller]]\nname = \"{}\"\nkey_sha256 = \"{digest}\"\n{}\n", self.name, self.lines)
+    }
+
+    /// Its key in the field `name`, after `scheme`.
+    pub fn shown(&self, name: &'static str, scheme: &str) -> (HeaderName, HeaderValue) {
+        let value = match scheme {
+            "Basic" => format!("Basic {}", base64(&format!("anyone:{}", self.key))),
+            "" => self.key.clone(),
+            scheme => format!("{scheme} {}", self.key),
+        };
+        (HeaderName::from_static(name), HeaderValue::try_from(value).unwrap())
+    }
+}
+
+/// A configuration file with `callers`; it goes when this does.
+pub fn file(tables: &[String]) -> NamedTempFile {
+    let file = NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), tables.concat()).unwrap();
+    file
+}
+
+pub fn base64(text: &str) -> String {
+    use base64::Engine;
+    base64::engine::general_purpose::STANDARD.encode(text)
+}
