@@ -91,7 +91,7 @@ impl Rules {
             && req
                 .headers()
                 .get(MAX_FORWARDS)
-                .is_some_and(|left| left.as_bytes().iter().all(|&digit| digit == b'0'));
+                .is_some_and(|left| !left.is_empty() && left.as_bytes().iter().all(|&digit| digit == b'0'));
         is_last.then(|| {
             let mut res = Response::new(());
             res.headers_mut().insert(http::header::ALLOW, self.methods.list.clone());

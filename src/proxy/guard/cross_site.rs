@@ -28,8 +28,10 @@ pub(in crate::proxy) fn origin<B>(req: &Request<B>, allowed: &[HeaderValue]) -> 
 #[derive(Default)]
 pub(super) struct Page<'a> {
     origin: Option<&'a HeaderValue>,
-    /// How that is to us.
-    site: Option<&'a HeaderValue>,
+    /// A browser names one.
+    origins: usize,
+    /// Whether it is said to be of another site than ours.
+    is_foreign: bool,
 }
 
 impl<'a> Page<'a> {
@@ -37,8 +39,9 @@ impl<'a> Page<'a> {
     pub(super) fn note(&mut self, name: &HeaderName, value: &'a HeaderValue) {
         if *name == ORIGIN {
             self.origin = Some(value);
+            self.origins += 1;
         } else if *name == SEC_FETCH_SITE {
-            self.site = Some(value);
+            self.is_foreign |= !matches!(value.as_bytes(), b"none" | b"same-origin");
         }
     }
 
@@ -50,7 +53,7 @@ impl<'a> Page<'a> {
         methods: &HeaderValue,
     ) -> Result<Option<Response<()>>, Error> {
         if let Some(page) = self.origin {
-            if !allowed.contains(page) && !is_same(page, req) {
+            if self.origins > 1 || (!allowed.contains(page) && !is_same(page, req)) {
                 return Err(Error::CrossSite);
             }
             let headers = req.headers();
@@ -58,9 +61,9 @@ impl<'a> Page<'a> {
                 *req.method() == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
             return Ok(asks.then(|| preflight(headers, methods)));
         }
-        match self.site.map(HeaderValue::as_bytes) {
-            None | Some(b"none" | b"same-origin") => Ok(None),
-            Some(_) => Err(Error::CrossSite),
+        match self.is_foreign {
+            false => Ok(None),
+            true => Err(Error::CrossSite),
         }
     }
 }
@@ -122,6 +125,8 @@ mod tests {
             &[("sec-fetch-site", "Cross-Site")],
             &[("origin", "https://evil.example"), ("sec-fetch-site", "same-origin")],
             &[("origin", "https://evil.example"), ("access-control-request-method", "GET")],
+            &[("origin", "https://evil.example"), ("origin", "https://crm.example")],
+            &[("sec-fetch-site", "cross-site"), ("sec-fetch-site", "none")],
         ] {
             assert!(matches!(checked(fields), Err(Error::CrossSite)), "{fields:?}");
         }

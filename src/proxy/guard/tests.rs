@@ -82,6 +82,18 @@ fn methods_that_are_not_for_an_api_are_refused() {
 }
 
 #[test]
+fn an_options_goes_no_further_where_its_count_is_zero_and_not_where_it_has_none() {
+    for (left, is_last) in
+        [("0", true), ("00", true), ("1", false), ("10", false), ("", false), ("-0", false)]
+    {
+        let mut req = request("/v2/captain/x");
+        *req.method_mut() = Method::OPTIONS;
+        req.headers_mut().insert(MAX_FORWARDS, left.parse().unwrap());
+        assert_eq!(checked(&rules(), &req).unwrap().is_some(), is_last, "{left:?}");
+    }
+}
+
+#[test]
 fn there_is_one_host_and_it_is_one() {
     for good in ["a", "a:80", "a:", "EU.example", "[::1]", "[::1]:8080", "a_b.c-d", "127.0.0.1:1"] {
         assert!(is_host(good.as_bytes()), "{good}");
