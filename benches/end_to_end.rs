@@ -56,6 +56,7 @@ async fn proxy(upstream: SocketAddr) -> (App, SocketAddr) {
     let set = [
         "listen.address=127.0.0.1:0".to_owned(),
         "listen.workers=1".to_owned(),
+        "admin.address=off".to_owned(),
         "log.access=false".to_owned(),
         "token.client_id=bench".to_owned(),
         format!("upstream.base_url=http://{upstream}"),

@@ -35,7 +35,7 @@ fn config(access: bool) -> Config {
 
 /// A reader of a token that lives for an hour.
 fn tokens(runtime: &Runtime) -> Reader {
-    let (publisher, reader) = token::channel(Duration::from_secs(5));
+    let (publisher, reader) = token::channel(Duration::from_secs(5), Arc::default());
     let header = HeaderValue::from_str(&format!("Bearer {}", "a".repeat(900))).expect("a header value");
     let fetch = move || {
         let header = header.clone();
@@ -69,7 +69,8 @@ fn whole_stack(c: &mut Criterion) {
     // Nothing listens to the log: what is measured is the record of the request, and not its line.
     for (name, access) in [("stack/access_log_off", false), ("stack/access_log_on", true)] {
         let config = config(access);
-        let rules = Arc::new(Rules::new(&config, Arc::new(Shared::new(&config)), tokens.clone()));
+        let shared = Arc::new(Shared::new(&config, Arc::default()));
+        let rules = Arc::new(Rules::new(&config, shared, tokens.clone(), Arc::default()));
         let mut service = stack(&rules, rules.peer(None, None, &[], None), service_fn(answer));
         c.bench_function(name, |bencher| {
             bencher.iter_batched(

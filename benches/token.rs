@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 /// A reader of tokens that live for `life`, the first of which is there.
 fn tokens(runtime: &Runtime, life: Duration) -> Reader {
-    let (publisher, reader) = token::channel(Duration::from_secs(5));
+    let (publisher, reader) = token::channel(Duration::from_secs(5), std::sync::Arc::default());
     let header = HeaderValue::from_str(&format!("Bearer {}", "a".repeat(900))).expect("a header value");
     let fetch = move || {
         let header = header.clone();

@@ -2,13 +2,17 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
+use tokio::time::sleep;
 
+use crate::admin;
 use crate::config::{Address, Config};
 use crate::downstream::{self, bind};
 use crate::error::Cause;
+use crate::metrics::{self, Metrics};
 use crate::proxy::Shared;
 use crate::token::{self, Endpoint};
 use crate::worker::Worker;
@@ -21,6 +25,12 @@ pub struct App {
     drain: watch::Sender<bool>,
     workers: JoinSet<Result<(), Cause>>,
     refresh: JoinHandle<()>,
+    admin: Option<JoinHandle<io::Result<()>>>,
+    admin_address: Option<Address>,
+    quit: Arc<Notify>,
+    /// Turns true before `drain` does, by `drain_delay`.
+    unready: watch::Sender<bool>,
+    drain_delay: Duration,
     /// Follows the files of listen.tls.
     renewal: Option<JoinHandle<()>>,
 }
@@ -29,8 +39,10 @@ pub struct App {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {address} (listen.address)")]
+    #[error("cannot listen on {address} ({key})")]
     Listen {
+        /// The key that names it.
+        key: &'static str,
         /// The address.
         address: Address,
         /// What the system said.
@@ -54,10 +66,10 @@ impl StartError {
     pub fn mend(&self) -> Option<&'static str> {
         let StartError::Listen { source, .. } = self else { return None };
         match source.kind() {
-            io::ErrorKind::AddrInUse => Some(
-                "end the process that listens there (ss -ltnp shows it), or write another listen.address",
-            ),
-            io::ErrorKind::AddrNotAvailable => Some("write an address of this machine in listen.address"),
+            io::ErrorKind::AddrInUse => {
+                Some("end the process that listens there (ss -ltnp shows it), or write another address")
+            }
+            io::ErrorKind::AddrNotAvailable => Some("write an address of this machine"),
             io::ErrorKind::PermissionDenied => Some(
                 "a port below 1024 needs CAP_NET_BIND_SERVICE, a Unix socket a directory that may be written to",
             ),
@@ -78,20 +90,38 @@ impl App {
         let (certificates, acceptors) = tls.unzip();
         let options = downstream::Options::new(listen, acceptors);
         let endpoint = Endpoint::new(&config.token).map_err(part("token"))?;
-        let (publisher, tokens) = token::channel(config.token.wait);
-        let shared = Arc::new(Shared::new(config));
+        let names = config.callers.iter().map(|caller| caller.name.clone());
+        let metrics = Arc::new(Metrics::new(listen.workers.get(), names));
+        let (publisher, tokens) = token::channel(config.token.wait, Arc::clone(&metrics.token));
+        let shared = Arc::new(Shared::new(config, Arc::clone(&metrics.places)));
         let (drain, draining) = watch::channel(false);
-        let workers = (0..listen.workers.get())
-            .map(|_| {
-                Worker::new(config, options.clone(), Arc::clone(&shared), tokens.clone(), draining.clone())
-            })
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(part("upstream"))?;
+        let worker = |metrics: &Arc<metrics::Worker>| {
+            let (options, shared, metrics) = (options.clone(), Arc::clone(&shared), Arc::clone(metrics));
+            Worker::new(config, options, shared, tokens.clone(), metrics, draining.clone())
+        };
+        let workers =
+            metrics.workers().iter().map(worker).collect::<Result<Vec<_>, _>>().map_err(part("upstream"))?;
 
-        let cannot_listen = |source| StartError::Listen { address: listen.address.clone(), source };
+        let cannot_listen =
+            |source| StartError::Listen { key: "listen.address", address: listen.address.clone(), source };
         let sockets = bind(&listen.address, listen.socket_mode, workers.len()).map_err(cannot_listen)?;
         let address = sockets[0].address().map_err(cannot_listen)?;
 
+        let (unready, draining_soon) = watch::channel(false);
+        let quit = Arc::new(Notify::new());
+        let (admin, admin_address) = match &config.admin.address {
+            None => (None, None),
+            Some(address) => {
+                let handles = admin::Handles {
+                    metrics: Arc::clone(&metrics),
+                    tokens: tokens.clone(),
+                    draining: draining_soon,
+                    quit: Arc::clone(&quit),
+                };
+                let (task, address) = start_admin(address, config, handles)?;
+                (Some(task), Some(address))
+            }
+        };
         let fallback_life = config.token.fallback_life;
         let refresh = tokio::spawn(async move {
             let watch = endpoint.watch();
@@ -104,12 +134,35 @@ impl App {
             let thread = worker.start(index, socket).map_err(StartError::Thread)?;
             threads.spawn(join(thread));
         }
-        Ok(App { address, shared, drain, workers: threads, refresh, renewal })
+        Ok(App {
+            address,
+            shared,
+            drain,
+            workers: threads,
+            refresh,
+            admin,
+            admin_address,
+            quit,
+            unready,
+            drain_delay: config.drain.delay,
+            renewal,
+        })
     }
 
     /// Where it listens, with the port that was really taken.
     pub fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// Where health and metrics are told, with the port that was really taken.
+    pub fn admin_address(&self) -> Option<&Address> {
+        self.admin_address.as_ref()
+    }
+
+    /// Waits until somebody has asked it to end (`POST /quit`).
+    pub fn quit(&self) -> impl Future<Output = ()> + use<> {
+        let quit = Arc::clone(&self.quit);
+        async move { quit.notified().await }
     }
 
     /// Ends when a worker or the token task has ended by itself, which none should.
@@ -127,8 +180,10 @@ impl App {
         }
     }
 
-    /// Stops accepting, lets requests in flight finish for up to `drain.timeout`, and returns when all is done.
+    /// Says that it is not ready, and after `drain.delay` stops accepting; lets requests in flight finish for up to `drain.timeout`, and returns when all is done.
     pub async fn shut_down(mut self) {
+        self.unready.send_replace(true);
+        sleep(self.drain_delay).await;
         if let Address::Unix(path) = &self.address {
             // Now, not in the end: by then it may be the socket of a successor. If it cannot be removed, the next start
             // replaces it.
@@ -147,7 +202,26 @@ impl Drop for App {
         if let Some(renewal) = &self.renewal {
             renewal.abort();
         }
+        if let Some(admin) = &self.admin {
+            admin.abort();
+        }
     }
+}
+
+/// Listens at `address` for who asks how things are.
+fn start_admin(
+    address: &Address,
+    config: &Config,
+    handles: admin::Handles,
+) -> Result<(JoinHandle<io::Result<()>>, Address), StartError> {
+    let cannot_listen =
+        |source| StartError::Listen { key: "admin.address", address: address.clone(), source };
+    let socket = bind(address, config.listen.socket_mode, 1).map_err(cannot_listen)?.pop();
+    let socket = socket.ok_or_else(|| cannot_listen(io::ErrorKind::AddrNotAvailable.into()))?;
+    let taken = socket.address().map_err(cannot_listen)?;
+    let config = config.admin.clone();
+    let task = tokio::spawn(async move { admin::serve(socket, &config, handles).await });
+    Ok((task, taken))
 }
 
 async fn join(thread: std::thread::JoinHandle<Result<(), Cause>>) -> Result<(), Cause> {

@@ -14,6 +14,8 @@
 //!                              └──────────────┘
 //! ```
 //!
+//! Beside these, [`admin`] tells on a listener of its own how things are, and reads what all of them count in [`metrics`].
+//!
 //! Folders are the places that a byte passes through, not kinds of code.
 //!
 //! # One request
@@ -77,23 +79,26 @@
 //! ```text
 //! main       → cli
 //! cli        → app, sandbox, token, upstream, gbg, config, error, shutdown, telemetry
-//! app        → worker, proxy, token, downstream, config, error
-//! worker     → downstream, proxy, upstream, token, config, error
-//! proxy      → token, upstream, gbg, config, error
+//! app        → worker, proxy, admin, token, downstream, config, metrics, error
+//! worker     → downstream, proxy, upstream, token, config, metrics, error
+//! proxy      → token, upstream, gbg, config, metrics, error
+//! admin      → downstream, token, config, metrics, error
 //! sandbox    → downstream, gbg, config
-//! token      → config, error, stamp
-//! upstream   → config, error
-//! downstream → config, error, stamp
+//! token      → config, metrics, error, stamp
+//! upstream   → config, metrics, error
+//! downstream → config, metrics, error, stamp
 //! config     → gbg, secret
-//! gbg, secret, error, stamp, telemetry, shutdown → nothing of ours
+//! gbg, secret, error, metrics, stamp, telemetry, shutdown → nothing of ours
 //! ```
 
+pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;
 pub mod downstream;
 pub mod error;
 pub mod gbg;
+pub mod metrics;
 pub mod proxy;
 pub mod sandbox;
 pub mod secret;

@@ -14,6 +14,7 @@ use tokio::time::sleep;
 use crate::config::Config;
 use crate::downstream::{self, CallerBody, Socket};
 use crate::error::Cause;
+use crate::metrics;
 use crate::proxy::{self, Observed, RequestBody, Rules, Shared};
 use crate::token::Reader;
 use crate::upstream::Upstream;
@@ -38,14 +39,16 @@ impl Worker {
     /// When the upstream's certificates or name are of no use.
     pub fn new(
         config: &Config,
-        options: downstream::Options,
+        mut options: downstream::Options,
         shared: Arc<Shared>,
         tokens: Reader,
+        metrics: Arc<metrics::Worker>,
         drain: watch::Receiver<bool>,
     ) -> Result<Self, Cause> {
+        options.counted = Arc::clone(&metrics.callers);
         Ok(Worker {
-            upstream: Arc::new(Upstream::new(&config.upstream)?),
-            rules: Arc::new(Rules::new(config, shared, tokens)),
+            upstream: Arc::new(Upstream::new(&config.upstream, Arc::clone(&metrics.api))?),
+            rules: Arc::new(Rules::new(config, shared, tokens, metrics)),
             options,
             drain,
             drain_timeout: config.drain.timeout,

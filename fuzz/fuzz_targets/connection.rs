@@ -142,6 +142,7 @@ fn options() -> Options {
         h2_streams: 4,
         title_case: false,
         connections: Arc::new(Semaphore::new(1)),
+        counted: Arc::default(),
     }
 }
 

@@ -40,7 +40,8 @@ impl Gate {
     pub fn new(set: &[&str]) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let config = config(set);
-        let rules = Arc::new(Rules::new(&config, Arc::new(Shared::new(&config)), tokens(&runtime)));
+        let shared = Arc::new(Shared::new(&config, Arc::default()));
+        let rules = Arc::new(Rules::new(&config, shared, tokens(&runtime), Arc::default()));
         let sent = Arc::new(Mutex::new(None));
         let kept = Arc::clone(&sent);
         let leaf = service_fn(move |authorized: Authorized<Observed<Empty<Bytes>>>| {
@@ -75,7 +76,7 @@ fn config(set: &[&str]) -> Config {
 
 /// A reader of a token that outlives any run.
 fn tokens(runtime: &Runtime) -> Reader {
-    let (publisher, reader) = token::channel(Duration::from_secs(5));
+    let (publisher, reader) = token::channel(Duration::from_secs(5), Arc::default());
     let fetch = || async {
         let life = Some(Duration::from_secs(365 * 86_400));
         Ok::<_, FetchError>(Grant { header: HeaderValue::from_static(BEARER), life })

@@ -6,6 +6,7 @@ mod doctor;
 mod key;
 mod run;
 mod sandbox;
+mod wait;
 
 use std::future::Future;
 use std::io::Write;
@@ -16,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::app::App;
-use crate::config::{self, Level, LogFormat, Sources};
+use crate::config::{self, Address, Level, LogFormat, Sources};
 use crate::error::chain;
 use crate::{shutdown, telemetry};
 
@@ -42,6 +43,7 @@ pub fn main() -> ExitCode {
         Command::Sandbox(command) => command.run(),
         Command::Check(command) => command.run(),
         Command::Doctor(command) => command.run(),
+        Command::Wait(command) => command.run(),
         Command::Key(command) => command.run(),
     };
     match done {
@@ -64,6 +66,7 @@ pub fn main() -> ExitCode {
                                       EU production on http://127.0.0.1:8080
   gbg-proxy check --config proxy.toml say what is wrong with a configuration
   gbg-proxy doctor                    say where the way to GBG GO is broken
+  gbg-proxy wait --timeout 10s        until the proxy is ready
   gbg-proxy key new crm               make a key for the caller crm"
 )]
 struct Arguments {
@@ -78,6 +81,7 @@ enum Command {
     Sandbox(sandbox::SandboxCommand),
     Check(check::Check),
     Doctor(doctor::Doctor),
+    Wait(wait::Wait),
     Key(key::Key),
 }
 
@@ -96,16 +100,33 @@ struct ConfigArguments {
 impl ConfigArguments {
     /// The configuration, and the file it came from in words.
     fn load(self) -> Result<(config::Loaded, String), Failure> {
+        let sources = self.sources();
+        let named = sources.file.as_ref();
+        let named = named.map_or("built-in defaults".to_owned(), |file| file.display().to_string());
+        let loaded = config::load(&sources).map_err(|error| Failure::Usage(error.to_string()))?;
+        Ok((loaded, named))
+    }
+
+    /// Where the proxy of this configuration tells how it is; neither secrets nor certificates are looked at for it.
+    fn admin_address(self) -> Result<Address, Failure> {
+        let address = config::admin_address(&self.sources());
+        address.map_err(|error| Failure::Usage(error.to_string()))?.ok_or_else(|| {
+            Failure::Usage(
+                "admin.address is \"off\": there is nobody to ask\n  mend: write an address, such as \"127.0.0.1:8081\""
+                    .to_owned(),
+            )
+        })
+    }
+
+    fn sources(self) -> Sources {
         let file = self
             .config
             .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.symlink_metadata().is_ok()));
-        let named = file.as_ref().map_or("built-in defaults".to_owned(), |file| file.display().to_string());
         // Values that are no UTF-8 are none of ours.
         let env = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
-        let loaded = config::load(&Sources { file, set: self.set, env });
-        loaded.map(|loaded| (loaded, named)).map_err(|error| Failure::Usage(error.to_string()))
+        Sources { file, set: self.set, env }
     }
 }
 

@@ -48,14 +48,17 @@ async fn serve(config: Config, file: String) -> Result<(), Failure> {
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         address = %app.address(),
+        admin = app.admin_address().map(tracing::field::display),
         upstream = %config.upstream.origin,
         token_endpoint = %config.token.endpoint,
         workers = config.listen.workers,
         config = file,
         "gbg-proxy listens"
     );
+    let quit = app.quit();
     let signal = tokio::select! {
         signal = signalled => signal,
+        () = quit => "POST /quit",
         error = app.failed() => return Err(Failure::failed(error.as_ref())),
     };
     tracing::info!(signal, timeout = ?config.drain.timeout, "draining: no new connections, requests in flight finish");

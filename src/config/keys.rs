@@ -3,13 +3,13 @@
 use serde::de::{Deserialize, Deserializer, Error, Visitor, value};
 
 use super::error::Problem;
-use super::{Drain, Limits, Log, caller, listen, token, upstream};
+use super::{Drain, Limits, Log, admin, caller, listen, token, upstream};
 
 /// The section of which there may be several.
 pub(super) const LIST: &str = "caller";
 
 /// Each section with the names of its keys.
-fn sections() -> [(&'static str, &'static [&'static str]); 8] {
+fn sections() -> [(&'static str, &'static [&'static str]); 9] {
     [
         ("listen", fields::<listen::Raw>()),
         ("listen.tls", fields::<listen::RawTls>()),
@@ -17,6 +17,7 @@ fn sections() -> [(&'static str, &'static [&'static str]); 8] {
         ("token", fields::<token::Raw>()),
         (LIST, fields::<caller::Raw>()),
         ("limits", fields::<Limits>()),
+        ("admin", fields::<admin::Raw>()),
         ("log", fields::<Log>()),
         ("drain", fields::<Drain>()),
     ]

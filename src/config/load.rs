@@ -6,7 +6,8 @@ use serde::Deserialize;
 
 use super::document::Document;
 use super::error::{Error, Origin, Problem};
-use super::{Config, Drain, Limits, Log, caller, listen, token, upstream};
+use super::value::Address;
+use super::{Config, Drain, Limits, Log, admin, caller, listen, token, upstream};
 use crate::secret::Environment;
 
 /// Where values may come from.
@@ -34,16 +35,39 @@ pub struct Loaded {
 /// # Errors
 /// The first thing that is wrong, with its place and its mend.
 pub fn load(sources: &Sources) -> Result<Loaded, Error> {
-    let text = sources.file.as_deref().map(read_file).transpose()?.unwrap_or_default();
-    let mut document = Document::parse(sources.file.as_deref().unwrap_or(Path::new("")), &text)?;
     let mut warnings = Vec::new();
-    document.take_environment(&sources.env, &mut warnings)?;
-    for assignment in &sources.set {
-        document.take_set(assignment)?;
-    }
+    let text = text(sources)?;
+    let mut document = document(sources, &text, &mut warnings)?;
     let raw: Raw = document.deserialize()?;
     let config = raw.resolve(&sources.env, &mut warnings).map_err(|problem| document.locate(problem))?;
     Ok(Loaded { config, warnings })
+}
+
+/// The address of `[admin]` alone; `None` where it is off.
+///
+/// # Errors
+/// As those of [`load`], as far as they are about how it is written.
+pub fn admin_address(sources: &Sources) -> Result<Option<Address>, Error> {
+    let text = text(sources)?;
+    let raw: Raw = document(sources, &text, &mut Vec::new())?.deserialize()?;
+    Ok(raw.admin.address())
+}
+
+fn text(sources: &Sources) -> Result<String, Error> {
+    Ok(sources.file.as_deref().map(read_file).transpose()?.unwrap_or_default())
+}
+
+fn document<'a>(
+    sources: &'a Sources,
+    text: &'a str,
+    warnings: &mut Vec<String>,
+) -> Result<Document<'a>, Error> {
+    let mut document = Document::parse(sources.file.as_deref().unwrap_or(Path::new("")), text)?;
+    document.take_environment(&sources.env, warnings)?;
+    for assignment in &sources.set {
+        document.take_set(assignment)?;
+    }
+    Ok(document)
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -54,6 +78,7 @@ struct Raw {
     token: token::Raw,
     caller: Vec<caller::Raw>,
     limits: Limits,
+    admin: admin::Raw,
     log: Log,
     drain: Drain,
 }
@@ -67,6 +92,7 @@ impl Raw {
             self.upstream.resolve(listen.header_case, self.limits.replay_body, &way_out, warnings)?;
         Ok(Config {
             callers: caller::resolve(self.caller, &listen, &upstream, warnings)?,
+            admin: self.admin.resolve(&listen)?,
             listen,
             upstream,
             token: self.token.resolve(ca_file, &way_out, env)?,

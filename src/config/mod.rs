@@ -2,6 +2,7 @@
 //!
 //! `proxy.toml` at the root of the repository holds every key with its default and a line of why.
 
+mod admin;
 mod caller;
 mod credentials;
 mod document;
@@ -9,6 +10,7 @@ mod egress;
 mod error;
 mod expiry;
 mod host;
+mod hosts;
 mod key;
 mod keys;
 mod listen;
@@ -29,15 +31,17 @@ use std::time::Duration;
 use http::HeaderValue;
 use serde::Deserialize;
 
+pub use self::admin::Admin;
 pub use self::caller::{Caller, parse_caller_name};
 pub use self::credentials::{ClientAuth, CredentialSources, Credentials, Proof};
 pub use self::egress::Egress;
 pub use self::error::{Error, Origin as ValueOrigin, Problem};
+pub use self::hosts::Hosts;
 pub use self::key::{NoRandomness, holds_key, key_digest, new_key};
 pub use self::keys::keys;
 pub(crate) use self::keys::nearest;
 pub use self::listen::{HeaderCase, Listen, ListenTls};
-pub use self::load::{Loaded, Sources, load};
+pub use self::load::{Loaded, Sources, admin_address, load};
 pub use self::origin::{HttpUrl, Origin};
 pub use self::pem::Identity;
 pub use self::rate::Rate;
@@ -59,10 +63,20 @@ pub struct Config {
     pub callers: Vec<Caller>,
     /// How much of what.
     pub limits: Limits,
+    /// Where health and metrics are told.
+    pub admin: Admin,
     /// What is logged.
     pub log: Log,
     /// How the process ends.
     pub drain: Drain,
+}
+
+impl Config {
+    /// The hosts by which callers may speak of us: ours, and the API's, whose callers may be sent here by DNS.
+    pub fn hosts(&self) -> Hosts {
+        let api = self.upstream.origin.host.to_lowercase();
+        Hosts::new(&self.listen.address, self.listen.hosts.iter().cloned().chain([api]))
+    }
 }
 
 /// `[log]`.
@@ -169,6 +183,9 @@ impl Default for Limits {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Drain {
+    /// How long it still accepts after the signal to end, while it says that it is not ready.
+    #[serde(deserialize_with = "value::duration_or_zero")]
+    pub delay: Duration,
     /// How long requests in flight may take to finish after the signal to end.
     #[serde(deserialize_with = "value::duration")]
     pub timeout: Duration,
@@ -176,6 +193,6 @@ pub struct Drain {
 
 impl Default for Drain {
     fn default() -> Self {
-        Drain { timeout: Duration::from_secs(25) }
+        Drain { delay: Duration::ZERO, timeout: Duration::from_secs(25) }
     }
 }

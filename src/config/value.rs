@@ -176,14 +176,18 @@ const NO_TIME: &str = "no time; write a number and its unit, such as \"5s\" or \
 
 /// A span of time that is not zero.
 pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    // By way of `Value`, so that a bare number is told what a text without a unit is told.
-    let value = toml::Value::deserialize(deserializer)?;
-    match value.as_str().ok_or(NO_TIME).and_then(parse_time) {
-        Ok(Duration::ZERO) => Err(D::Error::custom("the time must be more than zero")),
-        other => other.map_err(D::Error::custom),
+    match duration_or_zero(deserializer)? {
+        Duration::ZERO => Err(D::Error::custom("the time must be more than zero")),
+        time => Ok(time),
     }
 }
 
+/// A span of time.
+pub(super) fn duration_or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    // By way of `Value`, so that a bare number is told what a text without a unit is told.
+    let value = toml::Value::deserialize(deserializer)?;
+    value.as_str().ok_or(NO_TIME).and_then(parse_time).map_err(D::Error::custom)
+}
 /// A number of bytes, such as `"64KiB"`.
 pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let value = toml::Value::deserialize(deserializer)?;

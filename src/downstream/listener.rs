@@ -112,7 +112,9 @@ fn spawn<IO, S, B>(
     S: Serve<B>,
     B: AnswerBody,
 {
+    let open = options.counted.open();
     tokio::spawn(async move {
+        let _open = open;
         connection::serve(io, peer, &options, make_service, drain).await;
         drop(permit);
     });
@@ -212,6 +214,7 @@ mod tests {
             h2_streams: 1,
             title_case: false,
             connections: Arc::new(Semaphore::new(8)),
+            counted: Arc::default(),
         };
         let socket = bind(address, SocketMode(0o600), 1).unwrap().pop().unwrap();
         let address = socket.address().unwrap();

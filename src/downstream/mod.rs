@@ -34,6 +34,7 @@ pub use self::tls::{acceptor, channel, follow};
 
 use crate::config::{HeaderCase, Listen};
 use crate::error::Cause;
+use crate::metrics::Connections;
 
 /// A service that answers the requests of a connection, and never fails: a failure is an answer as well.
 pub trait Serve<B>:
@@ -127,6 +128,8 @@ pub struct Options {
     pub title_case: bool,
     /// Permits for open connections, one for the whole process.
     pub connections: Arc<Semaphore>,
+    /// Where connections are counted.
+    pub counted: Arc<Connections>,
 }
 
 impl Options {
@@ -143,6 +146,7 @@ impl Options {
             h2_streams: listen.h2_streams,
             title_case: listen.header_case == HeaderCase::Preserve,
             connections: Arc::new(Semaphore::new(listen.max_connections.get() as usize)),
+            counted: Arc::default(),
         }
     }
 }

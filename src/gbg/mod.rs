@@ -37,6 +37,28 @@ const READ_ONLY: [&str; 9] = [
     "journey/device/validate",
 ];
 
+/// Calls that change something, below the prefix of either version.
+const OTHER: [&str; 8] = [
+    "journey/start",
+    "journey/interaction/submit",
+    "journey/task/update",
+    "journey/device/start",
+    "journey/device/connect",
+    "journey/device/pair",
+    "journey/state/delete",
+    "journey/terminate",
+];
+
+/// The name of what is called at `path`, without its version: that of a known call, `login`, or `other`.
+pub fn endpoint(path: &str) -> &'static str {
+    let call = path.strip_prefix(V2).or_else(|| path.strip_prefix(V1));
+    let known = || call.and_then(|call| OTHER.into_iter().chain(READ_ONLY).find(|&known| known == call));
+    match is_login(path) {
+        true => "login",
+        false => known().unwrap_or("other"),
+    }
+}
+
 /// Whether a call changes nothing, so that it may be sent again when it is not known whether it arrived: by its method (RFC
 /// 9110 section 9.2.1), or by what is known of the path, since nearly every call is a POST.
 pub fn is_safe_to_repeat(method: &Method, path: &str) -> bool {
@@ -124,6 +146,14 @@ mod tests {
         assert_eq!(ApiVersion::of("/captain/api/journey/start"), Some(ApiVersion::V1));
         assert_eq!(ApiVersion::of("/captain/apis"), None);
         assert_eq!(ApiVersion::of("/designer/api/x"), None);
+    }
+
+    #[test]
+    fn endpoints_have_names_of_which_there_are_few() {
+        assert_eq!(endpoint("/v2/captain/journey/start"), "journey/start");
+        assert_eq!(endpoint("/captain/api/journey/task/list"), "journey/task/list");
+        assert_eq!(endpoint("/captain/api/as/token.oauth2"), "login");
+        assert_eq!(endpoint("/v2/captain/journey/start/4711"), "other");
     }
 
     #[test]

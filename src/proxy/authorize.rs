@@ -139,6 +139,7 @@ where
                 record.note_answered();
                 match (answered, carried) {
                     (Ok(res), Some((kept, generation))) if retry_statuses.contains(&res.status()) => {
+                        tokens.note_unauthorized();
                         Box::pin(once_more(inner, res, kept.as_deref(), generation, &rules, &record)).await
                     }
                     (

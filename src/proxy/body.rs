@@ -9,7 +9,7 @@ use http_body_util::Full;
 use hyper::body::Body;
 
 use super::headers;
-use super::record::Line;
+use super::record::Watched;
 use crate::error::Cause;
 
 /// The body of an answer: the API's, or one of our own.
@@ -62,12 +62,12 @@ where
 /// A body on its way to a caller.
 pub struct ProxyBody<B> {
     inner: Answer<B>,
-    line: Option<Box<Line>>,
+    watched: Watched,
 }
 
 impl<B> ProxyBody<B> {
-    pub(super) fn new(inner: Answer<B>, line: Option<Box<Line>>) -> Self {
-        ProxyBody { inner, line }
+    pub(super) fn new(inner: Answer<B>, watched: Watched) -> Self {
+        ProxyBody { inner, watched }
     }
 }
 
@@ -82,18 +82,16 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
-        let ProxyBody { inner, line } = &mut *self;
+        let ProxyBody { inner, watched } = &mut *self;
         let frame = ready!(Pin::new(&mut *inner).poll_frame(cx)).map(|frame| frame.map(clean));
-        if let Some(line) = line {
-            match &frame {
-                Some(Ok(frame)) => line.add(frame.data_ref().map_or(0, Bytes::len)),
-                Some(Err(error)) => line.note_broken(error.as_ref()),
-                None => line.note_ended(),
-            }
-            // The server asks no further when a body of known length has all come.
-            if inner.is_end_stream() {
-                line.note_ended();
-            }
+        match &frame {
+            Some(Ok(frame)) => watched.add(frame.data_ref().map_or(0, Bytes::len)),
+            Some(Err(error)) => watched.note_broken(error.as_ref()),
+            None => watched.note_ended(),
+        }
+        // The server asks no further when a body of known length has all come.
+        if inner.is_end_stream() {
+            watched.note_ended();
         }
         Poll::Ready(frame)
     }

@@ -1,7 +1,6 @@
 //! What is forwarded at all: methods and paths, by their exact bytes, and requests that can be read in one way only.
 
 mod cross_site;
-mod hosts;
 mod methods;
 mod path;
 
@@ -17,12 +16,11 @@ use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
 pub(super) use self::cross_site::{admit, origin};
-use self::hosts::Hosts;
 pub(super) use self::methods::Methods;
 use self::path::check_path;
 use super::body::Answer;
 use super::{Peer, Step, request_id};
-use crate::config::{Config, Limits, Prefix};
+use crate::config::{Config, Hosts, Limits, Prefix};
 use crate::error::Error;
 use crate::gbg;
 
@@ -40,7 +38,7 @@ impl Rules {
         Rules {
             allow: config.upstream.allow.clone(),
             methods: Methods::new(&config.upstream.methods),
-            hosts: Hosts::new(config),
+            hosts: config.hosts(),
             limits: config.limits.clone(),
         }
     }

@@ -62,6 +62,11 @@ impl Share {
         }
     }
 
+    /// The number of the caller; 0 where callers have none.
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+
     /// Takes one request's part of the share.
     fn take(known: &Arc<Known>) -> Result<Taken, Error> {
         let share = &known.share;

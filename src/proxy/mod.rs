@@ -34,6 +34,7 @@ pub use self::replay::RequestBody;
 
 use crate::config::Config;
 use crate::error::{Cause, Error};
+use crate::metrics::{self, Places};
 use crate::token::Reader;
 
 /// What the workers share: who may call, and how much is in flight.
@@ -44,10 +45,11 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// What `config` says of it.
-    pub fn new(config: &Config) -> Self {
+    /// What `config` says of it; who is in flight, and who waits, is counted in `places`.
+    pub fn new(config: &Config, places: Arc<Places>) -> Self {
         let limits = &config.limits;
-        let gate = Gate::new(limits.max_in_flight.get() as usize, limits.queue(), limits.queue_timeout);
+        let gate =
+            Gate::new(limits.max_in_flight.get() as usize, limits.queue(), limits.queue_timeout, places);
         Shared { callers: Callers::new(config), gate: Arc::new(gate) }
     }
 
@@ -66,11 +68,12 @@ pub struct Rules {
     authorize: authorize::Rules,
     access_log: bool,
     heeds_retry_after: bool,
+    metrics: Arc<metrics::Worker>,
 }
 
 impl Rules {
-    /// The rules that `config` describes, with `tokens` for the forwarded requests.
-    pub fn new(config: &Config, shared: Arc<Shared>, tokens: Reader) -> Self {
+    /// The rules that `config` describes, with `tokens` for the forwarded requests, which are counted in `metrics`.
+    pub fn new(config: &Config, shared: Arc<Shared>, tokens: Reader, metrics: Arc<metrics::Worker>) -> Self {
         Rules {
             shared,
             guard: guard::Rules::new(config),
@@ -78,6 +81,7 @@ impl Rules {
             authorize: authorize::Rules::new(config, tokens),
             access_log: config.log.access,
             heeds_retry_after: config.limits.heed_retry_after,
+            metrics,
         }
     }
 
@@ -143,7 +147,7 @@ where
 {
     let peer = Arc::new(peer);
     ServiceBuilder::new()
-        .layer(observe::layer(rules.access_log, peer.addr))
+        .layer(observe::layer(Arc::clone(rules), peer.addr))
         // Outside of everything that can fail: below, a failure is an `Error`; here it becomes an answer.
         .layer(respond::layer(Arc::clone(rules)))
         .layer(guard::layer(Arc::clone(rules), Arc::clone(&peer)))
@@ -178,16 +182,18 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn rules(config: &Config, tokens: Reader) -> Arc<Rules> {
-        Arc::new(Rules::new(config, Arc::new(Shared::new(config)), tokens))
+        let shared = Arc::new(Shared::new(config, Arc::default()));
+        Arc::new(Rules::new(config, shared, tokens, Arc::default()))
     }
 
     /// It is moved several times for each request, and held for each connection: an async block too many, or a rare
     /// state that is not boxed, makes it tens of kilobytes.
     #[test]
     fn the_future_of_a_request_is_small() {
-        let (_publisher, tokens) = crate::token::channel(Duration::from_secs(1));
+        let (_publisher, tokens) = crate::token::channel(Duration::from_secs(1), Arc::default());
         let rules = rules(&config(), tokens);
-        let upstream = Upstream::<RequestBody<Observed<Full<Bytes>>>>::new(&config().upstream).unwrap();
+        let upstream =
+            Upstream::<RequestBody<Observed<Full<Bytes>>>>::new(&config().upstream, Arc::default()).unwrap();
         let mut service = stack(&rules, rules.peer(None, None, &[], None), forward(Arc::new(upstream)));
         let future = service.call(Request::new(Full::default()));
         let size = std::mem::size_of_val(&future);

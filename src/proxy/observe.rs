@@ -1,4 +1,5 @@
-//! The outermost step: names the request, begins its record, and sees that its line is written when the answer has ended.
+//! The outermost step: names the request, begins its record, and sees that it is counted and logged when the answer has
+//! ended.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -12,13 +13,13 @@ use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
 use super::body::{Answer, ProxyBody};
-use super::record::{Line, Observed, Record};
+use super::record::{Observed, Record, Watched};
 use super::{Step, request_id};
 use crate::error::Cause;
 
 /// Observes every request that comes from `addr`.
 pub(super) fn layer<S, In, Out>(
-    access_log: bool,
+    rules: Arc<super::Rules>,
     addr: Option<SocketAddr>,
 ) -> impl Layer<S, Service = impl Step<In, ProxyBody<Out>, Infallible> + use<S, In, Out>> + Clone
 where
@@ -27,18 +28,16 @@ where
     Out: Body<Data = Bytes, Error: Into<Cause>> + Unpin + Send + 'static,
 {
     layer_fn(move |mut inner: S| {
+        let rules = Arc::clone(&rules);
         service_fn(move |mut req: Request<In>| {
             let id = request_id::settle(req.headers_mut());
             let record = Arc::new(Record::new(addr, id.clone(), &req));
-            let mut line = access_log.then(|| Box::new(Line::new(Arc::clone(&record))));
+            let watched = Watched::new(Arc::clone(&record), Arc::clone(&rules));
             inner.call(req.map(|body| Observed::new(body, record))).map(move |answered| {
                 let Ok(mut res) = answered;
-                if let Some(line) = &mut line {
-                    let is_ours = res.body().is_ours();
-                    line.note_head(&res, is_ours);
-                }
+                watched.note_head(&res);
                 res.headers_mut().insert(request_id::FIELD, id);
-                Ok(res.map(|body| ProxyBody::new(body, line)))
+                Ok(res.map(|body| ProxyBody::new(body, watched)))
             })
         })
     })

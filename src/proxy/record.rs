@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -12,9 +12,12 @@ use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::{Frame, SizeHint};
 use hyper::body::Body;
 
+use super::body::Answer;
 use super::caller::Known;
 use super::request_id;
-use crate::error::Reason;
+use crate::error::{Cause, Reason};
+use crate::gbg;
+use crate::metrics::{Outcome, Source};
 
 /// What is known of one request. Neither query, nor field, nor body: they hold personal data.
 #[derive(Debug)]
@@ -25,19 +28,28 @@ pub(super) struct Record {
     method: Method,
     uri: Uri,
     caller: OnceLock<Arc<Known>>,
-    /// Bytes of the request's body that were read.
-    received: AtomicU64,
-    sent: Mutex<Sent>,
+    /// Bytes of the bodies, received and sent.
+    bytes: [AtomicU64; 2],
+    fate: Mutex<Fate>,
 }
 
-/// How the request fared with the API.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sent {
+/// How the request fares.
+#[derive(Debug, Default)]
+struct Fate {
+    /// How often it was sent to the API.
     times: u32,
     generation: Option<u64>,
     at: Option<Instant>,
     /// From then to the head of the answer, or to the failure.
     took: Option<Duration>,
+    /// `None` until there is an answer: a request that was cut off before has none.
+    status: Option<StatusCode>,
+    is_ours: bool,
+    reason: Option<&'static Reason>,
+    gbg_id: Option<HeaderValue>,
+    /// Whether the caller got all of the answer, as far as it is ours to see.
+    ended: bool,
+    broken: Option<String>,
 }
 
 impl Record {
@@ -49,8 +61,8 @@ impl Record {
             method: req.method().clone(),
             uri: req.uri().clone(),
             caller: OnceLock::new(),
-            received: AtomicU64::new(0),
-            sent: Mutex::default(),
+            bytes: Default::default(),
+            fate: Mutex::default(),
         }
     }
 
@@ -66,105 +78,79 @@ impl Record {
 
     /// Notes that the request goes to the API, with our bearer of `generation` or the caller's own.
     pub(super) fn note_sent(&self, generation: Option<u64>) {
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        sent.times += 1;
-        sent.generation = generation;
-        sent.at.get_or_insert_with(Instant::now);
+        let mut fate = self.fate();
+        fate.times += 1;
+        fate.generation = generation;
+        fate.at.get_or_insert_with(Instant::now);
     }
 
     /// Notes that the API has answered, or failed to.
     pub(super) fn note_answered(&self) {
-        let mut sent = self.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        sent.took = sent.at.map(|at| at.elapsed());
-    }
-}
-
-/// The line of a request in the access log, written when it is dropped: at the end of the answer, or of the connection.
-#[derive(Debug)]
-pub(super) struct Line {
-    record: Arc<Record>,
-    /// `None` until there is an answer: a request that was cut off before has none.
-    status: Option<StatusCode>,
-    reason: Option<&'static Reason>,
-    gbg_id: Option<HeaderValue>,
-    /// Whether no API made the answer.
-    is_ours: bool,
-    bytes: u64,
-    /// Whether the caller got all of the answer, as far as it is ours to see.
-    ended: bool,
-    broken: Option<String>,
-}
-
-impl Line {
-    pub(super) fn new(record: Arc<Record>) -> Self {
-        Line {
-            record,
-            status: None,
-            reason: None,
-            gbg_id: None,
-            is_ours: false,
-            bytes: 0,
-            ended: false,
-            broken: None,
-        }
+        let mut fate = self.fate();
+        fate.took = fate.at.map(|at| at.elapsed());
     }
 
     /// Notes the head of the answer; `is_ours` if no API made it.
-    pub(super) fn note_head<B: Body>(&mut self, res: &Response<B>, is_ours: bool) {
+    fn note_head<B: Body>(&self, res: &Response<B>, is_ours: bool) {
+        let mut fate = self.fate();
         // Nobody asks for the body of an answer to HEAD.
-        self.ended = res.body().is_end_stream() || self.record.method == Method::HEAD;
-        self.status = Some(res.status());
-        self.reason = res.extensions().get::<&'static Reason>().copied();
-        self.gbg_id = res.headers().get("x-request-id").cloned();
-        self.is_ours = is_ours;
+        fate.ended = res.body().is_end_stream() || self.method == Method::HEAD;
+        fate.status = Some(res.status());
+        fate.is_ours = is_ours;
+        fate.reason = res.extensions().get::<&'static Reason>().copied();
+        fate.gbg_id = res.headers().get("x-request-id").cloned();
     }
 
-    /// Counts bytes of the answer's body.
-    pub(super) fn add(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
+    fn fate(&self) -> MutexGuard<'_, Fate> {
+        self.fate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that the answer's body has come to its end.
-    pub(super) fn note_ended(&mut self) {
-        self.ended = true;
+    fn outcome(&self, fate: &Fate) -> Outcome {
+        Outcome {
+            caller: self.caller().map_or(0, |caller| caller.share.number()),
+            endpoint: gbg::endpoint(self.uri.path()),
+            status: fate.status.map_or(0, |status| status.as_u16()),
+            source: match fate.status {
+                None => Source::None,
+                Some(_) if fate.is_ours => Source::Proxy,
+                Some(_) => Source::Gbg,
+            },
+            reason: fate.reason.map(|reason| reason.name),
+            duration: self.began.elapsed(),
+            upstream: fate.took,
+            bytes: self.bytes.each_ref().map(|bytes| bytes.load(Relaxed)),
+            repeats: fate.times.saturating_sub(1),
+        }
     }
 
-    /// Notes that the answer's body broke off.
-    pub(super) fn note_broken(&mut self, error: &(dyn std::error::Error + 'static)) {
-        self.broken = Some(crate::error::chain(error));
-    }
-}
-
-impl Drop for Line {
-    fn drop(&mut self) {
-        let record = &*self.record;
-        let sent = *record.sent.lock().unwrap_or_else(PoisonError::into_inner);
-        let outcome = match (self.status, &self.broken) {
-            _ if self.ended => None,
+    fn log(&self, fate: &Fate, outcome: &Outcome) {
+        let end = match (fate.status, &fate.broken) {
+            _ if fate.ended => None,
             (Some(_), Some(_)) => Some("the answer broke off"),
             // Told apart by the line that says that a drain is over.
             _ => Some("cut off"),
         };
+        let [received, sent] = outcome.bytes;
         tracing::info!(
             target: "access",
-            request_id = request_id::text(&record.id),
-            caller = record.caller().and_then(|caller| caller.name()),
-            peer = record.peer.map(tracing::field::display),
-            method = record.method.as_str(),
-            path = record.uri.path(),
-            status = self.status.map(|status| status.as_u16()),
-            source = self.status.map(|_| if self.is_ours { "proxy" } else { "gbg" }),
-            reason = self.reason.map(|reason| reason.name),
-            outcome,
-            error = self.broken.as_deref(),
-            bytes_in = record.received.load(Relaxed),
-            bytes_out = self.bytes,
-            milliseconds = milliseconds(record.began.elapsed()),
-            upstream_milliseconds = sent.took.map(milliseconds),
-            generation = sent.generation,
+            request_id = request_id::text(&self.id),
+            caller = self.caller().and_then(|caller| caller.name()),
+            peer = self.peer.map(tracing::field::display),
+            method = self.method.as_str(),
+            path = self.uri.path(),
+            status = fate.status.map(|status| status.as_u16()),
+            source = fate.status.map(|_| outcome.source.name()),
+            reason = outcome.reason,
+            outcome = end,
+            error = fate.broken.as_deref(),
+            bytes_in = received,
+            bytes_out = sent,
+            milliseconds = milliseconds(outcome.duration),
+            upstream_milliseconds = outcome.upstream.map(milliseconds),
+            generation = fate.generation,
             // Present only where it happened: a line a request is long enough.
-            repeated = (sent.times > 1).then_some(true),
-            gbg_request_id = self.gbg_id.as_ref().and_then(|id| id.to_str().ok()),
+            repeated = (outcome.repeats > 0).then_some(true),
+            gbg_request_id = fate.gbg_id.as_ref().and_then(|id| id.to_str().ok()),
             "request"
         );
     }
@@ -172,6 +158,53 @@ impl Drop for Line {
 
 fn milliseconds(time: Duration) -> f64 {
     (time.as_micros() as f64) / 1e3
+}
+
+/// A request, to its end: when this is dropped, at the end of the answer or of the connection, it is counted and logged.
+#[derive(Debug)]
+pub(super) struct Watched {
+    record: Arc<Record>,
+    rules: Arc<super::Rules>,
+}
+
+impl Watched {
+    pub(super) fn new(record: Arc<Record>, rules: Arc<super::Rules>) -> Self {
+        Watched { record, rules }
+    }
+
+    /// Notes the head of the answer.
+    pub(super) fn note_head<B>(&self, res: &Response<Answer<B>>)
+    where
+        B: Body<Data = Bytes, Error: Into<Cause>> + Unpin,
+    {
+        self.record.note_head(res, res.body().is_ours());
+    }
+
+    /// Counts bytes of the answer's body.
+    pub(super) fn add(&self, bytes: usize) {
+        self.record.bytes[1].fetch_add(bytes as u64, Relaxed);
+    }
+
+    /// Notes that the answer's body has come to its end.
+    pub(super) fn note_ended(&self) {
+        self.record.fate().ended = true;
+    }
+
+    /// Notes that the answer's body broke off.
+    pub(super) fn note_broken(&self, error: &(dyn std::error::Error + 'static)) {
+        self.record.fate().broken = Some(crate::error::chain(error));
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let fate = self.record.fate();
+        let outcome = self.record.outcome(&fate);
+        self.rules.metrics.requests.note(&outcome);
+        if self.rules.access_log {
+            self.record.log(&fate, &outcome);
+        }
+    }
 }
 
 /// A request's body, counted, with the record of its request: what lets each step note what it knows.
@@ -203,7 +236,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Observed<B> {
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
-            self.record.received.fetch_add(data.len() as u64, Relaxed);
+            self.record.bytes[0].fetch_add(data.len() as u64, Relaxed);
         }
         Poll::Ready(frame)
     }

@@ -109,6 +109,7 @@ impl Sandbox {
             title_case: false,
             // A load test decides how many it opens.
             connections: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            counted: Arc::default(),
         };
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared {

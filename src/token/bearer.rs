@@ -10,6 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::moment::Moment;
 use crate::error::Error;
+use crate::metrics;
 
 /// Requests that may wait for a token at a time; the next is told at once that there is none.
 const MOST_WAITING: usize = 1024;
@@ -93,13 +94,14 @@ impl State {
     }
 }
 
-/// The two ends of a token's way to the requests; a request waits for at most `wait`.
-pub fn channel(wait: Duration) -> (Publisher, Reader) {
+/// The two ends of a token's way to the requests; a request waits for at most `wait`. What happens is counted in `metrics`.
+pub fn channel(wait: Duration, metrics: Arc<metrics::Token>) -> (Publisher, Reader) {
     let (sender, receiver) = watch::channel(State::default());
     let (complaints, rejected) = watch::channel(0);
-    let shared = Arc::new(Shared { waiting: Semaphore::new(MOST_WAITING), complaints });
+    let waiting = Semaphore::new(MOST_WAITING);
+    let shared = Arc::new(Shared { waiting, complaints, metrics: Arc::clone(&metrics) });
     let local = Mutex::new(Local { receiver, bearer: None });
-    (Publisher { sender, rejected }, Reader { local, wait, shared })
+    (Publisher { sender, rejected, metrics }, Reader { local, wait, shared })
 }
 
 /// The end that the refresh task writes.
@@ -108,6 +110,7 @@ pub struct Publisher {
     sender: watch::Sender<State>,
     /// The newest generation that the API refused.
     rejected: watch::Receiver<u64>,
+    pub(super) metrics: Arc<metrics::Token>,
 }
 
 impl Publisher {
@@ -160,6 +163,7 @@ struct Local {
 struct Shared {
     waiting: Semaphore,
     complaints: watch::Sender<u64>,
+    metrics: Arc<metrics::Token>,
 }
 
 impl Shared {
@@ -202,6 +206,7 @@ impl Reader {
     pub async fn wait(&self) -> Result<Bearer, Error> {
         let mut receiver = self.receiver();
         let Ok(_waiting) = self.shared.waiting.try_acquire() else { return Err(receiver.borrow().error()) };
+        let _counted = self.shared.metrics.wait();
         let decided = receiver.wait_for(|state| state.valid().is_some() || state.is_refused());
         if let Ok(Ok(state)) = timeout(self.wait, decided).await
             && let Some(bearer) = state.valid()
@@ -236,6 +241,11 @@ impl Reader {
         matches!(timeout(self.wait, decided).await, Ok(Ok(state)) if is_newer(&state))
     }
 
+    /// Counts an answer of the API that refuses the token.
+    pub fn note_unauthorized(&self) {
+        self.shared.metrics.note_unauthorized();
+    }
+
     /// Asks for a newer token than `generation`, which the API refused, if one is due, for those who come later.
     pub fn complain(&self, generation: u64) {
         if self.receiver().borrow().is_due(generation) {
@@ -260,7 +270,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_current_bearer_is_the_last_published_and_never_an_expired_one() {
-        let (publisher, reader) = channel(Duration::from_secs(5));
+        let (publisher, reader) = channel(Duration::from_secs(5), Arc::default());
         assert!(reader.current().is_none());
         publisher.publish(bearer(1, Duration::from_secs(10)));
         let other = reader.clone();
@@ -281,7 +291,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn waiting_ends_with_the_token_with_the_deadline_or_with_a_refusal() {
-        let (publisher, reader) = channel(Duration::from_secs(5));
+        let (publisher, reader) = channel(Duration::from_secs(5), Arc::default());
         let began = Instant::now();
         assert!(matches!(reader.wait().await, Err(Error::TokenUnavailable { .. })));
         assert_eq!(began.elapsed(), Duration::from_secs(5));
@@ -303,7 +313,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_bearer_is_not_printed() {
-        let (publisher, reader) = channel(Duration::from_secs(1));
+        let (publisher, reader) = channel(Duration::from_secs(1), Arc::default());
         publisher.publish(bearer(1, Duration::from_secs(10)));
         let text = format!("{publisher:?} {:?} {reader:?}", reader.current());
         assert!(!text.contains("abc"), "{text}");

@@ -253,6 +253,20 @@ impl FetchError {
         matches!(self, FetchError::Refused { .. })
     }
 
+    /// One word for it, for metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            FetchError::Refused { .. } => "refused",
+            FetchError::Status { .. } => "status",
+            FetchError::Answer(_) => "answer",
+            FetchError::TooLate { .. } => "too_late",
+            FetchError::Timeout => "timeout",
+            FetchError::Unreachable(_) => "unreachable",
+            FetchError::Broken(_) => "broken",
+            FetchError::Credentials(_) => "credentials",
+        }
+    }
+
     /// How long the endpoint asks us to wait, at most five minutes.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

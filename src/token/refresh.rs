@@ -13,6 +13,7 @@ use super::grant::Grant;
 use super::moment::Moment;
 use super::schedule::{self, Plan};
 use crate::error::chain;
+use crate::metrics::Fetched;
 
 /// Between the starts of two fetches, whatever happens.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
@@ -41,24 +42,29 @@ where
             () = changed(), if !given_up => None,
         };
         given_up = fetched.is_none();
+        let took = start.elapsed();
         let fetched = fetched.map(|fetched| fetched.and_then(|grant| in_time(grant, began, fallback_life)));
         let is_changed = match fetched {
             None => true,
             Some(Ok((header, life, plan))) => {
                 generation += 1;
                 backoff.reset();
+                let life_left = (began + plan.stop).left();
+                publisher.metrics.note_fetch(Fetched::Granted { generation, life: life_left }, took);
                 publisher.publish(Bearer::new(header, generation, began + plan.stop));
                 health.become_good(generation, life);
                 tokio::select! {
                     () = (began + plan.refresh).reached() => false,
                     () = changed() => true,
                     () = publisher.rejected() => {
+                        publisher.metrics.note_rejection();
                         tracing::warn!(generation, "the API refuses a request with this access token; asking for another");
                         false
                     }
                 }
             }
             Some(Err(error)) => {
+                publisher.metrics.note_fetch(Fetched::Failed { reason: error.reason() }, took);
                 let until = publisher.serves_until();
                 health.become_bad(&error, until.is_some());
                 let next = next_try(&error, until, &mut backoff);

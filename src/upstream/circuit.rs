@@ -13,13 +13,14 @@
 //! by nobody who has one; a request is let through every 100 ms, however long those before it still wait; and what an
 //! attempt says counts only if no connection has opened since it began.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::error::{Cause, chain};
+use crate::metrics::Connections;
 
 /// Attempts that fail in a row before it opens.
 const FAILURES: u32 = 5;
@@ -33,7 +34,7 @@ pub(super) struct Circuit {
     enabled: bool,
     /// Whether it is open, for those who only want to know that.
     open: AtomicBool,
-    openings: AtomicU64,
+    connections: Arc<Connections>,
     /// Locked only when a connection is to be opened, has opened or has failed to.
     state: Mutex<State>,
 }
@@ -52,18 +53,12 @@ pub(super) struct Refused(Arc<str>);
 
 impl Circuit {
     /// One that is closed, and stays so unless it is `enabled`.
-    pub(super) fn new(enabled: bool) -> Self {
-        let (open, openings, state) = (AtomicBool::new(false), AtomicU64::new(0), Mutex::default());
-        Circuit { enabled, open, openings, state }
+    pub(super) fn new(enabled: bool, connections: Arc<Connections>) -> Self {
+        Circuit { enabled, open: AtomicBool::new(false), connections, state: Mutex::default() }
     }
 
     pub(super) fn is_open(&self) -> bool {
         self.open.load(Relaxed)
-    }
-
-    /// How often it has opened.
-    pub(super) fn openings(&self) -> u64 {
-        self.openings.load(Relaxed)
     }
 
     /// Leave to try now.
@@ -93,7 +88,7 @@ impl Circuit {
         self.open.store(state.open.is_some(), Relaxed);
         drop(state);
         if has_opened {
-            self.openings.fetch_add(1, Relaxed);
+            self.connections.note_given_up();
             tracing::warn!(
                 error = why,
                 "no connection to the API can be opened; until one can, most requests that need one fail at once"
@@ -172,14 +167,14 @@ mod tests {
 
     /// One that has just opened.
     fn opened() -> Circuit {
-        let circuit = Circuit::new(true);
+        let circuit = Circuit::new(true, Arc::default());
         (0..FAILURES).for_each(|_| fail(&circuit));
         circuit
     }
 
     #[tokio::test(start_paused = true)]
     async fn it_opens_after_five_failures_in_a_row_and_says_why() {
-        let circuit = Circuit::new(true);
+        let circuit = Circuit::new(true, Arc::default());
         (0..FAILURES - 1).for_each(|_| fail(&circuit));
         circuit.note_opened();
         (0..FAILURES - 1).for_each(|_| fail(&circuit));
@@ -188,7 +183,7 @@ mod tests {
         assert!(circuit.is_open());
         let told = circuit.admit().unwrap_err().to_string();
         assert_eq!(told, "connections to the API fail at the moment; the last attempt said: dead");
-        assert_eq!(circuit.openings(), 1);
+        assert_eq!(circuit.connections.given_up(), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -204,7 +199,7 @@ mod tests {
         advance(PAUSE * 100).await;
         fail(&circuit);
         assert!(circuit.admit().is_err());
-        assert_eq!(circuit.openings(), 1, "it was open all the time");
+        assert_eq!(circuit.connections.given_up(), 1, "it was open all the time");
     }
 
     #[tokio::test(start_paused = true)]
@@ -222,12 +217,12 @@ mod tests {
         }
         assert!(!circuit.is_open() && circuit.admit().is_ok());
         (0..FAILURES).for_each(|_| fail(&circuit));
-        assert_eq!(circuit.openings(), 2);
+        assert_eq!(circuit.connections.given_up(), 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn one_that_is_not_enabled_never_opens() {
-        let circuit = Circuit::new(false);
+        let circuit = Circuit::new(false, Arc::default());
         (0..FAILURES * 10).for_each(|_| fail(&circuit));
         assert!(!circuit.is_open());
     }

@@ -25,6 +25,7 @@ use super::pool::Slot;
 use super::progress::Watch;
 use crate::config::{self, HttpVersion};
 use crate::error::Cause;
+use crate::metrics::Connections;
 
 const HTTP1: &[u8] = b"http/1.1";
 const HTTP2: &[u8] = b"h2";
@@ -43,6 +44,7 @@ pub(super) enum Opened<B> {
 
 pub(super) struct Connector {
     pub(super) circuit: Circuit,
+    pub(super) connections: Arc<Connections>,
     tcp: HttpConnector,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     /// Whom TCP connects to: the origin, or the egress proxy.
@@ -55,7 +57,11 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    pub(super) fn new(config: &config::Upstream, times: Times) -> Result<Self, Cause> {
+    pub(super) fn new(
+        config: &config::Upstream,
+        times: Times,
+        connections: Arc<Connections>,
+    ) -> Result<Self, Cause> {
         let origin = &config.origin;
         let tls = match origin.tls {
             true => {
@@ -67,7 +73,8 @@ impl Connector {
         let egress = config.egress.clone().map(|egress| (egress, origin.clone()));
         let first = egress.as_ref().map_or(origin, |(egress, _)| &egress.origin).to_string().parse()?;
         Ok(Connector {
-            circuit: Circuit::new(config.circuit),
+            circuit: Circuit::new(config.circuit, Arc::clone(&connections)),
+            connections,
             tcp: dialling(HttpConnector::new(), times.connect),
             tls,
             first,
@@ -138,7 +145,9 @@ impl Connector {
         B::Error: Into<Cause>,
     {
         match (is_http2, self.http_version) {
-            (true, _) => http2::Connection::open(io, &self.times).await.map(Opened::Http2),
+            (true, _) => {
+                http2::Connection::open(io, &self.times, self.connections.open()).await.map(Opened::Http2)
+            }
             (false, HttpVersion::Http2) => Err(NO_HTTP2.into()),
             (false, _) => self.http1(io).await.map(Opened::Http1),
         }
@@ -157,7 +166,9 @@ impl Connector {
             .max_buf_size(BUFFER)
             .handshake(TokioIo::new(watch.listen(io)))
             .await?;
+        let open = self.connections.open();
         tokio::spawn(async move {
+            let _open = open;
             // Whoever waits for an answer on it is told as well.
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "an upstream connection ended early");

@@ -33,6 +33,7 @@ use self::pool::Pool;
 use self::times::Times;
 use crate::config;
 use crate::error::{Cause, Error};
+use crate::metrics::Connections;
 
 /// A connection that has been idle for longer is looked at once more before it is used: the API may have closed it, and the
 /// runtime not have heard of it yet. The look costs a system call, which a busy pool, whose connections are idle for less, is
@@ -57,13 +58,13 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Cause>,
 {
-    /// The upstream that `config` describes. Opens nothing yet.
+    /// The upstream that `config` describes, which counts its `connections`. Opens nothing yet.
     ///
     /// # Errors
     /// When one of `config.roots` cannot be used, or the host has no name that TLS can check.
-    pub fn new(config: &config::Upstream) -> Result<Self, Cause> {
+    pub fn new(config: &config::Upstream, connections: Arc<Connections>) -> Result<Self, Cause> {
         let times = Times::new(config);
-        let connector = Arc::new(Connector::new(config, times)?);
+        let connector = Arc::new(Connector::new(config, times, connections)?);
         let pool = Arc::new(Pool::new(times));
         let http2 = match connector.may_speak_http2() {
             true => Some(Arc::new(Http2::new(config, &connector, &pool)?)),
@@ -129,6 +130,9 @@ where
                     (slot, false)
                 }
             };
+            if pooled {
+                self.connector.connections.note_reused();
+            }
             match slot.exchange(req, &self.pool, pooled).await {
                 Ok(res) => return Ok(res.map(Answer::http1)),
                 // The pooled connection had died before a byte was sent; a fresh one is next in the end. One that was opened
@@ -162,12 +166,6 @@ where
         *req.uri_mut() = Uri::from(target);
         *req.version_mut() = Version::HTTP_11;
         req.headers_mut().insert(HOST, self.authority.clone());
-    }
-
-    /// How often connections have failed so often that most requests which needed one were not tried
-    /// (`upstream.circuit`).
-    pub fn circuit_openings(&self) -> u64 {
-        self.connector.circuit.openings()
     }
 
     async fn open(&self) -> Result<Opened<B>, Error> {

@@ -11,7 +11,7 @@ use crate::support::process::{Running, command, text, with_client};
 fn help_is_no_failure_and_every_command_has_examples() {
     let output = command(&["--help"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
-    for name in ["run", "demo", "sandbox", "check", "doctor", "key"] {
+    for name in ["run", "demo", "sandbox", "check", "doctor", "key", "wait"] {
         assert!(text(&output).0.contains(name));
         let help = command(&[name, "--help"]).output().unwrap();
         assert_eq!(help.status.code(), Some(0));

@@ -1,5 +1,6 @@
 //! The proxy as its callers and its operators meet it: started on port 0, spoken to over sockets.
 //!
+//! - `admin`: what is told of the proxy, on a listener of its own.
 //! - `answers`: answers of the API as they are passed on: their ends, their lengths, and those that are none.
 //! - `callers`: by what callers are known, what they may call, and what the log says of them.
 //! - `callers_configuration`: who may call, as the file says it, and what is refused of that.
@@ -42,6 +43,7 @@
 
 mod support;
 
+mod admin;
 mod answers;
 mod callers;
 mod callers_configuration;

@@ -74,6 +74,8 @@ async fn start_proxy(sandbox: &Sandbox) -> Result<(App, SocketAddr), Failure> {
     let mut config = configuration(sandbox)?;
     for port in PORTS.chain([0]) {
         config.listen.address = Address::Tcp(([127, 0, 0, 1], port).into());
+        // A second demo, or a proxy beside it, has the port.
+        config.admin.address = None;
         match App::start(&config).await {
             Err(StartError::Listen { .. }) if port != 0 => {}
             Err(error) => return Err(Failure::failed(&error)),

@@ -54,7 +54,7 @@ impl Api {
 impl World {
     /// The token of the world is a minute old.
     async fn begin(refusal: StatusCode, set: &[&str]) -> World {
-        let (publisher, tokens) = channel(Duration::from_secs(5));
+        let (publisher, tokens) = channel(Duration::from_secs(5), Arc::default());
         let fetches = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&fetches);
         let fetch = move || {
@@ -108,7 +108,7 @@ impl World {
 /// Without a token nothing is forwarded, whatever the caller sent.
 #[tokio::test(start_paused = true)]
 async fn nothing_is_forwarded_without_a_token() {
-    let (_publisher, tokens) = channel(Duration::from_secs(5));
+    let (_publisher, tokens) = channel(Duration::from_secs(5), Arc::default());
     let rules = crate::proxy::tests::rules(&crate::proxy::tests::config(), tokens);
     let leaf = service_fn(async |_: Authorized<Observed<NoBody>>| -> Result<Response<NoBody>, Error> {
         panic!("it was forwarded")

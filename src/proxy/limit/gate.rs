@@ -5,7 +5,7 @@
 //! longest lane gives up its last.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::error::Error;
+use crate::metrics::Places;
 use crate::proxy::seldom::Seldom;
 
 /// The places of a process.
@@ -21,9 +22,8 @@ pub(in crate::proxy) struct Gate {
     most: usize,
     most_waiting: usize,
     patience: Duration,
-    taken: AtomicUsize,
-    /// How many wait; what is in the lanes, for those who have no lock.
-    waiting: AtomicUsize,
+    /// How many are taken, and how many wait: what is in the lanes, for those who have no lock.
+    places: Arc<Places>,
     is_draining: AtomicBool,
     lanes: Mutex<Lanes>,
     told: Seldom,
@@ -41,13 +41,17 @@ impl Drop for Place {
 
 impl Gate {
     /// A gate with `most` places, before which `most_waiting` requests wait, for `patience`.
-    pub(in crate::proxy) fn new(most: usize, most_waiting: usize, patience: Duration) -> Self {
+    pub(in crate::proxy) fn new(
+        most: usize,
+        most_waiting: usize,
+        patience: Duration,
+        places: Arc<Places>,
+    ) -> Self {
         Gate {
             most,
             most_waiting,
             patience,
-            taken: AtomicUsize::new(0),
-            waiting: AtomicUsize::new(0),
+            places,
             is_draining: AtomicBool::new(false),
             lanes: Mutex::default(),
             told: Seldom::new(),
@@ -56,7 +60,7 @@ impl Gate {
 
     /// A place, if one is free and nobody waits for it.
     pub(in crate::proxy) fn enter(self: &Arc<Self>) -> Option<Place> {
-        (self.waiting.load(SeqCst) == 0 && self.take()).then(|| Place(Arc::clone(self)))
+        (self.places.waiting.load(SeqCst) == 0 && self.take()).then(|| Place(Arc::clone(self)))
     }
 
     /// Waits for a place in the lane of the caller with the number `lane`.
@@ -80,7 +84,7 @@ impl Gate {
         self.is_draining.store(true, SeqCst);
         let mut lanes = self.lock();
         let waiting = std::mem::take(&mut *lanes);
-        self.waiting.store(0, SeqCst);
+        self.places.waiting.store(0, SeqCst);
         drop(lanes);
         drop(waiting);
     }
@@ -94,7 +98,7 @@ impl Gate {
             return Err(Error::Overloaded);
         }
         let (turn, ticket) = lanes.add(lane);
-        self.waiting.store(lanes.count, SeqCst);
+        self.places.waiting.store(lanes.count, SeqCst);
         drop(lanes);
         // A place that was freed before it was seen that somebody waits has been given to nobody.
         self.admit();
@@ -102,12 +106,15 @@ impl Gate {
     }
 
     fn take(&self) -> bool {
-        self.taken.fetch_update(SeqCst, SeqCst, |taken| (taken < self.most).then_some(taken + 1)).is_ok()
+        self.places
+            .taken
+            .fetch_update(SeqCst, SeqCst, |taken| (taken < self.most).then_some(taken + 1))
+            .is_ok()
     }
 
     fn free(self: &Arc<Self>) {
-        self.taken.fetch_sub(1, SeqCst);
-        if self.waiting.load(SeqCst) > 0 {
+        self.places.taken.fetch_sub(1, SeqCst);
+        if self.places.waiting.load(SeqCst) > 0 {
             self.admit();
         }
     }
@@ -118,13 +125,13 @@ impl Gate {
         let mut lanes = self.lock();
         while lanes.count > 0 && self.take() {
             let Some(next) = lanes.next() else {
-                self.taken.fetch_sub(1, SeqCst);
+                self.places.taken.fetch_sub(1, SeqCst);
                 break;
             };
             // Nobody goes before `leave` had the lock. A place that came back all the same is freed once the lock is.
             left.extend(next.send(Place(Arc::clone(self))).err());
         }
-        self.waiting.store(lanes.count, SeqCst);
+        self.places.waiting.store(lanes.count, SeqCst);
         drop(lanes);
         drop(left);
     }
@@ -132,7 +139,7 @@ impl Gate {
     fn leave(&self, lane: usize, ticket: u64) {
         let mut lanes = self.lock();
         lanes.remove(lane, ticket);
-        self.waiting.store(lanes.count, SeqCst);
+        self.places.waiting.store(lanes.count, SeqCst);
     }
 
     fn lock(&self) -> MutexGuard<'_, Lanes> {
@@ -142,8 +149,8 @@ impl Gate {
     fn tell(&self, refused: &Error) {
         if matches!(refused, Error::Overloaded) && self.told.is_due() {
             tracing::warn!(
-                in_flight = self.taken.load(SeqCst),
-                waiting = self.waiting.load(SeqCst),
+                in_flight = self.places.taken.load(SeqCst),
+                waiting = self.places.waiting.load(SeqCst),
                 "requests are refused: as many are in flight as limits.max_in_flight lets; the API is slow, or callers send \
                  more than it takes"
             );

@@ -84,7 +84,7 @@ fn one_place(queue: u32) -> impl Step<Observed<Empty<Bytes>>, Limited<Full<Bytes
     let mut config = crate::proxy::tests::config();
     config.limits.max_in_flight = NonZeroU32::MIN;
     config.limits.queue = Some(queue);
-    let (_publisher, tokens) = crate::token::channel(Duration::from_secs(1));
+    let (_publisher, tokens) = crate::token::channel(Duration::from_secs(1), Arc::default());
     let rules = crate::proxy::tests::rules(&config, tokens);
     let answer = |_| async { Ok::<_, Error>(Response::new(Full::<Bytes>::from("body"))) };
     layer(rules).layer(service_fn(answer))

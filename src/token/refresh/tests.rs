@@ -77,7 +77,7 @@ impl<F: Fn(usize) -> Answer> Endpoint<F> {
 
     /// Runs the refresh task beside `story`.
     async fn play<T>(&self, story: impl AsyncFnOnce(Reader) -> T) -> T {
-        let (publisher, reader) = channel(seconds(5));
+        let (publisher, reader) = channel(seconds(5), std::sync::Arc::default());
         let task = refresh(|| self.fetch(), || self.changed.notified(), publisher, seconds(300));
         tokio::select! {
             () = task => panic!("the refresh task ended"),

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::super::Times;
 use crate::error::Cause;
+use crate::metrics::Open;
 
 /// Requests on one connection at once, where the API allows so many. One lost packet holds all of them up.
 pub(super) const STREAMS: usize = 100;
@@ -63,7 +64,7 @@ impl Streams {
 impl Connection {
     /// Makes an HTTP/2 connection of `io` and starts its task. Waits for the API's SETTINGS: they are the proof that it
     /// speaks HTTP/2, and tell how many requests may be sent at once.
-    pub(in super::super) async fn open<IO>(io: IO, times: &Times) -> Result<Self, Cause>
+    pub(in super::super) async fn open<IO>(io: IO, times: &Times, open: Open) -> Result<Self, Cause>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -91,6 +92,7 @@ impl Connection {
         }
         let streams = opened.streams.clone();
         tokio::spawn(async move {
+            let _open = open;
             let death = connection.ping_pong().map(|pings| death(pings, streams));
             let death = async {
                 match death {
@@ -160,7 +162,8 @@ mod tests {
             set: vec!["upstream.base_url=http://127.0.0.1:1".to_owned(), "upstream.max_age=1h".to_owned()],
             file: None,
         });
-        Connection::open(io, &Times::new(&config.unwrap().config.upstream)).await.unwrap()
+        let open = std::sync::Arc::<crate::metrics::Connections>::default().open();
+        Connection::open(io, &Times::new(&config.unwrap().config.upstream), open).await.unwrap()
     }
 
     #[tokio::test(start_paused = true)]

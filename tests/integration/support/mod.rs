@@ -87,6 +87,14 @@ impl Proxy {
         Proxy::start(&sandbox.base_url(), &sandbox.token_endpoint(), set).await
     }
 
+    /// Where it tells how it is.
+    pub fn admin(&self) -> SocketAddr {
+        match self.app.admin_address() {
+            Some(Address::Tcp(addr)) => *addr,
+            other => panic!("{other:?} is no address of TCP"),
+        }
+    }
+
     pub fn addr(&self) -> SocketAddr {
         match self.app.address() {
             Address::Tcp(addr) => *addr,
@@ -112,6 +120,7 @@ fn values(api: &str, token_endpoint: &str, set: &[&str]) -> Vec<String> {
         format!("upstream.base_url={api}"),
         format!("token.endpoint={token_endpoint}"),
         "log.access=true".to_owned(),
+        "admin.address=127.0.0.1:0".to_owned(),
         // By these names tests call the proxy.
         format!("listen.hosts={HOSTS}"),
     ];

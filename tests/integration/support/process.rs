@@ -33,7 +33,8 @@ pub fn with_client(arguments: &[&str]) -> Command {
 fn proxy(program: Command, set: &[&str]) -> Command {
     let dead = ["upstream.base_url=http://127.0.0.1:1", "token.endpoint=http://127.0.0.1:1/"];
     let hosts = format!("listen.hosts={HOSTS}");
-    let mut arguments = vec!["run", "--set", "listen.address=127.0.0.1:0", "--set", &hosts];
+    let mut arguments =
+        vec!["run", "--set", "listen.address=127.0.0.1:0", "--set", "admin.address=off", "--set", &hosts];
     arguments.extend(dead.iter().chain(set).flat_map(|set| ["--set", set]));
     let mut command = bare(program, &arguments);
     command.env("GBG_CLIENT_ID", CLIENT_ID).env("GBG_CLIENT_SECRET", CLIENT_SECRET);
@@ -153,6 +154,11 @@ impl Running {
     /// Ends it with `signal`; its exit code.
     pub fn end(&mut self, signal: &str) -> i32 {
         self.signal(signal);
+        self.wait()
+    }
+
+    /// Waits for its end; its exit code.
+    pub fn wait(&mut self) -> i32 {
         for line in self.lines.by_ref() {
             self.log += &format!("{}\n", line.unwrap());
         }

@@ -3,38 +3,39 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::config::{Address, Config};
+use super::value::Address;
 
 /// Hosts that are ours.
-#[derive(Debug)]
-pub(in crate::proxy) struct Hosts {
+#[derive(Clone, Debug)]
+pub struct Hosts {
     is_any: bool,
     addr: Option<IpAddr>,
-    /// In lower case: our own, and the API's, whose callers may be sent here by DNS.
+    /// In lower case.
     names: Vec<String>,
     /// What names may end in, with its dot.
     suffixes: Vec<String>,
 }
 
 impl Hosts {
-    pub(super) fn new(config: &Config) -> Self {
-        let (suffixes, names): (Vec<_>, Vec<_>) =
-            config.listen.hosts.iter().cloned().partition(|host| host.starts_with('.'));
-        let own = ["localhost".to_owned(), config.upstream.origin.host.to_lowercase()];
+    /// Those of a listener at `address`: this machine's, the address's own, and what is `written`: names and addresses in
+    /// lower case, suffixes with their dot, `*` for all.
+    pub fn new(address: &Address, written: impl IntoIterator<Item = String>) -> Self {
+        let written = std::iter::once("localhost".to_owned()).chain(written);
+        let (suffixes, names): (Vec<_>, Vec<_>) = written.partition(|host| host.starts_with('.'));
         Hosts {
             is_any: names.iter().any(|name| name == "*"),
-            addr: match &config.listen.address {
+            addr: match address {
                 Address::Tcp(addr) => Some(addr.ip().to_canonical()),
                 Address::Unix(_) => None,
             },
-            names: own.into_iter().chain(names).collect(),
+            names,
             suffixes,
         }
     }
 
     /// Whether `authority`, a host that may have a port, is ours on a connection that came to `local`. A connection that
     /// came over a Unix socket is none that a browser opens.
-    pub(super) fn has(&self, authority: &[u8], local: Option<SocketAddr>) -> bool {
+    pub fn has(&self, authority: &[u8], local: Option<SocketAddr>) -> bool {
         let Some(local) = local else { return true };
         let host = without_port(authority);
         let host = host.strip_suffix(b".").unwrap_or(host);
@@ -75,11 +76,8 @@ mod tests {
     use super::*;
 
     fn hosts(address: &str, hosts: &[&str]) -> Hosts {
-        let mut config = crate::proxy::tests::config();
-        config.listen.address = Address::try_from(address.to_owned()).unwrap();
-        config.listen.hosts = hosts.iter().map(|&host| host.to_owned()).collect();
-        config.upstream.origin.host = "eu.platform.go.gbgplc.com".to_owned();
-        Hosts::new(&config)
+        let written = hosts.iter().copied().chain(["eu.platform.go.gbgplc.com"]).map(str::to_owned);
+        Hosts::new(&Address::try_from(address.to_owned()).unwrap(), written)
     }
 
     const LOCAL: &str = "10.0.0.5:8080";

@@ -1,0 +1,67 @@
+//! Whether requests can be served, for probes and for those who have to know.
+
+use http::StatusCode;
+
+use super::{Handles, Page, text};
+use crate::error::Error;
+
+/// What keeps requests from being served, and what to do about it.
+#[derive(Clone, Debug)]
+pub(super) enum Trouble {
+    /// The process is about to end.
+    Draining,
+    /// There is no token; what a request is told for it.
+    Token(&'static str, &'static str),
+}
+
+impl Trouble {
+    /// What is in the way at the moment.
+    pub(super) fn of(handles: &Handles) -> Option<Self> {
+        if *handles.draining.borrow() {
+            return Some(Trouble::Draining);
+        }
+        let why = handles.tokens.current().is_none().then(|| handles.tokens.error())?;
+        Some(match why {
+            Error::ClientRefused { .. } => Trouble::Token(
+                "the token endpoint refuses the credentials of this proxy",
+                "check client id, secret and the role of the API client; `gbg-proxy doctor` says more",
+            ),
+            _ => Trouble::Token(
+                "there is no access token at the moment",
+                "wait, and see the log or `gbg-proxy doctor` for what the token endpoint answers",
+            ),
+        })
+    }
+
+    /// In a word.
+    pub(super) fn state(&self) -> &'static str {
+        match self {
+            Trouble::Draining => "draining",
+            Trouble::Token(..) => "no_token",
+        }
+    }
+
+    /// What is the matter.
+    pub(super) fn what(&self) -> &'static str {
+        match self {
+            Trouble::Draining => "the process is about to end",
+            Trouble::Token(what, _) => what,
+        }
+    }
+
+    /// What to do about it.
+    pub(super) fn mend(&self) -> &'static str {
+        match self {
+            Trouble::Draining => "send requests to another instance",
+            Trouble::Token(_, mend) => mend,
+        }
+    }
+}
+
+/// Ready is who has a usable token and is not about to end.
+pub(super) fn ready(handles: &Handles) -> Page {
+    match Trouble::of(handles) {
+        None => text(StatusCode::OK, "ready\n"),
+        Some(trouble) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", trouble.what())),
+    }
+}

@@ -1,0 +1,63 @@
+//! How long things take, counted in buckets.
+
+use std::time::Duration;
+
+/// The upper ends of the buckets, in seconds; from a loopback answer to a v1 start and beyond.
+pub(super) const BUCKETS: [f64; 14] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Times, counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Histogram {
+    /// The last is of what is longer than all.
+    counts: [u64; BUCKETS.len() + 1],
+    sum: Duration,
+}
+
+impl Histogram {
+    pub(super) fn note(&mut self, time: Duration) {
+        let seconds = time.as_secs_f64();
+        let bucket = BUCKETS.iter().position(|&end| seconds <= end).unwrap_or(BUCKETS.len());
+        self.counts[bucket] += 1;
+        self.sum += time;
+    }
+
+    pub(super) fn add(&mut self, other: &Histogram) {
+        self.sum += other.sum;
+        for (count, more) in self.counts.iter_mut().zip(other.counts) {
+            *count += more;
+        }
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// In seconds.
+    pub(super) fn sum(&self) -> f64 {
+        self.sum.as_secs_f64()
+    }
+
+    /// Each bucket's upper end, and how many are in it alone.
+    pub(super) fn buckets(&self) -> Vec<(f64, u64)> {
+        BUCKETS.into_iter().chain([f64::INFINITY]).zip(self.counts).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_in_the_bucket_whose_end_it_does_not_exceed() {
+        let mut histogram = Histogram::default();
+        for milliseconds in [1, 2, 9_000, 60_000] {
+            histogram.note(Duration::from_millis(milliseconds));
+        }
+        let filled: Vec<_> = histogram.buckets().into_iter().filter(|(_, count)| *count > 0).collect();
+        assert_eq!(filled, [(0.001, 1), (0.0025, 1), (10.0, 1), (f64::INFINITY, 1)]);
+        let mut sum = histogram;
+        sum.add(&histogram);
+        assert_eq!((sum.count(), sum.sum()), (8, 2.0 * 69.003));
+    }
+}

@@ -1,0 +1,167 @@
+//! What is counted, as plain handles for those who count, and as text for whoever asks.
+//!
+//! What belongs to requests is counted by each worker for itself, under a lock that only it takes, and summed up when somebody
+//! asks: cores share nothing for it. Labels are bounded: callers of the configuration, endpoints of `gbg`, statuses, reasons.
+
+mod histogram;
+mod requests;
+mod text;
+mod token;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+
+use self::requests::Counts;
+pub use self::requests::{Outcome, Requests, Source};
+pub use self::text::CONTENT_TYPE;
+pub use self::token::{Fetched, Token};
+
+/// All that is counted in a process.
+#[derive(Debug)]
+pub struct Metrics {
+    /// The names of callers, by their numbers; the first is of those who have none.
+    callers: Vec<String>,
+    workers: Vec<Arc<Worker>>,
+    /// Who is in flight, and who waits.
+    pub places: Arc<Places>,
+    /// The access token.
+    pub token: Arc<Token>,
+    began: SystemTime,
+}
+
+impl Metrics {
+    /// Those of a process with so many `workers`, and with these `callers`.
+    pub fn new(workers: usize, callers: impl IntoIterator<Item = String>) -> Self {
+        Metrics {
+            callers: std::iter::once(String::new()).chain(callers).collect(),
+            workers: (0..workers).map(|_| Arc::default()).collect(),
+            places: Arc::default(),
+            token: Arc::default(),
+            began: SystemTime::now(),
+        }
+    }
+
+    /// The requests of all workers, summed up.
+    pub fn requests(&self) -> Summary {
+        let counts = self.counts();
+        let mut summary = Summary { refusals: counts.refusals, ..Summary::default() };
+        for ((caller, _, status, source), count) in counts.requests {
+            summary.total += count;
+            *summary.by_source.entry(source.name()).or_default() += count;
+            *summary.by_status.entry(status).or_default() += count;
+            if let Some(name) = self.callers.get(caller).filter(|name| !name.is_empty()) {
+                *summary.by_caller.entry(name.clone()).or_default() += count;
+            }
+        }
+        summary
+    }
+
+    /// For how long it has run.
+    pub fn uptime(&self) -> Duration {
+        self.began.elapsed().unwrap_or_default()
+    }
+
+    fn counts(&self) -> Counts {
+        let mut sum = Counts::default();
+        self.workers.iter().for_each(|worker| worker.requests.add_to(&mut sum));
+        sum
+    }
+
+    /// What each worker counts in.
+    pub fn workers(&self) -> &[Arc<Worker>] {
+        &self.workers
+    }
+}
+
+/// Requests, summed up.
+#[derive(Clone, Debug, Default)]
+pub struct Summary {
+    /// All.
+    pub total: u64,
+    /// By whose answer it was.
+    pub by_source: BTreeMap<&'static str, u64>,
+    /// By status; 0 without an answer.
+    pub by_status: BTreeMap<u16, u64>,
+    /// By caller, where they have names.
+    pub by_caller: BTreeMap<String, u64>,
+    /// Failures that were answered here, by reason.
+    pub refusals: BTreeMap<&'static str, u64>,
+}
+
+/// What one worker counts.
+#[derive(Debug, Default)]
+pub struct Worker {
+    /// Requests that have ended.
+    pub requests: Requests,
+    /// Connections of callers.
+    pub callers: Arc<Connections>,
+    /// Connections to the API.
+    pub api: Arc<Connections>,
+}
+
+/// Connections of one side.
+#[derive(Debug, Default)]
+pub struct Connections {
+    opened: AtomicU64,
+    closed: AtomicU64,
+    /// Requests that found one open.
+    reused: AtomicU64,
+    /// Times that opening one was given up for the moment.
+    given_up: AtomicU64,
+}
+
+impl Connections {
+    /// Counts one that has opened; it is open until what this gives is dropped.
+    pub fn open(self: &Arc<Self>) -> Open {
+        self.opened.fetch_add(1, Relaxed);
+        Open(Arc::clone(self))
+    }
+
+    /// Counts that opening one is given up for the moment.
+    pub fn note_given_up(&self) {
+        self.given_up.fetch_add(1, Relaxed);
+    }
+
+    /// How often opening one was given up for the moment.
+    pub fn given_up(&self) -> u64 {
+        self.given_up.load(Relaxed)
+    }
+
+    /// Counts a request that needed no new one.
+    pub fn note_reused(&self) {
+        self.reused.fetch_add(1, Relaxed);
+    }
+}
+
+/// A connection that is open.
+#[derive(Debug)]
+pub struct Open(Arc<Connections>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.closed.fetch_add(1, Relaxed);
+    }
+}
+
+/// Requests in flight, and those that wait for it.
+#[derive(Debug, Default)]
+pub struct Places {
+    /// In flight.
+    pub taken: AtomicUsize,
+    /// Waiting.
+    pub waiting: AtomicUsize,
+}
+
+impl Places {
+    /// How many are in flight.
+    pub fn in_flight(&self) -> usize {
+        self.taken.load(Relaxed)
+    }
+
+    /// How many wait.
+    pub fn queue(&self) -> usize {
+        self.waiting.load(Relaxed)
+    }
+}

@@ -1,0 +1,168 @@
+//! All that is counted, as text that Prometheus reads (OpenMetrics 1.0).
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::UNIX_EPOCH;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::histogram::Histogram;
+use super::{Connections, Metrics, Worker};
+
+/// The media type of the text.
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+impl Metrics {
+    /// Everything, as it is now.
+    pub fn text(self: &Arc<Self>) -> String {
+        let mut registry = Registry::with_prefix("gbg_proxy");
+        registry.register_collector(Box::new(Snapshot(Arc::clone(self))));
+        let mut text = String::new();
+        // Writing into a text does not fail.
+        let _ = text::encode(&mut text, &registry);
+        text
+    }
+}
+
+#[derive(Debug)]
+struct Snapshot(Arc<Metrics>);
+
+impl Collector for Snapshot {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let metrics = &*self.0;
+        let mut page = Page(encoder);
+        page.about(metrics)?;
+        page.requests(metrics)?;
+        page.connections(metrics)?;
+        page.token(metrics)
+    }
+}
+
+struct Page<'a>(DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    fn about(&mut self, metrics: &Metrics) -> fmt::Result {
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        let mut info = self.0.encode_descriptor("build", "The version", None, MetricType::Info)?;
+        info.encode_info(&version)?;
+        let began = metrics.began.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        self.gauge("start_time", "When it started, since 1970", Some(Unit::Seconds), began)
+    }
+
+    fn requests(&mut self, metrics: &Metrics) -> fmt::Result {
+        let counts = metrics.counts();
+        let help = "Requests by caller, endpoint, status (0 without an answer) and whose answer it was";
+        let mut family = self.counter("requests", help)?;
+        for ((caller, endpoint, status, source), count) in &counts.requests {
+            let caller = metrics.callers.get(*caller).map_or("", String::as_str);
+            let status = status.to_string();
+            let labels =
+                [("caller", caller), ("endpoint", endpoint), ("status", &status), ("source", source.name())];
+            count_of(&mut family, &labels, *count)?;
+        }
+        let help = "From a request's first byte to its last";
+        let mut family = self.histogram("request_duration", help)?;
+        for ((endpoint, source), times) in &counts.durations {
+            times_of(&mut family, &[("endpoint", *endpoint), ("source", source.name())], times)?;
+        }
+        let help = "From where a request goes to the API to the head of its answer";
+        let mut family = self.histogram("upstream_duration", help)?;
+        for (endpoint, times) in &counts.upstream {
+            times_of(&mut family, &[("endpoint", *endpoint)], times)?;
+        }
+        let mut family = self.counter("refusals", "Failures that were answered here, by reason")?;
+        for (reason, count) in &counts.refusals {
+            count_of(&mut family, &[("reason", *reason)], *count)?;
+        }
+        let mut family = self.counter("body_bytes", "Bytes of bodies")?;
+        for (direction, bytes) in ["received", "sent"].into_iter().zip(counts.bytes) {
+            count_of(&mut family, &[("direction", direction)], bytes)?;
+        }
+        self.count("repeats", "Requests that were sent to the API once more", counts.repeats)?;
+        let places = &metrics.places;
+        self.gauge("in_flight", "Requests in flight", None, places.in_flight() as f64)?;
+        self.gauge("queue", "Requests that wait for a place", None, places.queue() as f64)
+    }
+
+    fn connections(&mut self, metrics: &Metrics) -> fmt::Result {
+        type Of = fn(&Worker) -> &Connections;
+        let sides: [(&str, Of); 2] =
+            [("downstream", |worker| &worker.callers), ("upstream", |worker| &worker.api)];
+        let sum = |of: Of, what: fn(&Connections) -> &AtomicU64| {
+            metrics.workers.iter().map(|worker| what(of(worker)).load(Relaxed)).sum::<u64>()
+        };
+        let mut family =
+            self.0.encode_descriptor("connections", "Open connections", None, MetricType::Gauge)?;
+        for (side, of) in sides {
+            let open = sum(of, |side| &side.opened).saturating_sub(sum(of, |side| &side.closed));
+            family.encode_family(&[("side", side)])?.encode_gauge(&(open as f64))?;
+        }
+        let mut family = self.counter("connections_opened", "Connections that were opened")?;
+        for (side, of) in sides {
+            count_of(&mut family, &[("side", side)], sum(of, |side| &side.opened))?;
+        }
+        let reused = sum(sides[1].1, |side| &side.reused);
+        self.count("connections_reused", "Requests that found a connection to the API open", reused)?;
+        let openings = sum(sides[1].1, |side| &side.given_up);
+        self.count(
+            "circuit_openings",
+            "Times that connecting to the API was given up for the moment",
+            openings,
+        )
+    }
+
+    fn token(&mut self, metrics: &Metrics) -> fmt::Result {
+        let token = &metrics.token;
+        let left = token.left() as f64;
+        self.gauge("token_expires", "How long the token still serves; 0 without", Some(Unit::Seconds), left)?;
+        let age = token.age() as f64;
+        self.gauge("token_age", "How old the token is", Some(Unit::Seconds), age)?;
+        let generation = token.generation() as f64;
+        self.gauge("token_generation", "The number of the token", None, generation)?;
+        let waiting = token.waiting.load(Relaxed) as f64;
+        self.gauge("token_waiters", "Requests that wait for a token", None, waiting)?;
+        let fetches = token.fetches();
+        let mut family = self.counter("token_fetches", "Token requests, by outcome and reason")?;
+        for ((outcome, reason), count) in &fetches.counts {
+            count_of(&mut family, &[("outcome", *outcome), ("reason", *reason)], *count)?;
+        }
+        let mut times = self.histogram("token_fetch_duration", "How long a token request takes")?;
+        encode_times(&mut times, &fetches.times)?;
+        let rejections = token.rejections.load(Relaxed);
+        self.count("token_rejections", "Tokens that were replaced because the API refused them", rejections)?;
+        let unauthorized = token.unauthorized.load(Relaxed);
+        self.count("upstream_unauthorized", "Answers of the API that refuse the token", unauthorized)
+    }
+
+    fn counter<'s>(&'s mut self, name: &'s str, help: &str) -> Result<MetricEncoder<'s>, fmt::Error> {
+        self.0.encode_descriptor(name, help, None, MetricType::Counter)
+    }
+
+    fn histogram<'s>(&'s mut self, name: &'s str, help: &str) -> Result<MetricEncoder<'s>, fmt::Error> {
+        self.0.encode_descriptor(name, help, Some(&Unit::Seconds), MetricType::Histogram)
+    }
+
+    fn count(&mut self, name: &str, help: &str, count: u64) -> fmt::Result {
+        self.counter(name, help)?.encode_counter::<NoLabelSet, _, u64>(&count, None)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, unit: Option<Unit>, value: f64) -> fmt::Result {
+        self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?.encode_gauge(&value)
+    }
+}
+
+fn count_of(family: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, count: u64) -> fmt::Result {
+    family.encode_family(labels)?.encode_counter::<NoLabelSet, _, u64>(&count, None)
+}
+
+fn times_of(family: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, times: &Histogram) -> fmt::Result {
+    encode_times(&mut family.encode_family(labels)?, times)
+}
+
+fn encode_times(encoder: &mut MetricEncoder<'_>, times: &Histogram) -> fmt::Result {
+    encoder.encode_histogram::<NoLabelSet>(times.sum(), times.count(), &times.buckets(), None)
+}
