@@ -14,7 +14,7 @@ pub(super) fn json(handles: &Handles) -> String {
         "state": trouble.as_ref().map_or("ready", Trouble::state),
         "problem": trouble.as_ref().map(Trouble::what),
         "mend": trouble.as_ref().map(Trouble::mend),
-        "version": env!("CARGO_PKG_VERSION"),
+        "version": env!("GBG_PROXY_VERSION"),
         "uptime_seconds": metrics.uptime().as_secs(),
         "token": {
             "generation": metrics.token.generation(),

@@ -5,7 +5,7 @@ use std::io::Write;
 use clap::Args;
 
 use super::{ConfigArguments, Failure};
-use crate::config::{Caller, Config, Loaded};
+use crate::config::{Caller, Config, Effective, Loaded};
 
 /// Check a configuration without running it
 ///
@@ -15,15 +15,27 @@ use crate::config::{Caller, Config, Loaded};
 #[command(after_help = "Examples:
   gbg-proxy check
   gbg-proxy check --config /etc/gbg-proxy/proxy.toml
-  gbg-proxy check --set upstream.region=us")]
+  gbg-proxy check --set upstream.region=us
+  gbg-proxy check --all            every key, what it comes to, and where that was written
+  gbg-proxy check --json           the same for scripts")]
 pub(super) struct Check {
     #[command(flatten)]
     config: ConfigArguments,
+    /// Show every key, what it comes to, and where that was written
+    #[arg(long)]
+    all: bool,
+    /// The same as JSON
+    #[arg(long)]
+    json: bool,
 }
 
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let (Loaded { config, warnings }, file) = self.config.load()?;
+        let (Loaded { config, warnings, effective }, file) = self.config.load()?;
+        if self.json {
+            let all = serde_json::json!({ "file": file, "warnings": warnings, "keys": effective });
+            return print(&format!("{all:#}\n"));
+        }
         let mut text = String::new();
         for warning in warnings {
             text += &format!("warning: {warning}\n");
@@ -47,8 +59,23 @@ impl Check {
         if let Some((egress, whose)) = way {
             text += &format!("  by way of       {}{whose}\n", egress.origin);
         }
-        std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::failed(&error))
+        if self.all {
+            text += &table(&effective);
+        }
+        print(&text)
     }
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::failed(&error))
+}
+
+/// A line for each key.
+fn table(effective: &[Effective]) -> String {
+    let line = |Effective { key, value, origin }: &Effective| {
+        format!("  {key:<28} {:<44} {origin}\n", value.as_deref().unwrap_or("-"))
+    };
+    effective.iter().map(line).collect()
 }
 
 /// Who may call, and by what each is known.

@@ -1,9 +1,11 @@
 //! The commands, one file each, and what they share: the sources of the configuration, and the exit codes.
 
 mod check;
+mod completions;
 mod demo;
 mod doctor;
 mod key;
+mod man;
 mod run;
 mod sandbox;
 mod wait;
@@ -44,6 +46,8 @@ pub fn main() -> ExitCode {
         Command::Check(command) => command.run(),
         Command::Doctor(command) => command.run(),
         Command::Wait(command) => command.run(),
+        Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
         Command::Key(command) => command.run(),
     };
     match done {
@@ -59,7 +63,7 @@ pub fn main() -> ExitCode {
 #[derive(Debug, Parser)]
 #[command(
     name = "gbg-proxy",
-    version,
+    version = env!("GBG_PROXY_VERSION"),
     after_help = "Examples:
   gbg-proxy demo                      see it work, on an embedded sandbox
   GBG_CLIENT_ID=… GBG_CLIENT_SECRET=… gbg-proxy run
@@ -82,6 +86,8 @@ enum Command {
     Check(check::Check),
     Doctor(doctor::Doctor),
     Wait(wait::Wait),
+    Completions(completions::Completions),
+    Man(man::Man),
     Key(key::Key),
 }
 

@@ -46,7 +46,7 @@ async fn serve(config: Config, file: String) -> Result<(), Failure> {
     let signalled = shutdown::signalled().map_err(|error| Failure::failed(&error))?;
     let mut app = App::start(&config).await.map_err(|error| cannot_start(&error))?;
     tracing::info!(
-        version = env!("CARGO_PKG_VERSION"),
+        version = env!("GBG_PROXY_VERSION"),
         address = %app.address(),
         admin = app.admin_address().map(tracing::field::display),
         upstream = %config.upstream.origin,

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::caller::parse_caller_name;
+use super::effective::{Effective, effective};
 use super::error::{Error, Origin, Problem};
 use super::keys::{LIST, is_section, keys, nearest, pattern, unknown};
 use super::{key, manual};
@@ -161,6 +162,17 @@ impl<'a> Document<'a> {
                 explained.or_else(|| manual::of(&known)).unwrap_or_else(|| "write a section".to_owned());
             return Err(self.locate(Problem::new(key, message, mend)));
         }
+    }
+
+    /// Every key with what it comes to.
+    ///
+    /// # Errors
+    /// None that [`deserialize`](Self::deserialize) does not find first.
+    pub(super) fn effective(&self) -> Result<Vec<Effective>, Error> {
+        let root = toml::Table::deserialize(toml::Deserializer::from(self.root.clone()));
+        let root = root
+            .map_err(|error| self.error(Problem::new("", error.message().to_owned(), ""), Origin::Default))?;
+        Ok(effective(&root, |path| self.origin(path), |path| self.called(path)))
     }
 
     /// Where `key` was written, or what is below it, if it is a section.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::document::Document;
+use super::effective::Effective;
 use super::error::{Error, Origin, Problem};
 use super::value::Address;
 use super::{Config, Drain, Limits, Log, admin, caller, listen, token, upstream};
@@ -28,6 +29,8 @@ pub struct Loaded {
     pub config: Config,
     /// What is legal, and perhaps not meant.
     pub warnings: Vec<String>,
+    /// Every key with what it comes to.
+    pub effective: Vec<Effective>,
 }
 
 /// Reads the configuration from `sources`.
@@ -40,7 +43,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
     let mut document = document(sources, &text, &mut warnings)?;
     let raw: Raw = document.deserialize()?;
     let config = raw.resolve(&sources.env, &mut warnings).map_err(|problem| document.locate(problem))?;
-    Ok(Loaded { config, warnings })
+    Ok(Loaded { config, warnings, effective: document.effective()? })
 }
 
 /// The address of `[admin]` alone; `None` where it is off.

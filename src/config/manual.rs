@@ -22,6 +22,15 @@ pub(super) fn of(key: &str) -> Option<String> {
     None
 }
 
+/// The default of `key`, if it has one that depends on nothing.
+pub(super) fn default(key: &str) -> Option<String> {
+    let (section, name) = key.rsplit_once('.')?;
+    let lines = SHIPPED.lines().skip_while(|line| *line != format!("[{section}]")).skip(1);
+    let mut values =
+        lines.take_while(|line| !line.starts_with('[')).filter_map(|line| line.split_once(" = "));
+    values.find(|(found, _)| *found == name).map(|(_, value)| value.to_owned())
+}
+
 /// The line without the mark of a comment.
 fn bare(line: &str) -> &str {
     line.strip_prefix("# ").unwrap_or(line)
@@ -40,5 +49,7 @@ mod tests {
             assert!(text.contains('\n') || section == "listen.tls", "{key} has no comment: {text}");
         }
         assert_eq!(of("no.such"), None);
+        assert_eq!(default("token.scope"), None, "it depends on the grant");
+        assert_eq!(default("drain.timeout").as_deref(), Some("\"25s\""));
     }
 }

@@ -46,7 +46,7 @@ struct Page<'a>(DescriptorEncoder<'a>);
 
 impl Page<'_> {
     fn about(&mut self, metrics: &Metrics) -> fmt::Result {
-        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        let version = [("version", env!("GBG_PROXY_VERSION"))];
         let mut info = self.0.encode_descriptor("build", "The version", None, MetricType::Info)?;
         info.encode_info(&version)?;
         let began = metrics.began.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();

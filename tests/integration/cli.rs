@@ -168,3 +168,32 @@ async fn the_sandbox_prints_the_command_for_a_proxy_before_it() {
     assert!(sandbox.log.contains("POST   /v2/captain/journey/start "), "{}", sandbox.log);
     assert_eq!((proxy.end("-TERM"), sandbox.end("-TERM")), (0, 0));
 }
+
+#[test]
+fn check_shows_every_key_and_who_wrote_it_but_nothing_that_may_be_a_secret() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let digest = "0123456789abcdef".repeat(4);
+    let written = format!(
+        "[log]\nformat = \"json\"\n[token]\nparams = {{ audience = \"hush\" }}\n[[caller]]\nname = \"crm\"\nkey_sha256 = \"{digest}\"\n"
+    );
+    std::fs::write(file.path(), written).unwrap();
+    let path = file.path().to_str().unwrap();
+    let mut command = with_client(&["check", "--all", "--config", path, "--set", "log.level=debug"]);
+    let output = command.env("GBG_PROXY_LIMITS_TARGET", "4KiB").output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = text(&output).0;
+    let line = |key: &str| said.lines().find(|line| line.trim_start().starts_with(key)).unwrap().to_owned();
+    assert!(line("log.level").contains("\"debug\"") && line("log.level").ends_with("--set"), "{said}");
+    assert!(line("log.format").ends_with(&format!("{path}:2:1")), "{said}");
+    assert!(line("limits.target").contains("environment variable GBG_PROXY_LIMITS_TARGET"), "{said}");
+    assert!(line("drain.timeout").contains("\"25s\"") && line("drain.timeout").ends_with("built-in default"));
+    assert!(line("caller \"crm\": name").contains("\"crm\""), "{said}");
+    for secret in ["hush", &digest, "test-secret"] {
+        assert!(!said.contains(secret), "{secret}: {said}");
+    }
+    let output = with_client(&["check", "--json", "--config", path]).output().unwrap();
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let keys = told["keys"].as_array().unwrap();
+    assert!(keys.iter().any(|key| key["key"] == "log.format" && key["value"] == "\"json\""), "{told}");
+    assert!(!told.to_string().contains("hush"));
+}

@@ -31,7 +31,7 @@ fn assert_refused(text: &str, place_and_key: &str, mend: &str) {
 
 #[test]
 fn with_id_and_secret_alone_it_is_eu_production() {
-    let Loaded { config, warnings } =
+    let Loaded { config, warnings, .. } =
         config::load(&Sources { env: environment(), ..Sources::default() }).unwrap();
     assert_eq!(config.upstream.origin.to_string(), "https://eu.platform.go.gbgplc.com");
     assert_eq!(config.token.endpoint.to_string(), "https://api.auth.gbgplc.com/as/token.oauth2");

@@ -88,7 +88,7 @@ async fn examine(arguments: ConfigArguments) -> Result<(), Failure> {
 fn load(arguments: ConfigArguments, report: &mut Report) -> Result<Config, Failure> {
     let began = Instant::now();
     match arguments.load() {
-        Ok((Loaded { config, warnings }, file)) => {
+        Ok((Loaded { config, warnings, .. }, file)) => {
             report.tick("configuration", began.elapsed(), &file)?;
             warnings.iter().try_for_each(|warning| report.note(warning))?;
             Ok(config)
