@@ -96,8 +96,8 @@ impl App {
         let shared = Arc::new(Shared::new(config, Arc::clone(&metrics.places)));
         let (drain, draining) = watch::channel(false);
         let worker = |metrics: &Arc<metrics::Worker>| {
-            let (options, shared, metrics) = (options.clone(), Arc::clone(&shared), Arc::clone(metrics));
-            Worker::new(config, options, shared, tokens.clone(), metrics, draining.clone())
+            let (options, metrics) = (options.clone(), Arc::clone(metrics));
+            Worker::new(config, options, &shared, tokens.clone(), metrics, draining.clone())
         };
         let workers =
             metrics.workers().iter().map(worker).collect::<Result<Vec<_>, _>>().map_err(part("upstream"))?;

@@ -40,7 +40,7 @@ impl Worker {
     pub fn new(
         config: &Config,
         mut options: downstream::Options,
-        shared: Arc<Shared>,
+        shared: &Shared,
         tokens: Reader,
         metrics: Arc<metrics::Worker>,
         drain: watch::Receiver<bool>,

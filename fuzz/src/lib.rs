@@ -40,8 +40,8 @@ impl Gate {
     pub fn new(set: &[&str]) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let config = config(set);
-        let shared = Arc::new(Shared::new(&config, Arc::default()));
-        let rules = Arc::new(Rules::new(&config, shared, tokens(&runtime), Arc::default()));
+        let shared = Shared::new(&config, Arc::default());
+        let rules = Arc::new(Rules::new(&config, &shared, tokens(&runtime), Arc::default()));
         let sent = Arc::new(Mutex::new(None));
         let kept = Arc::clone(&sent);
         let leaf = service_fn(move |authorized: Authorized<Observed<Empty<Bytes>>>| {

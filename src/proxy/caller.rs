@@ -15,9 +15,10 @@ use hyper::body::Body;
 use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
-use self::guesses::Guesses;
+pub(super) use self::guesses::Guesses;
 pub(super) use self::known::Known;
 use self::known::Table;
+use super::limit::Share;
 use super::record::Observed;
 use super::{Peer, Step};
 use crate::config::{Config, holds_key, key_digest};
@@ -29,17 +30,13 @@ const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 #[derive(Debug)]
 pub(super) struct Callers {
     table: Table,
-    guesses: Guesses,
+    guesses: Arc<Guesses>,
 }
 
 impl Callers {
-    pub(super) fn new(config: &Config) -> Self {
-        Callers { table: Table::new(config), guesses: Guesses::new() }
-    }
-
-    /// Who calls where no callers are known.
-    pub(super) fn anyone(&self) -> &Arc<Known> {
-        &self.table.anyone
+    /// The callers of `config`, with their `shares`, of which the first is anyone's.
+    pub(super) fn new(config: &Config, shares: &[Arc<Share>], guesses: Arc<Guesses>) -> Self {
+        Callers { table: Table::new(config, shares), guesses }
     }
 
     /// Whether anybody may call.
@@ -112,7 +109,7 @@ where
             Err(error @ Error::CallerUnknown(_)) => {
                 let (rules, peer) = (Arc::clone(&rules), Arc::clone(&peer));
                 Either::Right(Either::Left(Box::pin(async move {
-                    rules.shared.callers.hold_back(&peer).await;
+                    rules.callers.hold_back(&peer).await;
                     Err(error)
                 })))
             }
@@ -130,7 +127,7 @@ fn check<B>(rules: &super::Rules, peer: &Peer, req: &Request<Observed<B>>) -> Re
             "on this path Authorization carries GBG's own token; send the caller key as X-Api-Key",
         ));
     }
-    let known = rules.shared.callers.identify(req.headers(), peer.known.as_ref(), is_callers_bearer)?;
+    let known = rules.callers.identify(req.headers(), peer.known.as_ref(), is_callers_bearer)?;
     let may = known.check(req.method(), path);
     req.body().record().note_caller(known);
     may

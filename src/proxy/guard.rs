@@ -62,8 +62,10 @@ impl Rules {
         if let Some(answer) = head.page.check(req, &self.limits.origins, &self.methods.list)? {
             return Ok(Some(answer));
         }
-        self.methods.check(req.method())?;
         let path = req.uri().path();
+        if !gbg::is_login(path) {
+            self.methods.check(req.method())?;
+        }
         if path == "*" {
             // Asterisk-form asks about the server as a whole (RFC 9112 section 3.2.4).
             return match *req.method() {

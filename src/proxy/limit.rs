@@ -22,12 +22,12 @@ use hyper::body::Body;
 use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
-pub(super) use self::gate::Gate;
 use self::gate::Place;
+pub(super) use self::gate::{Door, Gate};
 use super::Step;
 use super::caller::Known;
 use super::record::Observed;
-use crate::config::Rate;
+use crate::config::{Config, Rate};
 use crate::error::Error;
 
 /// When a caller that has too many requests in flight may try again: one of them may have ended.
@@ -36,11 +36,15 @@ const A_MOMENT: Duration = Duration::from_secs(1);
 /// The longest that a caller is held back because the API said so.
 const LONGEST_REST: Duration = Duration::from_secs(300);
 
+/// The shares of the callers of `config`; the first is anyone's.
+pub(super) fn shares(config: &Config) -> Vec<Arc<Share>> {
+    let of_callers = config.callers.iter().map(|caller| Share::new(caller.rate, caller.max_in_flight));
+    std::iter::once(Share::default()).chain(of_callers).map(Arc::new).collect()
+}
+
 /// A caller's share, counted for the whole process.
 #[derive(Debug)]
 pub(super) struct Share {
-    /// The number of the caller: its lane where requests wait.
-    number: usize,
     rate: Option<(Rate, DefaultDirectRateLimiter)>,
     most: Option<u32>,
     /// Counted where there is a most: cores share what is counted.
@@ -50,21 +54,22 @@ pub(super) struct Share {
     rests_until: AtomicU64,
 }
 
+impl Default for Share {
+    /// One without bounds.
+    fn default() -> Self {
+        Share::new(None, None)
+    }
+}
+
 impl Share {
-    pub(super) fn new(number: usize, rate: Option<Rate>, most: Option<NonZeroU32>) -> Self {
+    pub(super) fn new(rate: Option<Rate>, most: Option<NonZeroU32>) -> Self {
         Share {
-            number,
             rate: rate.and_then(|rate| Some((rate, RateLimiter::direct(quota(rate)?)))),
             most: most.map(NonZeroU32::get),
             in_flight: AtomicU32::new(0),
             epoch: Instant::now(),
             rests_until: AtomicU64::new(0),
         }
-    }
-
-    /// The number of the caller; 0 where callers have none.
-    pub(super) fn number(&self) -> usize {
-        self.number
     }
 
     /// Takes one request's part of the share.
@@ -152,22 +157,24 @@ where
     layer_fn(move |mut inner: S| {
         let rules = Arc::clone(&rules);
         service_fn(move |req: Request<Observed<In>>| {
-            let known = req.body().record().caller().unwrap_or_else(|| rules.shared.callers.anyone());
-            let taken = match Share::take(known) {
+            let known = req.body().record().caller();
+            // `caller` has noted who it is, or refused it.
+            let known = known.ok_or(Error::CallerUnknown("nobody was asked who sent this"));
+            let taken = match known.and_then(Share::take) {
                 Ok(taken) => taken,
                 Err(error) => return Either::Right(Either::Left(std::future::ready(Err(error)))),
             };
             let heeds = rules.heeds_retry_after;
-            match rules.shared.gate.enter() {
+            match rules.door.enter() {
                 Some(place) => Either::Left(inner.call(req).map(move |answered| {
                     answered.map(|res| within(res, Permit { _taken: taken, _place: place }, heeds))
                 })),
                 None => {
-                    let gate = Arc::clone(&rules.shared.gate);
+                    let door = Arc::clone(&rules.door);
                     let mut inner = inner.clone();
                     // Rare, and so boxed.
                     Either::Right(Either::Right(Box::pin(async move {
-                        let place = gate.wait(taken.0.share.number).await?;
+                        let place = door.wait(taken.0.number()).await?;
                         let res = inner.call(req).await?;
                         Ok(within(res, Permit { _taken: taken, _place: place }, heeds))
                     })))

@@ -28,7 +28,7 @@ use crate::error::{Cause, Error};
 use crate::gbg;
 
 /// No form with which somebody logs in is longer.
-const LONGEST: usize = 16 * 1024;
+const LONGEST: usize = 4 * 1024;
 
 /// What a caller gets that needs no token. It opens nothing, here or elsewhere.
 const WORTHLESS: &str = "gbg-proxy-needs-no-token";
@@ -106,7 +106,7 @@ where
             return Ok(refused("unsupported_grant_type", "the grants are client_credentials and password"));
         }
     }
-    let callers = &rules.shared.callers;
+    let callers = &rules.callers;
     if let Some(known) = &peer.known {
         record.note_caller(Arc::clone(known));
     }

@@ -26,9 +26,9 @@ use tower::{Service, ServiceBuilder};
 
 pub use self::authorize::Authorized;
 pub use self::body::ProxyBody;
-use self::caller::{Callers, Known};
+use self::caller::{Callers, Guesses, Known};
 pub use self::forward::forward;
-use self::limit::{Gate, Limited};
+use self::limit::{Door, Gate, Limited, Share};
 pub use self::record::Observed;
 pub use self::replay::RequestBody;
 
@@ -40,7 +40,9 @@ use crate::token::Reader;
 /// What the workers share: who may call, and how much is in flight.
 #[derive(Debug)]
 pub struct Shared {
-    callers: Callers,
+    /// The first is of those who have no name.
+    shares: Vec<Arc<Share>>,
+    guesses: Arc<Guesses>,
     gate: Arc<Gate>,
 }
 
@@ -50,7 +52,7 @@ impl Shared {
         let limits = &config.limits;
         let gate =
             Gate::new(limits.max_in_flight.get() as usize, limits.queue(), limits.queue_timeout, places);
-        Shared { callers: Callers::new(config), gate: Arc::new(gate) }
+        Shared { shares: limit::shares(config), guesses: Arc::new(Guesses::new()), gate: Arc::new(gate) }
     }
 
     /// Refuses what still waits for its turn, and what would: the process is about to end.
@@ -62,7 +64,8 @@ impl Shared {
 /// What the steps need to know. Each worker has its own, so that cores share nothing that is counted, but for what they must.
 #[derive(Debug)]
 pub struct Rules {
-    shared: Arc<Shared>,
+    callers: Callers,
+    door: Arc<Door>,
     guard: guard::Rules,
     headers: headers::Rules,
     authorize: authorize::Rules,
@@ -73,9 +76,10 @@ pub struct Rules {
 
 impl Rules {
     /// The rules that `config` describes, with `tokens` for the forwarded requests, which are counted in `metrics`.
-    pub fn new(config: &Config, shared: Arc<Shared>, tokens: Reader, metrics: Arc<metrics::Worker>) -> Self {
+    pub fn new(config: &Config, shared: &Shared, tokens: Reader, metrics: Arc<metrics::Worker>) -> Self {
         Rules {
-            shared,
+            callers: Callers::new(config, &shared.shares, Arc::clone(&shared.guesses)),
+            door: Door::new(Arc::clone(&shared.gate)),
             guard: guard::Rules::new(config),
             headers: headers::Rules::new(&config.upstream),
             authorize: authorize::Rules::new(config, tokens),
@@ -94,7 +98,7 @@ impl Rules {
         names: &[String],
         uid: Option<u32>,
     ) -> Peer {
-        Peer { addr, local, known: self.shared.callers.of_connection(names, uid) }
+        Peer { addr, local, known: self.callers.of_connection(names, uid) }
     }
 }
 
@@ -182,8 +186,8 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn rules(config: &Config, tokens: Reader) -> Arc<Rules> {
-        let shared = Arc::new(Shared::new(config, Arc::default()));
-        Arc::new(Rules::new(config, shared, tokens, Arc::default()))
+        let shared = Shared::new(config, Arc::default());
+        Arc::new(Rules::new(config, &shared, tokens, Arc::default()))
     }
 
     /// It is moved several times for each request, and held for each connection: an async block too many, or a rare

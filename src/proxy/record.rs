@@ -107,7 +107,7 @@ impl Record {
 
     fn outcome(&self, fate: &Fate) -> Outcome {
         Outcome {
-            caller: self.caller().map_or(0, |caller| caller.share.number()),
+            caller: self.caller().map_or(0, |caller| caller.number()),
             endpoint: gbg::endpoint(self.uri.path()),
             status: fate.status.map_or(0, |status| status.as_u16()),
             source: match fate.status {

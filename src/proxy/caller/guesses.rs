@@ -28,7 +28,7 @@ const MOST_HELD: usize = 1024;
 const BUCKETS: usize = 1024;
 
 #[derive(Debug)]
-pub(super) struct Guesses {
+pub(in crate::proxy) struct Guesses {
     buckets: Vec<DefaultDirectRateLimiter>,
     /// With a key of its own for each process: nobody chooses whose bucket he shares.
     hasher: RandomState,
@@ -37,7 +37,7 @@ pub(super) struct Guesses {
 }
 
 impl Guesses {
-    pub(super) fn new() -> Self {
+    pub(in crate::proxy) fn new() -> Self {
         let quota = Quota::per_second(NonZeroU32::MIN).allow_burst(FREE);
         Guesses {
             buckets: (0..BUCKETS).map(|_| RateLimiter::direct(quota)).collect(),

@@ -19,28 +19,29 @@ pub(in crate::proxy) struct Known {
     expires: Option<SystemTime>,
     allow: Option<Vec<Prefix>>,
     methods: Methods,
-    pub(in crate::proxy) share: Share,
+    number: usize,
+    pub(in crate::proxy) share: Arc<Share>,
 }
 
 impl Known {
-    fn anyone() -> Self {
-        Known {
-            name: None,
-            expires: None,
-            allow: None,
-            methods: Methods::new(&[]),
-            share: Share::new(0, None, None),
-        }
+    pub(in crate::proxy) fn anyone(share: Arc<Share>) -> Self {
+        Known { name: None, expires: None, allow: None, methods: Methods::new(&[]), number: 0, share }
     }
 
-    pub(in crate::proxy) fn new(number: usize, caller: &config::Caller) -> Self {
+    pub(in crate::proxy) fn new(number: usize, caller: &config::Caller, share: Arc<Share>) -> Self {
         Known {
             name: Some(caller.name.clone()),
             expires: caller.expires,
             allow: caller.allow.clone(),
             methods: Methods::new(caller.methods.as_deref().unwrap_or_default()),
-            share: Share::new(number, caller.rate, caller.max_in_flight),
+            number,
+            share,
         }
+    }
+
+    /// The number of the caller, its lane where requests wait; 0 where callers have none.
+    pub(in crate::proxy) fn number(&self) -> usize {
+        self.number
     }
 
     /// The name in the log; `None` where callers have none.
@@ -70,7 +71,7 @@ impl Known {
     }
 }
 
-/// All callers, by all that they may be known by.
+/// All callers, by all that they may be known by. Each worker has one of its own: cores share the shares alone.
 #[derive(Debug)]
 pub(super) struct Table {
     /// Who calls where there are no callers.
@@ -83,16 +84,17 @@ pub(super) struct Table {
 }
 
 impl Table {
-    pub(super) fn new(config: &Config) -> Self {
+    /// The callers of `config`, each with its share of `shares`, of which the first is anyone's.
+    pub(super) fn new(config: &Config, shares: &[Arc<Share>]) -> Self {
         let mut table = Table {
-            anyone: Arc::new(Known::anyone()),
+            anyone: Arc::new(Known::anyone(shares.first().cloned().unwrap_or_default())),
             is_empty: config.callers.is_empty(),
             by_digest: HashMap::new(),
             by_certificate: HashMap::new(),
             by_uid: HashMap::new(),
         };
-        for (index, caller) in config.callers.iter().enumerate() {
-            let known = Arc::new(Known::new(index + 1, caller));
+        for (index, (caller, share)) in config.callers.iter().zip(shares.iter().skip(1)).enumerate() {
+            let known = Arc::new(Known::new(index + 1, caller, Arc::clone(share)));
             table.by_digest.extend(caller.keys.iter().map(|digest| (*digest, Arc::clone(&known))));
             table
                 .by_certificate

@@ -9,7 +9,8 @@ use crate::proxy::tests::config as configuration;
 fn callers(list: Vec<config::Caller>) -> Callers {
     let mut config = configuration();
     config.callers = list;
-    Callers::new(&config)
+    let shares = crate::proxy::limit::shares(&config);
+    Callers::new(&config, &shares, Arc::new(Guesses::new()))
 }
 
 fn caller(name: &str) -> config::Caller {

@@ -29,13 +29,63 @@ pub(in crate::proxy) struct Gate {
     told: Seldom,
 }
 
+/// The gate, as one worker comes to it: what is cloned for each request is the worker's own, and no count that cores share.
+#[derive(Debug)]
+pub(in crate::proxy) struct Door(Arc<Gate>);
+
 /// A place, until it is dropped.
 #[derive(Debug)]
-pub(in crate::proxy) struct Place(Arc<Gate>);
+pub(in crate::proxy) struct Place(Arc<Door>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.free();
+        self.0.0.free();
+    }
+}
+
+impl Door {
+    /// A door of `gate`.
+    pub(in crate::proxy) fn new(gate: Arc<Gate>) -> Arc<Self> {
+        Arc::new(Door(gate))
+    }
+
+    /// A place, if one is free and nobody waits for it.
+    pub(in crate::proxy) fn enter(self: &Arc<Self>) -> Option<Place> {
+        (self.0.places.waiting.load(SeqCst) == 0 && self.0.take()).then(|| Place(Arc::clone(self)))
+    }
+
+    /// Waits for a place in the lane of the caller with the number `lane`.
+    ///
+    /// # Errors
+    /// `Overloaded` when it takes too long, or no room is left to wait; `Draining` when the process is about to end.
+    pub(in crate::proxy) async fn wait(self: &Arc<Self>, lane: usize) -> Result<Place, Error> {
+        let gate = &self.0;
+        let mut waiting = self.queue_up(lane).inspect_err(|error| gate.tell(error))?;
+        let answered = timeout(gate.patience, &mut waiting.turn).await;
+        let refused = match answered {
+            Ok(Ok(place)) => return Ok(place),
+            Ok(Err(_)) if gate.is_draining.load(SeqCst) => Error::Draining,
+            Ok(Err(_)) | Err(_) => Error::Overloaded,
+        };
+        gate.tell(&refused);
+        Err(refused)
+    }
+
+    fn queue_up(self: &Arc<Self>, lane: usize) -> Result<Waiting, Error> {
+        let gate = &self.0;
+        let mut lanes = gate.lock();
+        if gate.is_draining.load(SeqCst) {
+            return Err(Error::Draining);
+        }
+        if lanes.count >= gate.most_waiting && !lanes.make_room_for(lane) {
+            return Err(Error::Overloaded);
+        }
+        let (turn, ticket) = lanes.add(lane, Arc::clone(self));
+        gate.places.waiting.store(lanes.count, SeqCst);
+        drop(lanes);
+        // A place that was freed before it was seen that somebody waits has been given to nobody.
+        gate.admit();
+        Ok(Waiting { door: Arc::clone(self), lane, ticket, turn })
     }
 }
 
@@ -58,27 +108,6 @@ impl Gate {
         }
     }
 
-    /// A place, if one is free and nobody waits for it.
-    pub(in crate::proxy) fn enter(self: &Arc<Self>) -> Option<Place> {
-        (self.places.waiting.load(SeqCst) == 0 && self.take()).then(|| Place(Arc::clone(self)))
-    }
-
-    /// Waits for a place in the lane of the caller with the number `lane`.
-    ///
-    /// # Errors
-    /// `Overloaded` when it takes too long, or no room is left to wait; `Draining` when the process is about to end.
-    pub(in crate::proxy) async fn wait(self: &Arc<Self>, lane: usize) -> Result<Place, Error> {
-        let mut waiting = self.queue_up(lane).inspect_err(|error| self.tell(error))?;
-        let answered = timeout(self.patience, &mut waiting.turn).await;
-        let refused = match answered {
-            Ok(Ok(place)) => return Ok(place),
-            Ok(Err(_)) if self.is_draining.load(SeqCst) => Error::Draining,
-            Ok(Err(_)) | Err(_) => Error::Overloaded,
-        };
-        self.tell(&refused);
-        Err(refused)
-    }
-
     /// Sends away all who wait, and who would: what is in flight is to finish, and nothing to begin late.
     pub(in crate::proxy) fn drain(&self) {
         self.is_draining.store(true, SeqCst);
@@ -89,22 +118,6 @@ impl Gate {
         drop(waiting);
     }
 
-    fn queue_up(self: &Arc<Self>, lane: usize) -> Result<Waiting, Error> {
-        let mut lanes = self.lock();
-        if self.is_draining.load(SeqCst) {
-            return Err(Error::Draining);
-        }
-        if lanes.count >= self.most_waiting && !lanes.make_room_for(lane) {
-            return Err(Error::Overloaded);
-        }
-        let (turn, ticket) = lanes.add(lane);
-        self.places.waiting.store(lanes.count, SeqCst);
-        drop(lanes);
-        // A place that was freed before it was seen that somebody waits has been given to nobody.
-        self.admit();
-        Ok(Waiting { gate: Arc::clone(self), lane, ticket, turn })
-    }
-
     fn take(&self) -> bool {
         self.places
             .taken
@@ -112,7 +125,7 @@ impl Gate {
             .is_ok()
     }
 
-    fn free(self: &Arc<Self>) {
+    fn free(&self) {
         self.places.taken.fetch_sub(1, SeqCst);
         if self.places.waiting.load(SeqCst) > 0 {
             self.admit();
@@ -120,16 +133,16 @@ impl Gate {
     }
 
     /// Gives free places to those who wait.
-    fn admit(self: &Arc<Self>) {
+    fn admit(&self) {
         let mut left = Vec::new();
         let mut lanes = self.lock();
         while lanes.count > 0 && self.take() {
-            let Some(next) = lanes.next() else {
+            let Some((door, next)) = lanes.next() else {
                 self.places.taken.fetch_sub(1, SeqCst);
                 break;
             };
             // Nobody goes before `leave` had the lock. A place that came back all the same is freed once the lock is.
-            left.extend(next.send(Place(Arc::clone(self))).err());
+            left.extend(next.send(Place(door)).err());
         }
         self.places.waiting.store(lanes.count, SeqCst);
         drop(lanes);
@@ -160,7 +173,7 @@ impl Gate {
 
 /// Somebody who waits. Whoever goes away leaves no trace.
 struct Waiting {
-    gate: Arc<Gate>,
+    door: Arc<Door>,
     lane: usize,
     ticket: u64,
     turn: oneshot::Receiver<Place>,
@@ -168,50 +181,53 @@ struct Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.gate.leave(self.lane, self.ticket);
+        self.door.0.leave(self.lane, self.ticket);
     }
 }
 
 /// Who waits, by caller.
 #[derive(Debug, Default)]
 struct Lanes {
-    lanes: HashMap<usize, VecDeque<(u64, oneshot::Sender<Place>)>>,
+    lanes: HashMap<usize, VecDeque<Turn>>,
     /// The lanes in which somebody waits, the next one first.
     order: VecDeque<usize>,
     count: usize,
     tickets: u64,
 }
 
+/// Somebody's turn, when it comes: the ticket, the door of its worker, and where the place is waited for.
+type Turn = (u64, Arc<Door>, oneshot::Sender<Place>);
+
 impl Lanes {
-    fn add(&mut self, lane: usize) -> (oneshot::Receiver<Place>, u64) {
+    fn add(&mut self, lane: usize, door: Arc<Door>) -> (oneshot::Receiver<Place>, u64) {
         let (sender, turn) = oneshot::channel();
         self.tickets += 1;
         let waiting = self.lanes.entry(lane).or_default();
         if waiting.is_empty() {
             self.order.push_back(lane);
         }
-        waiting.push_back((self.tickets, sender));
+        waiting.push_back((self.tickets, door, sender));
         self.count += 1;
         (turn, self.tickets)
     }
 
     /// The first of the next lane, which then goes to the end.
-    fn next(&mut self) -> Option<oneshot::Sender<Place>> {
+    fn next(&mut self) -> Option<(Arc<Door>, oneshot::Sender<Place>)> {
         let lane = self.order.pop_front()?;
         let waiting = self.lanes.get_mut(&lane)?;
-        let (_, next) = waiting.pop_front()?;
+        let (_, door, next) = waiting.pop_front()?;
         self.count -= 1;
         match waiting.is_empty() {
             true => drop(self.lanes.remove(&lane)),
             false => self.order.push_back(lane),
         }
-        Some(next)
+        Some((door, next))
     }
 
     fn remove(&mut self, lane: usize, ticket: u64) {
         let Some(waiting) = self.lanes.get_mut(&lane) else { return };
         // Tickets are given in order, and taken out of the middle only by those who go.
-        let Ok(at) = waiting.binary_search_by_key(&ticket, |(ticket, _)| *ticket) else { return };
+        let Ok(at) = waiting.binary_search_by_key(&ticket, |(ticket, ..)| *ticket) else { return };
         waiting.remove(at);
         self.count -= 1;
         if waiting.is_empty() {
@@ -227,7 +243,7 @@ impl Lanes {
         let Some((&longest, waiting)) = longest.filter(|(_, waiting)| waiting.len() > own + 1) else {
             return false;
         };
-        let Some(&(last, _)) = waiting.back() else { return false };
+        let Some(&(last, ..)) = waiting.back() else { return false };
         self.remove(longest, last);
         true
     }

@@ -17,7 +17,7 @@ fn rate(requests: u32, burst: u32) -> Rate {
 
 #[test]
 fn a_caller_has_its_burst_and_then_its_rate() {
-    let share = Share::new(1, Some(rate(60, 3)), None);
+    let share = Share::new(Some(rate(60, 3)), None);
     let (told, limiter) = share.rate.as_ref().unwrap();
     assert_eq!(*told, rate(60, 3));
     assert_eq!((0..5).filter(|_| limiter.check().is_ok()).count(), 3);
@@ -41,6 +41,7 @@ fn what_finds_no_place_of_the_caller_costs_nothing_of_its_rate() {
             allow: None,
             methods: None,
         },
+        Arc::new(Share::new(Some(rate(1, 2)), NonZeroU32::new(1))),
     ));
     let first = Share::take(&known).unwrap();
     for _ in 0..5 {
@@ -58,7 +59,7 @@ fn a_rate_beyond_what_can_be_counted_is_none() {
 
 #[test]
 fn the_api_can_hold_a_caller_back() {
-    let share = Share::new(1, None, None);
+    let share = Share::new(None, None);
     assert!(share.check_rest().is_ok());
     share.rest(Duration::from_secs(7));
     share.rest(Duration::from_secs(2));
@@ -90,8 +91,11 @@ fn one_place(queue: u32) -> impl Step<Observed<Empty<Bytes>>, Limited<Full<Bytes
     layer(rules).layer(service_fn(answer))
 }
 
+/// One of anyone's.
 fn request() -> Request<Observed<Empty<Bytes>>> {
-    observed(Request::new(Empty::new()))
+    let req = observed(Request::new(Empty::new()));
+    req.body().record().note_caller(Arc::new(Known::anyone(Arc::default())));
+    req
 }
 
 /// The next request gets it when the body of the answer has ended or is dropped, and not before.
@@ -120,4 +124,11 @@ async fn who_has_waited_for_a_place_has_it_as_long_as_others() {
     assert!(matches!(call().await, Err(Error::Overloaded)), "its place is free while its body is not sent");
     while body.frame().await.is_some() {}
     assert!(call().await.is_ok());
+}
+
+/// A stack in another order would let pass whom nobody has asked.
+#[tokio::test]
+async fn whoever_was_not_asked_is_refused() {
+    let req = observed(Request::new(Empty::new()));
+    assert!(matches!(one_place(0).oneshot(req).await, Err(Error::CallerUnknown(_))));
 }

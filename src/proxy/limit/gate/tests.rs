@@ -9,14 +9,14 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(1);
 
-fn gate(most: usize, most_waiting: usize) -> Arc<Gate> {
-    Arc::new(Gate::new(most, most_waiting, PATIENCE, Arc::default()))
+fn gate(most: usize, most_waiting: usize) -> Arc<Door> {
+    Door::new(Arc::new(Gate::new(most, most_waiting, PATIENCE, Arc::default())))
 }
 
 type Waiter = JoinHandle<Result<Place, Error>>;
 
 /// Somebody who waits in `lane`, and does so when this returns.
-async fn waiter(gate: &Arc<Gate>, lane: usize) -> Waiter {
+async fn waiter(gate: &Arc<Door>, lane: usize) -> Waiter {
     let gate = Arc::clone(gate);
     let waiter = tokio::spawn(async move { gate.wait(lane).await });
     yield_now().await;
@@ -34,9 +34,9 @@ async fn a_place_that_is_freed_goes_to_who_waits_and_to_nobody_who_comes_later()
     let place = waiting.await.unwrap().unwrap();
     drop(place);
     // In the moment in which a place is free and somebody waits.
-    gate.places.waiting.store(1, SeqCst);
+    gate.0.places.waiting.store(1, SeqCst);
     assert!(gate.enter().is_none(), "it overtakes the one who waits");
-    gate.places.waiting.store(0, SeqCst);
+    gate.0.places.waiting.store(0, SeqCst);
     assert!(gate.enter().is_some());
 }
 
@@ -87,7 +87,7 @@ async fn a_flood_that_has_filled_the_queue_makes_room_for_others() {
     drop(one.await.unwrap().unwrap());
     drop(other.await.unwrap().unwrap());
     drop(two.await.unwrap().unwrap());
-    assert_eq!((gate.places.taken.load(SeqCst), gate.places.waiting.load(SeqCst)), (0, 0));
+    assert_eq!((gate.0.places.taken.load(SeqCst), gate.0.places.waiting.load(SeqCst)), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,11 +100,11 @@ async fn who_waits_too_long_or_goes_away_leaves_no_trace() {
     let gone = waiter(&gate, 1).await;
     gone.abort();
     assert!(gone.await.unwrap_err().is_cancelled());
-    assert_eq!(gate.places.waiting.load(SeqCst), 0);
+    assert_eq!(gate.0.places.waiting.load(SeqCst), 0);
     let last = waiter(&gate, 1).await;
     drop(place);
     last.await.unwrap().unwrap();
-    assert!(gate.lock().lanes.is_empty() && gate.lock().order.is_empty());
+    assert!(gate.0.lock().lanes.is_empty() && gate.0.lock().order.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -112,7 +112,7 @@ async fn a_drain_sends_away_who_waits_and_lets_finish_who_does_not() {
     let gate = gate(1, 5);
     let place = gate.enter().unwrap();
     let waiting = waiter(&gate, 1).await;
-    gate.drain();
+    gate.0.drain();
     assert!(matches!(waiting.await.unwrap(), Err(Error::Draining)));
     assert!(matches!(gate.wait(1).await, Err(Error::Draining)));
     drop(place);
@@ -122,7 +122,7 @@ async fn a_drain_sends_away_who_waits_and_lets_finish_who_does_not() {
 /// On real threads: never more than the places, nobody forgotten, nothing left.
 #[test]
 fn places_are_neither_lost_nor_doubled_between_threads() {
-    let gate = Arc::new(Gate::new(3, 1000, Duration::from_secs(60), Arc::default()));
+    let gate = Door::new(Arc::new(Gate::new(3, 1000, Duration::from_secs(60), Arc::default())));
     let (inside, most, served) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
     std::thread::scope(|scope| {
         for thread in 0..4 {
@@ -152,7 +152,7 @@ fn places_are_neither_lost_nor_doubled_between_threads() {
     });
     assert_eq!(served.load(SeqCst), 4 * 4 * 500);
     assert!(most.load(SeqCst) <= 3, "{most:?}");
-    assert_eq!((gate.places.taken.load(SeqCst), gate.places.waiting.load(SeqCst)), (0, 0));
+    assert_eq!((gate.0.places.taken.load(SeqCst), gate.0.places.waiting.load(SeqCst)), (0, 0));
     assert!(gate.enter().is_some());
 }
 
@@ -166,6 +166,6 @@ async fn a_place_that_is_given_as_its_taker_leaves_is_free_again() {
         leaving.abort();
         let _ = leaving.await;
         advance(Duration::from_millis(1)).await;
-        assert_eq!((gate.places.taken.load(SeqCst), gate.places.waiting.load(SeqCst)), (0, 0));
+        assert_eq!((gate.0.places.taken.load(SeqCst), gate.0.places.waiting.load(SeqCst)), (0, 0));
     }
 }
