@@ -73,3 +73,49 @@ fn its_caller_is_one() {
     let rate = callers[0].rate.unwrap();
     assert_eq!((rate.requests.get(), rate.per.as_secs(), rate.burst.get()), (100, 1, 20));
 }
+
+/// `docs/configuration.md` is made of the file. After a change: `BLESS=1 cargo test the_reference_is_made_of_it`.
+#[test]
+fn the_reference_is_made_of_it() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+    let reference = reference();
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(path, &reference).unwrap();
+    }
+    assert_eq!(
+        std::fs::read_to_string(path).unwrap(),
+        reference,
+        "BLESS=1 cargo test the_reference_is_made_of_it"
+    );
+}
+
+fn reference() -> String {
+    const HEAD: &str = "# Configuration\n\nMade of [`proxy.toml`](../proxy.toml), which can be used as it is. A value comes from \
+        `--set section.key=value`, else\nfrom the environment variable `GBG_PROXY_SECTION_KEY`, else from the file, else it is the \
+        default. Callers stand in the file\nalone. `gbg-proxy check --all` shows what each key comes to.\n";
+    let mut text = HEAD.to_owned();
+    let mut comment: Vec<&str> = Vec::new();
+    let first = SHIPPED.find("\n[").unwrap();
+    for line in SHIPPED[first..].lines() {
+        let bare = line.strip_prefix("# ").unwrap_or(line);
+        if bare.starts_with('[') && bare.ends_with(']') {
+            let about = comment.join(" ");
+            text += &format!("\n## `{bare}`\n\n{about}{}", if about.is_empty() { "" } else { "\n\n" });
+            text += "| key | default | |\n| --- | --- | --- |\n";
+            comment.clear();
+            continue;
+        }
+        match bare.split_once(" = ").filter(|(key, _)| !key.contains([' ', '"'])) {
+            Some((key, value)) => {
+                let value = value.split("  #").next().unwrap().trim();
+                let value = if line == bare { format!("`{value}`") } else { format!("such as `{value}`") };
+                let about = comment.join(" ").replace('|', "\\|");
+                text += &format!("| `{key}` | {value} | {about} |\n");
+                comment.clear();
+            }
+            None if line.is_empty() => comment.clear(),
+            None => comment.extend(line.strip_prefix("# ")),
+        }
+    }
+    text
+}
