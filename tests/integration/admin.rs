@@ -179,16 +179,10 @@ fn running(address: &str, set: &[&str]) -> Running {
     Running::start(&[&[address.as_str()], set].concat())
 }
 
-/// Where the process tells how it is, as its log says.
-fn admin_of(running: &Running) -> SocketAddr {
-    let told = running.log.split_once(" admin=").unwrap().1;
-    told.split_whitespace().next().unwrap().parse().unwrap()
-}
-
 #[tokio::test]
 async fn quit_ends_the_process_if_that_is_written() {
     let mut process = spawn_blocking(|| running("127.0.0.1:0", &["admin.quit=true"])).await.unwrap();
-    let admin = admin_of(&process);
+    let admin = process.admin();
     let res = get(admin, "/quit").await;
     assert_eq!(
         (res.status(), &res.headers()["allow"]),
@@ -211,11 +205,11 @@ async fn wait_ends_when_the_proxy_is_ready_and_fails_in_time_when_it_is_not() {
         });
         waited.await.unwrap()
     };
-    let waited = wait(admin_of(&process).to_string()).await;
+    let waited = wait(process.admin().to_string()).await;
     assert_eq!(waited.status.code(), Some(0), "{waited:?}");
 
     let without = spawn_blocking(|| running("127.0.0.1:0", &[])).await.unwrap();
-    let address = format!("admin.address={}", admin_of(&without));
+    let address = format!("admin.address={}", without.admin());
     let began = std::time::Instant::now();
     let waited = spawn_blocking(move || {
         with_client(&["wait", "--timeout", "500ms", "--set", &address]).output().unwrap()

@@ -242,6 +242,7 @@ async fn neither_secret_nor_token_is_in_any_output_or_answer_whatever_goes_wrong
             format!("token.endpoint={}", sandbox.token_endpoint()),
             format!("log.format={}", ["text", "json"][number / 2 % 2]),
             "log.level=trace".to_owned(),
+            "admin.address=127.0.0.1:0".to_owned(),
             "token.wait=300ms".to_owned(),
             "token.timeout=1s".to_owned(),
             "upstream.response_timeout=1s".to_owned(),
@@ -274,6 +275,10 @@ async fn neither_secret_nor_token_is_in_any_output_or_answer_whatever_goes_wrong
                 heard += &describe(crate::support::caller::try_send(proxy.addr(), req).await);
                 sleep(Duration::from_millis(300)).await;
             }
+        }
+        for path in ["/metrics", "/status", "/readyz"] {
+            let req = Request::get(path).header("host", "localhost").body(Full::default()).unwrap();
+            heard += &describe(crate::support::caller::try_send(proxy.admin(), req).await);
         }
         spawn_blocking(move || (proxy.end("-TERM"), heard + &proxy.log))
             .await

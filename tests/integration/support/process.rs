@@ -140,6 +140,12 @@ impl Running {
         found.unwrap().1.split([' ', '"']).next().unwrap().parse().unwrap()
     }
 
+    /// Where it tells how it is, as its log says.
+    pub fn admin(&self) -> SocketAddr {
+        let found = self.log.split_once(" admin=").or_else(|| self.log.split_once("\"admin\":\""));
+        found.unwrap().1.split([' ', '"']).next().unwrap().parse().unwrap()
+    }
+
     pub fn read_until(&mut self, text: &str) {
         while !self.log.contains(text) {
             let line = self.lines.next().unwrap_or_else(|| panic!("it ended before {text:?}: {}", self.log));
