@@ -15,6 +15,7 @@ use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use gbg_proxy::config::{self, Config, Sources};
 use gbg_proxy::error::Error;
+use gbg_proxy::metrics::Metrics;
 use gbg_proxy::proxy::{Authorized, Observed, Rules, Shared, stack};
 use gbg_proxy::token::{self, FetchError, Grant, Reader};
 use http::{HeaderValue, Request, Response};
@@ -69,7 +70,7 @@ fn whole_stack(c: &mut Criterion) {
     // Nothing listens to the log: what is measured is the record of the request, and not its line.
     for (name, access) in [("stack/access_log_off", false), ("stack/access_log_on", true)] {
         let config = config(access);
-        let shared = Shared::new(&config, Arc::default());
+        let shared = Shared::new(&config, &Metrics::new(1));
         let rules = Arc::new(Rules::new(&config, &shared, tokens.clone(), Arc::default()));
         let mut service = stack(&rules, rules.peer(None, None, &[], None), service_fn(answer));
         c.bench_function(name, |bencher| {

@@ -15,13 +15,15 @@ use crate::error::Cause;
 use crate::metrics::{self, Metrics};
 use crate::proxy::Shared;
 use crate::token::{self, Endpoint};
-use crate::worker::Worker;
+use crate::worker::{Renewal, Worker};
 
 /// A running proxy. Its workers have threads of their own; what renews tokens and certificates runs on the runtime that
 /// started it.
 pub struct App {
     address: Address,
-    shared: Arc<Shared>,
+    shared: Shared,
+    metrics: Arc<Metrics>,
+    renewals: Vec<Renewal>,
     drain: watch::Sender<bool>,
     workers: JoinSet<Result<(), Cause>>,
     refresh: JoinHandle<()>,
@@ -31,6 +33,7 @@ pub struct App {
     /// Turns true before `drain` does, by `drain_delay`.
     unready: watch::Sender<bool>,
     drain_delay: Duration,
+    replay_body: u64,
     /// Follows the files of listen.tls.
     renewal: Option<JoinHandle<()>>,
 }
@@ -90,10 +93,9 @@ impl App {
         let (certificates, acceptors) = tls.unzip();
         let options = downstream::Options::new(listen, acceptors);
         let endpoint = Endpoint::new(&config.token).map_err(part("token"))?;
-        let names = config.callers.iter().map(|caller| caller.name.clone());
-        let metrics = Arc::new(Metrics::new(listen.workers.get(), names));
+        let metrics = Arc::new(Metrics::new(listen.workers.get()));
         let (publisher, tokens) = token::channel(config.token.wait, Arc::clone(&metrics.token));
-        let shared = Arc::new(Shared::new(config, Arc::clone(&metrics.places)));
+        let shared = Shared::new(config, &metrics);
         let (drain, draining) = watch::channel(false);
         let worker = |metrics: &Arc<metrics::Worker>| {
             let (options, metrics) = (options.clone(), Arc::clone(metrics));
@@ -129,6 +131,7 @@ impl App {
         });
         let renewal = listen.tls.clone().zip(certificates);
         let renewal = renewal.map(|(tls, publisher)| tokio::spawn(downstream::follow(tls, publisher)));
+        let renewals = workers.iter().map(Worker::renewal).collect();
         let mut threads = JoinSet::new();
         for (index, (worker, socket)) in workers.into_iter().zip(sockets).enumerate() {
             let thread = worker.start(index, socket).map_err(StartError::Thread)?;
@@ -137,6 +140,8 @@ impl App {
         Ok(App {
             address,
             shared,
+            metrics,
+            renewals,
             drain,
             workers: threads,
             refresh,
@@ -145,6 +150,7 @@ impl App {
             quit,
             unready,
             drain_delay: config.drain.delay,
+            replay_body: config.limits.replay_body,
             renewal,
         })
     }
@@ -163,6 +169,25 @@ impl App {
     pub fn quit(&self) -> impl Future<Output = ()> + use<> {
         let quit = Arc::clone(&self.quit);
         async move { quit.notified().await }
+    }
+
+    /// Puts in force what `config` says of callers, limits, guard and fields, for all requests that come from now on. The rest of
+    /// it is what the process was started with.
+    pub fn renew(&mut self, config: &Config) {
+        let mut config = config.clone();
+        // The upstream has it as well, and stays.
+        config.limits.replay_body = self.replay_body;
+        self.shared = self.shared.renewed(&config, &self.metrics);
+        for renewal in &self.renewals {
+            renewal.renew(&config, &self.shared);
+        }
+        self.drain_delay = config.drain.delay;
+        self.metrics.note_reload(None);
+    }
+
+    /// Notes that a configuration is not put in force, and why.
+    pub fn note_refused(&self, problem: String) {
+        self.metrics.note_reload(Some(problem));
     }
 
     /// Ends when a worker or the token task has ended by itself, which none should.

@@ -78,7 +78,7 @@
 //!
 //! ```text
 //! main       → cli
-//! cli        → app, sandbox, token, upstream, gbg, config, error, shutdown, telemetry
+//! cli        → app, sandbox, token, upstream, gbg, config, error, shutdown, stamp, telemetry
 //! app        → worker, proxy, admin, token, downstream, config, metrics, error
 //! worker     → downstream, proxy, upstream, token, config, metrics, error
 //! proxy      → token, upstream, gbg, config, metrics, error

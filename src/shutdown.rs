@@ -1,4 +1,4 @@
-//! The signals that end the process.
+//! The signals that end the process, and the one that has it read its configuration again.
 
 use std::future::Future;
 use std::io;
@@ -35,4 +35,30 @@ pub fn signalled() -> io::Result<impl Future<Output = &'static str>> {
             Err(_) => std::future::pending().await,
         }
     })
+}
+
+/// Listens for SIGHUP.
+#[derive(Debug)]
+pub struct Hangup(#[cfg(unix)] tokio::signal::unix::Signal);
+
+impl Hangup {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// When the runtime cannot listen for signals.
+    pub fn listen() -> io::Result<Self> {
+        #[cfg(unix)]
+        return tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).map(Hangup);
+        #[cfg(not(unix))]
+        return Ok(Hangup());
+    }
+
+    /// Waits for one.
+    pub async fn heard(&mut self) {
+        #[cfg(unix)]
+        if self.0.recv().await.is_some() {
+            return;
+        }
+        std::future::pending().await
+    }
 }

@@ -23,10 +23,27 @@ use crate::upstream::Upstream;
 /// connections would start hundreds.
 const LOOK_UPS: usize = 4;
 
+/// Gives a worker other rules while it runs.
+#[derive(Clone, Debug)]
+pub struct Renewal {
+    publisher: watch::Sender<Arc<Rules>>,
+    tokens: Reader,
+    metrics: Arc<metrics::Worker>,
+}
+
+impl Renewal {
+    /// Puts those in force that `config` describes, for all requests that come from now on.
+    pub fn renew(&self, config: &Config, shared: &Shared) {
+        let rules = Rules::new(config, shared, self.tokens.clone(), Arc::clone(&self.metrics));
+        self.publisher.send_replace(Arc::new(rules));
+    }
+}
+
 /// A worker that has not begun.
 pub struct Worker {
     upstream: Arc<Upstream<RequestBody<Observed<CallerBody>>>>,
-    rules: Arc<Rules>,
+    rules: watch::Receiver<Arc<Rules>>,
+    renewal: Renewal,
     options: downstream::Options,
     drain: watch::Receiver<bool>,
     drain_timeout: Duration,
@@ -46,13 +63,22 @@ impl Worker {
         drain: watch::Receiver<bool>,
     ) -> Result<Self, Cause> {
         options.counted = Arc::clone(&metrics.callers);
+        let upstream = Arc::new(Upstream::new(&config.upstream, Arc::clone(&metrics.api))?);
+        let first = Rules::new(config, shared, tokens.clone(), Arc::clone(&metrics));
+        let (publisher, rules) = watch::channel(Arc::new(first));
         Ok(Worker {
-            upstream: Arc::new(Upstream::new(&config.upstream, Arc::clone(&metrics.api))?),
-            rules: Arc::new(Rules::new(config, shared, tokens, metrics)),
+            upstream,
+            rules,
+            renewal: Renewal { publisher, tokens, metrics },
             options,
             drain,
             drain_timeout: config.drain.timeout,
         })
+    }
+
+    /// What gives it other rules while it runs.
+    pub fn renewal(&self) -> Renewal {
+        self.renewal.clone()
     }
 
     /// Starts the thread, number `index`. It ends when it is told to drain and the last request is answered, or
@@ -77,9 +103,11 @@ impl Worker {
         let forward = proxy::forward(Arc::clone(&self.upstream));
         let rules = self.rules;
         let served = socket.serve(self.options, self.drain.clone(), move |peer| {
-            let names = peer.names.as_deref().unwrap_or_default();
-            let peer = rules.peer(peer.addr, peer.local, names, peer.uid);
-            proxy::stack(&rules, peer, forward.clone())
+            let forward = forward.clone();
+            proxy::renewing(rules.clone(), move |rules| {
+                let names = peer.names.as_deref().unwrap_or_default();
+                proxy::stack(rules, rules.peer(peer.addr, peer.local, names, peer.uid), forward.clone())
+            })
         });
         tokio::select! {
             served = served => Ok(served?),

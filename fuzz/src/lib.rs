@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use gbg_proxy::config::{Config, Sources, load};
 use gbg_proxy::error::Error;
+use gbg_proxy::metrics::Metrics;
 use gbg_proxy::proxy::{Authorized, Observed, Rules, Shared, stack};
 use gbg_proxy::token::{self, FetchError, Grant, Reader};
 use http::request::Parts;
@@ -40,7 +41,7 @@ impl Gate {
     pub fn new(set: &[&str]) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let config = config(set);
-        let shared = Shared::new(&config, Arc::default());
+        let shared = Shared::new(&config, &Metrics::new(1));
         let rules = Arc::new(Rules::new(&config, &shared, tokens(&runtime), Arc::default()));
         let sent = Arc::new(Mutex::new(None));
         let kept = Arc::clone(&sent);

@@ -9,6 +9,7 @@ use super::health::Trouble;
 pub(super) fn json(handles: &Handles) -> String {
     let metrics = &handles.metrics;
     let requests = metrics.requests();
+    let reloads = metrics.reloads();
     let trouble = Trouble::of(handles);
     let status = json!({
         "state": trouble.as_ref().map_or("ready", Trouble::state),
@@ -16,6 +17,11 @@ pub(super) fn json(handles: &Handles) -> String {
         "mend": trouble.as_ref().map(Trouble::mend),
         "version": env!("GBG_PROXY_VERSION"),
         "uptime_seconds": metrics.uptime().as_secs(),
+        "configuration": {
+            "reloads": reloads.taken,
+            "refused": reloads.refused,
+            "problem": reloads.problem,
+        },
         "token": {
             "generation": metrics.token.generation(),
             "expires_in_seconds": metrics.token.left(),

@@ -72,7 +72,7 @@ fn print(text: &str) -> Result<(), Failure> {
 
 /// A line for each key.
 fn table(effective: &[Effective]) -> String {
-    let line = |Effective { key, value, origin }: &Effective| {
+    let line = |Effective { key, value, origin, .. }: &Effective| {
         format!("  {key:<28} {:<44} {origin}\n", value.as_deref().unwrap_or("-"))
     };
     effective.iter().map(line).collect()

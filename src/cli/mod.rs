@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod key;
 mod man;
+mod reload;
 mod run;
 mod sandbox;
 mod wait;
@@ -106,11 +107,7 @@ struct ConfigArguments {
 impl ConfigArguments {
     /// The configuration, and the file it came from in words.
     fn load(self) -> Result<(config::Loaded, String), Failure> {
-        let sources = self.sources();
-        let named = sources.file.as_ref();
-        let named = named.map_or("built-in defaults".to_owned(), |file| file.display().to_string());
-        let loaded = config::load(&sources).map_err(|error| Failure::Usage(error.to_string()))?;
-        Ok((loaded, named))
+        load(&self.sources())
     }
 
     /// Where the proxy of this configuration tells how it is; neither secrets nor certificates are looked at for it.
@@ -134,6 +131,14 @@ impl ConfigArguments {
             .collect();
         Sources { file, set: self.set, env }
     }
+}
+
+/// The configuration that `sources` come to, and the file it came from in words.
+fn load(sources: &Sources) -> Result<(config::Loaded, String), Failure> {
+    let named = sources.file.as_ref();
+    let named = named.map_or("built-in defaults".to_owned(), |file| file.display().to_string());
+    let loaded = config::load(sources).map_err(|error| Failure::Usage(error.to_string()))?;
+    Ok((loaded, named))
 }
 
 /// Why a command did not do what it was asked to.

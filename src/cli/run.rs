@@ -2,18 +2,21 @@
 
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::pin::pin;
 
 use clap::Args;
 
-use super::{ConfigArguments, Failure, block_on, log_settings, raise_open_files, shut_down};
+use super::reload::Reload;
+use super::{ConfigArguments, Failure, block_on, load, log_settings, raise_open_files, shut_down};
 use crate::app::{App, StartError};
-use crate::config::{Config, Log};
+use crate::config::{Config, Effective, Log, Sources};
 use crate::error::chain;
 use crate::{shutdown, telemetry};
 
 /// Run the proxy
 ///
-/// With GBG_CLIENT_ID and GBG_CLIENT_SECRET set and nothing else, it forwards http://127.0.0.1:8080 to EU production.
+/// With GBG_CLIENT_ID and GBG_CLIENT_SECRET set and nothing else, it forwards http://127.0.0.1:8080 to EU production. SIGHUP has
+/// it read its configuration again, as a change of the file does.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   GBG_CLIENT_ID=… GBG_CLIENT_SECRET=… gbg-proxy run
@@ -27,7 +30,8 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let (loaded, file) = self.config.load()?;
+        let sources = self.config.sources();
+        let (loaded, file) = load(&sources)?;
         let log = &loaded.config.log;
         let _flush = telemetry::begin(log_settings(log)).map_err(|error| cannot_log(log, &error))?;
         for warning in &loaded.warnings {
@@ -37,13 +41,19 @@ impl Run {
         if let Some(limit) = raise_open_files() {
             fit_connections(&mut config, limit);
         }
-        block_on(serve(config, file))
+        block_on(serve(config, file, sources, loaded.effective))
     }
 }
 
-async fn serve(config: Config, file: String) -> Result<(), Failure> {
+async fn serve(
+    config: Config,
+    file: String,
+    sources: Sources,
+    effective: Vec<Effective>,
+) -> Result<(), Failure> {
     // First, so that a signal drains from the moment that there is something to drain.
     let signalled = shutdown::signalled().map_err(|error| Failure::failed(&error))?;
+    let mut reload = Reload::new(sources, effective).map_err(|error| Failure::failed(&error))?;
     let mut app = App::start(&config).await.map_err(|error| cannot_start(&error))?;
     tracing::info!(
         version = env!("GBG_PROXY_VERSION"),
@@ -55,11 +65,16 @@ async fn serve(config: Config, file: String) -> Result<(), Failure> {
         config = file,
         "gbg-proxy listens"
     );
-    let quit = app.quit();
-    let signal = tokio::select! {
-        signal = signalled => signal,
-        () = quit => "POST /quit",
-        error = app.failed() => return Err(Failure::failed(error.as_ref())),
+    let mut signalled = pin!(signalled);
+    let mut quit = pin!(app.quit());
+    let signal = loop {
+        let why = tokio::select! {
+            signal = &mut signalled => break signal,
+            () = &mut quit => break "POST /quit",
+            error = app.failed() => return Err(Failure::failed(error.as_ref())),
+            why = reload.due() => why,
+        };
+        reload.apply(&mut app, why).await;
     };
     tracing::info!(signal, timeout = ?config.drain.timeout, "draining: no new connections, requests in flight finish");
     shut_down(app).await;

@@ -15,9 +15,38 @@ pub struct Effective {
     pub value: Option<String>,
     /// Where it was written.
     pub origin: Origin,
+    /// The value itself, where that is not shown: to tell one from another.
+    hidden: Option<Hidden>,
 }
 
-/// What stands in place of a value that is not shown.
+/// A value that has no `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+struct Hidden(String);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(HIDDEN)
+    }
+}
+
+impl Effective {
+    fn new(key: String, path: &str, value: &toml::Value, origin: Origin) -> Self {
+        let is_hidden = path == "token.params" || path.ends_with(".key_sha256");
+        let value = value.to_string();
+        match is_hidden {
+            true => Effective { key, value: Some(HIDDEN.to_owned()), origin, hidden: Some(Hidden(value)) },
+            false => Effective { key, value: Some(value), origin, hidden: None },
+        }
+    }
+
+    /// What tells its value from another.
+    pub fn identity(&self) -> impl PartialEq + use<> {
+        (self.value.clone(), self.hidden.clone())
+    }
+}
+
+/// What stands in place of a value that is not shown: secrets stand nowhere in the configuration, but these may be some, or are
+/// of no use to anybody.
 const HIDDEN: &str = "(not shown)";
 
 /// Every key outside of callers, then those that are written of each caller. `origin` tells where a path was written, and
@@ -31,16 +60,15 @@ pub(super) fn effective(
     let plain = keys().into_iter().filter(|key| !key.starts_with(&of_callers));
     let mut all: Vec<_> = plain
         .map(|key| match find(root, &key) {
-            Some(value) => Effective { value: Some(shown(&key, value)), origin: origin(&key), key },
-            None => Effective { value: manual::default(&key), origin: Origin::Default, key },
+            Some(value) => Effective::new(key.clone(), &key, value, origin(&key)),
+            None => Effective { value: manual::default(&key), origin: Origin::Default, key, hidden: None },
         })
         .collect();
     let callers = root.get(LIST).and_then(toml::Value::as_array).into_iter().flatten();
     for (index, caller) in callers.enumerate() {
         for (name, value) in caller.as_table().into_iter().flatten() {
             let path = format!("{LIST}[{index}].{name}");
-            let value = Some(shown(&path, value));
-            all.push(Effective { key: called(&path), value, origin: origin(&path) });
+            all.push(Effective::new(called(&path), &path, value, origin(&path)));
         }
     }
     all
@@ -50,15 +78,6 @@ fn find<'a>(root: &'a toml::Table, key: &str) -> Option<&'a toml::Value> {
     let mut names = key.split('.');
     let first = root.get(names.next()?)?;
     names.try_fold(first, |value, name| value.get(name))
-}
-
-/// Secrets stand nowhere in the configuration; what may be one, or is of no use to anybody, is not shown.
-fn shown(key: &str, value: &toml::Value) -> String {
-    match key {
-        "token.params" => HIDDEN.to_owned(),
-        key if key.ends_with(".key_sha256") => HIDDEN.to_owned(),
-        _ => value.to_string(),
-    }
 }
 
 impl Serialize for Effective {

@@ -9,8 +9,8 @@ mod text;
 mod token;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use self::requests::Counts;
@@ -22,36 +22,66 @@ pub use self::token::{Fetched, Token};
 #[derive(Debug)]
 pub struct Metrics {
     /// The names of callers, by their numbers; the first is of those who have none.
-    callers: Vec<String>,
+    callers: Mutex<Vec<String>>,
     workers: Vec<Arc<Worker>>,
     /// Who is in flight, and who waits.
     pub places: Arc<Places>,
     /// The access token.
     pub token: Arc<Token>,
+    reloads: Mutex<Reloads>,
     began: SystemTime,
 }
 
 impl Metrics {
-    /// Those of a process with so many `workers`, and with these `callers`.
-    pub fn new(workers: usize, callers: impl IntoIterator<Item = String>) -> Self {
+    /// Those of a process with so many `workers`.
+    pub fn new(workers: usize) -> Self {
         Metrics {
-            callers: std::iter::once(String::new()).chain(callers).collect(),
+            callers: Mutex::new(vec![String::new()]),
             workers: (0..workers).map(|_| Arc::default()).collect(),
             places: Arc::default(),
             token: Arc::default(),
+            reloads: Mutex::default(),
             began: SystemTime::now(),
         }
     }
 
+    /// The number of the caller `name`, the same for as long as the process lives.
+    pub fn caller_number(&self, name: &str) -> usize {
+        let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
+        callers.iter().position(|known| known == name).unwrap_or_else(|| {
+            callers.push(name.to_owned());
+            callers.len() - 1
+        })
+    }
+
+    fn callers(&self) -> Vec<String> {
+        self.callers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes that the configuration was read again, and what was wrong with it, if it is not used.
+    pub fn note_reload(&self, problem: Option<String>) {
+        let mut reloads = self.reloads.lock().unwrap_or_else(PoisonError::into_inner);
+        match problem {
+            None => reloads.taken += 1,
+            Some(_) => reloads.refused += 1,
+        }
+        reloads.problem = problem;
+    }
+
+    /// How the configuration fared that was read again.
+    pub fn reloads(&self) -> Reloads {
+        self.reloads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The requests of all workers, summed up.
     pub fn requests(&self) -> Summary {
-        let counts = self.counts();
+        let (counts, callers) = (self.counts(), self.callers());
         let mut summary = Summary { refusals: counts.refusals, ..Summary::default() };
         for ((caller, _, status, source), count) in counts.requests {
             summary.total += count;
             *summary.by_source.entry(source.name()).or_default() += count;
             *summary.by_status.entry(status).or_default() += count;
-            if let Some(name) = self.callers.get(caller).filter(|name| !name.is_empty()) {
+            if let Some(name) = callers.get(caller).filter(|name| !name.is_empty()) {
                 *summary.by_caller.entry(name.clone()).or_default() += count;
             }
         }
@@ -73,6 +103,17 @@ impl Metrics {
     pub fn workers(&self) -> &[Arc<Worker>] {
         &self.workers
     }
+}
+
+/// How the configuration fared that was read again while the process ran.
+#[derive(Clone, Debug, Default)]
+pub struct Reloads {
+    /// Times that it was taken.
+    pub taken: u64,
+    /// Times that it was not, and the last good one stayed.
+    pub refused: u64,
+    /// What was wrong with it the last time; `None` where nothing was.
+    pub problem: Option<String>,
 }
 
 /// Requests, summed up.

@@ -47,18 +47,24 @@ struct Page<'a>(DescriptorEncoder<'a>);
 impl Page<'_> {
     fn about(&mut self, metrics: &Metrics) -> fmt::Result {
         let version = [("version", env!("GBG_PROXY_VERSION"))];
-        let mut info = self.0.encode_descriptor("build", "The version", None, MetricType::Info)?;
-        info.encode_info(&version)?;
+        // A gauge rather than an info, which readers of the older text do not know.
+        let mut info = self.0.encode_descriptor("build_info", "The version", None, MetricType::Gauge)?;
+        info.encode_family(&version)?.encode_gauge(&1.0)?;
         let began = metrics.began.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        let reloads = metrics.reloads();
+        let mut family = self.counter("config_reloads", "Times that the configuration was read again")?;
+        for (outcome, count) in [("taken", reloads.taken), ("refused", reloads.refused)] {
+            count_of(&mut family, &[("outcome", outcome)], count)?;
+        }
         self.gauge("start_time", "When it started, since 1970", Some(Unit::Seconds), began)
     }
 
     fn requests(&mut self, metrics: &Metrics) -> fmt::Result {
-        let counts = metrics.counts();
+        let (counts, callers) = (metrics.counts(), metrics.callers());
         let help = "Requests by caller, endpoint, status (0 without an answer) and whose answer it was";
         let mut family = self.counter("requests", help)?;
         for ((caller, endpoint, status, source), count) in &counts.requests {
-            let caller = metrics.callers.get(*caller).map_or("", String::as_str);
+            let caller = callers.get(*caller).map_or("", String::as_str);
             let status = status.to_string();
             let labels =
                 [("caller", caller), ("endpoint", endpoint), ("status", &status), ("source", source.name())];

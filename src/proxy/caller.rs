@@ -18,7 +18,7 @@ use tower::service_fn;
 pub(super) use self::guesses::Guesses;
 pub(super) use self::known::Known;
 use self::known::Table;
-use super::limit::Share;
+use super::limit::Shares;
 use super::record::Observed;
 use super::{Peer, Step};
 use crate::config::{Config, holds_key, key_digest};
@@ -34,8 +34,8 @@ pub(super) struct Callers {
 }
 
 impl Callers {
-    /// The callers of `config`, with their `shares`, of which the first is anyone's.
-    pub(super) fn new(config: &Config, shares: &[Arc<Share>], guesses: Arc<Guesses>) -> Self {
+    /// The callers of `config`, with their `shares`.
+    pub(super) fn new(config: &Config, shares: &Shares, guesses: Arc<Guesses>) -> Self {
         Callers { table: Table::new(config, shares), guesses }
     }
 

@@ -29,6 +29,7 @@ use super::caller::Known;
 use super::record::Observed;
 use crate::config::{Config, Rate};
 use crate::error::Error;
+use crate::metrics::Metrics;
 
 /// When a caller that has too many requests in flight may try again: one of them may have ended.
 const A_MOMENT: Duration = Duration::from_secs(1);
@@ -36,10 +37,39 @@ const A_MOMENT: Duration = Duration::from_secs(1);
 /// The longest that a caller is held back because the API said so.
 const LONGEST_REST: Duration = Duration::from_secs(300);
 
-/// The shares of the callers of `config`; the first is anyone's.
-pub(super) fn shares(config: &Config) -> Vec<Arc<Share>> {
-    let of_callers = config.callers.iter().map(|caller| Share::new(caller.rate, caller.max_in_flight));
-    std::iter::once(Share::default()).chain(of_callers).map(Arc::new).collect()
+/// The share of each caller, and of anyone, who comes first.
+#[derive(Debug)]
+pub(super) struct Shares(Vec<(Bounds, usize, Arc<Share>)>);
+
+/// Whose share it is, and how large.
+type Bounds = (String, Option<Rate>, Option<NonZeroU32>);
+
+impl Shares {
+    /// Those of the callers of `config`, by the numbers under which `metrics` counts them. What is as it was among the
+    /// `former` stays, with what is counted of it.
+    pub(super) fn new(config: &Config, metrics: &Metrics, former: Option<&Shares>) -> Self {
+        let former = former.map_or(&[][..], |former| &former.0);
+        let share = |bounds: Bounds| {
+            let kept =
+                former.iter().find(|(known, ..)| *known == bounds).map(|(.., share)| Arc::clone(share));
+            let share = kept.unwrap_or_else(|| Arc::new(Share::new(bounds.1, bounds.2)));
+            let number = metrics.caller_number(&bounds.0);
+            (bounds, number, share)
+        };
+        let of_callers =
+            config.callers.iter().map(|caller| (caller.name.clone(), caller.rate, caller.max_in_flight));
+        Shares(std::iter::once((String::new(), None, None)).chain(of_callers).map(share).collect())
+    }
+
+    /// That of those who have no name.
+    pub(super) fn of_anyone(&self) -> Arc<Share> {
+        self.0.first().map(|(.., share)| Arc::clone(share)).unwrap_or_default()
+    }
+
+    /// Those of the callers, in their order, each with its number.
+    pub(super) fn of_callers(&self) -> impl Iterator<Item = (usize, Arc<Share>)> {
+        self.0.iter().skip(1).map(|(_, number, share)| (*number, Arc::clone(share)))
+    }
 }
 
 /// A caller's share, counted for the whole process.

@@ -10,6 +10,7 @@ mod limit;
 mod login;
 mod observe;
 mod record;
+mod renewing;
 mod replay;
 mod request_id;
 mod respond;
@@ -28,31 +29,47 @@ pub use self::authorize::Authorized;
 pub use self::body::ProxyBody;
 use self::caller::{Callers, Guesses, Known};
 pub use self::forward::forward;
-use self::limit::{Door, Gate, Limited, Share};
+use self::limit::{Door, Gate, Limited, Shares};
 pub use self::record::Observed;
+pub use self::renewing::renewing;
 pub use self::replay::RequestBody;
 
 use crate::config::Config;
 use crate::error::{Cause, Error};
-use crate::metrics::{self, Places};
+use crate::metrics::{self, Metrics};
 use crate::token::Reader;
 
 /// What the workers share: who may call, and how much is in flight.
 #[derive(Debug)]
 pub struct Shared {
-    /// The first is of those who have no name.
-    shares: Vec<Arc<Share>>,
+    shares: Shares,
     guesses: Arc<Guesses>,
     gate: Arc<Gate>,
 }
 
 impl Shared {
-    /// What `config` says of it; who is in flight, and who waits, is counted in `places`.
-    pub fn new(config: &Config, places: Arc<Places>) -> Self {
+    /// What `config` says of it; who is in flight, who waits, and who calls, is counted in `metrics`.
+    pub fn new(config: &Config, metrics: &Metrics) -> Self {
         let limits = &config.limits;
+        let places = Arc::clone(&metrics.places);
         let gate =
             Gate::new(limits.max_in_flight.get() as usize, limits.queue(), limits.queue_timeout, places);
-        Shared { shares: limit::shares(config), guesses: Arc::new(Guesses::new()), gate: Arc::new(gate) }
+        Shared {
+            shares: Shares::new(config, metrics, None),
+            guesses: Arc::new(Guesses::new()),
+            gate: Arc::new(gate),
+        }
+    }
+
+    /// What another `config` says of it, with what is in flight, and what is counted of callers who are as they were.
+    pub fn renewed(&self, config: &Config, metrics: &Metrics) -> Self {
+        let limits = &config.limits;
+        self.gate.change(limits.max_in_flight.get() as usize, limits.queue(), limits.queue_timeout);
+        Shared {
+            shares: Shares::new(config, metrics, Some(&self.shares)),
+            guesses: Arc::clone(&self.guesses),
+            gate: Arc::clone(&self.gate),
+        }
     }
 
     /// Refuses what still waits for its turn, and what would: the process is about to end.
@@ -186,7 +203,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn rules(config: &Config, tokens: Reader) -> Arc<Rules> {
-        let shared = Shared::new(config, Arc::default());
+        let shared = Shared::new(config, &Metrics::new(1));
         Arc::new(Rules::new(config, &shared, tokens, Arc::default()))
     }
 

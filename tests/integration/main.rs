@@ -24,6 +24,7 @@
 //! - `logins`: clients that insist on logging in.
 //! - `logs`: what is logged of a request, and what is not.
 //! - `messages`: requests and answers as an intermediary passes them on, byte for byte.
+//! - `reload`: the configuration is read again while the proxy runs.
 //! - `shipped_file`: `proxy.toml` as it is shipped.
 //! - `streaming`: bodies that are large, slow or broken off.
 //! - `tidy`: the rules of the house, checked on the source itself.
@@ -67,6 +68,7 @@ mod log_file;
 mod logins;
 mod logs;
 mod messages;
+mod reload;
 mod shipped_file;
 mod streaming;
 mod tidy;

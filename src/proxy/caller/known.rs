@@ -9,7 +9,7 @@ use http::Method;
 use crate::config::{self, Config, Prefix};
 use crate::error::Error;
 use crate::proxy::guard::Methods;
-use crate::proxy::limit::Share;
+use crate::proxy::limit::{Share, Shares};
 
 /// A caller that is known, or anyone, where none are.
 #[derive(Debug)]
@@ -84,17 +84,17 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// The callers of `config`, each with its share of `shares`, of which the first is anyone's.
-    pub(super) fn new(config: &Config, shares: &[Arc<Share>]) -> Self {
+    /// The callers of `config`, each with its share.
+    pub(super) fn new(config: &Config, shares: &Shares) -> Self {
         let mut table = Table {
-            anyone: Arc::new(Known::anyone(shares.first().cloned().unwrap_or_default())),
+            anyone: Arc::new(Known::anyone(shares.of_anyone())),
             is_empty: config.callers.is_empty(),
             by_digest: HashMap::new(),
             by_certificate: HashMap::new(),
             by_uid: HashMap::new(),
         };
-        for (index, (caller, share)) in config.callers.iter().zip(shares.iter().skip(1)).enumerate() {
-            let known = Arc::new(Known::new(index + 1, caller, Arc::clone(share)));
+        for (caller, (number, share)) in config.callers.iter().zip(shares.of_callers()) {
+            let known = Arc::new(Known::new(number, caller, share));
             table.by_digest.extend(caller.keys.iter().map(|digest| (*digest, Arc::clone(&known))));
             table
                 .by_certificate

@@ -9,7 +9,7 @@ use crate::proxy::tests::config as configuration;
 fn callers(list: Vec<config::Caller>) -> Callers {
     let mut config = configuration();
     config.callers = list;
-    let shares = crate::proxy::limit::shares(&config);
+    let shares = Shares::new(&config, &crate::metrics::Metrics::new(1), None);
     Callers::new(&config, &shares, Arc::new(Guesses::new()))
 }
 

@@ -5,7 +5,10 @@
 //! longest lane gives up its last.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{
+    AtomicBool, AtomicU64, AtomicUsize,
+    Ordering::{Relaxed, SeqCst},
+};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,9 +22,10 @@ use crate::proxy::seldom::Seldom;
 /// The places of a process.
 #[derive(Debug)]
 pub(in crate::proxy) struct Gate {
-    most: usize,
-    most_waiting: usize,
-    patience: Duration,
+    most: AtomicUsize,
+    most_waiting: AtomicUsize,
+    /// In milliseconds.
+    patience: AtomicU64,
     /// How many are taken, and how many wait: what is in the lanes, for those who have no lock.
     places: Arc<Places>,
     is_draining: AtomicBool,
@@ -61,7 +65,7 @@ impl Door {
     pub(in crate::proxy) async fn wait(self: &Arc<Self>, lane: usize) -> Result<Place, Error> {
         let gate = &self.0;
         let mut waiting = self.queue_up(lane).inspect_err(|error| gate.tell(error))?;
-        let answered = timeout(gate.patience, &mut waiting.turn).await;
+        let answered = timeout(Duration::from_millis(gate.patience.load(Relaxed)), &mut waiting.turn).await;
         let refused = match answered {
             Ok(Ok(place)) => return Ok(place),
             Ok(Err(_)) if gate.is_draining.load(SeqCst) => Error::Draining,
@@ -77,7 +81,7 @@ impl Door {
         if gate.is_draining.load(SeqCst) {
             return Err(Error::Draining);
         }
-        if lanes.count >= gate.most_waiting && !lanes.make_room_for(lane) {
+        if lanes.count >= gate.most_waiting.load(Relaxed) && !lanes.make_room_for(lane) {
             return Err(Error::Overloaded);
         }
         let (turn, ticket) = lanes.add(lane, Arc::clone(self));
@@ -98,14 +102,22 @@ impl Gate {
         places: Arc<Places>,
     ) -> Self {
         Gate {
-            most,
-            most_waiting,
-            patience,
+            most: AtomicUsize::new(most),
+            most_waiting: AtomicUsize::new(most_waiting),
+            patience: AtomicU64::new(milliseconds(patience)),
             places,
             is_draining: AtomicBool::new(false),
             lanes: Mutex::default(),
             told: Seldom::new(),
         }
+    }
+
+    /// Other numbers from now on; who is in flight stays, and who waits may go on.
+    pub(in crate::proxy) fn change(&self, most: usize, most_waiting: usize, patience: Duration) {
+        self.most.store(most, SeqCst);
+        self.most_waiting.store(most_waiting, SeqCst);
+        self.patience.store(milliseconds(patience), SeqCst);
+        self.admit();
     }
 
     /// Sends away all who wait, and who would: what is in flight is to finish, and nothing to begin late.
@@ -119,10 +131,8 @@ impl Gate {
     }
 
     fn take(&self) -> bool {
-        self.places
-            .taken
-            .fetch_update(SeqCst, SeqCst, |taken| (taken < self.most).then_some(taken + 1))
-            .is_ok()
+        let most = self.most.load(Relaxed);
+        self.places.taken.fetch_update(SeqCst, SeqCst, |taken| (taken < most).then_some(taken + 1)).is_ok()
     }
 
     fn free(&self) {
@@ -169,6 +179,10 @@ impl Gate {
             );
         }
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Somebody who waits. Whoever goes away leaves no trace.

@@ -1,0 +1,179 @@
+//! The configuration is read again while the proxy runs.
+
+use std::path::Path;
+
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Empty, Full};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::task::spawn_blocking;
+use wiremock::{MockServer, ResponseTemplate};
+
+use crate::support::caller::{json, post, send, until};
+use crate::support::known::{Known, file};
+use crate::support::process::Running;
+use crate::support::{answer, api, token_endpoint};
+
+const START: &str = "/v2/captain/journey/start";
+
+/// A process with the configuration in `file`, before `api`.
+async fn running(file: &Path, api: &MockServer, set: &'static [&'static str]) -> Running {
+    let file = file.to_owned();
+    let values = [
+        format!("upstream.base_url={}", api.uri()),
+        format!("token.endpoint={}", token_endpoint(api)),
+        "admin.address=127.0.0.1:0".to_owned(),
+    ];
+    let start = move || {
+        let all: Vec<_> = values.iter().map(String::as_str).chain(set.iter().copied()).collect();
+        Running::start_with_file(&file, &all)
+    };
+    spawn_blocking(start).await.unwrap()
+}
+
+async fn call(running: &Running, known: &Known) -> StatusCode {
+    let mut req = post(START);
+    req.headers_mut().extend([known.shown("x-api-key", "")]);
+    send(running.addr(), req).await.status()
+}
+
+/// In one move, as editors and Kubernetes do.
+fn replace(file: &Path, text: &str) {
+    let next = file.with_extension("next");
+    std::fs::write(&next, text).unwrap();
+    std::fs::rename(next, file).unwrap();
+}
+
+async fn content() -> MockServer {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    api
+}
+
+#[tokio::test]
+async fn a_caller_that_is_taken_out_is_not_known_any_more_also_on_connections_that_are_open() {
+    let api = content().await;
+    let (old, new) = (Known::new("old", ""), Known::new("new", ""));
+    let config = file(&[old.table()]);
+    let mut running = running(config.path(), &api, &[]).await;
+    let stream = TcpStream::connect(running.addr()).await.unwrap();
+    let (mut open, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    let mut ask = async || {
+        let req = Request::post(START).header("host", "a").header("x-api-key", &old.key);
+        let res = open.send_request(req.body(Empty::<bytes::Bytes>::new()).unwrap()).await.unwrap();
+        let status = res.status();
+        res.into_body().collect().await.unwrap();
+        open.ready().await.unwrap();
+        status
+    };
+    assert_eq!((ask().await, call(&running, &new).await), (StatusCode::OK, StatusCode::UNAUTHORIZED));
+
+    replace(config.path(), &new.table());
+    running.signal("-HUP");
+    until(async || call(&running, &new).await == StatusCode::OK).await;
+
+    assert_eq!(
+        (ask().await, call(&running, &old).await),
+        (StatusCode::UNAUTHORIZED, StatusCode::UNAUTHORIZED)
+    );
+    let admin = running.admin();
+    let status = Request::get("/status").header("host", "localhost").body(Full::default()).unwrap();
+    let status = json(&send(admin, status).await);
+    assert_eq!(
+        (&status["configuration"]["reloads"], &status["configuration"]["problem"]),
+        (&1.into(), &().into())
+    );
+    assert_eq!(status["requests"]["by_caller"], serde_json::json!({ "old": 1, "new": 1 }));
+    assert_eq!(running.end("-TERM"), 0);
+    assert!(running.log.contains("the configuration is put in force why=\"SIGHUP\""), "{}", running.log);
+    assert!(!running.log.contains(&old.key) && !running.log.contains(&new.key));
+}
+
+#[tokio::test]
+async fn a_file_that_changes_is_read_without_a_signal() {
+    let api = content().await;
+    let (old, new) = (Known::new("crm", ""), Known::new("crm", ""));
+    let config = file(&[old.table()]);
+    let mut running = running(config.path(), &api, &[]).await;
+    assert_eq!(call(&running, &new).await, StatusCode::UNAUTHORIZED);
+    std::fs::write(config.path(), new.table()).unwrap();
+    until(async || call(&running, &new).await == StatusCode::OK).await;
+    assert_eq!(running.end("-TERM"), 0);
+    assert!(running.log.contains("changed=\"caller \\\"crm\\\": key_sha256\""), "{}", running.log);
+    assert!(!running.log.contains(&new.table()[40..80]), "a digest is in the log");
+}
+
+#[tokio::test]
+async fn a_bad_configuration_is_told_and_the_last_good_one_stays() {
+    let api = content().await;
+    let crm = Known::new("crm", "");
+    let config = file(&[crm.table()]);
+    let mut running = running(config.path(), &api, &[]).await;
+    let admin = running.admin();
+    let problem = async || {
+        let status = Request::get("/status").header("host", "localhost").body(Full::default()).unwrap();
+        json(&send(admin, status).await)["configuration"]["problem"].clone()
+    };
+    replace(config.path(), &format!("{}rat = \"1/s\"\n", crm.table()));
+    running.signal("-HUP");
+    until(async || problem().await.as_str().is_some_and(|problem| problem.contains("did you mean rate?")))
+        .await;
+    assert_eq!(call(&running, &crm).await, StatusCode::OK);
+
+    replace(
+        config.path(),
+        &format!("{}[listen]\naddress = \"127.0.0.1:1\"\n", Known::new("other", "").table()),
+    );
+    running.signal("-HUP");
+    // The command line says where to listen, and so the file changes nothing.
+    until(async || problem().await.is_null()).await;
+    assert_eq!(call(&running, &crm).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(running.end("-TERM"), 0);
+    assert!(running.log.contains("the last good one stays in force"), "{}", running.log);
+}
+
+/// Callers and where is listened belong together: without callers an open address would be open to all.
+#[tokio::test]
+async fn what_needs_a_restart_is_named_and_where_is_listened_changes_with_who_may_call_or_not_at_all() {
+    let api = content().await;
+    let crm = Known::new("crm", "");
+    let config = file(&[crm.table()]);
+    let mut running = running(config.path(), &api, &[]).await;
+    replace(config.path(), "[listen]\nkeep_alive_timeout = \"9s\"\n");
+    running.signal("-HUP");
+    running.read_until("listen.keep_alive_timeout is another one, which needs a restart");
+    assert_eq!(
+        send(running.addr(), post(START)).await.status(),
+        StatusCode::UNAUTHORIZED,
+        "it is open to all"
+    );
+
+    replace(
+        config.path(),
+        &format!("[upstream]\nidle_timeout = \"9s\"\n{}", Known::new("other", "").table()),
+    );
+    running.signal("-HUP");
+    running.read_until("needs a restart keys=\"upstream.idle_timeout\"");
+    assert_eq!(call(&running, &crm).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(running.end("-TERM"), 0);
+}
+
+/// A flood that is in flight is counted on, whatever is read again meanwhile.
+#[tokio::test]
+async fn what_is_counted_of_a_caller_who_is_as_it_was_goes_on() {
+    let api = content().await;
+    let slow = Known::new("slow", "rate = \"1/h, burst 1\"");
+    let config = file(&[slow.table()]);
+    let mut running = running(config.path(), &api, &[]).await;
+    assert_eq!(call(&running, &slow).await, StatusCode::OK);
+    let other = Known::new("other", "");
+    replace(config.path(), &(slow.table() + &other.table()));
+    running.signal("-HUP");
+    until(async || call(&running, &other).await == StatusCode::OK).await;
+    assert_eq!(call(&running, &slow).await, StatusCode::TOO_MANY_REQUESTS);
+    replace(config.path(), &slow.table().replace("burst 1", "burst 2"));
+    running.signal("-HUP");
+    until(async || call(&running, &slow).await == StatusCode::OK).await;
+    assert_eq!(running.end("-TERM"), 0);
+}
