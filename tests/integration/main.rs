@@ -25,6 +25,7 @@
 //! - `logs`: what is logged of a request, and what is not.
 //! - `messages`: requests and answers as an intermediary passes them on, byte for byte.
 //! - `reload`: the configuration is read again while the proxy runs.
+//! - `operations`: alerts, dashboard and runbook, compared with what the proxy counts.
 //! - `shipped_file`: `proxy.toml` as it is shipped.
 //! - `streaming`: bodies that are large, slow or broken off.
 //! - `tidy`: the rules of the house, checked on the source itself.
@@ -69,6 +70,7 @@ mod logins;
 mod logs;
 mod messages;
 mod reload;
+mod operations;
 mod shipped_file;
 mod streaming;
 mod tidy;
