@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
@@ -10,12 +10,12 @@ use tokio::time::sleep;
 
 use crate::admin;
 use crate::config::{Address, Config};
-use crate::downstream::{self, bind};
+use crate::downstream::{self, Socket, bind, share};
 use crate::error::Cause;
 use crate::metrics::{self, Metrics};
 use crate::proxy::Shared;
-use crate::token::{self, Endpoint};
-use crate::worker::{Renewal, Worker};
+use crate::token::{self, Endpoint, Reader};
+use crate::worker::{Pulse, Renewal, Worker};
 
 /// A running proxy. Its workers have threads of their own; what renews tokens and certificates runs on the runtime that
 /// started it.
@@ -24,6 +24,10 @@ pub struct App {
     shared: Shared,
     metrics: Arc<Metrics>,
     renewals: Vec<Renewal>,
+    /// Whether the file of a Unix socket is ours to remove.
+    is_bound: bool,
+    tokens: Reader,
+    pulses: Vec<Pulse>,
     drain: watch::Sender<bool>,
     workers: JoinSet<Result<(), Cause>>,
     refresh: JoinHandle<()>,
@@ -87,6 +91,14 @@ impl App {
     /// # Errors
     /// When the address is taken, or a part of the configuration cannot be used.
     pub async fn start(config: &Config) -> Result<Self, StartError> {
+        Self::start_on(config, None).await
+    }
+
+    /// The same on a socket that somebody else has bound, where there is `handed` one.
+    ///
+    /// # Errors
+    /// As above.
+    pub async fn start_on(config: &Config, handed: Option<Socket>) -> Result<Self, StartError> {
         let part = |section| move |source| StartError::Part { section, source };
         let listen = &config.listen;
         let tls = listen.tls.as_ref().map(downstream::channel).transpose().map_err(part("listen.tls"))?;
@@ -106,7 +118,12 @@ impl App {
 
         let cannot_listen =
             |source| StartError::Listen { key: "listen.address", address: listen.address.clone(), source };
-        let sockets = bind(&listen.address, listen.socket_mode, workers.len()).map_err(cannot_listen)?;
+        let is_bound = handed.is_none();
+        let sockets = match handed {
+            Some(socket) => share(socket, workers.len()),
+            None => bind(&listen.address, listen.socket_mode, workers.len()),
+        }
+        .map_err(cannot_listen)?;
         let address = sockets[0].address().map_err(cannot_listen)?;
 
         let (unready, draining_soon) = watch::channel(false);
@@ -132,6 +149,7 @@ impl App {
         let renewal = listen.tls.clone().zip(certificates);
         let renewal = renewal.map(|(tls, publisher)| tokio::spawn(downstream::follow(tls, publisher)));
         let renewals = workers.iter().map(Worker::renewal).collect();
+        let pulses = workers.iter().map(Worker::pulse).collect();
         let mut threads = JoinSet::new();
         for (index, (worker, socket)) in workers.into_iter().zip(sockets).enumerate() {
             let thread = worker.start(index, socket).map_err(StartError::Thread)?;
@@ -139,6 +157,9 @@ impl App {
         }
         Ok(App {
             address,
+            is_bound,
+            tokens,
+            pulses,
             shared,
             metrics,
             renewals,
@@ -190,6 +211,12 @@ impl App {
         self.metrics.note_reload(Some(problem));
     }
 
+    /// How it is, for whoever watches over the process.
+    pub fn health(&self) -> Health {
+        let (tokens, draining) = (self.tokens.clone(), self.unready.subscribe());
+        Health { tokens, draining, pulses: self.pulses.clone() }
+    }
+
     /// Ends when a worker or the token task has ended by itself, which none should.
     pub async fn failed(&mut self) -> Cause {
         let worker = tokio::select! {
@@ -209,7 +236,9 @@ impl App {
     pub async fn shut_down(mut self) {
         self.unready.send_replace(true);
         sleep(self.drain_delay).await;
-        if let Address::Unix(path) = &self.address {
+        if let Address::Unix(path) = &self.address
+            && self.is_bound
+        {
             // Now, not in the end: by then it may be the socket of a successor. If it cannot be removed, the next start
             // replaces it.
             let _ = std::fs::remove_file(path);
@@ -217,6 +246,46 @@ impl App {
         self.drain.send_replace(true);
         self.shared.drain();
         while self.workers.join_next().await.is_some() {}
+    }
+}
+
+/// How a proxy is, also while it is shut down.
+#[derive(Debug)]
+pub struct Health {
+    tokens: Reader,
+    draining: watch::Receiver<bool>,
+    pulses: Vec<Pulse>,
+}
+
+impl Health {
+    /// What it does, in a line.
+    pub fn line(&self) -> String {
+        if *self.draining.borrow() {
+            return "draining".to_owned();
+        }
+        match self.tokens.current() {
+            Some(bearer) => {
+                let until = humantime::format_rfc3339_seconds(SystemTime::now() + bearer.stop.left());
+                // To the minute: the second would be another one at each look.
+                let until = until.to_string();
+                format!(
+                    "serving, with token {} until {}Z",
+                    bearer.generation,
+                    until.get(..16).unwrap_or(&until)
+                )
+            }
+            None => format!("no token: {}", self.tokens.error()),
+        }
+    }
+
+    /// Whether each worker turns.
+    pub async fn is_alive(&self) -> bool {
+        for pulse in &self.pulses {
+            if !pulse.is_felt().await {
+                return false;
+            }
+        }
+        true
     }
 }
 

@@ -48,9 +48,10 @@
 //! # Threads
 //!
 //! Each core has a [`worker`]: a thread with a single-threaded runtime, a listening socket (SO_REUSEPORT) and a pool of
-//! upstream connections of its own. What is counted or locked per request belongs to one worker, but for the places of the
-//! process, the share of a caller, and who still refers to the two, all of which are atomics. The token task, the look at the
-//! listener's certificates and the signals run on a control runtime, in the main thread.
+//! upstream connections of its own. From a socket that systemd hands over ([`systemd`]) all accept by turns. What is counted
+//! or locked per request belongs to one worker, but for the places of the process, the share of a caller, and who still
+//! refers to the two, all of which are atomics. The token task, the look at the listener's certificates and the signals run
+//! on a control runtime, in the main thread.
 //!
 //! # Invariants
 //!
@@ -78,7 +79,7 @@
 //!
 //! ```text
 //! main       → cli
-//! cli        → app, sandbox, token, upstream, gbg, config, error, shutdown, stamp, telemetry
+//! cli        → app, sandbox, token, upstream, downstream, gbg, config, error, shutdown, stamp, systemd, telemetry
 //! app        → worker, proxy, admin, token, downstream, config, metrics, error
 //! worker     → downstream, proxy, upstream, token, config, metrics, error
 //! proxy      → token, upstream, gbg, config, metrics, error
@@ -87,6 +88,7 @@
 //! token      → config, metrics, error, stamp
 //! upstream   → config, metrics, error
 //! downstream → config, metrics, error, stamp
+//! systemd    → downstream, config, error
 //! config     → gbg, secret
 //! gbg, secret, error, metrics, stamp, telemetry, shutdown → nothing of ours
 //! ```
@@ -104,6 +106,7 @@ pub mod sandbox;
 pub mod secret;
 pub mod shutdown;
 pub mod stamp;
+pub mod systemd;
 pub mod telemetry;
 pub mod token;
 pub mod upstream;

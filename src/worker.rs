@@ -3,6 +3,8 @@
 //! A thread per core that shares nothing with the others measured better than one runtime over all cores: no task moves
 //! between cores, and no lock is contended.
 
+mod pulse;
+
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -11,6 +13,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use self::pulse::Heart;
+pub use self::pulse::Pulse;
 use crate::config::Config;
 use crate::downstream::{self, CallerBody, Socket};
 use crate::error::Cause;
@@ -47,6 +51,8 @@ pub struct Worker {
     options: downstream::Options,
     drain: watch::Receiver<bool>,
     drain_timeout: Duration,
+    pulse: Pulse,
+    heart: Heart,
 }
 
 impl Worker {
@@ -66,6 +72,7 @@ impl Worker {
         let upstream = Arc::new(Upstream::new(&config.upstream, Arc::clone(&metrics.api))?);
         let first = Rules::new(config, shared, tokens.clone(), Arc::clone(&metrics));
         let (publisher, rules) = watch::channel(Arc::new(first));
+        let (pulse, heart) = pulse::channel();
         Ok(Worker {
             upstream,
             rules,
@@ -73,12 +80,19 @@ impl Worker {
             options,
             drain,
             drain_timeout: config.drain.timeout,
+            pulse,
+            heart,
         })
     }
 
     /// What gives it other rules while it runs.
     pub fn renewal(&self) -> Renewal {
         self.renewal.clone()
+    }
+
+    /// Asks whether it lives, once it has begun.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Starts the thread, number `index`. It ends when it is told to drain and the last request is answered, or
@@ -112,6 +126,7 @@ impl Worker {
         tokio::select! {
             served = served => Ok(served?),
             () = self.upstream.close_idle() => Ok(()),
+            () = self.heart.beat() => Ok(()),
             () = drain_is_over(self.drain, self.drain_timeout) => {
                 tracing::warn!("drain.timeout has passed; what was still in flight is cut off");
                 Ok(())

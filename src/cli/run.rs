@@ -10,8 +10,9 @@ use super::reload::Reload;
 use super::{ConfigArguments, Failure, block_on, load, log_settings, raise_open_files, shut_down};
 use crate::app::{App, StartError};
 use crate::config::{Config, Effective, Log, Sources};
+use crate::downstream::Socket;
 use crate::error::chain;
-use crate::{shutdown, telemetry};
+use crate::{shutdown, systemd, telemetry};
 
 /// Run the proxy
 ///
@@ -29,7 +30,14 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(mut self) -> Result<(), Failure> {
+        let handed = systemd::socket()
+            .map_err(|error| Failure::Failed(format!("{}\n  mend: {}", chain(&error), error.mend())))?;
+        if let Some(socket) = &handed {
+            // Its address in the place of what is written, so that the same is asked of it.
+            let address = socket.address().map_err(|error| Failure::failed(&error))?;
+            self.config.set.push(format!("listen.address={address}"));
+        }
         let sources = self.config.sources();
         let (loaded, file) = load(&sources)?;
         let log = &loaded.config.log;
@@ -41,20 +49,26 @@ impl Run {
         if let Some(limit) = raise_open_files() {
             fit_connections(&mut config, limit);
         }
-        block_on(serve(config, file, sources, loaded.effective))
+        let started = Started { config, file, sources, effective: loaded.effective };
+        block_on(serve(started, handed))
     }
 }
 
-async fn serve(
+/// What the process was started with.
+struct Started {
     config: Config,
     file: String,
     sources: Sources,
     effective: Vec<Effective>,
-) -> Result<(), Failure> {
+}
+
+async fn serve(started: Started, handed: Option<Socket>) -> Result<(), Failure> {
+    let Started { config, file, sources, effective } = started;
     // First, so that a signal drains from the moment that there is something to drain.
     let signalled = shutdown::signalled().map_err(|error| Failure::failed(&error))?;
     let mut reload = Reload::new(sources, effective).map_err(|error| Failure::failed(&error))?;
-    let mut app = App::start(&config).await.map_err(|error| cannot_start(&error))?;
+    let is_handed = handed.is_some();
+    let mut app = App::start_on(&config, handed).await.map_err(|error| cannot_start(&error))?;
     tracing::info!(
         version = env!("GBG_PROXY_VERSION"),
         address = %app.address(),
@@ -62,9 +76,14 @@ async fn serve(
         upstream = %config.upstream.origin,
         token_endpoint = %config.token.endpoint,
         workers = config.listen.workers,
+        handed_over = is_handed.then_some(true),
         config = file,
         "gbg-proxy listens"
     );
+    let health = app.health();
+    let attended = tokio::spawn(async move {
+        systemd::attend(|| health.line(), || health.is_alive()).await;
+    });
     let mut signalled = pin!(signalled);
     let mut quit = pin!(app.quit());
     let signal = loop {
@@ -77,7 +96,9 @@ async fn serve(
         reload.apply(&mut app, why).await;
     };
     tracing::info!(signal, timeout = ?config.drain.timeout, "draining: no new connections, requests in flight finish");
+    systemd::stopping().await;
     shut_down(app).await;
+    attended.abort();
     Ok(())
 }
 

@@ -29,7 +29,7 @@ use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
 pub use self::request::CallerBody;
-pub use self::socket::{Socket, bind};
+pub use self::socket::{Socket, bind, share};
 pub use self::tls::{acceptor, channel, follow};
 
 use crate::config::{HeaderCase, Listen};

@@ -38,6 +38,40 @@ impl Socket {
             }
         }
     }
+
+    /// Whether connections can be accepted from it.
+    #[cfg(unix)]
+    pub fn listens(&self) -> bool {
+        match self {
+            Socket::Tcp(socket) => socket2::SockRef::from(socket).is_listener(),
+            Socket::Unix(socket) => socket2::SockRef::from(socket).is_listener(),
+        }
+        .unwrap_or(false)
+    }
+
+    fn copy(&self) -> io::Result<Self> {
+        match self {
+            Socket::Tcp(socket) => socket.try_clone().map(Socket::Tcp),
+            #[cfg(unix)]
+            Socket::Unix(socket) => socket.try_clone().map(Socket::Unix),
+        }
+    }
+}
+
+/// `count` sockets of one that somebody else has bound: copies, from which workers accept by turns.
+///
+/// # Errors
+/// When the system has no more of them.
+pub fn share(socket: Socket, count: usize) -> io::Result<Vec<Socket>> {
+    // All copies have it in common.
+    match &socket {
+        Socket::Tcp(socket) => socket.set_nonblocking(true)?,
+        #[cfg(unix)]
+        Socket::Unix(socket) => socket.set_nonblocking(true)?,
+    }
+    let mut sockets = (1..count).map(|_| socket.copy()).collect::<io::Result<Vec<_>>>()?;
+    sockets.push(socket);
+    Ok(sockets)
 }
 
 /// Binds `count` sockets to `address`: TCP sockets of their own, or copies of one Unix socket.
@@ -79,13 +113,7 @@ fn bind_unix(path: &Path, mode: SocketMode, count: usize) -> io::Result<Vec<Sock
     remove_dead_socket(path)?;
     let socket = std::os::unix::net::UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode.0))?;
-    socket.set_nonblocking(true)?;
-    let mut sockets = Vec::with_capacity(count);
-    for _ in 1..count {
-        sockets.push(Socket::Unix(socket.try_clone()?));
-    }
-    sockets.push(Socket::Unix(socket));
-    Ok(sockets)
+    share(Socket::Unix(socket), count)
 }
 
 /// Removes the socket file that a killed process left, and nothing else.

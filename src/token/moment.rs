@@ -35,7 +35,7 @@ impl Moment {
     }
 
     /// The time until then; zero if it has come.
-    pub(super) fn left(&self) -> Duration {
+    pub fn left(&self) -> Duration {
         let wall = self.wall.duration_since(wall_clock()).unwrap_or_default();
         self.monotonic.saturating_duration_since(Instant::now()).min(wall)
     }

@@ -28,6 +28,7 @@
 //! - `operations`: alerts, dashboard and runbook, compared with what the proxy counts.
 //! - `shipped_file`: `proxy.toml` as it is shipped.
 //! - `streaming`: bodies that are large, slow or broken off.
+//! - `systemd`: what systemd is told, the socket that it hands over, and its units.
 //! - `tidy`: the rules of the house, checked on the source itself.
 //! - `token_faults`: the token endpoint and the API go wrong on purpose, and callers see as little of it as can be.
 //! - `tokens`: when a token is got, kept and replaced.
@@ -69,10 +70,11 @@ mod log_file;
 mod logins;
 mod logs;
 mod messages;
-mod reload;
 mod operations;
+mod reload;
 mod shipped_file;
 mod streaming;
+mod systemd;
 mod tidy;
 mod token_faults;
 mod tokens;

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Lines};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -39,6 +40,14 @@ fn proxy(program: Command, set: &[&str]) -> Command {
     let mut command = bare(program, &arguments);
     command.env("GBG_CLIENT_ID", CLIENT_ID).env("GBG_CLIENT_SECRET", CLIENT_SECRET);
     command
+}
+
+/// A proxy that is handed `file` as systemd does it, in the name of process `pid`; `$$` is its own number.
+pub fn handed(file: impl Into<OwnedFd>, pid: &str, set: &[&str]) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    let script = format!("exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID={pid}; exec \"$@\"");
+    shell.args(["-c", &script, "sh", BINARY]).stdin(file.into());
+    proxy(shell, set)
 }
 
 pub fn text(output: &Output) -> (String, String) {
@@ -93,6 +102,18 @@ impl Running {
             running.log = written().split_off(before);
         }
         running
+    }
+
+    /// One with these variables in its environment.
+    pub fn start_with_env(env: &[(&str, &str)], set: &[&str]) -> Running {
+        let mut command = proxy(Command::new(BINARY), set);
+        command.envs(env.iter().copied());
+        Running::listening(command)
+    }
+
+    /// One that is handed `socket` as systemd does it.
+    pub fn start_on(socket: impl Into<OwnedFd>, set: &[&str]) -> Running {
+        Running::listening(handed(socket, "$$", set))
     }
 
     /// A sandbox that runs.

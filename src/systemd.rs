@@ -1,0 +1,169 @@
+//! What a service manager is told of the process, and the socket that it may have handed over (sd_notify(3),
+//! sd_listen_fds(3)). Without its variables in the environment nothing is told, and nothing taken.
+
+use std::io;
+use std::time::Duration;
+
+use crate::downstream::Socket;
+
+/// How often it is looked whether the status is another one.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// How long a manager may take to be told something.
+#[cfg(unix)]
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Why the socket that was handed over is not used.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// There is more than one.
+    #[error("{0} sockets were handed over (LISTEN_FDS), and one is served")]
+    Many(usize),
+    /// It is something else.
+    #[error("what was handed over (LISTEN_FDS) is no TCP or Unix stream socket that listens")]
+    Useless(#[source] Option<io::Error>),
+    /// It has no address that could be told.
+    #[error("the Unix socket that was handed over (LISTEN_FDS) has no absolute path")]
+    Nameless,
+}
+
+impl SocketError {
+    /// What to do about it.
+    pub fn mend(&self) -> &'static str {
+        match self {
+            SocketError::Many(_) => "leave one ListenStream= in the socket unit",
+            SocketError::Useless(_) => {
+                "the socket unit needs ListenStream= and Accept=no, and nothing else that listens"
+            }
+            SocketError::Nameless => "write a path that begins with / in ListenStream=",
+        }
+    }
+}
+
+/// The socket that was handed over to this very process, if one was. To be called once, and before any thread is started:
+/// the variables that tell of it are taken out of the environment.
+///
+/// # Errors
+/// When what was handed over cannot be served.
+#[cfg(unix)]
+pub fn socket() -> Result<Option<Socket>, SocketError> {
+    use crate::config::Address;
+
+    // `listenfd` also takes what names no process: that may be a parent's.
+    let is_ours = std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+    if !is_ours {
+        return Ok(None);
+    }
+    let mut handed = listenfd::ListenFd::from_env();
+    match handed.len() {
+        0 => return Ok(None),
+        1 => {}
+        many => return Err(SocketError::Many(many)),
+    }
+    let socket = match handed.take_tcp_listener(0) {
+        Ok(socket) => socket.map(Socket::Tcp),
+        Err(_) => {
+            handed.take_unix_listener(0).map_err(|error| SocketError::Useless(Some(error)))?.map(Socket::Unix)
+        }
+    };
+    let Some(socket) = socket.filter(Socket::listens) else { return Err(SocketError::Useless(None)) };
+    match socket.address() {
+        Ok(Address::Unix(path)) if !path.is_absolute() => Err(SocketError::Nameless),
+        Ok(_) => Ok(Some(socket)),
+        Err(error) => Err(SocketError::Useless(Some(error))),
+    }
+}
+
+/// No socket: there are none elsewhere.
+///
+/// # Errors
+/// None: it is as on Unix.
+#[cfg(not(unix))]
+pub fn socket() -> Result<Option<Socket>, SocketError> {
+    Ok(None)
+}
+
+/// Says that requests are served, then how things are, `status` by `status`, for as long as it is polled; and that the
+/// process lives, for as long as it is `alive` and that is asked for.
+pub async fn attend<S, A, F>(status: S, alive: A)
+where
+    S: Fn() -> String,
+    A: Fn() -> F,
+    F: Future<Output = bool>,
+{
+    if !is_there() {
+        return;
+    }
+    let tell_status = async {
+        let mut told = status();
+        tell(&["READY=1", &format!("STATUS={told}")]).await;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now = status();
+            if now != told {
+                tell(&[&format!("STATUS={now}")]).await;
+                told = now;
+            }
+        }
+    };
+    let tell_life = async {
+        let Some(patience) = watchdog() else { return };
+        loop {
+            let lives = alive().await;
+            if lives {
+                tell(&["WATCHDOG=1"]).await;
+            }
+            // Who was busy for a moment is asked again before the manager's patience is at its end.
+            tokio::time::sleep(if lives { patience / 2 } else { LOOK.min(patience / 8) }).await;
+        }
+    };
+    tokio::join!(tell_status, tell_life);
+}
+
+/// Says that the process is about to end.
+pub async fn stopping() {
+    if !is_there() {
+        return;
+    }
+    tell(&["STOPPING=1", "STATUS=draining"]).await;
+}
+
+#[cfg(unix)]
+fn is_there() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
+#[cfg(unix)]
+fn watchdog() -> Option<Duration> {
+    sd_notify::watchdog_enabled()
+}
+
+/// On a thread of its own: a manager that does not read must hold up no token.
+#[cfg(unix)]
+async fn tell(lines: &[&str]) {
+    use sd_notify::NotifyState;
+
+    use crate::error::chain;
+
+    let lines = lines.join("\n");
+    let told = tokio::task::spawn_blocking(move || sd_notify::notify(&[NotifyState::Custom(&lines)]));
+    let error = match tokio::time::timeout(PATIENCE, told).await {
+        Ok(Ok(Err(error))) => error,
+        Err(_) => io::ErrorKind::TimedOut.into(),
+        Ok(_) => return,
+    };
+    tracing::warn!(error = chain(&error), "the service manager (NOTIFY_SOCKET) could not be told");
+}
+
+#[cfg(not(unix))]
+fn is_there() -> bool {
+    false
+}
+
+#[cfg(not(unix))]
+fn watchdog() -> Option<Duration> {
+    None
+}
+
+#[cfg(not(unix))]
+async fn tell(_lines: &[&str]) {}
