@@ -1,12 +1,17 @@
-//! What operators read and load beside the proxy: alerts, dashboard and runbook speak of metrics that exist.
+//! What operators read and load beside the proxy: alerts, dashboard and runbook speak of metrics that exist, manifests
+//! and units of keys that do.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use gbg_proxy::config::{self, Sources};
 use gbg_proxy::metrics::Metrics;
 
+use crate::support::tls::Identity;
+
 const ALERTS: &str = "deploy/prometheus/alerts.yml";
+const RUNBOOK: &str = "docs/operations.md";
 
 fn read(path: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
@@ -39,10 +44,75 @@ fn named(text: &str) -> BTreeSet<String> {
 fn every_metric_that_is_named_exists() {
     let series = series();
     assert!(series.contains("gbg_proxy_token_expires_seconds"), "{series:?}");
-    for (path, least) in [(ALERTS, 8), ("deploy/prometheus/alerts_test.yml", 5)] {
+    let alerts_test = "deploy/prometheus/alerts_test.yml";
+    for (path, least) in [(ALERTS, 8), (alerts_test, 5), ("deploy/grafana/gbg-proxy.json", 18), (RUNBOOK, 6)]
+    {
         let named = named(&read(path));
         let unknown: Vec<_> = named.difference(&series).collect();
         assert!(unknown.is_empty(), "{path} names {unknown:?}");
         assert!(named.len() >= least, "{path} names {named:?}");
     }
+}
+
+#[test]
+fn every_alert_has_its_section_in_the_runbook() {
+    let (alerts, runbook) = (read(ALERTS), read(RUNBOOK));
+    let names: Vec<_> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
+    let links: Vec<_> = alerts.lines().filter_map(|line| line.trim().strip_prefix("runbook: ")).collect();
+    let sections: Vec<_> = runbook.lines().filter_map(|line| line.strip_prefix("### Gbg")).collect();
+    let expected: Vec<_> = names.iter().map(|name| name.strip_prefix("Gbg").unwrap()).collect();
+    assert_eq!(sections, expected);
+    let anchors = names.iter().map(|name| format!("\"{RUNBOOK}#{}\"", name.to_lowercase()));
+    assert_eq!(links, anchors.collect::<Vec<_>>());
+}
+
+#[test]
+fn what_the_runbook_points_at_is_there() {
+    let runbook = read(RUNBOOK);
+    let links = runbook.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+    for (link, _) in links {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(link.split('#').next().unwrap());
+        assert!(link.starts_with('#') || path.exists(), "{link}");
+    }
+}
+
+/// The gateway's configuration is one, but for the certificate that it finds there.
+#[test]
+fn the_configuration_of_the_gateway_can_be_used() {
+    let manifests = read("deploy/kubernetes/gateway.yaml");
+    let (_, rest) = manifests.split_once("  proxy.toml: |\n").unwrap();
+    let file = rest.split("---\n").next().unwrap();
+    let identity = Identity::new();
+    let file = file
+        .replace("/run/secrets/tls/tls.crt", identity.path("cert.pem").to_str().unwrap())
+        .replace("/run/secrets/tls/tls.key", identity.path("key.pem").to_str().unwrap())
+        .replace("file:/run/secrets/gbg/", "env:");
+    let path = identity.path("proxy.toml");
+    std::fs::write(&path, file).unwrap();
+    let env = [("client-id", "a"), ("client-secret", "b")].map(|(name, value)| (name.into(), value.into()));
+
+    let loaded = config::load(&Sources { file: Some(path), env: env.into(), set: Vec::new() }).unwrap();
+
+    assert_eq!(loaded.config.callers.len(), 1);
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+}
+
+/// What manifests and units put into the environment are keys.
+#[test]
+fn the_variables_of_manifests_and_units_are_keys() {
+    let mut found = 0;
+    for path in [
+        "deploy/kubernetes/sidecar.yaml",
+        "deploy/kubernetes/gateway.yaml",
+        "deploy/systemd/gbg-proxy.service",
+    ] {
+        let text = read(path);
+        let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
+        for word in words.filter(|word| word.starts_with("GBG_PROXY_")) {
+            let known = |key: &String| key.replace('.', "_").to_uppercase() == word["GBG_PROXY_".len()..];
+            assert!(config::keys().iter().any(known), "{path}: {word}");
+            found += 1;
+        }
+    }
+    assert!(found >= 8, "{found}");
 }
