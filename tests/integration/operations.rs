@@ -116,3 +116,16 @@ fn the_variables_of_manifests_and_units_are_keys() {
     }
     assert!(found >= 8, "{found}");
 }
+
+/// The image's layer of dependencies is built without source: of that it makes what the manifest names.
+#[test]
+fn the_image_stands_in_for_what_the_manifest_names() {
+    let (manifest, image) = (read("Cargo.toml"), read("Dockerfile"));
+    let manifest: toml::Table = manifest.parse().unwrap();
+    let benches = manifest["bench"].as_array().unwrap();
+    assert!(!benches.is_empty());
+    for bench in benches {
+        let file = format!("benches/{}.rs", bench["name"].as_str().unwrap());
+        assert!(image.contains(&file), "{file}");
+    }
+}
