@@ -120,6 +120,23 @@ where
     tokio::join!(tell_status, tell_life);
 }
 
+/// Says that the configuration is being read again.
+pub async fn reloading() {
+    #[cfg(unix)]
+    if is_there() {
+        // With the clock, so that the manager knows this from an earlier one (systemd.service(5), Type=notify-reload).
+        let now = sd_notify::NotifyState::monotonic_usec_now().map(|now| now.to_string()).unwrap_or_default();
+        tell(&["RELOADING=1", now.trim_end()]).await;
+    }
+}
+
+/// Says that it has been read.
+pub async fn ready() {
+    if is_there() {
+        tell(&["READY=1"]).await;
+    }
+}
+
 /// Says that the process is about to end.
 pub async fn stopping() {
     if !is_there() {

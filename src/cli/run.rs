@@ -93,7 +93,9 @@ async fn serve(started: Started, handed: Option<Socket>) -> Result<(), Failure> 
             error = app.failed() => return Err(Failure::failed(error.as_ref())),
             why = reload.due() => why,
         };
+        systemd::reloading().await;
         reload.apply(&mut app, why).await;
+        systemd::ready().await;
     };
     tracing::info!(signal, timeout = ?config.drain.timeout, "draining: no new connections, requests in flight finish");
     systemd::stopping().await;
