@@ -36,6 +36,8 @@ pub struct App {
     quit: Arc<Notify>,
     /// Turns true before `drain` does, by `drain_delay`.
     unready: watch::Sender<bool>,
+    /// What callers may, for who asks.
+    limits: watch::Sender<Vec<admin::Limits>>,
     drain_delay: Duration,
     replay_body: u64,
     /// Follows the files of listen.tls.
@@ -126,6 +128,7 @@ impl App {
         .map_err(cannot_listen)?;
         let address = sockets[0].address().map_err(cannot_listen)?;
 
+        let (limits, limits_told) = watch::channel(admin_limits(config));
         let (unready, draining_soon) = watch::channel(false);
         let quit = Arc::new(Notify::new());
         let (admin, admin_address) = match &config.admin.address {
@@ -136,6 +139,7 @@ impl App {
                     tokens: tokens.clone(),
                     draining: draining_soon,
                     quit: Arc::clone(&quit),
+                    limits: limits_told,
                 };
                 let (task, address) = start_admin(address, config, handles)?;
                 (Some(task), Some(address))
@@ -170,6 +174,7 @@ impl App {
             admin_address,
             quit,
             unready,
+            limits,
             drain_delay: config.drain.delay,
             replay_body: config.limits.replay_body,
             renewal,
@@ -202,6 +207,7 @@ impl App {
         for renewal in &self.renewals {
             renewal.renew(&config, &self.shared);
         }
+        self.limits.send_replace(admin_limits(&config));
         self.drain_delay = config.drain.delay;
         self.metrics.note_reload(None);
     }
@@ -300,6 +306,10 @@ impl Drop for App {
             admin.abort();
         }
     }
+}
+
+fn admin_limits(config: &Config) -> Vec<admin::Limits> {
+    config.callers.iter().map(admin::Limits::from).collect()
 }
 
 /// Listens at `address` for who asks how things are.

@@ -83,7 +83,7 @@
 //! app        → worker, proxy, admin, token, downstream, config, metrics, error
 //! worker     → downstream, proxy, upstream, token, config, metrics, error
 //! proxy      → token, upstream, gbg, config, metrics, error
-//! admin      → downstream, token, config, metrics, error
+//! admin      → downstream, token, gbg, config, metrics, error
 //! sandbox    → downstream, gbg, config
 //! token      → config, metrics, error, stamp
 //! upstream   → config, metrics, error

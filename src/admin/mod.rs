@@ -1,22 +1,30 @@
 //! What is told of the proxy, on a listener of its own: health for probes, metrics for Prometheus, status for people and
 //! scripts. It reads, and changes nothing, but for `POST /quit` where that is allowed.
 
+mod callers;
 mod health;
+mod history;
+mod page;
 mod status;
+mod tally;
+mod verdict;
+mod words;
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tokio::sync::{Notify, Semaphore, watch};
 use tower::service_fn;
 
+pub use self::callers::Limits;
+use self::history::History;
 use crate::config::{Admin, Hosts};
 use crate::downstream::{Options, Peer, Socket, Timeouts};
 use crate::metrics::{CONTENT_TYPE as METRICS, Metrics};
@@ -36,6 +44,8 @@ pub struct Handles {
     pub draining: watch::Receiver<bool>,
     /// Notified by `POST /quit`.
     pub quit: Arc<Notify>,
+    /// How much each caller may.
+    pub limits: watch::Receiver<Vec<Limits>>,
 }
 
 /// Serves `socket` for as long as it is polled.
@@ -57,18 +67,28 @@ pub async fn serve(socket: Socket, config: &Admin, handles: Handles) -> io::Resu
         connections: Arc::new(Semaphore::new(CONNECTIONS)),
         counted: Arc::default(),
     };
-    let admin = Arc::new(Pages { handles, hosts: config.hosts.clone(), may_quit: config.quit });
+    let admin = Arc::new(Pages {
+        handles,
+        history: History::default(),
+        hosts: config.hosts.clone(),
+        may_quit: config.quit,
+    });
+    let kept = Arc::clone(&admin);
     // It is never told to drain: that the process does is what it tells until the end.
     let (_never, drain) = watch::channel(false);
     let make_service = move |peer: Peer| {
         let admin = Arc::clone(&admin);
         service_fn(move |req| admin.answer(&req, &peer))
     };
-    socket.serve(options, drain, make_service).await
+    tokio::select! {
+        served = socket.serve(options, drain, make_service) => served,
+        () = kept.history.follow(&kept.handles.metrics) => Ok(()),
+    }
 }
 
 struct Pages {
     handles: Handles,
+    history: History,
     hosts: Hosts,
     may_quit: bool,
 }
@@ -79,6 +99,7 @@ impl Pages {
     fn answer<B>(&self, req: &Request<B>, peer: &Peer) -> Ready<Result<Page, Infallible>> {
         let mut res = self.page(req, peer);
         res.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        res.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         ready(Ok(res))
     }
 
@@ -102,8 +123,13 @@ impl Pages {
             "/livez" | "/startupz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => health::ready(&self.handles),
             "/metrics" => with_type(METRICS, self.handles.metrics.text()),
-            "/status" => with_type("application/json", status::json(&self.handles)),
-            _ => text(StatusCode::NOT_FOUND, "there are /livez, /startupz, /readyz, /metrics and /status\n"),
+            "/status" => with_type("application/json", status::json(&self.handles, &self.history)),
+            "/history" => with_type("application/json", self.history.json(Instant::now())),
+            "/" => page::answer(),
+            _ => text(
+                StatusCode::NOT_FOUND,
+                "there are / (for people), /livez, /startupz, /readyz, /metrics, /status and /history\n",
+            ),
         }
     }
 

@@ -1,17 +1,50 @@
 //! How things are, as JSON: for scripts, and for the person who asks whether it is us, the proxy or GBG.
+//!
+//! `docs/status.md` explains the fields; a test compares the two.
+
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::{Map, Value, json};
 
 use super::Handles;
+use super::callers;
 use super::health::Trouble;
+use super::history::{History, REACH};
+use super::tally::{GbgFailure, Tally};
+use super::verdict::{Facts, Level, Verdict, verdicts};
+use super::words::fetch_failure;
+use crate::error::{Fault, REASONS};
+use crate::metrics::{Failure, Source};
+
+/// What the verdict is of.
+const RECENT: Duration = Duration::from_secs(120);
 
 /// Everything, as it is now.
-pub(super) fn json(handles: &Handles) -> String {
+pub(super) fn json(handles: &Handles, history: &History) -> String {
     let metrics = &handles.metrics;
     let requests = metrics.requests();
     let reloads = metrics.reloads();
     let trouble = Trouble::of(handles);
+    let names = metrics.callers();
+    let named = names.iter().zip(&requests.callers);
+    let by_caller: Vec<_> = named
+        .filter(|(name, of)| !name.is_empty() && of.requests > 0)
+        .map(|(name, of)| (name, of.requests))
+        .collect();
+    let now = Instant::now();
+    let (by_source, by_status) = (counts(requests.by_source.clone()), counts(requests.by_status.clone()));
+    let (total, refusals) = (requests.total, counts(requests.refusals.clone()));
+    let tally = Tally::of(requests);
+    let (recent, recent_time) = history.since(now, &tally, RECENT);
+    let (period, _) = history.since(now, &tally, REACH);
+    let facts = facts(handles, recent);
+    let all = verdicts(&facts);
+    let recent = &facts.recent;
+    let milliseconds = |part| recent.times.quantile(part).map(|time| (time * 1e4).round() / 10.0);
     let status = json!({
+        "verdict": verdict(&all[0]),
+        "also": all[1..].iter().map(verdict).collect::<Vec<_>>(),
+        "parties": parties(&all, recent),
         "state": trouble.as_ref().map_or("ready", Trouble::state),
         "problem": trouble.as_ref().map(Trouble::what),
         "mend": trouble.as_ref().map(Trouble::mend),
@@ -22,25 +55,115 @@ pub(super) fn json(handles: &Handles) -> String {
             "refused": reloads.refused,
             "problem": reloads.problem,
         },
-        "token": {
-            "generation": metrics.token.generation(),
-            "expires_in_seconds": metrics.token.left(),
-            "age_seconds": metrics.token.age(),
-            "last_failure": metrics.token.last_failure().map(|(reason, seconds_ago)| {
-                json!({ "reason": reason, "seconds_ago": seconds_ago })
-            }),
-        },
+        "token": token(handles, facts.held),
         "in_flight": metrics.places.in_flight(),
         "queue": metrics.places.queue(),
-        "requests": {
-            "total": requests.total,
-            "by_source": counts(requests.by_source),
-            "by_status": counts(requests.by_status),
-            "by_caller": counts(requests.by_caller),
-            "refusals": counts(requests.refusals),
+        "recent": {
+            "seconds": recent_time.as_secs(),
+            "requests": recent.requests,
+            "p50_milliseconds": milliseconds(0.5),
+            "p95_milliseconds": milliseconds(0.95),
+            "p99_milliseconds": milliseconds(0.99),
         },
+        "requests": {
+            "total": total,
+            "by_source": by_source,
+            "by_status": by_status,
+            "by_caller": counts(by_caller),
+            "refusals": refusals,
+        },
+        "callers": callers::json(&names, &handles.limits.borrow(), &period, (recent, recent_time)),
+        "failures": metrics.failures().iter().map(|of| failure(of, &names)).collect::<Vec<_>>(),
     });
     format!("{status:#}\n")
+}
+
+fn facts(handles: &Handles, recent: Tally) -> Facts {
+    Facts {
+        draining: *handles.draining.borrow(),
+        held: handles.tokens.current().is_some(),
+        failure: handles.metrics.token.last_fetch().and_then(|fetch| fetch.failure),
+        recent,
+    }
+}
+
+fn verdict(verdict: &Verdict) -> Value {
+    json!({
+        "kind": verdict.kind,
+        "level": verdict.level.name(),
+        "fault": verdict.fault.map(|fault| fault.to_string()),
+        "title": verdict.title,
+        "what": verdict.what,
+        "mend": verdict.mend,
+    })
+}
+
+/// How each of the three does: the worst that is theirs to mend, and how many of the last requests failed by them.
+fn parties(all: &[Verdict], recent: &Tally) -> Value {
+    let faults = recent.faults();
+    let of = |fault: Fault, failures: u64| {
+        let worst = all.iter().find(|verdict| verdict.fault == Some(fault));
+        json!({
+            "level": worst.map_or(Level::Ok, |verdict| verdict.level).name(),
+            "title": worst.map(|verdict| verdict.title),
+            "failures": failures,
+        })
+    };
+    json!({
+        "caller": of(Fault::Caller, faults.caller),
+        "proxy": of(Fault::Proxy, faults.proxy),
+        "upstream": of(Fault::Upstream, faults.upstream),
+        "gone": { "failures": faults.gone },
+    })
+}
+
+fn token(handles: &Handles, held: bool) -> Value {
+    let token = &handles.metrics.token;
+    let last = token.last_fetch();
+    let failing = last.is_some_and(|fetch| fetch.failure.is_some());
+    let next = failing.then(|| handles.tokens.error().retry_after()).flatten();
+    json!({
+        "state": match (held, failing) {
+            (true, false) => "held",
+            (true, true) => "held_but_late",
+            (false, true) => "failing",
+            (false, false) => "awaited",
+        },
+        "generation": token.generation(),
+        "expires_in_seconds": token.left(),
+        "age_seconds": token.age(),
+        "last_fetch": last.map(|fetch| json!({
+            "outcome": if fetch.failure.is_some() { "failed" } else { "ok" },
+            "seconds_ago": fetch.at.elapsed().as_secs(),
+            "milliseconds": fetch.took.as_millis() as u64,
+        })),
+        "last_failure": token.last_failure().map(|(reason, seconds_ago)| {
+            let (what, mend) = fetch_failure(reason);
+            json!({ "reason": reason, "seconds_ago": seconds_ago, "what": what, "mend": mend })
+        }),
+        "next_try_in_seconds": next.map(|next| next.as_secs()),
+    })
+}
+
+fn failure(failure: &Failure, callers: &[String]) -> Value {
+    let reason = REASONS.iter().find(|reason| Some(reason.name) == failure.reason);
+    let of_gbg = GbgFailure::of(failure.endpoint, failure.status).filter(|_| failure.source == Source::Gbg);
+    // What is ours and has no reason is a login that was refused.
+    let of_login = (failure.source == Source::Proxy).then_some(Fault::Caller);
+    let fault = reason.map(|reason| reason.fault).or(of_gbg.map(GbgFailure::fault)).or(of_login);
+    let caller = callers.get(failure.caller).filter(|name| !name.is_empty());
+    json!({
+        "at": humantime::format_rfc3339_seconds(failure.at).to_string(),
+        "seconds_ago": SystemTime::now().duration_since(failure.at).unwrap_or_default().as_secs(),
+        "request_id": failure.id,
+        "endpoint": failure.endpoint,
+        "caller": caller,
+        "status": (failure.status != 0).then_some(failure.status),
+        "source": failure.source.name(),
+        "reason": failure.reason,
+        "fault": fault.map(|fault| fault.to_string()),
+        "mend": reason.map(|reason| reason.action),
+    })
 }
 
 fn counts<K: ToString>(counts: impl IntoIterator<Item = (K, u64)>) -> Value {

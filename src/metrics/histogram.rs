@@ -8,7 +8,7 @@ pub(super) const BUCKETS: [f64; 14] =
 
 /// Times, counted.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Histogram {
+pub struct Histogram {
     /// The last is of what is longer than all.
     counts: [u64; BUCKETS.len() + 1],
     sum: Duration,
@@ -29,8 +29,36 @@ impl Histogram {
         }
     }
 
-    pub(super) fn count(&self) -> u64 {
+    /// How many were counted.
+    pub fn count(&self) -> u64 {
         self.counts.iter().sum()
+    }
+
+    /// What was counted since it was `earlier`.
+    pub fn since(&self, earlier: &Histogram) -> Histogram {
+        let mut counts = self.counts;
+        for (count, before) in counts.iter_mut().zip(earlier.counts) {
+            *count = count.saturating_sub(before);
+        }
+        Histogram { counts, sum: self.sum.saturating_sub(earlier.sum) }
+    }
+
+    /// The time in seconds that the part `part` of all did not exceed, as near as the buckets tell: within one, times
+    /// are taken to be spread evenly. `None` where nothing was counted; what is longer than all buckets is told as the
+    /// end of the last.
+    pub fn quantile(&self, part: f64) -> Option<f64> {
+        let rank = part * self.count() as f64;
+        let mut below = 0.0;
+        let mut start = 0.0;
+        for (end, count) in BUCKETS.into_iter().zip(self.counts) {
+            let count = count as f64;
+            if count > 0.0 && below + count >= rank {
+                return Some(start + (end - start) * ((rank - below) / count).clamp(0.0, 1.0));
+            }
+            below += count;
+            start = end;
+        }
+        (self.count() > 0).then_some(start)
     }
 
     /// In seconds.
@@ -59,5 +87,24 @@ mod tests {
         let mut sum = histogram;
         sum.add(&histogram);
         assert_eq!((sum.count(), sum.sum()), (8, 2.0 * 69.003));
+        assert_eq!(sum.since(&histogram).buckets(), histogram.buckets());
+    }
+
+    #[test]
+    fn a_quantile_is_as_near_as_the_buckets_tell() {
+        let mut histogram = Histogram::default();
+        assert_eq!(histogram.quantile(0.5), None);
+        for _ in 0..90 {
+            histogram.note(Duration::from_millis(40));
+        }
+        for _ in 0..10 {
+            histogram.note(Duration::from_millis(900));
+        }
+        let of = |part| histogram.quantile(part).unwrap();
+        assert!((0.025..=0.05).contains(&of(0.5)), "{}", of(0.5));
+        assert!((0.5..=1.0).contains(&of(0.95)), "{}", of(0.95));
+        histogram = Histogram::default();
+        histogram.note(Duration::from_secs(90));
+        assert_eq!(histogram.quantile(0.5), Some(30.0));
     }
 }

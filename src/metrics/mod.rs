@@ -3,20 +3,24 @@
 //! What belongs to requests is counted by each worker for itself, under a lock that only it takes, and summed up when somebody
 //! asks: cores share nothing for it. Labels are bounded: callers of the configuration, endpoints of `gbg`, statuses, reasons.
 
+mod failures;
 mod histogram;
 mod requests;
+mod summary;
 mod text;
 mod token;
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+pub use self::failures::Failure;
+pub use self::histogram::Histogram;
 use self::requests::Counts;
 pub use self::requests::{Outcome, Requests, Source};
+pub use self::summary::{OfCaller, Summary};
 pub use self::text::CONTENT_TYPE;
-pub use self::token::{Fetched, Token};
+pub use self::token::{Fetch, Fetched, Token};
 
 /// All that is counted in a process.
 #[derive(Debug)]
@@ -54,7 +58,8 @@ impl Metrics {
         })
     }
 
-    fn callers(&self) -> Vec<String> {
+    /// The names of callers, by their numbers; the first is of those who have none.
+    pub fn callers(&self) -> Vec<String> {
         self.callers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -71,21 +76,6 @@ impl Metrics {
     /// How the configuration fared that was read again.
     pub fn reloads(&self) -> Reloads {
         self.reloads.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// The requests of all workers, summed up.
-    pub fn requests(&self) -> Summary {
-        let (counts, callers) = (self.counts(), self.callers());
-        let mut summary = Summary { refusals: counts.refusals, ..Summary::default() };
-        for ((caller, _, status, source), count) in counts.requests {
-            summary.total += count;
-            *summary.by_source.entry(source.name()).or_default() += count;
-            *summary.by_status.entry(status).or_default() += count;
-            if let Some(name) = callers.get(caller).filter(|name| !name.is_empty()) {
-                *summary.by_caller.entry(name.clone()).or_default() += count;
-            }
-        }
-        summary
     }
 
     /// For how long it has run.
@@ -114,21 +104,6 @@ pub struct Reloads {
     pub refused: u64,
     /// What was wrong with it the last time; `None` where nothing was.
     pub problem: Option<String>,
-}
-
-/// Requests, summed up.
-#[derive(Clone, Debug, Default)]
-pub struct Summary {
-    /// All.
-    pub total: u64,
-    /// By whose answer it was.
-    pub by_source: BTreeMap<&'static str, u64>,
-    /// By status; 0 without an answer.
-    pub by_status: BTreeMap<u16, u64>,
-    /// By caller, where they have names.
-    pub by_caller: BTreeMap<String, u64>,
-    /// Failures that were answered here, by reason.
-    pub refusals: BTreeMap<&'static str, u64>,
 }
 
 /// What one worker counts.

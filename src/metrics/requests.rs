@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::failures::Failures;
 use super::histogram::Histogram;
 
 /// Who made an answer.
@@ -30,7 +31,9 @@ impl Source {
 
 /// How a request ended.
 #[derive(Clone, Copy, Debug)]
-pub struct Outcome {
+pub struct Outcome<'a> {
+    /// Under which the log speaks of it.
+    pub id: &'a str,
     /// The number of the caller.
     pub caller: usize,
     /// What was called, by its name in `gbg`.
@@ -51,12 +54,27 @@ pub struct Outcome {
     pub repeats: u32,
 }
 
+impl Outcome<'_> {
+    /// Whether somebody is to look at it: neither we nor the API did what was asked, or nobody waited for it.
+    fn is_failure(&self) -> bool {
+        self.reason.is_some() || failed(self.status)
+    }
+}
+
+/// Whether a status is that of a failure; 0 is that of no answer.
+pub(super) fn failed(status: u16) -> bool {
+    status == 0 || status >= 400
+}
+
 /// What is told apart: caller, endpoint, status, source.
 pub(super) type Labels = (usize, &'static str, u16, Source);
 
 /// Requests that have ended.
 #[derive(Debug, Default)]
-pub struct Requests(Mutex<Counts>);
+pub struct Requests {
+    counts: Mutex<Counts>,
+    pub(super) failures: Failures,
+}
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counts {
@@ -70,7 +88,7 @@ pub(super) struct Counts {
 
 impl Requests {
     /// Counts one.
-    pub fn note(&self, outcome: &Outcome) {
+    pub fn note(&self, outcome: &Outcome<'_>) {
         let Outcome { caller, endpoint, status, source, .. } = *outcome;
         let mut counts = self.lock();
         *counts.requests.entry((caller, endpoint, status, source)).or_default() += 1;
@@ -85,6 +103,10 @@ impl Requests {
             *sum += bytes;
         }
         counts.repeats += u64::from(outcome.repeats);
+        drop(counts);
+        if outcome.is_failure() {
+            self.failures.note(outcome);
+        }
     }
 
     /// Adds what is counted here to `sum`.
@@ -110,6 +132,6 @@ impl Requests {
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -27,6 +27,18 @@ pub(super) struct Fetches {
     pub(super) counts: BTreeMap<(&'static str, &'static str), u64>,
     /// Why the last one that failed did, and when.
     failed: Option<(&'static str, Instant)>,
+    last: Option<Fetch>,
+}
+
+/// The fetch that ended last.
+#[derive(Clone, Copy, Debug)]
+pub struct Fetch {
+    /// Why it brought no token; `None` if it brought one.
+    pub failure: Option<&'static str>,
+    /// When it ended.
+    pub at: Instant,
+    /// How long it took.
+    pub took: Duration,
 }
 
 /// How a fetch ended.
@@ -62,8 +74,14 @@ impl Token {
         let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
         fetches.times.note(time);
         *fetches.counts.entry(labels).or_default() += 1;
-        if let Fetched::Failed { reason } = fetched {
-            fetches.failed = Some((reason, Instant::now()));
+        let now = Instant::now();
+        let failure = match fetched {
+            Fetched::Granted { .. } => None,
+            Fetched::Failed { reason } => Some(reason),
+        };
+        fetches.last = Some(Fetch { failure, at: now, took: time });
+        if let Some(reason) = failure {
+            fetches.failed = Some((reason, now));
         }
     }
 
@@ -96,6 +114,11 @@ impl Token {
     /// Why the last fetch that failed did, and how many seconds ago.
     pub fn last_failure(&self) -> Option<(&'static str, u64)> {
         self.fetches().failed.map(|(reason, at)| (reason, at.elapsed().as_secs()))
+    }
+
+    /// The fetch that ended last, if one did.
+    pub fn last_fetch(&self) -> Option<Fetch> {
+        self.fetches().last
     }
 
     /// How old it is, in seconds; 0 without one.

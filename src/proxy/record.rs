@@ -105,8 +105,9 @@ impl Record {
         self.fate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn outcome(&self, fate: &Fate) -> Outcome {
+    fn outcome(&self, fate: &Fate) -> Outcome<'_> {
         Outcome {
+            id: request_id::text(&self.id),
             caller: self.caller().map_or(0, |caller| caller.number()),
             endpoint: gbg::endpoint(self.uri.path()),
             status: fate.status.map_or(0, |status| status.as_u16()),
@@ -123,7 +124,7 @@ impl Record {
         }
     }
 
-    fn log(&self, fate: &Fate, outcome: &Outcome) {
+    fn log(&self, fate: &Fate, outcome: &Outcome<'_>) {
         let end = match (fate.status, &fate.broken) {
             _ if fate.ended => None,
             (Some(_), Some(_)) => Some("the answer broke off"),
@@ -133,7 +134,7 @@ impl Record {
         let [received, sent] = outcome.bytes;
         tracing::info!(
             target: "access",
-            request_id = request_id::text(&self.id),
+            request_id = outcome.id,
             caller = self.caller().and_then(|caller| caller.name()),
             peer = self.peer.map(tracing::field::display),
             method = self.method.as_str(),

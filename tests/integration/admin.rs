@@ -142,10 +142,17 @@ async fn a_token_that_the_api_refuses_is_counted() {
 #[tokio::test]
 async fn it_is_not_where_callers_come_in_and_web_pages_do_not_read_it() {
     let proxy = Proxy::before(&api().await, &[]).await;
-    for path in ["/livez", "/readyz", "/metrics", "/status", "/quit"] {
+    for path in ["/", "/livez", "/readyz", "/metrics", "/status", "/history", "/quit"] {
         assert_eq!(get(proxy.addr(), path).await.status(), StatusCode::NOT_FOUND, "{path}");
     }
-    for (path, status) in [("/status", "403"), ("/quit", "403"), ("/metrics", "200"), ("/livez", "200")] {
+    for (path, status) in [
+        ("/", "403"),
+        ("/status", "403"),
+        ("/history", "403"),
+        ("/quit", "403"),
+        ("/metrics", "200"),
+        ("/livez", "200"),
+    ] {
         let asked = format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
         let told = raw(proxy.admin(), asked).await;
         assert!(told.starts_with(&format!("HTTP/1.1 {status}")), "{path}: {told}");
@@ -158,7 +165,7 @@ async fn it_is_not_where_callers_come_in_and_web_pages_do_not_read_it() {
 #[tokio::test]
 async fn whoever_asks_for_nothing_that_is_there_is_told_what_is() {
     let proxy = Proxy::before(&api().await, &[]).await;
-    let res = get(proxy.admin(), "/").await;
+    let res = get(proxy.admin(), "/index.html").await;
     assert_eq!(res.status(), StatusCode::NOT_FOUND);
     assert!(said(&res).contains("/readyz"), "{res:?}");
     let res = send(proxy.admin(), post("/status")).await;

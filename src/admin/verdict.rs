@@ -1,0 +1,273 @@
+//! What the matter is, in plain words, and what to do: decided from the token and from what became of the last requests.
+//! Pure, and of fixed texts, so that a screen reader is told once and not again with each number.
+
+use super::tally::{GbgFailure, Tally};
+use crate::error::{Fault, Reason};
+
+/// From this part of the requests on, failures of one kind are worth a word, if there are as many as [`SOME`].
+const MANY: f64 = 0.05;
+const SOME: u64 = 3;
+/// From this part on they are the matter.
+const MOST: f64 = 0.5;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Level {
+    Ok,
+    /// Something fails, or will.
+    Warn,
+    /// Most or all fails.
+    Bad,
+}
+
+impl Level {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Level::Ok => "ok",
+            Level::Warn => "warn",
+            Level::Bad => "bad",
+        }
+    }
+}
+
+/// What is known.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    pub(super) draining: bool,
+    /// Whether there is a token that serves.
+    pub(super) held: bool,
+    /// Why the last fetch brought none, if it did not.
+    pub(super) failure: Option<&'static str>,
+    /// The requests of the last minutes.
+    pub(super) recent: Tally,
+}
+
+/// What the matter is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) kind: &'static str,
+    pub(super) level: Level,
+    /// Who has to act; `None` where nobody has to, or it cannot be told.
+    pub(super) fault: Option<Fault>,
+    pub(super) title: &'static str,
+    pub(super) what: &'static str,
+    pub(super) mend: &'static str,
+}
+
+/// Everything that is the matter, the worst first; never empty.
+pub(super) fn verdicts(facts: &Facts) -> Vec<Verdict> {
+    let mut all: Vec<_> = token(facts).into_iter().chain(traffic(facts)).collect();
+    // Stable: of two that are equally bad the first explains the second.
+    all.sort_by_key(|verdict| std::cmp::Reverse(verdict.level));
+    if facts.draining {
+        all.insert(0, DRAINING);
+    }
+    if all.is_empty() {
+        all.push(if facts.recent.requests > 0 { WELL } else { IDLE });
+    }
+    all
+}
+
+const DRAINING: Verdict = Verdict {
+    kind: "draining",
+    level: Level::Warn,
+    fault: None,
+    title: "The proxy is about to end",
+    what: "It was told to. Requests in flight finish; then it is gone.",
+    mend: "Send requests to another instance. If nobody ended it on purpose, look into the log.",
+};
+
+const WELL: Verdict = Verdict {
+    kind: "well",
+    level: Level::Ok,
+    fault: None,
+    title: "All is well",
+    what: "There is a token, and requests are answered.",
+    mend: "Nothing is to be done.",
+};
+
+const IDLE: Verdict = Verdict {
+    what: "There is a token. No request has ended in the last two minutes.",
+    mend: "If there should be some: look whether callers use the right address.",
+    ..WELL
+};
+
+fn token(facts: &Facts) -> Option<Verdict> {
+    let base = |kind, level, fault, title| Verdict { kind, level, fault, title, what: "", mend: "" };
+    if facts.held {
+        let (fault, mend) = match facts.failure? {
+            "refused" => (Fault::Proxy, REFUSED),
+            "credentials" => (Fault::Proxy, CREDENTIALS),
+            _ => (Fault::Upstream, SILENT),
+        };
+        let what = "Requests are served with the token that is held, until it expires. If none has come by then, they fail.";
+        let title = "The next token does not come";
+        return Some(Verdict { what, mend, ..base("token_late", Level::Warn, Some(fault), title) });
+    }
+    let bad = |kind, fault, title| base(kind, Level::Bad, Some(fault), title);
+    Some(match facts.failure {
+        None => Verdict {
+            what: "It was asked for and has not come yet. Requests wait for it for a few seconds.",
+            mend: "Wait a moment.",
+            ..base("token_awaited", Level::Warn, None, "The token is on its way")
+        },
+        Some("refused") => Verdict {
+            what: "The token endpoint refuses the client id or the secret of this proxy. Without a token no request is \
+                   served, and trying again changes nothing.",
+            mend: REFUSED,
+            ..bad("client_refused", Fault::Proxy, "GBG refuses our credentials")
+        },
+        Some("credentials") => Verdict {
+            what: "The key or the certificate of the client cannot be used, and without a token no request is served.",
+            mend: CREDENTIALS,
+            ..bad("credentials_unusable", Fault::Proxy, "Our own credentials cannot be used")
+        },
+        Some("unreachable" | "timeout" | "broken") => Verdict {
+            what: "No token can be got, and without one no request is served.",
+            mend: SILENT,
+            ..bad("token_endpoint_silent", Fault::Upstream, "GBG's token endpoint does not answer")
+        },
+        Some(_) => Verdict {
+            what: "It answers, but grants no token, and without one no request is served.",
+            mend: SILENT,
+            ..bad("token_endpoint_fails", Fault::Upstream, "GBG's token endpoint fails")
+        },
+    })
+}
+
+const REFUSED: &str = "Check client id, secret and the role \"Go API Access\" of the API client in GBG's portal; a \
+                       regenerated secret ends the old one at once. `gbg-proxy doctor` says more.";
+const CREDENTIALS: &str =
+    "See the log for what is wrong with them, and mend [token] or the files that it names.";
+const SILENT: &str = "The proxy goes on trying. `gbg-proxy doctor` shows where the way breaks: if it is before GBG, ask \
+                      who runs the network; if not, tell GBG.";
+
+fn traffic(facts: &Facts) -> Vec<Verdict> {
+    let recent = &facts.recent;
+    let sum = |names: &[&str]| -> u64 {
+        recent.reasons().filter(|(reason, _)| names.contains(&reason.name)).map(|(_, count)| count).sum()
+    };
+    let caller = Some(Fault::Caller);
+    let (refused, action) = refused_of_callers(recent);
+    let rows = [
+        (
+            sum(&["upstream_unreachable", "upstream_broken", "upstream_timeout"]),
+            Verdict {
+                kind: "gbg_silent",
+                level: Level::Bad,
+                fault: Some(Fault::Upstream),
+                title: "GBG does not answer",
+                what: "Requests find no connection to GBG, or get no answer from it in time.",
+                mend: "`gbg-proxy doctor` shows where the way breaks: if it is before GBG, ask who runs the network; if \
+                       not, tell GBG. The proxy goes on trying.",
+            },
+        ),
+        (
+            recent.gbg(GbgFailure::Broken),
+            Verdict {
+                kind: "gbg_fails",
+                level: Level::Bad,
+                fault: Some(Fault::Upstream),
+                title: "GBG answers with errors",
+                what: "Requests reach GBG, and it answers with a status of 500 or more.",
+                mend: "Tell GBG, with the X-Request-ID of such an answer: it is in the log, beside the request id below.",
+            },
+        ),
+        (
+            recent.gbg(GbgFailure::Unauthorized),
+            Verdict {
+                kind: "gbg_refuses_token",
+                level: Level::Bad,
+                fault: Some(Fault::Proxy),
+                title: "GBG refuses our token",
+                what: "The token was granted, but the API answers with 401 or 403.",
+                mend: "Check the role \"Go API Access\" of the API client, and that upstream.region or base_url is that \
+                       of its account.",
+            },
+        ),
+        (
+            sum(&["overloaded"]),
+            Verdict {
+                kind: "overloaded",
+                level: Level::Bad,
+                fault: Some(Fault::Proxy),
+                title: "More comes than the proxy lets pass",
+                what: "limits.max_in_flight requests are in flight, and the queue is full or too slow.",
+                mend: "If GBG's part of the latency has grown, it is GBG that is slow. If not, raise limits.max_in_flight, \
+                       or add an instance.",
+            },
+        ),
+        (
+            recent.gone,
+            Verdict {
+                kind: "callers_gone",
+                level: Level::Warn,
+                fault: None,
+                title: "Callers give up before an answer comes",
+                what: "Their connections end while their requests are still on the way.",
+                mend: "Compare the latency with how long callers wait: GBG is too slow, or they are too impatient.",
+            },
+        ),
+        (
+            recent.gbg(GbgFailure::Limited),
+            Verdict {
+                kind: "gbg_limits",
+                level: Level::Warn,
+                fault: caller,
+                title: "GBG is asked too often",
+                what: "It answers with 429.",
+                mend: "Send less, or ask GBG for more. `rate` of a [[caller]] holds back the one that sends most.",
+            },
+        ),
+        (
+            sum(&["rate_limited"]),
+            Verdict {
+                kind: "caller_limited",
+                level: Level::Warn,
+                fault: caller,
+                title: "A caller sends more than its share",
+                what: "What is beyond its rate or max_in_flight is answered with 429.",
+                mend: "See below which one. It has to send less, or its limit in the configuration has to grow.",
+            },
+        ),
+        (
+            refused,
+            Verdict {
+                kind: "callers_wrong",
+                level: Level::Warn,
+                fault: caller,
+                title: "Callers send what cannot be served",
+                what: "The last failures below tell what, and the answer tells each caller why.",
+                mend: action,
+            },
+        ),
+    ];
+    rows.into_iter().filter_map(|(count, verdict)| weighed(count, recent.requests, verdict)).collect()
+}
+
+/// How often callers are to blame, but for their share, and what they should do about what is most frequent.
+fn refused_of_callers(recent: &Tally) -> (u64, &'static str) {
+    let is_theirs =
+        |(reason, _): &(&Reason, u64)| reason.fault == Fault::Caller && reason.name != "rate_limited";
+    let ours = recent.reasons().filter(is_theirs).map(|(reason, count)| (reason.action, count));
+    let of_gbg = recent.gbg(GbgFailure::Refused);
+    let all: Vec<_> = ours.chain([("Callers: see what GBG says in its answer", of_gbg)]).collect();
+    let most = all.iter().max_by_key(|(_, count)| *count).map_or("", |(action, _)| action);
+    (all.iter().map(|(_, count)| count).sum(), most)
+}
+
+/// `verdict`, if `count` of `requests` are enough for it: at its own level for most, as a warning for many.
+fn weighed(count: u64, requests: u64, verdict: Verdict) -> Option<Verdict> {
+    let part = count as f64 / requests.max(1) as f64;
+    let level = if count > 0 && part >= MOST {
+        verdict.level
+    } else if count >= SOME && part >= MANY {
+        Level::Warn
+    } else {
+        return None;
+    };
+    Some(Verdict { level, ..verdict })
+}
+
+#[cfg(test)]
+mod tests;
