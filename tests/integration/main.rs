@@ -27,6 +27,7 @@
 //! - `reload`: the configuration is read again while the proxy runs.
 //! - `operations`: alerts, dashboard and runbook, compared with what the proxy counts.
 //! - `shipped_file`: `proxy.toml` as it is shipped.
+//! - `status_page`: the page for people, in a real browser, and the JSON that it is made from.
 //! - `streaming`: bodies that are large, slow or broken off.
 //! - `systemd`: what systemd is told, the socket that it hands over, and its units.
 //! - `tidy`: the rules of the house, checked on the source itself.
@@ -73,6 +74,7 @@ mod messages;
 mod operations;
 mod reload;
 mod shipped_file;
+mod status_page;
 mod streaming;
 mod systemd;
 mod tidy;

@@ -1,5 +1,6 @@
 //! Starts the real proxy before servers of the test's own, and speaks to it.
 
+pub mod browser;
 pub mod bytes;
 pub mod caller;
 pub mod egress;
