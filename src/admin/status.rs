@@ -92,19 +92,25 @@ fn verdict(verdict: &Verdict) -> Value {
         "kind": verdict.kind,
         "level": verdict.level.name(),
         "fault": verdict.fault.map(|fault| fault.to_string()),
+        "partial": verdict.partial,
         "title": verdict.title,
         "what": verdict.what,
         "mend": verdict.mend,
     })
 }
 
-/// How each of the three does: the worst that is theirs to mend, and how many of the last requests failed by them.
+/// How each of the three does: the worst that is theirs to mend, and how many of the last requests failed by them. What
+/// nobody has heard of is not called well.
 fn parties(all: &[Verdict], recent: &Tally) -> Value {
     let faults = recent.faults();
     let of = |fault: Fault, failures: u64| {
         let worst = all.iter().find(|verdict| verdict.fault == Some(fault));
+        let is_unknown = fault == Fault::Upstream && failures == 0 && recent.times.count() == 0;
         json!({
-            "level": worst.map_or(Level::Ok, |verdict| verdict.level).name(),
+            "level": match worst {
+                None if is_unknown => "unknown",
+                worst => worst.map_or(Level::Ok, |verdict| verdict.level).name(),
+            },
             "title": worst.map(|verdict| verdict.title),
             "failures": failures,
         })

@@ -5,7 +5,9 @@ use super::tally::{GbgFailure, Tally};
 use crate::error::{Fault, Reason};
 
 /// From this part of the requests on, failures of one kind are worth a word, if there are as many as [`SOME`].
-const MANY: f64 = 0.05;
+const MANY: f64 = 0.01;
+/// The same of those for which callers are to blame: that some are refused is daily life.
+const MANY_OF_CALLERS: f64 = 0.05;
 const SOME: u64 = 3;
 /// From this part on they are the matter.
 const MOST: f64 = 0.5;
@@ -49,6 +51,8 @@ pub(super) struct Verdict {
     pub(super) level: Level,
     /// Who has to act; `None` where nobody has to, or it cannot be told.
     pub(super) fault: Option<Fault>,
+    /// Whether most requests are served all the same.
+    pub(super) partial: bool,
     pub(super) title: &'static str,
     pub(super) what: &'static str,
     pub(super) mend: &'static str,
@@ -72,6 +76,7 @@ const DRAINING: Verdict = Verdict {
     kind: "draining",
     level: Level::Warn,
     fault: None,
+    partial: false,
     title: "The proxy is about to end",
     what: "It was told to. Requests in flight finish; then it is gone.",
     mend: "Send requests to another instance. If nobody ended it on purpose, look into the log.",
@@ -81,6 +86,7 @@ const WELL: Verdict = Verdict {
     kind: "well",
     level: Level::Ok,
     fault: None,
+    partial: false,
     title: "All is well",
     what: "There is a token, and requests are answered.",
     mend: "Nothing is to be done.",
@@ -93,7 +99,8 @@ const IDLE: Verdict = Verdict {
 };
 
 fn token(facts: &Facts) -> Option<Verdict> {
-    let base = |kind, level, fault, title| Verdict { kind, level, fault, title, what: "", mend: "" };
+    let base =
+        |kind, level, fault, title| Verdict { kind, level, fault, partial: false, title, what: "", mend: "" };
     if facts.held {
         let (fault, mend) = match facts.failure? {
             "refused" => (Fault::Proxy, REFUSED),
@@ -156,6 +163,7 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
                 kind: "gbg_silent",
                 level: Level::Bad,
                 fault: Some(Fault::Upstream),
+                partial: false,
                 title: "GBG does not answer",
                 what: "Requests find no connection to GBG, or get no answer from it in time.",
                 mend: "`gbg-proxy doctor` shows where the way breaks: if it is before GBG, ask who runs the network; if \
@@ -168,6 +176,7 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
                 kind: "gbg_fails",
                 level: Level::Bad,
                 fault: Some(Fault::Upstream),
+                partial: false,
                 title: "GBG answers with errors",
                 what: "Requests reach GBG, and it answers with a status of 500 or more.",
                 mend: "Tell GBG, with the X-Request-ID of such an answer: it is in the log, beside the request id below.",
@@ -179,6 +188,7 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
                 kind: "gbg_refuses_token",
                 level: Level::Bad,
                 fault: Some(Fault::Proxy),
+                partial: false,
                 title: "GBG refuses our token",
                 what: "The token was granted, but the API answers with 401 or 403.",
                 mend: "Check the role \"Go API Access\" of the API client, and that upstream.region or base_url is that \
@@ -191,6 +201,7 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
                 kind: "overloaded",
                 level: Level::Bad,
                 fault: Some(Fault::Proxy),
+                partial: false,
                 title: "More comes than the proxy lets pass",
                 what: "limits.max_in_flight requests are in flight, and the queue is full or too slow.",
                 mend: "If GBG's part of the latency has grown, it is GBG that is slow. If not, raise limits.max_in_flight, \
@@ -203,6 +214,7 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
                 kind: "callers_gone",
                 level: Level::Warn,
                 fault: None,
+                partial: false,
                 title: "Callers give up before an answer comes",
                 what: "Their connections end while their requests are still on the way.",
                 mend: "Compare the latency with how long callers wait: GBG is too slow, or they are too impatient.",
@@ -214,6 +226,7 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
                 kind: "gbg_limits",
                 level: Level::Warn,
                 fault: caller,
+                partial: false,
                 title: "GBG is asked too often",
                 what: "It answers with 429.",
                 mend: "Send less, or ask GBG for more. `rate` of a [[caller]] holds back the one that sends most.",
@@ -225,6 +238,7 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
                 kind: "caller_limited",
                 level: Level::Warn,
                 fault: caller,
+                partial: false,
                 title: "A caller sends more than its share",
                 what: "What is beyond its rate or max_in_flight is answered with 429.",
                 mend: "See below which one. It has to send less, or its limit in the configuration has to grow.",
@@ -236,6 +250,7 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
                 kind: "callers_wrong",
                 level: Level::Warn,
                 fault: caller,
+                partial: false,
                 title: "Callers send what cannot be served",
                 what: "The last failures below tell what, and the answer tells each caller why.",
                 mend: action,
@@ -259,14 +274,15 @@ fn refused_of_callers(recent: &Tally) -> (u64, &'static str) {
 /// `verdict`, if `count` of `requests` are enough for it: at its own level for most, as a warning for many.
 fn weighed(count: u64, requests: u64, verdict: Verdict) -> Option<Verdict> {
     let part = count as f64 / requests.max(1) as f64;
+    let many = if verdict.fault == Some(Fault::Caller) { MANY_OF_CALLERS } else { MANY };
     let level = if count > 0 && part >= MOST {
         verdict.level
-    } else if count >= SOME && part >= MANY {
+    } else if count >= SOME && part >= many {
         Level::Warn
     } else {
         return None;
     };
-    Some(Verdict { level, ..verdict })
+    Some(Verdict { level, partial: part < MOST, ..verdict })
 }
 
 #[cfg(test)]

@@ -60,7 +60,10 @@ fn most_failures_are_the_matter_and_many_are_a_warning() {
     let silent = |count| with(made_up(100, &[("upstream_unreachable", count)], &[]));
     assert_eq!(first(&silent(60)), ("gbg_silent", Level::Bad, Some(Fault::Upstream)));
     assert_eq!(first(&silent(6)), ("gbg_silent", Level::Warn, Some(Fault::Upstream)));
-    assert_eq!(first(&silent(4)).0, "well");
+    assert_eq!(first(&silent(2)).0, "well");
+    assert_eq!([6, 60].map(|count| verdicts(&silent(count))[0].partial), [true, false]);
+    let refused = |count| with(made_up(100, &[("path_unknown", count)], &[]));
+    assert_eq!(["well", "callers_wrong"], [4, 5].map(|count| first(&refused(count)).0));
     let one = made_up(1, &[("upstream_timeout", 1)], &[]);
     assert_eq!(first(&with(one)).1, Level::Bad, "the only one");
 }
