@@ -224,7 +224,11 @@ async fn picture() {
     browser.resize(1120, 900).await;
     browser.open(&page).await;
     browser.until("#latency .legend", "p95: ").await;
-    let shown = json!({ "format": "png", "captureBeyondViewport": true });
+    let script =
+        "return document.getElementById('callers').closest('section').getBoundingClientRect().bottom";
+    let height = browser.run(script).await.as_f64().unwrap() + 16.0;
+    let clip = json!({ "x": 0, "y": 0, "width": 1120, "height": height, "scale": 1 });
+    let shown = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
     let shot = browser.devtools("Page.captureScreenshot", shown).await;
     let png = base64::engine::general_purpose::STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
     std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/status.png"), png).unwrap();
