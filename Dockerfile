@@ -3,13 +3,15 @@ FROM rust:1-slim-bookworm AS build
 WORKDIR /build
 # The dependencies first, with nothing of ours around them: this layer is built anew when they change, not when the source
 # does.
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock build.rs ./
 RUN mkdir src benches \
     && touch src/lib.rs benches/stack.rs benches/token.rs benches/end_to_end.rs \
     && echo 'fn main() {}' > src/main.rs \
     && cargo build --locked --release --bin gbg-proxy
 COPY proxy.toml ./
 COPY src src
+# What --version says of where it comes from: --build-arg GBG_PROXY_COMMIT=$(git rev-parse --short=12 HEAD)
+ARG GBG_PROXY_COMMIT=
 # Copied files may be older than those of the layer above, and cargo goes by that.
 RUN touch src/lib.rs src/main.rs && cargo build --locked --release --bin gbg-proxy
 

@@ -197,8 +197,8 @@ impl App {
         async move { quit.notified().await }
     }
 
-    /// Puts in force what `config` says of callers, limits, guard and fields, for all requests that come from now on. The rest of
-    /// it is what the process was started with.
+    /// Puts in force what `config` says of callers, limits, guard and fields, for all requests that come from now on. The
+    /// rest of it is what the process was started with.
     pub fn renew(&mut self, config: &Config) {
         let mut config = config.clone();
         // The upstream has it as well, and stays.
@@ -238,7 +238,8 @@ impl App {
         }
     }
 
-    /// Says that it is not ready, and after `drain.delay` stops accepting; lets requests in flight finish for up to `drain.timeout`, and returns when all is done.
+    /// Says that it is not ready, and after `drain.delay` stops accepting; lets requests in flight finish for up to
+    /// `drain.timeout`, and returns when all is done.
     pub async fn shut_down(mut self) {
         self.unready.send_replace(true);
         sleep(self.drain_delay).await;

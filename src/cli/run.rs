@@ -16,8 +16,8 @@ use crate::{shutdown, systemd, telemetry};
 
 /// Run the proxy
 ///
-/// With GBG_CLIENT_ID and GBG_CLIENT_SECRET set and nothing else, it forwards http://127.0.0.1:8080 to EU production. SIGHUP has
-/// it read its configuration again, as a change of the file does.
+/// With GBG_CLIENT_ID and GBG_CLIENT_SECRET set and nothing else, it forwards http://127.0.0.1:8080 to EU production.
+/// SIGHUP has it read its configuration again, as a change of the file does.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   GBG_CLIENT_ID=… GBG_CLIENT_SECRET=… gbg-proxy run

@@ -23,8 +23,8 @@ const LONGEST: u64 = 4096;
 
 /// Wait until a proxy is ready
 ///
-/// Asks /readyz at admin.address of the same configuration that the proxy has. Ready is a proxy that has a usable token and is not
-/// about to end.
+/// Asks /readyz at admin.address of the same configuration that the proxy has. Ready is a proxy that has a usable token
+/// and is not about to end.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gbg-proxy wait                   for up to 30 s
