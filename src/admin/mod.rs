@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -27,7 +27,7 @@ pub use self::callers::Limits;
 use self::history::History;
 use crate::config::{Admin, Hosts};
 use crate::downstream::{Options, Peer, Socket, Timeouts};
-use crate::metrics::{CONTENT_TYPE as METRICS, Metrics};
+use crate::metrics::{self, Metrics};
 use crate::token::Reader;
 
 /// Connections that are served at once; probes and scrapes are few.
@@ -122,7 +122,7 @@ impl Pages {
             _ if !is_read => refused("GET, HEAD"),
             "/livez" | "/startupz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => health::ready(&self.handles),
-            "/metrics" => with_type(METRICS, self.handles.metrics.text()),
+            "/metrics" => self.metrics(req),
             "/status" => with_type("application/json", status::json(&self.handles, &self.history)),
             "/history" => with_type("application/json", self.history.json(Instant::now())),
             "/" => page::answer(),
@@ -130,6 +130,17 @@ impl Pages {
                 StatusCode::NOT_FOUND,
                 "there are / (for people), /livez, /startupz, /readyz, /metrics, /status and /history\n",
             ),
+        }
+    }
+
+    /// In the text that was asked for; in the older one if none was.
+    fn metrics<B>(&self, req: &Request<B>) -> Page {
+        let accept = req.headers().get(ACCEPT).map_or(&b""[..], HeaderValue::as_bytes);
+        let metrics = &self.handles.metrics;
+        const WANTED: &[u8] = b"application/openmetrics-text";
+        match accept.windows(WANTED.len()).any(|part| part.eq_ignore_ascii_case(WANTED)) {
+            true => with_type(metrics::OPEN_METRICS, metrics.text()),
+            false => with_type(metrics::PLAIN, metrics.plain_text()),
         }
     }
 

@@ -19,7 +19,7 @@ pub use self::histogram::Histogram;
 use self::requests::Counts;
 pub use self::requests::{Outcome, Requests, Source};
 pub use self::summary::{OfCaller, Summary};
-pub use self::text::CONTENT_TYPE;
+pub use self::text::{OPEN_METRICS, PLAIN};
 pub use self::token::{Fetch, Fetched, Token};
 
 /// All that is counted in a process.

@@ -1,5 +1,6 @@
-//! All that is counted, as text that Prometheus reads (OpenMetrics 1.0).
+//! All that is counted, as text that Prometheus reads: OpenMetrics 1.0, and the text before it.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -13,8 +14,11 @@ use prometheus_client::registry::{Registry, Unit};
 use super::histogram::Histogram;
 use super::{Connections, Metrics, Worker};
 
-/// The media type of the text.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The media type of the text of OpenMetrics.
+pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The media type of the text that came before it.
+pub const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 impl Metrics {
     /// Everything, as it is now.
@@ -25,6 +29,25 @@ impl Metrics {
         // Writing into a text does not fail.
         let _ = text::encode(&mut text, &registry);
         text
+    }
+
+    /// The same in the older text, for readers that do not ask for the newer: there a counter is called what its lines are.
+    pub fn plain_text(self: &Arc<Self>) -> String {
+        let text = self.text();
+        let counters: HashSet<&str> =
+            text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+        let mut plain = String::with_capacity(text.len());
+        for line in text.lines().filter(|line| !line.starts_with("# UNIT ") && *line != "# EOF") {
+            let about =
+                ["# HELP ", "# TYPE "].into_iter().find_map(|mark| Some((mark, line.strip_prefix(mark)?)));
+            match about.and_then(|(mark, rest)| Some((mark, rest.split_once(' ')?))) {
+                Some((mark, (name, rest))) if counters.contains(name) => {
+                    plain.extend([mark, name, "_total ", rest, "\n"]);
+                }
+                _ => plain.extend([line, "\n"]),
+            }
+        }
+        plain
     }
 }
 

@@ -92,7 +92,7 @@ async fn what_is_counted_is_what_was_sent() {
     until(async || json(&get(proxy.admin(), "/status").await)["requests"]["total"] == 7).await;
 
     let metrics = get(proxy.admin(), "/metrics").await;
-    assert!(metrics.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
+    assert_eq!(metrics.headers()["content-type"], "text/plain; version=0.0.4; charset=utf-8");
     let metrics = said(&metrics);
     let of = |caller: &str, endpoint: &str, status: u16, source: &str| {
         format!(
@@ -119,7 +119,13 @@ async fn what_is_counted_is_what_was_sent() {
     let opened = value(&metrics, "gbg_proxy_connections_opened_total{side=\"upstream\"}");
     let reused = value(&metrics, "gbg_proxy_connections_reused_total");
     assert_eq!(opened + reused, 5.0, "{metrics}");
-    assert!(metrics.ends_with("# EOF\n"));
+    assert!(metrics.contains("# TYPE gbg_proxy_requests_total counter\n"), "{metrics}");
+    assert!(!metrics.contains("# EOF") && !metrics.contains("# UNIT"), "{metrics}");
+    let asked = Request::get("/metrics").header("host", "a");
+    let asked = asked.header("accept", "application/openmetrics-text;version=1.0.0,text/plain;q=0.5");
+    let open = send(proxy.admin(), asked.body(Full::default()).unwrap()).await;
+    assert!(open.headers()["content-type"].to_str().unwrap().starts_with("application/openmetrics-text"));
+    assert!(said(&open).contains("# TYPE gbg_proxy_requests counter\n") && said(&open).ends_with("# EOF\n"));
     for known in [&crm, &web] {
         assert!(!metrics.contains(&known.key));
     }
