@@ -1,8 +1,10 @@
 //! Requests that have ended, counted by one worker.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use rustc_hash::FxHashMap;
 
 use super::failures::Failures;
 use super::histogram::Histogram;
@@ -78,9 +80,9 @@ pub struct Requests {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counts {
-    pub(super) requests: HashMap<Labels, u64>,
-    pub(super) durations: HashMap<(&'static str, Source), Histogram>,
-    pub(super) upstream: HashMap<&'static str, Histogram>,
+    pub(super) requests: FxHashMap<Labels, u64>,
+    pub(super) durations: FxHashMap<(&'static str, Source), Histogram>,
+    pub(super) upstream: FxHashMap<&'static str, Histogram>,
     pub(super) refusals: BTreeMap<&'static str, u64>,
     pub(super) bytes: [u64; 2],
     pub(super) repeats: u64,
