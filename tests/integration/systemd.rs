@@ -62,6 +62,11 @@ async fn systemd_is_told_of_the_beginning_the_token_the_life_and_the_end() {
     manager.told.clear();
     manager.read_until("WATCHDOG=1\n");
 
+    proxy.signal("-HUP");
+    manager.read_until("RELOADING=1\nMONOTONIC_USEC=");
+    manager.told.clear();
+    manager.read_until("READY=1\n");
+
     assert_eq!(proxy.end("-TERM"), 0);
     manager.read_until("STOPPING=1\nSTATUS=draining\n");
 }
