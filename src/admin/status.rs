@@ -83,6 +83,7 @@ fn facts(handles: &Handles, recent: Tally) -> Facts {
         draining: *handles.draining.borrow(),
         held: handles.tokens.current().is_some(),
         failure: handles.metrics.token.last_fetch().and_then(|fetch| fetch.failure),
+        refused_config: handles.metrics.reloads().problem.is_some(),
         recent,
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Facts {
     pub(super) held: bool,
     /// Why the last fetch brought none, if it did not.
     pub(super) failure: Option<&'static str>,
+    /// Whether the configuration that was read last is not used.
+    pub(super) refused_config: bool,
     /// The requests of the last minutes.
     pub(super) recent: Tally,
 }
@@ -61,6 +63,9 @@ pub(super) struct Verdict {
 /// Everything that is the matter, the worst first; never empty.
 pub(super) fn verdicts(facts: &Facts) -> Vec<Verdict> {
     let mut all: Vec<_> = token(facts).into_iter().chain(traffic(facts)).collect();
+    if facts.refused_config {
+        all.push(CONFIG_REFUSED);
+    }
     // Stable: of two that are equally bad the first explains the second.
     all.sort_by_key(|verdict| std::cmp::Reverse(verdict.level));
     if facts.draining {
@@ -80,6 +85,16 @@ const DRAINING: Verdict = Verdict {
     title: "The proxy is about to end",
     what: "It was told to. Requests in flight finish; then it is gone.",
     mend: "Send requests to another instance. If nobody ended it on purpose, look into the log.",
+};
+
+const CONFIG_REFUSED: Verdict = Verdict {
+    kind: "config_refused",
+    level: Level::Warn,
+    fault: Some(Fault::Proxy),
+    partial: false,
+    title: "The changed configuration is not used",
+    what: "It was read again and cannot be put in force; requests are served by the last good one. A restart would fail.",
+    mend: "Look into the log or at /status (configuration.problem) for what is wrong with it, and run `gbg-proxy check`.",
 };
 
 const WELL: Verdict = Verdict {

@@ -4,7 +4,7 @@ use super::super::tally::made_up;
 use super::*;
 
 fn with(recent: Tally) -> Facts {
-    Facts { draining: false, held: true, failure: None, recent }
+    Facts { draining: false, held: true, failure: None, refused_config: false, recent }
 }
 
 fn first(facts: &Facts) -> (&'static str, Level, Option<Fault>) {
@@ -88,8 +88,10 @@ fn each_kind_of_failure_has_its_verdict() {
 fn the_worst_comes_first_and_the_end_before_all() {
     let recent = made_up(100, &[("path_unknown", 30), ("upstream_broken", 55)], &[]);
     let mut facts = Facts { failure: Some("timeout"), ..with(recent) };
+    facts.refused_config = true;
     let kinds = |facts: &Facts| verdicts(facts).iter().map(|verdict| verdict.kind).collect::<Vec<_>>();
-    assert_eq!(kinds(&facts), ["gbg_silent", "token_late", "callers_wrong"]);
+    assert_eq!(kinds(&facts), ["gbg_silent", "token_late", "callers_wrong", "config_refused"]);
+    facts.refused_config = false;
     facts.draining = true;
     assert_eq!(first(&facts).0, "draining");
 }
