@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use gbg_proxy::sandbox::{Options, Sandbox};
+use http::Request;
+use http_body_util::Full;
 use tempfile::TempDir;
 use tokio::io::{AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -71,20 +73,23 @@ impl Way {
     }
 }
 
-/// Lets five attempts fail, one after the other: those of HTTP/2 share one otherwise.
-async fn fail_five_times(proxy: &Proxy) {
-    for _ in 0..5 {
+/// Lets attempts fail, one after the other, until the proxy counts that it has given up: requests over HTTP/2 share attempts,
+/// and may be told a moment before one is over.
+async fn fail_until_open(proxy: &Proxy) {
+    until(async || {
         assert!(is_unreachable(&send(proxy.addr(), post(START)).await));
-    }
-    // A request may be told a moment before its attempt is over.
-    sleep(Duration::from_millis(20)).await;
+        let metrics = Request::get("/metrics").header("host", "a").body(Full::default()).unwrap();
+        let metrics = send(proxy.admin(), metrics).await;
+        String::from_utf8_lossy(metrics.body()).contains("gbg_proxy_circuit_openings_total 1\n")
+    })
+    .await;
 }
 
 async fn fails_at_once_and_recovers(version: &str) {
     let way = Way::new().await;
     let proxy = way.proxy(&[version]).await;
     let addr = proxy.addr();
-    fail_five_times(&proxy).await;
+    fail_until_open(&proxy).await;
 
     let (before, began) = (way.taken(), Instant::now());
     assert!(before >= 5);
@@ -138,9 +143,7 @@ async fn a_connection_that_is_there_is_used_whatever_becomes_of_others() {
         let mut busy = TcpStream::connect(proxy.addr()).await.unwrap();
         let head = format!("POST {START} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{{");
         busy.write_all(head.as_bytes()).await.unwrap();
-        while way.taken() == 0 {
-            sleep(Duration::from_millis(10)).await;
-        }
+        until(async || way.taken() > 0).await;
         way.up.store(false, SeqCst);
         let others: Vec<_> = (0..8).map(|_| tokio::spawn(send(proxy.addr(), post(START)))).collect();
         for other in others {
