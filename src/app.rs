@@ -9,7 +9,7 @@ use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
 use crate::admin;
-use crate::config::{Address, Config};
+use crate::config::{Address, Config, Origin};
 use crate::downstream::{self, Socket, bind, share};
 use crate::error::Cause;
 use crate::metrics::{self, Metrics};
@@ -40,6 +40,8 @@ pub struct App {
     limits: watch::Sender<Vec<admin::Limits>>,
     drain_delay: Duration,
     replay_body: u64,
+    /// Where requests go, whatever is read again.
+    origin: Origin,
     /// Follows the files of listen.tls.
     renewal: Option<JoinHandle<()>>,
 }
@@ -177,6 +179,7 @@ impl App {
             limits,
             drain_delay: config.drain.delay,
             replay_body: config.limits.replay_body,
+            origin: config.upstream.origin.clone(),
             renewal,
         })
     }
@@ -201,8 +204,9 @@ impl App {
     /// rest of it is what the process was started with.
     pub fn renew(&mut self, config: &Config) {
         let mut config = config.clone();
-        // The upstream has it as well, and stays.
+        // The upstream has these as well, and stays.
         config.limits.replay_body = self.replay_body;
+        config.upstream.origin = self.origin.clone();
         self.shared = self.shared.renewed(&config, &self.metrics);
         for renewal in &self.renewals {
             renewal.renew(&config, &self.shared);
@@ -325,7 +329,14 @@ fn start_admin(
     let socket = socket.ok_or_else(|| cannot_listen(io::ErrorKind::AddrNotAvailable.into()))?;
     let taken = socket.address().map_err(cannot_listen)?;
     let config = config.admin.clone();
-    let task = tokio::spawn(async move { admin::serve(socket, &config, handles).await });
+    let task = tokio::spawn(async move {
+        let ended = admin::serve(socket, &config, handles).await;
+        tracing::error!(
+            error = ended.as_ref().err().map(tracing::field::display),
+            "the admin listener has ended"
+        );
+        ended
+    });
     Ok((task, taken))
 }
 

@@ -35,7 +35,8 @@ pub(super) fn json(
     }
     let share = |part: u64| part as f64 / period.requests.max(1) as f64;
     let each = names.iter().zip(&period.callers).zip(&recent.callers);
-    let shown = each.filter(|((name, of), _)| !name.is_empty() || of.requests > 0);
+    let is_one = |name: &str| limits.iter().any(|limits| limits.name == name);
+    let shown = each.filter(|((name, of), _)| of.requests > 0 || is_one(name));
     let rows = shown.map(|((name, of), now)| {
         let limits = limits.iter().find(|limits| limits.name == *name);
         json!({

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, X_CONTENT_TYPE_OPTIONS};
+use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -113,6 +113,10 @@ impl Pages {
         let is_read = matches!(*req.method(), Method::GET | Method::HEAD);
         match path {
             "/quit" if self.may_quit => match *req.method() {
+                // Any page can make a browser send this, without being asked whether it may.
+                Method::POST if req.headers().contains_key(ORIGIN) => {
+                    text(StatusCode::FORBIDDEN, "no web page may end the process\n")
+                }
                 Method::POST => {
                     self.handles.quit.notify_one();
                     text(StatusCode::OK, "draining\n")

@@ -93,7 +93,7 @@ const CONFIG_REFUSED: Verdict = Verdict {
     fault: Some(Fault::Proxy),
     partial: false,
     title: "The changed configuration is not used",
-    what: "It was read again and cannot be put in force; requests are served by the last good one. A restart would fail.",
+    what: "It was read again and cannot be put in force; requests are served by the last good one. A restart would fail, unless a restart is what it asks for.",
     mend: "Look into the log or at /status (configuration.problem) for what is wrong with it, and run `gbg-proxy check`.",
 };
 

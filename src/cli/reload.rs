@@ -3,12 +3,13 @@
 //! It is read and checked as a whole first. A bad one is told, and the last good one stays. What cannot be changed without a
 //! restart is named.
 
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::app::App;
 use crate::config::{self, Effective, Loaded, Sources, is_live};
@@ -17,6 +18,9 @@ use crate::stamp::Stamp;
 
 /// How often it is looked whether the file is another one.
 const PERIOD: Duration = Duration::from_secs(1);
+
+/// How long reading may take: the files of a configuration may be on a network.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Waits for reasons to read the configuration again, and does.
 pub(super) struct Reload {
@@ -28,12 +32,11 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// Begins to wait; `effective` is what `sources` came to at the start.
+    /// Begins to wait; `effective` is what `sources` came to at the start, when the file was `read`.
     ///
     /// # Errors
     /// When the runtime cannot listen for signals.
-    pub(super) fn new(sources: Sources, effective: Vec<Effective>) -> io::Result<Self> {
-        let read = sources.file.as_deref().and_then(Stamp::of);
+    pub(super) fn new(sources: Sources, effective: Vec<Effective>, read: Option<Stamp>) -> io::Result<Self> {
         Ok(Reload { sources, effective, hangup: Hangup::listen()?, read })
     }
 
@@ -52,16 +55,25 @@ impl Reload {
     /// Reads the configuration, and puts it in force in `app` as far as it can be.
     pub(super) async fn apply(&mut self, app: &mut App, why: &'static str) {
         let sources = self.sources.clone();
-        let loaded = match spawn_blocking(move || config::load(&sources)).await {
-            Ok(Ok(loaded)) => loaded,
-            Ok(Err(error)) => return refuse(app, why, &error.to_string()),
+        // The stamp first: what is written while it is read is read again.
+        let read = spawn_blocking(move || (stamp(&sources), config::load(&sources)));
+        let Ok(Ok((stamp, loaded))) = timeout(PATIENCE, read).await else {
+            return refuse(app, why, "it cannot be read: a file that it names, or its own, does not answer");
+        };
+        self.read = stamp.or(self.read);
+        let Loaded { config, warnings, effective } = match loaded {
+            Ok(loaded) => loaded,
             Err(error) => return refuse(app, why, &error.to_string()),
         };
-        let Loaded { config, warnings, effective } = loaded;
+        // A file that was emptied or cut off may say nothing of callers, and nobody may have meant that.
+        if config.callers.is_empty() && self.effective.iter().any(|one| one.key.starts_with("caller ")) {
+            let problem = "no [[caller]] is left, which would let everybody in; that needs a restart";
+            return refuse(app, why, problem);
+        }
         let changed = changes(&self.effective, &effective);
         let (live, fixed): (Vec<_>, Vec<_>) = changed.into_iter().partition(|key| is_live(key));
         // Who may call depends on where is listened: neither is changed without the other.
-        if let Some(key) = fixed.iter().find(|key| key.starts_with("listen.")) {
+        if let Some(key) = fixed.iter().find(|key| says_where(key)) {
             let problem =
                 format!("{key} is another one, which needs a restart; until then nothing is changed");
             return refuse(app, why, &problem);
@@ -81,15 +93,25 @@ impl Reload {
             );
         }
         // What needs a restart stays a difference, and is named at each time.
-        let of = |key: &str| self.effective.iter().find(|old| old.key == key).cloned();
-        self.effective = effective
+        let fixed: HashMap<String, Effective> = std::mem::take(&mut self.effective)
             .into_iter()
-            .map(|new| match is_live(&new.key) {
-                true => new,
-                false => of(&new.key).unwrap_or(new),
-            })
+            .filter(|old| !is_live(&old.key))
+            .map(|old| (old.key.clone(), old))
             .collect();
+        self.effective =
+            effective.into_iter().map(|new| fixed.get(&new.key).cloned().unwrap_or(new)).collect();
     }
+}
+
+/// Whether `key` says where is listened, and who reaches that.
+fn says_where(key: &str) -> bool {
+    matches!(key, "listen.address" | "listen.allow_anonymous" | "listen.plaintext")
+        || key.starts_with("listen.tls.")
+}
+
+/// The file of `sources` as it is now.
+pub(super) fn stamp(sources: &Sources) -> Option<Stamp> {
+    sources.file.as_deref().and_then(Stamp::of)
 }
 
 fn refuse(app: &App, why: &'static str, problem: &str) {
@@ -99,12 +121,11 @@ fn refuse(app: &App, why: &'static str, problem: &str) {
 
 /// The keys that come to something else.
 fn changes(old: &[Effective], new: &[Effective]) -> Vec<String> {
-    let value = |all: &[Effective], key: &str| all.iter().find(|one| one.key == key).map(Effective::identity);
-    let mut keys: Vec<_> = new.iter().chain(old).map(|one| one.key.clone()).collect();
-    keys.sort();
-    keys.dedup();
-    keys.retain(|key| value(old, key) != value(new, key));
-    keys
+    let old: HashMap<&str, &Effective> = old.iter().map(|one| (one.key.as_str(), one)).collect();
+    let new: HashMap<&str, &Effective> = new.iter().map(|one| (one.key.as_str(), one)).collect();
+    let keys: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
+    let value = |all: &HashMap<&str, &Effective>, key: &str| all.get(key).map(|one| one.identity());
+    keys.into_iter().filter(|key| value(&old, key) != value(&new, key)).map(str::to_owned).collect()
 }
 
 /// Waits until `file` is another one than `read`, and has been so for a while: it may be written piece by piece.

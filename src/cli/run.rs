@@ -6,12 +6,13 @@ use std::pin::pin;
 
 use clap::Args;
 
-use super::reload::Reload;
+use super::reload::{Reload, stamp};
 use super::{ConfigArguments, Failure, block_on, load, log_settings, raise_open_files, shut_down};
 use crate::app::{App, StartError};
 use crate::config::{Config, Effective, Log, Sources};
 use crate::downstream::Socket;
 use crate::error::chain;
+use crate::stamp::Stamp;
 use crate::{shutdown, systemd, telemetry};
 
 /// Run the proxy
@@ -39,6 +40,7 @@ impl Run {
             self.config.set.push(format!("listen.address={address}"));
         }
         let sources = self.config.sources();
+        let stamp = stamp(&sources);
         let (loaded, file) = load(&sources)?;
         let log = &loaded.config.log;
         let _flush = telemetry::begin(log_settings(log)).map_err(|error| cannot_log(log, &error))?;
@@ -49,7 +51,7 @@ impl Run {
         if let Some(limit) = raise_open_files() {
             fit_connections(&mut config, limit);
         }
-        let started = Started { config, file, sources, effective: loaded.effective };
+        let started = Started { config, file, sources, stamp, effective: loaded.effective };
         block_on(serve(started, handed))
     }
 }
@@ -59,14 +61,15 @@ struct Started {
     config: Config,
     file: String,
     sources: Sources,
+    stamp: Option<Stamp>,
     effective: Vec<Effective>,
 }
 
 async fn serve(started: Started, handed: Option<Socket>) -> Result<(), Failure> {
-    let Started { config, file, sources, effective } = started;
+    let Started { config, file, sources, stamp, effective } = started;
     // First, so that a signal drains from the moment that there is something to drain.
     let signalled = shutdown::signalled().map_err(|error| Failure::failed(&error))?;
-    let mut reload = Reload::new(sources, effective).map_err(|error| Failure::failed(&error))?;
+    let mut reload = Reload::new(sources, effective, stamp).map_err(|error| Failure::failed(&error))?;
     let is_handed = handed.is_some();
     let mut app = App::start_on(&config, handed).await.map_err(|error| cannot_start(&error))?;
     tracing::info!(
@@ -94,7 +97,11 @@ async fn serve(started: Started, handed: Option<Socket>) -> Result<(), Failure> 
             why = reload.due() => why,
         };
         systemd::reloading().await;
-        reload.apply(&mut app, why).await;
+        tokio::select! {
+            signal = &mut signalled => break signal,
+            () = &mut quit => break "POST /quit",
+            () = reload.apply(&mut app, why) => {}
+        }
         systemd::ready().await;
     };
     tracing::info!(signal, timeout = ?config.drain.timeout, "draining: no new connections, requests in flight finish");

@@ -151,9 +151,8 @@ impl<'a> Document<'a> {
                 // The text was no better.
                 message = first.remove(&key).unwrap_or(message);
             }
-            if key::may_be_in(&message) {
-                message =
-                    "this value cannot be used (it is not shown: it looks like a caller's key)".to_owned();
+            if key::may_be_in(&message) || key.starts_with("token.params") {
+                message = "this value cannot be used (it is not shown: it may be a secret)".to_owned();
             }
             let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
             let known = pattern(&key);

@@ -1,5 +1,7 @@
 //! Where values come from and which of them counts: `--set`, then the environment, then the file, then the default.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -107,7 +109,14 @@ impl Raw {
 }
 
 fn read_file(path: &Path) -> Result<String, Error> {
-    std::fs::read_to_string(path).map_err(|error| Error {
+    /// No configuration is longer; a device without an end is.
+    const LONGEST: u64 = 16 << 20;
+    let read = || {
+        let mut text = String::new();
+        File::open(path)?.take(LONGEST).read_to_string(&mut text)?;
+        io::Result::Ok(text)
+    };
+    read().map_err(|error| Error {
         origin: Origin::File(path.to_owned()),
         key: String::new(),
         message: format!("cannot read the configuration: {error}"),

@@ -1,7 +1,7 @@
 //! What is counted, as plain handles for those who count, and as text for whoever asks.
 //!
-//! What belongs to requests is counted by each worker for itself, under a lock that only it takes, and summed up when somebody
-//! asks: cores share nothing for it. Labels are bounded: callers of the configuration, endpoints of `gbg`, statuses, reasons.
+//! What belongs to requests is counted by each worker for itself, under a lock that no other worker takes, and summed up when
+//! somebody asks, every few seconds. Labels are bounded: callers of the configuration, endpoints of `gbg`, statuses, reasons.
 
 mod failures;
 mod histogram;

@@ -11,14 +11,17 @@ use tower::service_fn;
 use super::{Rules, Step};
 
 /// The service that `make` makes of the rules that are in force.
-pub fn renewing<M, S, In, Out>(rules: watch::Receiver<Arc<Rules>>, make: M) -> impl Step<In, Out, Infallible>
+pub fn renewing<M, S, In, Out>(
+    mut rules: watch::Receiver<Arc<Rules>>,
+    make: M,
+) -> impl Step<In, Out, Infallible>
 where
     M: Fn(&Arc<Rules>) -> S + Send + Sync + 'static,
     S: Step<In, Out, Infallible>,
     In: Send + 'static,
     Out: Send + 'static,
 {
-    let service = make(&rules.borrow());
+    let service = make(&rules.borrow_and_update());
     // The connection's own lock: a request of it that is under way has a clone.
     let current = Arc::new(Mutex::new((rules, service)));
     let make = Arc::new(make);

@@ -201,6 +201,9 @@ async fn quit_ends_the_process_if_that_is_written() {
         (res.status(), &res.headers()["allow"]),
         (StatusCode::METHOD_NOT_ALLOWED, &"POST".parse().unwrap())
     );
+    let mut of_a_page = post("/quit");
+    of_a_page.headers_mut().insert("origin", "https://evil.example".parse().unwrap());
+    assert_eq!(send(admin, of_a_page).await.status(), StatusCode::FORBIDDEN);
     assert_eq!(send(admin, post("/quit")).await.status(), StatusCode::OK);
     let code = spawn_blocking(move || process.wait()).await.unwrap();
     assert_eq!(code, 0);

@@ -140,14 +140,19 @@ async fn what_needs_a_restart_is_named_and_where_is_listened_changes_with_who_ma
     let crm = Known::new("crm", "");
     let config = file(&[crm.table()]);
     let mut running = running(config.path(), &api, &[]).await;
-    replace(config.path(), "[listen]\nkeep_alive_timeout = \"9s\"\n");
-    running.signal("-HUP");
-    running.read_until("listen.keep_alive_timeout is another one, which needs a restart");
-    assert_eq!(
-        send(running.addr(), post(START)).await.status(),
-        StatusCode::UNAUTHORIZED,
-        "it is open to all"
-    );
+    let plaintext = format!("[listen]\nplaintext = true\n{}", Known::new("other", "").table());
+    for (text, told) in [
+        ("", "no [[caller]] is left"),
+        (&plaintext, "listen.plaintext is another one, which needs a restart"),
+        ("[listen.tls]\ncert = \"/nowhere.crt\"\nkey = \"/nowhere.key\"\n", "/nowhere.crt"),
+    ] {
+        replace(config.path(), text);
+        running.signal("-HUP");
+        running.read_until(told);
+        let nobody = send(running.addr(), post(START)).await;
+        assert_eq!(nobody.status(), StatusCode::UNAUTHORIZED, "it is open to all");
+        assert_eq!(call(&running, &crm).await, StatusCode::OK);
+    }
 
     replace(
         config.path(),
