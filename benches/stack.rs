@@ -42,7 +42,7 @@ fn tokens(runtime: &Runtime) -> Reader {
         let header = header.clone();
         async move { Ok::<_, FetchError>(Grant { header, life: Some(Duration::from_secs(3600)) }) }
     };
-    runtime.spawn(token::refresh(fetch, std::future::pending, publisher, Duration::from_secs(300)));
+    runtime.spawn(token::refresh(fetch, std::future::pending, publisher, || Duration::from_secs(300)));
     runtime.block_on(reader.wait()).expect("a token");
     reader
 }

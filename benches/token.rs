@@ -24,7 +24,7 @@ fn tokens(runtime: &Runtime, life: Duration) -> Reader {
         let header = header.clone();
         async move { Ok::<_, FetchError>(Grant { header, life: Some(life) }) }
     };
-    runtime.spawn(token::refresh(fetch, pending::<()>, publisher, life));
+    runtime.spawn(token::refresh(fetch, pending::<()>, publisher, move || life));
     runtime.block_on(reader.wait()).expect("a token");
     reader
 }

@@ -9,7 +9,7 @@ use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::sleep;
 
 use crate::admin;
-use crate::config::{Address, Config, Origin};
+use crate::config::{self, Address, Config};
 use crate::downstream::{self, Socket, bind, share};
 use crate::error::Cause;
 use crate::metrics::{self, Metrics};
@@ -39,9 +39,10 @@ pub struct App {
     /// What callers may, for who asks.
     limits: watch::Sender<Vec<admin::Limits>>,
     drain_delay: Duration,
-    replay_body: u64,
-    /// Where requests go, whatever is read again.
-    origin: Origin,
+    endpoint: Arc<Endpoint>,
+    /// What is in force, to tell whether something else is to be.
+    token: config::Token,
+    upstream: config::Upstream,
     /// Follows the files of listen.tls.
     renewal: Option<JoinHandle<()>>,
 }
@@ -108,7 +109,7 @@ impl App {
         let tls = listen.tls.as_ref().map(downstream::channel).transpose().map_err(part("listen.tls"))?;
         let (certificates, acceptors) = tls.unzip();
         let options = downstream::Options::new(listen, acceptors);
-        let endpoint = Endpoint::new(&config.token).map_err(part("token"))?;
+        let endpoint = Arc::new(Endpoint::new(token::Client::new(&config.token).map_err(part("token"))?));
         let metrics = Arc::new(Metrics::new(listen.workers.get()));
         let (publisher, tokens) = token::channel(config.token.wait, Arc::clone(&metrics.token));
         let shared = Shared::new(config, &metrics);
@@ -147,10 +148,10 @@ impl App {
                 (Some(task), Some(address))
             }
         };
-        let fallback_life = config.token.fallback_life;
+        let asking = Arc::clone(&endpoint);
         let refresh = tokio::spawn(async move {
-            let watch = endpoint.watch();
-            token::refresh(|| endpoint.fetch(), || endpoint.changed(&watch), publisher, fallback_life).await;
+            let fallback_life = || asking.fallback_life();
+            token::refresh(|| asking.fetch(), || asking.changed(), publisher, fallback_life).await;
         });
         let renewal = listen.tls.clone().zip(certificates);
         let renewal = renewal.map(|(tls, publisher)| tokio::spawn(downstream::follow(tls, publisher)));
@@ -178,8 +179,9 @@ impl App {
             unready,
             limits,
             drain_delay: config.drain.delay,
-            replay_body: config.limits.replay_body,
-            origin: config.upstream.origin.clone(),
+            endpoint,
+            token: config.token.clone(),
+            upstream: config.upstream.clone(),
             renewal,
         })
     }
@@ -200,20 +202,44 @@ impl App {
         async move { quit.notified().await }
     }
 
-    /// Puts in force what `config` says of callers, limits, guard and fields, for all requests that come from now on. The
-    /// rest of it is what the process was started with.
-    pub fn renew(&mut self, config: &Config) {
-        let mut config = config.clone();
-        // The upstream has these as well, and stays.
-        config.limits.replay_body = self.replay_body;
-        config.upstream.origin = self.origin.clone();
-        self.shared = self.shared.renewed(&config, &self.metrics);
-        for renewal in &self.renewals {
-            renewal.renew(&config, &self.shared);
+    /// Puts `config` in force for all requests that come from now on, but for where is listened and by how many workers,
+    /// which is what the process was started with.
+    ///
+    /// # Errors
+    /// When a part of it cannot be used; then nothing is changed.
+    pub async fn renew(&mut self, config: &Config) -> Result<(), StartError> {
+        let part = |section| move |source| StartError::Part { section, source };
+        // It goes with what the listeners do, and those stay.
+        let keep_header_case = self.upstream.keep_header_case;
+        let reached = config::Upstream { keep_header_case, ..config.upstream.clone() };
+        let client = match config.token == self.token {
+            true => None,
+            false => {
+                let token = config.token.clone();
+                let made = spawn_blocking(move || token::Client::new(&token)).await;
+                Some(made.unwrap_or_else(|panicked| Err(panicked.into())).map_err(part("token"))?)
+            }
+        };
+        let prepare = |renewal: &Renewal| match reached == self.upstream {
+            true => Ok(None),
+            false => renewal.prepare(&reached).map(Some),
+        };
+        let upstreams = self.renewals.iter().map(prepare).collect::<Result<Vec<_>, _>>();
+        let upstreams = upstreams.map_err(part("upstream"))?;
+        // From here on nothing fails.
+        self.shared = self.shared.renewed(config, &self.metrics);
+        for (renewal, upstream) in self.renewals.iter().zip(upstreams) {
+            renewal.renew(config, &self.shared, upstream);
         }
-        self.limits.send_replace(admin_limits(&config));
+        if let Some(client) = client {
+            self.endpoint.renew(client);
+        }
+        self.token = config.token.clone();
+        self.upstream = reached;
+        self.limits.send_replace(admin_limits(config));
         self.drain_delay = config.drain.delay;
         self.metrics.note_reload(None);
+        Ok(())
     }
 
     /// Notes that a configuration is not put in force, and why.

@@ -85,13 +85,13 @@ impl Source {
 }
 
 /// A secret that is kept somewhere; in a file it may be replaced by another at any time.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     source: Source,
     place: Place,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Place {
     Environment(Secret),
     File(PathBuf),

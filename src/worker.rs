@@ -15,8 +15,8 @@ use tokio::time::sleep;
 
 use self::pulse::Heart;
 pub use self::pulse::Pulse;
-use crate::config::Config;
-use crate::downstream::{self, CallerBody, Socket};
+use crate::config::{self, Config};
+use crate::downstream::{self, CallerBody, Socket, Timeouts};
 use crate::error::Cause;
 use crate::metrics;
 use crate::proxy::{self, Observed, RequestBody, Rules, Shared};
@@ -27,30 +27,58 @@ use crate::upstream::Upstream;
 /// connections would start hundreds.
 const LOOK_UPS: usize = 4;
 
-/// Gives a worker other rules while it runs.
-#[derive(Clone, Debug)]
+/// The API, as a worker reaches it.
+type Api = Upstream<RequestBody<Observed<CallerBody>>>;
+
+/// What a worker goes by, until it is given something else.
+#[derive(Clone)]
+struct InForce {
+    rules: Arc<Rules>,
+    upstream: Arc<Api>,
+    drain_timeout: Duration,
+}
+
+/// Gives a worker something else to go by while it runs.
+#[derive(Clone)]
 pub struct Renewal {
-    publisher: watch::Sender<Arc<Rules>>,
+    in_force: watch::Sender<InForce>,
+    timeouts: watch::Sender<Timeouts>,
     tokens: Reader,
     metrics: Arc<metrics::Worker>,
 }
 
+/// An upstream that is to take the place of a worker's.
+pub struct Prepared(Arc<Api>);
+
 impl Renewal {
-    /// Puts those in force that `config` describes, for all requests that come from now on.
-    pub fn renew(&self, config: &Config, shared: &Shared) {
+    /// Makes an upstream of `config`, to be put in force later.
+    ///
+    /// # Errors
+    /// As those of [`Worker::new`].
+    pub fn prepare(&self, config: &config::Upstream) -> Result<Prepared, Cause> {
+        Ok(Prepared(Arc::new(Upstream::new(config, Arc::clone(&self.metrics.api))?)))
+    }
+
+    /// Puts what `config` says in force, for all requests that come from now on: with another upstream, if there is one.
+    pub fn renew(&self, config: &Config, shared: &Shared, upstream: Option<Prepared>) {
         let rules = Rules::new(config, shared, self.tokens.clone(), Arc::clone(&self.metrics));
-        self.publisher.send_replace(Arc::new(rules));
+        self.in_force.send_modify(|in_force| {
+            in_force.rules = Arc::new(rules);
+            in_force.drain_timeout = config.drain.timeout;
+            if let Some(Prepared(upstream)) = upstream {
+                in_force.upstream = upstream;
+            }
+        });
+        self.timeouts.send_replace(Timeouts::new(&config.listen));
     }
 }
 
 /// A worker that has not begun.
 pub struct Worker {
-    upstream: Arc<Upstream<RequestBody<Observed<CallerBody>>>>,
-    rules: watch::Receiver<Arc<Rules>>,
+    in_force: watch::Receiver<InForce>,
     renewal: Renewal,
     options: downstream::Options,
     drain: watch::Receiver<bool>,
-    drain_timeout: Duration,
     pulse: Pulse,
     heart: Heart,
 }
@@ -69,23 +97,27 @@ impl Worker {
         drain: watch::Receiver<bool>,
     ) -> Result<Self, Cause> {
         options.counted = Arc::clone(&metrics.callers);
-        let upstream = Arc::new(Upstream::new(&config.upstream, Arc::clone(&metrics.api))?);
-        let first = Rules::new(config, shared, tokens.clone(), Arc::clone(&metrics));
-        let (publisher, rules) = watch::channel(Arc::new(first));
+        let first = InForce {
+            rules: Arc::new(Rules::new(config, shared, tokens.clone(), Arc::clone(&metrics))),
+            upstream: Arc::new(Upstream::new(&config.upstream, Arc::clone(&metrics.api))?),
+            drain_timeout: config.drain.timeout,
+        };
+        let (renewing, in_force) = watch::channel(first);
+        // A channel of its own, that workers share no reference count for each connection.
+        let (timeouts, timeouts_in_force) = watch::channel(*options.timeouts.borrow());
+        options.timeouts = timeouts_in_force;
         let (pulse, heart) = pulse::channel();
         Ok(Worker {
-            upstream,
-            rules,
-            renewal: Renewal { publisher, tokens, metrics },
+            in_force,
+            renewal: Renewal { in_force: renewing, timeouts, tokens, metrics },
             options,
             drain,
-            drain_timeout: config.drain.timeout,
             pulse,
             heart,
         })
     }
 
-    /// What gives it other rules while it runs.
+    /// What gives it something else to go by while it runs.
     pub fn renewal(&self) -> Renewal {
         self.renewal.clone()
     }
@@ -114,20 +146,19 @@ impl Worker {
     }
 
     async fn serve(self, socket: Socket) -> Result<(), Cause> {
-        let forward = proxy::forward(Arc::clone(&self.upstream));
-        let rules = self.rules;
+        let in_force = self.in_force.clone();
         let served = socket.serve(self.options, self.drain.clone(), move |peer| {
-            let forward = forward.clone();
-            proxy::renewing(rules.clone(), move |rules| {
+            proxy::renewing(in_force.clone(), move |InForce { rules, upstream, .. }: &InForce| {
                 let names = peer.names.as_deref().unwrap_or_default();
-                proxy::stack(rules, rules.peer(peer.addr, peer.local, names, peer.uid), forward.clone())
+                let peer = rules.peer(peer.addr, peer.local, names, peer.uid);
+                proxy::stack(rules, peer, proxy::forward(Arc::clone(upstream)))
             })
         });
         tokio::select! {
             served = served => Ok(served?),
-            () = self.upstream.close_idle() => Ok(()),
+            () = close_idle(self.in_force.clone()) => Ok(()),
             () = self.heart.beat() => Ok(()),
-            () = drain_is_over(self.drain, self.drain_timeout) => {
+            () = drain_is_over(self.drain, self.in_force) => {
                 tracing::warn!("drain.timeout has passed; what was still in flight is cut off");
                 Ok(())
             }
@@ -135,8 +166,26 @@ impl Worker {
     }
 }
 
-async fn drain_is_over(mut drain: watch::Receiver<bool>, timeout: Duration) {
+/// Closes idle connections to the API in time, and all of those of an upstream that is in force no more.
+async fn close_idle(mut in_force: watch::Receiver<InForce>) {
+    loop {
+        let upstream = Arc::clone(&in_force.borrow_and_update().upstream);
+        tokio::select! {
+            () = upstream.close_idle() => {}
+            changed = in_force.changed() => if changed.is_err() {
+                // Nobody renews it any more.
+                upstream.close_idle().await;
+            }
+        }
+        if !Arc::ptr_eq(&upstream, &in_force.borrow().upstream) {
+            upstream.retire();
+        }
+    }
+}
+
+async fn drain_is_over(mut drain: watch::Receiver<bool>, in_force: watch::Receiver<InForce>) {
     // An error means that whoever drains is gone, which ends the worker as well.
     let _ = drain.wait_for(|draining| *draining).await;
+    let timeout = in_force.borrow().drain_timeout;
     sleep(timeout).await;
 }

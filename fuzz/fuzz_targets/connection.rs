@@ -138,7 +138,7 @@ fn options() -> Options {
     let second = Duration::from_secs(1);
     Options {
         tls: None,
-        timeouts: Timeouts { handshake: second, header: second, keep_alive: second, body: second },
+        timeouts: Timeouts { handshake: second, header: second, keep_alive: second, body: second }.fixed(),
         h2_streams: 4,
         title_case: false,
         connections: Arc::new(Semaphore::new(1)),

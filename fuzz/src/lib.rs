@@ -82,7 +82,7 @@ fn tokens(runtime: &Runtime) -> Reader {
         let life = Some(Duration::from_secs(365 * 86_400));
         Ok::<_, FetchError>(Grant { header: HeaderValue::from_static(BEARER), life })
     };
-    runtime.spawn(token::refresh(fetch, std::future::pending, publisher, Duration::from_secs(300)));
+    runtime.spawn(token::refresh(fetch, std::future::pending, publisher, || Duration::from_secs(300)));
     runtime.block_on(reader.wait()).unwrap();
     reader
 }

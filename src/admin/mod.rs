@@ -61,7 +61,8 @@ pub async fn serve(socket: Socket, config: &Admin, handles: Handles) -> io::Resu
             header: patience,
             keep_alive: Duration::from_secs(75),
             body: patience,
-        },
+        }
+        .fixed(),
         h2_streams: 16,
         title_case: false,
         connections: Arc::new(Semaphore::new(CONNECTIONS)),

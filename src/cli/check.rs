@@ -40,7 +40,7 @@ impl Check {
         for warning in warnings {
             text += &format!("warning: {warning}\n");
         }
-        let allow: Vec<_> = config.upstream.allow.iter().map(|prefix| prefix.as_str()).collect();
+        let allow: Vec<_> = config.forward.allow.iter().map(|prefix| prefix.as_str()).collect();
         text += &format!(
             "the configuration is good: {}\n  listens on      {}\n  forwards        {} to {}\n  token from      {}\n  lets in         {}\n",
             file,

@@ -214,12 +214,16 @@ async fn shut_down(app: App) {
 }
 
 fn log_settings(log: &config::Log) -> telemetry::Settings {
-    let level = match log.level {
+    let level = telemetry::Level::new(log_level(log));
+    telemetry::Settings { level, json: log.format == LogFormat::Json, file: log.file.clone() }
+}
+
+fn log_level(log: &config::Log) -> LevelFilter {
+    match log.level {
         Level::Error => LevelFilter::ERROR,
         Level::Warn => LevelFilter::WARN,
         Level::Info => LevelFilter::INFO,
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
-    };
-    telemetry::Settings { level, json: log.format == LogFormat::Json, file: log.file.clone() }
+    }
 }

@@ -11,10 +11,13 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
+use super::log_level;
 use crate::app::App;
 use crate::config::{self, Effective, Loaded, Sources, is_live};
+use crate::error::chain;
 use crate::shutdown::Hangup;
 use crate::stamp::Stamp;
+use crate::telemetry;
 
 /// How often it is looked whether the file is another one.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -27,17 +30,23 @@ pub(super) struct Reload {
     sources: Sources,
     effective: Vec<Effective>,
     hangup: Hangup,
+    log_level: telemetry::Level,
     /// The file as it was when it was read.
     read: Option<Stamp>,
 }
 
 impl Reload {
-    /// Begins to wait; `effective` is what `sources` came to at the start, when the file was `read`.
+    /// Begins to wait; `effective` is what `sources` came to at the start, when the file was `read`. It sets `log_level`.
     ///
     /// # Errors
     /// When the runtime cannot listen for signals.
-    pub(super) fn new(sources: Sources, effective: Vec<Effective>, read: Option<Stamp>) -> io::Result<Self> {
-        Ok(Reload { sources, effective, hangup: Hangup::listen()?, read })
+    pub(super) fn new(
+        sources: Sources,
+        effective: Vec<Effective>,
+        read: Option<Stamp>,
+        log_level: telemetry::Level,
+    ) -> io::Result<Self> {
+        Ok(Reload { sources, effective, hangup: Hangup::listen()?, log_level, read })
     }
 
     /// Waits for a reason, and gives it.
@@ -72,7 +81,8 @@ impl Reload {
         }
         let changed = changes(&self.effective, &effective);
         let (live, fixed): (Vec<_>, Vec<_>) = changed.into_iter().partition(|key| is_live(key));
-        // Who may call depends on where is listened: neither is changed without the other.
+        // Who may call depends on where is listened, and a client's secret and its tokens are for one API: neither is changed
+        // without the other.
         if let Some(key) = fixed.iter().find(|key| says_where(key)) {
             let problem =
                 format!("{key} is another one, which needs a restart; until then nothing is changed");
@@ -81,7 +91,10 @@ impl Reload {
         for warning in warnings {
             tracing::warn!("{warning}");
         }
-        app.renew(&config);
+        if let Err(error) = app.renew(&config).await {
+            return refuse(app, why, &chain(&error));
+        }
+        self.log_level.set(log_level(&config.log));
         match live.is_empty() {
             true => tracing::info!(why, "the configuration is read again, and says the same"),
             false => tracing::info!(why, changed = live.join(", "), "the configuration is put in force"),
@@ -103,10 +116,17 @@ impl Reload {
     }
 }
 
-/// Whether `key` says where is listened, and who reaches that.
+/// Whether `key` says where is listened and who reaches that, or where requests and the client's credentials go.
 fn says_where(key: &str) -> bool {
-    matches!(key, "listen.address" | "listen.allow_anonymous" | "listen.plaintext")
-        || key.starts_with("listen.tls.")
+    const PLACES: [&str; 6] = [
+        "listen.address",
+        "listen.allow_anonymous",
+        "listen.plaintext",
+        "token.endpoint",
+        "upstream.base_url",
+        "upstream.region",
+    ];
+    PLACES.contains(&key) || key.starts_with("listen.tls.")
 }
 
 /// The file of `sources` as it is now.

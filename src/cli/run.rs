@@ -43,7 +43,9 @@ impl Run {
         let stamp = stamp(&sources);
         let (loaded, file) = load(&sources)?;
         let log = &loaded.config.log;
-        let _flush = telemetry::begin(log_settings(log)).map_err(|error| cannot_log(log, &error))?;
+        let settings = log_settings(log);
+        let log_level = settings.level.clone();
+        let _flush = telemetry::begin(settings).map_err(|error| cannot_log(log, &error))?;
         for warning in &loaded.warnings {
             tracing::warn!("{warning}");
         }
@@ -51,7 +53,7 @@ impl Run {
         if let Some(limit) = raise_open_files() {
             fit_connections(&mut config, limit);
         }
-        let started = Started { config, file, sources, stamp, effective: loaded.effective };
+        let started = Started { config, file, sources, stamp, effective: loaded.effective, log_level };
         block_on(serve(started, handed))
     }
 }
@@ -63,13 +65,15 @@ struct Started {
     sources: Sources,
     stamp: Option<Stamp>,
     effective: Vec<Effective>,
+    log_level: telemetry::Level,
 }
 
 async fn serve(started: Started, handed: Option<Socket>) -> Result<(), Failure> {
-    let Started { config, file, sources, stamp, effective } = started;
+    let Started { config, file, sources, stamp, effective, log_level } = started;
     // First, so that a signal drains from the moment that there is something to drain.
     let signalled = shutdown::signalled().map_err(|error| Failure::failed(&error))?;
-    let mut reload = Reload::new(sources, effective, stamp).map_err(|error| Failure::failed(&error))?;
+    let reload = Reload::new(sources, effective, stamp, log_level);
+    let mut reload = reload.map_err(|error| Failure::failed(&error))?;
     let is_handed = handed.is_some();
     let mut app = App::start_on(&config, handed).await.map_err(|error| cannot_start(&error))?;
     tracing::info!(

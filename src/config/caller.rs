@@ -14,7 +14,7 @@ use super::expiry::moment;
 use super::key::{self, digests};
 use super::listen::Listen;
 use super::rate::Rate;
-use super::upstream::Upstream;
+use super::upstream::Forward;
 use super::value::{Address, Prefix, methods};
 
 /// A system that may call.
@@ -65,7 +65,7 @@ impl Raw {
         !self.key_sha256.is_empty()
     }
 
-    fn resolve(self, place: Place, listen: &Listen, upstream: &Upstream) -> Result<Caller, Problem> {
+    fn resolve(self, place: Place, listen: &Listen, forward: &Forward) -> Result<Caller, Problem> {
         if self.key_sha256.is_empty() && self.certificate.is_none() && self.uid.is_none() {
             return Err(place.problem(
                 "there is nothing that it could be known by",
@@ -92,8 +92,8 @@ impl Raw {
             let mend = "write the number that `id -u NAME` prints";
             return Err(place.key("uid").problem("this is the number of no user", mend));
         }
-        check_within_paths(self.allow.as_deref(), &upstream.allow, place)?;
-        check_within_methods(self.methods.as_deref(), &upstream.methods, place)?;
+        check_within_paths(self.allow.as_deref(), &forward.allow, place)?;
+        check_within_methods(self.methods.as_deref(), &forward.methods, place)?;
         Ok(Caller {
             name: self.name,
             keys: self.key_sha256,
@@ -112,7 +112,7 @@ impl Raw {
 pub(super) fn resolve(
     callers: Vec<Raw>,
     listen: &Listen,
-    upstream: &Upstream,
+    forward: &Forward,
     warnings: &mut Vec<String>,
 ) -> Result<Vec<Caller>, Problem> {
     let mut seen = HashMap::new();
@@ -120,7 +120,7 @@ pub(super) fn resolve(
     let mut resolved = Vec::new();
     for (index, raw) in callers.into_iter().enumerate() {
         let place = Place { index, key: "" };
-        let caller = raw.resolve(place, listen, upstream)?;
+        let caller = raw.resolve(place, listen, forward)?;
         for (key, mark) in marks(&caller) {
             if let Some(other) = seen.insert(mark, caller.name.clone()) {
                 return Err(twice(place.key(key), &caller.name, &other));

@@ -26,7 +26,7 @@ pub enum ClientAuth {
 
 /// Where the client's credentials are kept. They are read together each time that a token is asked for: whoever replaces
 /// them need not restart the proxy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct CredentialSources {
     pub(super) client_id: Text,
     pub(super) proof: ProofSource,
@@ -39,14 +39,14 @@ pub struct CredentialSources {
 const CERTIFICATE_KEYS: [&str; 2] = ["token.client_cert", "token.client_key"];
 
 /// A value that is no secret: it stands in the configuration itself, or is kept where secrets are.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum Text {
     Written(String),
     Kept(Kept),
 }
 
 /// Where that is kept which shows that we are the client.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) enum ProofSource {
     Post(Kept),
     Basic(Kept),

@@ -23,7 +23,7 @@ const REFERENCE: &str = "write the whole URL where secrets are kept, and here \"
                          \"credential:NAME\"";
 
 /// A proxy that connections to the outside go through (CONNECT, RFC 9110 section 9.3.6).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Egress {
     /// Where it listens.
     pub origin: Origin,

@@ -51,7 +51,7 @@ pub use self::pem::Identity;
 pub use self::rate::Rate;
 pub use self::signing_key::{Algorithm, SigningKey};
 pub use self::token::Token;
-pub use self::upstream::{HttpVersion, Upstream};
+pub use self::upstream::{Forward, HttpVersion, Upstream};
 pub use self::value::{Address, Path, Prefix, SocketMode, parse_time};
 
 /// The whole configuration, ready for use.
@@ -59,8 +59,10 @@ pub use self::value::{Address, Path, Prefix, SocketMode, parse_time};
 pub struct Config {
     /// Where callers come in.
     pub listen: Listen,
-    /// The API, and what is forwarded to it.
+    /// How the API is reached.
     pub upstream: Upstream,
+    /// What is forwarded to it.
+    pub forward: Forward,
     /// How an access token is got.
     pub token: Token,
     /// Who may call; nobody in particular, and so everybody, where it is empty.

@@ -68,7 +68,7 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
 }
 
 /// A certificate chain and its key.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Identity {
     /// The chain, the end-entity certificate first.
     pub chain: Vec<CertificateDer<'static>>,

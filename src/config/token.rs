@@ -19,7 +19,7 @@ use crate::gbg;
 use crate::secret::{Environment, Kept, Source};
 
 /// `[token]` as it is used.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Token {
     /// The token endpoint (RFC 6749 section 3.2).
     pub endpoint: HttpUrl,
@@ -41,6 +41,17 @@ pub struct Token {
     pub fallback_life: Duration,
     /// The answers of the API that say that the token is not taken: a new one is got, and the request sent once more.
     pub retry_statuses: Vec<StatusCode>,
+}
+
+impl Token {
+    /// Whether both ask the same endpoint for the same, in the same way, as the same client.
+    pub fn asks_like(&self, other: &Token) -> bool {
+        let what = |token: &Token| (token.endpoint.clone(), token.scope.clone(), token.params.clone());
+        what(self) == what(other)
+            && self.credentials == other.credentials
+            && self.roots == other.roots
+            && self.egress == other.egress
+    }
 }
 
 /// A shorter life ends while the token is on its way.

@@ -16,19 +16,13 @@ use super::value::{Path, Prefix, duration, methods};
 use crate::gbg::{self, Region};
 use crate::secret::Environment;
 
-/// `[upstream]` as it is used.
-#[derive(Clone, Debug)]
+/// How the API is reached: of `[upstream]` what decides over connections.
+#[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
     /// Where every forwarded request goes.
     pub origin: Origin,
-    /// What is forwarded: path prefixes.
-    pub allow: Vec<Prefix>,
-    /// The methods that are forwarded; all but CONNECT and TRACE where it is empty.
-    pub methods: Vec<Method>,
     /// Whether a request fails at once, most of the time, while no connection can be opened.
     pub circuit: bool,
-    /// Paths on which the caller's own bearer is the credential, and passes.
-    pub caller_bearer: Vec<Path>,
     /// The certificates that the API's may be signed by; empty for a plain `http` upstream.
     pub roots: Vec<CertificateDer<'static>>,
     /// The certificate that is shown to the API, if any.
@@ -47,13 +41,24 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// The age from which a connection takes no further request.
     pub max_age: Duration,
-    /// Whether callers' cookies pass.
-    pub forward_cookies: bool,
     /// Whether answers keep the spelling of their field names, for callers to see it.
     pub keep_header_case: bool,
     /// How many bytes of a request's body are kept so that it can be sent once more; `limits.replay_body`.
     pub replay_body: u64,
-    /// Whether it is told who called: `Forwarded` and `X-Forwarded-For`.
+}
+
+/// What is forwarded: of `[upstream]` what decides over requests.
+#[derive(Clone, Debug)]
+pub struct Forward {
+    /// What is forwarded: path prefixes.
+    pub allow: Vec<Prefix>,
+    /// The methods that are forwarded; all but CONNECT and TRACE where it is empty.
+    pub methods: Vec<Method>,
+    /// Paths on which the caller's own bearer is the credential, and passes.
+    pub caller_bearer: Vec<Path>,
+    /// Whether callers' cookies pass.
+    pub forward_cookies: bool,
+    /// Whether the API is told who called: `Forwarded` and `X-Forwarded-For`.
     pub forwarded: bool,
     /// The `X-GBG-Source` of requests that have none.
     pub source: Option<HeaderValue>,
@@ -147,7 +152,7 @@ impl Raw {
         replay_body: u64,
         way_out: &WayOut,
         warnings: &mut Vec<String>,
-    ) -> Result<Upstream, Problem> {
+    ) -> Result<(Upstream, Forward), Problem> {
         let url = self.url()?;
         let origin = origin(&url)?;
         if self.allow.is_empty() {
@@ -170,12 +175,9 @@ impl Raw {
             (None, false) => Vec::new(),
         };
         let identity = self.identity(origin.tls)?;
-        Ok(Upstream {
+        let upstream = Upstream {
             origin,
-            allow: self.allow,
-            methods: self.methods,
             circuit: self.circuit,
-            caller_bearer: self.caller_bearer,
             roots,
             identity,
             egress: way_out.toward(&url),
@@ -185,12 +187,18 @@ impl Raw {
             body_timeout: self.body_timeout,
             idle_timeout: self.idle_timeout,
             max_age: self.max_age,
-            forward_cookies: self.forward_cookies,
             keep_header_case: header_case == HeaderCase::Preserve,
             replay_body,
+        };
+        let forward = Forward {
+            allow: self.allow,
+            methods: self.methods,
+            caller_bearer: self.caller_bearer,
+            forward_cookies: self.forward_cookies,
             forwarded: self.forwarded,
             source: self.source.map(source).transpose()?,
-        })
+        };
+        Ok((upstream, forward))
     }
 
     /// The certificate for the API: both keys or neither.

@@ -58,7 +58,7 @@ pub(super) async fn serve<IO, S, B>(
     };
     let accepted = tokio::select! {
         accepted = tls.accept(io) => accepted,
-        () = too_late(options.timeouts.handshake, drain.clone()) => {
+        () = too_late(options.timeouts.borrow().handshake, drain.clone()) => {
             tracing::debug!("a TLS handshake took too long");
             return;
         }
@@ -106,7 +106,7 @@ async fn first_bytes<IO: Stream>(
 ) -> Option<(bool, Rewound<IO>)> {
     let told = tokio::select! {
         told = is_http2(io) => told,
-        () = too_late(options.timeouts.header, drain.clone()) => {
+        () = too_late(options.timeouts.borrow().header, drain.clone()) => {
             tracing::debug!("a connection sent no request in time");
             return None;
         }
@@ -138,7 +138,7 @@ async fn serve_http1<IO, S, B>(
     S: Serve<B>,
     B: AnswerBody,
 {
-    let deadlines = Deadlines::new(Arc::clone(&activity), options.timeouts);
+    let deadlines = Deadlines::new(Arc::clone(&activity), options.timeouts.clone());
     let io = Watched::keeping_open(io, Arc::clone(&activity));
     // No header timeout of hyper's: it costs a timer a request, and runs on while a connection is idle.
     let mut connection = http1::Builder::new()
@@ -183,7 +183,7 @@ async fn serve_http2<IO, S, B>(
     S: Serve<B>,
     B: AnswerBody,
 {
-    let deadlines = Deadlines::new(Arc::clone(&activity), options.timeouts);
+    let deadlines = Deadlines::new(Arc::clone(&activity), options.timeouts.clone());
     let io = Watched::new(io, Arc::clone(&activity));
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::Timeouts;
@@ -14,15 +15,15 @@ use super::activity::{Activity, Late};
 /// Tells when a connection is to be closed.
 pub(super) struct Deadlines {
     activity: Arc<Activity>,
-    timeouts: Timeouts,
+    timeouts: watch::Receiver<Timeouts>,
     /// Since when the connection takes no further requests.
     closing: Option<Instant>,
     timer: Pin<Box<Sleep>>,
 }
 
 impl Deadlines {
-    pub(super) fn new(activity: Arc<Activity>, timeouts: Timeouts) -> Self {
-        let timer = Box::pin(sleep(timeouts.shortest()));
+    pub(super) fn new(activity: Arc<Activity>, timeouts: watch::Receiver<Timeouts>) -> Self {
+        let timer = Box::pin(sleep(timeouts.borrow().shortest()));
         Deadlines { activity, timeouts, closing: None, timer }
     }
 
@@ -36,9 +37,10 @@ impl Deadlines {
         loop {
             ready!(self.timer.as_mut().poll(cx));
             let now = Instant::now();
+            let timeouts = *self.timeouts.borrow();
             // What comes next may have the shortest limit of all.
-            let mut next = now + self.timeouts.shortest();
-            if let Some((due, late)) = self.due() {
+            let mut next = now + timeouts.shortest();
+            if let Some((due, late)) = self.due(&timeouts) {
                 if due <= now {
                     return Poll::Ready(late);
                 }
@@ -48,11 +50,11 @@ impl Deadlines {
         }
     }
 
-    fn due(&self) -> Option<(Instant, Late)> {
-        match (self.activity.due(&self.timeouts), self.closing) {
+    fn due(&self, timeouts: &Timeouts) -> Option<(Instant, Late)> {
+        match (self.activity.due(timeouts), self.closing) {
             // HTTP/2 keeps the end of an answer that its caller is slow to take beyond the end of the request.
             (Some((_, Late::Idle)), Some(closing)) => {
-                Some((closing.max(self.activity.moved()) + self.timeouts.body, Late::Idle))
+                Some((closing.max(self.activity.moved()) + timeouts.body, Late::Idle))
             }
             (due, _) => due,
         }

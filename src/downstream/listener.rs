@@ -210,7 +210,8 @@ mod tests {
         let minute = Duration::from_secs(60);
         let options = Options {
             tls: tls.map(|only| watch::channel(only).1),
-            timeouts: Timeouts { handshake: minute, header: minute, keep_alive: minute, body: minute },
+            timeouts: Timeouts { handshake: minute, header: minute, keep_alive: minute, body: minute }
+                .fixed(),
             h2_streams: 1,
             title_case: false,
             connections: Arc::new(Semaphore::new(8)),

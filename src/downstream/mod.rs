@@ -115,13 +115,30 @@ pub struct Timeouts {
     pub body: Duration,
 }
 
+impl Timeouts {
+    /// Those that `listen` describes.
+    pub fn new(listen: &Listen) -> Self {
+        Timeouts {
+            handshake: listen.handshake_timeout,
+            header: listen.header_timeout,
+            keep_alive: listen.keep_alive_timeout,
+            body: listen.body_timeout,
+        }
+    }
+
+    /// These, for good.
+    pub fn fixed(self) -> watch::Receiver<Self> {
+        watch::channel(self).1
+    }
+}
+
 /// What a worker needs to know to serve its connections.
 #[derive(Clone)]
 pub struct Options {
     /// The TLS side of the listener, if it has one: each connection is served with the newest.
     pub tls: Option<watch::Receiver<TlsAcceptor>>,
-    /// How long callers are waited for.
-    pub timeouts: Timeouts,
+    /// How long callers are waited for, at the moment.
+    pub timeouts: watch::Receiver<Timeouts>,
     /// Concurrent HTTP/2 streams on one connection.
     pub h2_streams: u32,
     /// Whether the field names of HTTP/1 answers that have no spelling of their own begin with capitals.
@@ -137,12 +154,7 @@ impl Options {
     pub fn new(listen: &Listen, tls: Option<watch::Receiver<TlsAcceptor>>) -> Self {
         Options {
             tls,
-            timeouts: Timeouts {
-                handshake: listen.handshake_timeout,
-                header: listen.header_timeout,
-                keep_alive: listen.keep_alive_timeout,
-                body: listen.body_timeout,
-            },
+            timeouts: Timeouts::new(listen).fixed(),
             h2_streams: listen.h2_streams,
             title_case: listen.header_case == HeaderCase::Preserve,
             connections: Arc::new(Semaphore::new(listen.max_connections.get() as usize)),

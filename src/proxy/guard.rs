@@ -36,8 +36,8 @@ pub(super) struct Rules {
 impl Rules {
     pub(super) fn new(config: &Config) -> Self {
         Rules {
-            allow: config.upstream.allow.clone(),
-            methods: Methods::new(&config.upstream.methods),
+            allow: config.forward.allow.clone(),
+            methods: Methods::new(&config.forward.methods),
             hosts: config.hosts(),
             limits: config.limits.clone(),
         }

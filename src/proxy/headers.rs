@@ -31,7 +31,7 @@ pub(super) struct Rules {
 }
 
 impl Rules {
-    pub(super) fn new(config: &config::Upstream) -> Self {
+    pub(super) fn new(config: &config::Forward) -> Self {
         Rules {
             forward_cookies: config.forward_cookies,
             forwarded: config.forwarded,

@@ -98,7 +98,7 @@ impl Rules {
             callers: Callers::new(config, &shared.shares, Arc::clone(&shared.guesses)),
             door: Door::new(Arc::clone(&shared.gate)),
             guard: guard::Rules::new(config),
-            headers: headers::Rules::new(&config.upstream),
+            headers: headers::Rules::new(&config.forward),
             authorize: authorize::Rules::new(config, tokens),
             access_log: config.log.access,
             heeds_retry_after: config.limits.heed_retry_after,

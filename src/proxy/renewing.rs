@@ -8,29 +8,30 @@ use http::Request;
 use tokio::sync::watch;
 use tower::service_fn;
 
-use super::{Rules, Step};
+use super::Step;
 
-/// The service that `make` makes of the rules that are in force.
-pub fn renewing<M, S, In, Out>(
-    mut rules: watch::Receiver<Arc<Rules>>,
+/// The service that `make` makes of what is in force.
+pub fn renewing<T, M, S, In, Out>(
+    mut in_force: watch::Receiver<T>,
     make: M,
-) -> impl Step<In, Out, Infallible>
+) -> impl Step<In, Out, Infallible> + use<T, M, S, In, Out>
 where
-    M: Fn(&Arc<Rules>) -> S + Send + Sync + 'static,
+    T: Send + Sync + 'static,
+    M: Fn(&T) -> S + Send + Sync + 'static,
     S: Step<In, Out, Infallible>,
     In: Send + 'static,
     Out: Send + 'static,
 {
-    let service = make(&rules.borrow_and_update());
+    let service = make(&in_force.borrow_and_update());
     // The connection's own lock: a request of it that is under way has a clone.
-    let current = Arc::new(Mutex::new((rules, service)));
+    let current = Arc::new(Mutex::new((in_force, service)));
     let make = Arc::new(make);
     service_fn(move |req: Request<In>| {
         let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
-        let (rules, service) = &mut *current;
-        // An error means that nobody renews them any more.
-        if rules.has_changed().unwrap_or(false) {
-            *service = make(&rules.borrow_and_update());
+        let (in_force, service) = &mut *current;
+        // An error means that nobody renews it any more.
+        if in_force.has_changed().unwrap_or(false) {
+            *service = make(&in_force.borrow_and_update());
         }
         service.call(req)
     })

@@ -104,7 +104,8 @@ impl Sandbox {
                 header: Duration::from_secs(10),
                 keep_alive: Duration::from_secs(75),
                 body: Duration::from_secs(60),
-            },
+            }
+            .fixed(),
             h2_streams: 256,
             title_case: false,
             // A load test decides how many it opens.

@@ -1,20 +1,20 @@
 //! Logs: what the process says of itself, and a line a request.
 
 mod file;
+mod ours;
 mod writer;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
 
 use tracing::Subscriber;
-use tracing::level_filters::LevelFilter;
-use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{fmt, registry};
 
 use self::file::LogFile;
+pub use self::ours::Level;
 pub use self::writer::Guard;
 
 /// Lines that wait to be written; above this, lines are dropped rather than requests held up.
@@ -23,8 +23,8 @@ const BUFFERED_LINES: usize = 16_384;
 /// How much is logged, how it looks, and where it goes.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The least severe level.
-    pub level: LevelFilter,
+    /// The least severe level, which may become another while the log is written.
+    pub level: Level,
     /// One JSON object a line instead of text.
     pub json: bool,
     /// The file to write to; standard output where there is none.
@@ -47,18 +47,15 @@ pub fn begin(settings: Settings) -> io::Result<Guard> {
     Ok(guard)
 }
 
-/// Ours alone is logged, at any level: what libraries log may quote what a caller sent.
 fn subscriber<W>(settings: &Settings, writer: W) -> impl Subscriber + Send + Sync + use<W>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let level = settings.level;
-    let ours = Targets::new().with_target("gbg_proxy", level).with_target("access", level);
     let lines = fmt::layer().with_writer(writer);
     let lines = if settings.json {
         lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
     } else {
         lines.with_ansi(false).with_target(false).boxed()
     };
-    registry().with(lines.with_filter(ours))
+    registry().with(lines.with_filter(settings.level.clone()))
 }

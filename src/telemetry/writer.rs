@@ -113,10 +113,10 @@ impl Losses {
 
 /// A line that is being made.
 #[derive(Clone, Default)]
-struct Text(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Text(Arc<Mutex<Vec<u8>>>);
 
 impl Text {
-    fn take(&self) -> Vec<u8> {
+    pub(super) fn take(&self) -> Vec<u8> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -137,6 +137,7 @@ mod tests {
 
     use tracing::level_filters::LevelFilter;
 
+    use super::super::Level;
     use super::*;
 
     /// Takes a line when it is let to; says when one comes.
@@ -160,6 +161,7 @@ mod tests {
     }
 
     fn lost_lines(level: LevelFilter) -> String {
+        let level = Level::new(level);
         let (coming, comes) = mpsc::channel();
         let (open, opened) = mpsc::channel::<()>();
         let out = Text::default();

@@ -186,6 +186,11 @@ impl Clone for Reader {
 }
 
 impl Reader {
+    /// The same, which waits for at most `wait`.
+    pub fn waiting(self, wait: Duration) -> Self {
+        Reader { wait, ..self }
+    }
+
     /// The valid bearer, if there is one. While nothing was published since the last call this is one atomic load, a
     /// look at two clocks, and a lock and a reference count of this reader's own.
     pub fn current(&self) -> Option<Bearer> {

@@ -1,19 +1,17 @@
 //! The token request over HTTP; the only file that uses reqwest.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use http::header::{ACCEPT, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::redirect;
-use tokio::time::timeout;
+use tokio::sync::watch;
 
-use super::aside::Aside;
+use super::client::Client;
 use super::client_auth::{Form, form};
 use super::grant::{Grant, parse_error, parse_grant};
-use super::watch::Watch;
 use crate::config::{Credentials, Token};
 use crate::error::{Cause, chain};
 
@@ -25,62 +23,51 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A longer wait that the endpoint asks for is cut to this.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
 
-/// How long the reading of the credentials is waited for.
-const READ_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// A token endpoint (RFC 6749 section 3.2) and our credentials for it.
+/// A token endpoint (RFC 6749 section 3.2), and the client that asks it.
 pub struct Endpoint {
-    config: Token,
-    /// As they were read last without an error.
-    credentials: Mutex<Credentials>,
-    /// A watched file is another one, and has not been read since.
-    is_stirred: AtomicBool,
-    aside: Aside,
+    client: watch::Sender<Arc<Client>>,
+    /// The one that asked last.
+    asked: Mutex<Arc<Client>>,
 }
 
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Endpoint").field("url", &self.config.endpoint.to_string()).finish_non_exhaustive()
+        let url = self.client.borrow().config.endpoint.to_string();
+        f.debug_struct("Endpoint").field("url", &url).finish_non_exhaustive()
     }
 }
 
 impl Endpoint {
-    /// The endpoint that `config` describes.
-    ///
-    /// # Errors
-    /// When the credentials cannot be read, or a certificate cannot be used.
-    pub fn new(config: &Token) -> Result<Self, Cause> {
-        let credentials = config.credentials.read()?;
-        client(config, &credentials)?;
-        Ok(Endpoint {
-            config: config.clone(),
-            credentials: Mutex::new(credentials),
-            is_stirred: AtomicBool::new(false),
-            aside: Aside::new(),
-        })
+    /// The endpoint that `client` asks.
+    pub fn new(client: Client) -> Self {
+        let client = Arc::new(client);
+        Endpoint { client: watch::Sender::new(Arc::clone(&client)), asked: Mutex::new(client) }
     }
 
-    /// Watches the files that the credentials are kept in.
-    pub fn watch(&self) -> Watch {
-        Watch::new(self.config.credentials.files().into_iter().map(Into::into).collect())
+    /// Has `client` ask from now on.
+    pub fn renew(&self, client: Client) {
+        self.client.send_replace(Arc::new(client));
     }
 
-    /// Waits until the credentials in the files that `watch` watches are other ones than those read last. A file that is
-    /// written anew with what was in it, or is gone, is no reason to ask for a token.
-    pub async fn changed(&self, watch: &Watch) {
+    /// Waits until the next token would be asked for as another client, or in another way, than the last one.
+    pub async fn changed(&self) {
+        let mut newest = self.client.subscribe();
         loop {
-            // Kept, since the watch tells a change once, and this may be given up while the files are read.
-            if !self.is_stirred.load(Ordering::Relaxed) {
-                watch.changed().await;
-                self.is_stirred.store(true, Ordering::Relaxed);
-            }
-            let read = self.read().await;
-            self.is_stirred.store(false, Ordering::Relaxed);
-            let last = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
-            if read.is_some_and(|read| read != *last) {
+            let client = Arc::clone(&newest.borrow_and_update());
+            if !client.asks_like(&self.asked()) {
                 return;
             }
+            tokio::select! {
+                () = client.changed() => return,
+                // It cannot fail: the sender is ours.
+                _ = newest.changed() => {}
+            }
         }
+    }
+
+    /// The life of a token whose answer does not tell it.
+    pub fn fallback_life(&self) -> Duration {
+        self.client.borrow().config.fallback_life
     }
 
     /// Asks for a token, once.
@@ -88,13 +75,17 @@ impl Endpoint {
     /// # Errors
     /// When none was granted; the error says whether trying again can help.
     pub async fn fetch(&self) -> Result<Grant, FetchError> {
-        let credentials = self.read_credentials().await;
-        let request = self.request(&credentials).map_err(FetchError::Credentials)?;
-        let mut answer = request.send().await.map_err(|error| self.failed(error))?;
+        let client = Arc::clone(&self.client.borrow());
+        *self.asked() = Arc::clone(&client);
+        let config = &client.config;
+        let failed = |error| failed(config, error);
+        let credentials = client.credentials().await;
+        let request = request(config, &credentials).map_err(FetchError::Credentials)?;
+        let mut answer = request.send().await.map_err(failed)?;
         let status = answer.status();
         let retry_after = retry_after(answer.headers());
         let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|error| self.failed(error))? {
+        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
             if body.len() + chunk.len() > LONGEST_ANSWER {
                 return Err(FetchError::Answer("the answer is longer than 64 KiB"));
             }
@@ -109,60 +100,42 @@ impl Endpoint {
         Err(FetchError::Status { status, retry_after })
     }
 
-    fn request(&self, credentials: &Credentials) -> Result<reqwest::RequestBuilder, Cause> {
-        let Form { fields, basic } = form(&self.config, credentials)?;
-        let request = client(&self.config, credentials)?.post(self.config.endpoint.url().clone());
-        let request = request.header(ACCEPT, "application/json").form(&fields);
-        Ok(match basic {
-            Some((user, password)) => request.basic_auth(user, Some(password)),
-            None => request,
-        })
-    }
-
-    fn failed(&self, error: reqwest::Error) -> FetchError {
-        let error = error.without_url();
-        if error.is_timeout() {
-            FetchError::Timeout
-        } else if error.is_connect() {
-            FetchError::Unreachable(match &self.config.egress {
-                // Of a refusal reqwest tells no more than that there was one.
-                Some(_) => format!(
-                    "by way of the egress proxy, whose answer `gbg-proxy doctor` tells: {}",
-                    chain(&error)
-                )
-                .into(),
-                None => error.into(),
-            })
-        } else {
-            FetchError::Broken(error.into())
-        }
-    }
-
-    /// The credentials as they are now; as they were, if they cannot be read.
-    async fn read_credentials(&self) -> Credentials {
-        let read = self.read().await;
-        let mut last = self.credentials.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(credentials) = read {
-            *last = credentials;
-        }
-        last.clone()
-    }
-
-    async fn read(&self) -> Option<Credentials> {
-        let sources = self.config.credentials.clone();
-        let problem = match timeout(READ_TIMEOUT, self.aside.run(move || sources.read())).await {
-            Ok(Some(Ok(credentials))) => return Some(credentials),
-            Ok(Some(Err(problem))) => problem.to_string(),
-            Ok(None) => "the reading of them panicked".to_owned(),
-            Err(_) => "the file system does not answer".to_owned(),
-        };
-        tracing::warn!(problem, "the client's credentials cannot be read; those read last are used");
-        None
+    fn asked(&self) -> MutexGuard<'_, Arc<Client>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A client for one request: an idle connection would be dead before the next, and the certificate may be another.
-fn client(config: &Token, credentials: &Credentials) -> Result<reqwest::Client, Cause> {
+fn request(config: &Token, credentials: &Credentials) -> Result<reqwest::RequestBuilder, Cause> {
+    let Form { fields, basic } = form(config, credentials)?;
+    let request = connect(config, credentials)?.post(config.endpoint.url().clone());
+    let request = request.header(ACCEPT, "application/json").form(&fields);
+    Ok(match basic {
+        Some((user, password)) => request.basic_auth(user, Some(password)),
+        None => request,
+    })
+}
+
+fn failed(config: &Token, error: reqwest::Error) -> FetchError {
+    let error = error.without_url();
+    if error.is_timeout() {
+        FetchError::Timeout
+    } else if error.is_connect() {
+        FetchError::Unreachable(match &config.egress {
+            // Of a refusal reqwest tells no more than that there was one.
+            Some(_) => format!(
+                "by way of the egress proxy, whose answer `gbg-proxy doctor` tells: {}",
+                chain(&error)
+            )
+            .into(),
+            None => error.into(),
+        })
+    } else {
+        FetchError::Broken(error.into())
+    }
+}
+
+/// An HTTP client for one request: an idle connection would be dead before the next, and the certificate may be another.
+pub(super) fn connect(config: &Token, credentials: &Credentials) -> Result<reqwest::Client, Cause> {
     let roots = config.roots.iter().map(|root| reqwest::Certificate::from_der(root));
     let mut builder = reqwest::Client::builder()
         .tls_certs_only(roots.collect::<Result<Vec<_>, _>>()?)
@@ -291,33 +264,7 @@ fn advice(code: Option<&'static str>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc;
-
     use super::*;
-    use crate::config::{Sources, load};
-
-    #[tokio::test]
-    async fn a_change_is_not_lost_when_whoever_waits_for_it_gives_up_while_the_files_are_read() {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let directory = tempfile::tempdir().unwrap();
-        let secret = directory.path().join("secret");
-        std::fs::write(&secret, "one").unwrap();
-        let set = vec![
-            "token.endpoint=http://127.0.0.1:1".to_owned(),
-            "token.client_id=a".to_owned(),
-            format!("token.client_secret=file:{}", secret.display()),
-        ];
-        let config = load(&Sources { set, ..Sources::default() }).unwrap().config;
-        let endpoint = Endpoint::new(&config.token).unwrap();
-        let watch = endpoint.watch();
-        std::fs::write(&secret, "another").unwrap();
-        let (release, held) = mpsc::channel::<()>();
-        let hang = endpoint.aside.run(move || held.recv());
-        let _ = timeout(Duration::from_millis(10), hang).await;
-        assert!(timeout(Duration::from_millis(1500), endpoint.changed(&watch)).await.is_err());
-        drop(release);
-        timeout(Duration::from_secs(1), endpoint.changed(&watch)).await.expect("the change is lost");
-    }
 
     #[test]
     fn a_wait_is_read_in_seconds_and_as_a_date_and_is_at_most_five_minutes() {

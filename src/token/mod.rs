@@ -7,6 +7,7 @@ mod aside;
 mod assertion;
 mod backoff;
 mod bearer;
+mod client;
 mod client_auth;
 mod endpoint;
 #[cfg(fuzzing)]
@@ -19,8 +20,8 @@ mod schedule;
 mod watch;
 
 pub use self::bearer::{Bearer, Publisher, Reader, channel};
+pub use self::client::Client;
 pub use self::endpoint::{Endpoint, FetchError};
 pub use self::grant::Grant;
 pub use self::moment::Moment;
 pub use self::refresh::refresh;
-pub use self::watch::Watch;

@@ -18,11 +18,15 @@ use crate::metrics::Fetched;
 /// Between the starts of two fetches, whatever happens.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Publishes tokens from `fetch` for as long as it is polled. When `changed` returns, the credentials are other ones:
-/// a token is fetched at once, and a fetch with the old ones, should one be on its way, is given up. `fallback_life` is the
-/// life of a token whose answer does not tell it.
-pub async fn refresh<F, R, C, D>(fetch: F, changed: C, mut publisher: Publisher, fallback_life: Duration)
-where
+/// Publishes tokens from `fetch` for as long as it is polled. When `changed` returns, the client asks as another, or otherwise:
+/// a token is fetched at once, and a fetch with the old ones, should one be on its way, is given up. `fallback_life` tells the
+/// life of a token whose answer does not.
+pub async fn refresh<F, R, C, D>(
+    fetch: F,
+    changed: C,
+    mut publisher: Publisher,
+    fallback_life: impl Fn() -> Duration,
+) where
     F: Fn() -> R,
     R: Future<Output = Result<Grant, FetchError>>,
     C: Fn() -> D,
@@ -43,7 +47,7 @@ where
         };
         given_up = fetched.is_none();
         let took = start.elapsed();
-        let fetched = fetched.map(|fetched| fetched.and_then(|grant| in_time(grant, began, fallback_life)));
+        let fetched = fetched.map(|fetched| fetched.and_then(|grant| in_time(grant, began, fallback_life())));
         let is_changed = match fetched {
             None => true,
             Some(Ok((header, life, plan))) => {
@@ -86,7 +90,7 @@ where
             }
         };
         if is_changed {
-            tracing::info!("the client's credentials have changed; asking for a token with the new ones");
+            tracing::info!("the client, or how it asks, has changed; asking for another access token");
             backoff.reset();
         }
         sleep_until(start + LEAST_PAUSE).await;

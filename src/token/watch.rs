@@ -17,7 +17,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// Watches files.
 #[derive(Debug)]
-pub struct Watch {
+pub(super) struct Watch {
     files: Vec<PathBuf>,
     seen: Mutex<Vec<Option<Stamp>>>,
     aside: Aside,
@@ -31,7 +31,7 @@ impl Watch {
     }
 
     /// Waits until one of them is another than it was.
-    pub async fn changed(&self) {
+    pub(super) async fn changed(&self) {
         if self.files.is_empty() {
             return std::future::pending().await;
         }

@@ -159,6 +159,14 @@ where
         }
     }
 
+    /// Closes connections as soon as they are idle: another upstream has taken the place of this one.
+    pub fn retire(&self) {
+        self.pool.retire();
+        if let Some(http2) = &self.http2 {
+            http2.retire();
+        }
+    }
+
     /// Points `req` at the origin of the configuration: a target in origin-form, byte for byte what the caller sent
     /// behind its authority, and a Host of ours (RFC 9112 section 3.2.1).
     fn aim(&self, req: &mut Request<B>) {

@@ -33,7 +33,8 @@ impl<B> Slot<B> {
 
 /// Idle connections, the one used last at the back. Its lock is the worker's own, and never waited for.
 pub(super) struct Pool<B> {
-    idle: Mutex<VecDeque<Idle<B>>>,
+    /// `None` once nobody is to use them any more.
+    idle: Mutex<Option<VecDeque<Idle<B>>>>,
     pub(super) times: Times,
 }
 
@@ -44,13 +45,14 @@ struct Idle<B> {
 
 impl<B> Pool<B> {
     pub(super) fn new(times: Times) -> Self {
-        Pool { idle: Mutex::default(), times }
+        Pool { idle: Mutex::new(Some(VecDeque::new())), times }
     }
 
     /// The living connection that was used last, and for how long it has been idle: it is the least likely to be closed by
     /// the other side just now.
     pub(super) fn take(&self) -> Option<(Slot<B>, Duration)> {
         let mut idle = self.lock();
+        let idle = idle.as_mut()?;
         let mut now = None;
         while let Some(Idle { slot, since }) = idle.pop_back() {
             let now = *now.get_or_insert_with(Instant::now);
@@ -64,20 +66,31 @@ impl<B> Pool<B> {
 
     fn put(&self, slot: Slot<B>) {
         let now = Instant::now();
-        if now < slot.retires && !slot.watch.is_deaf() {
-            self.lock().push_back(Idle { slot, since: now });
+        if now < slot.retires
+            && !slot.watch.is_deaf()
+            && let Some(idle) = self.lock().as_mut()
+        {
+            idle.push_back(Idle { slot, since: now });
         }
     }
 
     /// Closes connections that are too old, or have been idle for too long.
     pub(super) fn sweep(&self) {
         let now = Instant::now();
-        self.lock().retain(|Idle { slot, since }| {
+        let keeps = |Idle { slot, since }: &Idle<B>| {
             !slot.sender.is_closed() && now < slot.retires && now.duration_since(*since) < self.times.idle
-        });
+        };
+        if let Some(idle) = self.lock().as_mut() {
+            idle.retain(keeps);
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Idle<B>>> {
+    /// Closes those that are idle, and from now on each that becomes so.
+    pub(super) fn retire(&self) {
+        self.lock().take();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<VecDeque<Idle<B>>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -37,7 +37,7 @@ fn with_id_and_secret_alone_it_is_eu_production() {
     assert_eq!(config.token.endpoint.to_string(), "https://api.auth.gbgplc.com/as/token.oauth2");
     assert_eq!(config.token.scope, "gbg.token");
     assert_eq!(config.listen.address.to_string(), "127.0.0.1:8080");
-    let allow: Vec<_> = config.upstream.allow.iter().map(|prefix| prefix.as_str()).collect();
+    let allow: Vec<_> = config.forward.allow.iter().map(|prefix| prefix.as_str()).collect();
     assert_eq!(allow, ["/v2/captain/", "/captain/api/"]);
     assert!(!config.upstream.roots.is_empty() && !config.token.roots.is_empty());
     assert_eq!(warnings, [""; 0]);

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use gbg_proxy::config::{self, Sources};
-use gbg_proxy::token::{Endpoint, FetchError};
+use gbg_proxy::token::{Client, Endpoint, FetchError};
 use http::StatusCode;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, EcdsaKeyPair, KeyPair, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
@@ -36,7 +36,7 @@ fn endpoint(url: &str, set: &[String]) -> Result<Endpoint, String> {
     all.extend_from_slice(set);
     let loaded = config::load(&Sources { set: all, env: environment(), file: None });
     let config = loaded.map_err(|error| error.to_string())?.config;
-    Endpoint::new(&config.token).map_err(|error| error.to_string())
+    Client::new(&config.token).map(Endpoint::new).map_err(|error| error.to_string())
 }
 
 /// A file that holds `text` as the client's secret, the directory that it lives as long as, and what a configuration says of
@@ -232,14 +232,13 @@ async fn a_secret_that_is_written_again_as_it_was_is_no_reason_to_ask_for_a_toke
     let api = api().await;
     let set = [kept];
     let endpoint = endpoint(&token_endpoint(&api), &set).unwrap();
-    let watch = endpoint.watch();
     let patience = Duration::from_millis(2500);
     fs::write(&secret, "one\n").unwrap();
-    assert!(timeout(patience, endpoint.changed(&watch)).await.is_err());
+    assert!(timeout(patience, endpoint.changed()).await.is_err());
     fs::remove_file(&secret).unwrap();
-    assert!(timeout(patience, endpoint.changed(&watch)).await.is_err());
+    assert!(timeout(patience, endpoint.changed()).await.is_err());
     fs::write(&secret, "two").unwrap();
-    assert!(timeout(patience, endpoint.changed(&watch)).await.is_ok());
+    assert!(timeout(patience, endpoint.changed()).await.is_ok());
 }
 
 /// A pipe that nobody writes to would else be waited for without an end, and each token with it.

@@ -19,6 +19,7 @@
 //! - `http2_callers`: callers of HTTP/2 whose requests are malformed.
 //! - `lifecycle`: two instances, Unix sockets, TLS, draining.
 //! - `listener`: the certificates of the listener and of its callers.
+//! - `live`: settings that are changed while the proxy runs.
 //! - `log_file`: a log that is written to a file, and what others do to that file meanwhile.
 //! - `limits`: how much each caller may, and all together; who waits, and who is refused.
 //! - `logins`: clients that insist on logging in.
@@ -67,6 +68,7 @@ mod http2_callers;
 mod lifecycle;
 mod limits;
 mod listener;
+mod live;
 mod log_file;
 mod logins;
 mod logs;

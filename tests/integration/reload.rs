@@ -17,7 +17,7 @@ use crate::support::{answer, api, token_endpoint};
 const START: &str = "/v2/captain/journey/start";
 
 /// A process with the configuration in `file`, before `api`.
-async fn running(file: &Path, api: &MockServer, set: &'static [&'static str]) -> Running {
+pub async fn running(file: &Path, api: &MockServer, set: &'static [&'static str]) -> Running {
     let file = file.to_owned();
     let values = [
         format!("upstream.base_url={}", api.uri()),
@@ -38,13 +38,13 @@ async fn call(running: &Running, known: &Known) -> StatusCode {
 }
 
 /// In one move, as editors and Kubernetes do.
-fn replace(file: &Path, text: &str) {
+pub fn replace(file: &Path, text: &str) {
     let next = file.with_extension("next");
     std::fs::write(&next, text).unwrap();
     std::fs::rename(next, file).unwrap();
 }
 
-async fn content() -> MockServer {
+pub async fn content() -> MockServer {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     api
@@ -154,12 +154,9 @@ async fn what_needs_a_restart_is_named_and_where_is_listened_changes_with_who_ma
         assert_eq!(call(&running, &crm).await, StatusCode::OK);
     }
 
-    replace(
-        config.path(),
-        &format!("[upstream]\nidle_timeout = \"9s\"\n{}", Known::new("other", "").table()),
-    );
+    replace(config.path(), &format!("[listen]\nh2_streams = 9\n{}", Known::new("other", "").table()));
     running.signal("-HUP");
-    running.read_until("needs a restart keys=\"upstream.idle_timeout\"");
+    running.read_until("needs a restart keys=\"listen.h2_streams\"");
     assert_eq!(call(&running, &crm).await, StatusCode::UNAUTHORIZED);
     assert_eq!(running.end("-TERM"), 0);
 }

@@ -1,6 +1,6 @@
 //! `proxy.toml` as it is shipped: every key, with its default.
 
-use gbg_proxy::config::{self, Config, Sources};
+use gbg_proxy::config::{self, Config, Sources, is_live};
 
 use crate::support::environment;
 
@@ -94,6 +94,7 @@ fn reference() -> String {
         `--set section.key=value`, else\nfrom the environment variable `GBG_PROXY_SECTION_KEY`, else from the file, else it is the \
         default. Callers stand in the file\nalone. `gbg-proxy check --all` shows what each key comes to.\n";
     let mut text = HEAD.to_owned();
+    let mut section = "";
     let mut comment: Vec<&str> = Vec::new();
     let first = SHIPPED.find("\n[").unwrap();
     for line in SHIPPED[first..].lines() {
@@ -101,6 +102,7 @@ fn reference() -> String {
         if bare.starts_with('[') && bare.ends_with(']') {
             let about = comment.join(" ");
             text += &format!("\n## `{bare}`\n\n{about}{}", if about.is_empty() { "" } else { "\n\n" });
+            section = bare.trim_matches(['[', ']']);
             text += "| key | default | |\n| --- | --- | --- |\n";
             comment.clear();
             continue;
@@ -110,7 +112,8 @@ fn reference() -> String {
                 let value = value.split("  #").next().unwrap().trim();
                 let value = if line == bare { format!("`{value}`") } else { format!("such as `{value}`") };
                 let about = comment.join(" ").replace('|', "\\|");
-                text += &format!("| `{key}` | {value} | {about} |\n");
+                let restart = if is_live(&format!("{section}.{key}")) { "" } else { " *Needs a restart.*" };
+                text += &format!("| `{key}` | {value} | {about}{restart} |\n");
                 comment.clear();
             }
             None if line.is_empty() => comment.clear(),

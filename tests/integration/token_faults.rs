@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use gbg_proxy::sandbox::{Authorization, Sandbox};
-use gbg_proxy::token::Endpoint;
+use gbg_proxy::token::{Client, Endpoint};
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use tokio::sync::broadcast::error::RecvError;
@@ -182,7 +182,7 @@ async fn each_bad_answer_of_the_token_endpoint_is_one_clear_reason() {
         let sandbox = sandbox(&[fault]).await;
         let set = ["token.timeout=1s"];
         let config = configured(&sandbox.base_url(), &sandbox.token_endpoint(), &set).config;
-        let error = Endpoint::new(&config.token).unwrap().fetch().await.expect_err(fault);
+        let error = Endpoint::new(Client::new(&config.token).unwrap()).fetch().await.expect_err(fault);
         assert!(error.to_string().contains(reason), "{fault}: {error}");
     }
     let good = [
@@ -198,7 +198,7 @@ async fn each_bad_answer_of_the_token_endpoint_is_one_clear_reason() {
     for fault in good {
         let sandbox = sandbox(&[fault]).await;
         let config = configured(&sandbox.base_url(), &sandbox.token_endpoint(), &[]).config;
-        let grant = Endpoint::new(&config.token).unwrap().fetch().await;
+        let grant = Endpoint::new(Client::new(&config.token).unwrap()).fetch().await;
         grant.unwrap_or_else(|error| panic!("{fault}: {error}"));
     }
 }

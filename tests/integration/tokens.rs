@@ -242,7 +242,7 @@ async fn a_refusal_that_repeats_the_secret_is_told_without_it() {
         }
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config = crate::support::configured(&api.uri(), &token_endpoint(&api), &[]).config;
-        let endpoint = gbg_proxy::token::Endpoint::new(&config.token).unwrap();
+        let endpoint = gbg_proxy::token::Endpoint::new(gbg_proxy::token::Client::new(&config.token).unwrap());
         let (first, second) = (endpoint.fetch().await.unwrap_err(), endpoint.fetch().await.unwrap_err());
         let text = format!("{first} {first:?} {second} {second:?} {endpoint:?} {config:?}");
         assert!(text.contains("invalid_client; check token.client_id"), "{text}");

@@ -28,7 +28,7 @@ use self::report::Report;
 use super::{ConfigArguments, Failure, block_on};
 use crate::config::{Config, Loaded, Origin};
 use crate::error::chain;
-use crate::token::Endpoint;
+use crate::token::{Client, Endpoint};
 
 /// Go the whole way to GBG GO, and tell where it breaks
 ///
@@ -206,7 +206,8 @@ async fn ask_for_token(config: &Config, report: &mut Report) -> Result<Option<He
     const STEP: &str = "token request";
     let mut bounded = config.token.clone();
     bounded.timeout = bounded.timeout.min(call::LONGEST_WAIT);
-    let endpoint = Endpoint::new(&bounded).map_err(|error| Failure::Failed(chain(error.as_ref())))?;
+    let client = Client::new(&bounded).map_err(|error| Failure::Failed(chain(error.as_ref())))?;
+    let endpoint = Endpoint::new(client);
     let began = Instant::now();
     let grant = endpoint.fetch().await;
     let took = began.elapsed();
@@ -237,7 +238,7 @@ async fn call_api(
     const STEP: &str = "API: call";
     let Some(addr) = addr else { return report.skip(STEP, "the API was not reached") };
     let Some(bearer) = bearer else { return report.skip(STEP, "there is no token") };
-    let Some(path) = call::read_only_path(&config.upstream.allow) else {
+    let Some(path) = call::read_only_path(&config.forward.allow) else {
         return report.skip(STEP, "upstream.allow has no call that changes nothing");
     };
     let began = Instant::now();

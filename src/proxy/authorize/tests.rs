@@ -65,7 +65,7 @@ impl World {
                 Ok::<_, FetchError>(Grant { header, life: Some(Duration::from_secs(3600)) })
             }
         };
-        tokio::spawn(refresh(fetch, pending::<()>, publisher, Duration::from_secs(300)));
+        tokio::spawn(refresh(fetch, pending::<()>, publisher, || Duration::from_secs(300)));
         let plain = ["upstream.base_url=http://127.0.0.1:1", "token.endpoint=http://127.0.0.1:1"];
         let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")];
         let config = load(&Sources {

@@ -78,7 +78,7 @@ impl<F: Fn(usize) -> Answer> Endpoint<F> {
     /// Runs the refresh task beside `story`.
     async fn play<T>(&self, story: impl AsyncFnOnce(Reader) -> T) -> T {
         let (publisher, reader) = channel(seconds(5), std::sync::Arc::default());
-        let task = refresh(|| self.fetch(), || self.changed.notified(), publisher, seconds(300));
+        let task = refresh(|| self.fetch(), || self.changed.notified(), publisher, || seconds(300));
         tokio::select! {
             () = task => panic!("the refresh task ended"),
             told = story(reader) => told,

@@ -154,6 +154,11 @@ where
         self.places().sweep(idle);
     }
 
+    /// Closes connections when what is in flight on them has ended.
+    pub(super) fn retire(&self) {
+        self.places().retire();
+    }
+
     /// Opens a connection for one request, or fails, unless there are connections to wait for a place on: while the circuit
     /// is open, no request joins others that wait for what may never come.
     async fn pass_circuit(self: &Arc<Self>) -> Result<(), Error> {

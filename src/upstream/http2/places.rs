@@ -158,6 +158,11 @@ impl<T> Places<T> {
         });
     }
 
+    /// Gives no connection to anybody any more, but for those who wait already. What is in flight goes on.
+    pub(super) fn retire(&mut self) {
+        self.connections.clear();
+    }
+
     /// A stream of the connection `id` has ended.
     pub(super) fn note_end(&mut self, id: u64) {
         if let Some(known) = self.connections.iter_mut().find(|known| known.id == id) {

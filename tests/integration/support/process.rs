@@ -77,6 +77,14 @@ impl Running {
         Running::listening(command)
     }
 
+    /// One that is told by `file` alone where the API and the token endpoint are.
+    pub fn start_placed_by(file: &Path) -> Running {
+        let mut command =
+            with_client(&["run", "--set", "listen.address=127.0.0.1:0", "--set", "admin.address=off"]);
+        command.arg("--config").arg(file);
+        Running::listening(command)
+    }
+
     /// One whose standard error is read like its log.
     pub fn start_with_errors(set: &[&str]) -> Running {
         let mut shell = Command::new("/bin/sh");
