@@ -22,6 +22,9 @@ use crate::telemetry;
 /// How often it is looked whether the file is another one.
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// When a configuration that was not used is tried again: what was in its way may have passed, such as a file that was missing.
+const AGAIN: Duration = Duration::from_secs(5);
+
 /// How long reading may take: the files of a configuration may be on a network.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -33,6 +36,8 @@ pub(super) struct Reload {
     log_level: telemetry::Level,
     /// The file as it was when it was read.
     read: Option<Stamp>,
+    /// What was wrong with it then.
+    problem: Option<String>,
 }
 
 impl Reload {
@@ -46,14 +51,19 @@ impl Reload {
         read: Option<Stamp>,
         log_level: telemetry::Level,
     ) -> io::Result<Self> {
-        Ok(Reload { sources, effective, hangup: Hangup::listen()?, log_level, read })
+        Ok(Reload { sources, effective, hangup: Hangup::listen()?, log_level, read, problem: None })
     }
 
     /// Waits for a reason, and gives it.
     pub(super) async fn due(&mut self) -> &'static str {
-        let Reload { sources, hangup, read, .. } = self;
+        let Reload { sources, hangup, read, problem, .. } = self;
         tokio::select! {
-            () = hangup.heard() => "SIGHUP",
+            () = hangup.heard() => {
+                // Who asks is told, also what he was told before.
+                *problem = None;
+                "SIGHUP"
+            }
+            () = sleep(AGAIN), if problem.is_some() => "it was not used before",
             stamp = changed(sources.file.clone(), *read) => {
                 *read = stamp;
                 "the file has changed"
@@ -63,36 +73,47 @@ impl Reload {
 
     /// Reads the configuration, and puts it in force in `app` as far as it can be.
     pub(super) async fn apply(&mut self, app: &mut App, why: &'static str) {
+        let problem = self.try_to_apply(app, why).await.err();
+        if let Some(problem) = &problem
+            && self.problem.as_ref() != Some(problem)
+        {
+            tracing::error!(
+                why,
+                error = problem,
+                "the configuration is not used; the last good one stays in force"
+            );
+            app.note_refused(problem.clone());
+        }
+        self.problem = problem;
+    }
+
+    async fn try_to_apply(&mut self, app: &mut App, why: &'static str) -> Result<(), String> {
         let sources = self.sources.clone();
         // The stamp first: what is written while it is read is read again.
         let read = spawn_blocking(move || (stamp(&sources), config::load(&sources)));
         let Ok(Ok((stamp, loaded))) = timeout(PATIENCE, read).await else {
-            return refuse(app, why, "it cannot be read: a file that it names, or its own, does not answer");
+            return Err("it cannot be read: a file that it names, or its own, does not answer".to_owned());
         };
         self.read = stamp.or(self.read);
-        let Loaded { config, warnings, effective } = match loaded {
-            Ok(loaded) => loaded,
-            Err(error) => return refuse(app, why, &error.to_string()),
-        };
+        let Loaded { config, warnings, effective } = loaded.map_err(|error| error.to_string())?;
         // A file that was emptied or cut off may say nothing of callers, and nobody may have meant that.
         if config.callers.is_empty() && self.effective.iter().any(|one| one.key.starts_with("caller ")) {
-            let problem = "no [[caller]] is left, which would let everybody in; that needs a restart";
-            return refuse(app, why, problem);
+            return Err(
+                "no [[caller]] is left, which would let everybody in; that needs a restart".to_owned()
+            );
         }
         let changed = changes(&self.effective, &effective);
         let (live, fixed): (Vec<_>, Vec<_>) = changed.into_iter().partition(|key| is_live(key));
         // Who may call depends on where is listened, and a client's secret and its tokens are for one API: neither is changed
         // without the other.
         if let Some(key) = fixed.iter().find(|key| says_where(key)) {
-            let problem =
-                format!("{key} is another one, which needs a restart; until then nothing is changed");
-            return refuse(app, why, &problem);
+            return Err(format!(
+                "{key} is another one, which needs a restart; until then nothing is changed"
+            ));
         }
+        app.renew(&config).await.map_err(|error| chain(&error))?;
         for warning in warnings {
             tracing::warn!("{warning}");
-        }
-        if let Err(error) = app.renew(&config).await {
-            return refuse(app, why, &chain(&error));
         }
         self.log_level.set(log_level(&config.log));
         match live.is_empty() {
@@ -113,6 +134,7 @@ impl Reload {
             .collect();
         self.effective =
             effective.into_iter().map(|new| fixed.get(&new.key).cloned().unwrap_or(new)).collect();
+        Ok(())
     }
 }
 
@@ -132,11 +154,6 @@ fn says_where(key: &str) -> bool {
 /// The file of `sources` as it is now.
 pub(super) fn stamp(sources: &Sources) -> Option<Stamp> {
     sources.file.as_deref().and_then(Stamp::of)
-}
-
-fn refuse(app: &App, why: &'static str, problem: &str) {
-    tracing::error!(why, error = problem, "the configuration is not used; the last good one stays in force");
-    app.note_refused(problem.to_owned());
 }
 
 /// The keys that come to something else.

@@ -79,6 +79,9 @@ impl Page<'_> {
         for (outcome, count) in [("taken", reloads.taken), ("refused", reloads.refused)] {
             count_of(&mut family, &[("outcome", outcome)], count)?;
         }
+        let in_force = if reloads.problem.is_none() { 1.0 } else { 0.0 };
+        let help = "Whether the configuration that was read last is in force; 0 where it could not be used";
+        self.gauge("config_in_force", help, None, in_force)?;
         self.gauge("start_time", "When it started, since 1970", Some(Unit::Seconds), began)
     }
 

@@ -133,6 +133,33 @@ async fn a_bad_configuration_is_told_and_the_last_good_one_stays() {
     assert!(running.log.contains("the last good one stays in force"), "{}", running.log);
 }
 
+/// The file is as it was, and what it names has come.
+#[tokio::test]
+async fn what_could_not_be_used_is_tried_again_by_itself() {
+    let api = content().await;
+    let directory = tempfile::tempdir().unwrap();
+    let secret = directory.path().join("secret");
+    let config = file(&[]);
+    let mut running = running(config.path(), &api, &[]).await;
+    let admin = running.admin();
+    let in_force = async || {
+        let metrics = Request::get("/metrics").header("host", "localhost").body(Full::default()).unwrap();
+        let metrics = String::from_utf8_lossy(send(admin, metrics).await.body()).into_owned();
+        metrics.lines().find_map(|line| line.strip_prefix("gbg_proxy_config_in_force ").map(str::to_owned))
+    };
+    assert_eq!(in_force().await.as_deref(), Some("1.0"));
+    replace(config.path(), &format!("[token]\nclient_secret = \"file:{}\"\n", secret.display()));
+    running.signal("-HUP");
+    until(async || in_force().await.as_deref() == Some("0.0")).await;
+    std::fs::write(&secret, "another").unwrap();
+    until(async || in_force().await.as_deref() == Some("1.0")).await;
+    assert_eq!(running.end("-TERM"), 0);
+    let refusals = running.log.matches("the configuration is not used").count();
+    // At SIGHUP, and perhaps as the file was found to be another.
+    assert!((1..=2).contains(&refusals), "{}", running.log);
+    assert!(running.log.contains("in force why=\"it was not used before\""), "{}", running.log);
+}
+
 /// Callers and where is listened belong together: without callers an open address would be open to all.
 #[tokio::test]
 async fn what_needs_a_restart_is_named_and_where_is_listened_changes_with_who_may_call_or_not_at_all() {
