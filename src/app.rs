@@ -14,8 +14,9 @@ use crate::downstream::{self, Socket, bind, share};
 use crate::error::Cause;
 use crate::metrics::{self, Metrics};
 use crate::proxy::Shared;
+use crate::pulse::Pulse;
 use crate::token::{self, Endpoint, Reader};
-use crate::worker::{Pulse, Renewal, Worker};
+use crate::worker::{Renewal, Worker};
 
 /// A running proxy. Its workers have threads of their own; what renews tokens and certificates runs on the runtime that
 /// started it.
@@ -131,6 +132,7 @@ impl App {
         .map_err(cannot_listen)?;
         let address = sockets[0].address().map_err(cannot_listen)?;
 
+        let pulses: Vec<_> = workers.iter().map(Worker::pulse).collect();
         let (limits, limits_told) = watch::channel(admin_limits(config));
         let (unready, draining_soon) = watch::channel(false);
         let quit = Arc::new(Notify::new());
@@ -143,6 +145,7 @@ impl App {
                     draining: draining_soon,
                     quit: Arc::clone(&quit),
                     limits: limits_told,
+                    workers: pulses.clone(),
                 };
                 let (task, address) = start_admin(address, config, handles)?;
                 (Some(task), Some(address))
@@ -156,7 +159,6 @@ impl App {
         let renewal = listen.tls.clone().zip(certificates);
         let renewal = renewal.map(|(tls, publisher)| tokio::spawn(downstream::follow(tls, publisher)));
         let renewals = workers.iter().map(Worker::renewal).collect();
-        let pulses = workers.iter().map(Worker::pulse).collect();
         let mut threads = JoinSet::new();
         for (index, (worker, socket)) in workers.into_iter().zip(sockets).enumerate() {
             let thread = worker.start(index, socket).map_err(StartError::Thread)?;
@@ -317,12 +319,7 @@ impl Health {
 
     /// Whether each worker turns.
     pub async fn is_alive(&self) -> bool {
-        for pulse in &self.pulses {
-            if !pulse.is_felt().await {
-                return false;
-            }
-        }
-        true
+        Pulse::are_felt(&self.pulses).await
     }
 }
 

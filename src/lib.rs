@@ -80,17 +80,17 @@
 //! ```text
 //! main       → cli
 //! cli        → app, sandbox, token, upstream, downstream, gbg, config, error, shutdown, stamp, systemd, telemetry
-//! app        → worker, proxy, admin, token, downstream, config, metrics, error
-//! worker     → downstream, proxy, upstream, token, config, metrics, error
-//! proxy      → token, upstream, gbg, config, metrics, error
-//! admin      → downstream, token, gbg, config, metrics, error
+//! app        → worker, proxy, admin, token, downstream, config, metrics, error, pulse
+//! worker     → downstream, proxy, upstream, token, config, metrics, error, pulse
+//! proxy      → token, upstream, gbg, config, metrics, error, retry_after, seldom
+//! admin      → downstream, token, gbg, config, metrics, error, pulse
 //! sandbox    → downstream, gbg, config
-//! token      → config, metrics, error, stamp
+//! token      → config, metrics, error, retry_after, stamp
 //! upstream   → config, metrics, error
-//! downstream → config, metrics, error, stamp
+//! downstream → config, metrics, error, seldom, stamp
 //! systemd    → downstream, config, error
 //! config     → gbg, secret
-//! gbg, secret, error, metrics, stamp, telemetry, shutdown → nothing of ours
+//! gbg, secret, error, metrics, pulse, retry_after, seldom, shutdown, stamp, telemetry → nothing of ours
 //! ```
 
 pub mod admin;
@@ -102,8 +102,11 @@ pub mod error;
 pub mod gbg;
 pub mod metrics;
 pub mod proxy;
+pub mod pulse;
+pub mod retry_after;
 pub mod sandbox;
 pub mod secret;
+pub mod seldom;
 pub mod shutdown;
 pub mod stamp;
 pub mod systemd;

@@ -8,19 +8,21 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// Lets something be said seldom.
 #[derive(Debug)]
-pub(super) struct Seldom {
+pub struct Seldom {
     epoch: Instant,
     /// Milliseconds from `epoch` to the end of the silence.
     until: AtomicU64,
 }
 
-impl Seldom {
-    pub(super) fn new() -> Self {
+impl Default for Seldom {
+    fn default() -> Self {
         Seldom { epoch: Instant::now(), until: AtomicU64::new(0) }
     }
+}
 
+impl Seldom {
     /// Whether it is time to say it again; then silence begins.
-    pub(super) fn is_due(&self) -> bool {
+    pub fn is_due(&self) -> bool {
         let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
         let until = self.until.load(Relaxed);
         let next = now.saturating_add(SILENCE.as_millis() as u64);

@@ -3,8 +3,6 @@
 //! A thread per core that shares nothing with the others measured better than one runtime over all cores: no task moves
 //! between cores, and no lock is contended.
 
-mod pulse;
-
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -13,13 +11,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use self::pulse::Heart;
-pub use self::pulse::Pulse;
 use crate::config::{self, Config};
 use crate::downstream::{self, CallerBody, Socket, Timeouts};
 use crate::error::Cause;
 use crate::metrics;
 use crate::proxy::{self, Observed, RequestBody, Rules, Shared};
+use crate::pulse::{self, Heart, Pulse};
 use crate::token::Reader;
 use crate::upstream::Upstream;
 

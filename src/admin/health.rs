@@ -4,6 +4,7 @@ use http::StatusCode;
 
 use super::{Handles, Page, text};
 use crate::error::Error;
+use crate::pulse::Pulse;
 
 /// What keeps requests from being served, and what to do about it.
 #[derive(Clone, Debug)]
@@ -58,10 +59,47 @@ impl Trouble {
     }
 }
 
+/// Alive is a process whose threads turn, whatever they are told by GBG: the others are to be started anew.
+pub(super) async fn live(handles: &Handles) -> Page {
+    match Pulse::are_felt(&handles.workers).await {
+        true => text(StatusCode::OK, "ok\n"),
+        false => text(StatusCode::SERVICE_UNAVAILABLE, "a worker does not turn\n"),
+    }
+}
+
 /// Ready is who has a usable token and is not about to end.
 pub(super) fn ready(handles: &Handles) -> Page {
     match Trouble::of(handles) {
         None => text(StatusCode::OK, "ready\n"),
         Some(trouble) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", trouble.what())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use tokio::sync::{Notify, watch};
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::pulse;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_hangs_is_told_to_whoever_would_end_the_process() {
+        let (pulse, heart) = pulse::channel();
+        let (_publisher, tokens) = crate::token::channel(Duration::from_secs(1), Arc::default());
+        let handles = Handles {
+            metrics: Arc::new(Metrics::new(1)),
+            tokens,
+            draining: watch::channel(false).1,
+            quit: Arc::new(Notify::new()),
+            limits: watch::channel(Vec::new()).1,
+            workers: vec![pulse],
+        };
+        assert_eq!(live(&handles).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        tokio::spawn(heart.beat());
+        assert_eq!(live(&handles).await.status(), StatusCode::OK);
     }
 }

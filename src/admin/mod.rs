@@ -11,7 +11,6 @@ mod verdict;
 mod words;
 
 use std::convert::Infallible;
-use std::future::{Ready, ready};
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -28,6 +27,7 @@ use self::history::History;
 use crate::config::{Admin, Hosts};
 use crate::downstream::{Options, Peer, Socket, Timeouts};
 use crate::metrics::{self, Metrics};
+use crate::pulse::Pulse;
 use crate::token::Reader;
 
 /// Connections that are served at once; probes and scrapes are few.
@@ -46,6 +46,8 @@ pub struct Handles {
     pub quit: Arc<Notify>,
     /// How much each caller may.
     pub limits: watch::Receiver<Vec<Limits>>,
+    /// Tell whether the workers turn.
+    pub workers: Vec<Pulse>,
 }
 
 /// Serves `socket` for as long as it is polled.
@@ -79,7 +81,8 @@ pub async fn serve(socket: Socket, config: &Admin, handles: Handles) -> io::Resu
     let (_never, drain) = watch::channel(false);
     let make_service = move |peer: Peer| {
         let admin = Arc::clone(&admin);
-        service_fn(move |req| admin.answer(&req, &peer))
+        let peer = Arc::new(peer);
+        service_fn(move |req| Arc::clone(&admin).answer(req, Arc::clone(&peer)))
     };
     tokio::select! {
         served = socket.serve(options, drain, make_service) => served,
@@ -97,11 +100,14 @@ struct Pages {
 type Page = Response<Full<Bytes>>;
 
 impl Pages {
-    fn answer<B>(&self, req: &Request<B>, peer: &Peer) -> Ready<Result<Page, Infallible>> {
-        let mut res = self.page(req, peer);
+    async fn answer<B>(self: Arc<Self>, req: Request<B>, peer: Arc<Peer>) -> Result<Page, Infallible> {
+        let mut res = match (req.uri().path(), req.method()) {
+            ("/livez", &Method::GET | &Method::HEAD) => health::live(&self.handles).await,
+            _ => self.page(&req, &peer),
+        };
         res.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         res.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        ready(Ok(res))
+        Ok(res)
     }
 
     fn page<B>(&self, req: &Request<B>, peer: &Peer) -> Page {
@@ -125,7 +131,7 @@ impl Pages {
                 _ => refused("POST"),
             },
             _ if !is_read => refused("GET, HEAD"),
-            "/livez" | "/startupz" => text(StatusCode::OK, "ok\n"),
+            "/startupz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => health::ready(&self.handles),
             "/metrics" => self.metrics(req),
             "/status" => with_type("application/json", status::json(&self.handles, &self.history)),

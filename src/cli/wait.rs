@@ -18,8 +18,11 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// The longest that one question takes.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// The shortest, however little time is left: a proxy that is ready is seen as that.
+const SHORTEST: Duration = Duration::from_millis(100);
+
 /// The longest answer that is read.
-const LONGEST: u64 = 4096;
+const LONGEST: usize = 4096;
 
 /// Wait until a proxy is ready
 ///
@@ -43,7 +46,9 @@ impl Wait {
         let address = self.config.admin_address()?;
         let end = Instant::now() + self.timeout;
         loop {
-            let why = match ask(&address) {
+            let limit =
+                Instant::now() + PATIENCE.min(end.saturating_duration_since(Instant::now())).max(SHORTEST);
+            let why = match ask(&address, limit) {
                 Ok(answer) if answer.starts_with("HTTP/1.1 200 ") || answer.starts_with("HTTP/1.0 200 ") => {
                     return Ok(());
                 }
@@ -58,23 +63,26 @@ impl Wait {
     }
 }
 
-/// What is answered to a look at `/readyz`.
-fn ask(address: &Address) -> io::Result<String> {
+/// What is answered to a look at `/readyz` until `limit`.
+fn ask(address: &Address, limit: Instant) -> io::Result<String> {
     match address {
         Address::Tcp(addr) => {
-            let stream = TcpStream::connect_timeout(&reachable(*addr), PATIENCE)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            exchange(stream)
+            let stream = TcpStream::connect_timeout(&reachable(*addr), left(limit)?)?;
+            exchange(&stream, || stream.set_read_timeout(Some(left(limit)?)))
         }
         #[cfg(unix)]
         Address::Unix(path) => {
             let stream = UnixStream::connect(path)?;
-            stream.set_read_timeout(Some(PATIENCE))?;
-            exchange(stream)
+            exchange(&stream, || stream.set_read_timeout(Some(left(limit)?)))
         }
         #[cfg(not(unix))]
         Address::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
     }
+}
+
+fn left(limit: Instant) -> io::Result<Duration> {
+    let left = limit.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 /// A listener on all addresses is on this machine's own.
@@ -89,9 +97,18 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
     addr
 }
 
-fn exchange(mut stream: impl Read + Write) -> io::Result<String> {
+/// Asks, and reads the answer to its end; `limit_next` bounds each read, so that one who answers byte by byte is not waited
+/// for without an end.
+fn exchange(mut stream: impl Read + Write, limit_next: impl Fn() -> io::Result<()>) -> io::Result<String> {
     stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.take(LONGEST).read_to_string(&mut answer)?;
-    Ok(answer)
+    let mut answer = Vec::new();
+    let mut part = [0; LONGEST];
+    while answer.len() < LONGEST {
+        limit_next()?;
+        match stream.read(&mut part)? {
+            0 => break,
+            read => answer.extend_from_slice(&part[..read]),
+        }
+    }
+    String::from_utf8(answer).map_err(|_| io::ErrorKind::InvalidData.into())
 }

@@ -7,16 +7,14 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, watch};
-use tokio::time::{Instant, sleep};
+use tokio::time::sleep;
 
 use super::socket::BACKLOG;
 use super::{AnswerBody, Options, Peer, Serve, Socket, Stream, connection};
+use crate::seldom::Seldom;
 
 /// How long accepting rests when the process or the machine is out of file descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
-
-/// How long the log says nothing more of that.
-const EXHAUSTED_SILENCE: Duration = Duration::from_secs(10);
 
 impl Socket {
     /// Accepts connections and serves each in a task of its own, with the service that `make_service` gives for its peer
@@ -49,7 +47,7 @@ impl Socket {
                 Accepted::Unix(stream) => spawn(stream, peer, options, make_service, drain, permit),
             }
         };
-        let mut told: Option<Instant> = None;
+        let exhaustion = Seldom::default();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -66,12 +64,11 @@ impl Socket {
                     serve(accepted, permit);
                 }
                 Err(error) if is_exhaustion(&error) => {
-                    if told.is_none_or(|told| told.elapsed() > EXHAUSTED_SILENCE) {
+                    if exhaustion.is_due() {
                         tracing::error!(
                             %error,
                             "cannot accept connections for now; raise LimitNOFILE or lower listen.max_connections"
                         );
-                        told = Some(Instant::now());
                     }
                     sleep(EXHAUSTED_PAUSE).await;
                 }

@@ -147,22 +147,24 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue
     first.filter(|_| values.next().is_none())
 }
 
-/// What an Authorization field shows: a bearer token (RFC 6750 section 2.1), or the password of Basic (RFC 7617 section 2).
+/// What an Authorization field shows: a bearer token (RFC 6750 section 2.1), or the password of Basic.
 fn shown(value: &HeaderValue) -> Option<std::borrow::Cow<'_, [u8]>> {
-    let value = value.as_bytes();
-    let space = value.iter().position(|&byte| byte == b' ')?;
-    let (scheme, rest) = (&value[..space], value[space..].trim_ascii());
-    if scheme.eq_ignore_ascii_case(b"bearer") {
-        return Some(rest.into());
-    }
-    scheme.eq_ignore_ascii_case(b"basic").then(|| password(rest)).flatten().map(Into::into)
+    let token = credentials(value, b"bearer").map(Into::into);
+    token.or_else(|| password(value).map(Into::into))
 }
 
-/// The password of Basic credentials.
-pub(super) fn password(credentials: &[u8]) -> Option<Vec<u8>> {
-    let mut decoded = STANDARD.decode(credentials).ok()?;
+/// The password that an Authorization field shows by Basic (RFC 7617 section 2).
+pub(super) fn password(value: &HeaderValue) -> Option<Vec<u8>> {
+    let mut decoded = STANDARD.decode(credentials(value, b"basic")?).ok()?;
     let colon = decoded.iter().position(|&byte| byte == b':')?;
     Some(decoded.split_off(colon + 1))
+}
+
+/// What follows `scheme`, if that is the one.
+fn credentials<'a>(value: &'a HeaderValue, scheme: &[u8]) -> Option<&'a [u8]> {
+    let (found, rest) = value.as_bytes().split_at_checked(scheme.len())?;
+    let rest = rest.strip_prefix(b" ")?;
+    found.eq_ignore_ascii_case(scheme).then(|| rest.trim_ascii())
 }
 
 #[cfg(test)]

@@ -8,15 +8,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::Either;
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use http::header::RETRY_AFTER;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use hyper::body::Body;
 use tower::layer::{Layer, layer_fn};
@@ -30,6 +29,7 @@ use super::record::Observed;
 use crate::config::{Config, Rate};
 use crate::error::Error;
 use crate::metrics::Metrics;
+use crate::retry_after::retry_after;
 
 /// When a caller that has too many requests in flight may try again: one of them may have ended.
 const A_MOMENT: Duration = Duration::from_secs(1);
@@ -45,14 +45,14 @@ pub(super) struct Shares(Vec<(Bounds, usize, Arc<Share>)>);
 type Bounds = (String, Option<Rate>, Option<NonZeroU32>);
 
 impl Shares {
-    /// Those of the callers of `config`, by the numbers under which `metrics` counts them. What is as it was among the
-    /// `former` stays, with what is counted of it.
+    /// Those of the callers of `config`, by the numbers under which `metrics` counts them. What is counted of the `former`
+    /// goes on.
     pub(super) fn new(config: &Config, metrics: &Metrics, former: Option<&Shares>) -> Self {
         let former = former.map_or(&[][..], |former| &former.0);
         let share = |bounds: Bounds| {
-            let kept =
-                former.iter().find(|(known, ..)| *known == bounds).map(|(.., share)| Arc::clone(share));
-            let share = kept.unwrap_or_else(|| Arc::new(Share::new(bounds.1, bounds.2)));
+            let (name, rate, most) = &bounds;
+            let known = former.iter().find(|((known, ..), ..)| known == name).map(|(.., share)| &**share);
+            let share = Arc::new(Share::renewed(known, *rate, *most));
             let number = metrics.caller_number(&bounds.0);
             (bounds, number, share)
         };
@@ -75,8 +75,14 @@ impl Shares {
 /// A caller's share, counted for the whole process.
 #[derive(Debug)]
 pub(super) struct Share {
-    rate: Option<(Rate, DefaultDirectRateLimiter)>,
+    rate: Option<Arc<(Rate, DefaultDirectRateLimiter)>>,
     most: Option<u32>,
+    standing: Arc<Standing>,
+}
+
+/// How a caller stands, whatever its bounds become.
+#[derive(Debug)]
+struct Standing {
     /// Counted where there is a most: cores share what is counted.
     in_flight: AtomicU32,
     epoch: Instant,
@@ -93,22 +99,28 @@ impl Default for Share {
 
 impl Share {
     pub(super) fn new(rate: Option<Rate>, most: Option<NonZeroU32>) -> Self {
+        Share::renewed(None, rate, most)
+    }
+
+    /// The share that `former` becomes: a rate that is another one begins anew, and all else that is counted goes on.
+    fn renewed(former: Option<&Share>, rate: Option<Rate>, most: Option<NonZeroU32>) -> Self {
+        let counted = former.and_then(|former| former.rate.clone()).filter(|counted| Some(counted.0) == rate);
+        let begun = || rate.and_then(|rate| Some(Arc::new((rate, RateLimiter::direct(quota(rate)?)))));
+        let standing = former.map(|former| Arc::clone(&former.standing));
         Share {
-            rate: rate.and_then(|rate| Some((rate, RateLimiter::direct(quota(rate)?)))),
+            rate: counted.or_else(begun),
             most: most.map(NonZeroU32::get),
-            in_flight: AtomicU32::new(0),
-            epoch: Instant::now(),
-            rests_until: AtomicU64::new(0),
+            standing: standing.unwrap_or_default(),
         }
     }
 
     /// Takes one request's part of the share.
     fn take(known: &Arc<Known>) -> Result<Taken, Error> {
         let share = &known.share;
-        share.check_rest()?;
+        share.standing.check_rest()?;
         // The place first: what finds none is no request that counts.
         let taken = Taken::of(known)?;
-        if let Some((rate, limiter)) = &share.rate
+        if let Some((rate, limiter)) = share.rate.as_deref()
             && let Err(until) = limiter.check()
         {
             return Err(Error::RateLimited {
@@ -118,7 +130,15 @@ impl Share {
         }
         Ok(taken)
     }
+}
 
+impl Default for Standing {
+    fn default() -> Self {
+        Standing { in_flight: AtomicU32::new(0), epoch: Instant::now(), rests_until: AtomicU64::new(0) }
+    }
+}
+
+impl Standing {
     fn check_rest(&self) -> Result<(), Error> {
         let until = self.rests_until.load(Relaxed);
         if until == 0 {
@@ -152,7 +172,7 @@ impl Taken {
     fn of(known: &Arc<Known>) -> Result<Self, Error> {
         let taken = Taken(Arc::clone(known));
         match known.share.most {
-            Some(most) if known.share.in_flight.fetch_add(1, Relaxed) >= most => {
+            Some(most) if known.share.standing.in_flight.fetch_add(1, Relaxed) >= most => {
                 Err(Error::RateLimited { retry_after: A_MOMENT, quota: None })
             }
             _ => Ok(taken),
@@ -163,7 +183,7 @@ impl Taken {
 impl Drop for Taken {
     fn drop(&mut self) {
         if self.0.share.most.is_some() {
-            self.0.share.in_flight.fetch_sub(1, Relaxed);
+            self.0.share.standing.in_flight.fetch_sub(1, Relaxed);
         }
     }
 }
@@ -220,17 +240,9 @@ fn within<B>(res: Response<B>, permit: Permit, heeds: bool) -> Response<Limited<
         && res.status() == StatusCode::TOO_MANY_REQUESTS
         && let Some(wait) = retry_after(res.headers())
     {
-        permit._taken.0.share.rest(wait);
+        permit._taken.0.share.standing.rest(wait);
     }
     res.map(|body| Limited { inner: body, permit: Some(permit) })
-}
-
-/// Seconds or a date (RFC 9110 section 10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    let seconds = || value.parse().ok().map(Duration::from_secs);
-    let date = || httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).ok();
-    seconds().or_else(date)
 }
 
 /// The body of an answer whose end gives back what its request has taken.

@@ -126,12 +126,7 @@ where
 
 /// The client secret, from the form or by Basic (RFC 6749 section 2.3.1).
 fn secret(headers: &HeaderMap, form: Form) -> Option<String> {
-    let by_basic = || {
-        let value = headers.get(AUTHORIZATION)?.as_bytes();
-        let credentials = value.get(..6).filter(|scheme| scheme.eq_ignore_ascii_case(b"basic "));
-        password(credentials.and(value.get(6..))?.trim_ascii())
-    };
-    match by_basic() {
+    match headers.get(AUTHORIZATION).and_then(password) {
         Some(secret) => String::from_utf8(secret).ok(),
         None => form.client_secret,
     }

@@ -14,7 +14,6 @@ mod renewing;
 mod replay;
 mod request_id;
 mod respond;
-mod seldom;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -2,10 +2,10 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::StatusCode;
-use http::header::{ACCEPT, HeaderMap, HeaderValue, RETRY_AFTER};
+use http::header::{ACCEPT, HeaderValue};
 use reqwest::redirect;
 use tokio::sync::watch;
 
@@ -14,6 +14,7 @@ use super::client_auth::{Form, form};
 use super::grant::{Grant, parse_error, parse_grant};
 use crate::config::{Credentials, Token};
 use crate::error::{Cause, chain};
+use crate::retry_after::retry_after;
 
 /// No token answer is longer: a real one has 1 to 3 KB.
 const LONGEST_ANSWER: usize = 64 * 1024;
@@ -159,19 +160,6 @@ pub(super) fn connect(config: &Token, credentials: &Credentials) -> Result<reqwe
     Ok(builder.build()?)
 }
 
-/// The wait that an answer asks for, in seconds or until a date (RFC 9110 section 10.2.3).
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => {
-            let date = httpdate::parse_http_date(text).ok()?;
-            date.duration_since(SystemTime::now()).unwrap_or_default()
-        }
-    };
-    Some(wait.min(LONGEST_WAIT))
-}
-
 /// Why no token was granted. Holds nothing that the endpoint said but a status and a code of the RFC's.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
@@ -242,10 +230,11 @@ impl FetchError {
 
     /// How long the endpoint asks us to wait, at most five minutes.
     pub fn retry_after(&self) -> Option<Duration> {
-        match self {
+        let asked = match self {
             FetchError::Refused { retry_after, .. } | FetchError::Status { retry_after, .. } => *retry_after,
             _ => None,
-        }
+        };
+        asked.map(|wait| wait.min(LONGEST_WAIT))
     }
 }
 
@@ -267,20 +256,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wait_is_read_in_seconds_and_as_a_date_and_is_at_most_five_minutes() {
-        let of = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, text.parse().unwrap());
-            retry_after(&headers)
+    fn what_the_endpoint_asks_for_is_waited_for_and_at_most_five_minutes() {
+        let asked = |seconds| {
+            let retry_after = Some(Duration::from_secs(seconds));
+            FetchError::Status { status: StatusCode::SERVICE_UNAVAILABLE, retry_after }.retry_after()
         };
-        assert_eq!(of(" 7 "), Some(Duration::from_secs(7)));
-        assert_eq!(of("86400"), Some(LONGEST_WAIT));
-        assert_eq!(of("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
-        let soon = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60));
-        assert!(of(&soon).is_some_and(|wait| (58..=60).contains(&wait.as_secs())), "{soon}");
-        for bad in ["soon", "-1", "1.5", "99999999999999999999"] {
-            assert_eq!(of(bad), None, "{bad}");
-        }
-        assert_eq!(retry_after(&HeaderMap::new()), None);
+        assert_eq!((asked(7), asked(86_400)), (Some(Duration::from_secs(7)), Some(LONGEST_WAIT)));
     }
 }

@@ -11,7 +11,7 @@ use wiremock::ResponseTemplate;
 use crate::support::caller::{Whole, json, post, raw, send, until};
 use crate::support::known::Known;
 use crate::support::process::{Running, text, with_client};
-use crate::support::{Proxy, answer, api, token_endpoint};
+use crate::support::{Proxy, answer, api, server, token_endpoint};
 
 const START: &str = "/v2/captain/journey/start";
 
@@ -207,6 +207,24 @@ async fn quit_ends_the_process_if_that_is_written() {
     assert_eq!(send(admin, post("/quit")).await.status(), StatusCode::OK);
     let code = spawn_blocking(move || process.wait()).await.unwrap();
     assert_eq!(code, 0);
+}
+
+/// Each byte of it is in time, and all of it never is.
+#[tokio::test]
+async fn wait_fails_in_time_also_before_who_answers_byte_by_byte() {
+    let drips = server::scripted(async |mut stream| {
+        for _ in 0..200 {
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b" ").await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    let address = format!("admin.address={drips}");
+    let waiting = spawn_blocking(move || {
+        with_client(&["wait", "--timeout", "300ms", "--set", &address]).output().unwrap()
+    });
+    let waited = tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("it waits on").unwrap();
+    assert_eq!(waited.status.code(), Some(1), "{waited:?}");
 }
 
 #[tokio::test]

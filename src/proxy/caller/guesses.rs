@@ -13,7 +13,7 @@ use std::time::Duration;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::time::sleep;
 
-use crate::proxy::seldom::Seldom;
+use crate::seldom::Seldom;
 
 /// Failures that are answered at once.
 const FREE: NonZeroU32 = NonZeroU32::new(20).unwrap();
@@ -43,7 +43,7 @@ impl Guesses {
             buckets: (0..BUCKETS).map(|_| RateLimiter::direct(quota)).collect(),
             hasher: RandomState::new(),
             held: AtomicUsize::new(0),
-            told: Seldom::new(),
+            told: Seldom::default(),
         }
     }
 

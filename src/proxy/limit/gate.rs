@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::error::Error;
 use crate::metrics::Places;
-use crate::proxy::seldom::Seldom;
+use crate::seldom::Seldom;
 
 /// The places of a process.
 #[derive(Debug)]
@@ -108,7 +108,7 @@ impl Gate {
             places,
             is_draining: AtomicBool::new(false),
             lanes: Mutex::default(),
-            told: Seldom::new(),
+            told: Seldom::default(),
         }
     }
 

@@ -18,7 +18,7 @@ fn rate(requests: u32, burst: u32) -> Rate {
 #[test]
 fn a_caller_has_its_burst_and_then_its_rate() {
     let share = Share::new(Some(rate(60, 3)), None);
-    let (told, limiter) = share.rate.as_ref().unwrap();
+    let (told, limiter) = share.rate.as_deref().unwrap();
     assert_eq!(*told, rate(60, 3));
     assert_eq!((0..5).filter(|_| limiter.check().is_ok()).count(), 3);
     let until = limiter.check().unwrap_err().wait_time_from(DefaultClock::default().now());
@@ -59,7 +59,7 @@ fn a_rate_beyond_what_can_be_counted_is_none() {
 
 #[test]
 fn the_api_can_hold_a_caller_back() {
-    let share = Share::new(None, None);
+    let share = Standing::default();
     assert!(share.check_rest().is_ok());
     share.rest(Duration::from_secs(7));
     share.rest(Duration::from_secs(2));
@@ -70,14 +70,24 @@ fn the_api_can_hold_a_caller_back() {
     assert!(retry_after <= LONGEST_REST, "{retry_after:?}");
 }
 
+/// What is in flight when the bounds change is in flight afterwards.
 #[test]
-fn retry_after_is_read_as_seconds_and_as_a_date() {
-    let read = |value: &str| retry_after(&HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]));
-    assert_eq!(read("7"), Some(Duration::from_secs(7)));
-    let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60));
-    assert!(read(&date).unwrap() > Duration::from_secs(57));
-    assert_eq!(read("soon"), None);
-    assert_eq!(read("-1"), None);
+fn what_is_counted_of_a_caller_goes_on_under_other_bounds() {
+    let (one, two) = (NonZeroU32::new(1), NonZeroU32::new(2));
+    let first = Share::new(Some(rate(1, 1)), one);
+    first.standing.in_flight.fetch_add(1, Relaxed);
+    first.standing.rest(Duration::from_secs(9));
+    let (_, limiter) = first.rate.as_deref().unwrap();
+    limiter.check().unwrap();
+
+    let more = Share::renewed(Some(&first), Some(rate(1, 1)), two);
+    assert_eq!((more.most, more.standing.in_flight.load(Relaxed)), (Some(2), 1));
+    assert!(more.standing.check_rest().is_err());
+    assert!(more.rate.as_deref().unwrap().1.check().is_err());
+
+    let faster = Share::renewed(Some(&more), Some(rate(1, 2)), two);
+    assert_eq!(faster.standing.in_flight.load(Relaxed), 1);
+    assert!(faster.rate.as_deref().unwrap().1.check().is_ok());
 }
 
 /// The step with one place in all, before which so many wait; each answer has a body.
