@@ -70,7 +70,7 @@ fn whole_stack(c: &mut Criterion) {
     // Nothing listens to the log: what is measured is the record of the request, and not its line.
     for (name, access) in [("stack/access_log_off", false), ("stack/access_log_on", true)] {
         let config = config(access);
-        let shared = Shared::new(&config, &Metrics::new(1));
+        let shared = Shared::new(&config, &Metrics::new(1), None);
         let rules = Arc::new(Rules::new(&config, &shared, tokens.clone(), Arc::default()));
         let mut service = stack(&rules, rules.peer(None, None, &[], None), service_fn(answer));
         c.bench_function(name, |bencher| {

@@ -16,6 +16,7 @@ use crate::metrics::{self, Metrics};
 use crate::proxy::Shared;
 use crate::pulse::Pulse;
 use crate::token::{self, Endpoint, Reader};
+use crate::trace::Exporter;
 use crate::worker::{Renewal, Worker};
 
 /// A running proxy. Its workers have threads of their own; what renews tokens and certificates runs on the runtime that
@@ -40,6 +41,7 @@ pub struct App {
     /// What callers may, for who asks.
     limits: watch::Sender<Vec<admin::Limits>>,
     drain_delay: Duration,
+    exporter: Option<Arc<Exporter>>,
     endpoint: Arc<Endpoint>,
     /// What is in force, to tell whether something else is to be.
     token: config::Token,
@@ -113,7 +115,16 @@ impl App {
         let endpoint = Arc::new(Endpoint::new(token::Client::new(&config.token).map_err(part("token"))?));
         let metrics = Arc::new(Metrics::new(listen.workers.get()));
         let (publisher, tokens) = token::channel(config.token.wait, Arc::clone(&metrics.token));
-        let shared = Shared::new(config, &metrics);
+        let exporter = match config.trace.exported.clone() {
+            None => None,
+            // Its client has a thread of its own, which is not to be waited for here.
+            Some(exported) => {
+                let started = spawn_blocking(move || Exporter::start(&exported)).await;
+                let started = started.unwrap_or_else(|panicked| Err(panicked.into()));
+                Some(Arc::new(started.map_err(part("trace"))?))
+            }
+        };
+        let shared = Shared::new(config, &metrics, exporter.clone());
         let (drain, draining) = watch::channel(false);
         let worker = |metrics: &Arc<metrics::Worker>| {
             let (options, metrics) = (options.clone(), Arc::clone(metrics));
@@ -181,6 +192,7 @@ impl App {
             unready,
             limits,
             drain_delay: config.drain.delay,
+            exporter,
             endpoint,
             token: config.token.clone(),
             upstream: config.upstream.clone(),
@@ -285,6 +297,10 @@ impl App {
         self.drain.send_replace(true);
         self.shared.drain();
         while self.workers.join_next().await.is_some() {}
+        if let Some(exporter) = self.exporter.take() {
+            // An error means that it panicked; what it did not tell is lost.
+            let _ = spawn_blocking(move || exporter.shut_down()).await;
+        }
     }
 }
 

@@ -15,6 +15,7 @@
 //! ```
 //!
 //! Beside these, [`admin`] tells on a listener of its own how things are, and reads what all of them count in [`metrics`].
+//! [`trace`] tells a collector, where there is one, what became of a request.
 //!
 //! Folders are the places that a byte passes through, not kinds of code.
 //!
@@ -24,8 +25,8 @@
 //!    tell HTTP/2 from HTTP/1. One timer a connection watches over handshake, heads, idleness, and a caller that stops in
 //!    the middle; the API's time is not its matter. The service is made when the handshake has told who calls
 //!    ([`downstream`]).
-//! 2. `observe` names the request and begins its record, to which each step adds what it knows; the end of the answer
-//!    writes it into the access log, as one line.
+//! 2. `observe` names the request and begins its record, to which each step adds what it knows, and finds the trace that it
+//!    belongs to. The end of the answer writes the record into the access log, as one line, and counts it.
 //! 3. `respond` stands outside everything that can fail: below it a failure is an [`error::Error`], here it becomes one
 //!    answer.
 //! 4. `guard` refuses methods and paths that are not forwarded, by their exact bytes, what is larger than the limits,
@@ -80,13 +81,14 @@
 //! ```text
 //! main       → cli
 //! cli        → app, sandbox, token, upstream, downstream, gbg, config, error, shutdown, stamp, systemd, telemetry
-//! app        → worker, proxy, admin, token, downstream, config, metrics, error, pulse
+//! app        → worker, proxy, admin, token, trace, downstream, config, metrics, error, pulse
 //! worker     → downstream, proxy, upstream, token, config, metrics, error, pulse
-//! proxy      → token, upstream, gbg, config, metrics, error, retry_after, seldom
+//! proxy      → token, upstream, trace, gbg, config, metrics, error, retry_after, seldom
 //! admin      → downstream, token, gbg, config, metrics, error, pulse
 //! sandbox    → downstream, gbg, config
 //! token      → config, metrics, error, retry_after, stamp
 //! upstream   → config, metrics, error
+//! trace      → config, error, seldom
 //! downstream → config, metrics, error, seldom, stamp
 //! systemd    → downstream, config, error
 //! config     → gbg, secret
@@ -112,5 +114,6 @@ pub mod stamp;
 pub mod systemd;
 pub mod telemetry;
 pub mod token;
+pub mod trace;
 pub mod upstream;
 pub mod worker;

@@ -41,7 +41,7 @@ impl Gate {
     pub fn new(set: &[&str]) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let config = config(set);
-        let shared = Shared::new(&config, &Metrics::new(1));
+        let shared = Shared::new(&config, &Metrics::new(1), None);
         let rules = Arc::new(Rules::new(&config, &shared, tokens(&runtime), Arc::default()));
         let sent = Arc::new(Mutex::new(None));
         let kept = Arc::clone(&sent);

@@ -3,13 +3,13 @@
 use serde::de::{Deserialize, Deserializer, Error, Visitor, value};
 
 use super::error::Problem;
-use super::{Drain, Limits, Log, admin, caller, listen, token, upstream};
+use super::{Drain, Limits, Log, admin, caller, listen, token, trace, upstream};
 
 /// The section of which there may be several.
 pub(super) const LIST: &str = "caller";
 
 /// Each section with the names of its keys.
-fn sections() -> [(&'static str, &'static [&'static str]); 9] {
+fn sections() -> [(&'static str, &'static [&'static str]); 10] {
     [
         ("listen", fields::<listen::Raw>()),
         ("listen.tls", fields::<listen::RawTls>()),
@@ -19,6 +19,7 @@ fn sections() -> [(&'static str, &'static [&'static str]); 9] {
         ("limits", fields::<Limits>()),
         ("admin", fields::<admin::Raw>()),
         ("log", fields::<Log>()),
+        ("trace", fields::<trace::Raw>()),
         ("drain", fields::<Drain>()),
     ]
 }

@@ -2,7 +2,7 @@
 
 /// Keys that need a restart: where is listened and in how many threads, where requests and credentials go, and where the log
 /// goes.
-const FIXED: [&str; 20] = [
+const FIXED: [&str; 22] = [
     "admin.address",
     "admin.allow_anonymous",
     "admin.hosts",
@@ -21,6 +21,8 @@ const FIXED: [&str; 20] = [
     "log.file",
     "log.format",
     "token.endpoint",
+    "trace.ca_file",
+    "trace.endpoint",
     "upstream.base_url",
     "upstream.region",
 ];

@@ -10,7 +10,7 @@ use super::document::Document;
 use super::effective::Effective;
 use super::error::{Error, Origin, Problem};
 use super::value::Address;
-use super::{Config, Drain, Limits, Log, admin, caller, listen, token, upstream};
+use super::{Config, Drain, Limits, Log, admin, caller, listen, token, trace, upstream};
 use crate::secret::Environment;
 
 /// Where values may come from.
@@ -85,6 +85,7 @@ struct Raw {
     limits: Limits,
     admin: admin::Raw,
     log: Log,
+    trace: trace::Raw,
     drain: Drain,
 }
 
@@ -104,6 +105,7 @@ impl Raw {
             token: self.token.resolve(ca_file, &way_out, env)?,
             limits: self.limits,
             log: self.log,
+            trace: self.trace.resolve()?,
             drain: self.drain,
         })
     }

@@ -23,6 +23,7 @@ mod pem;
 mod rate;
 mod signing_key;
 mod token;
+mod trace;
 mod upstream;
 mod value;
 
@@ -51,6 +52,7 @@ pub use self::pem::Identity;
 pub use self::rate::Rate;
 pub use self::signing_key::{Algorithm, SigningKey};
 pub use self::token::Token;
+pub use self::trace::{Exported, Trace};
 pub use self::upstream::{Forward, HttpVersion, Upstream};
 pub use self::value::{Address, Path, Prefix, SocketMode, parse_time};
 
@@ -73,6 +75,8 @@ pub struct Config {
     pub admin: Admin,
     /// What is logged.
     pub log: Log,
+    /// The traces that requests belong to.
+    pub trace: Trace,
     /// How the process ends.
     pub drain: Drain,
 }

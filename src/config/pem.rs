@@ -94,8 +94,8 @@ pub(super) fn identity(cert: &Path, key: &Path, keys: [&'static str; 2]) -> Resu
     Ok(Identity { chain, key: Arc::new(private) })
 }
 
-/// The certificates that this platform trusts.
-pub(super) fn platform_roots() -> Result<Vec<CertificateDer<'static>>, Problem> {
+/// The certificates that this platform trusts; `key` is where others could be named.
+pub(super) fn platform_roots(key: &'static str) -> Result<Vec<CertificateDer<'static>>, Problem> {
     let found = rustls_native_certs::load_native_certs();
     let roots = usable(found.certs);
     if !roots.is_empty() {
@@ -103,9 +103,9 @@ pub(super) fn platform_roots() -> Result<Vec<CertificateDer<'static>>, Problem> 
     }
     let why: Vec<_> = found.errors.iter().map(ToString::to_string).collect();
     Err(Problem::new(
-        "upstream.ca_file",
+        key,
         format!("this machine has no trusted certificates {}", why.join("; ")).trim_end().to_owned(),
-        "install the package ca-certificates, or write upstream.ca_file",
+        format!("install the package ca-certificates, or write {key}"),
     ))
 }
 

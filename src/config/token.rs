@@ -149,7 +149,7 @@ impl Raw {
         check_params(&self.params)?;
         let roots = match (self.ca_file.or(ca_file), self.endpoint.is_tls()) {
             (Some(path), _) => pem::roots(&path).map_err(|error| error.at("token.ca_file"))?,
-            (None, true) => pem::platform_roots()?,
+            (None, true) => pem::platform_roots("upstream.ca_file")?,
             (None, false) => Vec::new(),
         };
         let client_id = self.client_id.locate("token.client_id", env)?;

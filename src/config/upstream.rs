@@ -171,7 +171,7 @@ impl Raw {
         }
         let roots = match (&self.ca_file, origin.tls) {
             (Some(path), _) => pem::roots(path).map_err(|error| error.at("upstream.ca_file"))?,
-            (None, true) => pem::platform_roots()?,
+            (None, true) => pem::platform_roots("upstream.ca_file")?,
             (None, false) => Vec::new(),
         };
         let identity = self.identity(origin.tls)?;

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::header::{AUTHORIZATION, HeaderMap};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Body;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tower::layer::{Layer, layer_fn};
 use tower::retry::budget::{Budget, TpsBudget};
 use tower::service_fn;
@@ -125,7 +126,7 @@ where
                     let bearer = match tokens.current() {
                         Some(bearer) => bearer,
                         // Boxed, like all that is rare: what a future may hold, each request carries about.
-                        None => Box::pin(tokens.wait()).await?,
+                        None => Box::pin(waited(tokens, &record)).await?,
                     };
                     let (req, kept) = match is_safe || !retry_statuses.is_empty() {
                         true => keep(req, limits),
@@ -134,9 +135,8 @@ where
                     carried = Some((kept, bearer.generation));
                     authorized(req, bearer, &rules)
                 };
-                record.note_sent(carried.as_ref().map(|&(_, generation)| generation));
-                let answered = inner.call(req).await;
-                record.note_answered();
+                let generation = carried.as_ref().map(|&(_, generation)| generation);
+                let answered = send(&mut inner, req, generation, &record).await;
                 match (answered, carried) {
                     (Ok(res), Some((kept, generation))) if retry_statuses.contains(&res.status()) => {
                         tokens.note_unauthorized();
@@ -153,6 +153,14 @@ where
             }
         })
     })
+}
+
+/// A bearer that has to be waited for.
+async fn waited(tokens: &Reader, record: &Record) -> Result<Bearer, Error> {
+    let began = Instant::now();
+    let bearer = tokens.wait().await;
+    record.note_wait(began);
+    bearer
 }
 
 /// Sends what was `kept` with a newer bearer than `generation`, which `refusal` is the answer to. Where there is none, or
@@ -215,10 +223,22 @@ async fn send_again<S, In, Out>(
 where
     S: Forward<In, Out>,
 {
-    record.note_sent(Some(bearer.generation));
-    let answered = inner.call(authorized(req, bearer, rules)).await;
-    record.note_answered();
-    answered
+    let generation = Some(bearer.generation);
+    send(&mut inner, authorized(req, bearer, rules), generation, record).await
+}
+
+/// Sends `req`, and notes what becomes of it. No async function: that would hold the request twice.
+fn send<'r, S, In, Out>(
+    inner: &mut S,
+    mut req: Authorized<In>,
+    generation: Option<u64>,
+    record: &'r Record,
+) -> impl Future<Output = Result<Response<Out>, Error>> + Send + use<'r, S, In, Out>
+where
+    S: Forward<In, Out>,
+{
+    record.note_sent(generation, req.req.headers_mut());
+    inner.call(req).inspect(|answered| record.note_answered(answered))
 }
 
 /// Reads what is left of a short answer, so that its connection can serve again.

@@ -14,6 +14,7 @@ mod renewing;
 mod replay;
 mod request_id;
 mod respond;
+mod traced;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -37,18 +38,20 @@ use crate::config::Config;
 use crate::error::{Cause, Error};
 use crate::metrics::{self, Metrics};
 use crate::token::Reader;
+use crate::trace::Exporter;
 
-/// What the workers share: who may call, and how much is in flight.
+/// What the workers share: who may call, how much is in flight, and who is told of traces.
 #[derive(Debug)]
 pub struct Shared {
     shares: Shares,
     guesses: Arc<Guesses>,
     gate: Arc<Gate>,
+    exporter: Option<Arc<Exporter>>,
 }
 
 impl Shared {
-    /// What `config` says of it; who is in flight, who waits, and who calls, is counted in `metrics`.
-    pub fn new(config: &Config, metrics: &Metrics) -> Self {
+    /// What `config` says of it; who is in flight, who waits, and who calls, is counted in `metrics`. Spans go to `exporter`.
+    pub fn new(config: &Config, metrics: &Metrics, exporter: Option<Arc<Exporter>>) -> Self {
         let limits = &config.limits;
         let places = Arc::clone(&metrics.places);
         let gate =
@@ -57,6 +60,7 @@ impl Shared {
             shares: Shares::new(config, metrics, None),
             guesses: Arc::new(Guesses::new()),
             gate: Arc::new(gate),
+            exporter,
         }
     }
 
@@ -68,6 +72,7 @@ impl Shared {
             shares: Shares::new(config, metrics, Some(&self.shares)),
             guesses: Arc::clone(&self.guesses),
             gate: Arc::clone(&self.gate),
+            exporter: self.exporter.clone(),
         }
     }
 
@@ -85,6 +90,7 @@ pub struct Rules {
     guard: guard::Rules,
     headers: headers::Rules,
     authorize: authorize::Rules,
+    trace: traced::Rules,
     access_log: bool,
     heeds_retry_after: bool,
     metrics: Arc<metrics::Worker>,
@@ -99,6 +105,7 @@ impl Rules {
             guard: guard::Rules::new(config),
             headers: headers::Rules::new(&config.forward),
             authorize: authorize::Rules::new(config, tokens),
+            trace: traced::Rules::new(&config.trace, shared.exporter.clone()),
             access_log: config.log.access,
             heeds_retry_after: config.limits.heed_retry_after,
             metrics,
@@ -202,7 +209,7 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn rules(config: &Config, tokens: Reader) -> Arc<Rules> {
-        let shared = Shared::new(config, &Metrics::new(1));
+        let shared = Shared::new(config, &Metrics::new(1), None);
         Arc::new(Rules::new(config, &shared, tokens, Arc::default()))
     }
 

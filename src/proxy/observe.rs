@@ -31,7 +31,7 @@ where
         let rules = Arc::clone(&rules);
         service_fn(move |mut req: Request<In>| {
             let id = request_id::settle(req.headers_mut());
-            let record = Arc::new(Record::new(addr, id.clone(), &req));
+            let record = Arc::new(Record::new(addr, id.clone(), rules.trace.of(req.headers()), &req));
             let watched = Watched::new(Arc::clone(&record), Arc::clone(&rules));
             inner.call(req.map(|body| Observed::new(body, record))).map(move |answered| {
                 let Ok(mut res) = answered;

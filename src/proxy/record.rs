@@ -8,14 +8,15 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::{Frame, SizeHint};
 use hyper::body::Body;
 
 use super::body::Answer;
 use super::caller::Known;
 use super::request_id;
-use crate::error::{Cause, Reason};
+use super::traced::Traced;
+use crate::error::{Cause, Error, Reason};
 use crate::gbg;
 use crate::metrics::{Outcome, Source};
 
@@ -28,6 +29,7 @@ pub(super) struct Record {
     method: Method,
     uri: Uri,
     caller: OnceLock<Arc<Known>>,
+    trace: Option<Mutex<Traced>>,
     /// Bytes of the bodies, received and sent.
     bytes: [AtomicU64; 2],
     fate: Mutex<Fate>,
@@ -53,7 +55,12 @@ struct Fate {
 }
 
 impl Record {
-    pub(super) fn new<B>(peer: Option<SocketAddr>, id: HeaderValue, req: &Request<B>) -> Self {
+    pub(super) fn new<B>(
+        peer: Option<SocketAddr>,
+        id: HeaderValue,
+        trace: Option<Traced>,
+        req: &Request<B>,
+    ) -> Self {
         Record {
             began: Instant::now(),
             peer,
@@ -61,6 +68,7 @@ impl Record {
             method: req.method().clone(),
             uri: req.uri().clone(),
             caller: OnceLock::new(),
+            trace: trace.map(Mutex::new),
             bytes: Default::default(),
             fate: Mutex::default(),
         }
@@ -76,8 +84,15 @@ impl Record {
         self.caller.get()
     }
 
-    /// Notes that the request goes to the API, with our bearer of `generation` or the caller's own.
-    pub(super) fn note_sent(&self, generation: Option<u64>) {
+    /// Notes that the request waited for a token since `began`.
+    pub(super) fn note_wait(&self, began: tokio::time::Instant) {
+        self.with_trace(|trace| trace.note_wait(began.into_std()));
+    }
+
+    /// Notes that the request goes to the API, with our bearer of `generation` or the caller's own, and puts on its `headers`
+    /// which trace it belongs to.
+    pub(super) fn note_sent(&self, generation: Option<u64>, headers: &mut HeaderMap) {
+        self.with_trace(|trace| trace.note_sent(headers));
         let mut fate = self.fate();
         fate.times += 1;
         fate.generation = generation;
@@ -85,7 +100,8 @@ impl Record {
     }
 
     /// Notes that the API has answered, or failed to.
-    pub(super) fn note_answered(&self) {
+    pub(super) fn note_answered<B>(&self, answered: &Result<Response<B>, Error>) {
+        self.with_trace(|trace| trace.note_answered(answered.as_ref().ok().map(Response::status)));
         let mut fate = self.fate();
         fate.took = fate.at.map(|at| at.elapsed());
     }
@@ -103,6 +119,11 @@ impl Record {
 
     fn fate(&self) -> MutexGuard<'_, Fate> {
         self.fate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with_trace<R>(&self, act: impl FnOnce(&mut Traced) -> R) -> Option<R> {
+        let trace = self.trace.as_ref()?;
+        Some(act(&mut trace.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 
     fn outcome(&self, fate: &Fate) -> Outcome<'_> {
@@ -149,6 +170,7 @@ impl Record {
             milliseconds = milliseconds(outcome.duration),
             upstream_milliseconds = outcome.upstream.map(milliseconds),
             generation = fate.generation,
+            trace_id = self.with_trace(|trace| tracing::field::display(trace.id())),
             // Present only where it happened: a line a request is long enough.
             repeated = (outcome.repeats > 0).then_some(true),
             gbg_request_id = fate.gbg_id.as_ref().and_then(|id| id.to_str().ok()),
@@ -205,6 +227,10 @@ impl Drop for Watched {
         if self.rules.access_log {
             self.record.log(&fate, &outcome);
         }
+        self.record.with_trace(|trace| {
+            let caller = self.record.caller().and_then(|caller| caller.name());
+            trace.export(self.record.method.as_str(), caller, &outcome);
+        });
     }
 }
 
@@ -254,6 +280,6 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Observed<B> {
 /// A request with a record, for steps that are tested alone.
 #[cfg(test)]
 pub(super) fn observed<B>(req: Request<B>) -> Request<Observed<B>> {
-    let record = Arc::new(Record::new(None, HeaderValue::from_static("1"), &req));
+    let record = Arc::new(Record::new(None, HeaderValue::from_static("1"), None, &req));
     req.map(|body| Observed::new(body, record))
 }

@@ -34,6 +34,7 @@
 //! - `tidy`: the rules of the house, checked on the source itself.
 //! - `token_faults`: the token endpoint and the API go wrong on purpose, and callers see as little of it as can be.
 //! - `tokens`: when a token is got, kept and replaced.
+//! - `traces`: the trace that a request belongs to, and what a collector is told of it.
 //! - `upstream_http2`: requests to the API that share HTTP/2 connections.
 //! - `upstream_http2_bodies`: bodies over HTTP/2 to the API: large, slow, broken off or not wanted.
 //! - `upstream_pool`: how old connections to the API grow, and what happens when they end at the wrong moment.
@@ -82,6 +83,7 @@ mod systemd;
 mod tidy;
 mod token_faults;
 mod tokens;
+mod traces;
 mod upstream_http2;
 mod upstream_http2_bodies;
 mod upstream_pool;

@@ -125,10 +125,11 @@ fn every_file_says_what_it_is_and_none_is_long() {
 fn reqwest_and_hypers_client_have_their_places() {
     // The check of `doctor` goes the way of a request on its own, to see where it breaks.
     for (name, places) in [
-        ("reqwest::", &["src/token/endpoint.rs"][..]),
+        ("reqwest::", &["src/token/endpoint.rs", "src/trace/otlp.rs"][..]),
         ("hyper::client", &["src/upstream/", "src/cli/doctor/call.rs"]),
         ("hyper_util::client", &["src/upstream/"]),
         ("h2::", &["src/upstream/"]),
+        ("opentelemetry", &["src/trace/otlp.rs"]),
     ] {
         for path in sources(&root().join("src")) {
             let inside = path.strip_prefix(root()).unwrap().to_str().unwrap();

@@ -1,0 +1,134 @@
+//! Tells a collector of spans, by OTLP over HTTP. From a thread of its own, in batches: what there is no room for is dropped
+//! rather than a request held up.
+
+use std::time::Duration;
+
+use opentelemetry::trace::{SpanContext, SpanKind, Status, TraceFlags, TraceState};
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_otlp::{Protocol, WithExportConfig, WithHttpConfig};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{
+    BatchSpanProcessor, SpanData, SpanEvents, SpanExporter, SpanLinks, SpanProcessor,
+};
+
+use super::{Kind, Span, Value};
+use crate::config::Exported;
+use crate::error::{Cause, chain};
+use crate::seldom::Seldom;
+
+/// How long a collector may take to take a batch.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long the end of the process may wait for what is not told yet.
+const LAST: Duration = Duration::from_secs(2);
+
+/// What spans are given to.
+#[derive(Debug)]
+pub struct Exporter {
+    processor: BatchSpanProcessor,
+    scope: InstrumentationScope,
+}
+
+impl Exporter {
+    /// Begins to export to the collector that `config` names. Not to be called from an asynchronous task.
+    ///
+    /// # Errors
+    /// When its certificates cannot be used.
+    pub fn start(config: &Exported) -> Result<Self, Cause> {
+        let roots = config.roots.iter().map(|root| reqwest::Certificate::from_der(root));
+        let client = reqwest::blocking::Client::builder()
+            .tls_certs_only(roots.collect::<Result<Vec<_>, _>>()?)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .timeout(PATIENCE)
+            .build()?;
+        let exporter = opentelemetry_otlp::SpanExporter::builder()
+            .with_http()
+            .with_http_client(client)
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(config.endpoint.to_string())
+            .with_timeout(PATIENCE)
+            .build()?;
+        let told = Told { exporter, failed: Seldom::default() };
+        let mut processor = BatchSpanProcessor::builder(told).build();
+        let version = KeyValue::new("service.version", env!("GBG_PROXY_VERSION"));
+        let about = Resource::builder().with_service_name("gbg-proxy").with_attribute(version).build();
+        processor.set_resource(&about);
+        let scope =
+            InstrumentationScope::builder("gbg-proxy").with_version(env!("GBG_PROXY_VERSION")).build();
+        Ok(Exporter { processor, scope })
+    }
+
+    /// Has `span` told, some time later.
+    pub fn export(&self, span: Span) {
+        let id = span.id.into();
+        let context =
+            SpanContext::new(span.trace_id.0.into(), id, TraceFlags::SAMPLED, false, TraceState::default());
+        self.processor.on_end(SpanData {
+            span_context: context,
+            parent_span_id: span.parent.into(),
+            parent_span_is_remote: span.parent_is_remote,
+            span_kind: match span.kind {
+                Kind::Server => SpanKind::Server,
+                Kind::Client => SpanKind::Client,
+                Kind::Internal => SpanKind::Internal,
+            },
+            name: span.name.into(),
+            start_time: span.began,
+            end_time: span.ended,
+            attributes: span.attributes.into_iter().map(attribute).collect(),
+            dropped_attributes_count: 0,
+            events: SpanEvents::default(),
+            links: SpanLinks::default(),
+            status: if span.failed { Status::error("") } else { Status::Unset },
+            instrumentation_scope: self.scope.clone(),
+        });
+    }
+
+    /// Tells what is not told yet, as far as it takes no long time. Not to be called from an asynchronous task.
+    pub fn shut_down(&self) {
+        if let Err(error) = self.processor.shutdown_with_timeout(LAST) {
+            tracing::debug!(%error, "the last spans could not be exported");
+        }
+    }
+}
+
+fn attribute((name, value): (&'static str, Value)) -> KeyValue {
+    match value {
+        Value::Text(text) => KeyValue::new(name, text),
+        Value::Number(number) => KeyValue::new(name, number),
+    }
+}
+
+/// Tells in the log, once in a while, that spans cannot be exported.
+#[derive(Debug)]
+struct Told<E> {
+    exporter: E,
+    failed: Seldom,
+}
+
+impl<E: SpanExporter> SpanExporter for Told<E> {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        let lost = batch.len();
+        let done = self.exporter.export(batch).await;
+        if let Err(error) = &done
+            && self.failed.is_due()
+        {
+            tracing::warn!(
+                error = chain(error),
+                lost,
+                "spans cannot be exported to trace.endpoint; they are dropped"
+            );
+        }
+        done
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.exporter.shutdown_with_timeout(timeout)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.exporter.set_resource(resource);
+    }
+}
