@@ -31,7 +31,7 @@ While it runs, on the same address:
   PUT     /sandbox/faults   what is to go wrong from now on: a list such as [\"api-status=503*3\"]
   DELETE  /sandbox/faults   nothing goes wrong any more
   POST    /sandbox/revoke   every access token ends, and calls with one get 401
-  GET     /sandbox/calls    how many calls came, and how many tokens were issued")]
+  GET     /sandbox/calls    how many calls came, by endpoint and status, and how many tokens were issued")]
 pub(super) struct SandboxCommand {
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9080")]

@@ -59,6 +59,7 @@ fn tell_calls(shared: &Shared) -> Answer {
         "token_calls": state.token_calls,
         "tokens_issued": state.tokens.issued(),
         "api_calls": state.record.count(),
+        "answered": state.record.answered(),
     });
     json(StatusCode::OK, &counts)
 }

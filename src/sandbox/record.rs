@@ -1,12 +1,13 @@
 //! What a sandbox saw, so that a test or a person can look: each API call, without any secret.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, Method, StatusCode};
 use tokio::sync::broadcast;
 
 use super::tokens::{Kind, Tokens};
+use crate::gbg;
 
 /// The calls that are kept; older ones are forgotten.
 const KEPT: usize = 10_000;
@@ -91,20 +92,24 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// The newest calls, and whoever waits for the next one.
+/// How many calls were answered, by endpoint as `gbg` names it, and by status.
+pub(super) type Answered = BTreeMap<&'static str, BTreeMap<u16, u64>>;
+
+/// The newest calls, how many there were, and whoever waits for the next one.
 pub(super) struct Record {
     calls: VecDeque<Seen>,
-    count: u64,
+    answered: Answered,
     news: broadcast::Sender<Seen>,
 }
 
 impl Record {
     pub(super) fn new() -> Self {
-        Record { calls: VecDeque::new(), count: 0, news: broadcast::Sender::new(BEHIND) }
+        Record { calls: VecDeque::new(), answered: Answered::new(), news: broadcast::Sender::new(BEHIND) }
     }
 
     pub(super) fn add(&mut self, seen: Seen) {
-        self.count += 1;
+        let path = seen.path.split('?').next().unwrap_or_default();
+        *self.answered.entry(gbg::endpoint(path)).or_default().entry(seen.status.as_u16()).or_default() += 1;
         if self.news.receiver_count() > 0 {
             // It fails only when the last subscriber has just left.
             let _ = self.news.send(seen.clone());
@@ -117,7 +122,12 @@ impl Record {
 
     /// Calls so far, forgotten ones as well.
     pub(super) fn count(&self) -> u64 {
-        self.count
+        self.answered.values().flat_map(BTreeMap::values).sum()
+    }
+
+    /// The same by endpoint and status; as many entries as there are endpoints and statuses, however many calls come.
+    pub(super) fn answered(&self) -> &Answered {
+        &self.answered
     }
 
     pub(super) fn all(&self) -> Vec<Seen> {

@@ -54,9 +54,12 @@ async fn tokens_are_revoked_and_calls_are_counted_without_its_own() {
     assert_eq!(caller.send(Method::GET, "/v2/captain/sandbox/bytes/1", &token, "").await.status(), 200);
     assert_eq!(told(&mut caller, Method::POST, "/sandbox/revoke", "").await, (200, json!({"revoked": 1})));
     assert_eq!(caller.send(Method::GET, "/v2/captain/sandbox/bytes/1", &token, "").await.status(), 401);
-    let counts = json!({"token_calls": 1, "tokens_issued": 1, "api_calls": 2});
+    let started = caller.send(Method::POST, "/v2/captain/journey/start?x=1", &token, "").await;
+    assert_eq!(started.status(), 401);
+    let answered = json!({"other": {"200": 1, "401": 1}, "journey/start": {"401": 1}});
+    let counts = json!({"token_calls": 1, "tokens_issued": 1, "api_calls": 3, "answered": answered});
     assert_eq!(told(&mut caller, Method::GET, "/sandbox/calls", "").await, (200, counts));
-    assert_eq!(sandbox.seen().len(), 2);
+    assert_eq!(sandbox.seen().len(), 3);
 }
 
 #[tokio::test]
