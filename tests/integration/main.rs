@@ -20,6 +20,7 @@
 //! - `lifecycle`: two instances, Unix sockets, TLS, draining.
 //! - `listener`: the certificates of the listener and of its callers.
 //! - `live`: settings that are changed while the proxy runs.
+//! - `load`: the load test's own arithmetic.
 //! - `log_file`: a log that is written to a file, and what others do to that file meanwhile.
 //! - `limits`: how much each caller may, and all together; who waits, and who is refused.
 //! - `logins`: clients that insist on logging in.
@@ -70,6 +71,7 @@ mod lifecycle;
 mod limits;
 mod listener;
 mod live;
+mod load;
 mod log_file;
 mod logins;
 mod logs;

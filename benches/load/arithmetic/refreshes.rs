@@ -1,0 +1,14 @@
+//! Which seconds are those of a new token.
+
+use std::time::Duration;
+
+/// Whether `second` is that of a refresh, the one before it or the one after.
+pub(crate) fn is_near(second: usize, refreshes: &[Duration]) -> bool {
+    refreshes.iter().any(|refresh| (refresh.as_secs() as usize).abs_diff(second) <= 1)
+}
+
+/// When the generation changed, of samples in the order of time; a change is dated at the middle of the two samples.
+pub(crate) fn moments(samples: &[(Duration, u64)]) -> Vec<Duration> {
+    let changes = samples.windows(2).filter(|pair| pair[0].1 != pair[1].1);
+    changes.map(|pair| (pair[0].0 + pair[1].0) / 2).collect()
+}

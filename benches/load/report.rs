@@ -1,0 +1,127 @@
+//! What a run tells: lines and tables on standard output, JSON and a plot in files.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::arithmetic::trend;
+use crate::failure::{Failure, Result};
+use crate::latency::Percentiles;
+use crate::plot::{self, Panel};
+use crate::run::{Reckoning, Run};
+
+/// The shortest time in which a trend of memory is told from the filling of buffers.
+const TELLING: Duration = Duration::from_secs(55);
+
+/// A line on standard output.
+pub(crate) fn say(line: &str) -> Result<()> {
+    writeln!(std::io::stdout(), "{line}")
+        .map_err(|error| Failure::of("cannot write to standard output", error))
+}
+
+/// Says how the reckoning came out, and writes `results` and `panels` into files named after the mode.
+pub(crate) fn finish(
+    run: &Run,
+    mode: &str,
+    results: &impl Serialize,
+    reckoning: &Reckoning,
+    panels: &[Panel],
+) -> Result<()> {
+    #[derive(Serialize)]
+    struct Report<'a, T> {
+        mode: &'a str,
+        version: &'static str,
+        arguments: Vec<String>,
+        mix: String,
+        #[serde(flatten)]
+        results: &'a T,
+        reckoning: &'a Reckoning,
+    }
+    say("")?;
+    for line in reckoning.lines() {
+        say(&line)?;
+    }
+    let report = Report {
+        mode,
+        version: env!("CARGO_PKG_VERSION"),
+        arguments: std::env::args().skip(1).filter(|argument| argument != "--bench").collect(),
+        mix: run.mix.to_string(),
+        results,
+        reckoning,
+    };
+    let (json, svg) =
+        (run.directory().join(format!("{mode}.json")), run.directory().join(format!("{mode}.svg")));
+    let cannot = |error| Failure::of(format!("cannot write to {}", run.directory().display()), error);
+    let text = serde_json::to_string_pretty(&report).map_err(|error| Failure::of("no JSON", error))?;
+    std::fs::write(&json, text + "\n").map_err(cannot)?;
+    std::fs::write(&svg, plot::draw(panels)?).map_err(cannot)?;
+    say(&format!("{}\n{}", json.display(), svg.display()))
+}
+
+/// The heads of [`percentiles`], in milliseconds.
+pub(crate) const PERCENTILES: &str = "    p50 ms     p90     p99   p99.9     max";
+
+/// Columns of percentiles.
+pub(crate) fn percentiles(of: &Percentiles) -> String {
+    let Percentiles { p50, p90, p99, p999, max, .. } = of;
+    format!("{p50:>10.2} {p90:>7.1} {p99:>7.1} {p999:>7.1} {max:>7.1}")
+}
+
+/// How many ended how.
+pub(crate) fn failures(of: &BTreeMap<String, u64>) -> String {
+    of.iter().map(|(why, count)| format!("{count} × {why}")).collect::<Vec<_>>().join(", ")
+}
+
+/// Whole microseconds, or a dash where they are not known.
+pub(crate) fn micros(time: Option<Duration>) -> String {
+    time.map_or("-".to_owned(), |time| time.as_micros().to_string())
+}
+
+/// Bytes in MiB.
+pub(crate) fn mebibytes(bytes: u64) -> f64 {
+    (bytes as f64 / f64::from(1 << 20) * 100.0).round() / 100.0
+}
+
+/// How the memory of a process went.
+#[derive(Debug, Serialize)]
+pub(crate) struct Memory {
+    first_mib: f64,
+    last_mib: f64,
+    max_mib: f64,
+    /// Of the straight line through all samples but those of the first tenth, in which buffers and pools fill.
+    slope_mib_per_hour: f64,
+    /// `null` where the time is too short to tell.
+    is_flat: Option<bool>,
+}
+
+impl Memory {
+    /// That of these samples; `None` where there are none.
+    pub(crate) fn of(samples: &[(Duration, u64)]) -> Option<Self> {
+        let (first, last) = (samples.first()?, samples.last()?);
+        let hours =
+            |&(at, bytes): &(Duration, u64)| (at.as_secs_f64() / 3600.0, bytes as f64 / f64::from(1 << 20));
+        let settled: Vec<_> = samples[samples.len() / 10..].iter().map(hours).collect();
+        Some(Memory {
+            first_mib: mebibytes(first.1),
+            last_mib: mebibytes(last.1),
+            max_mib: mebibytes(samples.iter().map(|sample| sample.1).max()?),
+            slope_mib_per_hour: (trend::slope(&settled).unwrap_or_default() * 100.0).round() / 100.0,
+            is_flat: (last.0 - first.0 >= TELLING).then(|| trend::is_flat(&settled)),
+        })
+    }
+
+    /// In words.
+    pub(crate) fn line(&self) -> String {
+        let Memory { first_mib, last_mib, max_mib, slope_mib_per_hour, is_flat } = self;
+        let trend = match is_flat {
+            None => "too short a time to tell a trend".to_owned(),
+            Some(true) => format!("slope {slope_mib_per_hour:.1} MiB an hour: flat"),
+            Some(false) => format!("slope {slope_mib_per_hour:.1} MiB an hour: GROWING"),
+        };
+        format!(
+            "memory of the proxy: first {first_mib:.1} MiB, last {last_mib:.1}, most {max_mib:.1}; {trend}"
+        )
+    }
+}

@@ -1,0 +1,198 @@
+//! `soak`: one rate for long, while tokens are replaced.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::Args;
+use gbg_proxy::config::parse_time;
+use serde::Serialize;
+
+use crate::arithmetic::refreshes::{is_near, moments};
+use crate::failure::Result;
+use crate::figures::{Figures, Phase, Span};
+use crate::latency::{Latency, Percentiles, milliseconds};
+use crate::options::{LoadOptions, SetUpOptions};
+use crate::plot::{Line, Panel};
+use crate::report::{self, Memory, PERCENTILES, finish, mebibytes, micros, say};
+use crate::run::{Done, Needs, Run};
+use crate::steps::MIX;
+
+/// The life of a token, if none is asked for: there is to be a refresh every few seconds.
+const TOKEN_LIFE: Duration = Duration::from_secs(10);
+
+/// How long nothing is measured while connections open and memory settles.
+const WARM_UP: Duration = Duration::from_secs(3);
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Hold one rate for long, while tokens are replaced every few seconds
+///
+/// It compares the seconds of a new token, with the one before and the one after, with all others, and says whether the
+/// memory of the proxy grows.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  cargo bench --bench load -- soak --rate 200 --for 10m
+  cargo bench --bench load -- soak --rate 1000 --mix state --token-life 6s --fault token-delay=1s
+  cargo bench --bench load -- soak --for 8h --target http://127.0.0.1:8080 --proxy-pid 4711 --admin http://127.0.0.1:8081")]
+pub(crate) struct Soak {
+    /// Requests a second
+    #[arg(long, default_value = "100")]
+    rate: u32,
+    /// For how long
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    time: Duration,
+    #[command(flatten)]
+    load: LoadOptions,
+    #[command(flatten)]
+    set_up: SetUpOptions,
+}
+
+#[derive(Serialize)]
+struct Results {
+    asked: f64,
+    achieved: f64,
+    latency_ms: Percentiles,
+    by_kind_ms: BTreeMap<&'static str, Percentiles>,
+    failures: BTreeMap<String, u64>,
+    late_ms: f64,
+    cpu_us_per_request: Option<f64>,
+    /// When there was a new token, in seconds; `null` where nobody told.
+    refreshes: Option<Vec<f64>>,
+    /// In the seconds of a new token, the one before and the one after.
+    near_refreshes_ms: Percentiles,
+    /// In the other seconds.
+    elsewhere_ms: Percentiles,
+    memory: Option<Memory>,
+    seconds: Vec<Second>,
+}
+
+/// One second.
+#[derive(Serialize)]
+struct Second {
+    latency_ms: Percentiles,
+    failures: u64,
+}
+
+impl Soak {
+    pub(crate) async fn run(mut self) -> Result<Done> {
+        if self.set_up.target.is_none() {
+            self.set_up.token_life.get_or_insert(TOKEN_LIFE);
+        }
+        let needs = Needs { mix: MIX, set: Vec::new(), faults: Vec::new() };
+        let mut run = Run::begin(&self.set_up, &self.load, needs).await?;
+        say(&format!(
+            "{} a second of {}, for {}",
+            self.rate,
+            run.mix,
+            humantime::format_duration(self.time)
+        ))?;
+        run.drive(&[self.phase(WARM_UP.min(self.time))]).await?;
+        let watch = run.watch()?;
+        let driven = run.drive(&[self.phase(self.time)]).await?;
+        let generations: Vec<_> = watch
+            .samples()
+            .iter()
+            .filter_map(|sample| Some((sample.at.checked_duration_since(driven.began)?, sample.generation?)))
+            .collect();
+        let refreshes = (!generations.is_empty()).then(|| moments(&generations));
+        let memory = watch.memory(driven.began);
+        let Some(figures) = driven.figures.first() else { return Err("nothing was driven".into()) };
+        let results = results(figures, driven.cpu, refreshes, &memory);
+        results.say()?;
+        let reckoning = run.reconcile().await?;
+        finish(&run, "soak", &results, &reckoning, &results.panels(&memory))?;
+        Ok(Done { is_mismatched: !reckoning.mismatches.is_empty(), failures: figures.failed() })
+    }
+
+    fn phase(&self, time: Duration) -> Phase {
+        Phase { rate: f64::from(self.rate), time, span: SECOND, grace: SECOND }
+    }
+}
+
+fn results(
+    figures: &Figures,
+    cpu: Option<Duration>,
+    refreshes: Option<Vec<Duration>>,
+    memory: &[(Duration, u64)],
+) -> Results {
+    let (mut near, mut elsewhere) = (Latency::small(), Latency::small());
+    for (second, span) in figures.spans.iter().enumerate() {
+        let is_near = is_near(second, refreshes.as_deref().unwrap_or_default());
+        if is_near { &mut near } else { &mut elsewhere }.add(&span.good);
+    }
+    let second = |span: &Span| Second { latency_ms: span.good.percentiles(), failures: span.bad };
+    Results {
+        asked: figures.asked(),
+        achieved: (figures.achieved() * 10.0).round() / 10.0,
+        latency_ms: figures.good().percentiles(),
+        by_kind_ms: figures.by_kind().map(|(kind, latency)| (kind.name(), latency.percentiles())).collect(),
+        failures: figures.failures.clone(),
+        late_ms: milliseconds(figures.late),
+        cpu_us_per_request: cpu.map(|cpu| cpu.as_nanos() as f64 / 1e3),
+        refreshes: refreshes.map(|moments| moments.iter().map(Duration::as_secs_f64).collect()),
+        near_refreshes_ms: near.percentiles(),
+        elsewhere_ms: elsewhere.percentiles(),
+        memory: Memory::of(memory),
+        seconds: figures.spans.iter().map(second).collect(),
+    }
+}
+
+impl Results {
+    fn say(&self) -> Result<()> {
+        let row = |name: &str, of: &Percentiles| {
+            say(&format!("{name:<24} {:>9} {}", of.count, report::percentiles(of)))
+        };
+        say(&format!("\n{:<24} {:>9} {PERCENTILES}", "", "good"))?;
+        row("all", &self.latency_ms)?;
+        for (kind, latency) in &self.by_kind_ms {
+            row(&format!("  {kind}"), latency)?;
+        }
+        match &self.refreshes {
+            None => say("who tells of new tokens is not known: name the admin listener")?,
+            Some(refreshes) => {
+                row(&format!("around {} new tokens", refreshes.len()), &self.near_refreshes_ms)?;
+                row("in the other seconds", &self.elsewhere_ms)?;
+            }
+        }
+        let failures = match self.failures.is_empty() {
+            true => "none failed".to_owned(),
+            false => format!("FAILED: {}", report::failures(&self.failures)),
+        };
+        let cpu = micros(self.cpu_us_per_request.map(|cpu| Duration::from_secs_f64(cpu / 1e6)));
+        say(&format!(
+            "\n{} a second asked, {} achieved; {failures}; the generator was late by {} ms at most; {cpu} µs of CPU a request",
+            self.asked, self.achieved, self.late_ms
+        ))?;
+        self.memory.as_ref().map_or(Ok(()), |memory| say(&memory.line()))
+    }
+
+    fn panels(&self, memory: &[(Duration, u64)]) -> Vec<Panel> {
+        let line = |name, value: fn(&Second) -> f64| Line {
+            name,
+            points: self.seconds.iter().enumerate().map(|(at, second)| (at as f64, value(second))).collect(),
+        };
+        let marks = self.refreshes.clone().unwrap_or_default();
+        let latency = Panel {
+            title: format!("Latency of each second at {} requests / s; new tokens are marked", self.asked),
+            x: "s",
+            y: "ms",
+            is_log: true,
+            lines: vec![
+                line("p50", |second| second.latency_ms.p50),
+                line("p99", |second| second.latency_ms.p99),
+                line("p99.9", |second| second.latency_ms.p999),
+            ],
+            marks: marks.clone(),
+        };
+        let resident = memory.iter().map(|&(at, bytes)| (at.as_secs_f64(), mebibytes(bytes)));
+        let memory = Panel {
+            title: "Resident memory of the proxy".to_owned(),
+            x: "s",
+            y: "MiB",
+            is_log: false,
+            lines: vec![Line { name: "resident", points: resident.collect() }],
+            marks,
+        };
+        vec![latency, memory]
+    }
+}
