@@ -57,7 +57,8 @@ const USAGE: u8 = 64;
 /// is compared with what the sandbox counted; if something was lost or done twice, the exit code is 1.
 #[derive(Debug, Parser)]
 #[command(
-    name = "cargo bench --bench load --",
+    name = "load",
+    bin_name = "cargo bench --bench load --",
     after_help = "Examples:
   cargo bench --bench load -- steps
   cargo bench --bench load -- soak --rate 200 --for 10m --token-life 10s

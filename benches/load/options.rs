@@ -12,6 +12,10 @@ use gbg_proxy::sandbox::Fault;
 use crate::arithmetic::mix::Mix;
 use crate::images::Lengths;
 
+/// The mix of a journey: it is started, its interaction is asked for until it is there, it is submitted, and its state is asked
+/// for until it is done.
+pub(crate) const JOURNEY: &str = "start=1,fetch=2,submit=1,state=3";
+
 /// What is driven.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What is driven: by default a sandbox and a proxy of this build")]
@@ -28,7 +32,7 @@ pub(crate) struct SetUpOptions {
     /// What goes wrong in the sandbox, from when the load begins; may be repeated (`gbg-proxy sandbox --help` lists them)
     #[arg(long = "fault", value_name = "FAULT[*CALLS]", conflicts_with = "target")]
     pub(crate) faults: Vec<Fault>,
-    /// CPUs of each process, such as proxy=1,sandbox=0,load=0 (taskset)
+    /// CPUs of each process, such as proxy=1,sandbox=0,load=0 or proxy=1-3 (taskset)
     #[arg(
         long,
         value_name = "PROCESS=CPUS,…",
@@ -58,14 +62,15 @@ pub(crate) struct SetUpOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What is sent, and where the results go")]
 pub(crate) struct LoadOptions {
-    /// Kinds of calls and their weights, of start, fetch, submit and state; or one alone, such as submit
+    /// Kinds of calls and their weights, of start, fetch, submit and state; or one alone, such as submit. By default a journey:
+    /// start=1,fetch=2,submit=1,state=3; for overload without submit
     #[arg(long, value_name = "KIND=WEIGHT,…")]
     mix: Option<Mix>,
     /// Lengths of the images of a submission
     #[arg(long, value_name = "LEAST..MOST", default_value = "100KB..5MB")]
     pub(crate) images: Lengths,
     /// Connections to the proxy, at most; one more is opened whenever all are in use
-    #[arg(long, value_name = "COUNT", default_value = "2000")]
+    #[arg(long, value_name = "COUNT", default_value = "1000")]
     pub(crate) connections: NonZeroU32,
     /// How long an answer may take, from when its request was due
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]

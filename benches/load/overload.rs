@@ -107,6 +107,7 @@ impl Overload {
             span: SPAN,
             grace: self.time,
         });
+        run.let_go_wrong().await?;
         let watch = run.watch()?;
         let driven = run.drive(&phases).await?;
         let [before, above, after] = &driven.figures[..] else { return Err("a phase is missing".into()) };

@@ -28,7 +28,7 @@ pub(crate) struct Needs<'a> {
     pub(crate) mix: &'a str,
     /// Settings of the proxy's.
     pub(crate) set: Vec<String>,
-    /// Faults of the sandbox's.
+    /// Faults of the sandbox's, besides those that are asked for.
     pub(crate) faults: Vec<String>,
 }
 
@@ -39,6 +39,7 @@ pub(crate) struct Run {
     generator: Generator,
     sandbox: Option<Probe>,
     admin: Option<Probe>,
+    faults: Vec<String>,
     repeats_before: u64,
 }
 
@@ -53,7 +54,7 @@ pub(crate) struct Driven {
 }
 
 impl Run {
-    /// Starts what is driven, and lets go wrong what is to.
+    /// Starts what is driven.
     pub(crate) async fn begin(of: &SetUpOptions, load: &LoadOptions, needs: Needs<'_>) -> Result<Self> {
         let mix = load.mix(needs.mix)?;
         let set_up = SetUp::start(of, &needs.set, &load.directory()).await?;
@@ -61,19 +62,21 @@ impl Run {
         let requests = Requests::new(&target.host()?, set_up.key.as_ref(), Images::new(load.images))?;
         let connections = Connections::new(target, load.connections.get() as usize);
         let mut generator = Generator::new(requests, connections, mix, load.timeout)?;
-        let (mut sandbox, mut admin) = (set_up.sandbox()?, set_up.admin()?);
+        let (sandbox, mut admin) = (set_up.sandbox()?, set_up.admin()?);
         let repeats_before = match &mut admin {
             Some(admin) => admin.metrics().await?.repeats,
             None => 0,
         };
         generator.prepare(JOURNEYS).await?;
-        if let Some(sandbox) = &mut sandbox {
-            let faults: Vec<_> =
-                needs.faults.into_iter().chain(of.faults.iter().map(ToString::to_string)).collect();
-            let list = serde_json::json!(faults).to_string();
-            sandbox.ask(Method::PUT, "/sandbox/faults", list).await?;
-        }
-        Ok(Run { mix, set_up, generator, sandbox, admin, repeats_before })
+        let faults = needs.faults.into_iter().chain(of.faults.iter().map(ToString::to_string)).collect();
+        Ok(Run { mix, set_up, generator, sandbox, admin, faults, repeats_before })
+    }
+
+    /// Lets go wrong what is to, from now on: faults for some calls alone are to strike what is measured.
+    pub(crate) async fn let_go_wrong(&mut self) -> Result<()> {
+        let Some(sandbox) = &mut self.sandbox else { return Ok(()) };
+        let list = serde_json::json!(self.faults).to_string();
+        sandbox.ask(Method::PUT, "/sandbox/faults", list).await.map(drop)
     }
 
     /// Drives these phases without a pause, until all has ended.

@@ -11,11 +11,10 @@ use crate::arithmetic::refreshes::{is_near, moments};
 use crate::failure::Result;
 use crate::figures::{Figures, Phase, Span};
 use crate::latency::{Latency, Percentiles, milliseconds};
-use crate::options::{LoadOptions, SetUpOptions};
+use crate::options::{JOURNEY, LoadOptions, SetUpOptions};
 use crate::plot::{Line, Panel};
 use crate::report::{self, Memory, PERCENTILES, finish, mebibytes, micros, say};
 use crate::run::{Done, Needs, Run};
-use crate::steps::MIX;
 
 /// The life of a token, if none is asked for: there is to be a refresh every few seconds.
 const TOKEN_LIFE: Duration = Duration::from_secs(10);
@@ -78,7 +77,7 @@ impl Soak {
         if self.set_up.target.is_none() {
             self.set_up.token_life.get_or_insert(TOKEN_LIFE);
         }
-        let needs = Needs { mix: MIX, set: Vec::new(), faults: Vec::new() };
+        let needs = Needs { mix: JOURNEY, set: Vec::new(), faults: Vec::new() };
         let mut run = Run::begin(&self.set_up, &self.load, needs).await?;
         say(&format!(
             "{} a second of {}, for {}",
@@ -87,6 +86,7 @@ impl Soak {
             humantime::format_duration(self.time)
         ))?;
         run.drive(&[self.phase(WARM_UP.min(self.time))]).await?;
+        run.let_go_wrong().await?;
         let watch = run.watch()?;
         let driven = run.drive(&[self.phase(self.time)]).await?;
         let generations: Vec<_> = watch
@@ -96,7 +96,7 @@ impl Soak {
             .collect();
         let refreshes = (!generations.is_empty()).then(|| moments(&generations));
         let memory = watch.memory(driven.began);
-        let Some(figures) = driven.figures.first() else { return Err("nothing was driven".into()) };
+        let [figures] = &driven.figures[..] else { return Err("a phase is missing".into()) };
         let results = results(figures, driven.cpu, refreshes, &memory);
         results.say()?;
         let reckoning = run.reconcile().await?;

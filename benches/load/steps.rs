@@ -11,13 +11,10 @@ use crate::arithmetic::knee::{Step, is_past, knee};
 use crate::failure::Result;
 use crate::figures::{Figures, Phase};
 use crate::latency::{Percentiles, milliseconds};
-use crate::options::{LoadOptions, SetUpOptions};
+use crate::options::{JOURNEY, LoadOptions, SetUpOptions};
 use crate::plot::{Line, Panel};
 use crate::report::{self, PERCENTILES, finish, mebibytes, micros, say};
 use crate::run::{Done, Needs, Run};
-
-/// A journey: it is started, its interaction and then its state are asked for until something is there, and it is submitted.
-pub(crate) const MIX: &str = "start=1,fetch=2,submit=1,state=3";
 
 /// How long nothing is measured while connections open and memory settles.
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -79,26 +76,26 @@ struct Told {
 
 impl Steps {
     pub(crate) async fn run(self) -> Result<Done> {
-        let needs = Needs { mix: MIX, set: Vec::new(), faults: Vec::new() };
+        let needs = Needs { mix: JOURNEY, set: Vec::new(), faults: Vec::new() };
         let mut run = Run::begin(&self.set_up, &self.load, needs).await?;
         say(&format!("steps of {} of {}:\n", humantime::format_duration(self.step_time), run.mix))?;
         say(&format!("  asked/s  achieved{PERCENTILES}  late ms  connections  CPU µs  RSS MiB  failures"))?;
         run.drive(&[self.phase(self.from, WARM_UP.min(self.step_time))]).await?;
+        run.let_go_wrong().await?;
         let (mut steps, mut told) = (Vec::new(), Vec::new());
         for rate in (self.from..=self.to).step_by(self.by.max(1) as usize) {
             let driven = run.drive(&[self.phase(rate, self.step_time)]).await?;
-            for figures in &driven.figures {
-                let step = Step {
-                    asked: figures.asked(),
-                    achieved: figures.achieved(),
-                    failures: figures.failed(),
-                    p99: figures.good().quantile(0.99).unwrap_or_default(),
-                };
-                let one = self.tell(&run, figures, driven.cpu, step);
-                say(&one.row())?;
-                steps.push(step);
-                told.push(one);
-            }
+            let [figures] = &driven.figures[..] else { return Err("a phase is missing".into()) };
+            let step = Step {
+                asked: figures.asked(),
+                achieved: figures.achieved(),
+                failures: figures.failed(),
+                p99: figures.good().quantile(0.99).unwrap_or_default(),
+            };
+            let one = self.tell(&run, figures, driven.cpu, step);
+            say(&one.row())?;
+            steps.push(step);
+            told.push(one);
             if is_past(&steps, self.bound) {
                 break;
             }
