@@ -12,8 +12,8 @@ use crate::latency::Percentiles;
 use crate::plot::{self, Panel};
 use crate::run::{Reckoning, Run};
 
-/// The shortest time in which a trend of memory is told from the filling of buffers.
-const TELLING: Duration = Duration::from_secs(55);
+/// The shortest time in which a trend of memory is told from pools and buffers that grow with each stall of the machine.
+const TELLING: Duration = Duration::from_secs(295);
 
 /// A line on standard output.
 pub(crate) fn say(line: &str) -> Result<()> {
