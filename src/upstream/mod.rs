@@ -17,19 +17,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::Either;
 use http::header::{HOST, HeaderMap};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Uri, Version};
 use hyper::body::Body;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::yield_now;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 pub use self::answer::Answer;
 use self::answer::{AnswerSilent, Failed, body_error, too_slow};
 use self::connector::{Connector, Opened};
 pub use self::egress::{TunnelError, tunnel};
 use self::http2::{Http2, Sent};
-use self::pool::Pool;
+use self::pool::{Pool, Slot};
 use self::times::Times;
 use crate::config;
 use crate::error::{Cause, Error};
@@ -40,14 +42,26 @@ use crate::metrics::Connections;
 /// spared. Before an API that closes connections at random times it halves what is lost.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
+/// HTTP/1.1 connections that a worker opens at once. Where all are busy for a moment, because the API or the machine stood still,
+/// each request that waits would open one more, and the handshakes would take the time in which the old ones come back.
+const OPENING: usize = 32;
+
 /// Marks a request that no pooled connection may carry.
 #[derive(Clone, Copy, Debug)]
 pub struct Fresh;
+
+/// A connection to send over.
+enum Obtained<B> {
+    /// It has been used before.
+    Idle(Slot<B>),
+    Opened(Opened<B>),
+}
 
 /// The API, as one worker reaches it.
 pub struct Upstream<B> {
     connector: Arc<Connector>,
     pool: Arc<Pool<B>>,
+    opening: Semaphore,
     /// Only where HTTP/2 may be spoken.
     http2: Option<Arc<Http2<B>>>,
     authority: HeaderValue,
@@ -72,7 +86,7 @@ where
         };
         // A copy of its own: a clone would share a reference count with the other workers.
         let authority = HeaderValue::from_bytes(config.origin.authority.as_bytes())?;
-        Ok(Upstream { connector, pool, http2, authority })
+        Ok(Upstream { connector, pool, opening: Semaphore::new(OPENING), http2, authority })
     }
 
     /// Sends `req` to the API, whatever host it names. The answer comes as its head arrives; its body streams. A
@@ -114,9 +128,10 @@ where
                 }
                 Some((slot, _)) => (slot, true),
                 None => {
-                    let slot = match Box::pin(self.open()).await? {
-                        Opened::Http1(slot) => slot,
-                        Opened::Http2(connection) => {
+                    let (slot, pooled) = match Box::pin(self.obtain(fresh)).await? {
+                        Obtained::Idle(slot) => (slot, true),
+                        Obtained::Opened(Opened::Http1(slot)) => (slot, false),
+                        Obtained::Opened(Opened::Http2(connection)) => {
                             if let Some(http2) = &self.http2 {
                                 http2.adopt(connection);
                             }
@@ -127,7 +142,7 @@ where
                         self.pool.take_back(slot);
                         return Err(error);
                     }
-                    (slot, false)
+                    (slot, pooled)
                 }
             };
             if pooled {
@@ -174,6 +189,45 @@ where
         *req.uri_mut() = Uri::from(target);
         *req.version_mut() = Version::HTTP_11;
         req.headers_mut().insert(HOST, self.authority.clone());
+    }
+
+    /// A new connection; or, unless it is to be `fresh`, one that becomes idle while there are others that open.
+    async fn obtain(&self, fresh: bool) -> Result<Obtained<B>, Error> {
+        // While the circuit is open, those that open have hung for long, and say nothing of how long this one would.
+        if self.connector.circuit.is_open() {
+            return self.open().await.map(Obtained::Opened);
+        }
+        let _permit = match self.opening.try_acquire() {
+            Ok(permit) => Some(permit),
+            Err(_) => match timeout(self.pool.times.connect, self.wait(fresh)).await {
+                Ok(Either::Left(slot)) => return Ok(Obtained::Idle(slot)),
+                Ok(Either::Right(permit)) => permit,
+                Err(_) => {
+                    let cause =
+                        "no connection became free or could be opened within upstream.connect_timeout";
+                    return Err(Error::UpstreamUnreachable(cause.into()));
+                }
+            },
+        };
+        self.open().await.map(Obtained::Opened)
+    }
+
+    /// Waits for a connection that becomes idle, or for leave to open one.
+    async fn wait(&self, fresh: bool) -> Either<Slot<B>, Option<SemaphorePermit<'_>>> {
+        // It is never closed.
+        let permit = async { self.opening.acquire().await.ok() };
+        if fresh {
+            return Either::Right(permit.await);
+        }
+        let mut idle = self.pool.wait();
+        let permit = tokio::select! {
+            biased;
+            Ok(slot) = &mut idle => return Either::Left(slot),
+            permit = permit => permit,
+        };
+        // Both may have come at once.
+        idle.close();
+        idle.try_recv().map_or(Either::Right(permit), Either::Left)
     }
 
     async fn open(&self) -> Result<Opened<B>, Error> {

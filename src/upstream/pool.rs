@@ -7,6 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::body::Body;
 use hyper::client::conn::http1::SendRequest;
+use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::Times;
@@ -31,11 +32,18 @@ impl<B> Slot<B> {
     }
 }
 
-/// Idle connections, the one used last at the back. Its lock is the worker's own, and never waited for.
+/// Idle connections, and who waits for one. Its lock is the worker's own, and never waited for.
 pub(super) struct Pool<B> {
     /// `None` once nobody is to use them any more.
-    idle: Mutex<Option<VecDeque<Idle<B>>>>,
+    state: Mutex<Option<State<B>>>,
     pub(super) times: Times,
+}
+
+struct State<B> {
+    /// The one used last at the back; none while somebody waits.
+    idle: VecDeque<Idle<B>>,
+    /// Who came first at the front.
+    waiting: VecDeque<oneshot::Sender<Slot<B>>>,
 }
 
 struct Idle<B> {
@@ -45,14 +53,15 @@ struct Idle<B> {
 
 impl<B> Pool<B> {
     pub(super) fn new(times: Times) -> Self {
-        Pool { idle: Mutex::new(Some(VecDeque::new())), times }
+        let state = State { idle: VecDeque::new(), waiting: VecDeque::new() };
+        Pool { state: Mutex::new(Some(state)), times }
     }
 
     /// The living connection that was used last, and for how long it has been idle: it is the least likely to be closed by
     /// the other side just now.
     pub(super) fn take(&self) -> Option<(Slot<B>, Duration)> {
-        let mut idle = self.lock();
-        let idle = idle.as_mut()?;
+        let mut state = self.lock();
+        let idle = &mut state.as_mut()?.idle;
         let mut now = None;
         while let Some(Idle { slot, since }) = idle.pop_back() {
             let now = *now.get_or_insert_with(Instant::now);
@@ -64,14 +73,35 @@ impl<B> Pool<B> {
         None
     }
 
+    /// The next connection that becomes idle and that nobody else waits for. Never comes where they are not to be used any
+    /// more.
+    pub(super) fn wait(&self) -> oneshot::Receiver<Slot<B>> {
+        let (sender, receiver) = oneshot::channel();
+        if let Some(State { waiting, .. }) = self.lock().as_mut() {
+            while waiting.front().is_some_and(oneshot::Sender::is_closed) {
+                waiting.pop_front();
+            }
+            waiting.push_back(sender);
+        }
+        receiver
+    }
+
     fn put(&self, slot: Slot<B>) {
         let now = Instant::now();
-        if now < slot.retires
-            && !slot.watch.is_deaf()
-            && let Some(idle) = self.lock().as_mut()
-        {
-            idle.push_back(Idle { slot, since: now });
+        if now >= slot.retires || slot.watch.is_deaf() {
+            return;
         }
+        let mut slot = slot;
+        let mut state = self.lock();
+        let Some(State { idle, waiting }) = state.as_mut() else { return };
+        while let Some(sender) = waiting.pop_front() {
+            match sender.send(slot) {
+                Ok(()) => return,
+                // It has found another, or does not wait any more.
+                Err(unwanted) => slot = unwanted,
+            }
+        }
+        idle.push_back(Idle { slot, since: now });
     }
 
     /// Closes connections that are too old, or have been idle for too long.
@@ -80,7 +110,7 @@ impl<B> Pool<B> {
         let keeps = |Idle { slot, since }: &Idle<B>| {
             !slot.sender.is_closed() && now < slot.retires && now.duration_since(*since) < self.times.idle
         };
-        if let Some(idle) = self.lock().as_mut() {
+        if let Some(State { idle, .. }) = self.lock().as_mut() {
             idle.retain(keeps);
         }
     }
@@ -90,8 +120,8 @@ impl<B> Pool<B> {
         self.lock().take();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<VecDeque<Idle<B>>>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<State<B>>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
