@@ -97,7 +97,7 @@ fn authorized<B>(
 }
 
 /// Replaces Authorization by our bearer. Waits only while there is no valid one.
-pub(super) fn layer<S, In, Out>(
+pub fn layer<S, In, Out>(
     rules: Arc<super::Rules>,
 ) -> impl Layer<S, Service = impl Step<Observed<In>, Out> + use<S, In, Out>> + Clone
 where

@@ -14,7 +14,7 @@ use crate::error::Cause;
 
 /// The body of an answer: the API's, or one of our own.
 #[derive(Debug)]
-pub(super) enum Answer<B> {
+pub enum Answer<B> {
     /// As it came.
     Theirs(B),
     /// Made here.

@@ -93,7 +93,7 @@ impl Callers {
 }
 
 /// Lets pass what known callers send, and what they may send.
-pub(super) fn layer<S, In, Out>(
+pub fn layer<S, In, Out>(
     rules: Arc<super::Rules>,
     peer: Arc<Peer>,
 ) -> impl Layer<S, Service = impl Step<Observed<In>, Out> + use<S, In, Out>> + Clone

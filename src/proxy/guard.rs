@@ -126,7 +126,7 @@ impl Rules {
 }
 
 /// Lets pass what the rules allow of what `peer` sends.
-pub(super) fn layer<S, In, Out>(
+pub fn layer<S, In, Out>(
     rules: Arc<super::Rules>,
     peer: Arc<Peer>,
 ) -> impl Layer<S, Service = impl Step<In, Answer<Out>> + use<S, In, Out>> + Clone

@@ -88,10 +88,7 @@ impl Rules {
 }
 
 /// Cleans a request of `peer` on its way to the API.
-pub(super) fn request<B>(
-    rules: Arc<super::Rules>,
-    peer: Arc<Peer>,
-) -> impl Fn(Request<B>) -> Request<B> + Clone {
+pub fn request<B>(rules: Arc<super::Rules>, peer: Arc<Peer>) -> impl Fn(Request<B>) -> Request<B> + Clone {
     move |mut req| {
         rules.headers.clean(&mut req, &peer);
         req
@@ -99,7 +96,7 @@ pub(super) fn request<B>(
 }
 
 /// Cleans an answer on its way to the caller.
-pub(super) fn response<B>(mut res: Response<B>) -> Response<B> {
+pub fn response<B>(mut res: Response<B>) -> Response<B> {
     // The version of a message is that of its sender (RFC 9112 section 2.3). A caller of HTTP/1.0 is the server's matter.
     *res.version_mut() = Version::HTTP_11;
     let headers = res.headers_mut();

@@ -196,7 +196,7 @@ struct Permit {
 }
 
 /// Lets pass what is within the limits.
-pub(super) fn layer<S, In, Out>(
+pub fn layer<S, In, Out>(
     rules: Arc<super::Rules>,
 ) -> impl Layer<S, Service = impl Step<Observed<In>, Limited<Out>> + use<S, In, Out>> + Clone
 where

@@ -37,7 +37,7 @@ const WORTHLESS: &str = "gbg-proxy-needs-no-token";
 const LIFE: u32 = 3600;
 
 /// Answers those who log in.
-pub(super) fn layer<S, In, Out>(
+pub fn layer<S, In, Out>(
     rules: Arc<super::Rules>,
     peer: Arc<Peer>,
 ) -> impl Layer<S, Service = impl Step<Observed<In>, Answer<Out>> + use<S, In, Out>> + Clone

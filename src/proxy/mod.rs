@@ -190,6 +190,20 @@ where
         .service(forward)
 }
 
+/// The steps one by one, for the bench that counts what each costs.
+#[doc(hidden)]
+pub mod steps {
+    pub use super::authorize::layer as authorize;
+    pub use super::body::Answer;
+    pub use super::caller::layer as caller;
+    pub use super::guard::layer as guard;
+    pub use super::headers::{request, response};
+    pub use super::limit::layer as limit;
+    pub use super::login::layer as login;
+    pub use super::observe::layer as observe;
+    pub use super::respond::layer as respond;
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use std::time::Duration;

@@ -18,7 +18,7 @@ use super::{Step, request_id};
 use crate::error::Cause;
 
 /// Observes every request that comes from `addr`.
-pub(super) fn layer<S, In, Out>(
+pub fn layer<S, In, Out>(
     rules: Arc<super::Rules>,
     addr: Option<SocketAddr>,
 ) -> impl Layer<S, Service = impl Step<In, ProxyBody<Out>, Infallible> + use<S, In, Out>> + Clone

@@ -29,7 +29,7 @@ const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy")
 const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Answers a failure of the steps below.
-pub(super) fn layer<S, In, Out>(
+pub fn layer<S, In, Out>(
     rules: Arc<super::Rules>,
 ) -> impl Layer<S, Service = impl Step<In, Answer<Out>, Infallible> + use<S, In, Out>> + Clone
 where
