@@ -5,7 +5,7 @@ WORKDIR /build
 # does.
 COPY Cargo.toml Cargo.lock build.rs ./
 RUN mkdir src benches \
-    && touch src/lib.rs benches/stack.rs benches/token.rs benches/end_to_end.rs benches/load.rs \
+    && touch src/lib.rs benches/stack.rs benches/token.rs benches/end_to_end.rs benches/load.rs benches/instructions.rs \
     && echo 'fn main() {}' > src/main.rs \
     && cargo build --locked --release --bin gbg-proxy
 COPY proxy.toml ./

@@ -50,7 +50,11 @@ pub fn count(height: &str, setting: Setting, count: u32, directory: &Path) -> u6
 /// Sends `count` requests through the steps down to the one called `height`.
 pub fn run(height: &str, setting: Setting, count: u32, directory: &Path) {
     let log = directory.join(format!("{}.log", setting.name()));
-    let settings = telemetry::Settings { level: LevelFilter::INFO, json: false, file: Some(log.clone()) };
+    let settings = telemetry::Settings {
+        level: telemetry::Level::new(LevelFilter::INFO),
+        json: false,
+        file: Some(log.clone()),
+    };
     let is_logged = height == "line";
     let _flush = is_logged.then(|| telemetry::begin(settings).expect("a log"));
     let set = setting.values("http://localhost", "http://localhost", &log);
@@ -61,7 +65,7 @@ pub fn run(height: &str, setting: Setting, count: u32, directory: &Path) {
 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let shared = Shared::new(&config, &Metrics::new(1));
+        let shared = Shared::new(&config, &Metrics::new(1), None);
         let rules = Arc::new(Rules::new(&config, &shared, tokens().await, Arc::default()));
         let rules = || Arc::clone(&rules);
         let peer = Arc::new(rules().peer(None, None, &[], None));
@@ -194,7 +198,7 @@ async fn tokens() -> Reader {
         let header = header.clone();
         async move { Ok::<_, FetchError>(Grant { header, life: Some(Duration::from_secs(3600)) }) }
     };
-    tokio::spawn(token::refresh(fetch, pending, publisher, Duration::from_secs(300)));
+    tokio::spawn(token::refresh(fetch, pending, publisher, || Duration::from_secs(300)));
     reader.wait().await.expect("a token");
     reader
 }
