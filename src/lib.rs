@@ -23,7 +23,8 @@
 //!
 //! 1. A [`worker`]'s listener accepts, waits for a permit for open connections, and spawns one task. ALPN or the first bytes
 //!    tell HTTP/2 from HTTP/1. One timer a connection watches over handshake, heads, idleness, and a caller that stops in
-//!    the middle; the API's time is not its matter. The service is made when the handshake has told who calls
+//!    the middle; the API's time is not its matter. The service is made when the handshake has told who calls. An HTTP/1
+//!    connection that has no request for a moment rests: it gives up its buffers, and all else that a request needs
 //!    ([`downstream`]).
 //! 2. `observe` names the request and begins its record, to which each step adds what it knows, and finds the trace that it
 //!    belongs to. The end of the answer writes the record into the access log, as one line, and counts it.

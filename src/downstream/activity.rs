@@ -17,13 +17,15 @@ const NONE: u64 = u64::MAX;
 /// A step of the request that waits for the same caller, and as long, answers first: it says more.
 const PRECEDENCE: Duration = Duration::from_millis(10);
 
-/// For what a connection is closed.
+/// For what a connection does not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Late {
     /// The head of a request does not become whole.
     Head,
     /// There is no request.
     Idle,
+    /// There is none for now: what a request needs may go until one comes.
+    Resting,
     /// No byte moves, and it is for the caller to move one.
     Stalled,
 }
@@ -103,6 +105,11 @@ impl Activity {
             (self.idle.load(Relaxed), timeouts.keep_alive, Late::Idle)
         };
         Some((self.epoch + Duration::from_millis(since) + limit, late))
+    }
+
+    /// Since when there is no request, where there is none.
+    pub(super) fn idle_since(&self) -> Instant {
+        self.epoch + Duration::from_millis(self.idle.load(Relaxed))
     }
 
     /// An answer that is not held waits for the API, unless a body that is awaited is what the API waits for: with

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::TryFutureExt;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::watch;
@@ -57,7 +59,8 @@ pub(super) async fn serve<IO, S, B>(
         return serve_http(io, None, options, make_service(peer), drain).await;
     };
     let accepted = tokio::select! {
-        accepted = tls.accept(io) => accepted,
+        // Boxed: what stands in this future is held of a connection without TLS as well.
+        accepted = tls.accept(io).map_ok(Box::new) => accepted,
         () = too_late(options.timeouts.borrow().handshake, drain.clone()) => {
             tracing::debug!("a TLS handshake took too long");
             return;
@@ -128,26 +131,41 @@ async fn too_late(limit: Duration, mut drain: watch::Receiver<bool>) {
 }
 
 async fn serve_http1<IO, S, B>(
-    io: IO,
+    io: Rewound<IO>,
     activity: Arc<Activity>,
     options: &Options,
     service: S,
-    drain: watch::Receiver<bool>,
+    mut drain: watch::Receiver<bool>,
 ) where
     IO: Stream,
     S: Serve<B>,
     B: AnswerBody,
 {
-    let deadlines = Deadlines::new(Arc::clone(&activity), options.timeouts.clone());
-    let io = Watched::keeping_open(io, Arc::clone(&activity));
-    // No header timeout of hyper's: it costs a timer a request, and runs on while a connection is idle.
-    let mut connection = http1::Builder::new()
-        .header_read_timeout(None)
-        .title_case_headers(options.title_case)
-        .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(io), noted(service, Arc::clone(&activity)));
-    let shut_down = |connection: Pin<&mut http1::Connection<_, _>>| connection.graceful_shutdown();
-    let ended = drive(Pin::new(&mut connection), deadlines, drain, shut_down).await;
+    let mut deadlines = Deadlines::with_rest(Arc::clone(&activity), options.timeouts.clone());
+    let mut io = TokioIo::new(Watched::keeping_open(io, Arc::clone(&activity)));
+    let mut service = noted(service, Arc::clone(&activity));
+    let (ended, has_left) = loop {
+        // No header timeout of hyper's: it costs a timer a request, and runs on while a connection is idle.
+        let connection = http1::Builder::new()
+            .header_read_timeout(None)
+            .title_case_headers(options.title_case)
+            .max_buf_size(BUFFER)
+            .serve_connection(io, service);
+        // Boxed: what stands in this future is held while the connection rests as well.
+        let mut connection = Box::pin(connection);
+        let shut_down = |connection: Pin<&mut http1::Connection<_, _>>| connection.graceful_shutdown();
+        let ended = drive(connection.as_mut(), &mut deadlines, &mut drain, shut_down).await;
+        let parts = Pin::into_inner(connection).into_parts();
+        (io, service) = (parts.io, parts.service);
+        if !matches!(ended, Err(Late::Resting)) {
+            break (ended, !parts.read_buf.is_empty());
+        }
+        let stream = io.inner_mut().stream();
+        stream.rewind(begun(parts.read_buf));
+        if !rest(stream, &mut deadlines, &mut drain).await {
+            break (ended, false);
+        }
+    };
 
     let (last_words, breaks_off) = match &ended {
         Err(Late::Head) => (REQUEST_TIMEOUT, false),
@@ -157,8 +175,7 @@ async fn serve_http1<IO, S, B>(
         Ok(Err(error)) => (&b""[..], error.is_user()),
         _ => (&b""[..], false),
     };
-    let parts = connection.into_parts();
-    let io = parts.io.into_inner().into_inner();
+    let io = io.into_inner().into_inner();
     if breaks_off {
         // Over TLS an end without close_notify says so (RFC 9112 section 9.8). Without, what was sent and not yet taken is
         // given up only where there is no other way to tell.
@@ -168,8 +185,32 @@ async fn serve_http1<IO, S, B>(
         return;
     }
     // A request that hyper could not read, or that we did not wait for, may still be coming.
-    let has_unread = activity.has_unread() || !parts.read_buf.is_empty() || !matches!(ended, Ok(Ok(())));
+    let is_clean = matches!(ended, Ok(Ok(())) | Err(Late::Resting));
+    let has_unread = activity.has_unread() || has_left || !is_clean;
     close(io, last_words, has_unread).await;
+}
+
+/// What of `read` is the beginning of a request (RFC 9112 section 2.2); what is none holds no buffer either.
+fn begun(read: Bytes) -> Bytes {
+    match read.iter().position(|byte| !matches!(byte, b'\r' | b'\n')) {
+        Some(from) => read.slice(from..),
+        None => Bytes::new(),
+    }
+}
+
+/// Waits, without what a request needs, until there is something to read from `io`; false if it is to be closed instead.
+async fn rest<IO: Stream>(io: &IO, deadlines: &mut Deadlines, drain: &mut watch::Receiver<bool>) -> bool {
+    deadlines.note_resting();
+    let awake = tokio::select! {
+        // What has come before it is to be closed is answered.
+        biased;
+        () = poll_fn(|cx| io.poll_readable(cx)) => true,
+        // An error means that the worker is gone, which drains as well.
+        _ = drain.wait_for(|draining| *draining) => false,
+        _ = poll_fn(|cx| deadlines.poll(cx)) => false,
+    };
+    deadlines.note_awake();
+    awake
 }
 
 async fn serve_http2<IO, S, B>(
@@ -177,13 +218,13 @@ async fn serve_http2<IO, S, B>(
     activity: Arc<Activity>,
     options: &Options,
     service: S,
-    drain: watch::Receiver<bool>,
+    mut drain: watch::Receiver<bool>,
 ) where
     IO: Stream,
     S: Serve<B>,
     B: AnswerBody,
 {
-    let deadlines = Deadlines::new(Arc::clone(&activity), options.timeouts.clone());
+    let mut deadlines = Deadlines::new(Arc::clone(&activity), options.timeouts.clone());
     let io = Watched::new(io, Arc::clone(&activity));
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
@@ -195,15 +236,16 @@ async fn serve_http2<IO, S, B>(
         .max_local_error_reset_streams(H2_OWN_RESETS)
         .serve_connection(TokioIo::new(io), noted(service, activity));
     // What is late is dropped, and closed by that.
-    let _ = drive(pin!(connection), deadlines, drain, |connection| connection.graceful_shutdown()).await;
+    let shut_down = |connection: Pin<&mut http2::Connection<_, _, _>>| connection.graceful_shutdown();
+    let _ = drive(Box::pin(connection).as_mut(), &mut deadlines, &mut drain, shut_down).await;
 }
 
-/// Drives `connection` to its end, or until it is late. It is told by `shut_down`, once, when it has had no request for
-/// too long, or when `drain` turns true.
+/// Drives `connection` to its end, or until it is late or may rest. It is told by `shut_down`, once, when it has had no
+/// request for too long, or for long enough to rest, or when `drain` turns true.
 async fn drive<C>(
     mut connection: Pin<&mut C>,
-    mut deadlines: Deadlines,
-    mut drain: watch::Receiver<bool>,
+    deadlines: &mut Deadlines,
+    drain: &mut watch::Receiver<bool>,
     shut_down: impl Fn(Pin<&mut C>),
 ) -> Result<hyper::Result<()>, Late>
 where
@@ -213,14 +255,17 @@ where
     let mut draining = pin!(drain.wait_for(|draining| *draining));
     let mut closing = false;
     let ended = poll_fn(|cx| {
+        let mut may_rest = false;
         loop {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                return Poll::Ready(Ok(ended));
+                return Poll::Ready(if may_rest && ended.is_ok() { Err(Late::Resting) } else { Ok(ended) });
             }
             if closing || draining.as_mut().poll(cx).is_pending() {
                 match deadlines.poll(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Late::Idle) if !closing => {}
+                    // hyper ends at once if it has nothing in hand either, and else with the answer that it has.
+                    Poll::Ready(Late::Resting) => may_rest = true,
                     Poll::Ready(late) => return Poll::Ready(Err(late)),
                 }
             }
@@ -231,7 +276,7 @@ where
     });
     let ended = ended.await;
     match &ended {
-        Ok(Ok(())) => {}
+        Ok(Ok(())) | Err(Late::Resting) => {}
         // A caller that hangs up, or one that speaks no HTTP; hyper has answered the latter.
         // Without its causes: they may quote what the caller sent.
         Ok(Err(error)) => tracing::debug!(%error, "a connection ended early"),

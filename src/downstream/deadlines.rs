@@ -1,4 +1,5 @@
-//! The timer of a connection: one for all its requests, set again only when it has run out.
+//! The timer of a connection: one for all its requests, set again only when it has run out, or when the connection has
+//! rested.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -12,10 +13,23 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::Timeouts;
 use super::activity::{Activity, Late};
 
-/// Tells when a connection is to be closed.
+/// After how long without a request a connection rests: soon, so that the next connection takes the memory that it gives
+/// up, and the process does not grow with their number.
+const REST: Duration = Duration::from_millis(50);
+
+/// What that comes to, doubled each time, where requests come sooner than this: to wake costs two fifths of a request.
+const LONGEST_REST: Duration = Duration::from_secs(3);
+
+/// The time between two looks whether a connection may rest.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Tells when a connection is to be closed, or to rest.
 pub(super) struct Deadlines {
     activity: Arc<Activity>,
     timeouts: watch::Receiver<Timeouts>,
+    /// Whether it may rest, and after how long.
+    may_rest: bool,
+    rest: Duration,
     /// Since when the connection takes no further requests.
     closing: Option<Instant>,
     timer: Pin<Box<Sleep>>,
@@ -24,7 +38,34 @@ pub(super) struct Deadlines {
 impl Deadlines {
     pub(super) fn new(activity: Arc<Activity>, timeouts: watch::Receiver<Timeouts>) -> Self {
         let timer = Box::pin(sleep(timeouts.borrow().shortest()));
-        Deadlines { activity, timeouts, closing: None, timer }
+        Deadlines { activity, timeouts, may_rest: false, rest: REST, closing: None, timer }
+    }
+
+    /// Those of a connection that may rest.
+    pub(super) fn with_rest(activity: Arc<Activity>, timeouts: watch::Receiver<Timeouts>) -> Self {
+        let mut deadlines = Deadlines::new(activity, timeouts);
+        deadlines.wait_for_rest();
+        deadlines
+    }
+
+    /// Notes that the connection rests, and can only be told to be closed.
+    pub(super) fn note_resting(&mut self) {
+        self.may_rest = false;
+        self.closing = None;
+    }
+
+    /// Notes that something has come.
+    pub(super) fn note_awake(&mut self) {
+        let came_soon = self.activity.idle_since().elapsed() < LONGEST_REST;
+        self.rest = if came_soon { LONGEST_REST.min(self.rest * 2) } else { REST };
+        self.wait_for_rest();
+    }
+
+    fn wait_for_rest(&mut self) {
+        self.may_rest = true;
+        // A first request takes a moment as well.
+        let first = Instant::now() + (self.rest * 3 / 2).min(self.shortest());
+        self.timer.as_mut().reset(first);
     }
 
     /// Notes that the connection takes no further requests.
@@ -32,37 +73,86 @@ impl Deadlines {
         self.closing.get_or_insert_with(Instant::now);
     }
 
-    /// Ready when the connection is to be closed.
+    /// Ready when the connection is to be closed, or to rest.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Late> {
         loop {
             ready!(self.timer.as_mut().poll(cx));
             let now = Instant::now();
-            let timeouts = *self.timeouts.borrow();
             // What comes next may have the shortest limit of all.
-            let mut next = now + timeouts.shortest();
-            if let Some((due, late)) = self.due(&timeouts) {
+            let mut next = now + self.shortest();
+            if let Some((due, late)) = self.due() {
                 if due <= now {
                     return Poll::Ready(late);
                 }
-                next = next.min(due);
+                // One that may not rest yet is busy: it is looked at no more often for that.
+                if late != Late::Resting {
+                    next = next.min(due);
+                }
             }
             self.timer.as_mut().reset(next);
         }
     }
 
-    fn due(&self, timeouts: &Timeouts) -> Option<(Instant, Late)> {
-        match (self.activity.due(timeouts), self.closing) {
-            // HTTP/2 keeps the end of an answer that its caller is slow to take beyond the end of the request.
-            (Some((_, Late::Idle)), Some(closing)) => {
-                Some((closing.max(self.activity.moved()) + timeouts.body, Late::Idle))
-            }
-            (due, _) => due,
+    fn due(&self) -> Option<(Instant, Late)> {
+        let timeouts = *self.timeouts.borrow();
+        let (due, late) = self.activity.due(&timeouts)?;
+        if late != Late::Idle {
+            return Some((due, late));
         }
+        let rest = self.activity.idle_since() + self.rest;
+        Some(match self.closing {
+            // HTTP/2 keeps the end of an answer that its caller is slow to take beyond the end of the request.
+            Some(closing) => (closing.max(self.activity.moved()) + timeouts.body, late),
+            None if self.may_rest && rest < due => (rest, Late::Resting),
+            None => (due, late),
+        })
+    }
+
+    fn shortest(&self) -> Duration {
+        let shortest = self.timeouts.borrow().shortest();
+        if self.may_rest { shortest.min(LOOK) } else { shortest }
     }
 }
 
 impl Timeouts {
     fn shortest(&self) -> Duration {
         self.header.min(self.keep_alive).min(self.body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Version;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// For what, and after how many milliseconds.
+    async fn told(deadlines: &mut Deadlines) -> (Late, u128) {
+        let began = Instant::now();
+        let late = std::future::poll_fn(|cx| deadlines.poll(cx)).await;
+        (late, began.elapsed().as_millis())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_rests_later_each_time_that_it_comes_back_soon_and_never_in_a_request() {
+        let minute = Duration::from_secs(60);
+        let timeouts =
+            Timeouts { handshake: minute, header: minute, keep_alive: minute, body: minute }.fixed();
+        let activity = Arc::new(Activity::new(Instant::now(), false));
+        let mut deadlines = Deadlines::with_rest(Arc::clone(&activity), timeouts);
+        for rest in [50, 100, 200, 400, 800, 1600, 3000, 50, 100] {
+            activity.begin_request(Version::HTTP_11);
+            assert!(timeout(minute * 5, told(&mut deadlines)).await.is_err(), "it rests in a request");
+            activity.end_answer();
+            let (late, after) = told(&mut deadlines).await;
+            assert_eq!(late, Late::Resting);
+            assert!((rest..=rest + 1000).contains(&after), "{after} ms for {rest}");
+            deadlines.note_resting();
+            deadlines.note_awake();
+        }
+        deadlines.note_resting();
+        let (late, after) = told(&mut deadlines).await;
+        assert!(late == Late::Idle && after < minute.as_millis(), "{late:?} after {after} ms");
     }
 }

@@ -4,6 +4,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::Stream;
@@ -24,18 +25,30 @@ where
             more => length += more,
         }
     }
-    Ok((first == *PREFACE, Rewound { first, read: 0, length, io }))
+    Ok((first == *PREFACE, Rewound { first: Bytes::copy_from_slice(&first[..length]), io }))
 }
 
 /// A stream whose first bytes are read once more.
 pub(super) struct Rewound<IO> {
-    first: [u8; PREFACE.len()],
-    read: usize,
-    length: usize,
+    first: Bytes,
     io: IO,
 }
 
+impl<IO> Rewound<IO> {
+    /// Gives `first` back, all of what was read and not used.
+    pub(super) fn rewind(&mut self, first: Bytes) {
+        self.first = first;
+    }
+}
+
 impl<IO: Stream> Stream for Rewound<IO> {
+    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.first.is_empty() {
+            true => self.io.poll_readable(cx),
+            false => Poll::Ready(()),
+        }
+    }
+
     fn reset_on_drop(&self) {
         self.io.reset_on_drop();
     }
@@ -47,12 +60,11 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Rewound<IO> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if self.read == self.length {
+        if self.first.is_empty() {
             return Pin::new(&mut self.io).poll_read(cx, buf);
         }
-        let end = self.length.min(self.read + buf.remaining());
-        buf.put_slice(&self.first[self.read..end]);
-        self.read = end;
+        let length = self.first.len().min(buf.remaining());
+        buf.put_slice(&self.first.split_to(length));
         Poll::Ready(Ok(()))
     }
 }

@@ -30,6 +30,10 @@ impl<IO> Watched<IO> {
         Watched { io, activity, keeps_open: true, half_closed: None }
     }
 
+    pub(super) fn stream(&mut self) -> &mut IO {
+        &mut self.io
+    }
+
     pub(super) fn into_inner(self) -> IO {
         self.io
     }

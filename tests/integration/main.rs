@@ -28,6 +28,7 @@
 //! - `messages`: requests and answers as an intermediary passes them on, byte for byte.
 //! - `reload`: the configuration is read again while the proxy runs.
 //! - `operations`: alerts, dashboard and runbook, compared with what the proxy counts.
+//! - `resting`: connections that have had no request for a moment, and the next one.
 //! - `shipped_file`: `proxy.toml` as it is shipped.
 //! - `status_page`: the page for people, in a real browser, and the JSON that it is made from.
 //! - `streaming`: bodies that are large, slow or broken off.
@@ -78,6 +79,7 @@ mod logs;
 mod messages;
 mod operations;
 mod reload;
+mod resting;
 mod shipped_file;
 mod status_page;
 mod streaming;
