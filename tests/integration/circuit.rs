@@ -1,4 +1,4 @@
-//! Requests while no connection to the API can be opened, and when one can again.
+//! Requests while connections to the API cannot be opened, or not enough of them, and when they can again.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use gbg_proxy::sandbox::{Options, Sandbox};
-use http::Request;
+use http::{Request, StatusCode};
 use http_body_util::Full;
 use tempfile::TempDir;
-use tokio::io::{AsyncWriteExt, copy_bidirectional};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::sleep;
 
-use crate::support::caller::{Whole, json, post, read_until, send, until};
+use crate::support::caller::{PATIENCE, Whole, json, post, read_until, send, until};
 use crate::support::process::Running;
-use crate::support::server::scripted;
+use crate::support::server::{scripted, tls};
 use crate::support::{CLIENT_ID, CLIENT_SECRET, Proxy, api, token_endpoint};
 
 const START: &str = "/v2/captain/journey/start";
@@ -209,4 +209,48 @@ async fn what_fails_and_that_it_is_over_is_told_once() {
     let refused = running.log.lines().filter(|line| line.contains("the last attempt said: "));
     let refused: Vec<_> = refused.collect();
     assert!(!refused.is_empty() && refused.iter().all(|line| line.contains("refused")), "{refused:?}");
+}
+
+/// Of 40 requests at once 32 open a connection, of which one comes to its end. Its leave to open passes to one more, and its
+/// connection to the other seven, by turns.
+#[tokio::test]
+async fn a_burst_opens_few_connections_at_once_and_who_waits_gets_one_that_becomes_idle() {
+    const OPENING: usize = 32;
+    const WAITING: usize = 8;
+    let secured = tls(&[], async |mut stream| {
+        let mut request = Vec::new();
+        while stream.read_buf(&mut request).await.is_ok_and(|read| read > 0) {
+            if request.ends_with(b"{}") {
+                request.clear();
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            }
+        }
+    })
+    .await;
+    let target = secured.base_url.strip_prefix("https://").unwrap().to_owned();
+    let reached = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&reached);
+    let first_alone = scripted(move |mut stream| {
+        let (number, target) = (count.fetch_add(1, SeqCst), target.clone());
+        async move {
+            if number == 0 {
+                let mut onward = TcpStream::connect(target).await.unwrap();
+                let _ = copy_bidirectional(&mut stream, &mut onward).await;
+            } else {
+                sleep(PATIENCE).await;
+            }
+        }
+    })
+    .await;
+    let set = ["listen.workers=1", "upstream.circuit=false", "upstream.connect_timeout=2s", &secured.ca_file];
+    let base_url = format!("https://localhost:{}", first_alone.port());
+    let proxy = Proxy::before_server(&base_url, &set).await;
+    let addr = proxy.addr();
+    let asked = (0..OPENING + WAITING).map(|_| tokio::spawn(send(addr, post(START))));
+    let mut statuses = Vec::new();
+    for answer in asked.collect::<Vec<_>>() {
+        statuses.push(answer.await.unwrap().status());
+    }
+    let served = statuses.iter().filter(|status| **status == StatusCode::OK).count();
+    assert_eq!((served, reached.load(SeqCst)), (WAITING, OPENING + 1), "{statuses:?}");
 }

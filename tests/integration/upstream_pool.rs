@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::support::Proxy;
 use crate::support::caller::{PATIENCE, json, post, read_until, send};
-use crate::support::server::{http2, scripted, tls};
+use crate::support::server::{http2, scripted};
 
 const START: &str = "/v2/captain/journey/start";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
@@ -391,48 +391,4 @@ async fn http2_connections_that_end_and_refuse_at_random_lose_no_request_and_dou
         caller.await.unwrap();
     }
     assert!(seen.lock().unwrap().values().all(|times| *times == 1), "a request was acted on twice");
-}
-
-/// Of 40 requests at once 32 open a connection, of which one comes to its end. Its leave to open passes to one more, and its
-/// connection to the other seven, by turns.
-#[tokio::test]
-async fn a_burst_opens_few_connections_at_once_and_who_waits_gets_one_that_becomes_idle() {
-    const OPENING: usize = 32;
-    const WAITING: usize = 8;
-    let secured = tls(&[], async |mut stream| {
-        let mut request = Vec::new();
-        while stream.read_buf(&mut request).await.is_ok_and(|read| read > 0) {
-            if request.ends_with(b"{}") {
-                request.clear();
-                stream.write_all(OK).await.unwrap();
-            }
-        }
-    })
-    .await;
-    let target = secured.base_url.strip_prefix("https://").unwrap().to_owned();
-    let reached = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&reached);
-    let first_alone = scripted(move |mut stream| {
-        let (number, target) = (count.fetch_add(1, Ordering::SeqCst), target.clone());
-        async move {
-            if number == 0 {
-                let mut onward = TcpStream::connect(target).await.unwrap();
-                let _ = tokio::io::copy_bidirectional(&mut stream, &mut onward).await;
-            } else {
-                sleep(PATIENCE).await;
-            }
-        }
-    })
-    .await;
-    let set = ["listen.workers=1", "upstream.circuit=false", "upstream.connect_timeout=2s", &secured.ca_file];
-    let base_url = format!("https://localhost:{}", first_alone.port());
-    let proxy = Proxy::before_server(&base_url, &set).await;
-    let addr = proxy.addr();
-    let asked = (0..OPENING + WAITING).map(|_| tokio::spawn(send(addr, post(START))));
-    let mut statuses = Vec::new();
-    for answer in asked.collect::<Vec<_>>() {
-        statuses.push(answer.await.unwrap().status());
-    }
-    let served = statuses.iter().filter(|status| **status == StatusCode::OK).count();
-    assert_eq!((served, reached.load(Ordering::SeqCst)), (WAITING, OPENING + 1), "{statuses:?}");
 }
