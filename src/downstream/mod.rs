@@ -37,7 +37,7 @@ use crate::config::{HeaderCase, Listen};
 use crate::error::Cause;
 use crate::metrics::Connections;
 
-/// A service that answers the requests of a connection, and never fails: a failure is an answer as well.
+/// A service that answers the requests of a connection. It is always ready, and never fails: a failure is an answer as well.
 pub trait Serve<B>:
     Service<Request<CallerBody>, Response = Response<B>, Error = Infallible, Future: Send + 'static>
     + Clone

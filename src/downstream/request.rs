@@ -11,7 +11,6 @@ use http::{Request, Response, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::{Body, Incoming};
 use hyper::service::{Service, service_fn};
-use hyper_util::service::TowerToHyperService;
 
 use super::activity::Activity;
 use super::{AnswerBody, Serve};
@@ -25,8 +24,8 @@ where
     S: Serve<B>,
     B: AnswerBody,
 {
-    let service = TowerToHyperService::new(service);
     service_fn(move |req: Request<Incoming>| {
+        let mut service = service.clone();
         let version = req.version();
         let turn = Turn::begin(&activity, version);
         let req = req.map(|incoming| CallerBody::new(incoming, &activity));

@@ -29,8 +29,8 @@ where
 {
     layer_fn(move |mut inner: S| {
         let rules = Arc::clone(&rules);
-        service_fn(move |mut req: Request<In>| {
-            let id = request_id::settle(req.headers_mut());
+        service_fn(move |req: Request<In>| {
+            let id = request_id::settle(req.headers());
             let record = Arc::new(Record::new(addr, id.clone(), rules.trace.of(req.headers()), &req));
             let watched = Watched::new(Arc::clone(&record), Arc::clone(&rules));
             inner.call(req.map(|body| Observed::new(body, record))).map(move |answered| {

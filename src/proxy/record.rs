@@ -80,6 +80,11 @@ impl Record {
         let _ = self.caller.set(caller);
     }
 
+    /// The number of the request.
+    pub(super) fn id(&self) -> &HeaderValue {
+        &self.id
+    }
+
     pub(super) fn caller(&self) -> Option<&Arc<Known>> {
         self.caller.get()
     }

@@ -7,13 +7,10 @@ pub(super) const FIELD: HeaderName = HeaderName::from_static("x-proxy-request-id
 
 const LONGEST: usize = 64;
 
-/// The caller's own id if it is fit to be logged, else a new one; it stands in `headers` afterwards, for the steps
-/// below.
-pub(super) fn settle(headers: &mut HeaderMap) -> HeaderValue {
+/// The caller's own id if it is fit to be logged, else a new one.
+pub(super) fn settle(headers: &HeaderMap) -> HeaderValue {
     let chosen = headers.get(&FIELD).filter(|id| is_fit(id.as_bytes()));
-    let id = chosen.cloned().unwrap_or_else(random);
-    headers.insert(FIELD, id.clone());
-    id
+    chosen.cloned().unwrap_or_else(random)
 }
 
 /// The id as a text.
@@ -44,8 +41,8 @@ mod tests {
     #[test]
     fn a_callers_id_is_taken_over_only_if_it_is_short_and_visible() {
         let settled = |id: &str| {
-            let mut headers = HeaderMap::from_iter([(FIELD, HeaderValue::from_str(id).unwrap())]);
-            settle(&mut headers)
+            let headers = HeaderMap::from_iter([(FIELD, HeaderValue::from_str(id).unwrap())]);
+            settle(&headers)
         };
         assert_eq!(settled("order-77"), "order-77");
         for bad in ["", "a b", &"x".repeat(65)] {

@@ -17,6 +17,7 @@ use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
 use super::body::Answer;
+use super::record::Observed;
 use super::{Step, guard, request_id};
 use crate::error::{Error, Fault, Reason, chain};
 use crate::gbg::ApiVersion;
@@ -31,21 +32,21 @@ const PROBLEM_JSON: &str = "application/problem+json";
 /// Answers a failure of the steps below.
 pub fn layer<S, In, Out>(
     rules: Arc<super::Rules>,
-) -> impl Layer<S, Service = impl Step<In, Answer<Out>, Infallible> + use<S, In, Out>> + Clone
+) -> impl Layer<S, Service = impl Step<Observed<In>, Answer<Out>, Infallible> + use<S, In, Out>> + Clone
 where
-    S: Step<In, Answer<Out>>,
+    S: Step<Observed<In>, Answer<Out>>,
     In: Send + 'static,
     Out: Send + 'static,
 {
     layer_fn(move |mut inner: S| {
         let rules = Arc::clone(&rules);
-        service_fn(move |req: Request<In>| {
+        service_fn(move |req: Request<Observed<In>>| {
             let dialect = Dialect::of(&req);
-            let id = req.headers().get(request_id::FIELD).cloned();
+            let id = req.body().record().id().clone();
             let page = guard::origin(&req, rules.guard.origins());
             inner.call(req).map(move |answered| {
                 let mut res = answered.unwrap_or_else(|error| {
-                    let id = id.as_ref().map(request_id::text).unwrap_or_default();
+                    let id = request_id::text(&id);
                     log(&error, id);
                     answer(&error, &dialect, id).map(Answer::Ours)
                 });

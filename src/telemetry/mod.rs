@@ -1,5 +1,6 @@
 //! Logs: what the process says of itself, and a line a request.
 
+mod access;
 mod file;
 mod ours;
 mod writer;
@@ -13,6 +14,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{fmt, registry};
 
+use self::access::Lines;
 use self::file::LogFile;
 pub use self::ours::Level;
 pub use self::writer::Guard;
@@ -55,7 +57,7 @@ where
     let lines = if settings.json {
         lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
     } else {
-        lines.with_ansi(false).with_target(false).boxed()
+        lines.with_ansi(false).event_format(Lines(fmt::format().with_ansi(false).with_target(false))).boxed()
     };
     registry().with(lines.with_filter(settings.level.clone()))
 }

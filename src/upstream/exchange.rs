@@ -90,6 +90,9 @@ fn settle_framing(headers: &mut HeaderMap) -> Result<(), &'static str> {
         }
         _ => return Err("its Transfer-Encoding is another than chunked"),
     }
+    if has_plain_length(headers) {
+        return Ok(());
+    }
     let members =
         headers.get_all(CONTENT_LENGTH).iter().flat_map(|value| value.as_bytes().split(|&b| b == b','));
     let mut lengths = members.map(|text| length(text.trim_ascii()));
@@ -101,6 +104,17 @@ fn settle_framing(headers: &mut HeaderMap) -> Result<(), &'static str> {
         }
         None => Err("its Content-Length is no one number"),
     }
+}
+
+/// Whether there is one length, written as every length is but for odd ones: nothing is to be settled of it.
+fn has_plain_length(headers: &HeaderMap) -> bool {
+    let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
+    let (Some(first), None) = (lengths.next(), lengths.next()) else { return false };
+    let digits = first.as_bytes();
+    // So short that it is surely a number that can be counted to.
+    matches!(digits.len(), 1..=18)
+        && digits.iter().all(u8::is_ascii_digit)
+        && (digits[0] != b'0' || digits.len() == 1)
 }
 
 /// The number that `text` is, and nothing but.

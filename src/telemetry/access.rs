@@ -1,0 +1,184 @@
+//! The line that a request leaves in a log of text. It is the one that there is for each request, and is formatted as cheaply as
+//! it can be; all others, and JSON, are the library's.
+
+use std::cell::RefCell;
+use std::fmt::{self, Debug, Write};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::{Format, Full, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// The library's format, but for the lines of requests.
+pub(super) struct Lines(pub(super) Format<Full>);
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        if event.metadata().target() != "access" {
+            return self.0.format_event(context, writer, event);
+        }
+        LINE.with_borrow_mut(|line| {
+            line.begin(SystemTime::now());
+            let _ = write!(line.text, " {:>5} ", event.metadata().level());
+            event.record(line);
+            line.text.push('\n');
+            writer.write_str(&line.text)
+        })
+    }
+}
+
+thread_local! {
+    static LINE: RefCell<Line> = const { RefCell::new(Line::new()) };
+}
+
+/// A line that is being made, in memory that the next one uses again.
+struct Line {
+    text: String,
+    /// The second that `date` is of, since 1970.
+    second: u64,
+    /// As far as the second.
+    date: String,
+}
+
+impl Line {
+    const fn new() -> Self {
+        Line { text: String::new(), second: 0, date: String::new() }
+    }
+
+    /// Begins a line with the time, as the library writes it.
+    fn begin(&mut self, now: SystemTime) {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        if self.second != now.as_secs() || self.date.is_empty() {
+            self.second = now.as_secs();
+            let second = UNIX_EPOCH + std::time::Duration::from_secs(now.as_secs());
+            self.date = humantime::format_rfc3339_seconds(second).to_string();
+            self.date.pop();
+        }
+        self.text.clear();
+        self.text.push_str(&self.date);
+        let _ = write!(self.text, ".{:06}Z", now.subsec_micros());
+    }
+
+    fn name(&mut self, field: &Field) {
+        self.text.push(' ');
+        self.text.push_str(field.name());
+        self.text.push('=');
+    }
+}
+
+/// Writing into a text does not fail.
+impl Visit for Line {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.name(field);
+        // Most texts are plain; what is not is escaped, so that it cannot be taken for another field, or another line.
+        if value.bytes().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\')) {
+            self.text.push('"');
+            self.text.push_str(value);
+            self.text.push('"');
+        } else {
+            let _ = write!(self.text, "{value:?}");
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.name(field);
+        let _ = write!(self.text, "{value}");
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.name(field);
+        self.text.push_str(if value { "true" } else { "false" });
+    }
+
+    /// To the thousandth: these are milliseconds.
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.name(field);
+        let thousandths = (value * 1e3).round() as u64;
+        let _ = write!(self.text, "{}.{:03}", thousandths / 1000, thousandths % 1000);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        match field.name() {
+            // It comes first.
+            "message" => {
+                let _ = write!(self.text, "{value:?}");
+            }
+            _ => {
+                self.name(field);
+                let _ = write!(self.text, "{value:?}");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tracing::subscriber::with_default;
+    use tracing_subscriber::layer::SubscriberExt;
+    use tracing_subscriber::{fmt, registry};
+
+    use super::super::writer::Text;
+    use super::*;
+
+    /// What `tell` leaves, as ours and as the library's.
+    fn told(tell: impl Fn()) -> [String; 2] {
+        let text = Text::default();
+        let (ours, theirs) = (text.clone(), text.clone());
+        let plain = || fmt::format().with_ansi(false).with_target(false);
+        let lines =
+            fmt::layer().with_ansi(false).event_format(Lines(plain())).with_writer(move || ours.clone());
+        with_default(registry().with(lines), &tell);
+        let lines = fmt::layer().with_ansi(false).event_format(plain()).with_writer(move || theirs.clone());
+        let first = String::from_utf8(text.take()).unwrap();
+        with_default(registry().with(lines), &tell);
+        [first, String::from_utf8(text.take()).unwrap()]
+    }
+
+    #[test]
+    fn a_line_is_what_the_library_would_make_of_it() {
+        let lines = told(|| {
+            tracing::info!(
+                target: "access",
+                request_id = "5f0c",
+                peer = Some(tracing::field::display("10.0.0.9:1")),
+                path = "/a\"b\\c\n\u{1b}[0m\u{e9}",
+                status = Some(200_u16),
+                none = None::<u64>,
+                milliseconds = 12.345,
+                whole = 3.0,
+                repeated = true,
+                "request"
+            );
+        });
+        // The time is another, and so is how a whole number of milliseconds is written.
+        let [ours, theirs] = lines.map(|line| line[27..].replace("whole=3.000", "whole=3.0"));
+        assert_eq!(ours, theirs);
+        assert_eq!(ours.lines().count(), 1, "{ours}");
+    }
+
+    #[test]
+    fn the_time_is_written_as_the_library_writes_it() {
+        let mut line = Line::new();
+        for (micros, text) in [
+            (1_795_730_009_123_456, "2026-11-26T21:53:29.123456Z"),
+            (1_795_730_009_000_001, "2026-11-26T21:53:29.000001Z"),
+            (1_795_730_010_999_999, "2026-11-26T21:53:30.999999Z"),
+        ] {
+            line.begin(UNIX_EPOCH + Duration::from_micros(micros));
+            assert_eq!(line.text, text);
+        }
+    }
+}
