@@ -88,12 +88,12 @@
 //! admin      → downstream, token, gbg, config, metrics, error, pulse
 //! sandbox    → downstream, gbg, config
 //! token      → config, metrics, error, retry_after, stamp
-//! upstream   → config, metrics, error
+//! upstream   → config, metrics, error, joined
 //! trace      → config, error, seldom
-//! downstream → config, metrics, error, seldom, stamp
+//! downstream → config, metrics, error, joined, seldom, stamp
 //! systemd    → downstream, config, error
 //! config     → gbg, secret
-//! gbg, secret, error, metrics, pulse, retry_after, seldom, shutdown, stamp, telemetry → nothing of ours
+//! gbg, secret, error, joined, metrics, pulse, retry_after, seldom, shutdown, stamp, telemetry → nothing of ours
 //! ```
 
 pub mod admin;
@@ -103,6 +103,7 @@ pub mod config;
 pub mod downstream;
 pub mod error;
 pub mod gbg;
+pub mod joined;
 pub mod metrics;
 pub mod proxy;
 pub mod pulse;

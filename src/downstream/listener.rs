@@ -11,6 +11,7 @@ use tokio::time::sleep;
 
 use super::socket::BACKLOG;
 use super::{AnswerBody, Options, Peer, Serve, Socket, Stream, connection};
+use crate::joined::Joined;
 use crate::seldom::Seldom;
 
 /// How long accepting rests when the process or the machine is out of file descriptors or memory.
@@ -125,7 +126,7 @@ enum Listener {
 }
 
 enum Accepted {
-    Tcp(tokio::net::TcpStream),
+    Tcp(Joined),
     #[cfg(unix)]
     Unix(tokio::net::UnixStream),
 }
@@ -150,7 +151,10 @@ impl Listener {
                 stream.set_nodelay(true)?;
                 // The system is asked only where it knows more than we do.
                 let local = local.map_or_else(|| stream.local_addr(), Ok)?;
-                Ok((Accepted::Tcp(stream), Peer { addr: Some(addr), local: Some(local), ..Peer::default() }))
+                Ok((
+                    Accepted::Tcp(Joined(stream)),
+                    Peer { addr: Some(addr), local: Some(local), ..Peer::default() },
+                ))
             }
             #[cfg(unix)]
             Listener::Unix(listener) => {

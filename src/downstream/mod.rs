@@ -35,6 +35,7 @@ pub use self::tls::{acceptor, channel, follow};
 
 use crate::config::{HeaderCase, Listen};
 use crate::error::Cause;
+use crate::joined::Joined;
 use crate::metrics::Connections;
 
 /// A service that answers the requests of a connection. It is always ready, and never fails: a failure is an answer as well.
@@ -68,14 +69,14 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
     fn reset_on_drop(&self);
 }
 
-impl Stream for tokio::net::TcpStream {
+impl Stream for Joined {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_read_ready(cx).map(drop)
+        self.0.poll_read_ready(cx).map(drop)
     }
 
     fn reset_on_drop(&self) {
         // What fails here is a connection that is broken already.
-        let _ = self.set_zero_linger();
+        let _ = self.0.set_zero_linger();
     }
 }
 

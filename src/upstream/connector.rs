@@ -12,7 +12,6 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tower::Service;
@@ -25,6 +24,7 @@ use super::pool::Slot;
 use super::progress::Watch;
 use crate::config::{self, HttpVersion};
 use crate::error::Cause;
+use crate::joined::Joined;
 use crate::metrics::Connections;
 
 const HTTP1: &[u8] = b"http/1.1";
@@ -130,12 +130,12 @@ impl Connector {
     }
 
     /// A TCP connection that leads to the origin, be it through the egress proxy.
-    async fn reach(&self) -> Result<TcpStream, Cause> {
+    async fn reach(&self) -> Result<Joined, Cause> {
         let opened = self.tcp.clone().call(self.first.clone()).await;
-        let Some((egress, origin)) = &self.egress else { return Ok(opened?.into_inner()) };
+        let Some((egress, origin)) = &self.egress else { return Ok(Joined(opened?.into_inner())) };
         let mut tcp = opened.map_err(|error| TunnelError::Unreachable(error.into()))?.into_inner();
         tunnel(&mut tcp, egress, origin).await?;
-        Ok(tcp)
+        Ok(Joined(tcp))
     }
 
     async fn handshake<IO, B>(&self, io: IO, is_http2: bool) -> Result<Opened<B>, Cause>
@@ -211,7 +211,7 @@ mod tests {
     use std::io;
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-    use tokio::net::{TcpListener, TcpSocket};
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
     use tokio::time::Instant;
 
     use super::*;
