@@ -41,6 +41,8 @@ pub async fn refresh<F, R, C, D>(
         // The life counts from here: the server set the clock going some time after.
         let began = Moment::now();
         let fetched = tokio::select! {
+            // In this order: what has changed before is what the fetch asks with.
+            biased;
             fetched = fetch() => Some(fetched),
             // Once in a row: a file that is written every second would let no fetch come to its end.
             () = changed(), if !given_up => None,

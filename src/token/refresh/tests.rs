@@ -1,5 +1,6 @@
 //! The refresh task with a clock of the test's own.
 
+mod change;
 mod rejection;
 
 use std::cell::{Cell, RefCell};
@@ -109,6 +110,8 @@ async fn a_token_is_replaced_before_it_expires() {
     assert!(endpoint.gaps().iter().all(|gap| (70..=76).contains(&gap.as_secs())), "{:?}", endpoint.gaps());
 }
 
+/// What `changed` tells is what the client that asked last does not have, and the fetch makes it the one that asks.
+
 #[tokio::test(start_paused = true)]
 async fn an_answer_without_expires_in_lives_for_the_fallback_life() {
     let endpoint = Endpoint::new(|_| Ok(Grant { life: None, ..granted("a", 1).unwrap() }));
@@ -216,6 +219,7 @@ async fn retry_after_wins_over_the_backoff() {
 }
 
 /// `Retry-After: 0`, or a date that is past by a clock which is off.
+
 #[tokio::test(start_paused = true)]
 async fn a_retry_after_of_nothing_does_not_do_away_with_the_backoff() {
     let endpoint = Endpoint::new(|_| busy(0));
@@ -230,6 +234,7 @@ async fn a_retry_after_of_nothing_does_not_do_away_with_the_backoff() {
 }
 
 /// It would be logged as held, and each request would wait in vain.
+
 #[tokio::test(start_paused = true)]
 async fn a_token_that_comes_after_its_end_is_a_failure_and_no_reason_to_hurry() {
     let endpoint = Endpoint::new(|_| granted("dead", 3)).slow(seconds(4));
@@ -296,6 +301,7 @@ async fn an_endpoint_that_is_dead_for_three_lives_is_healed_within_one_backoff_s
 }
 
 /// A server that gives out the token it has until that is dead, and says each time what is left of its life.
+
 #[tokio::test(start_paused = true)]
 async fn the_same_almost_dead_token_returned_again_does_not_spin() {
     let began = Instant::now();
@@ -317,50 +323,6 @@ async fn the_same_almost_dead_token_returned_again_does_not_spin() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn changed_credentials_are_tried_at_once_and_the_token_stays_until_they_are_granted_one() {
-    let endpoint = Endpoint::new(|call| granted(["old", "new"][call], 3600)).slow(seconds(2));
-    endpoint
-        .play(async |reader| {
-            sleep(seconds(10)).await;
-            endpoint.changed.notify_one();
-            sleep(seconds(1)).await;
-            assert_eq!((endpoint.calls(), token(&reader).as_str()), (2, "Bearer old"));
-            sleep(seconds(2)).await;
-            assert_eq!(token(&reader), "Bearer new");
-        })
-        .await;
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_old_fetch_in_flight_does_not_overwrite_the_token_of_changed_credentials() {
-    let endpoint = Endpoint::new(|call| granted(["old", "new"][call], 3600)).slow(seconds(8));
-    endpoint
-        .play(async |reader| {
-            sleep(seconds(4)).await;
-            endpoint.changed.notify_one();
-            sleep(seconds(60)).await;
-            assert_eq!(token(&reader), "Bearer new");
-        })
-        .await;
-    assert_eq!((endpoint.calls(), endpoint.answered.get()), (2, 1), "the old fetch was not given up");
-}
-
-#[tokio::test(start_paused = true)]
-async fn changed_credentials_are_tried_at_once_also_after_a_refusal() {
-    let endpoint = Endpoint::new(|call| if call < 6 { refused() } else { granted("new", 3600) });
-    endpoint
-        .play(async |reader| {
-            while endpoint.calls() < 6 {
-                sleep(seconds(1)).await;
-            }
-            endpoint.changed.notify_one();
-            sleep(seconds(2)).await;
-            assert_eq!(token(&reader), "Bearer new");
-        })
-        .await;
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_machine_that_slept_sends_no_dead_token_and_gets_a_new_one_within_a_second() {
     let endpoint = Endpoint::new(|call| granted(["a", "b"][call], 3600));
     endpoint
@@ -373,18 +335,4 @@ async fn a_machine_that_slept_sends_no_dead_token_and_gets_a_new_one_within_a_se
         })
         .await;
     assert!(endpoint.gaps()[0] <= seconds(11));
-}
-
-#[tokio::test(start_paused = true)]
-async fn credentials_that_change_all_the_time_do_not_keep_a_token_from_coming() {
-    let endpoint = Endpoint::new(|_| granted("a", 3600)).slow(seconds(3));
-    endpoint
-        .play(async |reader| {
-            for _ in 0..10 {
-                endpoint.changed.notify_one();
-                sleep(seconds(1)).await;
-            }
-            assert_eq!(token(&reader), "Bearer a");
-        })
-        .await;
 }
