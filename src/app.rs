@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::admin;
 use crate::config::{self, Address, Config};
@@ -18,6 +18,9 @@ use crate::pulse::Pulse;
 use crate::token::{self, Endpoint, Reader};
 use crate::trace::Exporter;
 use crate::worker::{Renewal, Worker};
+
+/// How long the end waits for the last spans at the most: the exporter's own patience does not bound a look-up of a name.
+const LAST_SPANS: Duration = Duration::from_secs(3);
 
 /// A running proxy. Its workers have threads of their own; what renews tokens and certificates runs on the runtime that
 /// started it.
@@ -41,6 +44,7 @@ pub struct App {
     /// What callers may, for who asks.
     limits: watch::Sender<Vec<admin::Limits>>,
     drain_delay: Duration,
+    drain_timeout: Duration,
     exporter: Option<Arc<Exporter>>,
     endpoint: Arc<Endpoint>,
     /// What is in force, to tell whether something else is to be.
@@ -192,6 +196,7 @@ impl App {
             unready,
             limits,
             drain_delay: config.drain.delay,
+            drain_timeout: config.drain.timeout,
             exporter,
             endpoint,
             token: config.token.clone(),
@@ -252,6 +257,7 @@ impl App {
         self.upstream = reached;
         self.limits.send_replace(admin_limits(config));
         self.drain_delay = config.drain.delay;
+        self.drain_timeout = config.drain.timeout;
         self.metrics.note_reload(None);
         Ok(())
     }
@@ -259,6 +265,11 @@ impl App {
     /// Notes that a configuration is not put in force, and why.
     pub fn note_refused(&self, problem: String) {
         self.metrics.note_reload(Some(problem));
+    }
+
+    /// How long requests in flight are waited for in the end.
+    pub fn drain_timeout(&self) -> Duration {
+        self.drain_timeout
     }
 
     /// How it is, for whoever watches over the process.
@@ -298,8 +309,8 @@ impl App {
         self.shared.drain();
         while self.workers.join_next().await.is_some() {}
         if let Some(exporter) = self.exporter.take() {
-            // An error means that it panicked; what it did not tell is lost.
-            let _ = spawn_blocking(move || exporter.shut_down()).await;
+            // An error means that it panicked, or hangs; what it did not tell is lost.
+            let _ = timeout(LAST_SPANS, spawn_blocking(move || exporter.shut_down())).await;
         }
     }
 }

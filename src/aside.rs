@@ -1,4 +1,4 @@
-//! Work with files in a thread of its own: a file system that hangs must not hang the refresh.
+//! Work with files in a thread of its own: a file system that hangs must hang nothing else.
 
 use std::sync::Arc;
 
@@ -8,20 +8,19 @@ use tokio::task::spawn_blocking;
 /// Does one piece of work at a time: a file system that hangs holds one thread, and not one more for each try. Together
 /// these would be all that look up names.
 #[derive(Debug)]
-pub(super) struct Aside {
+pub struct Aside {
     free: Arc<Semaphore>,
 }
 
-impl Aside {
-    pub(super) fn new() -> Self {
+impl Default for Aside {
+    fn default() -> Self {
         Aside { free: Arc::new(Semaphore::new(1)) }
     }
+}
 
+impl Aside {
     /// Does `work` when what was begun before has ended; `None` if it panics. Nobody need wait for its end.
-    pub(super) async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Option<T> {
+    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
         let work = move || {
             let done = work();
@@ -43,7 +42,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_hangs_holds_one_thread_and_the_next_waits_for_it() {
-        let aside = Aside::new();
+        let aside = Aside::default();
         let (release, held) = mpsc::channel::<()>();
         let patience = Duration::from_millis(50);
         assert!(timeout(patience, aside.run(move || held.recv())).await.is_err());

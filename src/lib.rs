@@ -81,23 +81,24 @@
 //!
 //! ```text
 //! main       → cli
-//! cli        → app, sandbox, token, upstream, downstream, gbg, config, error, shutdown, stamp, systemd, telemetry
+//! cli        → app, sandbox, token, upstream, downstream, gbg, aside, config, error, shutdown, stamp, systemd, telemetry
 //! app        → worker, proxy, admin, token, trace, downstream, config, metrics, error, pulse
 //! worker     → downstream, proxy, upstream, token, config, metrics, error, pulse
 //! proxy      → token, upstream, trace, gbg, config, metrics, error, retry_after, seldom
 //! admin      → downstream, token, gbg, config, metrics, error, pulse
 //! sandbox    → downstream, gbg, config
-//! token      → config, metrics, error, retry_after, stamp
+//! token      → aside, config, metrics, error, retry_after, stamp
 //! upstream   → config, metrics, error, joined
 //! trace      → config, error, seldom
 //! downstream → config, metrics, error, joined, seldom, stamp
 //! systemd    → downstream, config, error
 //! config     → gbg, secret
-//! gbg, secret, error, joined, metrics, pulse, retry_after, seldom, shutdown, stamp, telemetry → nothing of ours
+//! aside, gbg, secret, error, joined, metrics, pulse, retry_after, seldom, shutdown, stamp, telemetry → nothing of ours
 //! ```
 
 pub mod admin;
 pub mod app;
+pub mod aside;
 pub mod cli;
 pub mod config;
 pub mod downstream;

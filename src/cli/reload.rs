@@ -8,11 +8,11 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use super::log_level;
 use crate::app::App;
+use crate::aside::Aside;
 use crate::config::{self, Effective, Loaded, Sources, is_live};
 use crate::error::chain;
 use crate::shutdown::Hangup;
@@ -28,6 +28,31 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// How long reading may take: the files of a configuration may be on a network.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+const HANGS: &str = "it cannot be read: a file that it names, or its own, does not answer";
+
+/// Why the configuration is read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    Hangup,
+    Changed,
+    Again,
+}
+
+impl Why {
+    /// Whether somebody has done something for it: a try of our own is no news, to a service manager either.
+    pub(super) fn is_news(self) -> bool {
+        self != Why::Again
+    }
+
+    fn text(self) -> &'static str {
+        match self {
+            Why::Hangup => "SIGHUP",
+            Why::Changed => "the file has changed",
+            Why::Again => "it was not used before",
+        }
+    }
+}
+
 /// Waits for reasons to read the configuration again, and does.
 pub(super) struct Reload {
     sources: Sources,
@@ -38,6 +63,8 @@ pub(super) struct Reload {
     read: Option<Stamp>,
     /// What was wrong with it then.
     problem: Option<String>,
+    /// Where files are looked at.
+    aside: Aside,
 }
 
 impl Reload {
@@ -51,34 +78,35 @@ impl Reload {
         read: Option<Stamp>,
         log_level: telemetry::Level,
     ) -> io::Result<Self> {
-        Ok(Reload { sources, effective, hangup: Hangup::listen()?, log_level, read, problem: None })
+        let (hangup, aside) = (Hangup::listen()?, Aside::default());
+        Ok(Reload { sources, effective, hangup, log_level, read, problem: None, aside })
     }
 
     /// Waits for a reason, and gives it.
-    pub(super) async fn due(&mut self) -> &'static str {
-        let Reload { sources, hangup, read, problem, .. } = self;
+    pub(super) async fn due(&mut self) -> Why {
+        let Reload { sources, hangup, read, problem, aside, .. } = self;
         tokio::select! {
             () = hangup.heard() => {
                 // Who asks is told, also what he was told before.
                 *problem = None;
-                "SIGHUP"
+                Why::Hangup
             }
-            () = sleep(AGAIN), if problem.is_some() => "it was not used before",
-            stamp = changed(sources.file.clone(), *read) => {
+            () = sleep(AGAIN), if problem.is_some() => Why::Again,
+            stamp = changed(sources.file.clone(), *read, aside) => {
                 *read = stamp;
-                "the file has changed"
+                Why::Changed
             }
         }
     }
 
     /// Reads the configuration, and puts it in force in `app` as far as it can be.
-    pub(super) async fn apply(&mut self, app: &mut App, why: &'static str) {
+    pub(super) async fn apply(&mut self, app: &mut App, why: Why) {
         let problem = self.try_to_apply(app, why).await.err();
         if let Some(problem) = &problem
             && self.problem.as_ref() != Some(problem)
         {
             tracing::error!(
-                why,
+                why = why.text(),
                 error = problem,
                 "the configuration is not used; the last good one stays in force"
             );
@@ -87,13 +115,11 @@ impl Reload {
         self.problem = problem;
     }
 
-    async fn try_to_apply(&mut self, app: &mut App, why: &'static str) -> Result<(), String> {
+    async fn try_to_apply(&mut self, app: &mut App, why: Why) -> Result<(), String> {
         let sources = self.sources.clone();
         // The stamp first: what is written while it is read is read again.
-        let read = spawn_blocking(move || (stamp(&sources), config::load(&sources)));
-        let Ok(Ok((stamp, loaded))) = timeout(PATIENCE, read).await else {
-            return Err("it cannot be read: a file that it names, or its own, does not answer".to_owned());
-        };
+        let read = self.aside.run(move || (stamp(&sources), config::load(&sources)));
+        let Ok(Some((stamp, loaded))) = timeout(PATIENCE, read).await else { return Err(HANGS.to_owned()) };
         self.read = stamp.or(self.read);
         let Loaded { config, warnings, effective } = loaded.map_err(|error| error.to_string())?;
         // A file that was emptied or cut off may say nothing of callers, and nobody may have meant that.
@@ -102,6 +128,7 @@ impl Reload {
                 "no [[caller]] is left, which would let everybody in; that needs a restart".to_owned()
             );
         }
+        let why = why.text();
         let changed = changes(&self.effective, &effective);
         let (live, fixed): (Vec<_>, Vec<_>) = changed.into_iter().partition(|key| is_live(key));
         // Who may call depends on where is listened, and a client's secret and its tokens are for one API: neither is changed
@@ -111,18 +138,23 @@ impl Reload {
                 "{key} is another one, which needs a restart; until then nothing is changed"
             ));
         }
-        app.renew(&config).await.map_err(|error| chain(&error))?;
+        match timeout(PATIENCE, app.renew(&config)).await {
+            Ok(renewed) => renewed.map_err(|error| chain(&error))?,
+            Err(_) => return Err(HANGS.to_owned()),
+        }
         for warning in warnings {
             tracing::warn!("{warning}");
         }
         self.log_level.set(log_level(&config.log));
-        match live.is_empty() {
-            true => tracing::info!(why, "the configuration is read again, and says the same"),
-            false => tracing::info!(why, changed = live.join(", "), "the configuration is put in force"),
+        match (live.is_empty(), fixed.is_empty()) {
+            (true, true) => tracing::info!(why, "the configuration is read again, and says the same"),
+            (true, false) => {}
+            (false, _) => tracing::info!(why, changed = live.join(", "), "the configuration is put in force"),
         }
         if !fixed.is_empty() {
             tracing::warn!(
                 keys = fixed.join(", "),
+                why,
                 "what else has changed in the configuration needs a restart"
             );
         }
@@ -166,14 +198,13 @@ fn changes(old: &[Effective], new: &[Effective]) -> Vec<String> {
 }
 
 /// Waits until `file` is another one than `read`, and has been so for a while: it may be written piece by piece.
-async fn changed(file: Option<PathBuf>, read: Option<Stamp>) -> Option<Stamp> {
+async fn changed(file: Option<PathBuf>, read: Option<Stamp>, aside: &Aside) -> Option<Stamp> {
     let Some(file) = file else { return std::future::pending().await };
     let mut before = read;
     loop {
         sleep(PERIOD).await;
         let path = file.clone();
-        // Aside: a file system that hangs holds one thread, and not this one.
-        let Ok(now) = spawn_blocking(move || Stamp::of(&path)).await else { continue };
+        let Some(now) = aside.run(move || Stamp::of(&path)).await else { continue };
         if now.is_some() && now != read && now == before {
             return now;
         }

@@ -100,15 +100,19 @@ async fn serve(started: Started, handed: Option<Socket>) -> Result<(), Failure> 
             error = app.failed() => return Err(Failure::failed(error.as_ref())),
             why = reload.due() => why,
         };
-        systemd::reloading().await;
+        if why.is_news() {
+            systemd::reloading().await;
+        }
         tokio::select! {
             signal = &mut signalled => break signal,
             () = &mut quit => break "POST /quit",
             () = reload.apply(&mut app, why) => {}
         }
-        systemd::ready().await;
+        if why.is_news() {
+            systemd::ready().await;
+        }
     };
-    tracing::info!(signal, timeout = ?config.drain.timeout, "draining: no new connections, requests in flight finish");
+    tracing::info!(signal, timeout = ?app.drain_timeout(), "draining: no new connections, requests in flight finish");
     systemd::stopping().await;
     shut_down(app).await;
     attended.abort();

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::aside::Aside;
 use super::endpoint;
 use super::watch::Watch;
+use crate::aside::Aside;
 use crate::config::{Credentials, Token};
 use crate::error::Cause;
 
@@ -42,7 +42,7 @@ impl Client {
             credentials: Mutex::new(credentials),
             watch,
             is_stirred: AtomicBool::new(false),
-            aside: Aside::new(),
+            aside: Aside::default(),
         })
     }
 

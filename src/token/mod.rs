@@ -3,7 +3,6 @@
 //! Nothing here knows of the requests that the token is for, and no request ever calls the token endpoint. The grant
 //! has no refresh token: a refresh is one more fetch (RFC 6749 section 4.4.3).
 
-mod aside;
 mod assertion;
 mod backoff;
 mod bearer;

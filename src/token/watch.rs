@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::aside::Aside;
+use crate::aside::Aside;
 use crate::stamp::Stamp;
 
 const PERIOD: Duration = Duration::from_secs(1);
@@ -27,7 +27,7 @@ impl Watch {
     /// Watches `files`, as they are now.
     pub(super) fn new(files: Vec<PathBuf>) -> Self {
         let seen = Mutex::new(Stamp::of_all(&files));
-        Watch { files, seen, aside: Aside::new() }
+        Watch { files, seen, aside: Aside::default() }
     }
 
     /// Waits until one of them is another than it was.

@@ -71,6 +71,27 @@ async fn systemd_is_told_of_the_beginning_the_token_the_life_and_the_end() {
     manager.read_until("STOPPING=1\nSTATUS=draining\n");
 }
 
+/// `systemctl status` would say time and again that it is reloading.
+#[test]
+fn systemd_is_told_of_a_reload_that_somebody_asked_for_and_of_no_other() {
+    let mut manager = Manager::new();
+    let secret = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(secret.path(), "secret").unwrap();
+    let client_secret = format!("token.client_secret=file:{}", secret.path().display());
+    let env = [("NOTIFY_SOCKET", manager.path())];
+    let env: Vec<_> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let mut proxy = Running::start_with_env(&env, &[&client_secret]);
+    std::fs::write(secret.path(), "").unwrap();
+    proxy.signal("-HUP");
+    manager.read_until("RELOADING=1\n");
+    proxy.read_until("the configuration is not used");
+    std::fs::write(secret.path(), "another").unwrap();
+    proxy.read_until("why=\"it was not used before\"");
+    assert_eq!(proxy.end("-TERM"), 0);
+    manager.read_until("STOPPING=1\n");
+    assert_eq!(manager.told.matches("RELOADING=1\n").count(), 1, "{}", manager.told);
+}
+
 #[test]
 fn systemd_is_told_that_there_is_no_token_and_nothing_of_a_watchdog_that_it_has_not() {
     let mut manager = Manager::new();
