@@ -3,6 +3,7 @@
 //! A thread per core that shares nothing with the others measured better than one runtime over all cores: no task moves
 //! between cores, and no lock is contended.
 
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -59,13 +60,18 @@ impl Renewal {
     /// Puts what `config` says in force, for all requests that come from now on: with another upstream, if there is one.
     pub fn renew(&self, config: &Config, shared: &Shared, upstream: Option<Prepared>) {
         let rules = Rules::new(config, shared, self.tokens.clone(), Arc::clone(&self.metrics));
+        let mut former = None;
         self.in_force.send_modify(|in_force| {
             in_force.rules = Arc::new(rules);
             in_force.drain_timeout = config.drain.timeout;
             if let Some(Prepared(upstream)) = upstream {
-                in_force.upstream = upstream;
+                former = Some(std::mem::replace(&mut in_force.upstream, upstream));
             }
         });
+        // Here, since a worker that is busy sees the last of several changes alone.
+        if let Some(former) = former {
+            former.retire();
+        }
         self.timeouts.send_replace(Timeouts::new(&config.listen));
     }
 }
@@ -163,19 +169,20 @@ impl Worker {
     }
 }
 
-/// Closes idle connections to the API in time, and all of those of an upstream that is in force no more.
+/// Closes idle connections to the API in time.
 async fn close_idle(mut in_force: watch::Receiver<InForce>) {
     loop {
-        let upstream = Arc::clone(&in_force.borrow_and_update().upstream);
+        let upstream = Arc::clone(&in_force.borrow().upstream);
+        let another = async {
+            let changed = in_force.wait_for(|now| !Arc::ptr_eq(&now.upstream, &upstream)).await;
+            if changed.is_err() {
+                // Nobody renews it any more.
+                pending::<()>().await;
+            }
+        };
         tokio::select! {
             () = upstream.close_idle() => {}
-            changed = in_force.changed() => if changed.is_err() {
-                // Nobody renews it any more.
-                upstream.close_idle().await;
-            }
-        }
-        if !Arc::ptr_eq(&upstream, &in_force.borrow().upstream) {
-            upstream.retire();
+            () = another => {}
         }
     }
 }

@@ -32,7 +32,7 @@ impl<B> Slot<B> {
     }
 }
 
-/// Idle connections, and who waits for one. Its lock is the worker's own, and never waited for.
+/// Idle connections, and who waits for one. Its lock is the worker's own; only `retire` comes from elsewhere.
 pub(super) struct Pool<B> {
     /// `None` once nobody is to use them any more.
     state: Mutex<Option<State<B>>>,

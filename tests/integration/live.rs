@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use http::{Request, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use wiremock::matchers::{body_string_contains, path};
 use wiremock::{Mock, ResponseTemplate};
 
 use crate::reload::{content, replace, running};
-use crate::support::caller::{json, post, raw, send, until};
+use crate::support::caller::{json, post, raw, read_until, send, until};
 use crate::support::known::file;
 use crate::support::process::Running;
 use crate::support::{answer, api, forwarded, granting, server, token_calls, token_endpoint};
@@ -70,6 +71,55 @@ async fn how_long_the_api_is_waited_for_changes_and_its_old_connections_are_clos
     // What says the same has no effect on connections.
     reload(&mut running, "says the same");
     assert_eq!((status(&running).await, open.load(Ordering::SeqCst)), (StatusCode::OK, 1));
+    assert_eq!(running.end("-TERM"), 0);
+}
+
+/// Both that on which a request is in flight, and that which opens when another way has taken its place; the caller's stays.
+#[tokio::test]
+async fn old_http2_connections_are_closed_as_soon_as_nothing_is_in_flight_on_them() {
+    let api = api().await;
+    let (open, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let go = Arc::new(Semaphore::new(0));
+    let held = (Arc::clone(&open), Arc::clone(&seen), Arc::clone(&go));
+    let slow = server::scripted(move |stream| {
+        let (open, seen, go) = held.clone();
+        async move {
+            open.fetch_add(1, Ordering::SeqCst);
+            go.acquire().await.unwrap().forget();
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                seen.fetch_add(1, Ordering::SeqCst);
+                go.acquire().await.unwrap().forget();
+                respond.send_response(Response::new(()), true).unwrap();
+            }
+            open.fetch_sub(1, Ordering::SeqCst);
+        }
+    })
+    .await;
+    let config = file(&[]);
+    let base_url: &'static str = format!("upstream.base_url=http://{slow}").leak();
+    let set: &'static [&'static str] = vec![base_url, "upstream.http_version=2", "listen.workers=1"].leak();
+    let mut running = running(config.path(), &api, set).await;
+    let mut caller = TcpStream::connect(running.addr()).await.unwrap();
+    let head = format!("POST {START} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n");
+    let ways = ["response_timeout = \"50s\"", "response_timeout = \"50s\"\nmax_age = \"9s\""];
+    for (way, told, is_open) in
+        [(ways[0], "upstream.response_timeout", false), (ways[1], "upstream.max_age", true)]
+    {
+        tokio::io::AsyncWriteExt::write_all(&mut caller, head.as_bytes()).await.unwrap();
+        if is_open {
+            go.add_permits(1);
+            until(async || seen.load(Ordering::SeqCst) == 2).await;
+        } else {
+            until(async || open.load(Ordering::SeqCst) == 1).await;
+        }
+        replace(config.path(), &format!("[upstream]\n{way}\n"));
+        reload(&mut running, &format!("changed={told:?}"));
+        go.add_permits(if is_open { 1 } else { 2 });
+        let answer = read_until(&mut caller, "\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        until(async || open.load(Ordering::SeqCst) == 0).await;
+    }
     assert_eq!(running.end("-TERM"), 0);
 }
 
@@ -222,6 +272,7 @@ async fn how_long_callers_and_the_end_are_waited_for_changes() {
     until(async || forwarded(&api).await.iter().any(|sent| sent.url.path() == "/v2/captain/slow")).await;
     let (code, running) = spawn_blocking(move || (running.end("-TERM"), running)).await.unwrap();
     assert_eq!(code, 0);
+    assert!(running.log.contains("signal=\"SIGTERM\" timeout=100ms"), "{}", running.log);
     assert!(running.log.contains("drain.timeout has passed"), "{}", running.log);
     assert!(!slow.await.unwrap().contains("200 OK"));
 }

@@ -25,6 +25,8 @@ pub(super) struct Places<T> {
     /// How many places the connection had that was opened last.
     places_each: usize,
     next_id: u64,
+    /// Whether another upstream has taken the place of this one.
+    is_retired: bool,
 }
 
 struct Known {
@@ -54,6 +56,7 @@ impl<T> Places<T> {
             opening: 0,
             places_each: STREAMS,
             next_id: 0,
+            is_retired: false,
         }
     }
 
@@ -128,7 +131,9 @@ impl<T> Places<T> {
     pub(super) fn opened(&mut self, connection: Connection) {
         self.opening -= 1;
         self.places_each = connection.places();
-        self.add(connection);
+        if !self.is_over() {
+            self.add(connection);
+        }
     }
 
     /// One of those that are being opened has failed: those for whom it was meant.
@@ -158,9 +163,21 @@ impl<T> Places<T> {
         });
     }
 
-    /// Gives no connection to anybody any more, but for those who wait already. What is in flight goes on.
+    /// Closes connections as nobody uses them any more. What is in flight goes on, and so do those who wait.
     pub(super) fn retire(&mut self) {
-        self.connections.clear();
+        self.is_retired = true;
+        self.forget_unused();
+    }
+
+    /// Whether nobody is to come any more.
+    fn is_over(&self) -> bool {
+        self.is_retired && self.waiting.iter().all(oneshot::Sender::is_closed)
+    }
+
+    fn forget_unused(&mut self) {
+        if self.is_over() {
+            self.connections.retain(|known| known.connection.streams.count() > 0);
+        }
     }
 
     /// A stream of the connection `id` has ended.
@@ -168,6 +185,7 @@ impl<T> Places<T> {
         if let Some(known) = self.connections.iter_mut().find(|known| known.id == id) {
             known.idle_since = Instant::now();
         }
+        self.forget_unused();
     }
 
     /// Gives the connection `id` to nobody any more.
