@@ -13,7 +13,7 @@ use super::pem;
 /// `[trace]` as it is used.
 #[derive(Clone, Debug)]
 pub struct Trace {
-    /// Whether a request that belongs to no trace begins one.
+    /// Whether a request that belongs to no trace begins one, though nobody is told of it.
     pub start: bool,
     /// How many of the traces that begin here are recorded, from 0 to 1.
     pub sample: f64,
@@ -61,6 +61,13 @@ impl Raw {
                     "build it with the default features, or remove trace.endpoint",
                 ));
             }
+            Some(endpoint) if endpoint.url().path() == "/" => {
+                return Err(Problem::new(
+                    "trace.endpoint",
+                    "this is where the collector is, without the path that it takes traces at",
+                    format!("write \"{}v1/traces\"", endpoint.url().origin().ascii_serialization() + "/"),
+                ));
+            }
             Some(endpoint) => {
                 let roots = match (&self.ca_file, endpoint.is_tls()) {
                     (Some(path), _) => pem::roots(path).map_err(|error| error.at("trace.ca_file"))?,
@@ -70,8 +77,7 @@ impl Raw {
                 Some(Exported { endpoint, roots })
             }
         };
-        // Who records traces begins them as well.
-        Ok(Trace { start: self.start || exported.is_some(), sample: self.sample, exported })
+        Ok(Trace { start: self.start, sample: self.sample, exported })
     }
 }
 

@@ -105,7 +105,7 @@ impl Rules {
             guard: guard::Rules::new(config),
             headers: headers::Rules::new(&config.forward),
             authorize: authorize::Rules::new(config, tokens),
-            trace: traced::Rules::new(&config.trace, shared.exporter.clone()),
+            trace: traced::Rules::new(config, shared.exporter.clone()),
             access_log: config.log.access,
             heeds_retry_after: config.limits.heed_retry_after,
             metrics,

@@ -106,7 +106,8 @@ impl Record {
 
     /// Notes that the API has answered, or failed to.
     pub(super) fn note_answered<B>(&self, answered: &Result<Response<B>, Error>) {
-        self.with_trace(|trace| trace.note_answered(answered.as_ref().ok().map(Response::status)));
+        let told = answered.as_ref().map(Response::status).map_err(|error| error.reason().name);
+        self.with_trace(|trace| trace.note_answered(told));
         let mut fate = self.fate();
         fate.took = fate.at.map(|at| at.elapsed());
     }
@@ -234,7 +235,7 @@ impl Drop for Watched {
         }
         self.record.with_trace(|trace| {
             let caller = self.record.caller().and_then(|caller| caller.name());
-            trace.export(self.record.method.as_str(), caller, &outcome);
+            trace.export(&self.rules.trace, &self.record.method, caller, &outcome, fate.broken.is_some());
         });
     }
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-use http::StatusCode;
 use http::header::HeaderMap;
+use http::{Method, StatusCode};
 
-use crate::config;
-use crate::metrics::{Outcome, Source};
+use crate::config::{self, Config, Origin};
+use crate::metrics::Outcome;
 use crate::trace::{Context, Exporter, Kind, Span, TRACEPARENT, TRACESTATE, TraceId, Value, span_id};
 
 /// What is done with the traces of requests.
@@ -16,11 +16,15 @@ pub(super) struct Rules {
     start: bool,
     sample: f64,
     exporter: Option<Arc<Exporter>>,
+    /// Where attempts go.
+    api: Origin,
 }
 
 impl Rules {
-    pub(super) fn new(config: &config::Trace, exporter: Option<Arc<Exporter>>) -> Self {
-        Rules { start: config.start, sample: config.sample, exporter }
+    pub(super) fn new(config: &Config, exporter: Option<Arc<Exporter>>) -> Self {
+        let config::Trace { start, sample, .. } = config.trace;
+        // Who records traces begins them as well. The one who does counts, and not what is written: that needs a restart.
+        Rules { start: start || exporter.is_some(), sample, exporter, api: config.upstream.origin.clone() }
     }
 
     /// The trace of the request with these `headers`, if it belongs to one, or begins one.
@@ -60,8 +64,8 @@ struct Recorded {
 struct Attempt {
     id: u64,
     began: Instant,
-    ended: Option<Instant>,
-    status: Option<StatusCode>,
+    /// When there was an answer, or why there was none.
+    ended: Option<(Instant, Result<StatusCode, &'static str>)>,
 }
 
 impl Traced {
@@ -82,7 +86,7 @@ impl Traced {
     pub(super) fn note_sent(&mut self, headers: &mut HeaderMap) {
         let span = match &mut self.recorded {
             Some(recorded) => {
-                let attempt = Attempt { id: span_id(), began: Instant::now(), ended: None, status: None };
+                let attempt = Attempt { id: span_id(), began: Instant::now(), ended: None };
                 recorded.attempts.push(attempt);
                 recorded.attempts[recorded.attempts.len() - 1].id
             }
@@ -98,19 +102,27 @@ impl Traced {
     }
 
     /// Notes how the API answered, or that it failed to.
-    pub(super) fn note_answered(&mut self, status: Option<StatusCode>) {
+    pub(super) fn note_answered(&mut self, answered: Result<StatusCode, &'static str>) {
         if let Some(attempt) = self.recorded.as_mut().and_then(|recorded| recorded.attempts.last_mut()) {
-            attempt.ended = Some(Instant::now());
-            attempt.status = status;
+            attempt.ended = Some((Instant::now(), answered));
         }
     }
 
-    /// Tells the collector of the request, which has ended.
-    pub(super) fn export(&self, method: &str, caller: Option<&str>, outcome: &Outcome<'_>) {
+    /// Tells the collector of the request, which has ended; `is_broken` if the answer broke off. Names and attributes are those
+    /// of OpenTelemetry's semantic conventions for HTTP, but for paths and addresses of callers: they may tell of a person.
+    pub(super) fn export(
+        &self,
+        rules: &Rules,
+        method: &Method,
+        caller: Option<&str>,
+        outcome: &Outcome<'_>,
+        is_broken: bool,
+    ) {
         let Some(recorded) = &self.recorded else { return };
         let now = (Instant::now(), SystemTime::now());
         let at = |then: Instant| now.1 - now.0.saturating_duration_since(then);
-        let name = format!("{method} {}", outcome.endpoint);
+        let (method, verb) = named(method);
+        let name = format!("{verb} {}", outcome.endpoint);
         let span = |id, parent, kind, name: &str, (began, ended): (SystemTime, SystemTime)| Span {
             trace_id: self.context.trace_id,
             id,
@@ -126,43 +138,91 @@ impl Traced {
         let own = (now.1 - outcome.duration, now.1);
         let mut request = span(recorded.id, self.context.parent, Kind::Server, &name, own);
         request.parent_is_remote = self.context.parent != 0;
-        request.failed = outcome.status >= 500 || outcome.source == Source::None;
+        let status = StatusCode::from_u16(outcome.status).ok();
+        let problem = match status {
+            _ if is_broken => Some(UPSTREAM_BROKEN.to_owned()),
+            None => Some(CANCELLED.to_owned()),
+            Some(status) if status.is_server_error() => {
+                Some(outcome.reason.map_or_else(|| status.as_str().to_owned(), str::to_owned))
+            }
+            Some(_) => None,
+        };
+        request.failed = problem.is_some();
         request.attributes = vec![
-            ("http.request.method", Value::Text(method.to_owned())),
-            ("http.route", Value::Text(outcome.endpoint.to_owned())),
-            ("gbg_proxy.request_id", Value::Text(outcome.id.to_owned())),
-            ("gbg_proxy.source", Value::Text(outcome.source.name().to_owned())),
+            ("http.request.method", text(method)),
+            ("http.route", text(outcome.endpoint)),
+            ("gbg_proxy.request_id", text(outcome.id)),
+            ("gbg_proxy.source", text(outcome.source.name())),
         ];
-        let status = (outcome.status != 0).then(|| Value::Number(outcome.status.into()));
-        request.attributes.extend(status.map(|status| ("http.response.status_code", status)));
-        let texts = [("gbg_proxy.caller", caller), ("error.type", outcome.reason)];
         request
             .attributes
-            .extend(texts.into_iter().filter_map(|(name, text)| Some((name, Value::Text(text?.to_owned())))));
+            .extend(status.map(|status| ("http.response.status_code", number(status.as_u16()))));
+        request.attributes.extend(caller.map(|caller| ("gbg_proxy.caller", text(caller))));
+        request.attributes.extend(outcome.reason.map(|reason| ("gbg_proxy.reason", text(reason))));
+        request.attributes.extend(problem.map(|problem| ("error.type", Value::Text(problem))));
         recorded.exporter.export(request);
 
         if let Some((began, ended)) = recorded.waited {
             let waited = (at(began), at(ended));
-            recorded.exporter.export(span(
-                span_id(),
-                recorded.id,
-                Kind::Internal,
-                "wait for a token",
-                waited,
-            ));
+            let waited = span(span_id(), recorded.id, Kind::Internal, "wait for a token", waited);
+            recorded.exporter.export(waited);
         }
         for (index, attempt) in recorded.attempts.iter().enumerate() {
-            let times = (at(attempt.began), attempt.ended.map_or(now.1, at));
-            let mut sent = span(attempt.id, recorded.id, Kind::Client, &name, times);
-            sent.failed = attempt.status.is_none_or(|status| status.as_u16() >= 400);
-            sent.attributes = vec![("http.request.method", Value::Text(method.to_owned()))];
-            let status = attempt.status.map(|status| Value::Number(status.as_u16().into()));
-            sent.attributes.extend(status.map(|status| ("http.response.status_code", status)));
+            let (ended, answered) = match attempt.ended {
+                Some((ended, answered)) => (at(ended), answered),
+                None => (now.1, Err(CANCELLED)),
+            };
+            let mut sent = span(attempt.id, recorded.id, Kind::Client, &name, (at(attempt.began), ended));
+            let status = answered.ok();
+            let problem = match &answered {
+                Ok(status) if status.as_u16() < 400 => None,
+                Ok(status) => Some(status.as_str()),
+                Err(reason) => Some(*reason),
+            };
+            sent.failed = problem.is_some();
+            sent.attributes = vec![
+                ("http.request.method", text(method)),
+                ("server.address", text(&rules.api.host)),
+                ("server.port", number(rules.api.port)),
+            ];
+            sent.attributes
+                .extend(status.map(|status| ("http.response.status_code", number(status.as_u16()))));
+            sent.attributes.extend(problem.map(|problem| ("error.type", text(problem))));
             if index > 0 {
-                let index = i64::try_from(index).unwrap_or(i64::MAX);
-                sent.attributes.push(("http.request.resend_count", Value::Number(index)));
+                let index = u16::try_from(index).unwrap_or(u16::MAX);
+                sent.attributes.push(("http.request.resend_count", number(index)));
             }
             recorded.exporter.export(sent);
         }
     }
+}
+
+/// Why there is no whole answer: whoever asked does not wait for it any more.
+const CANCELLED: &str = "cancelled";
+
+/// Why it ended in the middle.
+const UPSTREAM_BROKEN: &str = "upstream_broken";
+
+/// `method` as an attribute and in a name. What callers make up is neither: it could be anything, and be too many.
+fn named(method: &Method) -> (&str, &str) {
+    match *method {
+        Method::CONNECT
+        | Method::DELETE
+        | Method::GET
+        | Method::HEAD
+        | Method::OPTIONS
+        | Method::PATCH
+        | Method::POST
+        | Method::PUT
+        | Method::TRACE => (method.as_str(), method.as_str()),
+        _ => ("_OTHER", "HTTP"),
+    }
+}
+
+fn text(text: &str) -> Value {
+    Value::Text(text.to_owned())
+}
+
+fn number(number: u16) -> Value {
+    Value::Number(number.into())
 }

@@ -172,6 +172,13 @@ fn an_open_address_must_be_asked_for() {
     config("[listen]\naddress = \"0.0.0.0:8080\"\nallow_anonymous = true");
 }
 
+#[cfg(feature = "otlp")]
+#[test]
+fn a_collector_without_the_path_that_it_takes_traces_at_is_refused_with_the_mend() {
+    let text = "[trace]\nendpoint = \"http://127.0.0.1:4318\"";
+    assert_refused(text, "proxy.toml:2:1: trace.endpoint:", "write \"http://127.0.0.1:4318/v1/traces\"");
+}
+
 #[test]
 fn a_secret_in_clear_is_refused_and_not_repeated() {
     for value in ["\"hunter2-clear\"", "1234567", "[\"hunter2-clear\"]", "\"env:\""] {

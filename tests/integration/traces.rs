@@ -67,15 +67,19 @@ async fn a_trace_is_passed_on_as_it_came_and_begun_where_that_is_wanted() {
 #[cfg(feature = "otlp")]
 mod otlp {
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     use http::Response;
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
     use opentelemetry_proto::tonic::common::v1::any_value::Value;
-    use opentelemetry_proto::tonic::trace::v1::Span;
     use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+    use opentelemetry_proto::tonic::trace::v1::{Span, status};
     use prost::Message;
 
     use super::*;
+    use crate::reload::{replace, running};
+    use crate::support::caller::try_send;
+    use crate::support::known::file;
     use crate::support::{TOKEN, granting};
 
     /// A collector, and what it was told.
@@ -116,6 +120,10 @@ mod otlp {
         })
     }
 
+    fn failed(span: &Span) -> bool {
+        span.status.as_ref().is_some_and(|status| status.code() == status::StatusCode::Error)
+    }
+
     fn hex(bytes: &[u8]) -> String {
         bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -123,7 +131,7 @@ mod otlp {
     #[tokio::test]
     async fn the_request_the_wait_for_a_token_and_each_attempt_are_told_and_nothing_of_what_was_sent() {
         let api = MockServer::start().await;
-        let slow = granting(TOKEN, 3600).set_delay(std::time::Duration::from_millis(300));
+        let slow = granting(TOKEN, 3600).set_delay(Duration::from_millis(300));
         Mock::given(path("/as/token.oauth2")).respond_with(slow).mount(&api).await;
         // A fetch may be sent again when its connection breaks; a 401 of a young token is not.
         Mock::given(path("/v2/captain/journey/state/fetch"))
@@ -159,6 +167,11 @@ mod otlp {
         assert_eq!(traceparent.unwrap(), format!("{}{}-01", &CAME[..36], hex(&attempt.span_id)));
         assert_eq!(request.name, attempt.name);
         assert_eq!(wait.name, "wait for a token");
+        // Whoever asked for what is not there has failed, and nobody who answered.
+        assert_eq!((failed(request), attribute(request, "error.type")), (false, None));
+        assert_eq!((failed(attempt), attribute(attempt, "error.type")), (true, Some("404".to_owned())));
+        assert_eq!(attribute(attempt, "server.address").as_deref(), Some("127.0.0.1"));
+        assert_eq!(attribute(attempt, "server.port"), Some(api.address().port().to_string()));
         assert_eq!(attribute(request, "gbg_proxy.request_id"), Some(id));
         assert_eq!(attribute(request, "gbg_proxy.source").as_deref(), Some("gbg"));
         assert_eq!(attribute(attempt, "http.response.status_code").as_deref(), Some("404"));
@@ -204,8 +217,70 @@ mod otlp {
         assert_eq!(resent, [None, Some("1".to_owned())], "{spans:?}");
         let statuses = attempts.iter().map(|span| attribute(span, "http.response.status_code"));
         assert_eq!(statuses.collect::<Vec<_>>(), [None, Some("200".to_owned())]);
+        let problems = attempts.iter().map(|span| attribute(span, "error.type"));
+        assert_eq!(problems.collect::<Vec<_>>(), [Some("upstream_broken".to_owned()), None]);
         let requests = spans.iter().filter(|span| span.kind == i32::from(SpanKind::Server));
         assert_eq!(requests.count(), 1, "{spans:?}");
+    }
+
+    /// The span of the request lasts as long as its answer does.
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_has_failed_and_a_method_that_nobody_knows_is_not_told() {
+        let broken = server::scripted(async |mut stream| {
+            let _ = crate::support::caller::read_until(&mut stream, "\r\n\r\n").await;
+            stream.try_write(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc").unwrap();
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        })
+        .await;
+        let collector = Collector::default();
+        let endpoint = collector.start().await;
+        let proxy = Proxy::before_server(&format!("http://{broken}"), &[&endpoint]).await;
+        let mut req = traced(CAME);
+        *req.method_mut() = "ERIKA".parse().unwrap();
+        assert!(try_send(proxy.addr(), req).await.is_err());
+        proxy.shut_down().await;
+        let spans = collector.spans();
+        let of = |kind: SpanKind| spans.iter().find(|span| span.kind == i32::from(kind)).unwrap();
+        let (request, attempt) = (of(SpanKind::Server), of(SpanKind::Client));
+        assert_eq!((failed(request), failed(attempt)), (true, false), "{spans:?}");
+        assert_eq!(attribute(request, "error.type").as_deref(), Some("upstream_broken"));
+        assert_eq!(request.name, "HTTP journey/start");
+        assert_eq!(attribute(request, "http.request.method").as_deref(), Some("_OTHER"));
+        let took = |span: &Span| span.end_time_unix_nano - span.start_time_unix_nano;
+        assert!(took(request) > took(attempt) + 200_000_000, "{spans:?}");
+        assert!(!collector.0.lock().unwrap().concat().windows(5).any(|part| part == b"ERIKA"));
+    }
+
+    #[tokio::test]
+    async fn a_collector_that_does_not_answer_holds_up_the_end_for_a_moment_only() {
+        let api = api().await;
+        answer(&api, ResponseTemplate::new(200)).await;
+        let silent = server::scripted(async |_stream| std::future::pending().await).await;
+        let endpoint = format!("trace.endpoint=http://{silent}/v1/traces");
+        let proxy = Proxy::before(&api, &[&endpoint]).await;
+        assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+        let ended = tokio::time::timeout(Duration::from_secs(4), proxy.shut_down()).await;
+        ended.expect("it is waited for");
+    }
+
+    /// Who is told of traces is who was named at the start; the traces that begin for him are to be told as well.
+    #[tokio::test]
+    async fn a_collector_that_is_written_while_the_proxy_runs_has_no_effect_but_a_start_has() {
+        let api = api().await;
+        answer(&api, ResponseTemplate::new(200)).await;
+        let config = file(&[]);
+        let mut running = running(config.path(), &api, &[]).await;
+        for (text, told, is_begun) in [
+            ("endpoint = \"http://127.0.0.1:1/v1/traces\"", "needs a restart keys=\"trace.endpoint\"", false),
+            ("start = true", "changed=\"trace.start\"", true),
+        ] {
+            replace(config.path(), &format!("[trace]\n{text}\n"));
+            running.signal("-HUP");
+            running.read_until(told);
+            assert_eq!(send(running.addr(), post(START)).await.status(), StatusCode::OK);
+            assert_eq!(seen(&api).await[0].is_some(), is_begun);
+        }
+        assert_eq!(running.end("-TERM"), 0);
     }
 
     #[tokio::test]
