@@ -113,7 +113,8 @@ fn reference() -> String {
                 let value = if line == bare { format!("`{value}`") } else { format!("such as `{value}`") };
                 let about = comment.join(" ").replace('|', "\\|");
                 let restart = if is_live(&format!("{section}.{key}")) { "" } else { " *Needs a restart.*" };
-                text += &format!("| `{key}` | {value} | {about}{restart} |\n");
+                let about = format!("{about}{restart}");
+                text += &format!("| `{key}` | {value} | {} |\n", about.trim_start());
                 comment.clear();
             }
             None if line.is_empty() => comment.clear(),
