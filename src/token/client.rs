@@ -103,6 +103,24 @@ mod tests {
     use super::*;
     use crate::config::{Sources, load};
 
+    #[test]
+    fn another_secret_in_the_same_file_makes_another_client() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let secret = tempfile::NamedTempFile::new().unwrap();
+        let client = |text: &str| {
+            std::fs::write(secret.path(), text).unwrap();
+            let client_secret = format!("token.client_secret=file:{}", secret.path().display());
+            let set = vec![
+                "token.endpoint=http://127.0.0.1:1".to_owned(),
+                "token.client_id=a".to_owned(),
+                client_secret,
+            ];
+            Client::new(&load(&Sources { set, ..Sources::default() }).unwrap().config.token).unwrap()
+        };
+        let (one, same, other) = (client("one"), client("one"), client("other"));
+        assert!(one.asks_like(&same) && !one.asks_like(&other));
+    }
+
     #[tokio::test]
     async fn a_change_is_not_lost_when_whoever_waits_for_it_gives_up_while_the_files_are_read() {
         let _ = rustls::crypto::ring::default_provider().install_default();

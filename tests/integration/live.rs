@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
@@ -35,12 +35,13 @@ fn reload(running: &mut Running, told: &str) {
 #[tokio::test]
 async fn how_long_the_api_is_waited_for_changes_and_its_old_connections_are_closed() {
     let api = api().await;
-    let open = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&open);
+    let (open, opened) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counted = (Arc::clone(&open), Arc::clone(&opened));
     let slow = server::scripted(move |mut stream| {
-        let open = Arc::clone(&counted);
+        let (open, opened) = counted.clone();
         async move {
             open.fetch_add(1, Ordering::SeqCst);
+            opened.fetch_add(1, Ordering::SeqCst);
             let mut seen = Vec::new();
             while stream.read_buf(&mut seen).await.is_ok_and(|read| read > 0) {
                 if seen.ends_with(b"{}") {
@@ -69,8 +70,50 @@ async fn how_long_the_api_is_waited_for_changes_and_its_old_connections_are_clos
     running.signal("-HUP");
     until(async || status(&running).await == StatusCode::OK).await;
     // What says the same has no effect on connections.
+    let before = opened.load(Ordering::SeqCst);
     reload(&mut running, "says the same");
-    assert_eq!((status(&running).await, open.load(Ordering::SeqCst)), (StatusCode::OK, 1));
+    assert_eq!((status(&running).await, opened.load(Ordering::SeqCst)), (StatusCode::OK, before));
+    assert_eq!(running.end("-TERM"), 0);
+}
+
+/// The caller's stays, and so does what it was served by.
+#[tokio::test]
+async fn a_connection_on_which_a_request_is_in_flight_at_a_change_is_closed_after_it() {
+    let api = api().await;
+    let (open, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let held = (Arc::clone(&open), Arc::clone(&go));
+    let slow = server::scripted(move |mut stream| {
+        let (open, go) = held.clone();
+        async move {
+            let _ = read_until(&mut stream, "\r\n\r\n").await;
+            open.fetch_add(1, Ordering::SeqCst);
+            go.acquire().await.unwrap().forget();
+            let answer = b"HTTP/1.1 200 OK\r\nX-Odd-CASE: 1\r\ncontent-length: 0\r\n\r\n";
+            tokio::io::AsyncWriteExt::write_all(&mut stream, answer).await.unwrap();
+            assert_eq!(stream.read(&mut [0]).await.unwrap(), 0);
+            open.fetch_sub(1, Ordering::SeqCst);
+        }
+    })
+    .await;
+    let config = file(&[]);
+    let base_url: &'static str = format!("upstream.base_url=http://{slow}").leak();
+    let set: &'static [&'static str] = vec![base_url, "listen.workers=1"].leak();
+    let mut running = running(config.path(), &api, set).await;
+    let mut caller = TcpStream::connect(running.addr()).await.unwrap();
+    let head = format!("POST {START} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n");
+    // The spelling of fields stays that of the listener, which needs a restart.
+    for way in ["max_age = \"9s\"\n[listen]\nheader_case = \"preserve\"", "max_age = \"8s\""] {
+        tokio::io::AsyncWriteExt::write_all(&mut caller, head.as_bytes()).await.unwrap();
+        until(async || open.load(Ordering::SeqCst) == 1).await;
+        replace(config.path(), &format!("[upstream]\n{way}\n"));
+        let log = std::mem::take(&mut running.log);
+        reload(&mut running, "changed=\"upstream.max_age\"");
+        running.log.insert_str(0, &log);
+        go.add_permits(1);
+        let answer = read_until(&mut caller, "\r\n\r\n").await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("x-odd-case: 1"), "{answer}");
+        until(async || open.load(Ordering::SeqCst) == 0).await;
+    }
     assert_eq!(running.end("-TERM"), 0);
 }
 
@@ -180,13 +223,46 @@ async fn another_client_gets_a_token_at_once_and_the_old_one_serves_until_then()
         last.headers["authorization"] == "Bearer new-token"
     })
     .await;
+    // And back again, as if the other had never been.
+    replace(config.path(), "[token]\nclient_id = \"old\"\n");
+    running.signal("-HUP");
+    until(async || {
+        assert_eq!(status(&running).await, StatusCode::OK);
+        forwarded(&api).await.pop().unwrap().headers["authorization"] == "Bearer old-token"
+    })
+    .await;
     let asked = api.received_requests().await.unwrap();
     let forms: Vec<_> = asked.iter().filter(|asked| asked.url.path() == "/as/token.oauth2").collect();
-    assert_eq!(forms.len(), 2);
+    assert_eq!(forms.len(), 3);
     assert!(String::from_utf8_lossy(&forms[1].body).contains("scope=gbg.token+other"));
     let sent = forwarded(&api).await;
     assert!(sent.iter().all(|sent| sent.headers.contains_key("authorization")));
     assert_eq!(running.end("-TERM"), 0);
+}
+
+#[tokio::test]
+async fn how_long_is_waited_for_a_token_and_how_much_may_be_in_flight_changes() {
+    let api = content().await;
+    let config = file(&["[token]\nwait = \"5m\"\n".to_owned()]);
+    let mut lonely = running(config.path(), &api, &["token.endpoint=http://127.0.0.1:1/"]).await;
+    replace(config.path(), "[token]\nwait = \"50ms\"\n");
+    reload(&mut lonely, "changed=\"token.wait\"");
+    assert_eq!(status(&lonely).await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(lonely.end("-TERM"), 0);
+
+    Mock::given(path("/v2/captain/slow"))
+        .respond_with(ResponseTemplate::new(200).set_delay(Duration::from_secs(30)))
+        .with_priority(1)
+        .mount(&api)
+        .await;
+    let mut running = running(config.path(), &api, &["drain.timeout=1ms"]).await;
+    tokio::spawn(raw(running.addr(), "GET /v2/captain/slow HTTP/1.1\r\nhost: localhost\r\n\r\n"));
+    until(async || forwarded(&api).await.len() == 1).await;
+    assert_eq!(status(&running).await, StatusCode::OK);
+    replace(config.path(), "[limits]\nmax_in_flight = 1\nqueue = 0\n");
+    reload(&mut running, "changed=\"limits.max_in_flight, limits.queue, token.wait\"");
+    assert_eq!(status(&running).await, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(spawn_blocking(move || running.end("-TERM")).await.unwrap(), 0);
 }
 
 /// A secret is for one endpoint, and a token for one API: they change together with where they go, which is at a restart.
@@ -262,16 +338,18 @@ async fn how_long_callers_and_the_end_are_waited_for_changes() {
 
     replace(
         config.path(),
-        "[listen]\nheader_timeout = \"300ms\"\nkeep_alive_timeout = \"100ms\"\n[drain]\ntimeout = \"100ms\"\n",
+        "[listen]\nheader_timeout = \"300ms\"\nkeep_alive_timeout = \"100ms\"\n[drain]\ntimeout = \"100ms\"\ndelay = \"1s\"\n",
     );
-    reload(&mut running, "changed=\"drain.timeout, listen.keep_alive_timeout\"");
+    reload(&mut running, "changed=\"drain.delay, drain.timeout, listen.keep_alive_timeout\"");
     assert_eq!(idle.read(&mut [0; 4096]).await.unwrap(), 0, "it is idle, and stays open");
 
     let addr = running.addr();
     let slow = tokio::spawn(raw(addr, "GET /v2/captain/slow HTTP/1.1\r\nhost: localhost\r\n\r\n"));
     until(async || forwarded(&api).await.iter().any(|sent| sent.url.path() == "/v2/captain/slow")).await;
+    let began = Instant::now();
     let (code, running) = spawn_blocking(move || (running.end("-TERM"), running)).await.unwrap();
     assert_eq!(code, 0);
+    assert!(began.elapsed() >= Duration::from_secs(1), "drain.delay has not passed");
     assert!(running.log.contains("signal=\"SIGTERM\" timeout=100ms"), "{}", running.log);
     assert!(running.log.contains("drain.timeout has passed"), "{}", running.log);
     assert!(!slow.await.unwrap().contains("200 OK"));

@@ -53,7 +53,7 @@ pub async fn content() -> MockServer {
 #[tokio::test]
 async fn a_caller_that_is_taken_out_is_not_known_any_more_also_on_connections_that_are_open() {
     let api = content().await;
-    let (old, new) = (Known::new("old", ""), Known::new("new", ""));
+    let (old, new) = (Known::new("old", ""), Known::new("new", "max_in_flight = 9"));
     let config = file(&[old.table()]);
     let mut running = running(config.path(), &api, &[]).await;
     let stream = TcpStream::connect(running.addr()).await.unwrap();
@@ -84,6 +84,9 @@ async fn a_caller_that_is_taken_out_is_not_known_any_more_also_on_connections_th
         (&status["configuration"]["reloads"], &status["configuration"]["problem"]),
         (&1.into(), &().into())
     );
+    let mut callers = status["callers"].as_array().unwrap().iter();
+    let of_new = callers.find(|caller| caller["name"] == "new").unwrap();
+    assert_eq!(of_new["max_in_flight"], 9);
     assert_eq!(status["requests"]["by_caller"], serde_json::json!({ "old": 1, "new": 1 }));
     assert_eq!(running.end("-TERM"), 0);
     assert!(running.log.contains("the configuration is put in force why=\"SIGHUP\""), "{}", running.log);
@@ -120,6 +123,14 @@ async fn a_bad_configuration_is_told_and_the_last_good_one_stays() {
     until(async || problem().await.as_str().is_some_and(|problem| problem.contains("did you mean rate?")))
         .await;
     assert_eq!(call(&running, &crm).await, StatusCode::OK);
+    // Who asks again is told again.
+    let refused = async || {
+        let status = Request::get("/status").header("host", "localhost").body(Full::default()).unwrap();
+        json(&send(admin, status).await)["configuration"]["refused"].as_u64().unwrap()
+    };
+    let before = refused().await;
+    running.signal("-HUP");
+    until(async || refused().await > before).await;
 
     replace(
         config.path(),
@@ -184,6 +195,12 @@ async fn what_needs_a_restart_is_named_and_where_is_listened_changes_with_who_ma
     replace(config.path(), &format!("[listen]\nh2_streams = 9\n{}", Known::new("other", "").table()));
     running.signal("-HUP");
     running.read_until("needs a restart keys=\"listen.h2_streams\"");
+    // As long as it is so.
+    let log = std::mem::take(&mut running.log);
+    running.signal("-HUP");
+    running.read_until("needs a restart keys=\"listen.h2_streams\"");
+    assert!(!running.log.contains("says the same"), "{}", running.log);
+    running.log.insert_str(0, &log);
     assert_eq!(call(&running, &crm).await, StatusCode::UNAUTHORIZED);
     assert_eq!(running.end("-TERM"), 0);
 }

@@ -223,6 +223,26 @@ mod otlp {
         assert_eq!(requests.count(), 1, "{spans:?}");
     }
 
+    #[tokio::test]
+    async fn of_the_traces_that_begin_here_as_many_are_recorded_as_is_wanted() {
+        let api = api().await;
+        answer(&api, ResponseTemplate::new(200)).await;
+        for (sample, flags, spans) in [("0", "-00", 0), ("1", "-01", 2)] {
+            let collector = Collector::default();
+            let set = [collector.start().await, format!("trace.sample={sample}")];
+            let proxy = Proxy::before(&api, &set.each_ref().map(String::as_str)).await;
+            until(async || send(proxy.admin(), ready()).await.status() == StatusCode::OK).await;
+            send(proxy.addr(), post(START)).await;
+            assert!(seen(&api).await[0].as_ref().unwrap().ends_with(flags));
+            proxy.shut_down().await;
+            assert_eq!(collector.spans().len(), spans);
+        }
+    }
+
+    fn ready() -> Request<Full<bytes::Bytes>> {
+        Request::get("/readyz").header("host", "localhost").body(Full::default()).unwrap()
+    }
+
     /// The span of the request lasts as long as its answer does.
     #[tokio::test]
     async fn an_answer_that_breaks_off_has_failed_and_a_method_that_nobody_knows_is_not_told() {
