@@ -10,6 +10,13 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuild
 
 use super::{Settings, subscriber};
 
+/// Lines are written together as far as they make up so many bytes.
+const BATCH: usize = 64 * 1024;
+
+/// How long it rests when all is written: lines that come meanwhile wake nobody, and are written together. To be woken for each
+/// line costs a worker more than to make the line.
+const REST: Duration = Duration::from_millis(5);
+
 /// How long nothing more is said of lines that were lost.
 const SILENCE: Duration = Duration::from_secs(10);
 
@@ -37,18 +44,29 @@ struct Shared {
 /// What takes lines for `out`, up to `limit` of them at once, and never waits.
 pub(super) fn spawn(out: Box<dyn Write + Send>, settings: Settings, limit: usize) -> (NonBlocking, Guard) {
     let shared = Arc::<Shared>::default();
-    let writer = Writer { out, settings, shared: Arc::clone(&shared), failed: 0, losses: Losses::default() };
+    let writer = Writer {
+        out,
+        settings,
+        shared: Arc::clone(&shared),
+        batch: Vec::new(),
+        lines: 0,
+        failed: 0,
+        losses: Losses::default(),
+    };
     let (lines, thread) =
         NonBlockingBuilder::default().buffered_lines_limit(limit).lossy(true).finish(writer);
     let _ = shared.dropped.set(lines.error_counter());
     (lines, Guard { shared, _thread: thread })
 }
 
-/// Writes lines, each as a whole.
+/// Writes lines, several at a time, and each as a whole.
 struct Writer {
     out: Box<dyn Write + Send>,
     settings: Settings,
     shared: Arc<Shared>,
+    /// What is to be written, and how many lines that is.
+    batch: Vec<u8>,
+    lines: usize,
     /// Lines that `out` did not take.
     failed: usize,
     losses: Losses,
@@ -60,18 +78,34 @@ impl Write for Writer {
     }
 
     fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
-        self.tell_losses();
-        self.out.write_all(line).inspect_err(|_| self.failed += 1)
+        self.batch.extend_from_slice(line);
+        self.lines += 1;
+        if self.batch.len() < BATCH { Ok(()) } else { self.write_batch() }
     }
 
     /// Comes when there is no further line for the moment, and at the end.
     fn flush(&mut self) -> io::Result<()> {
-        self.tell_losses();
-        self.out.flush()
+        self.write_batch()?;
+        self.out.flush()?;
+        if !self.shared.ending.load(Relaxed) {
+            std::thread::sleep(REST);
+        }
+        Ok(())
     }
 }
 
 impl Writer {
+    fn write_batch(&mut self) -> io::Result<()> {
+        self.tell_losses();
+        let written = self.out.write_all(&self.batch);
+        if written.is_err() {
+            self.failed += self.lines;
+        }
+        self.batch.clear();
+        self.lines = 0;
+        written
+    }
+
     /// Writes itself what there may be no room for among the lines that wait.
     fn tell_losses(&mut self) {
         let dropped = self.shared.dropped.get().map_or(0, ErrorCounter::dropped_lines);
