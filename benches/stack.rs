@@ -8,8 +8,9 @@
 
 use std::convert::Infallible;
 use std::hint::black_box;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Barrier};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
@@ -78,7 +79,8 @@ fn whole_stack(c: &mut Criterion) {
                 request,
                 |req| {
                     let answered: Result<_, Infallible> = runtime.block_on(service.call(black_box(req)));
-                    answered
+                    // Here: an answer holds its place in the process, and a batch may be larger than all of these.
+                    drop(answered);
                 },
                 criterion::BatchSize::SmallInput,
             );
@@ -86,5 +88,41 @@ fn whole_stack(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, whole_stack);
+/// As workers do it: each thread has rules of its own, and they share what workers share. The time of a request is that of the
+/// slowest thread; what grows with their number is what they fight over.
+fn threads(c: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let tokens = tokens(&runtime);
+    let config = config(false);
+    for count in [1, 2] {
+        let metrics = Metrics::new(count);
+        let shared = Shared::new(&config, &metrics, None);
+        let rules =
+            |worker: &Arc<_>| Arc::new(Rules::new(&config, &shared, tokens.clone(), Arc::clone(worker)));
+        let rules: Vec<_> = metrics.workers().iter().map(rules).collect();
+        c.bench_function(&format!("stack/threads/{count}"), |bencher| {
+            bencher.iter_custom(|requests| {
+                let begin = Barrier::new(count);
+                let time = |rules: &Arc<Rules>| {
+                    let mut service = stack(rules, rules.peer(None, None, &[], None), service_fn(answer));
+                    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+                    begin.wait();
+                    let began = Instant::now();
+                    runtime.block_on(async {
+                        for _ in 0..requests {
+                            black_box(service.call(request()).await).unwrap_or_else(|never| match never {});
+                        }
+                    });
+                    began.elapsed()
+                };
+                thread::scope(|scope| {
+                    let threads: Vec<_> = rules.iter().map(|rules| scope.spawn(|| time(rules))).collect();
+                    threads.into_iter().map(|thread| thread.join().expect("a time")).max().unwrap_or_default()
+                })
+            });
+        });
+    }
+}
+
+criterion_group!(benches, whole_stack, threads);
 criterion_main!(benches);
