@@ -48,7 +48,6 @@ pub struct App {
     exporter: Option<Arc<Exporter>>,
     endpoint: Arc<Endpoint>,
     /// What is in force, to tell whether something else is to be.
-    token: config::Token,
     upstream: config::Upstream,
     /// Follows the files of listen.tls.
     renewal: Option<JoinHandle<()>>,
@@ -199,7 +198,6 @@ impl App {
             drain_timeout: config.drain.timeout,
             exporter,
             endpoint,
-            token: config.token.clone(),
             upstream: config.upstream.clone(),
             renewal,
         })
@@ -231,7 +229,7 @@ impl App {
         // It goes with what the listeners do, and those stay.
         let keep_header_case = self.upstream.keep_header_case;
         let reached = config::Upstream { keep_header_case, ..config.upstream.clone() };
-        let client = match config.token == self.token {
+        let client = match self.endpoint.goes_by(&config.token) {
             true => None,
             false => {
                 let token = config.token.clone();
@@ -253,7 +251,6 @@ impl App {
         if let Some(client) = client {
             self.endpoint.renew(client);
         }
-        self.token = config.token.clone();
         self.upstream = reached;
         self.limits.send_replace(admin_limits(config));
         self.drain_delay = config.drain.delay;

@@ -45,6 +45,11 @@ impl Endpoint {
         Endpoint { client: watch::Sender::new(Arc::clone(&client)), asked: Mutex::new(client) }
     }
 
+    /// Whether the client that asks from now on is the one that `config` describes.
+    pub fn goes_by(&self, config: &Token) -> bool {
+        self.client.borrow().config == *config
+    }
+
     /// Has `client` ask from now on.
     pub fn renew(&self, client: Client) {
         self.client.send_replace(Arc::new(client));
