@@ -88,12 +88,12 @@
 //! admin      → downstream, token, gbg, config, metrics, error, pulse
 //! sandbox    → downstream, gbg, config
 //! token      → aside, config, metrics, error, retry_after, stamp
-//! upstream   → config, metrics, error, joined
+//! upstream   → config, metrics, error, hushed, joined
 //! trace      → config, error, seldom
-//! downstream → config, metrics, error, joined, seldom, stamp
+//! downstream → config, metrics, error, hushed, joined, seldom, stamp
 //! systemd    → downstream, config, error
 //! config     → gbg, secret
-//! aside, gbg, secret, error, joined, metrics, pulse, retry_after, seldom, shutdown, stamp, telemetry → nothing of ours
+//! aside, gbg, secret, error, hushed, joined, metrics, pulse, retry_after, seldom, shutdown, stamp, telemetry → nothing of ours
 //! ```
 
 pub mod admin;
@@ -104,6 +104,7 @@ pub mod config;
 pub mod downstream;
 pub mod error;
 pub mod gbg;
+pub mod hushed;
 pub mod joined;
 pub mod metrics;
 pub mod proxy;

@@ -21,6 +21,7 @@ use super::names::names;
 use super::request::noted;
 use super::watched::Watched;
 use super::{AnswerBody, Options, Peer, Serve, Stream};
+use crate::hushed::Hushed;
 
 /// How long a connection without a request may still bring one while the worker drains.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
@@ -152,10 +153,12 @@ async fn serve_http1<IO, S, B>(
             .max_buf_size(BUFFER)
             .serve_connection(io, service);
         // Boxed: what stands in this future is held while the connection rests as well.
-        let mut connection = Box::pin(connection);
-        let shut_down = |connection: Pin<&mut http1::Connection<_, _>>| connection.graceful_shutdown();
+        let mut connection = Box::pin(Hushed::new(connection));
+        let shut_down = |mut connection: Pin<&mut Hushed<http1::Connection<_, _>>>| {
+            Pin::new(connection.inner_mut()).graceful_shutdown();
+        };
         let ended = drive(connection.as_mut(), &mut deadlines, &mut drain, shut_down).await;
-        let parts = Pin::into_inner(connection).into_parts();
+        let parts = Pin::into_inner(connection).into_inner().into_parts();
         (io, service) = (parts.io, parts.service);
         if !matches!(ended, Err(Late::Resting)) {
             break (ended, !parts.read_buf.is_empty());

@@ -14,6 +14,7 @@ use hyper::service::{Service, service_fn};
 
 use super::activity::Activity;
 use super::{AnswerBody, Serve};
+use crate::hushed;
 
 /// `service`, with each of its requests noted from the whole head to the last of body and answer.
 pub(super) fn noted<S, B>(
@@ -69,7 +70,7 @@ impl Body for CallerBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let CallerBody { incoming, upload } = &mut *self;
-        let frame = Pin::new(&mut *incoming).poll_frame(cx);
+        let frame = hushed::poll_frame(incoming, cx);
         if let Some(under_way) = upload {
             under_way.note_awaited(frame.is_pending());
             match &frame {

@@ -16,7 +16,6 @@ where
     B: Body<Data = Bytes, Error: Into<Cause>> + Send + Unpin + 'static,
 {
     service_fn(move |Authorized { req, permit }: Authorized<B>| {
-        let upstream = Arc::clone(&upstream);
-        async move { upstream.send(req, |headers| permit.renew(headers)).await }
+        upstream.send(req, move |headers| permit.renew(headers))
     })
 }

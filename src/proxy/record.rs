@@ -1,6 +1,5 @@
 //! What is known of one request, gathered from step to step, and its line in the access log.
 
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -24,7 +23,8 @@ use crate::metrics::{Outcome, Source};
 #[derive(Debug)]
 pub(super) struct Record {
     began: Instant,
-    peer: Option<SocketAddr>,
+    /// Where it came from, for its line in the log.
+    peer: Option<Arc<str>>,
     id: HeaderValue,
     method: Method,
     uri: Uri,
@@ -56,7 +56,7 @@ struct Fate {
 
 impl Record {
     pub(super) fn new<B>(
-        peer: Option<SocketAddr>,
+        peer: Option<Arc<str>>,
         id: HeaderValue,
         trace: Option<Traced>,
         req: &Request<B>,
@@ -163,7 +163,7 @@ impl Record {
             target: "access",
             request_id = outcome.id,
             caller = self.caller().and_then(|caller| caller.name()),
-            peer = self.peer.map(tracing::field::display),
+            peer = self.peer.as_deref().map(tracing::field::display),
             method = self.method.as_str(),
             path = self.uri.path(),
             status = fate.status.map(|status| status.as_u16()),
@@ -186,7 +186,7 @@ impl Record {
 }
 
 fn milliseconds(time: Duration) -> f64 {
-    (time.as_micros() as f64) / 1e3
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX) as f64 / 1e3
 }
 
 /// A request, to its end: when this is dropped, at the end of the answer or of the connection, it is counted and logged.

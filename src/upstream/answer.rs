@@ -16,7 +16,7 @@ use crate::error::{Cause, Error};
 pub(super) struct Failed<B> {
     pub(super) error: Error,
     /// The request, when it is sure that the API did not act on it.
-    pub(super) unsent: Option<Request<B>>,
+    pub(super) unsent: Option<Box<Request<B>>>,
 }
 
 /// Why an answer broke off.

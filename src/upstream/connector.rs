@@ -24,6 +24,7 @@ use super::pool::Slot;
 use super::progress::Watch;
 use crate::config::{self, HttpVersion};
 use crate::error::Cause;
+use crate::hushed::Hushed;
 use crate::joined::Joined;
 use crate::metrics::Connections;
 
@@ -170,7 +171,7 @@ impl Connector {
         tokio::spawn(async move {
             let _open = open;
             // Whoever waits for an answer on it is told as well.
-            if let Err(error) = connection.await {
+            if let Err(error) = Hushed::new(connection).await {
                 tracing::debug!(%error, "an upstream connection ended early");
             }
         });

@@ -1,7 +1,7 @@
 //! One request and its answer over one HTTP/1.1 connection.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
@@ -15,6 +15,10 @@ use super::pool::{Pool, Slot};
 use super::progress::Tracked;
 use super::{AnswerSilent, Failed, body_error, too_slow};
 use crate::error::{Cause, Error};
+use crate::hushed;
+
+/// The head of an answer, or why there is none.
+pub(super) type Exchanged<B> = Result<Response<Answer<B>>, Failed<B>>;
 
 impl<B> Slot<B>
 where
@@ -24,49 +28,56 @@ where
     /// Sends `req` and waits for the head of the answer, as long as less than the pool's limit passes without progress.
     /// The connection goes to `pool` when the answer has ended; one whose exchange failed is closed. `pooled` is one that
     /// comes from there.
-    pub(super) async fn exchange(
+    pub(super) fn exchange(
         mut self,
         req: Request<B>,
         pool: &Arc<Pool<B>>,
         pooled: bool,
-    ) -> Result<Response<Answer<B>>, Failed<B>> {
-        let limit = pool.times.response;
-        let req = with_framing(req.map(|body| self.watch.track(body)));
-        let mut sent = pin!(self.sender.try_send_request(req));
-        let answered = poll_fn(|cx| match sent.as_mut().poll(cx) {
-            Poll::Ready(answered) => Poll::Ready(Ok(answered)),
-            Poll::Pending => self.watch.poll_silent(cx, limit).map(Err),
-        });
-        match answered.await {
-            // Nobody asks for an upgrade: the field is one of those that end here.
-            Ok(Ok(res)) if res.status() == StatusCode::SWITCHING_PROTOCOLS => Err(Failed {
-                error: Error::UpstreamBroken("it switches protocols unasked".into()),
-                unsent: None,
-            }),
-            Ok(Ok(mut res)) => match settle_framing(res.headers_mut()) {
-                Ok(()) => Ok(res.map(|incoming| Answer::new(incoming, self, pool))),
-                Err(problem) => Err(Failed { error: Error::UpstreamBroken(problem.into()), unsent: None }),
-            },
-            Ok(Err(mut error)) => {
-                let unsent = error.take_message().map(|mut req| {
-                    // The next connection may be one of HTTP/2, which has no such field.
-                    req.headers_mut().remove(TRANSFER_ENCODING);
-                    req.map(Tracked::into_inner)
-                });
-                let error = match unsent {
-                    Some(_) => Error::UpstreamUnreachable(error.into_error().into()),
-                    None => broken(error.into_error(), pooled && !self.watch.has_heard()),
-                };
-                Err(Failed { error, unsent })
+    ) -> impl Future<Output = Exchanged<B>> + Send + use<B> {
+        let mut req = req.map(|body| self.watch.track(body));
+        tell_framing(&mut req);
+        // Boxed: hyper's future has room for the request, and would be moved with each that holds it.
+        let mut sent = Box::pin(self.sender.try_send_request(req));
+        let pool = Arc::clone(pool);
+        async move {
+            let limit = pool.times.response;
+            let answered = poll_fn(|cx| match sent.as_mut().poll(cx) {
+                Poll::Ready(answered) => Poll::Ready(Ok(answered)),
+                Poll::Pending => self.watch.poll_silent(cx, limit).map(Err),
+            });
+            match answered.await {
+                // Nobody asks for an upgrade: the field is one of those that end here.
+                Ok(Ok(res)) if res.status() == StatusCode::SWITCHING_PROTOCOLS => Err(Failed {
+                    error: Error::UpstreamBroken("it switches protocols unasked".into()),
+                    unsent: None,
+                }),
+                Ok(Ok(mut res)) => match settle_framing(res.headers_mut()) {
+                    Ok(()) => Ok(res.map(|incoming| Answer::new(incoming, self, pool))),
+                    Err(problem) => {
+                        Err(Failed { error: Error::UpstreamBroken(problem.into()), unsent: None })
+                    }
+                },
+                Ok(Err(mut error)) => {
+                    let unsent = error.take_message().map(|mut req| {
+                        // The next connection may be one of HTTP/2, which has no such field.
+                        req.headers_mut().remove(TRANSFER_ENCODING);
+                        Box::new(req.map(Tracked::into_inner))
+                    });
+                    let error = match unsent {
+                        Some(_) => Error::UpstreamUnreachable(error.into_error().into()),
+                        None => broken(error.into_error(), pooled && !self.watch.has_heard()),
+                    };
+                    Err(Failed { error, unsent })
+                }
+                Err(silent) => Err(Failed { error: too_slow(silent), unsent: None }),
             }
-            Err(silent) => Err(Failed { error: too_slow(silent), unsent: None }),
         }
     }
 }
 
-/// `req`, which says how its body ends where hyper would not, and send none: it takes it that a GET or a HEAD whose length
-/// is not told has no body.
-fn with_framing<B: Body>(mut req: Request<B>) -> Request<B> {
+/// Says of `req` how its body ends where hyper would not, and send none: it takes it that a GET or a HEAD whose length is not
+/// told has no body.
+fn tell_framing<B: Body>(req: &mut Request<B>) {
     let has_bare_body = matches!(*req.method(), Method::GET | Method::HEAD)
         && !req.body().is_end_stream()
         && req.body().size_hint().exact().is_none()
@@ -74,7 +85,6 @@ fn with_framing<B: Body>(mut req: Request<B>) -> Request<B> {
     if has_bare_body {
         req.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    req
 }
 
 /// Leaves of the framing of an answer what its caller may be told, as the parser takes more than it should: a coding that
@@ -153,7 +163,7 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
-        let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) else {
+        let Poll::Ready(frame) = hushed::poll_frame(&mut self.incoming, cx) else {
             ready!(self.poll_silent(cx));
             self.lease = None;
             return Poll::Ready(Some(Err(AnswerSilent.into())));
@@ -179,8 +189,8 @@ impl<B> Answer<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    fn new(incoming: Incoming, slot: Slot<B>, pool: &Arc<Pool<B>>) -> Self {
-        let mut answer = Answer { incoming, lease: Some((slot, Arc::clone(pool))), waits: false };
+    fn new(incoming: Incoming, slot: Slot<B>, pool: Arc<Pool<B>>) -> Self {
+        let mut answer = Answer { incoming, lease: Some((slot, pool)), waits: false };
         if answer.incoming.is_end_stream() {
             // Nobody reads a body that is not there.
             answer.give_back();

@@ -30,6 +30,7 @@ pub use self::answer::Answer;
 use self::answer::{AnswerSilent, Failed, body_error, too_slow};
 use self::connector::{Connector, Opened};
 pub use self::egress::{TunnelError, tunnel};
+use self::exchange::Exchanged;
 use self::http2::{Http2, Sent};
 use self::pool::{Pool, Slot};
 use self::times::Times;
@@ -96,12 +97,51 @@ where
     /// `UpstreamUnreachable` and those of `renew` when nothing was sent; the other kinds when the request may have
     /// arrived. `UpstreamClosed` is the one of them that says that the connection, a pooled one, ended without a byte of an
     /// answer.
-    pub async fn send(
+    pub fn send<R>(
+        self: &Arc<Self>,
+        mut req: Request<B>,
+        renew: R,
+    ) -> impl Future<Output = Result<Response<Answer<B>>, Error>> + Send + use<B, R>
+    where
+        R: Fn(&mut HeaderMap) -> Result<(), Error> + Send + Sync,
+    {
+        self.aim(&mut req);
+        let begun = self.begin(req);
+        let upstream = Arc::clone(self);
+        async move {
+            let unsent = match begun {
+                Ok(exchange) => match exchange.await {
+                    Ok(res) => return Ok(res.map(Answer::http1)),
+                    Err(Failed { unsent: Some(unsent), .. }) => unsent,
+                    Err(failed) => return Err(failed.error),
+                },
+                Err(unsent) => unsent,
+            };
+            // Boxed: what stands in this future is moved for each request.
+            Box::pin(upstream.seek(*unsent, renew)).await
+        }
+    }
+
+    /// Sends `req` over a connection that was used a moment ago, if there is one; else gives it back.
+    fn begin(
+        &self,
+        req: Request<B>,
+    ) -> Result<impl Future<Output = Exchanged<B>> + Send + use<B>, Box<Request<B>>> {
+        let may_be_http2 = self.http2.as_ref().is_some_and(|http2| !http2.is_declined());
+        if may_be_http2 || req.extensions().get::<Fresh>().is_some() {
+            return Err(Box::new(req));
+        }
+        let Some((slot, _)) = self.pool.take(LOOK_AGAIN) else { return Err(Box::new(req)) };
+        self.connector.connections.note_reused();
+        Ok(slot.exchange(req, &self.pool, true))
+    }
+
+    /// Sends `req`, which goes to the origin, over whatever connection it takes.
+    async fn seek(
         &self,
         mut req: Request<B>,
         renew: impl Fn(&mut HeaderMap) -> Result<(), Error>,
     ) -> Result<Response<Answer<B>>, Error> {
-        self.aim(&mut req);
         let fresh = req.extensions_mut().remove::<Fresh>().is_some();
         let mut looked = false;
         let mut opened_again = false;
@@ -109,13 +149,12 @@ where
             if let Some(http2) = &self.http2
                 && !http2.is_declined()
             {
-                // Boxed, like what a handshake holds: some kilobytes, which each request would carry about.
-                match Box::pin(http2.send(req, &renew)).await? {
+                match http2.send(req, &renew).await? {
                     Sent::Answered(res) => return Ok(res.map(Answer::http2)),
                     Sent::Declined(unsent) => req = unsent,
                 }
             }
-            let idle = if fresh { None } else { self.pool.take() };
+            let idle = if fresh { None } else { self.pool.take(Duration::MAX) };
             let (slot, pooled) = match idle {
                 // A close that has arrived is seen by the connection's task, which runs before this one goes on.
                 Some((slot, idle)) if idle > LOOK_AGAIN && !looked => {
@@ -128,7 +167,7 @@ where
                 }
                 Some((slot, _)) => (slot, true),
                 None => {
-                    let (slot, pooled) = match Box::pin(self.obtain(fresh)).await? {
+                    let (slot, pooled) = match self.obtain(fresh).await? {
                         Obtained::Idle(slot) => (slot, true),
                         Obtained::Opened(Opened::Http1(slot)) => (slot, false),
                         Obtained::Opened(Opened::Http2(connection)) => {
@@ -155,7 +194,7 @@ where
                 Err(failed) => match failed.unsent {
                     Some(unsent) if pooled || !opened_again => {
                         opened_again |= !pooled;
-                        req = unsent;
+                        req = *unsent;
                     }
                     _ => return Err(failed.error),
                 },

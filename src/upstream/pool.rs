@@ -57,15 +57,18 @@ impl<B> Pool<B> {
         Pool { state: Mutex::new(Some(state)), times }
     }
 
-    /// The living connection that was used last, and for how long it has been idle: it is the least likely to be closed by
-    /// the other side just now.
-    pub(super) fn take(&self) -> Option<(Slot<B>, Duration)> {
+    /// The living connection that was used last, unless it has been idle for longer than `most`, and for how long it has
+    /// been: it is the least likely to be closed by the other side just now.
+    pub(super) fn take(&self, most: Duration) -> Option<(Slot<B>, Duration)> {
         let mut state = self.lock();
         let idle = &mut state.as_mut()?.idle;
-        let mut now = None;
-        while let Some(Idle { slot, since }) = idle.pop_back() {
-            let now = *now.get_or_insert_with(Instant::now);
-            let unused = now.duration_since(since);
+        let now = Instant::now();
+        while let Some(last) = idle.back() {
+            let unused = now.duration_since(last.since);
+            if unused > most {
+                return None;
+            }
+            let Idle { slot, .. } = idle.pop_back()?;
             if slot.sender.is_ready() && unused < self.times.idle && now < slot.retires {
                 return Some((slot, unused));
             }

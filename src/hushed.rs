@@ -1,0 +1,163 @@
+//! Wakes that nobody needs, and that are not made.
+//!
+//! Whoever takes a piece of a body from hyper wakes its connection, to read the next one. Of the last piece there is no next
+//! one, but the connection would be polled once more, on either side of each request.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming};
+
+thread_local! {
+    static TAKING: RefCell<Taking> = const { RefCell::new(Taking::Nothing) };
+}
+
+/// What this thread takes at the moment.
+enum Taking {
+    Nothing,
+    /// A piece of a body, for which so far this connection, if any, was to be woken.
+    Piece(Option<Arc<Task>>),
+}
+
+/// The next frame of `body`, whose connection is not woken by it if it was the last one.
+pub fn poll_frame(
+    body: &mut Incoming,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    TAKING.set(Taking::Piece(None));
+    let frame = Pin::new(&mut *body).poll_frame(cx);
+    if let Taking::Piece(Some(task)) = TAKING.replace(Taking::Nothing)
+        && !body.is_end_stream()
+    {
+        task.0.wake_by_ref();
+    }
+    frame
+}
+
+/// A connection of HTTP/1, whose bodies are taken by [`poll_frame`]. One of HTTP/2 has other reasons to be woken by it.
+pub struct Hushed<C> {
+    connection: C,
+    /// Its task's waker as it sees it.
+    waker: Option<(Arc<Task>, Waker)>,
+}
+
+/// The task of a connection.
+struct Task(Waker);
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let is_held = TAKING.try_with(|taking| match &mut *taking.borrow_mut() {
+            Taking::Piece(task @ None) => {
+                *task = Some(Arc::clone(self));
+                true
+            }
+            _ => false,
+        });
+        // An error means that the thread ends.
+        if !is_held.unwrap_or(false) {
+            self.0.wake_by_ref();
+        }
+    }
+}
+
+impl<C> Hushed<C> {
+    /// Hushes `connection`.
+    pub fn new(connection: C) -> Self {
+        Hushed { connection, waker: None }
+    }
+
+    /// The connection itself.
+    pub fn inner_mut(&mut self) -> &mut C {
+        &mut self.connection
+    }
+
+    /// The connection itself.
+    pub fn into_inner(self) -> C {
+        self.connection
+    }
+}
+
+impl<C: Future + Unpin> Future for Hushed<C> {
+    type Output = C::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
+        let Hushed { connection, waker } = &mut *self;
+        let known = waker.take().filter(|(task, _)| task.0.will_wake(cx.waker()));
+        let (_, waker) = waker.insert(known.unwrap_or_else(|| {
+            let task = Arc::new(Task(cx.waker().clone()));
+            (Arc::clone(&task), Waker::from(task))
+        }));
+        Pin::new(connection).poll(&mut Context::from_waker(waker))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::future::pending;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+    use http::{Request, Response};
+    use hyper::server::conn::http1;
+    use hyper::service::service_fn;
+    use hyper_util::rt::TokioIo;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicU32);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How often the connection is woken by each piece that is taken of the body of this request, of which no more comes.
+    async fn wakes(request: &str) -> Vec<u32> {
+        let (mut caller, io) = tokio::io::duplex(1024);
+        let came = Arc::new(Mutex::new(None));
+        let coming = Arc::clone(&came);
+        let service = service_fn(move |req: Request<Incoming>| {
+            *coming.lock().unwrap() = Some(req.into_body());
+            pending::<Result<Response<String>, Infallible>>()
+        });
+        let connection =
+            http1::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(io), service);
+        let mut connection = Hushed::new(connection);
+        caller.write_all(request.as_bytes()).await.unwrap();
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(Arc::clone(&count));
+        let mut turn = || Pin::new(&mut connection).poll(&mut Context::from_waker(&waker)).is_pending();
+        assert!(turn());
+        let mut body = came.lock().unwrap().take().unwrap();
+        let mut wakes = Vec::new();
+        loop {
+            count.0.store(0, Relaxed);
+            let frame = poll_frame(&mut body, &mut Context::from_waker(Waker::noop()));
+            let Poll::Ready(Some(Ok(_))) = frame else { return wakes };
+            wakes.push(count.0.load(Relaxed));
+            assert!(turn());
+        }
+    }
+
+    #[tokio::test]
+    async fn who_takes_the_last_piece_of_a_body_wakes_nobody() {
+        let head = "POST / HTTP/1.1\r\nhost: a\r\n";
+        assert_eq!(wakes(&format!("{head}content-length: 4\r\n\r\nbody")).await, [0]);
+        assert_eq!(wakes(&format!("{head}content-length: 9\r\n\r\nbody")).await, [1]);
+        // Whether a chunk is the last one is told by the next.
+        let chunks = "4\r\nbody\r\n1\r\n.\r\n0\r\n\r\n";
+        assert_eq!(wakes(&format!("{head}transfer-encoding: chunked\r\n\r\n{chunks}")).await, [1, 1]);
+    }
+}
