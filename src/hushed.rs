@@ -12,6 +12,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
 
+use crate::turn::Turn;
+
 thread_local! {
     static TAKING: RefCell<Taking> = const { RefCell::new(Taking::Nothing) };
 }
@@ -95,6 +97,7 @@ impl<C: Future + Unpin> Future for Hushed<C> {
             let task = Arc::new(Task(cx.waker().clone()));
             (Arc::clone(&task), Waker::from(task))
         }));
+        let _turn = Turn::begin();
         Pin::new(connection).poll(&mut Context::from_waker(waker))
     }
 }

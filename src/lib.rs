@@ -84,16 +84,17 @@
 //! cli        → app, sandbox, token, upstream, downstream, gbg, aside, config, error, shutdown, stamp, systemd, telemetry
 //! app        → worker, proxy, admin, token, trace, downstream, config, metrics, error, pulse
 //! worker     → downstream, proxy, upstream, token, config, metrics, error, pulse
-//! proxy      → token, upstream, trace, gbg, config, metrics, error, retry_after, seldom
+//! proxy      → token, upstream, trace, gbg, config, metrics, error, retry_after, seldom, turn
 //! admin      → downstream, token, gbg, config, metrics, error, pulse
 //! sandbox    → downstream, gbg, config
 //! token      → aside, config, metrics, error, retry_after, stamp
-//! upstream   → config, metrics, error, hushed, joined
+//! upstream   → config, metrics, error, hushed, joined, turn
 //! trace      → config, error, seldom
-//! downstream → config, metrics, error, hushed, joined, seldom, stamp
+//! downstream → config, metrics, error, hushed, joined, seldom, stamp, turn
 //! systemd    → downstream, config, error
 //! config     → gbg, secret
-//! aside, gbg, secret, error, hushed, joined, metrics, pulse, retry_after, seldom, shutdown, stamp, telemetry → nothing of ours
+//! hushed     → turn
+//! aside, gbg, secret, error, joined, metrics, pulse, retry_after, seldom, shutdown, stamp, telemetry, turn → nothing of ours
 //! ```
 
 pub mod admin;
@@ -119,5 +120,6 @@ pub mod systemd;
 pub mod telemetry;
 pub mod token;
 pub mod trace;
+pub mod turn;
 pub mod upstream;
 pub mod worker;

@@ -18,6 +18,7 @@ use super::traced::Traced;
 use crate::error::{Cause, Error, Reason};
 use crate::gbg;
 use crate::metrics::{Outcome, Source};
+use crate::turn;
 
 /// What is known of one request. Neither query, nor field, nor body: they hold personal data.
 #[derive(Debug)]
@@ -62,7 +63,7 @@ impl Record {
         req: &Request<B>,
     ) -> Self {
         Record {
-            began: Instant::now(),
+            began: turn::now().into_std(),
             peer,
             id,
             method: req.method().clone(),
@@ -101,7 +102,7 @@ impl Record {
         let mut fate = self.fate();
         fate.times += 1;
         fate.generation = generation;
-        fate.at.get_or_insert_with(Instant::now);
+        fate.at.get_or_insert_with(|| turn::now().into_std());
     }
 
     /// Notes that the API has answered, or failed to.
@@ -109,7 +110,7 @@ impl Record {
         let told = answered.as_ref().map(Response::status).map_err(|error| error.reason().name);
         self.with_trace(|trace| trace.note_answered(told));
         let mut fate = self.fate();
-        fate.took = fate.at.map(|at| at.elapsed());
+        fate.took = fate.at.map(|at| turn::now().into_std().saturating_duration_since(at));
     }
 
     /// Notes the head of the answer; `is_ours` if no API made it.

@@ -15,6 +15,8 @@ use hyper::body::Body;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use crate::turn;
+
 /// The last sign of life of one request's body.
 #[derive(Debug)]
 struct Progress {
@@ -32,7 +34,8 @@ struct Progress {
 
 impl Progress {
     fn note(&self) {
-        let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let now = turn::now().duration_since(self.epoch);
+        let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         self.last.store(now, Ordering::Relaxed);
         self.waits_for_caller.store(false, Ordering::Relaxed);
     }
