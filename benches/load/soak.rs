@@ -7,7 +7,7 @@ use clap::Args;
 use gbg_proxy::config::parse_time;
 use serde::Serialize;
 
-use crate::arithmetic::refreshes::{is_near, moments};
+use crate::arithmetic::refreshes::{has_refresh, moments};
 use crate::failure::Result;
 use crate::figures::{Figures, Phase, Span};
 use crate::latency::{Latency, Percentiles, milliseconds};
@@ -26,8 +26,7 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Hold one rate for long, while tokens are replaced every few seconds
 ///
-/// It compares the seconds of a new token, with the one before and the one after, with all others, and says whether the
-/// memory of the proxy grows.
+/// It compares the seconds in which there was a new token with all others, and says whether the memory of the proxy grows.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   cargo bench --bench load -- soak --rate 200 --for 10m
@@ -57,12 +56,33 @@ struct Results {
     cpu_us_per_request: Option<f64>,
     /// When there was a new token, in seconds; `null` where nobody told.
     refreshes: Option<Vec<f64>>,
-    /// In the seconds of a new token, the one before and the one after.
-    near_refreshes_ms: Percentiles,
+    /// In the seconds in which there was a new token.
+    with_refresh: Seconds,
     /// In the other seconds.
-    elsewhere_ms: Percentiles,
+    without: Seconds,
     memory: Option<Memory>,
     seconds: Vec<Second>,
+}
+
+/// Seconds that are told apart from others.
+#[derive(Serialize)]
+struct Seconds {
+    latency_ms: Percentiles,
+    /// The p99.9 of a second, the median of them: what the machine does to a few of them shows in the others' alone.
+    p999_of_a_second_ms: f64,
+}
+
+impl Seconds {
+    fn of<'s>(spans: impl Iterator<Item = &'s Span>) -> Self {
+        let (mut all, mut tails) = (Latency::small(), Vec::new());
+        for span in spans {
+            all.add(&span.good);
+            tails.extend(span.good.quantile(0.999));
+        }
+        tails.sort_unstable();
+        let median = tails.get(tails.len() / 2).copied().unwrap_or_default();
+        Seconds { latency_ms: all.percentiles(), p999_of_a_second_ms: milliseconds(median) }
+    }
 }
 
 /// One second.
@@ -115,11 +135,13 @@ fn results(
     refreshes: Option<Vec<Duration>>,
     memory: &[(Duration, u64)],
 ) -> Results {
-    let (mut near, mut elsewhere) = (Latency::small(), Latency::small());
-    for (second, span) in figures.spans.iter().enumerate() {
-        let is_near = is_near(second, refreshes.as_deref().unwrap_or_default());
-        if is_near { &mut near } else { &mut elsewhere }.add(&span.good);
-    }
+    let seconds = |refreshed: bool| {
+        let moments = refreshes.as_deref().unwrap_or_default();
+        let numbered = figures.spans.iter().enumerate();
+        let found = numbered.filter(move |&(second, _)| has_refresh(second, moments) == refreshed);
+        Seconds::of(found.map(|(_, span)| span))
+    };
+    let (with_refresh, without) = (seconds(true), seconds(false));
     let second = |span: &Span| Second { latency_ms: span.good.percentiles(), failures: span.bad };
     Results {
         asked: figures.asked(),
@@ -130,8 +152,8 @@ fn results(
         late_ms: milliseconds(figures.late),
         cpu_us_per_request: cpu.map(|cpu| cpu.as_nanos() as f64 / 1e3),
         refreshes: refreshes.map(|moments| moments.iter().map(Duration::as_secs_f64).collect()),
-        near_refreshes_ms: near.percentiles(),
-        elsewhere_ms: elsewhere.percentiles(),
+        with_refresh,
+        without,
         memory: Memory::of(memory),
         seconds: figures.spans.iter().map(second).collect(),
     }
@@ -150,8 +172,13 @@ impl Results {
         match &self.refreshes {
             None => say("who tells of new tokens is not known: name the admin listener")?,
             Some(refreshes) => {
-                row(&format!("around {} new tokens", refreshes.len()), &self.near_refreshes_ms)?;
-                row("in the other seconds", &self.elsewhere_ms)?;
+                let count = format!("seconds of {} new tokens", refreshes.len());
+                row(&count, &self.with_refresh.latency_ms)?;
+                row("the other seconds", &self.without.latency_ms)?;
+                say(&format!(
+                    "p99.9 of a second, the median: {} ms with a new token, {} ms without",
+                    self.with_refresh.p999_of_a_second_ms, self.without.p999_of_a_second_ms
+                ))?;
             }
         }
         let failures = match self.failures.is_empty() {

@@ -10,12 +10,16 @@ use http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::{Method, Request, Response, StatusCode};
 use http_body::{Frame, SizeHint};
 use hyper::body::{Body, Incoming};
+use hyper::client::conn::TrySendError;
 
 use super::pool::{Pool, Slot};
 use super::progress::Tracked;
 use super::{AnswerSilent, Failed, body_error, too_slow};
 use crate::error::{Cause, Error};
 use crate::hushed;
+
+/// A connection, and the pool that it goes back to.
+type Lease<B> = (Slot<B>, Arc<Pool<B>>);
 
 /// The head of an answer, or why there is none.
 pub(super) type Exchanged<B> = Result<Response<Answer<B>>, Failed<B>>;
@@ -38,41 +42,54 @@ where
         tell_framing(&mut req);
         // Boxed: hyper's future has room for the request, and would be moved with each that holds it.
         let mut sent = Box::pin(self.sender.try_send_request(req));
-        let pool = Arc::clone(pool);
-        async move {
-            let limit = pool.times.response;
-            let answered = poll_fn(|cx| match sent.as_mut().poll(cx) {
-                Poll::Ready(answered) => Poll::Ready(Ok(answered)),
-                Poll::Pending => self.watch.poll_silent(cx, limit).map(Err),
-            });
-            match answered.await {
-                // Nobody asks for an upgrade: the field is one of those that end here.
-                Ok(Ok(res)) if res.status() == StatusCode::SWITCHING_PROTOCOLS => Err(Failed {
-                    error: Error::UpstreamBroken("it switches protocols unasked".into()),
-                    unsent: None,
-                }),
-                Ok(Ok(mut res)) => match settle_framing(res.headers_mut()) {
-                    Ok(()) => Ok(res.map(|incoming| Answer::new(incoming, self, pool))),
-                    Err(problem) => {
-                        Err(Failed { error: Error::UpstreamBroken(problem.into()), unsent: None })
-                    }
-                },
-                Ok(Err(mut error)) => {
-                    let unsent = error.take_message().map(|mut req| {
-                        // The next connection may be one of HTTP/2, which has no such field.
-                        req.headers_mut().remove(TRANSFER_ENCODING);
-                        Box::new(req.map(Tracked::into_inner))
-                    });
-                    let error = match unsent {
-                        Some(_) => Error::UpstreamUnreachable(error.into_error().into()),
-                        None => broken(error.into_error(), pooled && !self.watch.has_heard()),
-                    };
-                    Err(Failed { error, unsent })
+        let mut lease = Some((self, Arc::clone(pool)));
+        poll_fn(move |cx| {
+            // Nobody asks again once there is an answer.
+            let Some((slot, pool)) = &mut lease else { return Poll::Pending };
+            let answered = match sent.as_mut().poll(cx) {
+                Poll::Ready(answered) => answered,
+                Poll::Pending => {
+                    let silent = ready!(slot.watch.poll_silent(cx, pool.times.response));
+                    return Poll::Ready(Err(Failed { error: too_slow(silent), unsent: None }));
                 }
-                Err(silent) => Err(Failed { error: too_slow(silent), unsent: None }),
-            }
-        }
+            };
+            let has_heard = slot.watch.has_heard();
+            Poll::Ready(match answered {
+                Ok(res) => head(res, lease.take()),
+                Err(error) => Err(failed(error, pooled && !has_heard)),
+            })
+        })
     }
+}
+
+/// An answer whose head has come over the connection of `lease`.
+fn head<B>(mut res: Response<Incoming>, lease: Option<Lease<B>>) -> Exchanged<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    let settled = match res.status() {
+        // Nobody asks for an upgrade: the field is one of those that end here.
+        StatusCode::SWITCHING_PROTOCOLS => Err("it switches protocols unasked"),
+        _ => settle_framing(res.headers_mut()),
+    };
+    match settled {
+        Ok(()) => Ok(res.map(|incoming| Answer::new(incoming, lease))),
+        Err(problem) => Err(Failed { error: Error::UpstreamBroken(problem.into()), unsent: None }),
+    }
+}
+
+/// Why no answer came; `closed` as for [`broken`].
+fn failed<B>(mut error: TrySendError<Request<Tracked<B>>>, closed: bool) -> Failed<B> {
+    let unsent = error.take_message().map(|mut req| {
+        // The next connection may be one of HTTP/2, which has no such field.
+        req.headers_mut().remove(TRANSFER_ENCODING);
+        Box::new(req.map(Tracked::into_inner))
+    });
+    let error = match unsent {
+        Some(_) => Error::UpstreamUnreachable(error.into_error().into()),
+        None => broken(error.into_error(), closed),
+    };
+    Failed { error, unsent }
 }
 
 /// Says of `req` how its body ends where hyper would not, and send none: it takes it that a GET or a HEAD whose length is not
@@ -147,7 +164,7 @@ fn broken(error: hyper::Error, closed: bool) -> Error {
 /// before.
 pub(super) struct Answer<B> {
     incoming: Incoming,
-    lease: Option<(Slot<B>, Arc<Pool<B>>)>,
+    lease: Option<Lease<B>>,
     /// Whether it was asked for what has not come.
     waits: bool,
 }
@@ -189,8 +206,8 @@ impl<B> Answer<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    fn new(incoming: Incoming, slot: Slot<B>, pool: Arc<Pool<B>>) -> Self {
-        let mut answer = Answer { incoming, lease: Some((slot, pool)), waits: false };
+    fn new(incoming: Incoming, lease: Option<Lease<B>>) -> Self {
+        let mut answer = Answer { incoming, lease, waits: false };
         if answer.incoming.is_end_stream() {
             // Nobody reads a body that is not there.
             answer.give_back();

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// Whether `second` is that of a refresh, the one before it or the one after.
-pub(crate) fn is_near(second: usize, refreshes: &[Duration]) -> bool {
-    refreshes.iter().any(|refresh| (refresh.as_secs() as usize).abs_diff(second) <= 1)
+/// Whether there was a refresh in `second`.
+pub(crate) fn has_refresh(second: usize, refreshes: &[Duration]) -> bool {
+    refreshes.iter().any(|refresh| refresh.as_secs() as usize == second)
 }
 
 /// When the generation changed, of samples in the order of time; a change is dated at the middle of the two samples.
