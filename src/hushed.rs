@@ -1,7 +1,8 @@
 //! Wakes that nobody needs, and that are not made.
 //!
 //! Whoever takes a piece of a body from hyper wakes its connection, to read the next one. Of the last piece there is no next
-//! one, but the connection would be polled once more, on either side of each request.
+//! one, but the connection would be polled once more, on either side of each request. It has nothing to do: hyper is done with
+//! a body of known length, and ready for the next message, in the poll in which it hands out the last piece.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -12,7 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
 
-use crate::turn::Turn;
+use crate::tick::Tick;
 
 thread_local! {
     static TAKING: RefCell<Taking> = const { RefCell::new(Taking::Nothing) };
@@ -30,17 +31,35 @@ pub fn poll_frame(
     body: &mut Incoming,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-    TAKING.set(Taking::Piece(None));
+    let held = Held::begin();
     let frame = Pin::new(&mut *body).poll_frame(cx);
-    if let Taking::Piece(Some(task)) = TAKING.replace(Taking::Nothing)
-        && !body.is_end_stream()
-    {
-        task.0.wake_by_ref();
+    if body.is_end_stream() {
+        TAKING.set(Taking::Nothing);
     }
+    drop(held);
     frame
 }
 
-/// A connection of HTTP/1, whose bodies are taken by [`poll_frame`]. One of HTTP/2 has other reasons to be woken by it.
+/// Holds wakes, until it is dropped: then those are made that are held still, be it in a panic.
+struct Held;
+
+impl Held {
+    fn begin() -> Self {
+        TAKING.set(Taking::Piece(None));
+        Held
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Taking::Piece(Some(task)) = TAKING.replace(Taking::Nothing) {
+            task.0.wake_by_ref();
+        }
+    }
+}
+
+/// A connection of HTTP/1, whose bodies are taken by [`poll_frame`]. One of HTTP/2 has other reasons to be woken by it. Each poll
+/// is a [`Tick`].
 pub struct Hushed<C> {
     connection: C,
     /// Its task's waker as it sees it.
@@ -97,7 +116,7 @@ impl<C: Future + Unpin> Future for Hushed<C> {
             let task = Arc::new(Task(cx.waker().clone()));
             (Arc::clone(&task), Waker::from(task))
         }));
-        let _turn = Turn::begin();
+        let _tick = Tick::begin();
         Pin::new(connection).poll(&mut Context::from_waker(waker))
     }
 }
@@ -110,7 +129,9 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
     use http::{Request, Response};
-    use hyper::server::conn::http1;
+    use http_body_util::Empty;
+    use hyper::client::conn::http1 as client;
+    use hyper::server::conn::http1 as server;
     use hyper::service::service_fn;
     use hyper_util::rt::TokioIo;
     use tokio::io::AsyncWriteExt;
@@ -126,7 +147,7 @@ mod tests {
         }
     }
 
-    /// How often the connection is woken by each piece that is taken of the body of this request, of which no more comes.
+    /// How often the connection is woken by each look for a piece of the body of this request, of which no more comes.
     async fn wakes(request: &str) -> Vec<u32> {
         let (mut caller, io) = tokio::io::duplex(1024);
         let came = Arc::new(Mutex::new(None));
@@ -136,29 +157,74 @@ mod tests {
             pending::<Result<Response<String>, Infallible>>()
         });
         let connection =
-            http1::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(io), service);
+            server::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(io), service);
         let mut connection = Hushed::new(connection);
         caller.write_all(request.as_bytes()).await.unwrap();
         let count = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&count));
-        let mut turn = || Pin::new(&mut connection).poll(&mut Context::from_waker(&waker)).is_pending();
-        assert!(turn());
+        let mut poll = || Pin::new(&mut connection).poll(&mut Context::from_waker(&waker)).is_pending();
+        assert!(poll());
         let mut body = came.lock().unwrap().take().unwrap();
         let mut wakes = Vec::new();
         loop {
             count.0.store(0, Relaxed);
             let frame = poll_frame(&mut body, &mut Context::from_waker(Waker::noop()));
-            let Poll::Ready(Some(Ok(_))) = frame else { return wakes };
+            if matches!(frame, Poll::Ready(None)) {
+                return wakes;
+            }
             wakes.push(count.0.load(Relaxed));
-            assert!(turn());
+            if frame.is_pending() {
+                return wakes;
+            }
+            assert!(poll());
         }
+    }
+
+    /// Of an answer the connection is free for the next request at once.
+    #[tokio::test]
+    async fn a_connection_whose_answer_was_taken_is_ready_without_being_woken() {
+        let (io, mut api) = tokio::io::duplex(1024);
+        let (mut sender, connection) = client::handshake(TokioIo::new(io)).await.unwrap();
+        let mut connection = Hushed::new(connection);
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(Arc::clone(&count));
+        let mut poll = || Pin::new(&mut connection).poll(&mut Context::from_waker(&waker)).is_pending();
+        assert!(poll());
+        let answer = sender.send_request(Request::new(Empty::<Bytes>::new()));
+        assert!(poll());
+        api.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody").await.unwrap();
+        assert!(poll());
+        let mut body = answer.await.unwrap().into_body();
+        count.0.store(0, Relaxed);
+        let frame = poll_frame(&mut body, &mut Context::from_waker(Waker::noop()));
+        assert!(matches!(frame, Poll::Ready(Some(Ok(_)))));
+        assert_eq!(count.0.load(Relaxed), 0);
+        assert!(sender.is_ready());
+    }
+
+    #[test]
+    fn what_is_held_in_a_panic_is_made_up_for() {
+        let count = Arc::new(Count::default());
+        let task = Arc::new(Task(Waker::from(Arc::clone(&count))));
+        let panicked = std::panic::catch_unwind(|| {
+            let _held = Held::begin();
+            task.wake_by_ref();
+            assert_eq!(count.0.load(Relaxed), 0);
+            std::panic::resume_unwind(Box::new(()));
+        });
+        assert!(panicked.is_err());
+        assert_eq!(count.0.load(Relaxed), 1);
+        task.wake_by_ref();
+        assert_eq!(count.0.load(Relaxed), 2);
     }
 
     #[tokio::test]
     async fn who_takes_the_last_piece_of_a_body_wakes_nobody() {
         let head = "POST / HTTP/1.1\r\nhost: a\r\n";
         assert_eq!(wakes(&format!("{head}content-length: 4\r\n\r\nbody")).await, [0]);
-        assert_eq!(wakes(&format!("{head}content-length: 9\r\n\r\nbody")).await, [1]);
+        assert_eq!(wakes(&format!("{head}content-length: 9\r\n\r\nbody")).await, [1, 0]);
+        let expecting = format!("{head}expect: 100-continue\r\ncontent-length: 4\r\n\r\n");
+        assert_eq!(wakes(&expecting).await, [1], "it is to send 100");
         // Whether a chunk is the last one is told by the next.
         let chunks = "4\r\nbody\r\n1\r\n.\r\n0\r\n\r\n";
         assert_eq!(wakes(&format!("{head}transfer-encoding: chunked\r\n\r\n{chunks}")).await, [1, 1]);

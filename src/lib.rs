@@ -84,17 +84,17 @@
 //! cli        → app, sandbox, token, upstream, downstream, gbg, aside, config, error, shutdown, stamp, systemd, telemetry
 //! app        → worker, proxy, admin, token, trace, downstream, config, metrics, error, pulse
 //! worker     → downstream, proxy, upstream, token, config, metrics, error, pulse
-//! proxy      → token, upstream, trace, gbg, config, metrics, error, retry_after, seldom, turn
+//! proxy      → token, upstream, trace, gbg, config, metrics, error, retry_after, seldom, tick
 //! admin      → downstream, token, gbg, config, metrics, error, pulse
 //! sandbox    → downstream, gbg, config
 //! token      → aside, config, metrics, error, retry_after, stamp
-//! upstream   → config, metrics, error, hushed, joined, turn
+//! upstream   → config, metrics, error, hushed, joined, tick
 //! trace      → config, error, seldom
-//! downstream → config, metrics, error, hushed, joined, seldom, stamp, turn
+//! downstream → config, metrics, error, hushed, joined, seldom, stamp, tick
 //! systemd    → downstream, config, error
 //! config     → gbg, secret
-//! hushed     → turn
-//! aside, gbg, secret, error, joined, metrics, pulse, retry_after, seldom, shutdown, stamp, telemetry, turn → nothing of ours
+//! hushed     → tick
+//! aside, gbg, secret, error, joined, metrics, pulse, retry_after, seldom, shutdown, stamp, telemetry, tick → nothing of ours
 //! ```
 
 pub mod admin;
@@ -118,8 +118,8 @@ pub mod shutdown;
 pub mod stamp;
 pub mod systemd;
 pub mod telemetry;
+pub mod tick;
 pub mod token;
 pub mod trace;
-pub mod turn;
 pub mod upstream;
 pub mod worker;

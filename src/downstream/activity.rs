@@ -10,7 +10,7 @@ use http::Version;
 use tokio::time::Instant;
 
 use super::Timeouts;
-use crate::turn;
+use crate::tick;
 
 /// Nothing of a request's head has come.
 const NONE: u64 = u64::MAX;
@@ -280,7 +280,7 @@ impl Activity {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(turn::now().duration_since(self.epoch).as_millis()).unwrap_or(NONE - 1)
+        u64::try_from(tick::now().duration_since(self.epoch).as_millis()).unwrap_or(NONE - 1)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::Either;
+use futures_util::FutureExt;
 use http::header::{AUTHORIZATION, HeaderMap};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -105,79 +105,54 @@ where
     In: Body<Data = Bytes> + Unpin + Send + 'static,
     Out: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    layer_fn(move |mut inner: S| {
+    layer_fn(move |inner: S| {
         let rules = Arc::clone(&rules);
         service_fn(move |req: Request<Observed<In>>| {
-            let path = req.uri().path();
-            let is_callers = rules.authorize.is_callers(path);
-            let is_safe = is_safe_to_repeat(req.method(), path);
-            if is_safe {
-                rules.authorize.repeats.deposit();
+            let rules = Arc::clone(&rules);
+            let mut inner = inner.clone();
+            async move {
+                let Rules { tokens, retry_statuses, limits, repeats, .. } = &rules.authorize;
+                let is_safe = is_safe_to_repeat(req.method(), req.uri().path());
+                if is_safe {
+                    repeats.deposit();
+                }
+                let record = Arc::clone(req.body().record());
+                let mut carried = None;
+                let req = if rules.authorize.is_callers(req.uri().path()) {
+                    let mut req = req.map(|body| RequestBody::once(body, limits));
+                    keep_one_bearer(req.headers_mut());
+                    Authorized { req, permit: Permit { until: None, rules: Arc::clone(&rules) } }
+                } else {
+                    let bearer = match tokens.current() {
+                        Some(bearer) => bearer,
+                        // Boxed, like all that is rare: what a future may hold, each request carries about.
+                        None => Box::pin(waited(tokens, &record)).await?,
+                    };
+                    let (req, kept) = match is_safe || !retry_statuses.is_empty() {
+                        true => keep(req, limits),
+                        false => (req.map(|body| RequestBody::once(body, limits)), None),
+                    };
+                    carried = Some((kept, bearer.generation));
+                    authorized(req, bearer, &rules)
+                };
+                let generation = carried.as_ref().map(|&(_, generation)| generation);
+                let answered = send(&mut inner, req, generation, &record).await;
+                match (answered, carried) {
+                    (Ok(res), Some((kept, generation))) if retry_statuses.contains(&res.status()) => {
+                        tokens.note_unauthorized();
+                        Box::pin(once_more(inner, res, kept.as_deref(), generation, &rules, &record)).await
+                    }
+                    (
+                        Err(error @ (Error::UpstreamClosed(_) | Error::UpstreamBroken(_))),
+                        Some((Some(kept), _)),
+                    ) if is_safe && kept.is_whole() && rules.authorize.repeats.withdraw() => {
+                        Box::pin(repeat(inner, error, &kept, &rules, &record)).await
+                    }
+                    (answered, _) => answered,
+                }
             }
-            let bearer = if is_callers { None } else { rules.authorize.tokens.current() };
-            if bearer.is_some() || is_callers {
-                return Either::Left(send_one(&mut inner, req, bearer, is_safe, &rules));
-            }
-            let (mut inner, rules) = (inner.clone(), Arc::clone(&rules));
-            // Boxed, like all that is rare: what a future may hold, each request carries about.
-            Either::Right(Box::pin(async move {
-                let bearer = waited(&rules.authorize.tokens, req.body().record()).await?;
-                send_one(&mut inner, req, Some(bearer), is_safe, &rules).await
-            }))
         })
     })
-}
-
-/// Sends `req` with `bearer`, or with the caller's own; and once more if the API refuses ours, or breaks off what `is_safe`.
-fn send_one<S, In, Out>(
-    inner: &mut S,
-    req: Request<Observed<In>>,
-    bearer: Option<Bearer>,
-    is_safe: bool,
-    rules: &Arc<super::Rules>,
-) -> impl Future<Output = Result<Response<Out>, Error>> + Send + use<S, In, Out>
-where
-    S: Forward<Observed<In>, Out>,
-    In: Body<Data = Bytes> + Unpin + Send + 'static,
-    Out: Body<Data = Bytes> + Send + Unpin + 'static,
-{
-    let Rules { retry_statuses, limits, .. } = &rules.authorize;
-    let record = Arc::clone(req.body().record());
-    let (req, carried) = match bearer {
-        None => {
-            let mut req = req.map(|body| RequestBody::once(body, limits));
-            keep_one_bearer(req.headers_mut());
-            (Authorized { req, permit: Permit { until: None, rules: Arc::clone(rules) } }, None)
-        }
-        Some(bearer) => {
-            let (req, kept) = match is_safe || !retry_statuses.is_empty() {
-                true => keep(req, limits),
-                false => (req.map(|body| RequestBody::once(body, limits)), None),
-            };
-            let generation = bearer.generation;
-            (authorized(req, bearer, rules), Some((kept, generation)))
-        }
-    };
-    let generation = carried.as_ref().map(|&(_, generation)| generation);
-    let sent = send(inner, req, generation, &record);
-    let (inner, rules) = (inner.clone(), Arc::clone(rules));
-    async move {
-        let answered = sent.await;
-        record.note_answered(&answered);
-        let Rules { tokens, retry_statuses, repeats, .. } = &rules.authorize;
-        match (answered, carried) {
-            (Ok(res), Some((kept, generation))) if retry_statuses.contains(&res.status()) => {
-                tokens.note_unauthorized();
-                Box::pin(once_more(inner, res, kept.as_deref(), generation, &rules, &record)).await
-            }
-            (Err(error @ (Error::UpstreamClosed(_) | Error::UpstreamBroken(_))), Some((Some(kept), _)))
-                if is_safe && kept.is_whole() && repeats.withdraw() =>
-            {
-                Box::pin(repeat(inner, error, &kept, &rules, &record)).await
-            }
-            (answered, _) => answered,
-        }
-    }
 }
 
 /// A bearer that has to be waited for.
@@ -249,23 +224,21 @@ where
     S: Forward<In, Out>,
 {
     let generation = Some(bearer.generation);
-    let answered = send(&mut inner, authorized(req, bearer, rules), generation, record).await;
-    record.note_answered(&answered);
-    answered
+    send(&mut inner, authorized(req, bearer, rules), generation, record).await
 }
 
-/// Sends `req`, and notes that.
-fn send<S, In, Out>(
+/// Sends `req`, and notes what becomes of it. No async function: that would hold the request twice.
+fn send<'r, S, In, Out>(
     inner: &mut S,
     mut req: Authorized<In>,
     generation: Option<u64>,
-    record: &Record,
-) -> S::Future
+    record: &'r Record,
+) -> impl Future<Output = Result<Response<Out>, Error>> + Send + use<'r, S, In, Out>
 where
     S: Forward<In, Out>,
 {
     record.note_sent(generation, req.req.headers_mut());
-    inner.call(req)
+    inner.call(req).inspect(|answered| record.note_answered(answered))
 }
 
 /// Reads what is left of a short answer, so that its connection can serve again.

@@ -16,6 +16,7 @@ where
     B: Body<Data = Bytes, Error: Into<Cause>> + Send + Unpin + 'static,
 {
     service_fn(move |Authorized { req, permit }: Authorized<B>| {
-        upstream.send(req, move |headers| permit.renew(headers))
+        let upstream = Arc::clone(&upstream);
+        async move { upstream.send(req, |headers| permit.renew(headers)).await }
     })
 }

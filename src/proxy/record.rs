@@ -4,12 +4,13 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::{Frame, SizeHint};
 use hyper::body::Body;
+use tokio::time::Instant;
 
 use super::body::Answer;
 use super::caller::Known;
@@ -18,7 +19,7 @@ use super::traced::Traced;
 use crate::error::{Cause, Error, Reason};
 use crate::gbg;
 use crate::metrics::{Outcome, Source};
-use crate::turn;
+use crate::tick;
 
 /// What is known of one request. Neither query, nor field, nor body: they hold personal data.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ impl Record {
         req: &Request<B>,
     ) -> Self {
         Record {
-            began: turn::now().into_std(),
+            began: tick::now(),
             peer,
             id,
             method: req.method().clone(),
@@ -91,7 +92,7 @@ impl Record {
     }
 
     /// Notes that the request waited for a token since `began`.
-    pub(super) fn note_wait(&self, began: tokio::time::Instant) {
+    pub(super) fn note_wait(&self, began: Instant) {
         self.with_trace(|trace| trace.note_wait(began.into_std()));
     }
 
@@ -102,7 +103,7 @@ impl Record {
         let mut fate = self.fate();
         fate.times += 1;
         fate.generation = generation;
-        fate.at.get_or_insert_with(|| turn::now().into_std());
+        fate.at.get_or_insert_with(tick::now);
     }
 
     /// Notes that the API has answered, or failed to.
@@ -110,7 +111,7 @@ impl Record {
         let told = answered.as_ref().map(Response::status).map_err(|error| error.reason().name);
         self.with_trace(|trace| trace.note_answered(told));
         let mut fate = self.fate();
-        fate.took = fate.at.map(|at| turn::now().into_std().saturating_duration_since(at));
+        fate.took = fate.at.map(|at| tick::now().duration_since(at));
     }
 
     /// Notes the head of the answer; `is_ours` if no API made it.
@@ -187,7 +188,7 @@ impl Record {
 }
 
 fn milliseconds(time: Duration) -> f64 {
-    u64::try_from(time.as_micros()).unwrap_or(u64::MAX) as f64 / 1e3
+    (time.as_micros() as f64) / 1e3
 }
 
 /// A request, to its end: when this is dropped, at the end of the answer or of the connection, it is counted and logged.

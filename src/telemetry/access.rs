@@ -109,7 +109,7 @@ impl Visit for Line {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.name(field);
         // Most texts are plain; what is not is escaped, so that it cannot be taken for another field, or another line.
-        // All of it is looked at, whatever is found, so that several bytes are at a time.
+        // All of it is looked at, whatever is found, so that it is done several bytes at a time.
         let is_plain = |byte: u8| matches!(byte, b' '..=b'~') & !matches!(byte, b'"' | b'\\');
         if value.bytes().fold(true, |all, byte| all & is_plain(byte)) {
             self.push(b"\"");

@@ -44,26 +44,24 @@ where
         let mut sent = Box::pin(self.sender.try_send_request(req));
         let mut lease = Some((self, Arc::clone(pool)));
         poll_fn(move |cx| {
-            // Nobody asks again once there is an answer.
+            // Nobody asks again once it has ended.
             let Some((slot, pool)) = &mut lease else { return Poll::Pending };
             let answered = match sent.as_mut().poll(cx) {
-                Poll::Ready(answered) => answered,
-                Poll::Pending => {
-                    let silent = ready!(slot.watch.poll_silent(cx, pool.times.response));
-                    return Poll::Ready(Err(Failed { error: too_slow(silent), unsent: None }));
-                }
+                Poll::Ready(answered) => Ok(answered),
+                Poll::Pending => Err(ready!(slot.watch.poll_silent(cx, pool.times.response))),
             };
-            let has_heard = slot.watch.has_heard();
+            let Some((slot, pool)) = lease.take() else { return Poll::Pending };
             Poll::Ready(match answered {
-                Ok(res) => head(res, lease.take()),
-                Err(error) => Err(failed(error, pooled && !has_heard)),
+                Ok(Ok(res)) => head(res, (slot, pool)),
+                Ok(Err(error)) => Err(failed(error, pooled && !slot.watch.has_heard())),
+                Err(silent) => Err(Failed { error: too_slow(silent), unsent: None }),
             })
         })
     }
 }
 
 /// An answer whose head has come over the connection of `lease`.
-fn head<B>(mut res: Response<Incoming>, lease: Option<Lease<B>>) -> Exchanged<B>
+fn head<B>(mut res: Response<Incoming>, lease: Lease<B>) -> Exchanged<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
@@ -206,8 +204,8 @@ impl<B> Answer<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    fn new(incoming: Incoming, lease: Option<Lease<B>>) -> Self {
-        let mut answer = Answer { incoming, lease, waits: false };
+    fn new(incoming: Incoming, lease: Lease<B>) -> Self {
+        let mut answer = Answer { incoming, lease: Some(lease), waits: false };
         if answer.incoming.is_end_stream() {
             // Nobody reads a body that is not there.
             answer.give_back();

@@ -97,29 +97,22 @@ where
     /// `UpstreamUnreachable` and those of `renew` when nothing was sent; the other kinds when the request may have
     /// arrived. `UpstreamClosed` is the one of them that says that the connection, a pooled one, ended without a byte of an
     /// answer.
-    pub fn send<R>(
-        self: &Arc<Self>,
+    pub async fn send(
+        &self,
         mut req: Request<B>,
-        renew: R,
-    ) -> impl Future<Output = Result<Response<Answer<B>>, Error>> + Send + use<B, R>
-    where
-        R: Fn(&mut HeaderMap) -> Result<(), Error> + Send + Sync,
-    {
+        renew: impl Fn(&mut HeaderMap) -> Result<(), Error>,
+    ) -> Result<Response<Answer<B>>, Error> {
         self.aim(&mut req);
-        let begun = self.begin(req);
-        let upstream = Arc::clone(self);
-        async move {
-            let unsent = match begun {
-                Ok(exchange) => match exchange.await {
-                    Ok(res) => return Ok(res.map(Answer::http1)),
-                    Err(Failed { unsent: Some(unsent), .. }) => unsent,
-                    Err(failed) => return Err(failed.error),
-                },
-                Err(unsent) => unsent,
-            };
-            // Boxed: what stands in this future is moved for each request.
-            Box::pin(upstream.seek(*unsent, renew)).await
-        }
+        let unsent = match self.begin(req) {
+            Ok(exchange) => match exchange.await {
+                Ok(res) => return Ok(res.map(Answer::http1)),
+                Err(Failed { unsent: Some(unsent), .. }) => unsent,
+                Err(failed) => return Err(failed.error),
+            },
+            Err(unsent) => unsent,
+        };
+        // Boxed: what stands in this future is moved for each request.
+        Box::pin(self.seek(*unsent, renew)).await
     }
 
     /// Sends `req` over a connection that was used a moment ago, if there is one; else gives it back.
@@ -127,8 +120,7 @@ where
         &self,
         req: Request<B>,
     ) -> Result<impl Future<Output = Exchanged<B>> + Send + use<B>, Box<Request<B>>> {
-        let may_be_http2 = self.http2.as_ref().is_some_and(|http2| !http2.is_declined());
-        if may_be_http2 || req.extensions().get::<Fresh>().is_some() {
+        if self.http2().is_some() || req.extensions().get::<Fresh>().is_some() {
             return Err(Box::new(req));
         }
         let Some((slot, _)) = self.pool.take(LOOK_AGAIN) else { return Err(Box::new(req)) };
@@ -146,10 +138,9 @@ where
         let mut looked = false;
         let mut opened_again = false;
         loop {
-            if let Some(http2) = &self.http2
-                && !http2.is_declined()
-            {
-                match http2.send(req, &renew).await? {
+            // Boxed, like what a handshake holds: some kilobytes, which would be kept until the answer comes.
+            if let Some(http2) = self.http2() {
+                match Box::pin(http2.send(req, &renew)).await? {
                     Sent::Answered(res) => return Ok(res.map(Answer::http2)),
                     Sent::Declined(unsent) => req = unsent,
                 }
@@ -167,7 +158,7 @@ where
                 }
                 Some((slot, _)) => (slot, true),
                 None => {
-                    let (slot, pooled) = match self.obtain(fresh).await? {
+                    let (slot, pooled) = match Box::pin(self.obtain(fresh)).await? {
                         Obtained::Idle(slot) => (slot, true),
                         Obtained::Opened(Opened::Http1(slot)) => (slot, false),
                         Obtained::Opened(Opened::Http2(connection)) => {
@@ -200,6 +191,11 @@ where
                 },
             }
         }
+    }
+
+    /// HTTP/2, as far as it may be spoken and the API does not decline.
+    fn http2(&self) -> Option<&Arc<Http2<B>>> {
+        self.http2.as_ref().filter(|http2| !http2.is_declined())
     }
 
     /// Closes idle connections as they grow too old, for as long as it is polled.

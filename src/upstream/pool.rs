@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout};
 
 use super::Times;
 use super::progress::{Tracked, Watch};
-use crate::turn;
+use crate::tick;
 
 /// How long a connection may take, after an answer has ended, to be ready for the next request. It waits for the
 /// rest of the request's body, which an answer may overtake.
@@ -63,7 +63,7 @@ impl<B> Pool<B> {
     pub(super) fn take(&self, most: Duration) -> Option<(Slot<B>, Duration)> {
         let mut state = self.lock();
         let idle = &mut state.as_mut()?.idle;
-        let now = turn::now();
+        let now = tick::now();
         while let Some(last) = idle.back() {
             let unused = now.duration_since(last.since);
             if unused > most {
@@ -91,7 +91,7 @@ impl<B> Pool<B> {
     }
 
     fn put(&self, slot: Slot<B>) {
-        let now = turn::now();
+        let now = tick::now();
         if now >= slot.retires || slot.watch.is_deaf() {
             return;
         }

@@ -15,7 +15,7 @@ use hyper::body::Body;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use crate::turn;
+use crate::tick;
 
 /// The last sign of life of one request's body.
 #[derive(Debug)]
@@ -34,7 +34,7 @@ struct Progress {
 
 impl Progress {
     fn note(&self) {
-        let now = turn::now().duration_since(self.epoch);
+        let now = tick::now().duration_since(self.epoch);
         let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         self.last.store(now, Ordering::Relaxed);
         self.waits_for_caller.store(false, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! The time of a turn. What happens in one poll of a connection happens at one time, as far as those care who count in
-//! milliseconds: for all of them the clock is read once.
+//! The time of a tick, which is one poll of an HTTP/1 connection. What happens in it happens at one time, as far as deadlines
+//! and the log care: for all of them the clock is read once.
 
 use std::cell::Cell;
 
@@ -11,31 +11,31 @@ thread_local! {
 
 #[derive(Clone, Copy)]
 enum Time {
-    /// There is no turn.
+    /// There is no tick.
     Free,
     /// There is one, and nobody has asked for its time.
     Unread,
     At(Instant),
 }
 
-/// A turn of this thread, until it is dropped.
-pub struct Turn(());
+/// A tick of this thread, until it is dropped.
+pub struct Tick(());
 
-impl Turn {
+impl Tick {
     /// Begins one.
     pub fn begin() -> Self {
         TIME.set(Time::Unread);
-        Turn(())
+        Tick(())
     }
 }
 
-impl Drop for Turn {
+impl Drop for Tick {
     fn drop(&mut self) {
         TIME.set(Time::Free);
     }
 }
 
-/// The time of this turn; where there is none, that of the clock.
+/// The time of this tick; where there is none, that of the clock.
 pub fn now() -> Instant {
     match TIME.get() {
         Time::At(time) => time,
@@ -57,17 +57,17 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn time_stands_still_in_a_turn_and_nowhere_else() {
+    async fn time_stands_still_in_a_tick_and_nowhere_else() {
         let second = Duration::from_secs(1);
         let began = Instant::now();
         for _ in 0..2 {
             let before = now();
-            let turn = Turn::begin();
+            let tick = Tick::begin();
             advance(second).await;
             assert_eq!(now() - before, second, "it is read when it is asked for");
             advance(second).await;
             assert_eq!(now() - before, second);
-            drop(turn);
+            drop(tick);
             assert_eq!(now() - before, second * 2);
         }
         assert_eq!(now() - began, second * 4);
