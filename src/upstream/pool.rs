@@ -147,3 +147,41 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::Empty;
+    use hyper::client::conn::http1::handshake;
+    use hyper_util::rt::TokioIo;
+    use tokio::time::advance;
+
+    use super::*;
+    use crate::config::{Sources, load};
+
+    #[tokio::test(start_paused = true)]
+    async fn the_one_used_last_is_taken_unless_it_has_been_idle_for_too_long() {
+        let set = ["upstream.base_url=http://127.0.0.1:1", "token.endpoint=http://127.0.0.1:1"];
+        let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let sources = Sources { set: set.map(str::to_owned).into(), env, file: None };
+        let times = Times::new(&load(&sources).unwrap().config.upstream);
+        let pool = Arc::new(Pool::<Empty<Bytes>>::new(times));
+        let mut ends = Vec::new();
+        for _ in 0..2 {
+            let (io, end) = tokio::io::duplex(64);
+            ends.push(end);
+            let (mut sender, connection) = handshake(TokioIo::new(io)).await.unwrap();
+            tokio::spawn(connection);
+            sender.ready().await.unwrap();
+            pool.take_back(Slot::new(sender, Watch::default(), times.retirement()));
+            advance(Duration::from_millis(2)).await;
+        }
+        let millisecond = Duration::from_millis(1);
+        assert!(pool.take(millisecond).is_none());
+        let idle = |most: Duration| pool.take(most).map(|(_, idle)| idle);
+        assert_eq!(idle(millisecond * 2), Some(millisecond * 2), "the one of before has stayed");
+        assert_eq!(idle(millisecond * 3), None);
+        assert_eq!(idle(Duration::MAX), Some(millisecond * 4));
+        assert_eq!(idle(Duration::MAX), None);
+    }
+}
