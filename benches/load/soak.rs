@@ -68,14 +68,14 @@ struct Results {
 #[derive(Serialize)]
 struct Seconds {
     latency_ms: Percentiles,
-    /// The p99.9 of a second, the median of them: what the machine does to a few of them shows in the others' alone.
+    /// The p99.9 of a second, the median of them: a stall of the machine in a few of them does not show in it.
     p999_of_a_second_ms: f64,
 }
 
 impl Seconds {
-    fn of<'s>(spans: impl Iterator<Item = &'s Span>) -> Self {
+    fn of(numbered: &[(usize, &Span)]) -> Self {
         let (mut all, mut tails) = (Latency::small(), Vec::new());
-        for span in spans {
+        for (_, span) in numbered {
             all.add(&span.good);
             tails.extend(span.good.quantile(0.999));
         }
@@ -135,13 +135,9 @@ fn results(
     refreshes: Option<Vec<Duration>>,
     memory: &[(Duration, u64)],
 ) -> Results {
-    let seconds = |refreshed: bool| {
-        let moments = refreshes.as_deref().unwrap_or_default();
-        let numbered = figures.spans.iter().enumerate();
-        let found = numbered.filter(move |&(second, _)| has_refresh(second, moments) == refreshed);
-        Seconds::of(found.map(|(_, span)| span))
-    };
-    let (with_refresh, without) = (seconds(true), seconds(false));
+    let moments = refreshes.as_deref().unwrap_or_default();
+    let (with_refresh, without): (Vec<_>, Vec<_>) =
+        figures.spans.iter().enumerate().partition(|&(second, _)| has_refresh(second, moments));
     let second = |span: &Span| Second { latency_ms: span.good.percentiles(), failures: span.bad };
     Results {
         asked: figures.asked(),
@@ -151,9 +147,9 @@ fn results(
         failures: figures.failures.clone(),
         late_ms: milliseconds(figures.late),
         cpu_us_per_request: cpu.map(|cpu| cpu.as_nanos() as f64 / 1e3),
-        refreshes: refreshes.map(|moments| moments.iter().map(Duration::as_secs_f64).collect()),
-        with_refresh,
-        without,
+        refreshes: refreshes.as_ref().map(|moments| moments.iter().map(Duration::as_secs_f64).collect()),
+        with_refresh: Seconds::of(&with_refresh),
+        without: Seconds::of(&without),
         memory: Memory::of(memory),
         seconds: figures.spans.iter().map(second).collect(),
     }

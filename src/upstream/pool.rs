@@ -156,15 +156,11 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
-    use crate::config::{Sources, load};
+    use crate::upstream::times::tests::times;
 
     #[tokio::test(start_paused = true)]
     async fn the_one_used_last_is_taken_unless_it_has_been_idle_for_too_long() {
-        let set = ["upstream.base_url=http://127.0.0.1:1", "token.endpoint=http://127.0.0.1:1"];
-        let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")];
-        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let sources = Sources { set: set.map(str::to_owned).into(), env, file: None };
-        let times = Times::new(&load(&sources).unwrap().config.upstream);
+        let times = times();
         let pool = Arc::new(Pool::<Empty<Bytes>>::new(times));
         let mut ends = Vec::new();
         for _ in 0..2 {

@@ -33,3 +33,17 @@ impl Times {
         Instant::now() + self.max_age.mul_f64(0.9 + 0.2 * fastrand::f64())
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::config::{Sources, load};
+
+    /// The times of a configuration that sets a maximal age of an hour, and nothing else.
+    pub(in crate::upstream) fn times() -> Times {
+        let set = ["upstream.base_url=http://127.0.0.1:1", "upstream.max_age=1h"].map(str::to_owned).into();
+        let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        Times::new(&load(&Sources { set, env, file: None }).unwrap().config.upstream)
+    }
+}

@@ -148,6 +148,7 @@ mod tests {
     use tokio::io::duplex;
 
     use super::*;
+    use crate::upstream::times::tests::times;
 
     /// A connection to a server that reads and writes until it is dropped; then it is silent.
     async fn opened(
@@ -155,15 +156,8 @@ mod tests {
         io: tokio::io::DuplexStream,
     ) -> Connection {
         tokio::spawn(server);
-        let config = crate::config::load(&crate::config::Sources {
-            env: [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")]
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
-            set: vec!["upstream.base_url=http://127.0.0.1:1".to_owned(), "upstream.max_age=1h".to_owned()],
-            file: None,
-        });
         let open = std::sync::Arc::<crate::metrics::Connections>::default().open();
-        Connection::open(io, &Times::new(&config.unwrap().config.upstream), open).await.unwrap()
+        Connection::open(io, &times(), open).await.unwrap()
     }
 
     #[tokio::test(start_paused = true)]
