@@ -1,6 +1,8 @@
 # Built on Debian, run on distroless: no shell, no package manager, not root. It has the platform's CA certificates.
 FROM rust:1-slim-bookworm AS build
 WORKDIR /build
+# The allocator is built with make.
+RUN apt-get update && apt-get install --yes --no-install-recommends make && rm -rf /var/lib/apt/lists/*
 # The dependencies first, with nothing of ours around them: this layer is built anew when they change, not when the source
 # does.
 COPY Cargo.toml Cargo.lock build.rs ./

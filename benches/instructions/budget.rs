@@ -16,7 +16,7 @@ const TOTALS: [&str; 3] = ["stack", "proxy", "proxy_tls"];
 const TRIFLE: i64 = 1200;
 
 const HEAD: &str = "\
-# Instructions that a request may take, by setting: counted with Rust 1.95, glibc 2.36 and valgrind 3.19 on an x86-64 machine
+# Instructions that a request may take, by setting: counted with Rust 1.95, glibc 2.36, jemalloc 5.3 and valgrind 3.19 on an x86-64 machine
 # with AVX2. `cargo bench --bench instructions` compares with them, and writes them with `-- --record`.
 ";
 

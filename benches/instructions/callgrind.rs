@@ -14,6 +14,9 @@ pub fn is_there() -> bool {
 /// did at the same time, and made a twentieth of some steps.
 const MALLOC: &str = "glibc.malloc.tcache_count=1000";
 
+/// The binary has jemalloc. What that gives back to the system, and when, goes by the clock.
+const JEMALLOC: &str = "background_thread:false,dirty_decay_ms:-1,muzzy_decay_ms:-1";
+
 /// What runs `program`, and has its count in the file `out` when it has ended. It sees nothing of this environment: what
 /// stands in it moves the stack, and what is aligned otherwise costs otherwise.
 pub fn counted(program: &Path, out: &Path) -> Command {
@@ -22,7 +25,7 @@ pub fn counted(program: &Path, out: &Path) -> Command {
     let mut command = Command::new("valgrind");
     command.args(["--quiet", "--tool=callgrind"]).arg(file).arg(program);
     let path = std::env::var_os("PATH").unwrap_or_default();
-    command.env_clear().env("PATH", path).env("GLIBC_TUNABLES", MALLOC);
+    command.env_clear().env("PATH", path).env("GLIBC_TUNABLES", MALLOC).env("_RJEM_MALLOC_CONF", JEMALLOC);
     command
 }
 

@@ -90,8 +90,8 @@ pub(crate) struct Memory {
     first_mib: f64,
     last_mib: f64,
     max_mib: f64,
-    /// Of the straight line through all samples but those of the first tenth, in which buffers and pools fill.
-    slope_mib_per_hour: f64,
+    /// The least in the first quarter and in the last, after a tenth in which buffers and pools fill; `null` as below.
+    floor_mib: Option<[f64; 2]>,
     /// `null` where the time is too short to tell.
     is_flat: Option<bool>,
 }
@@ -100,25 +100,26 @@ impl Memory {
     /// That of these samples; `None` where there are none.
     pub(crate) fn of(samples: &[(Duration, u64)]) -> Option<Self> {
         let (first, last) = (samples.first()?, samples.last()?);
-        let hours =
-            |&(at, bytes): &(Duration, u64)| (at.as_secs_f64() / 3600.0, bytes as f64 / f64::from(1 << 20));
-        let settled: Vec<_> = samples[samples.len() / 10..].iter().map(hours).collect();
+        let settled: Vec<_> = samples[samples.len() / 10..].iter().map(|sample| sample.1).collect();
+        let floors = trend::floors(&settled).filter(|_| last.0 - first.0 >= TELLING);
         Some(Memory {
             first_mib: mebibytes(first.1),
             last_mib: mebibytes(last.1),
             max_mib: mebibytes(samples.iter().map(|sample| sample.1).max()?),
-            slope_mib_per_hour: (trend::slope(&settled).unwrap_or_default() * 100.0).round() / 100.0,
-            is_flat: (last.0 - first.0 >= TELLING).then(|| trend::is_flat(&settled)),
+            floor_mib: floors.map(|(early, late)| [early, late].map(mebibytes)),
+            is_flat: floors.map(trend::is_flat),
         })
     }
 
     /// In words.
     pub(crate) fn line(&self) -> String {
-        let Memory { first_mib, last_mib, max_mib, slope_mib_per_hour, is_flat } = self;
-        let trend = match is_flat {
+        let Memory { first_mib, last_mib, max_mib, floor_mib, is_flat } = self;
+        let trend = match floor_mib {
             None => "too short a time to tell a trend".to_owned(),
-            Some(true) => format!("slope {slope_mib_per_hour:.1} MiB an hour: flat"),
-            Some(false) => format!("slope {slope_mib_per_hour:.1} MiB an hour: GROWING"),
+            Some([early, late]) => {
+                let verdict = if *is_flat == Some(true) { "flat" } else { "GROWING" };
+                format!("at least {early:.1} early, {late:.1} late: {verdict}")
+            }
         };
         format!(
             "memory of the proxy: first {first_mib:.1} MiB, last {last_mib:.1}, most {max_mib:.1}; {trend}"

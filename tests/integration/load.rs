@@ -159,15 +159,18 @@ fn new_tokens_are_dated_between_two_samples() {
 }
 
 #[test]
-fn growth_is_told_from_noise() {
-    let line = |slope: f64| (0..100).map(|x| (f64::from(x), 20.0 + slope * f64::from(x))).collect::<Vec<_>>();
-    assert!((trend::slope(&line(0.5)).unwrap() - 0.5).abs() < 1e-9);
-    assert!(trend::slope(&line(-0.25)).unwrap() < 0.0);
-    assert_eq!((trend::slope(&[]), trend::slope(&[(1.0, 2.0)])), (None, None));
-    assert!(trend::is_flat(&line(0.01)) && trend::is_flat(&line(-1.0)) && trend::is_flat(&[]));
-    assert!(!trend::is_flat(&line(0.02)));
-    let peak = [(0.0, 20.0), (1.0, 40.0), (2.0, 20.0)];
-    assert!(trend::is_flat(&peak), "a peak that goes again is no growth");
+fn growth_is_told_from_bursts() {
+    let flat = |level: fn(u64) -> u64| {
+        let samples: Vec<_> = (0..100).map(level).collect();
+        trend::is_flat(trend::floors(&samples).unwrap())
+    };
+    assert!(flat(|_| 1000) && flat(|at| 1000 - at) && flat(|at| 1000 + at / 2));
+    assert!(!flat(|at| 1000 + at), "slow and steady");
+    assert!(!flat(|at| if at < 30 { 1000 } else { 2000 }), "at once, and it stays");
+    assert!(!flat(|at| 1000 + at / 30 * 100), "in steps");
+    assert!(flat(|at| if at / 10 == 8 { 2000 } else { 1000 }), "a burst late in the run is no growth");
+    assert!(flat(|at| if at % 3 == 0 { 1000 } else { 2000 }), "nor are many");
+    assert_eq!(trend::floors(&[1, 2, 3]), None);
 }
 
 #[test]
