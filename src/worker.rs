@@ -159,7 +159,7 @@ impl Worker {
         });
         tokio::select! {
             served = served => Ok(served?),
-            () = close_idle(self.in_force.clone()) => Ok(()),
+            () = tend_connections(self.in_force.clone()) => Ok(()),
             () = self.heart.beat() => Ok(()),
             () = drain_is_over(self.drain, self.in_force) => {
                 tracing::warn!("drain.timeout has passed; what was still in flight is cut off");
@@ -169,8 +169,8 @@ impl Worker {
     }
 }
 
-/// Closes idle connections to the API in time.
-async fn close_idle(mut in_force: watch::Receiver<InForce>) {
+/// Closes idle connections to the API in time, and keeps some ready.
+async fn tend_connections(mut in_force: watch::Receiver<InForce>) {
     loop {
         let upstream = Arc::clone(&in_force.borrow().upstream);
         let another = async {
@@ -181,7 +181,7 @@ async fn close_idle(mut in_force: watch::Receiver<InForce>) {
             }
         };
         tokio::select! {
-            () = upstream.close_idle() => {}
+            () = upstream.tend() => {}
             () = another => {}
         }
     }

@@ -124,7 +124,8 @@ async fn serve(started: Started, handed: Option<Socket>) -> Result<(), Failure> 
 fn fit_connections(config: &mut Config, limit: u64) {
     /// Standard streams, runtimes, listeners, look-ups, the token endpoint.
     const RESERVED: u64 = 32;
-    let most = limit.saturating_sub(RESERVED + 4 * config.listen.workers.get() as u64) / 2;
+    let workers = config.listen.workers.get() as u64;
+    let most = limit.saturating_sub(RESERVED + workers * (4 + u64::from(config.upstream.warm))) / 2;
     let most = NonZeroU32::new(u32::try_from(most).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
     if config.listen.max_connections > most {
         tracing::info!(

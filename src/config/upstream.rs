@@ -41,6 +41,8 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// The age from which a connection takes no further request.
     pub max_age: Duration,
+    /// How many unused connections each worker keeps ready; of HTTP/2 one at most.
+    pub warm: u16,
     /// Whether answers keep the spelling of their field names, for callers to see it.
     pub keep_header_case: bool,
     /// How many bytes of a request's body are kept so that it can be sent once more; `limits.replay_body`.
@@ -106,6 +108,7 @@ pub(super) struct Raw {
     idle_timeout: Duration,
     #[serde(deserialize_with = "duration")]
     max_age: Duration,
+    warm: u16,
     forward_cookies: bool,
     forwarded: bool,
     source: Option<String>,
@@ -132,6 +135,7 @@ impl Default for Raw {
             body_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(50),
             max_age: Duration::from_secs(300),
+            warm: 0,
             forward_cookies: false,
             forwarded: false,
             source: None,
@@ -187,6 +191,7 @@ impl Raw {
             body_timeout: self.body_timeout,
             idle_timeout: self.idle_timeout,
             max_age: self.max_age,
+            warm: self.warm,
             keep_header_case: header_case == HeaderCase::Preserve,
             replay_body,
         };

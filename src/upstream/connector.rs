@@ -101,15 +101,27 @@ impl Connector {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
     {
+        let opened = self.try_open().await;
+        if let Err(cause) = &opened {
+            self.circuit.note_failed(attempt, cause);
+        }
+        opened
+    }
+
+    /// As [`Self::open`], without leave: that it fails is no reason to refuse any request.
+    pub(super) async fn try_open<B>(&self) -> Result<Opened<B>, Cause>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Cause>,
+    {
         let opened = timeout(self.times.connect, self.open_whole()).await.unwrap_or_else(|_| {
             Err(match self.egress {
                 Some(_) => "it took longer than upstream.connect_timeout, by way of the egress proxy".into(),
                 None => "it took longer than upstream.connect_timeout".into(),
             })
         });
-        match &opened {
-            Ok(_) => self.circuit.note_opened(),
-            Err(cause) => self.circuit.note_failed(attempt, cause),
+        if opened.is_ok() {
+            self.circuit.note_opened();
         }
         opened
     }
@@ -212,12 +224,29 @@ mod tests {
     use std::io;
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+    use http_body_util::Empty;
     use tokio::net::{TcpListener, TcpSocket, TcpStream};
     use tokio::time::Instant;
 
     use super::*;
+    use crate::upstream::times::tests::configured;
 
     const LIMIT: Duration = Duration::from_secs(2);
+
+    #[tokio::test]
+    async fn what_was_tried_without_leave_and_failed_opens_no_circuit() {
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let config = configured(&format!("upstream.base_url=http://{closed}"));
+        let connector = Connector::new(&config, Times::new(&config), Arc::default()).unwrap();
+        for _ in 0..10 {
+            assert!(connector.try_open::<Empty<Bytes>>().await.is_err());
+        }
+        assert!(!connector.circuit.is_open());
+        while !connector.circuit.is_open() {
+            let attempt = connector.circuit.admit().unwrap();
+            assert!(connector.open::<Empty<Bytes>>(attempt).await.is_err());
+        }
+    }
 
     /// A connection to a name that has `hosts`, at `port`.
     async fn dial(hosts: &[IpAddr], port: u16) -> io::Result<SocketAddr> {

@@ -47,13 +47,19 @@ const LOOK_AGAIN: Duration = Duration::from_millis(1);
 /// each request that waits would open one more, and the handshakes would take the time in which the old ones come back.
 const OPENING: usize = 32;
 
+/// How often is looked whether as many connections are ready as are to be.
+const WARMING: Duration = Duration::from_secs(1);
+
+/// How seldom that is where they cannot be opened, or do not last.
+const COOLEST: Duration = Duration::from_secs(30);
+
 /// Marks a request that no pooled connection may carry.
 #[derive(Clone, Copy, Debug)]
 pub struct Fresh;
 
 /// A connection to send over.
 enum Obtained<B> {
-    /// It has been used before.
+    /// It was idle.
     Idle(Slot<B>),
     Opened(Opened<B>),
 }
@@ -66,6 +72,8 @@ pub struct Upstream<B> {
     /// Only where HTTP/2 may be spoken.
     http2: Option<Arc<Http2<B>>>,
     authority: HeaderValue,
+    /// Unused connections that are kept ready.
+    warm: usize,
 }
 
 impl<B> Upstream<B>
@@ -87,7 +95,8 @@ where
         };
         // A copy of its own: a clone would share a reference count with the other workers.
         let authority = HeaderValue::from_bytes(config.origin.authority.as_bytes())?;
-        Ok(Upstream { connector, pool, opening: Semaphore::new(OPENING), http2, authority })
+        let (opening, warm) = (Semaphore::new(OPENING), config.warm.into());
+        Ok(Upstream { connector, pool, opening, http2, authority, warm })
     }
 
     /// Sends `req` to the API, whatever host it names. The answer comes as its head arrives; its body streams. A
@@ -198,13 +207,65 @@ where
         self.http2.as_ref().filter(|http2| !http2.is_declined())
     }
 
-    /// Closes idle connections as they grow too old, for as long as it is polled.
-    pub async fn close_idle(&self) {
+    /// Closes idle connections as they grow too old, and keeps some ready, for as long as it is polled.
+    pub async fn tend(&self) {
+        tokio::join!(self.close_idle(), self.keep_warm());
+    }
+
+    async fn close_idle(&self) {
         loop {
             sleep(self.pool.times.idle / 2).await;
             self.pool.sweep();
             if let Some(http2) = &self.http2 {
                 http2.sweep();
+            }
+        }
+    }
+
+    /// Looks again and again whether as many connections are ready as are to be; ever more seldom where they are not to be had.
+    async fn keep_warm(&self) {
+        if self.warm == 0 {
+            return;
+        }
+        let mut pause = WARMING;
+        loop {
+            if self.is_warm() {
+                pause = WARMING;
+            } else {
+                self.warm_up().await;
+                pause = (pause * 2).min(COOLEST);
+            }
+            sleep(pause).await;
+        }
+    }
+
+    /// Whether as many connections are ready as are to be, and will be at the next look.
+    fn is_warm(&self) -> bool {
+        let long = (WARMING * 2).min(self.pool.times.idle / 2);
+        match self.http2() {
+            Some(http2) => http2.is_ready(long),
+            None => self.pool.ready(long) >= self.warm,
+        }
+    }
+
+    /// Opens connections, one after the other, until as many are ready as are to be, or one cannot be opened.
+    async fn warm_up(&self) {
+        for _ in 0..self.warm {
+            let connector = Arc::clone(&self.connector);
+            // In a task of its own: a panic in it ends no more than that.
+            let opened = tokio::spawn(async move { connector.try_open().await }).await;
+            match (&self.http2, opened.unwrap_or_else(|panicked| Err(panicked.into()))) {
+                (Some(http2), Ok(opened)) => http2.take_in(opened).await,
+                (None, Ok(Opened::Http1(slot))) => self.pool.take_in(slot).await,
+                // It may not be spoken.
+                (None, Ok(Opened::Http2(_))) => {}
+                (_, Err(error)) => {
+                    tracing::debug!(error, "no connection could be opened ahead of requests");
+                    return;
+                }
+            }
+            if self.is_warm() {
+                return;
             }
         }
     }

@@ -52,6 +52,14 @@ struct Idle<B> {
     since: Instant,
 }
 
+impl<B> Idle<B> {
+    /// Whether it may be used at `then`, if it is not before.
+    fn is_usable(&self, then: Instant, longest: Duration) -> bool {
+        let Idle { slot, since } = self;
+        !slot.sender.is_closed() && then < slot.retires && then.duration_since(*since) < longest
+    }
+}
+
 impl<B> Pool<B> {
     pub(super) fn new(times: Times) -> Self {
         let state = State { idle: VecDeque::new(), waiting: VecDeque::new() };
@@ -108,12 +116,17 @@ impl<B> Pool<B> {
         idle.push_back(Idle { slot, since: now });
     }
 
+    /// How many could be taken now, and for so `long` still; no end of them where nobody is to use any.
+    pub(super) fn ready(&self, long: Duration) -> usize {
+        let then = Instant::now() + long;
+        let ready = |idle: &&Idle<B>| idle.is_usable(then, self.times.idle);
+        self.lock().as_ref().map_or(usize::MAX, |State { idle, .. }| idle.iter().filter(ready).count())
+    }
+
     /// Closes connections that are too old, or have been idle for too long.
     pub(super) fn sweep(&self) {
         let now = Instant::now();
-        let keeps = |Idle { slot, since }: &Idle<B>| {
-            !slot.sender.is_closed() && now < slot.retires && now.duration_since(*since) < self.times.idle
-        };
+        let keeps = |idle: &Idle<B>| idle.is_usable(now, self.times.idle);
         if let Some(State { idle, .. }) = self.lock().as_mut() {
             idle.retain(keeps);
         }
@@ -133,6 +146,13 @@ impl<B> Pool<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
+    /// Takes in a connection that has just been opened, for whoever comes.
+    pub(super) async fn take_in(&self, mut slot: Slot<B>) {
+        if slot.sender.ready().await.is_ok() {
+            self.put(slot);
+        }
+    }
+
     /// Takes a connection back whose answer has ended.
     pub(super) fn take_back(self: &Arc<Self>, mut slot: Slot<B>) {
         if slot.sender.is_ready() {

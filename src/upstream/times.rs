@@ -41,9 +41,14 @@ pub(super) mod tests {
 
     /// The times of a configuration that sets a maximal age of an hour, and nothing else.
     pub(in crate::upstream) fn times() -> Times {
-        let set = ["upstream.base_url=http://127.0.0.1:1", "upstream.max_age=1h"].map(str::to_owned).into();
+        Times::new(&configured("upstream.base_url=http://127.0.0.1:1"))
+    }
+
+    /// A configuration that has this base URL, and a maximal age of an hour.
+    pub(in crate::upstream) fn configured(base_url: &str) -> config::Upstream {
+        let set = [base_url, "upstream.max_age=1h"].map(str::to_owned).into();
         let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Times::new(&load(&Sources { set, env, file: None }).unwrap().config.upstream)
+        load(&Sources { set, env, file: None }).unwrap().config.upstream
     }
 }

@@ -40,6 +40,7 @@
 //! - `upstream_http2`: requests to the API that share HTTP/2 connections.
 //! - `upstream_http2_bodies`: bodies over HTTP/2 to the API: large, slow, broken off or not wanted.
 //! - `upstream_pool`: how old connections to the API grow, and what happens when they end at the wrong moment.
+//! - `warm`: connections to the API that are open before anybody asks.
 
 #![allow(
     clippy::unwrap_used,
@@ -91,3 +92,4 @@ mod traces;
 mod upstream_http2;
 mod upstream_http2_bodies;
 mod upstream_pool;
+mod warm;

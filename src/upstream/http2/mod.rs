@@ -11,6 +11,7 @@ mod upload;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::HeaderMap;
@@ -148,6 +149,23 @@ where
         self.hand_out(places);
     }
 
+    /// Takes in a connection that has been opened for whoever comes.
+    pub(super) async fn take_in(self: &Arc<Self>, opened: Opened<B>) {
+        match opened {
+            Opened::Http2(connection) => self.adopt(connection),
+            Opened::Http1(slot) => {
+                // Before it is told: whoever sends over HTTP/1.1 from then on is to find it.
+                self.http1.take_in(slot).await;
+                self.declined.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Whether there is a connection that takes requests for so `long` still, or one is being opened for those who wait.
+    pub(super) fn is_ready(&self, long: Duration) -> bool {
+        self.places().is_ready(self.http1.times.idle, long)
+    }
+
     /// Closes connections that are too old, or have been idle for too long.
     pub(super) fn sweep(&self) {
         let idle = self.http1.times.idle;
@@ -167,14 +185,8 @@ where
         }
         let attempt = self.connector.circuit.admit();
         let attempt = attempt.map_err(|refused| Error::UpstreamUnreachable(refused.into()))?;
-        match self.connector.open(attempt).await.map_err(Error::UpstreamUnreachable)? {
-            Opened::Http2(connection) => self.adopt(connection),
-            Opened::Http1(mut slot) => {
-                let _ = slot.sender.ready().await;
-                self.declined.store(true, Ordering::Relaxed);
-                self.http1.take_back(slot);
-            }
-        }
+        let opened = self.connector.open(attempt).await.map_err(Error::UpstreamUnreachable)?;
+        self.take_in(opened).await;
         Ok(())
     }
 

@@ -39,6 +39,12 @@ impl Known {
     fn is_usable(&mut self, now: Instant) -> bool {
         !self.connection.is_closed() && now < self.connection.retires
     }
+
+    /// Whether it is usable at `then`, and not unused for too long.
+    fn stays(&mut self, then: Instant, idle: Duration) -> bool {
+        let in_use = self.connection.streams.count() > 0;
+        self.is_usable(then) && (in_use || then.duration_since(self.idle_since) < idle)
+    }
 }
 
 /// A place on the connection `id`.
@@ -110,6 +116,12 @@ impl<T> Places<T> {
         self.connections.iter_mut().any(|known| known.is_usable(now))
     }
 
+    /// Whether there is a connection for so `long` still, one that may be unused for `idle`, or one that is being opened.
+    pub(super) fn is_ready(&mut self, idle: Duration, long: Duration) -> bool {
+        let then = Instant::now() + long;
+        self.opening > 0 || self.connections.iter_mut().any(|known| known.stays(then, idle))
+    }
+
     /// Whether one more connection is to be opened now, for those who wait.
     pub(super) fn wants_opening(&self) -> bool {
         self.opening < self.waiting.len().div_ceil(self.places_each).min(OPENING)
@@ -131,9 +143,7 @@ impl<T> Places<T> {
     pub(super) fn opened(&mut self, connection: Connection) {
         self.opening -= 1;
         self.places_each = connection.places();
-        if !self.is_over() {
-            self.add(connection);
-        }
+        self.add(connection);
     }
 
     /// One of those that are being opened has failed: those for whom it was meant.
@@ -150,6 +160,9 @@ impl<T> Places<T> {
     }
 
     pub(super) fn add(&mut self, connection: Connection) {
+        if self.is_over() {
+            return;
+        }
         let id = self.next_id;
         self.next_id += 1;
         self.connections.push(Known { id, connection, idle_since: Instant::now() });
@@ -157,10 +170,7 @@ impl<T> Places<T> {
 
     pub(super) fn sweep(&mut self, idle: Duration) {
         let now = Instant::now();
-        self.connections.retain_mut(|known| {
-            let in_use = known.connection.streams.count() > 0;
-            known.is_usable(now) && (in_use || now.duration_since(known.idle_since) < idle)
-        });
+        self.connections.retain_mut(|known| known.stays(now, idle));
     }
 
     /// Closes connections as nobody uses them any more. What is in flight goes on, and so do those who wait.
