@@ -114,10 +114,10 @@ impl Memory {
     /// In words.
     pub(crate) fn line(&self) -> String {
         let Memory { first_mib, last_mib, max_mib, floor_mib, is_flat } = self;
-        let trend = match floor_mib {
+        let trend = match floor_mib.zip(*is_flat) {
             None => "too short a time to tell a trend".to_owned(),
-            Some([early, late]) => {
-                let verdict = if *is_flat == Some(true) { "flat" } else { "GROWING" };
+            Some(([early, late], is_flat)) => {
+                let verdict = if is_flat { "flat" } else { "GROWING" };
                 format!("at least {early:.1} early, {late:.1} late: {verdict}")
             }
         };

@@ -254,23 +254,16 @@ where
 
     /// Opens one connection. In a task of its own, so that no caller that hangs up takes it away from the others.
     async fn open(self: Arc<Self>, attempt: Attempt) {
-        let mut opened = self.connector.open(attempt).await;
-        if let Ok(Opened::Http1(slot)) = &mut opened {
-            // Before it is offered: whoever waited for it is to find it.
-            let _ = slot.sender.ready().await;
-        }
-        let mut places = self.places();
-        let refused = match opened {
+        let refused = match self.connector.open(attempt).await {
             Ok(Opened::Http2(connection)) => {
                 self.declined.store(false, Ordering::Relaxed);
+                let mut places = self.places();
                 places.opened(connection);
                 return self.hand_out(places);
             }
-            Ok(Opened::Http1(slot)) => {
-                self.declined.store(true, Ordering::Relaxed);
-                let waiting = places.open_declined();
-                drop(places);
-                self.http1.take_back(slot);
+            Ok(http1 @ Opened::Http1(_)) => {
+                self.take_in(http1).await;
+                let waiting = self.places().open_declined();
                 for granting in waiting {
                     let _ = granting.send(Granted::Declined);
                 }
@@ -278,6 +271,7 @@ where
             }
             Err(cause) => OpenFailed(Arc::new(cause)),
         };
+        let mut places = self.places();
         // Those for whom it was opened; the others wait for the next one.
         let waited = places.open_failed();
         self.hand_out(places);
