@@ -88,12 +88,13 @@
 //! admin      → downstream, token, gbg, config, metrics, error, pulse
 //! sandbox    → downstream, gbg, config
 //! token      → aside, config, metrics, error, retry_after, stamp
-//! upstream   → config, metrics, error, hushed, joined, tick
+//! upstream   → config, metrics, error, hushed, joined, readable, tick
 //! trace      → config, error, seldom
-//! downstream → config, metrics, error, hushed, joined, seldom, stamp, tick
+//! downstream → config, metrics, error, hushed, joined, readable, seldom, stamp, tick
 //! systemd    → downstream, config, error
 //! config     → gbg, secret
 //! hushed     → tick
+//! readable   → joined
 //! aside, gbg, secret, error, joined, metrics, pulse, retry_after, seldom, shutdown, stamp, telemetry, tick → nothing of ours
 //! ```
 
@@ -110,6 +111,7 @@ pub mod joined;
 pub mod metrics;
 pub mod proxy;
 pub mod pulse;
+pub mod readable;
 pub mod retry_after;
 pub mod sandbox;
 pub mod secret;

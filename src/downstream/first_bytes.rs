@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::Stream;
+use crate::readable::Readable;
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -41,14 +42,16 @@ impl<IO> Rewound<IO> {
     }
 }
 
-impl<IO: Stream> Stream for Rewound<IO> {
+impl<IO: Readable> Readable for Rewound<IO> {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
         match self.first.is_empty() {
             true => self.io.poll_readable(cx),
             false => Poll::Ready(()),
         }
     }
+}
 
+impl<IO: Stream> Stream for Rewound<IO> {
     fn reset_on_drop(&self) {
         self.io.reset_on_drop();
     }

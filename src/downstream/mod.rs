@@ -19,7 +19,6 @@ mod watched;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::{Request, Response};
@@ -37,6 +36,7 @@ use crate::config::{HeaderCase, Listen};
 use crate::error::Cause;
 use crate::joined::Joined;
 use crate::metrics::Connections;
+use crate::readable::Readable;
 
 /// A service that answers the requests of a connection. It is always ready, and never fails: a failure is an answer as well.
 pub trait Serve<B>:
@@ -61,19 +61,12 @@ pub trait AnswerBody: Body<Data: Send, Error: Into<Cause>> + Unpin + Send + 'sta
 impl<B> AnswerBody for B where B: Body<Data: Send, Error: Into<Cause>> + Unpin + Send + 'static {}
 
 /// What bytes come and go over.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send + Sync + 'static {
-    /// Ready when a read is worth the try, be it for the end of the stream.
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
-
+trait Stream: AsyncRead + AsyncWrite + Readable + Unpin + Send + Sync + 'static {
     /// Makes the other side see that the connection broke when this is dropped, rather than that it ended.
     fn reset_on_drop(&self);
 }
 
 impl Stream for Joined {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.poll_read_ready(cx).map(drop)
-    }
-
     fn reset_on_drop(&self) {
         // What fails here is a connection that is broken already.
         let _ = self.0.set_zero_linger();
@@ -82,20 +75,11 @@ impl Stream for Joined {
 
 #[cfg(unix)]
 impl Stream for tokio::net::UnixStream {
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.poll_read_ready(cx).map(drop)
-    }
-
     /// A Unix socket has no such end.
     fn reset_on_drop(&self) {}
 }
 
 impl<IO: Stream> Stream for Box<tokio_rustls::server::TlsStream<IO>> {
-    /// Of whoever has read until there was nothing more: what is decrypted is not looked at.
-    fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        self.get_ref().0.poll_readable(cx)
-    }
-
     fn reset_on_drop(&self) {
         self.get_ref().0.reset_on_drop();
     }
@@ -103,11 +87,6 @@ impl<IO: Stream> Stream for Box<tokio_rustls::server::TlsStream<IO>> {
 
 #[cfg(any(test, fuzzing))]
 impl Stream for tokio::io::DuplexStream {
-    /// It does not tell.
-    fn poll_readable(&self, _: &mut Context<'_>) -> Poll<()> {
-        Poll::Ready(())
-    }
-
     fn reset_on_drop(&self) {}
 }
 

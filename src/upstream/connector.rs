@@ -27,6 +27,7 @@ use crate::error::Cause;
 use crate::hushed::Hushed;
 use crate::joined::Joined;
 use crate::metrics::Connections;
+use crate::readable::Readable;
 
 const HTTP1: &[u8] = b"http/1.1";
 const HTTP2: &[u8] = b"h2";
@@ -153,7 +154,7 @@ impl Connector {
 
     async fn handshake<IO, B>(&self, io: IO, is_http2: bool) -> Result<Opened<B>, Cause>
     where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        IO: AsyncRead + AsyncWrite + Readable + Unpin + Send + 'static,
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
     {
@@ -168,7 +169,7 @@ impl Connector {
 
     async fn http1<IO, B>(&self, io: IO) -> Result<Slot<B>, Cause>
     where
-        IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        IO: AsyncRead + AsyncWrite + Readable + Unpin + Send + 'static,
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
     {

@@ -15,6 +15,7 @@ use hyper::body::Body;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
+use crate::readable::Readable;
 use crate::tick;
 
 /// The last sign of life of one request's body.
@@ -89,7 +90,7 @@ impl Watch {
 
     /// `io`, which notes what is heard on it.
     pub(super) fn listen<IO>(&self, io: IO) -> Heard<IO> {
-        Heard { io, progress: Arc::clone(&self.progress) }
+        Heard { io, is_drained: false, progress: Arc::clone(&self.progress) }
     }
 
     /// Whether a byte has come since the request began.
@@ -178,6 +179,8 @@ impl<B: Body + Unpin> Body for Tracked<B> {
 /// goes nowhere, and reading tells what there is, the answer or the end.
 pub(super) struct Heard<IO> {
     io: IO,
+    /// Whether the last read found nothing. hyper reads five times where one answer comes.
+    is_drained: bool,
     progress: Arc<Progress>,
 }
 
@@ -209,14 +212,18 @@ impl<IO> Heard<IO> {
     }
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Heard<IO> {
+impl<IO: AsyncRead + Readable + Unpin> AsyncRead for Heard<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.is_drained {
+            ready!(self.io.poll_readable(cx));
+        }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        self.is_drained = read.is_pending();
         if buf.filled().len() > before {
             self.progress.heard.store(true, Ordering::Relaxed);
         } else if self.is_deaf() && matches!(read, Poll::Ready(Ok(()))) {
@@ -317,6 +324,45 @@ mod tests {
             silent = silent => assert_eq!(silent, Silent::Caller),
             () = sleep(LIMIT * 2) => panic!("the silence was not seen"),
         }
+    }
+
+    /// Of an API that is silent until it ends: how often it was read from, and whether it has ended.
+    #[derive(Default)]
+    struct Silence {
+        reads: u32,
+        ended: bool,
+    }
+
+    impl AsyncRead for Silence {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            self.reads += 1;
+            if self.ended { Poll::Ready(Ok(())) } else { Poll::Pending }
+        }
+    }
+
+    impl Readable for Silence {
+        fn poll_readable(&self, _: &mut Context<'_>) -> Poll<()> {
+            if self.ended { Poll::Ready(()) } else { Poll::Pending }
+        }
+    }
+
+    #[test]
+    fn where_nothing_more_has_come_nothing_is_read() {
+        let mut heard = Watch::default().listen(Silence::default());
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        let mut read = |heard: &mut Heard<_>| {
+            let mut byte = [0];
+            Pin::new(heard).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_ready()
+        };
+        assert!(!read(&mut heard) && !read(&mut heard));
+        assert_eq!(heard.io.reads, 1);
+        heard.io.ended = true;
+        assert!(read(&mut heard) && read(&mut heard), "the end is told as often as it is asked for");
+        assert_eq!(heard.io.reads, 3);
     }
 
     struct Never;
