@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use http_body::{Frame, SizeHint};
 use hyper::body::Body;
 use tokio::time::Instant;
@@ -20,6 +20,9 @@ use crate::error::{Cause, Error, Reason};
 use crate::gbg;
 use crate::metrics::{Outcome, Source};
 use crate::tick;
+
+/// The number that GBG gives a request.
+const GBG_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What is known of one request. Neither query, nor field, nor body: they hold personal data.
 #[derive(Debug)]
@@ -122,7 +125,7 @@ impl Record {
         fate.status = Some(res.status());
         fate.is_ours = is_ours;
         fate.reason = res.extensions().get::<&'static Reason>().copied();
-        fate.gbg_id = res.headers().get("x-request-id").cloned();
+        fate.gbg_id = res.headers().get(GBG_ID).cloned();
     }
 
     fn fate(&self) -> MutexGuard<'_, Fate> {
@@ -187,8 +190,11 @@ impl Record {
     }
 }
 
+/// To the thousandth.
 fn milliseconds(time: Duration) -> f64 {
-    (time.as_micros() as f64) / 1e3
+    // One of 64 bits is converted in an instruction, one of 128 is not.
+    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    micros as f64 / 1e3
 }
 
 /// A request, to its end: when this is dropped, at the end of the answer or of the connection, it is counted and logged.

@@ -76,7 +76,7 @@ impl Line {
         self.text.clear();
         self.text.extend_from_slice(self.date.as_bytes());
         self.push(b".");
-        self.digits(now.subsec_micros().into(), 6);
+        self.fraction::<6>(now.subsec_micros());
         self.push(b"Z");
     }
 
@@ -84,22 +84,25 @@ impl Line {
         self.text.extend_from_slice(text);
     }
 
-    /// `number` in at least `width` digits. The formatting of the standard library costs five times as much.
-    fn digits(&mut self, number: u64, width: usize) {
-        let mut digits = [b'0'; 20];
-        let (mut rest, mut first) = (number, digits.len());
-        while rest > 0 {
-            first -= 1;
-            digits[first] = b'0' + (rest % 10) as u8;
-            rest /= 10;
+    fn number(&mut self, number: u64) {
+        self.push(itoa::Buffer::new().format(number).as_bytes());
+    }
+
+    /// `number` in `N` digits; it has no more.
+    fn fraction<const N: usize>(&mut self, mut number: u32) {
+        let mut digits = [b'0'; N];
+        for digit in digits.iter_mut().rev() {
+            *digit += (number % 10) as u8;
+            number /= 10;
         }
-        let first = first.min(digits.len() - width);
-        self.push(&digits[first..]);
+        self.push(&digits);
     }
 
     fn name(&mut self, field: &Field) {
+        let name = field.name().as_bytes();
+        self.text.reserve(name.len() + 2);
         self.push(b" ");
-        self.push(field.name().as_bytes());
+        self.push(name);
         self.push(b"=");
     }
 }
@@ -122,7 +125,7 @@ impl Visit for Line {
 
     fn record_u64(&mut self, field: &Field, value: u64) {
         self.name(field);
-        self.digits(value, 1);
+        self.number(value);
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
@@ -134,9 +137,9 @@ impl Visit for Line {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.name(field);
         let thousandths = (value * 1e3).round() as u64;
-        self.digits(thousandths / 1000, 1);
+        self.number(thousandths / 1000);
         self.push(b".");
-        self.digits(thousandths % 1000, 3);
+        self.fraction::<3>((thousandths % 1000) as u32);
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
