@@ -182,7 +182,7 @@ async fn answer<B: Body + Unpin, E>(req: Request<B>) -> Result<Response<Answer<S
 
 /// The same in the place of the last step.
 async fn forward(authorized: Authorized<Observed<Sent>>) -> Result<Response<Sent>, Error> {
-    leaf(authorized.req).await
+    leaf(*authorized.req).await
 }
 
 /// Takes a body as hyper does.

@@ -30,9 +30,15 @@ use crate::upstream::Fresh;
 /// A request that may be sent.
 #[derive(Debug)]
 pub struct Authorized<B> {
-    /// With its one Authorization, or none.
-    pub req: Request<RequestBody<B>>,
+    /// With its one Authorization, or none. Boxed: it changes hands more often than it is looked at.
+    pub req: Box<Request<RequestBody<B>>>,
     pub(super) permit: Permit,
+}
+
+impl<B> Authorized<B> {
+    fn new(req: Request<RequestBody<B>>, until: Option<Moment>, rules: &Arc<super::Rules>) -> Self {
+        Authorized { req: Box::new(req), permit: Permit { until, rules: Arc::clone(rules) } }
+    }
 }
 
 /// How long a request may be sent with the bearer that it carries.
@@ -93,7 +99,7 @@ fn authorized<B>(
     rules: &Arc<super::Rules>,
 ) -> Authorized<B> {
     req.headers_mut().insert(AUTHORIZATION, bearer.header);
-    Authorized { req, permit: Permit { until: Some(bearer.stop), rules: Arc::clone(rules) } }
+    Authorized::new(req, Some(bearer.stop), rules)
 }
 
 /// Replaces Authorization by our bearer. Waits only while there is no valid one.
@@ -107,52 +113,64 @@ where
 {
     layer_fn(move |inner: S| {
         let rules = Arc::clone(&rules);
-        service_fn(move |req: Request<Observed<In>>| {
-            let rules = Arc::clone(&rules);
-            let mut inner = inner.clone();
-            async move {
-                let Rules { tokens, retry_statuses, limits, repeats, .. } = &rules.authorize;
-                let is_safe = is_safe_to_repeat(req.method(), req.uri().path());
-                if is_safe {
-                    repeats.deposit();
-                }
-                let record = Arc::clone(req.body().record());
-                let mut carried = None;
-                let req = if rules.authorize.is_callers(req.uri().path()) {
-                    let mut req = req.map(|body| RequestBody::once(body, limits));
-                    keep_one_bearer(req.headers_mut());
-                    Authorized { req, permit: Permit { until: None, rules: Arc::clone(&rules) } }
-                } else {
-                    let bearer = match tokens.current() {
-                        Some(bearer) => bearer,
-                        // Boxed, like all that is rare: what a future may hold, each request carries about.
-                        None => Box::pin(waited(tokens, &record)).await?,
-                    };
-                    let (req, kept) = match is_safe || !retry_statuses.is_empty() {
-                        true => keep(req, limits),
-                        false => (req.map(|body| RequestBody::once(body, limits)), None),
-                    };
-                    carried = Some((kept, bearer.generation));
-                    authorized(req, bearer, &rules)
-                };
-                let generation = carried.as_ref().map(|&(_, generation)| generation);
-                let answered = send(&mut inner, req, generation, &record).await;
-                match (answered, carried) {
-                    (Ok(res), Some((kept, generation))) if retry_statuses.contains(&res.status()) => {
-                        tokens.note_unauthorized();
-                        Box::pin(once_more(inner, res, kept.as_deref(), generation, &rules, &record)).await
-                    }
-                    (
-                        Err(error @ (Error::UpstreamClosed(_) | Error::UpstreamBroken(_))),
-                        Some((Some(kept), _)),
-                    ) if is_safe && kept.is_whole() && rules.authorize.repeats.withdraw() => {
-                        Box::pin(repeat(inner, error, &kept, &rules, &record)).await
-                    }
-                    (answered, _) => answered,
-                }
-            }
-        })
+        // Boxed: it has room for all that is below, and would be moved with each step above.
+        service_fn(move |req| Box::pin(send_authorized(req, inner.clone(), Arc::clone(&rules))))
     })
+}
+
+/// Sends `req` with our bearer, or the caller's own, and once more where that helps. No async function: that would hold the
+/// request twice.
+pub(super) fn send_authorized<S, In, Out>(
+    req: Request<Observed<In>>,
+    mut inner: S,
+    rules: Arc<super::Rules>,
+) -> impl Future<Output = Result<Response<Out>, Error>> + Send + use<S, In, Out>
+where
+    S: Forward<Observed<In>, Out>,
+    In: Body<Data = Bytes> + Unpin + Send + 'static,
+    Out: Body<Data = Bytes> + Unpin + Send + 'static,
+{
+    let record = Arc::clone(req.body().record());
+    async move {
+        let rules = &rules;
+        let Rules { tokens, retry_statuses, limits, repeats, .. } = &rules.authorize;
+        let is_safe = is_safe_to_repeat(req.method(), req.uri().path());
+        if is_safe {
+            repeats.deposit();
+        }
+        let mut carried = None;
+        let req = if rules.authorize.is_callers(req.uri().path()) {
+            let mut req = req.map(|body| RequestBody::once(body, limits));
+            keep_one_bearer(req.headers_mut());
+            Authorized::new(req, None, rules)
+        } else {
+            let bearer = match tokens.current() {
+                Some(bearer) => bearer,
+                // Boxed, like all that is rare: what a future may hold, each request carries about.
+                None => Box::pin(waited(tokens, &record)).await?,
+            };
+            let (req, kept) = match is_safe || !retry_statuses.is_empty() {
+                true => keep(req, limits),
+                false => (req.map(|body| RequestBody::once(body, limits)), None),
+            };
+            carried = Some((kept, bearer.generation));
+            authorized(req, bearer, rules)
+        };
+        let generation = carried.as_ref().map(|&(_, generation)| generation);
+        let answered = send(&mut inner, req, generation, &record).await;
+        match (answered, carried) {
+            (Ok(res), Some((kept, generation))) if retry_statuses.contains(&res.status()) => {
+                tokens.note_unauthorized();
+                Box::pin(once_more(inner, res, kept.as_deref(), generation, rules, &record)).await
+            }
+            (Err(error @ (Error::UpstreamClosed(_) | Error::UpstreamBroken(_))), Some((Some(kept), _)))
+                if is_safe && kept.is_whole() && rules.authorize.repeats.withdraw() =>
+            {
+                Box::pin(repeat(inner, error, &kept, rules, &record)).await
+            }
+            (answered, _) => answered,
+        }
+    }
 }
 
 /// A bearer that has to be waited for.
@@ -227,7 +245,7 @@ where
     send(&mut inner, authorized(req, bearer, rules), generation, record).await
 }
 
-/// Sends `req`, and notes what becomes of it. No async function: that would hold the request twice.
+/// Sends `req`, and notes what becomes of it. No async function either.
 fn send<'r, S, In, Out>(
     inner: &mut S,
     mut req: Authorized<In>,

@@ -235,9 +235,13 @@ pub(crate) mod tests {
         let rules = rules(&config(), tokens);
         let upstream =
             Upstream::<RequestBody<Observed<Full<Bytes>>>>::new(&config().upstream, Arc::default()).unwrap();
-        let mut service = stack(&rules, rules.peer(None, None, &[], None), forward(Arc::new(upstream)));
+        let forward = forward(Arc::new(upstream));
+        let mut service = stack(&rules, rules.peer(None, None, &[], None), forward.clone());
         let future = service.call(Request::new(Full::default()));
-        let size = std::mem::size_of_val(&future);
-        assert!(size <= 1952, "{size} bytes");
+        assert!(size_of_val(&future) <= 432, "{} bytes", size_of_val(&future));
+        // Boxed by itself, and moved once.
+        let req = record::observed(Request::new(Full::default()));
+        let future = authorize::send_authorized(req, forward, rules);
+        assert!(size_of_val(&future) <= 1000, "{} bytes", size_of_val(&future));
     }
 }

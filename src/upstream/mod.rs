@@ -108,7 +108,7 @@ where
     /// answer.
     pub async fn send(
         &self,
-        mut req: Request<B>,
+        mut req: Box<Request<B>>,
         renew: impl Fn(&mut HeaderMap) -> Result<(), Error>,
     ) -> Result<Response<Answer<B>>, Error> {
         self.aim(&mut req);
@@ -121,26 +121,26 @@ where
             Err(unsent) => unsent,
         };
         // Boxed: what stands in this future is moved for each request.
-        Box::pin(self.seek(*unsent, renew)).await
+        Box::pin(self.seek(unsent, renew)).await
     }
 
     /// Sends `req` over a connection that was used a moment ago, if there is one; else gives it back.
     fn begin(
         &self,
-        req: Request<B>,
+        req: Box<Request<B>>,
     ) -> Result<impl Future<Output = Exchanged<B>> + Send + use<B>, Box<Request<B>>> {
         if self.http2().is_some() || req.extensions().get::<Fresh>().is_some() {
-            return Err(Box::new(req));
+            return Err(req);
         }
-        let Some((slot, _)) = self.pool.take(LOOK_AGAIN) else { return Err(Box::new(req)) };
+        let Some((slot, _)) = self.pool.take(LOOK_AGAIN) else { return Err(req) };
         self.connector.connections.note_reused();
-        Ok(slot.exchange(req, &self.pool, true))
+        Ok(slot.exchange(*req, &self.pool, true))
     }
 
     /// Sends `req`, which goes to the origin, over whatever connection it takes.
     async fn seek(
         &self,
-        mut req: Request<B>,
+        mut req: Box<Request<B>>,
         renew: impl Fn(&mut HeaderMap) -> Result<(), Error>,
     ) -> Result<Response<Answer<B>>, Error> {
         let fresh = req.extensions_mut().remove::<Fresh>().is_some();
@@ -149,9 +149,9 @@ where
         loop {
             // Boxed, like what a handshake holds: some kilobytes, which would be kept until the answer comes.
             if let Some(http2) = self.http2() {
-                match Box::pin(http2.send(req, &renew)).await? {
+                match Box::pin(http2.send(*req, &renew)).await? {
                     Sent::Answered(res) => return Ok(res.map(Answer::http2)),
-                    Sent::Declined(unsent) => req = unsent,
+                    Sent::Declined(unsent) => *req = unsent,
                 }
             }
             let idle = if fresh { None } else { self.pool.take(Duration::MAX) };
@@ -187,14 +187,14 @@ where
             if pooled {
                 self.connector.connections.note_reused();
             }
-            match slot.exchange(req, &self.pool, pooled).await {
+            match slot.exchange(*req, &self.pool, pooled).await {
                 Ok(res) => return Ok(res.map(Answer::http1)),
                 // The pooled connection had died before a byte was sent; a fresh one is next in the end. One that was opened
                 // for this request may die as well, but not time and again.
                 Err(failed) => match failed.unsent {
                     Some(unsent) if pooled || !opened_again => {
                         opened_again |= !pooled;
-                        req = *unsent;
+                        req = unsent;
                     }
                     _ => return Err(failed.error),
                 },

@@ -88,7 +88,7 @@ impl World {
         let api = Arc::clone(&self.api);
         let leaf = service_fn(move |authorized: Authorized<Observed<Text>>| {
             let api = Arc::clone(&api);
-            async move { api.answer(authorized.req).await }
+            async move { api.answer(*authorized.req).await }
         });
         let res = layer(Arc::clone(&self.rules)).layer(leaf).oneshot(observed(req)).await.unwrap();
         let status = res.status();
