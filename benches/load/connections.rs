@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Request;
@@ -17,10 +17,15 @@ use crate::pieces::Pieces;
 /// How often a request is sent that found the connection closed before it could go out.
 const TRIES: usize = 3;
 
+/// A connection that has been unused for so long is not used again. A client keeps one for less time than the other side, which
+/// keeps it for 75 s or a minute as a rule: or else a request may go out just as it is being closed.
+const LONGEST_REST: Duration = Duration::from_secs(30);
+
 /// The connections to one origin.
 pub(crate) struct Connections {
     origin: Origin,
-    idle: Mutex<Vec<SendRequest<Pieces>>>,
+    /// Each since when.
+    idle: Mutex<Vec<(SendRequest<Pieces>, Instant)>>,
     /// Who waits for a place is served in the order of coming.
     places: Semaphore,
     most: usize,
@@ -69,7 +74,7 @@ impl Connections {
                     let body = body.collect().await.map_err(|_| "the answer broke off")?.to_bytes();
                     let ended = Instant::now();
                     if sender.ready().await.is_ok() {
-                        self.idle().push(sender);
+                        self.idle().push((sender, ended));
                     }
                     return Ok(Answer { head, body, ended });
                 }
@@ -83,10 +88,13 @@ impl Connections {
     /// The one that was used last: those that are not needed end for want of use.
     fn take_idle(&self) -> Option<SendRequest<Pieces>> {
         let mut idle = self.idle();
-        std::iter::from_fn(|| idle.pop()).find(|sender| !sender.is_closed())
+        let mut latest = std::iter::from_fn(|| idle.pop());
+        let (sender, _) =
+            latest.find(|(sender, since)| !sender.is_closed() && since.elapsed() < LONGEST_REST)?;
+        Some(sender)
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<SendRequest<Pieces>>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<(SendRequest<Pieces>, Instant)>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
