@@ -9,14 +9,16 @@ use http::{Response, StatusCode};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWriteExt, copy, sink};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use crate::support::Proxy;
+use crate::reload::{replace, running};
 use crate::support::caller::{post, read_until, send, until};
+use crate::support::known::file;
 use crate::support::server::{http2, scripted, tls};
+use crate::support::{Proxy, api};
 
 const START: &str = "/v2/captain/journey/start";
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
@@ -110,4 +112,35 @@ async fn an_api_that_picks_http1_has_as_many_ready_as_are_to_be() {
     assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
     sleep(A_WHILE).await;
     assert_eq!(opened.load(SeqCst), 3);
+}
+
+/// Another upstream takes the place of the one that was, with all that was ready.
+#[tokio::test]
+async fn how_many_are_ready_changes_by_a_reload() {
+    let open = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&open);
+    let upstream = scripted(move |mut stream: TcpStream| {
+        count.fetch_add(1, SeqCst);
+        let count = Arc::clone(&count);
+        async move {
+            let _ = copy(&mut stream, &mut sink()).await;
+            count.fetch_sub(1, SeqCst);
+        }
+    })
+    .await;
+    let base_url: &'static str = format!("upstream.base_url=http://{upstream}").leak();
+    let set: &'static [&'static str] = vec![base_url, "listen.workers=1"].leak();
+    let ready = |count: usize| format!("[upstream]\nwarm = {count}\n");
+    let config = file(&[ready(2)]);
+    let mut running = running(config.path(), &api().await, set).await;
+    until(async || open.load(SeqCst) == 2).await;
+    for count in [3, 0, 1] {
+        replace(config.path(), &ready(count));
+        running.signal("-HUP");
+        running.read_until("changed=\"upstream.warm\"");
+        until(async || open.load(SeqCst) == count).await;
+        sleep(A_WHILE).await;
+        assert_eq!(open.load(SeqCst), count);
+    }
+    assert_eq!(running.end("-TERM"), 0);
 }
