@@ -6,8 +6,8 @@ use crate::joined::Joined;
 
 /// What is read from until there is nothing more.
 pub trait Readable {
-    /// Ready when there may be more to read, be it the end, for whoever has read until there was nothing more. What has been
-    /// received and is not read yet is not looked at.
+    /// Ready when there may be more to read, be it the end, for whoever has read until there was nothing more. What TLS has
+    /// decrypted and nobody has read is not looked at.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
 }
 

@@ -114,13 +114,13 @@ where
     layer_fn(move |inner: S| {
         let rules = Arc::clone(&rules);
         // Boxed: it has room for all that is below, and would be moved with each step above.
-        service_fn(move |req| Box::pin(send_authorized(req, inner.clone(), Arc::clone(&rules))))
+        service_fn(move |req| Box::pin(authorize_and_send(req, inner.clone(), Arc::clone(&rules))))
     })
 }
 
 /// Sends `req` with our bearer, or the caller's own, and once more where that helps. No async function: that would hold the
 /// request twice.
-pub(super) fn send_authorized<S, In, Out>(
+pub(super) fn authorize_and_send<S, In, Out>(
     req: Request<Observed<In>>,
     mut inner: S,
     rules: Arc<super::Rules>,
@@ -245,7 +245,7 @@ where
     send(&mut inner, authorized(req, bearer, rules), generation, record).await
 }
 
-/// Sends `req`, and notes what becomes of it. No async function either.
+/// Sends `req`, and notes what becomes of it. No async function: that would hold the request twice.
 fn send<'r, S, In, Out>(
     inner: &mut S,
     mut req: Authorized<In>,

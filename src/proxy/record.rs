@@ -190,9 +190,9 @@ impl Record {
     }
 }
 
-/// To the thousandth.
+/// To the microsecond.
 fn milliseconds(time: Duration) -> f64 {
-    // One of 64 bits is converted in an instruction, one of 128 is not.
+    // What has 64 bits is converted without a call.
     let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     micros as f64 / 1e3
 }

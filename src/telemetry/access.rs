@@ -99,10 +99,8 @@ impl Line {
     }
 
     fn name(&mut self, field: &Field) {
-        let name = field.name().as_bytes();
-        self.text.reserve(name.len() + 2);
         self.push(b" ");
-        self.push(name);
+        self.push(field.name().as_bytes());
         self.push(b"=");
     }
 }

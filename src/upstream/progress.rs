@@ -179,7 +179,8 @@ impl<B: Body + Unpin> Body for Tracked<B> {
 /// goes nowhere, and reading tells what there is, the answer or the end.
 pub(super) struct Heard<IO> {
     io: IO,
-    /// Whether the last read found nothing. hyper reads five times where one answer comes.
+    /// Whether the last read found nothing: then neither TLS nor the socket holds anything, and whoever waits is woken by
+    /// the socket alone.
     is_drained: bool,
     progress: Arc<Progress>,
 }
@@ -326,43 +327,52 @@ mod tests {
         }
     }
 
-    /// Of an API that is silent until it ends: how often it was read from, and whether it has ended.
+    /// As TLS does: what comes at once is decrypted at once, and read byte by byte.
     #[derive(Default)]
-    struct Silence {
+    struct Decrypting {
+        coming: Vec<u8>,
+        decrypted: Vec<u8>,
         reads: u32,
-        ended: bool,
     }
 
-    impl AsyncRead for Silence {
+    impl AsyncRead for Decrypting {
         fn poll_read(
             mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
-            _: &mut ReadBuf<'_>,
+            buf: &mut ReadBuf<'_>,
         ) -> Poll<io::Result<()>> {
             self.reads += 1;
-            if self.ended { Poll::Ready(Ok(())) } else { Poll::Pending }
+            let coming = std::mem::take(&mut self.coming);
+            self.decrypted.extend(coming);
+            let Some(byte) = self.decrypted.pop() else { return Poll::Pending };
+            buf.put_slice(&[byte]);
+            Poll::Ready(Ok(()))
         }
     }
 
-    impl Readable for Silence {
+    impl Readable for Decrypting {
         fn poll_readable(&self, _: &mut Context<'_>) -> Poll<()> {
-            if self.ended { Poll::Ready(()) } else { Poll::Pending }
+            if self.coming.is_empty() { Poll::Pending } else { Poll::Ready(()) }
         }
     }
 
     #[test]
-    fn where_nothing_more_has_come_nothing_is_read() {
-        let mut heard = Watch::default().listen(Silence::default());
+    fn only_where_nothing_more_has_come_nothing_is_read() {
+        let mut heard = Watch::default().listen(Decrypting::default());
         let cx = &mut Context::from_waker(std::task::Waker::noop());
-        let mut read = |heard: &mut Heard<_>| {
+        let mut read = |heard: &mut Heard<Decrypting>| {
             let mut byte = [0];
-            Pin::new(heard).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_ready()
+            let is_ready = Pin::new(&mut *heard).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_ready();
+            (is_ready, heard.io.reads)
         };
-        assert!(!read(&mut heard) && !read(&mut heard));
-        assert_eq!(heard.io.reads, 1);
-        heard.io.ended = true;
-        assert!(read(&mut heard) && read(&mut heard), "the end is told as often as it is asked for");
-        assert_eq!(heard.io.reads, 3);
+        assert_eq!([(); 2].map(|()| read(&mut heard)), [(false, 1), (false, 1)]);
+        heard.io.coming = b"ab".to_vec();
+        let reads = [(); 4].map(|()| read(&mut heard));
+        assert_eq!(
+            reads,
+            [(true, 2), (true, 3), (false, 4), (false, 4)],
+            "the second byte is decrypted already"
+        );
     }
 
     struct Never;

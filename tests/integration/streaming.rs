@@ -268,3 +268,24 @@ async fn a_request_without_a_body_has_none_upstream() {
     let req = Request::get(SUBMIT).header("host", "a").body(Full::new(Bytes::new())).unwrap();
     assert_eq!(send(proxy.addr(), req).await.status(), 200);
 }
+
+/// More than is read at once.
+#[tokio::test]
+async fn what_has_been_decrypted_of_an_answer_waits_for_nothing_more_to_come() {
+    const LENGTH: usize = 60_000;
+    let secured = tls(&["http/1.1"], async |mut stream| {
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n{}", "x".repeat(LENGTH));
+        let mut head = [0; 4096];
+        while matches!(stream.read(&mut head).await, Ok(1..)) {
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            stream.flush().await.unwrap();
+        }
+    })
+    .await;
+    let proxy = Proxy::before_server(&secured.base_url, &[&secured.ca_file, "listen.workers=1"]).await;
+    for _ in 0..20 {
+        let req = Request::get(SUBMIT).header("host", "a").body(Full::new(Bytes::new())).unwrap();
+        let res = timeout(PATIENCE, send(proxy.addr(), req)).await.expect("the answer came to a stop");
+        assert_eq!((res.status().as_u16(), res.body().len()), (200, LENGTH));
+    }
+}
