@@ -120,7 +120,8 @@ async fn serve(started: Started, handed: Option<Socket>) -> Result<(), Failure> 
 }
 
 /// Lowers `max_connections` to what `limit` open files are enough for, as long as each caller has one request in flight:
-/// it needs one more connection, to the API, and callers that took all files would get 502 and nothing else.
+/// it needs one more connection, to the API, and callers that took all files would get 502 and nothing else. Besides, each
+/// worker keeps `upstream.warm` connections ready.
 fn fit_connections(config: &mut Config, limit: u64) {
     /// Standard streams, runtimes, listeners, look-ups, the token endpoint.
     const RESERVED: u64 = 32;
