@@ -16,7 +16,7 @@ use crate::config::{self, Config};
 use crate::downstream::{self, CallerBody, Socket, Timeouts};
 use crate::error::Cause;
 use crate::metrics;
-use crate::proxy::{self, Observed, RequestBody, Rules, Shared};
+use crate::proxy::{self, ConnectionInfo, Observed, RequestBody, Rules, Shared};
 use crate::pulse::{self, Heart, Pulse};
 use crate::token::Reader;
 use crate::upstream::Upstream;
@@ -152,8 +152,13 @@ impl Worker {
         let in_force = self.in_force.clone();
         let served = socket.serve(self.options, self.drain.clone(), move |peer| {
             proxy::renewing(in_force.clone(), move |InForce { rules, upstream, .. }: &InForce| {
-                let names = peer.names.as_deref().unwrap_or_default();
-                let peer = rules.peer(peer.addr, peer.local, names, peer.uid);
+                let peer = rules.peer(&ConnectionInfo {
+                    addr: peer.addr,
+                    local: peer.local,
+                    is_tls: peer.is_tls,
+                    names: peer.names.as_deref().unwrap_or_default(),
+                    uid: peer.uid,
+                });
                 proxy::stack(rules, peer, proxy::forward(Arc::clone(upstream)))
             })
         });

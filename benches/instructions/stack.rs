@@ -13,7 +13,7 @@ use gbg_proxy::config::{self, Sources};
 use gbg_proxy::error::Error;
 use gbg_proxy::metrics::Metrics;
 use gbg_proxy::proxy::steps::{self, Answer};
-use gbg_proxy::proxy::{Authorized, Observed, Peer, Rules, Shared, stack};
+use gbg_proxy::proxy::{Authorized, ConnectionInfo, Observed, Peer, Rules, Shared, stack};
 use gbg_proxy::telemetry;
 use gbg_proxy::token::{self, FetchError, Grant, Reader};
 use http::{HeaderValue, Request, Response};
@@ -68,7 +68,7 @@ pub fn run(height: &str, setting: Setting, count: u32, directory: &Path) {
         let shared = Shared::new(&config, &Metrics::new(1), None);
         let rules = Arc::new(Rules::new(&config, &shared, tokens().await, Arc::default()));
         let rules = || Arc::clone(&rules);
-        let peer = Arc::new(rules().peer(None, None, &[], None));
+        let peer = Arc::new(rules().peer(&ConnectionInfo::default()));
         let peer = || Arc::clone(&peer);
         // In the order of `proxy::stack`.
         macro_rules! cut {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use gbg_proxy::config::{Config, Sources, load};
 use gbg_proxy::error::Error;
 use gbg_proxy::metrics::Metrics;
-use gbg_proxy::proxy::{Authorized, Observed, Rules, Shared, stack};
+use gbg_proxy::proxy::{Authorized, ConnectionInfo, Observed, Rules, Shared, stack};
 use gbg_proxy::token::{self, FetchError, Grant, Reader};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -50,7 +50,7 @@ impl Gate {
             std::future::ready(Ok::<_, Error>(Response::new(Empty::<Bytes>::new())))
         });
         // As over a Unix socket, where a caller may name any host.
-        let peer = rules.peer(Some(([192, 0, 2, 1], 4711).into()), None, &[], None);
+        let peer = rules.peer(&ConnectionInfo { addr: Some(([192, 0, 2, 1], 4711).into()), ..ConnectionInfo::default() });
         let service = stack(&rules, peer, leaf).map_response(|res| res.status());
         Gate { runtime, service: BoxCloneService::new(service), sent }
     }

@@ -1,7 +1,6 @@
 //! `[[caller]]`: who may call, how each is known, and how much each may.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::SystemTime;
 
@@ -9,6 +8,7 @@ use http::Method;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
+use super::certificate_name::CertificateName;
 use super::error::Problem;
 use super::expiry::moment;
 use super::key::{self, digests};
@@ -24,8 +24,8 @@ pub struct Caller {
     pub name: String,
     /// The SHA-256 digests of its keys.
     pub keys: Vec<[u8; 32]>,
-    /// The subject alternative name of its certificate: a DNS name, a URI, an address or an e-mail address.
-    pub certificate: Option<String>,
+    /// The subject alternative name of its certificate.
+    pub certificate: Option<CertificateName>,
     /// The user that its process runs as, at the other end of a Unix socket.
     pub uid: Option<u32>,
     /// From when on it is not known any more.
@@ -48,7 +48,7 @@ pub(super) struct Raw {
     #[serde(default, deserialize_with = "digests")]
     key_sha256: Vec<[u8; 32]>,
     #[serde(default, deserialize_with = "certificate")]
-    certificate: Option<String>,
+    certificate: Option<CertificateName>,
     uid: Option<u32>,
     #[serde(default, deserialize_with = "moment")]
     expires: Option<SystemTime>,
@@ -140,15 +140,14 @@ pub(super) fn resolve(
 enum Mark {
     Name(String),
     Key([u8; 32]),
-    /// In lower case: in most kinds of names letters mean the same in both.
-    Certificate(String),
+    Certificate(CertificateName),
     Uid(u32),
 }
 
 fn marks(caller: &Caller) -> Vec<(&'static str, Mark)> {
     let name = [("name", Mark::Name(caller.name.clone()))];
     let keys = caller.keys.iter().map(|digest| ("key_sha256", Mark::Key(*digest)));
-    let certificate = caller.certificate.iter().map(|name| name.to_ascii_lowercase());
+    let certificate = caller.certificate.iter().cloned();
     let certificate = certificate.map(|name| ("certificate", Mark::Certificate(name)));
     let uid = caller.uid.map(|uid| ("uid", Mark::Uid(uid)));
     name.into_iter().chain(keys).chain(certificate).chain(uid).collect()
@@ -257,41 +256,10 @@ fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
     parse_caller_name(&String::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
-fn certificate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    const KINDS: [&str; 5] = ["DNS:", "URI:", "IP:", "EMAIL:", "OTHERNAME:"];
-    let text = String::deserialize(deserializer)?;
-    let capitals = text.to_ascii_uppercase();
-    let error = if key::may_be_in(&text) {
-        "this looks like a caller's key"
-    } else if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        "no subject alternative name; write one as it stands in the certificate, such as \"crm.corp.example\""
-    } else if capitals.starts_with("CN=") || capitals.contains(",CN=") || capitals.contains("/CN=") {
-        "this is a subject; a caller is known by a subject alternative name, such as \"crm.corp.example\""
-    } else if KINDS.iter().any(|kind| capitals.starts_with(kind)) {
-        "write the name alone, without its kind, such as \"crm.corp.example\" for DNS:crm.corp.example"
-    } else {
-        // An address has several spellings, and a certificate has its bits.
-        return Ok(Some(text.parse::<IpAddr>().map_or(text, |addr| addr.to_string())));
-    };
-    Err(D::Error::custom(error))
+fn certificate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<CertificateName>, D::Error> {
+    CertificateName::parse(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
 }
 
 fn some_methods<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Method>>, D::Error> {
     methods(deserializer).map(Some)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_is_put_as_certificates_are_read() {
-        let of = |written: &str| {
-            let raw: Raw = toml::from_str(&format!("name = \"a\"\ncertificate = \"{written}\"")).unwrap();
-            raw.certificate.unwrap()
-        };
-        assert_eq!(of("2001:DB8:0:0:0:0:0:7"), "2001:db8::7");
-        assert_eq!(of("192.0.2.7"), "192.0.2.7");
-        assert_eq!(of("spiffe://Corp/Crm"), "spiffe://Corp/Crm");
-    }
 }

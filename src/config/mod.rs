@@ -4,6 +4,7 @@
 
 mod admin;
 mod caller;
+mod certificate_name;
 mod credentials;
 mod document;
 mod effective;
@@ -36,6 +37,7 @@ use serde::Deserialize;
 
 pub use self::admin::Admin;
 pub use self::caller::{Caller, parse_caller_name};
+pub use self::certificate_name::CertificateName;
 pub use self::credentials::{ClientAuth, CredentialSources, Credentials, Proof};
 pub use self::effective::Effective;
 pub use self::egress::Egress;

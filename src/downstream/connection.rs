@@ -72,6 +72,7 @@ pub(super) async fn serve<IO, S, B>(
             let session = io.get_ref().1;
             let is_http2 = session.alpn_protocol() == Some(b"h2");
             let certificate = session.peer_certificates().and_then(|chain| chain.first());
+            peer.is_tls = true;
             peer.names = certificate.map(|certificate| names(certificate).into());
             serve_http(io, Some(is_http2), options, make_service(peer), drain).await;
         }

@@ -200,7 +200,7 @@ mod tests {
     use tower::service_fn;
 
     use super::*;
-    use crate::config::{Address, Identity, SocketMode};
+    use crate::config::{Address, CertificateName, Identity, SocketMode};
     use crate::downstream::{CallerBody, Timeouts, acceptor, bind};
 
     /// Listens on `address` with the options that `tls` makes; where, and who comes.
@@ -244,7 +244,7 @@ mod tests {
             let peer = coming.recv().await.unwrap();
             assert_eq!(peer.addr, stream.local_addr().ok());
             assert_eq!(peer.local, stream.peer_addr().ok());
-            assert!(peer.names.is_none() && peer.uid.is_none());
+            assert!(!peer.is_tls && peer.names.is_none() && peer.uid.is_none());
         }
     }
 
@@ -275,14 +275,15 @@ mod tests {
         let caller = ClientConfig::builder().with_root_certificates(roots);
         let shows = caller.clone().with_client_auth_cert(vec![der], key()).unwrap();
         let shows_none = caller.with_no_client_auth();
-        for (config, names) in [(shows, Some(&["localhost", "crm.example"][..])), (shows_none, None)] {
+        let both = ["localhost", "crm.example"].map(CertificateName::dns);
+        for (config, names) in [(shows, Some(&both[..])), (shows_none, None)] {
             let stream = TcpStream::connect(addr).await.unwrap();
             let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
             let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
             stream.write_all(b"G").await.unwrap();
-            let given = coming.recv().await.unwrap().names;
-            let given = given.as_deref().map(|names| names.iter().map(String::as_str).collect::<Vec<_>>());
-            assert_eq!(given.as_deref(), names);
+            let peer = coming.recv().await.unwrap();
+            assert!(peer.is_tls);
+            assert_eq!(peer.names.as_deref(), names);
         }
     }
 }

@@ -32,7 +32,7 @@ pub use self::request::CallerBody;
 pub use self::socket::{Socket, bind, share};
 pub use self::tls::{acceptor, channel, follow};
 
-use crate::config::{HeaderCase, Listen};
+use crate::config::{CertificateName, HeaderCase, Listen};
 use crate::error::Cause;
 use crate::joined::Joined;
 use crate::metrics::Connections;
@@ -97,9 +97,11 @@ pub struct Peer {
     pub addr: Option<SocketAddr>,
     /// The address of ours that it called; `None` for a Unix socket.
     pub local: Option<SocketAddr>,
+    /// Whether it speaks TLS.
+    pub is_tls: bool,
     /// The subject alternative names of its certificate, which was verified; `None` if it showed none, so that workers
     /// share no count of an empty one.
-    pub names: Option<Arc<[String]>>,
+    pub names: Option<Arc<[CertificateName]>>,
     /// The user that its process ran as when it connected to a Unix socket.
     pub uid: Option<u32>,
 }

@@ -21,7 +21,7 @@ use self::known::Table;
 use super::limit::Shares;
 use super::record::Observed;
 use super::{Peer, Step};
-use crate::config::{Config, holds_key, key_digest};
+use crate::config::{CertificateName, Config, holds_key, key_digest};
 use crate::error::Error;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
@@ -45,7 +45,7 @@ impl Callers {
     }
 
     /// Who is at the other end of a connection whose certificate has these `names`, or whose process is of user `uid`.
-    pub(super) fn of_connection(&self, names: &[String], uid: Option<u32>) -> Option<Arc<Known>> {
+    pub(super) fn of_connection(&self, names: &[CertificateName], uid: Option<u32>) -> Option<Arc<Known>> {
         self.table.of_connection(names, uid)
     }
 

@@ -59,7 +59,7 @@ impl Rules {
         check_values(req)?;
         head.check_authority(req)?;
         self.check_hosts(req, &head, peer)?;
-        if let Some(answer) = head.page.check(req, &self.limits.origins, &self.methods.list)? {
+        if let Some(answer) = head.page.check(req, peer.is_tls, &self.limits.origins, &self.methods.list)? {
             return Ok(Some(answer));
         }
         let path = req.uri().path();

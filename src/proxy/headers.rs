@@ -2,6 +2,8 @@
 //!
 //! Authorization is the matter of `authorize`.
 
+mod trusted;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -12,6 +14,7 @@ use http::header::{
 };
 use http::{Method, Request, Response, StatusCode, Version};
 
+use self::trusted::{Trusted, trusted};
 use super::{Peer, request_id};
 use crate::config;
 
@@ -76,14 +79,15 @@ impl Rules {
         headers.append(VIA, via(version));
     }
 
-    /// What is between the caller and us: what it is known by, and the addresses of a network that is nobody's business.
+    /// What is between the caller and us: what it is known by, the addresses of a network that is nobody's business, and
+    /// what is for us alone to say.
     fn is_callers(&self, name: &HeaderName) -> bool {
         *name == PROXY_AUTHORIZATION
             || *name == X_API_KEY
             || *name == TE
             || *name == request_id::FIELD
             || (*name == COOKIE && !self.forward_cookies)
-            || (is_forwarded(name) && !self.forwarded)
+            || trusted(name.as_str()).is_some_and(|kind| kind == Trusted::Override || !self.forwarded)
     }
 }
 
@@ -118,7 +122,7 @@ pub fn response<B>(mut res: Response<B>) -> Response<B> {
 pub(super) fn trailers(mut trailers: HeaderMap) -> HeaderMap {
     let must_not = |name: &HeaderName| {
         is_hop_by_hop(name)
-            || is_forwarded(name)
+            || trusted(name.as_str()).is_some()
             || [
                 AUTHORIZATION,
                 CONTENT_ENCODING,
@@ -160,11 +164,6 @@ fn is_misspelt(name: &HeaderName) -> bool {
 /// Whether whoever sent these takes trailers in the answer (RFC 9110 section 10.1.4).
 fn takes_trailers(headers: &HeaderMap) -> bool {
     members(headers, TE).any(|member| member.eq_ignore_ascii_case(b"trailers"))
-}
-
-/// `Forwarded` and its predecessors.
-fn is_forwarded(name: &HeaderName) -> bool {
-    *name == FORWARDED || name.as_str().starts_with("x-forwarded-") || name.as_str() == "x-real-ip"
 }
 
 /// Says who called us, after what the caller says of others (RFC 7239).
@@ -253,7 +252,7 @@ mod tests {
             req = req.header(*name, *value);
         }
         let mut req = req.body(()).unwrap();
-        let peer = Peer { addr: Some(([10, 0, 0, 9], 4711).into()), local: None, known: None };
+        let peer = Peer { addr: Some(([10, 0, 0, 9], 4711).into()), ..Peer::default() };
         rules.clean(&mut req, &peer);
         req.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
     }
@@ -350,6 +349,11 @@ mod tests {
             "X_Api_Key",
             "Via",
             "TE",
+            "Expect",
+            "X-Original-URL",
+            "X_HTTP_Method_Override",
+            "X-Forwarded-For",
+            "Baggage",
         ] {
             fields.insert(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("x"));
         }

@@ -34,7 +34,7 @@ pub use self::record::Observed;
 pub use self::renewing::renewing;
 pub use self::replay::RequestBody;
 
-use crate::config::Config;
+use crate::config::{CertificateName, Config};
 use crate::error::{Cause, Error};
 use crate::metrics::{self, Metrics};
 use crate::token::Reader;
@@ -112,26 +112,36 @@ impl Rules {
         }
     }
 
-    /// Whoever is at the other end of a connection from `addr` to `local`, whose certificate has these `names`, or whose
-    /// process is of the user `uid`.
-    pub fn peer(
-        &self,
-        addr: Option<SocketAddr>,
-        local: Option<SocketAddr>,
-        names: &[String],
-        uid: Option<u32>,
-    ) -> Peer {
-        Peer { addr, local, known: self.callers.of_connection(names, uid) }
+    /// The caller at the other end of `connection`.
+    pub fn peer(&self, connection: &ConnectionInfo<'_>) -> Peer {
+        let ConnectionInfo { addr, local, is_tls, names, uid } = *connection;
+        Peer { addr, local, is_tls, known: self.callers.of_connection(names, uid) }
     }
 }
 
+/// What a connection shows of the caller at its other end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConnectionInfo<'a> {
+    /// Where it calls from; `None` for a Unix socket.
+    pub addr: Option<SocketAddr>,
+    /// Where it called.
+    pub local: Option<SocketAddr>,
+    /// Whether it speaks TLS to us.
+    pub is_tls: bool,
+    /// The names in its certificate.
+    pub names: &'a [CertificateName],
+    /// The user of its process.
+    pub uid: Option<u32>,
+}
+
 /// Who sends the requests of a connection, as far as the connection tells.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Peer {
     /// Where it calls from; `None` for a Unix socket.
     addr: Option<SocketAddr>,
     /// Where it called.
     local: Option<SocketAddr>,
+    is_tls: bool,
     known: Option<Arc<Known>>,
 }
 
@@ -237,7 +247,7 @@ pub(crate) mod tests {
         let upstream =
             Upstream::<RequestBody<Observed<Full<Bytes>>>>::new(&config().upstream, Arc::default()).unwrap();
         let forward = forward(Arc::new(upstream));
-        let mut service = stack(&rules, rules.peer(None, None, &[], None), forward.clone());
+        let mut service = stack(&rules, rules.peer(&ConnectionInfo::default()), forward.clone());
         let future = service.call(Request::new(Full::default()));
         assert!(size_of_val(&future) <= 432, "{} bytes", size_of_val(&future));
         let req = record::observed(Request::new(Full::default()));

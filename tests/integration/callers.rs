@@ -8,6 +8,7 @@ use futures_util::future::join_all;
 use http::header::{HeaderName, HeaderValue};
 use http::{Request, StatusCode};
 use http_body_util::Full;
+use rcgen::SanType;
 use rustls::version::TLS13;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
@@ -219,6 +220,49 @@ async fn the_log_has_the_name_of_who_called_whatever_it_was_known_by() {
     );
     assert!(!line.contains("upstream_milliseconds") && !line.contains("generation"), "{line}");
     assert!(!running.log.contains(&crm.key) && !running.log.contains("secret=1"), "{}", running.log);
+}
+
+/// What only reads like the name of a caller is not that name.
+#[tokio::test]
+async fn certificate_names_count_with_their_type() {
+    let api = content().await;
+    let (identity, ca) = (Identity::new(), ClientCa::new());
+    let ca_path = identity.path("ca.pem");
+    fs::write(&ca_path, ca.pem()).unwrap();
+    const NAMES: [&str; 4] = ["crm.corp.example", "spiffe://corp/crm", "192.0.2.7", "crm@corp.example"];
+    let table = |name: &str| {
+        let number = NAMES.iter().position(|other| *other == name).unwrap();
+        format!("[[caller]]\nname = \"caller-{number}\"\ncertificate = \"{name}\"\n")
+    };
+    let client_ca = format!("listen.tls.client_ca={}", ca_path.display());
+    let [cert, key] = identity.set();
+    let proxy = Proxy::knowing(&api, &NAMES.map(table), &[cert, key, &client_ca]).await;
+    let ask = async |name: SanType| {
+        let shown = ca.certify_name(name);
+        let mut tls = connect_with(proxy.addr(), identity.roots.clone(), shown, &TLS13).await.unwrap();
+        let head = format!("GET {START} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+        tls.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        let _ = tls.read_to_string(&mut answer).await;
+        answer
+    };
+    let text = |name: &str| name.try_into().unwrap();
+    for (name, status) in [
+        (SanType::DnsName(text("CRM.corp.example")), "200"),
+        (SanType::URI(text("spiffe://corp/crm")), "200"),
+        (SanType::IpAddress([192, 0, 2, 7].into()), "200"),
+        (SanType::Rfc822Name(text("crm@corp.example")), "200"),
+        (SanType::URI(text("crm.corp.example")), "401"),
+        (SanType::Rfc822Name(text("crm.corp.example")), "401"),
+        (SanType::DnsName(text("192.0.2.7")), "401"),
+        (SanType::URI(text("192.0.2.7")), "401"),
+        (SanType::DnsName(text("spiffe://corp/crm")), "401"),
+        (SanType::DnsName(text("crm@corp.example")), "401"),
+        (SanType::URI(text("crm@corp.example")), "401"),
+    ] {
+        let answer = ask(name.clone()).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{name:?}: {answer}");
+    }
 }
 
 #[tokio::test]

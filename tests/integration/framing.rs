@@ -242,3 +242,33 @@ async fn a_path_that_can_be_read_in_two_ways_never_reaches_the_api() {
         assert!(api.seen().is_empty(), "{path}: {:?}", api.seen());
     }
 }
+
+/// RFC 3629 section 10: a decoder that takes them makes slashes and dots of them.
+#[tokio::test]
+async fn encoded_bytes_that_are_not_utf_8_never_arrive() {
+    let api = Api::content().await;
+    let proxy = api.proxy(&["upstream.allow=[\"/\"]"]).await;
+    let ask = async |path: &str| {
+        exchange(&proxy, format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).await.0
+    };
+    for (path, detail) in [
+        ("/v2/captain/..%c0%af..%c0%afdesigner/api", "an overlong UTF-8 sequence"),
+        ("/v2/captain/%c0%ae%c0%ae/x", "an overlong UTF-8 sequence"),
+        ("/v2/captain/..%e0%80%af/x", "an overlong UTF-8 sequence"),
+        ("/v2/captain/%f0%80%80%ae/x", "an overlong UTF-8 sequence"),
+        ("/v2/captain/%ed%a0%af/x", "a UTF-16 surrogate"),
+        ("/v2/captain/%e9/x", "bytes that are not UTF-8"),
+        ("/v2/captain/%c3/../x", "dot segment"),
+        ("/v2/captain/a%e2%80/x", "bytes that are not UTF-8"),
+        ("/v2/captain/%ef%bc%8e%ef%bc%8e/x", "some servers read as a dot"),
+        ("/v2/captain/..%ef%bc%8fx", "some servers read as a dot, a slash"),
+    ] {
+        let answer = ask(path).await;
+        assert_eq!(status(&answer), "400", "{path}: {answer}");
+        assert!(answer.contains("\"reason\":\"bad_request\"") && answer.contains(detail), "{path}: {answer}");
+    }
+    assert!(api.seen().is_empty(), "{:?}", api.seen());
+    // What is UTF-8 goes on as it came, and a query may hold anything.
+    assert_eq!(status(&ask("/v2/captain/%c3%a4?q=%c0%af").await), "200");
+    assert!(api.seen().concat().starts_with("GET /v2/captain/%c3%a4?q=%c0%af "), "{:?}", api.seen());
+}

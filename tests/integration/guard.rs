@@ -1,9 +1,11 @@
 //! Requests that are refused before anybody is asked who sent them: by a host that is not ours, from a web page of another
 //! site, to a path that is not forwarded.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wiremock::ResponseTemplate;
 
 use crate::support::caller::raw;
+use crate::support::tls::{connect_tls, serving_tls};
 use crate::support::{Proxy, answer, api, forwarded};
 
 const START: &str = "/v2/captain/journey/start";
@@ -43,6 +45,38 @@ async fn what_is_not_for_us_is_refused_with_its_reason_and_reaches_nothing() {
         assert!(!answer.to_lowercase().contains("access-control"), "{sent}{answer}");
     }
     assert!(forwarded(&api).await.is_empty());
+}
+
+/// An `http://` page of the same host is another origin than a TLS listener's, and no page's own Origin outweighs what the
+/// browser says of it.
+#[tokio::test]
+async fn a_page_of_another_scheme_is_cross_site() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    let (over_tls, roots) = serving_tls(&api).await;
+    let plain = Proxy::before(&api, &[]).await;
+    let request = |fields: &str| {
+        format!(
+            "POST {START} HTTP/1.1\r\nHost: localhost\r\n{fields}Connection: close\r\nContent-Length: 0\r\n\r\n"
+        )
+    };
+    for (fields, by_tls, by_plain) in [
+        ("Origin: https://localhost\r\n", "200", "403"),
+        ("Origin: http://localhost\r\n", "403", "200"),
+        ("Origin: https://localhost\r\nSec-Fetch-Site: same-origin\r\n", "200", "200"),
+        ("Origin: http://localhost\r\nSec-Fetch-Site: same-origin\r\n", "403", "200"),
+        ("Origin: https://localhost\r\nSec-Fetch-Site: cross-site\r\n", "403", "403"),
+        ("Origin: http://localhost\r\nSec-Fetch-Site: cross-site\r\n", "403", "403"),
+        ("Origin: http://localhost\r\nSec-Fetch-Site: same-site\r\n", "403", "403"),
+    ] {
+        let mut tls = connect_tls(&over_tls, roots.clone(), &[]).await;
+        tls.write_all(request(fields).as_bytes()).await.unwrap();
+        let mut told = String::new();
+        let _ = tls.read_to_string(&mut told).await;
+        assert!(told.starts_with(&format!("HTTP/1.1 {by_tls}")), "{fields}{told}");
+        let told = raw(plain.addr(), request(fields)).await;
+        assert!(told.starts_with(&format!("HTTP/1.1 {by_plain}")), "{fields}{told}");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use http::Method;
 
-use crate::config::{self, Config, Prefix};
+use crate::config::{self, CertificateName, Config, Prefix};
 use crate::error::Error;
 use crate::proxy::guard::Methods;
 use crate::proxy::limit::{Share, Shares};
@@ -79,7 +79,7 @@ pub(super) struct Table {
     is_empty: bool,
     /// By the digest of a key. What an attacker can time is the search for a digest, of which he can choose no part.
     by_digest: HashMap<[u8; 32], Arc<Known>>,
-    by_certificate: HashMap<String, Arc<Known>>,
+    by_certificate: HashMap<CertificateName, Arc<Known>>,
     by_uid: HashMap<u32, Arc<Known>>,
 }
 
@@ -96,9 +96,7 @@ impl Table {
         for (caller, (number, share)) in config.callers.iter().zip(shares.of_callers()) {
             let known = Arc::new(Known::new(number, caller, share));
             table.by_digest.extend(caller.keys.iter().map(|digest| (*digest, Arc::clone(&known))));
-            table
-                .by_certificate
-                .extend(caller.certificate.as_deref().map(|name| (comparable(name), Arc::clone(&known))));
+            table.by_certificate.extend(caller.certificate.clone().map(|name| (name, Arc::clone(&known))));
             table.by_uid.extend(caller.uid.map(|uid| (uid, Arc::clone(&known))));
         }
         table
@@ -110,21 +108,12 @@ impl Table {
     }
 
     /// The caller of a certificate or of a user; the certificate counts first.
-    pub(super) fn of_connection(&self, names: &[String], uid: Option<u32>) -> Option<Arc<Known>> {
-        let by_certificate = names.iter().find_map(|name| self.by_certificate.get(&comparable(name)));
+    pub(super) fn of_connection(&self, names: &[CertificateName], uid: Option<u32>) -> Option<Arc<Known>> {
+        let by_certificate = names.iter().find_map(|name| self.by_certificate.get(name));
         by_certificate.or_else(|| self.by_uid.get(&uid?)).cloned()
     }
 
     pub(super) fn of_digest(&self, digest: &[u8; 32]) -> Option<Arc<Known>> {
         self.by_digest.get(digest).cloned()
-    }
-}
-
-/// A name of a certificate as it is compared: the case of a DNS name means nothing (RFC 5280 section 7.2), that of a URI or of
-/// an e-mail address may.
-fn comparable(name: &str) -> String {
-    match name.contains(['/', ':', '@']) {
-        true => name.to_owned(),
-        false => name.to_ascii_lowercase(),
     }
 }

@@ -92,11 +92,12 @@ fn a_key_is_known_in_each_of_its_three_places() {
 #[test]
 fn a_certificate_counts_before_a_user_and_a_user_before_a_key() {
     let (crm, key) = keyed("crm");
-    let certified = config::Caller { certificate: Some("a.example".into()), ..caller("certified") };
+    let certified =
+        config::Caller { certificate: CertificateName::parse("a.example").ok(), ..caller("certified") };
     let local = config::Caller { uid: Some(7), ..caller("local") };
     let known = callers(vec![crm, certified, local]);
-    let names = ["x.example".to_owned(), "A.example".to_owned()];
-    let of = |names: &[String], uid| known.of_connection(names, uid);
+    let names = ["x.example", "A.example"].map(CertificateName::dns);
+    let of = |names: &[CertificateName], uid| known.of_connection(names, uid);
     let name = |found: Option<Arc<Known>>| found.and_then(|known| known.name().map(str::to_owned));
     assert_eq!(name(of(&names, Some(7))).as_deref(), Some("certified"));
     assert_eq!(name(of(&names[..1], Some(7))).as_deref(), Some("local"));
@@ -109,9 +110,10 @@ fn a_certificate_counts_before_a_user_and_a_user_before_a_key() {
 /// A host's name is the same in any case; a path is not.
 #[test]
 fn a_uri_in_a_certificate_is_compared_as_it_stands() {
-    let workload = config::Caller { certificate: Some("spiffe://corp/Crm".into()), ..caller("crm") };
+    let workload =
+        config::Caller { certificate: CertificateName::parse("spiffe://corp/Crm").ok(), ..caller("crm") };
     let known = callers(vec![workload]);
-    let of = |name: &str| known.of_connection(&[name.to_owned()], None).is_some();
+    let of = |name: &str| known.of_connection(&[CertificateName::Uri(name.to_owned())], None).is_some();
     assert!(of("spiffe://corp/Crm") && !of("spiffe://corp/crm"));
 }
 

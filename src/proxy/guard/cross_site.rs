@@ -30,8 +30,10 @@ pub(super) struct Page<'a> {
     origin: Option<&'a HeaderValue>,
     /// A browser names one.
     origins: usize,
-    /// Whether it is said to be of another site than ours.
+    /// Whether it is said to be of another origin than ours.
     is_foreign: bool,
+    /// Whether it is said to be of our own. The browser knows it also where something in front of us speaks TLS.
+    is_own: bool,
 }
 
 impl<'a> Page<'a> {
@@ -41,40 +43,53 @@ impl<'a> Page<'a> {
             self.origin = Some(value);
             self.origins += 1;
         } else if *name == SEC_FETCH_SITE {
-            self.is_foreign |= !matches!(value.as_bytes(), b"none" | b"same-origin");
+            match value.as_bytes() {
+                b"same-origin" => self.is_own = true,
+                b"none" => {}
+                _ => self.is_foreign = true,
+            }
         }
     }
 
-    /// Refuses what a page of another site sends; gives the answer to a browser that asks in advance whether it may (CORS).
+    /// Refuses what a page of another origin sends; gives the answer to a browser that asks in advance whether it may (CORS).
+    /// `is_tls` is whether the connection is TLS.
     pub(super) fn check<B>(
         &self,
         req: &Request<B>,
+        is_tls: bool,
         allowed: &[HeaderValue],
         methods: &HeaderValue,
     ) -> Result<Option<Response<()>>, Error> {
-        if let Some(page) = self.origin {
-            if self.origins > 1 || (!allowed.contains(page) && !is_same(page, req)) {
-                return Err(Error::CrossSite);
-            }
-            let headers = req.headers();
-            let asks =
-                *req.method() == Method::OPTIONS && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-            return Ok(asks.then(|| preflight(headers, methods)));
+        let may_call = match self.origin {
+            Some(page) => self.origins == 1 && (allowed.contains(page) || self.is_same(page, req, is_tls)),
+            None => !self.is_foreign,
+        };
+        if !may_call {
+            return Err(Error::CrossSite);
         }
-        match self.is_foreign {
-            false => Ok(None),
-            true => Err(Error::CrossSite),
-        }
+        let headers = req.headers();
+        let asks = self.origin.is_some()
+            && *req.method() == Method::OPTIONS
+            && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
+        Ok(asks.then(|| preflight(headers, methods)))
     }
-}
 
-/// Whether the page's origin is what the request calls us.
-fn is_same<B>(page: &HeaderValue, req: &Request<B>) -> bool {
-    let page = page.as_bytes();
-    let page = page.strip_prefix(b"http://").or_else(|| page.strip_prefix(b"https://"));
-    let named = req.uri().authority().map(|authority| authority.as_str().as_bytes());
-    let named = named.or_else(|| req.headers().get(HOST).map(HeaderValue::as_bytes));
-    page.is_some_and(|page| named.is_some_and(|named| named.eq_ignore_ascii_case(page)))
+    /// Whether the page's origin is ours: the scheme of the connection, and the host by which the request calls us. A
+    /// connection without TLS may be that of something in front of us that speaks TLS; then the browser has to say so.
+    fn is_same<B>(&self, page: &HeaderValue, req: &Request<B>, is_tls: bool) -> bool {
+        if self.is_foreign {
+            return false;
+        }
+        let page = page.as_bytes();
+        let page = match page.strip_prefix(b"https://") {
+            Some(host) if is_tls || self.is_own => host,
+            None if !is_tls => page.strip_prefix(b"http://").unwrap_or_default(),
+            _ => return false,
+        };
+        let named = req.uri().authority().map(|authority| authority.as_str().as_bytes());
+        let named = named.or_else(|| req.headers().get(HOST).map(HeaderValue::as_bytes));
+        named.is_some_and(|named| named.eq_ignore_ascii_case(page))
+    }
 }
 
 fn preflight(asked: &HeaderMap, methods: &HeaderValue) -> Response<()> {
@@ -101,7 +116,7 @@ pub(in crate::proxy) fn admit(headers: &mut HeaderMap, origin: HeaderValue) {
 mod tests {
     use super::*;
 
-    fn checked(fields: &[(&str, &str)]) -> Result<Option<Response<()>>, Error> {
+    fn checked(is_tls: bool, fields: &[(&str, &str)]) -> Result<Option<Response<()>>, Error> {
         let mut req = Request::builder().method(Method::OPTIONS).header(HOST, "localhost:8080");
         for (name, value) in fields {
             req = req.header(*name, *value);
@@ -110,34 +125,66 @@ mod tests {
         let req = req.body(()).unwrap();
         let mut page = Page::default();
         req.headers().iter().for_each(|(name, value)| page.note(name, value));
-        page.check(&req, &allowed, &HeaderValue::from_static("GET"))
+        page.check(&req, is_tls, &allowed, &HeaderValue::from_static("GET"))
     }
 
     #[test]
     fn pages_of_other_sites_are_refused() {
-        for fields in [
-            &[("origin", "https://evil.example")][..],
-            &[("origin", "null")],
-            &[("origin", "https://crm.example:444")],
-            &[("origin", "https://crm.example.evil.example")],
-            &[("sec-fetch-site", "cross-site")],
-            &[("sec-fetch-site", "same-site")],
-            &[("sec-fetch-site", "Cross-Site")],
-            &[("origin", "https://evil.example"), ("sec-fetch-site", "same-origin")],
-            &[("origin", "https://evil.example"), ("access-control-request-method", "GET")],
-            &[("origin", "https://evil.example"), ("origin", "https://crm.example")],
-            &[("sec-fetch-site", "cross-site"), ("sec-fetch-site", "none")],
-        ] {
-            assert!(matches!(checked(fields), Err(Error::CrossSite)), "{fields:?}");
+        for is_tls in [false, true] {
+            let own = if is_tls { "https://localhost:8080" } else { "http://localhost:8080" };
+            for fields in [
+                &[("origin", "https://evil.example")][..],
+                &[("origin", "null")],
+                &[("origin", "localhost:8080")],
+                &[("origin", "https://crm.example:444")],
+                &[("origin", "https://crm.example.evil.example")],
+                &[("sec-fetch-site", "cross-site")],
+                &[("sec-fetch-site", "same-site")],
+                &[("sec-fetch-site", "Cross-Site")],
+                &[("sec-fetch-site", "")],
+                &[("origin", "https://evil.example"), ("sec-fetch-site", "same-origin")],
+                &[("origin", "https://evil.example"), ("access-control-request-method", "GET")],
+                &[("origin", "https://evil.example"), ("origin", "https://crm.example")],
+                &[("origin", own), ("origin", own)],
+                &[("origin", own), ("sec-fetch-site", "cross-site")],
+                &[("origin", own), ("sec-fetch-site", "same-site")],
+                &[("origin", own), ("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")],
+                &[("sec-fetch-site", "cross-site"), ("sec-fetch-site", "none")],
+            ] {
+                assert!(matches!(checked(is_tls, fields), Err(Error::CrossSite)), "{is_tls} {fields:?}");
+            }
+            for fields in [
+                &[][..],
+                &[("sec-fetch-site", "none")],
+                &[("sec-fetch-site", "same-origin")],
+                &[("origin", own)],
+                &[("origin", own), ("sec-fetch-site", "same-origin")],
+                &[("origin", "https://crm.example"), ("sec-fetch-site", "cross-site")],
+                &[("origin", "https://crm.example"), ("sec-fetch-site", "same-site")],
+            ] {
+                assert!(checked(is_tls, fields).unwrap().is_none(), "{is_tls} {fields:?}");
+            }
         }
-        for fields in [
-            &[][..],
-            &[("sec-fetch-site", "none")],
-            &[("sec-fetch-site", "same-origin")],
-            &[("origin", "http://localhost:8080")],
-            &[("origin", "https://crm.example"), ("sec-fetch-site", "cross-site")],
+    }
+
+    #[test]
+    fn the_scheme_is_part_of_an_origin() {
+        const HTTP: (&str, &str) = ("origin", "http://localhost:8080");
+        const HTTPS: (&str, &str) = ("origin", "https://localhost:8080");
+        const OWN: (&str, &str) = ("sec-fetch-site", "same-origin");
+        const NONE: (&str, &str) = ("sec-fetch-site", "none");
+        for (is_tls, fields, passes) in [
+            (true, &[HTTPS][..], true),
+            (true, &[HTTP], false),
+            (true, &[HTTP, OWN], false),
+            (true, &[HTTP, NONE], false),
+            (false, &[HTTP], true),
+            (false, &[HTTPS], false),
+            (false, &[HTTPS, NONE], false),
+            // Something in front speaks TLS.
+            (false, &[HTTPS, OWN], true),
         ] {
-            assert!(checked(fields).unwrap().is_none(), "{fields:?}");
+            assert_eq!(checked(is_tls, fields).is_ok(), passes, "{is_tls} {fields:?}");
         }
     }
 
@@ -148,7 +195,7 @@ mod tests {
             ("access-control-request-method", "POST"),
             ("access-control-request-headers", "content-type, x-api-key"),
         ];
-        let res = checked(&fields).unwrap().unwrap();
+        let res = checked(true, &fields).unwrap().unwrap();
         assert_eq!(res.status(), 204);
         assert_eq!(res.headers()[ACCESS_CONTROL_ALLOW_METHODS], "GET");
         assert_eq!(res.headers()[ACCESS_CONTROL_ALLOW_HEADERS], "content-type, x-api-key");

@@ -1,26 +1,53 @@
-//! Paths that can be read in one way only.
+//! Check of the request path: refuses every path that two servers may read differently.
+
+use percent_encoding::percent_decode_str;
 
 use crate::error::Error;
 
-/// Refuses what a server may read as another path than the one that was matched: dot segments, empty segments,
-/// backslashes, and their percent-encoded forms.
+const EMPTY_SEGMENT: &str = "the path has an empty segment";
+const DOT_SEGMENT: &str = "the path has a dot segment";
+const BACKSLASH: &str = "the path has a backslash";
+const UNENCODED: &str = "the path has a character that must be percent-encoded";
+const NO_DIGITS: &str = "the path has a percent sign without two hexadecimal digits after it";
+const ENCODED_DOT: &str = "the path has a percent-encoded dot";
+const ENCODED_SLASH: &str = "the path has a percent-encoded slash";
+const ENCODED_BACKSLASH: &str = "the path has a percent-encoded backslash";
+const ENCODED_SEMICOLON: &str = "the path has a percent-encoded semicolon";
+const ENCODED_PERCENT: &str = "the path has a percent-encoded percent sign";
+const ENCODED_CONTROL: &str = "the path has a percent-encoded control character";
+const OVERLONG: &str = "the path has an overlong UTF-8 sequence";
+const SURROGATE: &str = "the path has a UTF-16 surrogate that is encoded as UTF-8";
+const NOT_UTF8: &str = "the path has percent-encoded bytes that are not UTF-8";
+const LOOK_ALIKE: &str = "the path has a character that some servers read as a dot, a slash, a backslash, a semicolon or a percent sign";
+
+/// Refuses what a server may read as another path than the one that was matched. Each kind has its own detail.
 pub(super) fn check_path(path: &str) -> Result<(), Error> {
-    const AMBIGUOUS: Result<(), Error> =
-        Err(Error::BadRequest("the path has empty or dot segments, backslashes, or encoded forms of these"));
     let mut previous = 0;
+    let mut has_encoded_text = false;
     for (index, &byte) in path.as_bytes().iter().enumerate() {
         let rest = &path.as_bytes()[index + 1..];
-        let refused = match byte {
-            b'\\' | 0..=b' ' | 0x7F.. => true,
-            b'/' => previous == b'/',
-            b'.' => previous == b'/' && ends_dot_segment(rest),
-            b'%' => encodes_special(rest),
-            _ => false,
+        let fault = match byte {
+            b'/' if previous == b'/' => Some(EMPTY_SEGMENT),
+            b'.' if previous == b'/' && ends_dot_segment(rest) => Some(DOT_SEGMENT),
+            b'\\' => Some(BACKSLASH),
+            0..=b' ' | 0x7F.. => Some(UNENCODED),
+            b'%' => match decoded(rest) {
+                Some(0x80..) => {
+                    has_encoded_text = true;
+                    None
+                }
+                Some(ascii) => fault_of_encoded(ascii),
+                None => Some(NO_DIGITS),
+            },
+            _ => None,
         };
-        if refused {
-            return AMBIGUOUS;
+        if let Some(detail) = fault {
+            return Err(Error::BadRequest(detail));
         }
         previous = byte;
+    }
+    if has_encoded_text {
+        return check_text(path);
     }
     Ok(())
 }
@@ -31,14 +58,58 @@ fn ends_dot_segment(rest: &[u8]) -> bool {
     matches!(rest, [] | [b'/' | b';', ..] | [b'.'] | [b'.', b'/' | b';', ..])
 }
 
-/// Whether the two hexadecimal digits that `rest` begins with are those of a dot, a slash, a backslash, a semicolon, a
-/// percent sign or a control character, or are none.
-fn encodes_special(rest: &[u8]) -> bool {
+/// The byte that the two hexadecimal digits at the beginning of `rest` stand for.
+fn decoded(rest: &[u8]) -> Option<u8> {
     let digit = |index: usize| rest.get(index).and_then(|&byte| char::from(byte).to_digit(16));
-    match (digit(0), digit(1)) {
-        (Some(high), Some(low)) => {
-            matches!(high * 16 + low, 0..=0x1F | 0x7F | 0x25 | 0x2E | 0x2F | 0x3B | 0x5C)
-        }
-        _ => true,
+    u8::try_from(digit(0)? * 16 + digit(1)?).ok()
+}
+
+fn fault_of_encoded(ascii: u8) -> Option<&'static str> {
+    match ascii {
+        0..=0x1F | 0x7F => Some(ENCODED_CONTROL),
+        b'%' => Some(ENCODED_PERCENT),
+        b'.' => Some(ENCODED_DOT),
+        b'/' => Some(ENCODED_SLASH),
+        b';' => Some(ENCODED_SEMICOLON),
+        b'\\' => Some(ENCODED_BACKSLASH),
+        _ => None,
     }
+}
+
+/// Checks the text of a path that has encoded bytes outside of ASCII: a lenient decoder makes ASCII of an overlong
+/// sequence (`%c0%af` is a slash), drops bytes, or swallows the slash behind an incomplete one.
+fn check_text(path: &str) -> Result<(), Error> {
+    let bytes: Vec<u8> = percent_decode_str(path).collect();
+    let detail = match std::str::from_utf8(&bytes) {
+        Ok(text) if text.chars().any(char::is_control) => ENCODED_CONTROL,
+        Ok(text) if text.chars().any(is_look_alike) => LOOK_ALIKE,
+        Ok(_) => return Ok(()),
+        Err(error) => fault_of_bytes(&bytes[error.valid_up_to()..]),
+    };
+    Err(Error::BadRequest(detail))
+}
+
+/// What is wrong with bytes that begin with an invalid sequence (RFC 3629 sections 3 and 4).
+fn fault_of_bytes(invalid: &[u8]) -> &'static str {
+    match invalid {
+        [0xC0 | 0xC1, ..] | [0xE0, 0x80..=0x9F, ..] | [0xF0, 0x80..=0x8F, ..] => OVERLONG,
+        // The forms of five and six bytes that RFC 2279 had.
+        [0xF8, 0x80..=0x87, ..] | [0xFC, 0x80..=0x83, ..] => OVERLONG,
+        [0xED, 0xA0..=0xBF, ..] => SURROGATE,
+        _ => NOT_UTF8,
+    }
+}
+
+/// Whether Unicode's compatibility forms (NFKC) or the best-fit tables of Windows turn `char` into one that separates
+/// segments, ends one, or encodes another.
+fn is_look_alike(char: char) -> bool {
+    matches!(
+        char,
+        '\u{2024}'
+            ..='\u{2026}' | '\u{FE19}' | '\u{FE30}' | '\u{FE52}' | '\u{FF0E}' // dots
+            | '\u{2044}' | '\u{2100}' | '\u{2101}' | '\u{2105}' | '\u{2106}' | '\u{2215}' | '\u{FF0F}' // slashes
+            | '\u{2216}' | '\u{FE68}' | '\u{FF3C}' // backslashes
+            | '\u{037E}' | '\u{FE14}' | '\u{FE54}' | '\u{FF1B}' // semicolons
+            | '\u{FE6A}' | '\u{FF05}' // percent signs
+    )
 }

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 use http_body_util::{Empty, Full};
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 use super::*;
 
@@ -15,7 +17,7 @@ fn rules() -> Rules {
 
 fn checked<B: Body>(rules: &Rules, req: &Request<B>) -> Result<Option<Response<()>>, Error> {
     let local = ([127, 0, 0, 1], 8080).into();
-    rules.check(req, &Peer { addr: Some(local), local: Some(local), known: None })
+    rules.check(req, &Peer { addr: Some(local), local: Some(local), ..Peer::default() })
 }
 
 fn request(target: &str) -> Request<NoBody> {
@@ -33,29 +35,31 @@ fn only_paths_below_a_prefix_pass() {
 }
 
 #[test]
-fn a_path_that_can_be_read_in_two_ways_is_refused() {
-    let bad = [
-        "/v2/captain/../designer",
-        "/v2/captain/..",
-        "/v2/captain/..;/x",
-        "/v2/captain/.;a=1/x",
-        "/v2/captain/..%3bx/x",
-        "/v2/captain/./x",
-        "/v2/captain/.",
-        "/v2/captain//x",
-        "/v2/captain/%2e%2E/x",
-        "/v2/captain/.%2e/x",
-        "/v2/captain/a%2fb",
-        "/v2/captain/a%5cb",
-        "/v2/captain/a\\b",
-        "/v2/captain/\u{e9}",
-        "/v2/captain/a%00",
-        "/v2/captain/a%252e",
-        "/v2/captain/a%",
-        "/v2/captain/a%zz",
-    ];
-    for path in bad {
-        assert!(matches!(check_path(path), Err(Error::BadRequest(_))), "{path}");
+fn an_ambiguous_path_is_refused_with_its_detail() {
+    for (path, detail) in [
+        ("/v2/captain/../designer", "dot segment"),
+        ("/v2/captain/..", "dot segment"),
+        ("/v2/captain/..;/x", "dot segment"),
+        ("/v2/captain/.;a=1/x", "dot segment"),
+        ("/v2/captain/..%3bx/x", "encoded semicolon"),
+        ("/v2/captain/./x", "dot segment"),
+        ("/v2/captain/.", "dot segment"),
+        ("/v2/captain//x", "empty segment"),
+        ("/v2/captain/%2e%2E/x", "encoded dot"),
+        ("/v2/captain/.%2e/x", "encoded dot"),
+        ("/v2/captain/a%2fb", "encoded slash"),
+        ("/v2/captain/a%5cb", "encoded backslash"),
+        ("/v2/captain/a\\b", "a backslash"),
+        ("/v2/captain/\u{e9}", "must be percent-encoded"),
+        ("/v2/captain/a%00", "control character"),
+        ("/v2/captain/a%7f", "control character"),
+        ("/v2/captain/a%c2%85", "control character"),
+        ("/v2/captain/a%252e", "encoded percent sign"),
+        ("/v2/captain/a%", "two hexadecimal digits"),
+        ("/v2/captain/a%zz", "two hexadecimal digits"),
+        ("/v2/captain/a%u002e", "two hexadecimal digits"),
+    ] {
+        assert_refused(path, detail);
     }
     for good in [
         "/v2/captain/.well-known",
@@ -65,6 +69,90 @@ fn a_path_that_can_be_read_in_two_ways_is_refused() {
         "/v2/captain/%20a",
     ] {
         assert!(check_path(good).is_ok(), "{good}");
+    }
+}
+
+#[test]
+fn encoded_bytes_of_a_path_are_utf_8() {
+    for (bytes, detail) in [
+        // A slash, a dot and a backslash, each in two to six bytes.
+        ("%c0%af", "overlong"),
+        ("%C0%AE%c0%ae", "overlong"),
+        ("%c1%9c", "overlong"),
+        ("%e0%80%af", "overlong"),
+        ("%e0%80%ae", "overlong"),
+        ("%f0%80%80%af", "overlong"),
+        ("%f8%80%80%80%af", "overlong"),
+        ("%fc%80%80%80%80%af", "overlong"),
+        ("%c0%80", "overlong"),
+        ("%e0%9f%bf", "overlong"),
+        ("%f0%8f%bf%bf", "overlong"),
+        ("%ed%a0%80", "surrogate"),
+        ("%ed%bf%bf", "surrogate"),
+        ("%f4%90%80%80", "not UTF-8"),
+        ("%f8%88%80%80%80", "not UTF-8"),
+        ("%80", "not UTF-8"),
+        ("%bf", "not UTF-8"),
+        ("%ff", "not UTF-8"),
+        ("%fe", "not UTF-8"),
+        ("%e9", "not UTF-8"),
+        ("%c3", "not UTF-8"),
+        ("%c3/x", "not UTF-8"),
+        ("%e2%82/x", "not UTF-8"),
+        ("%c3%20", "not UTF-8"),
+        ("%c3a%a4", "not UTF-8"),
+        ("%c3%a4%a4", "not UTF-8"),
+    ] {
+        assert_refused(&format!("/v2/captain/{bytes}"), detail);
+        assert_refused(&format!("/v2/captain/%c3%a4{bytes}/x"), detail);
+    }
+    for good in ["%c3%a4", "x%C3%A4%20~", "%e2%82%ac/%f0%9f%98%80", "%df%bf%e0%a0%80%ee%80%80%f4%8f%bf%bf"] {
+        assert!(check_path(&format!("/v2/captain/{good}")).is_ok(), "{good}");
+    }
+}
+
+#[test]
+fn characters_that_servers_fold_are_refused() {
+    for char in
+        ['\u{ff0e}', '\u{2024}', '\u{2025}', '\u{ff0f}', '\u{2215}', '\u{ff3c}', '\u{ff1b}', '\u{ff05}']
+    {
+        let bytes: String = char.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
+        assert_refused(&format!("/v2/captain/{bytes}/x"), "some servers read as");
+    }
+}
+
+fn assert_refused(path: &str, detail: &str) {
+    match check_path(path) {
+        Err(Error::BadRequest(told)) => assert!(told.contains(detail), "{path}: {told}"),
+        other => panic!("{path}: {other:?}"),
+    }
+}
+
+/// Whether the path of percent-encoded `bytes` passes, by the rules alone: what is ASCII may not mean anything in a path, and
+/// the rest is UTF-8 that no server folds.
+fn may_pass(bytes: &[u8]) -> bool {
+    const MEANT: &[u8] = b"%./;\\";
+    const FOLDED: &str = "\u{2024}\u{2025}\u{2026}\u{fe19}\u{fe30}\u{fe52}\u{ff0e}\u{2044}\u{2100}\u{2101}\u{2105}\u{2106}\
+                          \u{2215}\u{ff0f}\u{2216}\u{fe68}\u{ff3c}\u{37e}\u{fe14}\u{fe54}\u{ff1b}\u{fe6a}\u{ff05}";
+    let is_plain = |char: char| !char.is_control() && !FOLDED.contains(char);
+    std::str::from_utf8(bytes).is_ok_and(|text| text.chars().all(is_plain))
+        && !bytes.iter().any(|byte| MEANT.contains(byte))
+}
+
+proptest! {
+    #[test]
+    fn encoded_bytes_pass_by_the_rules_alone(bytes in vec(prop_oneof![any::<u8>(), 0x80u8..], 1..6)) {
+        let encoded: String = bytes.iter().map(|byte| format!("%{byte:02x}")).collect();
+        let passed = check_path(&format!("/v2/captain/{encoded}/x")).is_ok();
+        prop_assert_eq!(passed, may_pass(&bytes));
+    }
+
+    #[test]
+    fn every_encoded_character_passes_by_the_rules_alone(char in any::<char>()) {
+        let mut bytes = [0; 4];
+        let bytes = char.encode_utf8(&mut bytes).as_bytes();
+        let encoded: String = bytes.iter().map(|byte| format!("%{byte:02X}")).collect();
+        prop_assert_eq!(check_path(&format!("/{encoded}")).is_ok(), may_pass(bytes));
     }
 }
 
