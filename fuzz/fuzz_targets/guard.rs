@@ -1,7 +1,8 @@
 //! Any text as a target: what passes stays below an allowed prefix, however a server reads it.
 //!
 //! The reading here is an independent one, and deliberately the most generous: it decodes, takes a backslash for a
-//! slash, drops parameters and empty segments, and resolves dot segments, in every order that the flags make.
+//! slash, drops parameters and empty segments, and resolves dot segments, in every order that the flags make, and takes
+//! characters that look like ASCII for that. What a server would decode is UTF-8, which has no second form of a slash.
 
 #![no_main]
 
@@ -38,7 +39,9 @@ fn check(method: &Method, target: &str) {
     let path = target.split(['?', '#']).next().unwrap().as_bytes();
     let once = decode(path);
     let twice = decode(&once);
-    for text in [path, &once, &twice] {
+    assert!(std::str::from_utf8(&once).is_ok(), "{target:?} is not UTF-8");
+    let folded = fold(&once);
+    for text in [path, &once, &twice, &folded] {
         for drops_parameters in [false, true] {
             let resolved = resolve(text, drops_parameters);
             let inside = ALLOWED.iter().any(|prefix| resolved.starts_with(prefix.as_bytes()));
@@ -68,6 +71,21 @@ fn decode(text: &[u8]) -> Vec<u8> {
         }
     }
     decoded
+}
+
+/// Characters as Windows' best fit and Unicode's compatibility forms have them.
+fn fold(text: &[u8]) -> Vec<u8> {
+    let mut folded = String::from_utf8_lossy(text).into_owned();
+    for (ascii, likes) in [
+        (".", "\u{2024}\u{FE52}\u{FF0E}"),
+        ("..", "\u{2025}\u{FE30}"),
+        ("/", "\u{2044}\u{2215}\u{FF0F}"),
+        ("\\", "\u{2216}\u{FE68}\u{FF3C}"),
+        (";", "\u{37E}\u{FE14}\u{FE54}\u{FF1B}"),
+    ] {
+        folded = folded.replace(|char| likes.contains(char), ascii);
+    }
+    folded.into_bytes()
 }
 
 /// The path without dot segments (RFC 3986 section 5.2.4), and without what some servers drop before they look.
