@@ -91,6 +91,15 @@ pub enum Error {
     /// likely the API had closed it before the request came; nothing proves that it did not act on it.
     #[error("the connection to the API was closed before it answered")]
     UpstreamClosed(#[source] Cause),
+    /// The API did not process the request, and says so (RFC 9113 section 8.7): it refused the stream, or closed the
+    /// connection before it looked at it.
+    #[error("the API did not process the request")]
+    UpstreamRefused {
+        /// Whether the API closes the connection in an orderly way (GOAWAY with NO_ERROR), and takes requests on another one.
+        is_shutdown: bool,
+        /// The error of the stream.
+        source: Cause,
+    },
     /// The API sent no answer head in time.
     #[error("the API did not answer in time")]
     UpstreamTimeout,
@@ -153,7 +162,9 @@ impl Error {
             Error::TokenUnavailable { retry_after }
             | Error::ClientRefused { retry_after }
             | Error::RateLimited { retry_after, .. } => Some(*retry_after),
-            Error::Overloaded | Error::Draining => Some(Duration::from_secs(1)),
+            Error::Overloaded | Error::Draining | Error::UpstreamRefused { .. } => {
+                Some(Duration::from_secs(1))
+            }
             _ => None,
         }
     }
@@ -179,6 +190,7 @@ impl Error {
             Error::ClientRefused { .. } => &CLIENT_REFUSED,
             Error::UpstreamUnreachable(_) => &UPSTREAM_UNREACHABLE,
             Error::UpstreamBroken(_) | Error::UpstreamClosed(_) => &UPSTREAM_BROKEN,
+            Error::UpstreamRefused { .. } => &UPSTREAM_REFUSED,
             Error::UpstreamTimeout => &UPSTREAM_TIMEOUT,
         }
     }

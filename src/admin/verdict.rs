@@ -211,6 +211,18 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
             },
         ),
         (
+            sum(&["upstream_refused"]),
+            Verdict {
+                kind: "gbg_refuses_requests",
+                level: Level::Bad,
+                fault: Some(Fault::Upstream),
+                partial: false,
+                title: "GBG refuses requests",
+                what: "GBG refuses the HTTP/2 streams of requests, and does not process them.",
+                mend: "Callers may send these requests again. If it lasts, tell GBG: it is overloaded.",
+            },
+        ),
+        (
             sum(&["overloaded"]),
             Verdict {
                 kind: "overloaded",

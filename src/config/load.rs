@@ -94,8 +94,7 @@ impl Raw {
         let ca_file = self.upstream.ca_file.clone();
         let way_out = self.upstream.way_out(env)?;
         let listen = self.listen.resolve(&self.caller, warnings)?;
-        let (upstream, forward) =
-            self.upstream.resolve(listen.header_case, self.limits.replay_body, &way_out, warnings)?;
+        let (upstream, forward) = self.upstream.resolve(listen.header_case, &way_out, warnings)?;
         Ok(Config {
             callers: caller::resolve(self.caller, &listen, &forward, warnings)?,
             admin: self.admin.resolve(&listen)?,

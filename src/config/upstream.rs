@@ -45,8 +45,6 @@ pub struct Upstream {
     pub warm: u16,
     /// Whether answers keep the spelling of their field names, for callers to see it.
     pub keep_header_case: bool,
-    /// How many bytes of a request's body are kept so that it can be sent once more; `limits.replay_body`.
-    pub replay_body: u64,
 }
 
 /// What is forwarded: of `[upstream]` what decides over requests.
@@ -149,11 +147,9 @@ impl Raw {
         WayOut::resolve(self.egress_proxy.take(), std::mem::take(&mut self.no_proxy), env)
     }
 
-    /// `replay_body` is `limits.replay_body`.
     pub(super) fn resolve(
         self,
         header_case: HeaderCase,
-        replay_body: u64,
         way_out: &WayOut,
         warnings: &mut Vec<String>,
     ) -> Result<(Upstream, Forward), Problem> {
@@ -193,7 +189,6 @@ impl Raw {
             max_age: self.max_age,
             warm: self.warm,
             keep_header_case: header_case == HeaderCase::Preserve,
-            replay_body,
         };
         let forward = Forward {
             allow: self.allow,

@@ -28,7 +28,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
-pub use self::request::CallerBody;
+pub use self::request::{CallerBody, CallerBodyError};
 pub use self::socket::{Socket, bind, share};
 pub use self::tls::{acceptor, channel, follow};
 

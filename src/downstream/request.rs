@@ -14,6 +14,7 @@ use hyper::service::{Service, service_fn};
 
 use super::activity::Activity;
 use super::{AnswerBody, Serve};
+use crate::error::Cause;
 use crate::hushed;
 
 /// `service`, with each of its requests noted from the whole head to the last of body and answer.
@@ -29,7 +30,7 @@ where
         let mut service = service.clone();
         let version = req.version();
         let turn = Turn::begin(&activity, version);
-        let req = req.map(|incoming| CallerBody::new(incoming, &activity));
+        let req = req.map(|incoming| CallerBody::new(incoming, version, &activity));
         service.call(req).map(move |answered| {
             turn.activity.begin_answer();
             answered.map(|mut res| {
@@ -46,31 +47,55 @@ where
     })
 }
 
-/// The body of a caller's request.
+/// The body of a caller's request. It ends only where the message does: at its length, its last chunk or END_STREAM.
 #[derive(Debug)]
 pub struct CallerBody {
     incoming: Incoming,
+    is_http2: bool,
     /// `None` when it has ended.
     upload: Option<Upload>,
 }
 
+/// Error of a request body that stopped before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum CallerBodyError {
+    /// The connection failed, or the body is not valid HTTP.
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    /// The caller reset the stream (RFC 9113 section 6.4), with any error code.
+    #[error("the caller reset the stream before the end of the body")]
+    Reset,
+}
+
 impl CallerBody {
-    fn new(incoming: Incoming, activity: &Arc<Activity>) -> Self {
+    fn new(incoming: Incoming, version: Version, activity: &Arc<Activity>) -> Self {
         let upload = (!incoming.is_end_stream()).then(|| Upload::begin(activity));
-        CallerBody { incoming, upload }
+        CallerBody { incoming, is_http2: version == Version::HTTP_2, upload }
+    }
+
+    /// Whether all of the body was received. hyper reports a stream that was reset with NO_ERROR like one that ended.
+    fn is_complete(&self) -> bool {
+        match self.incoming.size_hint().exact() {
+            Some(remaining) => remaining == 0,
+            // A chunked body ends with its last chunk, or with an error.
+            None => !self.is_http2 || self.incoming.is_end_stream(),
+        }
     }
 }
 
 impl Body for CallerBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = CallerBodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let CallerBody { incoming, upload } = &mut *self;
-        let frame = hushed::poll_frame(incoming, cx);
+    ) -> Poll<Option<Result<Frame<Bytes>, CallerBodyError>>> {
+        let mut frame = hushed::poll_frame(&mut self.incoming, cx).map_err(CallerBodyError::from);
+        if matches!(frame, Poll::Ready(None)) && !self.is_complete() {
+            frame = Poll::Ready(Some(Err(CallerBodyError::Reset)));
+        }
+        let CallerBody { incoming, upload, .. } = &mut *self;
         if let Some(under_way) = upload {
             under_way.note_awaited(frame.is_pending());
             match &frame {
@@ -133,16 +158,22 @@ pub(super) struct Delivery<B> {
     turn: Turn,
 }
 
+/// Error of a response that broke off. Without a source: hyper sends the error code that it finds in one to the caller, and
+/// the upstream's NO_ERROR or REFUSED_STREAM would be false there. Without one the code is INTERNAL_ERROR.
+#[derive(Debug, thiserror::Error)]
+#[error("the response broke off: {0}")]
+pub(super) struct ResponseBroken(Cause);
+
 impl<B: AnswerBody> Body for Delivery<B> {
     type Data = B::Data;
-    type Error = B::Error;
+    type Error = ResponseBroken;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<B::Data>, ResponseBroken>>> {
         self.turn.note_held(false);
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        let frame = Pin::new(&mut self.body).poll_frame(cx).map_err(|error| ResponseBroken(error.into()));
         if let Poll::Ready(Some(Ok(_))) = &frame {
             self.turn.note_held(true);
         }

@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::{Fault, Reason};
 
 /// Every reason that an answer of ours can have.
-pub static REASONS: [&Reason; 19] = [
+pub static REASONS: [&Reason; 20] = [
     &BAD_REQUEST,
     &PATH_UNKNOWN,
     &METHOD_NOT_ALLOWED,
@@ -24,6 +24,7 @@ pub static REASONS: [&Reason; 19] = [
     &CLIENT_REFUSED,
     &UPSTREAM_UNREACHABLE,
     &UPSTREAM_BROKEN,
+    &UPSTREAM_REFUSED,
     &UPSTREAM_TIMEOUT,
 ];
 
@@ -169,6 +170,14 @@ pub(super) static UPSTREAM_BROKEN: Reason = Reason {
     fault: Fault::Upstream,
     action: "Look whether the request took effect before you send it again",
     proxy_error: "connection_terminated",
+};
+
+pub(super) static UPSTREAM_REFUSED: Reason = Reason {
+    name: "upstream_refused",
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    fault: Fault::Upstream,
+    action: "Send the request again after Retry-After: GBG did not process it",
+    proxy_error: "destination_unavailable",
 };
 
 pub(super) static UPSTREAM_TIMEOUT: Reason = Reason {

@@ -1,8 +1,8 @@
 //! Puts our bearer on a request, as the last thing that happens to it. What the caller sent as Authorization goes.
 //!
 //! Where the API refuses the bearer, the request is sent once more with a newer one, if there is one to be had. It did not
-//! act on what it refused, so nothing happens twice. Where the connection broke before an answer, only calls that change
-//! nothing are sent once more.
+//! act on what it refused, so nothing happens twice; the same holds for a request that it says it has not processed. Where the
+//! connection broke before an answer, only calls that change nothing are sent once more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,6 +86,17 @@ impl Rules {
         }
     }
 
+    /// Whether a request that failed with `error` may be sent once more; `is_safe` if it changes nothing.
+    fn may_repeat(&self, error: &Error, is_safe: bool) -> bool {
+        match error {
+            // The API asks for another connection. It ends each one once, so this does not multiply its load.
+            Error::UpstreamRefused { is_shutdown: true, .. } => true,
+            Error::UpstreamRefused { .. } => self.repeats.withdraw(),
+            Error::UpstreamClosed(_) | Error::UpstreamBroken(_) => is_safe && self.repeats.withdraw(),
+            _ => false,
+        }
+    }
+
     /// Whether the caller's own bearer is the credential on `path`.
     pub(super) fn is_callers(&self, path: &str) -> bool {
         self.caller_bearer.iter().any(|known| known.as_str() == path)
@@ -138,36 +149,34 @@ where
         if is_safe {
             repeats.deposit();
         }
-        let mut carried = None;
-        let req = if rules.authorize.is_callers(req.uri().path()) {
-            let mut req = req.map(|body| RequestBody::once(body, limits));
+        let mut generation = None;
+        let (req, kept) = if rules.authorize.is_callers(req.uri().path()) {
+            let mut req = req;
             keep_one_bearer(req.headers_mut());
-            Authorized::new(req, None, rules)
+            let (req, kept) = keep(req, limits);
+            (Authorized::new(req, None, rules), kept)
         } else {
             let bearer = match tokens.current() {
                 Some(bearer) => bearer,
                 // Boxed, like all that is rare: what a future may hold, each request carries about.
                 None => Box::pin(waited(tokens, &record)).await?,
             };
-            let (req, kept) = match is_safe || !retry_statuses.is_empty() {
-                true => keep(req, limits),
-                false => (req.map(|body| RequestBody::once(body, limits)), None),
-            };
-            carried = Some((kept, bearer.generation));
-            authorized(req, bearer, rules)
+            generation = Some(bearer.generation);
+            let (req, kept) = keep(req, limits);
+            (authorized(req, bearer, rules), kept)
         };
-        let generation = carried.as_ref().map(|&(_, generation)| generation);
         let answered = send(&mut inner, req, generation, &record).await;
-        match (answered, carried) {
-            (Ok(res), Some((kept, generation))) if retry_statuses.contains(&res.status()) => {
+        match (answered, generation) {
+            (Ok(res), Some(generation)) if retry_statuses.contains(&res.status()) => {
                 tokens.note_unauthorized();
                 Box::pin(once_more(inner, res, kept.as_deref(), generation, rules, &record)).await
             }
-            (Err(error @ (Error::UpstreamClosed(_) | Error::UpstreamBroken(_))), Some((Some(kept), _)))
-                if is_safe && kept.is_whole() && rules.authorize.repeats.withdraw() =>
-            {
-                Box::pin(repeat(inner, error, &kept, rules, &record)).await
-            }
+            (Err(error), _) => match kept.filter(|kept| kept.is_whole()) {
+                Some(kept) if rules.authorize.may_repeat(&error, is_safe && generation.is_some()) => {
+                    Box::pin(repeat(inner, error, &kept, generation.is_some(), rules, &record)).await
+                }
+                _ => Err(error),
+            },
             (answered, _) => answered,
         }
     }
@@ -212,23 +221,29 @@ where
     send_again(inner, kept.again(), bearer, rules, record).await
 }
 
-/// Sends what was `kept` again after `error`, which came instead of an answer; the call changes nothing.
+/// Sends what was `kept` again after `error`, which came instead of an answer; with `our_bearer`, or as the caller sent it.
 async fn repeat<S, In, Out>(
-    inner: S,
+    mut inner: S,
     error: Error,
     kept: &Kept,
+    our_bearer: bool,
     rules: &Arc<super::Rules>,
     record: &Record,
 ) -> Result<Response<Out>, Error>
 where
     S: Forward<In, Out>,
 {
+    let mut req = kept.again();
+    if !matches!(error, Error::UpstreamRefused { .. }) {
+        // The other pooled connections may be dead for the same reason.
+        req.extensions_mut().insert(Fresh);
+    }
+    tracing::debug!(error = chain(&error), "sending the request once more");
+    if !our_bearer {
+        return send(&mut inner, Authorized::new(req, None, rules), None, record).await;
+    }
     let Some(bearer) = rules.authorize.tokens.current() else { return Err(error) };
-    tracing::debug!(error = chain(&error), "sending once more what may be repeated");
-    let mut again = kept.again();
-    // What closed one pooled connection may have closed the others too.
-    again.extensions_mut().insert(Fresh);
-    send_again(inner, again, bearer, rules, record).await
+    send_again(inner, req, bearer, rules, record).await
 }
 
 async fn send_again<S, In, Out>(

@@ -57,8 +57,9 @@ pub(super) fn keep<B: Body<Data = Bytes>>(
     limits: &Limits,
 ) -> (Request<RequestBody<B>>, Option<Arc<Kept>>) {
     let is_empty = req.body().is_end_stream();
+    let from_caller = |body, kept| RequestBody(Source::Caller { body, left: limits.request_body, kept });
     if !is_empty && req.body().size_hint().lower() > limits.replay_body {
-        return (req.map(|body| RequestBody::once(body, limits)), None);
+        return (req.map(|body| from_caller(body, None)), None);
     }
     let body = Chunks { room: Some(limits.replay_body), is_whole: is_empty, ..Chunks::default() };
     let kept = Arc::new(Kept {
@@ -69,8 +70,7 @@ pub(super) fn keep<B: Body<Data = Bytes>>(
         body: Mutex::new(body),
     });
     let keeper = (!is_empty).then(|| Arc::clone(&kept));
-    let from_caller = |body| RequestBody(Source::Caller { body, left: limits.request_body, kept: keeper });
-    (req.map(from_caller), Some(kept))
+    (req.map(|body| from_caller(body, keeper)), Some(kept))
 }
 
 impl Kept {
@@ -112,13 +112,6 @@ pub struct RequestBody<B>(Source<B>);
 enum Source<B> {
     Caller { body: B, left: u64, kept: Option<Arc<Kept>> },
     Kept(VecDeque<Bytes>),
-}
-
-impl<B> RequestBody<B> {
-    /// A body that is not kept.
-    pub(super) fn once(body: B, limits: &Limits) -> Self {
-        RequestBody(Source::Caller { body, left: limits.request_body, kept: None })
-    }
 }
 
 impl<B: Body<Data = Bytes, Error: Into<Cause>> + Unpin> Body for RequestBody<B> {

@@ -198,6 +198,7 @@ fn location(error: &Error) -> &'static str {
         | Error::UpstreamUnreachable(_)
         | Error::UpstreamBroken(_)
         | Error::UpstreamClosed(_)
+        | Error::UpstreamRefused { .. }
         | Error::UpstreamTimeout => "Service",
     }
 }

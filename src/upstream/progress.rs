@@ -132,10 +132,6 @@ pub(super) struct Tracked<B> {
 }
 
 impl<B> Tracked<B> {
-    pub(super) fn inner_mut(&mut self) -> &mut B {
-        &mut self.body
-    }
-
     /// Progress that is none of the body's: what it gave was taken.
     pub(super) fn note(&self) {
         self.progress.note();

@@ -7,28 +7,9 @@ use tokio::time::timeout;
 use crate::support::Proxy;
 use crate::support::bytes::Api;
 use crate::support::caller::PATIENCE;
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const GOAWAY: u8 = 7;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-const GOOD: [(&str, &str); 4] =
-    [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/v2/captain/x")];
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// Fields as literals without a name from a table (RFC 7541 section 6.2.2), so that anything can be written.
-fn block(fields: &[(&str, &str)]) -> Vec<u8> {
-    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
-    fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
-}
+use crate::support::frames::{
+    DATA, END_HEADERS, END_STREAM, GOAWAY, GOOD, HEADERS, RST_STREAM, block, frame, preface,
+};
 
 /// What became of one request.
 #[derive(Debug, PartialEq)]
@@ -41,8 +22,7 @@ enum Fate {
 /// Sends one request with `fields`, and `body` as one DATA frame, if there is one.
 async fn send(proxy: &Proxy, fields: &[(&str, &str)], body: Option<&str>) -> Fate {
     let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
-    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    bytes.extend(frame(SETTINGS, 0, 0, &[]));
+    let mut bytes = preface();
     let end = if body.is_none() { END_STREAM } else { 0 };
     bytes.extend(frame(HEADERS, END_HEADERS | end, 1, &block(fields)));
     if let Some(body) = body {

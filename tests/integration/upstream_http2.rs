@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,18 +22,18 @@ use crate::support::caller::{PATIENCE, Whole, json, post, raw, read_until, send}
 use crate::support::server::{http2, scripted, tls};
 use crate::support::{Proxy, TOKEN};
 
-const START: &str = "/v2/captain/journey/start?a=%41";
+pub(super) const START: &str = "/v2/captain/journey/start?a=%41";
 const HTTP2: &str = "upstream.http_version=2";
 
-type Responder = SendResponse<Bytes>;
+pub(super) type Responder = SendResponse<Bytes>;
 
-async fn proxy_before(upstream: std::net::SocketAddr, set: &[&str]) -> Proxy {
+pub(super) async fn proxy_before(upstream: std::net::SocketAddr, set: &[&str]) -> Proxy {
     let set = [&[HTTP2, "listen.workers=1"], set].concat();
     Proxy::before_server(&format!("http://{upstream}"), &set).await
 }
 
 /// Serves each request of `connection` in a task of its own.
-async fn each<F, R>(mut connection: Connection<TcpStream, Bytes>, serve: F)
+pub(super) async fn each<F, R>(mut connection: Connection<TcpStream, Bytes>, serve: F)
 where
     F: Fn(Request<RecvStream>, Responder) -> R,
     R: Future<Output = ()> + Send + 'static,
@@ -44,14 +44,18 @@ where
 }
 
 /// Reads the whole of `req` and answers with `text`.
-async fn answer(req: Request<RecvStream>, mut respond: Responder, text: impl Into<Bytes>) -> Bytes {
+pub(super) async fn answer(
+    req: Request<RecvStream>,
+    mut respond: Responder,
+    text: impl Into<Bytes>,
+) -> Bytes {
     let body = read(req.into_body()).await;
     let mut stream = respond.send_response(Response::new(()), false).unwrap();
     let _ = stream.send_data(text.into(), true);
     body
 }
 
-async fn read(mut body: RecvStream) -> Bytes {
+pub(super) async fn read(mut body: RecvStream) -> Bytes {
     let mut whole = Vec::new();
     while let Some(Ok(data)) = body.data().await {
         body.flow_control().release_capacity(data.len()).unwrap();
@@ -60,7 +64,7 @@ async fn read(mut body: RecvStream) -> Bytes {
     whole.into()
 }
 
-fn assert_told(res: &Whole, status: StatusCode, reason: &str) {
+pub(super) fn assert_told(res: &Whole, status: StatusCode, reason: &str) {
     assert_eq!((res.status(), json(res)["reason"].as_str()), (status, Some(reason)));
 }
 
@@ -268,88 +272,6 @@ async fn after_goaway_what_is_in_flight_ends_and_new_requests_go_elsewhere() {
     }
     release.send_replace(true);
     assert_eq!(first.await.unwrap().body(), "1");
-}
-
-/// A frame of HTTP/2 on the connection itself.
-fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
-    [&[0, 0, payload.len() as u8, kind, 0, 0, 0, 0, 0], payload].concat()
-}
-
-#[tokio::test]
-async fn a_request_above_the_last_stream_of_goaway_is_sent_again_with_its_body() {
-    let opened = Arc::new(AtomicUsize::new(0));
-    let upstream = scripted(move |mut stream: TcpStream| {
-        let is_first = opened.fetch_add(1, Ordering::SeqCst) == 0;
-        async move {
-            if is_first {
-                const SETTINGS: u8 = 4;
-                const GOAWAY: u8 = 7;
-                stream.write_all(&frame(SETTINGS, &[])).await.unwrap();
-                // All of it has come, and none of it is looked at.
-                read_until(&mut stream, "{}").await;
-                stream.write_all(&frame(GOAWAY, &[0; 8])).await.unwrap();
-                let _ = stream.read_to_end(&mut Vec::new()).await;
-                return;
-            }
-            let connection = h2::server::handshake(stream).await.unwrap();
-            each(connection, |req, respond| async {
-                assert_eq!(answer(req, respond, "second").await, "{}");
-            })
-            .await;
-        }
-    });
-    let proxy = proxy_before(upstream.await, &[]).await;
-    assert_eq!(send(proxy.addr(), post(START)).await.body(), "second");
-}
-
-/// What a caller is told whose first requests are reset for `reason`, and how many of them there were.
-async fn reset(reason: Reason, times: usize, set: &[&str]) -> (Whole, Vec<(usize, Bytes)>) {
-    let seen = Arc::new(Mutex::new(Vec::new()));
-    let noted = Arc::clone(&seen);
-    let upstream = http2(100, move |number, connection| {
-        let seen = Arc::clone(&seen);
-        each(connection, move |req, mut respond| {
-            let seen = Arc::clone(&seen);
-            async move {
-                if seen.lock().unwrap().len() < times {
-                    let body = read(req.into_body()).await;
-                    seen.lock().unwrap().push((number, body));
-                    respond.send_reset(reason);
-                } else {
-                    let body = answer(req, respond, "taken").await;
-                    seen.lock().unwrap().push((number, body));
-                }
-            }
-        })
-    })
-    .await;
-    let proxy = proxy_before(upstream, set).await;
-    let res = send(proxy.addr(), post(START)).await;
-    let seen = noted.lock().unwrap().clone();
-    (res, seen)
-}
-
-#[tokio::test]
-async fn a_refused_request_is_sent_again_on_another_connection_and_not_without_end() {
-    let whole = || Bytes::from_static(b"{}");
-    let (res, seen) = reset(Reason::REFUSED_STREAM, 1, &[]).await;
-    assert_eq!((&res.body()[..], seen), (&b"taken"[..], vec![(1, whole()), (2, whole())]));
-    let (res, seen) = reset(Reason::REFUSED_STREAM, 100, &[]).await;
-    assert_told(&res, StatusCode::BAD_GATEWAY, "upstream_broken");
-    assert_eq!(seen, [(1, whole()), (2, whole()), (3, whole())]);
-    // A body that was not kept cannot be sent again.
-    let (res, seen) = reset(Reason::REFUSED_STREAM, 1, &["limits.replay_body=0"]).await;
-    assert_told(&res, StatusCode::BAD_GATEWAY, "upstream_broken");
-    assert_eq!(seen.len(), 1);
-}
-
-#[tokio::test]
-async fn a_request_that_is_reset_for_another_reason_is_not_sent_again() {
-    for reason in [Reason::INTERNAL_ERROR, Reason::CANCEL, Reason::NO_ERROR, Reason::ENHANCE_YOUR_CALM] {
-        let (res, seen) = reset(reason, 1, &[]).await;
-        assert_told(&res, StatusCode::BAD_GATEWAY, "upstream_broken");
-        assert_eq!(seen.len(), 1, "{reason:?}");
-    }
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use super::super::progress::Watch;
 use super::super::{AnswerSilent, Times, too_slow};
 use super::Http2;
 use super::places::Lease;
-use super::upload::{Broken, Rewind, Upload};
+use super::upload::{Broken, Upload};
 use crate::error::{Cause, Error};
 
 /// A request that the API has not acted on.
@@ -26,7 +26,7 @@ pub(super) struct Unsent<B> {
     /// As it was for HTTP/1.1.
     head: request::Parts,
     uri: Uri,
-    body: Rewind<B>,
+    body: B,
 }
 
 impl<B> Unsent<B>
@@ -48,7 +48,7 @@ where
         {
             head.headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
         }
-        Unsent { head, uri, body: Rewind::new(body, http2.replay_body) }
+        Unsent { head, uri, body }
     }
 
     pub(super) fn headers(&mut self) -> &mut HeaderMap {
@@ -56,14 +56,8 @@ where
     }
 
     /// The request as it came.
-    ///
-    /// # Errors
-    /// When some of its body has been read.
-    pub(super) fn whole(self) -> Result<Request<B>, Error> {
-        match self.body.untouched() {
-            Some(body) => Ok(Request::from_parts(self.head, body)),
-            None => Err(Error::UpstreamBroken("the API has turned from HTTP/2 to HTTP/1.1".into())),
-        }
+    pub(super) fn into_request(self) -> Request<B> {
+        Request::from_parts(self.head, self.body)
     }
 
     /// The head as it is sent: what Host says, `:authority` says.
@@ -80,76 +74,59 @@ where
     }
 }
 
-type Failed<B> = (Error, Option<Unsent<B>>);
-
 impl Lease {
-    /// Sends `unsent` and waits for the head of the answer, as long as less than the limit passes without progress. The
-    /// request comes back where the API says that it has not acted on it.
+    /// Sends `unsent` and waits for the head of the answer, as long as less than the limit passes without progress.
+    ///
+    /// # Errors
+    /// Gives `unsent` back where the connection has ended before anything of it was sent.
     pub(super) async fn exchange<B>(
         mut self,
         unsent: Unsent<B>,
         times: Times,
-    ) -> Result<Response<Answer<B>>, Failed<B>>
+    ) -> Result<Result<Response<Answer<B>>, Error>, (h2::Error, Unsent<B>)>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
     {
         let mut watch = Watch::default();
         let req = unsent.request();
-        let Unsent { head, uri, body } = unsent;
-        let is_empty = body.is_end_stream();
+        let is_empty = unsent.body.is_end_stream();
         let (mut answering, stream) = match self.sender().send_request(req, is_empty) {
             Ok(begun) => begun,
-            Err(error) => return Err((broken(error), Some(Unsent { head, uri, body }))),
+            Err(error) => return Err((error, unsent)),
         };
-        let mut upload = Upload::new((!is_empty).then_some(stream), watch.track(body));
+        let mut upload = Upload::new((!is_empty).then_some(stream), watch.track(unsent.body));
         let answered = poll_fn(|cx| {
             if let Poll::Ready(Err(Broken(error))) = upload.poll(cx) {
-                return Poll::Ready(Err((error, false)));
+                return Poll::Ready(Err(error));
             }
             match Pin::new(&mut answering).poll(cx) {
-                Poll::Ready(Ok(res)) => Poll::Ready(Ok(res)),
-                Poll::Ready(Err(error)) => {
-                    let untouched = is_untouched(&error);
-                    Poll::Ready(Err((broken(error), untouched)))
-                }
-                Poll::Pending => {
-                    watch.poll_silent(cx, times.response).map(|silent| Err((too_slow(silent), false)))
-                }
+                Poll::Ready(answered) => Poll::Ready(answered.map_err(failure)),
+                Poll::Pending => watch.poll_silent(cx, times.response).map(|silent| Err(too_slow(silent))),
             }
         });
-        match answered.await {
-            Ok(res) => {
-                upload.settle();
-                Ok(Answer::new(res, (upload, self), watch, times))
-            }
-            Err((error, false)) => Err((error, None)),
-            Err((error, true)) => {
-                // On another connection: this one is about to end, or has more than it can do.
-                self.retire();
-                let body = upload.into_body().rewound();
-                Err((error, body.map(|body| Unsent { head, uri, body })))
-            }
-        }
+        let answered = answered.await;
+        Ok(answered.map(|res| Answer::new(res, (upload, self), watch, times)))
     }
 }
 
-/// Whether the API says that it did nothing about the request (RFC 9113 section 8.7): its stream was refused, or is above
-/// the last one that GOAWAY names. Only such streams are failed by a GOAWAY that came.
-fn is_untouched(error: &h2::Error) -> bool {
-    error.is_remote() && (error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM))
+/// The failure that a stream which ended without a response stands for. A stream that the API refused, or that is above the
+/// last one that its GOAWAY names, was not processed (RFC 9113 section 8.7); only such streams are failed by a GOAWAY.
+fn failure(error: h2::Error) -> Error {
+    let is_refused = error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
+    if error.is_remote() && (error.is_go_away() || is_refused) {
+        let is_shutdown = error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
+        return Error::UpstreamRefused { is_shutdown, source: error.into() };
+    }
+    match error.is_io() {
+        true => Error::UpstreamClosed(error.into()),
+        false => Error::UpstreamBroken(error.into()),
+    }
 }
 
 /// Whether the stream ended by a reset without a fault.
 fn is_end(error: &h2::Error) -> bool {
     error.is_reset() && error.reason() == Some(Reason::NO_ERROR)
-}
-
-fn broken(error: h2::Error) -> Error {
-    match error.is_io() {
-        true => Error::UpstreamClosed(error.into()),
-        false => Error::UpstreamBroken(error.into()),
-    }
 }
 
 /// The body of an answer. The rest of the request, which the answer may overtake, is sent meanwhile.
@@ -204,8 +181,9 @@ where
                     self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                // The answer is whole, and the rest of the request not wanted (RFC 9113 section 8.1).
-                Some(Err(error)) if self.left.unwrap_or(0) == 0 && is_end(&error) => {
+                // All of the length has come, and the rest of the request is not wanted (RFC 9113 section 8.1). Without a
+                // length only END_STREAM is an end, and then there is no error.
+                Some(Err(error)) if self.left == Some(0) && is_end(&error) => {
                     return Poll::Ready(None);
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),

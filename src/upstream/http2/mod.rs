@@ -32,8 +32,8 @@ use super::pool::Pool;
 use crate::config;
 use crate::error::{Cause, Error};
 
-/// How often a request that the API did not act on is sent again.
-const AGAIN: usize = 2;
+/// Connections that may end between being picked and being used, for one request.
+const MAX_LOST_CONNECTIONS: usize = 2;
 
 /// Connections to the API that carry many requests at once.
 pub(super) struct Http2<B> {
@@ -42,7 +42,6 @@ pub(super) struct Http2<B> {
     http1: Arc<Pool<B>>,
     scheme: Scheme,
     authority: Authority,
-    replay_body: usize,
     /// Whether the API picked HTTP/1.1 when it was asked last.
     declined: AtomicBool,
     places: Mutex<Places<Granted>>,
@@ -100,7 +99,6 @@ where
             http1: Arc::clone(http1),
             scheme: if origin.tls { Scheme::HTTPS } else { Scheme::HTTP },
             authority: Authority::try_from(origin.authority.as_bytes())?,
-            replay_body: usize::try_from(config.replay_body).unwrap_or(usize::MAX),
             declined: AtomicBool::new(false),
             places: Mutex::new(Places::new()),
         })
@@ -111,33 +109,33 @@ where
         self.declined.load(Ordering::Relaxed)
     }
 
-    /// Sends `req`, which names a path alone. One that the API did not act on, as it says itself, is sent again.
+    /// Sends `req`, which names a path alone.
     pub(super) async fn send(
         self: &Arc<Self>,
         req: Request<B>,
         renew: impl Fn(&mut HeaderMap) -> Result<(), Error>,
     ) -> Result<Sent<B>, Error> {
         let mut unsent = Unsent::new(req, self);
-        let mut again = AGAIN;
+        let mut lost = 0;
         loop {
             if self.connector.circuit.is_open() {
                 Box::pin(self.pass_circuit()).await?;
                 if self.is_declined() {
-                    return unsent.whole().map(Sent::Declined);
+                    return Ok(Sent::Declined(unsent.into_request()));
                 }
             }
             let lease = match self.place().await? {
                 Granted::Place(lease) => lease,
-                Granted::Declined => return unsent.whole().map(Sent::Declined),
+                Granted::Declined => return Ok(Sent::Declined(unsent.into_request())),
                 Granted::Failed(failed) => return Err(Error::UpstreamUnreachable(failed.into())),
             };
             renew(unsent.headers())?;
             unsent = match lease.exchange(unsent, self.http1.times).await {
-                Ok(res) => return Ok(Sent::Answered(res)),
-                Err((_, Some(unsent))) if again > 0 => unsent,
-                Err((error, _)) => return Err(error),
+                Ok(answered) => return answered.map(Sent::Answered),
+                Err((_, unsent)) if lost < MAX_LOST_CONNECTIONS => unsent,
+                Err((error, _)) => return Err(Error::UpstreamUnreachable(error.into())),
             };
-            again -= 1;
+            lost += 1;
         }
     }
 
@@ -292,10 +290,6 @@ where
         if !places.nobody_waits() {
             self.hand_out(places);
         }
-    }
-
-    fn retire(&self, id: u64) {
-        self.places().forget(id);
     }
 }
 

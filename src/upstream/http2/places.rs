@@ -197,11 +197,6 @@ impl<T> Places<T> {
         }
         self.forget_unused();
     }
-
-    /// Gives the connection `id` to nobody any more.
-    pub(super) fn forget(&mut self, id: u64) {
-        self.connections.retain(|known| known.id != id);
-    }
 }
 
 /// A place on a connection, free again when it is dropped.
@@ -214,9 +209,6 @@ pub(super) struct Lease {
 pub(super) trait Owner: Send + Sync {
     /// A place on the connection `id` is free again.
     fn take_back(self: Arc<Self>, id: u64);
-
-    /// The connection `id` takes no further request.
-    fn retire(&self, id: u64);
 }
 
 impl Lease {
@@ -226,11 +218,6 @@ impl Lease {
 
     pub(super) fn sender(&mut self) -> &mut SendRequest<Bytes> {
         &mut self.ticket.sender
-    }
-
-    /// Ends the connection when what is in flight on it has ended: it has refused a request.
-    pub(super) fn retire(&self) {
-        self.owner.retire(self.ticket.id);
     }
 }
 

@@ -1,101 +1,21 @@
 //! A request's body on its way into a stream, as fast as the API takes it.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::{Reason, SendStream};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 
 use super::super::body_error;
 use super::super::progress::Tracked;
 use crate::error::{Cause, Error};
 
-/// A body that can begin again, as long as what was read of it is short enough to be kept.
-pub(super) struct Rewind<B> {
-    body: B,
-    /// What was read; `None` once it was too long.
-    read: Option<VecDeque<Bytes>>,
-    /// How much more may be kept.
-    room: usize,
-    /// How many of those that were read are given again before more is read.
-    again: usize,
-}
-
-impl<B: Body<Data = Bytes> + Unpin> Rewind<B> {
-    pub(super) fn new(body: B, limit: usize) -> Self {
-        Rewind { body, read: Some(VecDeque::new()), room: limit, again: 0 }
-    }
-
-    /// Begins again; `None` if that cannot be.
-    pub(super) fn rewound(mut self) -> Option<Self> {
-        self.again = self.read.as_ref()?.len();
-        Some(self)
-    }
-
-    /// The body, if nothing was read of it.
-    pub(super) fn untouched(self) -> Option<B> {
-        self.read.is_some_and(|read| read.is_empty()).then_some(self.body)
-    }
-
-    /// Keeps nothing more: it will not begin again.
-    fn settle(&mut self) {
-        if self.again == 0 {
-            self.read = None;
-        }
-    }
-
-    fn keep(&mut self, frame: &Frame<Bytes>) {
-        match (&mut self.read, frame.data_ref()) {
-            (Some(read), Some(data)) if data.len() <= self.room => {
-                self.room -= data.len();
-                read.push_back(data.clone());
-            }
-            // Too long, or trailers.
-            _ => self.read = None,
-        }
-    }
-}
-
-impl<B: Body<Data = Bytes> + Unpin> Body for Rewind<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        if self.again > 0
-            && let Some(read) = &self.read
-            && let Some(data) = read.get(read.len() - self.again)
-        {
-            let data = data.clone();
-            self.again -= 1;
-            return Poll::Ready(Some(Ok(Frame::data(data))));
-        }
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let Some(Ok(frame)) = &frame {
-            self.keep(frame);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.again == 0 && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        // What is given again belongs to a request whose length is told already.
-        if self.again == 0 { self.body.size_hint() } else { SizeHint::default() }
-    }
-}
-
 /// The body of one request, and the stream that it goes into.
 pub(super) struct Upload<B> {
     /// `None` once all is sent, or the API wants no more.
     stream: Option<SendStream<Bytes>>,
-    body: Tracked<Rewind<B>>,
+    body: Tracked<B>,
     /// Read, and not sent yet.
     chunk: Bytes,
 }
@@ -108,22 +28,12 @@ where
     B: Body<Data = Bytes, Error: Into<Cause>> + Unpin,
 {
     /// `stream` is `None` where there is no body.
-    pub(super) fn new(stream: Option<SendStream<Bytes>>, body: Tracked<Rewind<B>>) -> Self {
+    pub(super) fn new(stream: Option<SendStream<Bytes>>, body: Tracked<B>) -> Self {
         Upload { stream, body, chunk: Bytes::new() }
-    }
-
-    /// What it was made of.
-    pub(super) fn into_body(self) -> Rewind<B> {
-        self.body.into_inner()
     }
 
     pub(super) fn is_over(&self) -> bool {
         self.stream.is_none()
-    }
-
-    /// Nothing is kept any more: the answer has begun.
-    pub(super) fn settle(&mut self) {
-        self.body.inner_mut().settle();
     }
 
     /// Sends as much as the API takes. Ready when there is nothing more to send.

@@ -4,6 +4,7 @@ pub mod browser;
 pub mod bytes;
 pub mod caller;
 pub mod egress;
+pub mod frames;
 pub mod known;
 pub mod process;
 pub mod server;
