@@ -114,9 +114,9 @@ impl App {
         let listen = &config.listen;
         let tls = listen.tls.as_ref().map(downstream::channel).transpose().map_err(part("listen.tls"))?;
         let (certificates, acceptors) = tls.unzip();
-        let options = downstream::Options::new(listen, acceptors);
         let endpoint = Arc::new(Endpoint::new(token::Client::new(&config.token).map_err(part("token"))?));
         let metrics = Arc::new(Metrics::new(listen.workers.get()));
+        let options = downstream::Options::new(listen, acceptors, Arc::clone(&metrics.refused));
         let (publisher, tokens) = token::channel(config.token.wait, Arc::clone(&metrics.token));
         let exporter = match config.trace.exported.clone() {
             None => None,

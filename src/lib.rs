@@ -68,7 +68,7 @@
 //! 5. Bodies are streamed, both ways, with back-pressure; nothing keeps more of one than `limits.replay_body`.
 //! 6. What GBG answered reaches the caller untouched; what we answer ourselves is marked as ours with Proxy-Status, but
 //!    for the bare 400, 414 and 431 that hyper's parser sends before any service runs, and the bare 408 of a connection
-//!    whose caller is too slow.
+//!    whose caller is too slow. A connection that is refused before the stack runs is counted by reason and logged.
 //! 7. Failure becomes status in one place ([`error`]), with one log line per failure.
 //! 8. A request that may have reached GBG is not sent again, unless GBG refused it because of its token, or says, in the terms
 //!    of HTTP/2, that it has not acted on it, or the call changes nothing.
@@ -85,7 +85,7 @@
 //! app        → worker, proxy, admin, token, trace, downstream, config, metrics, error, pulse
 //! worker     → downstream, proxy, upstream, token, config, metrics, error, pulse
 //! proxy      → token, upstream, trace, gbg, config, metrics, error, retry_after, seldom, tick
-//! admin      → downstream, token, gbg, config, metrics, error, pulse
+//! admin      → downstream, token, gbg, config, metrics, error, pulse, seldom
 //! sandbox    → downstream, gbg, config
 //! token      → aside, config, metrics, error, retry_after, stamp
 //! upstream   → config, metrics, error, hushed, joined, readable, tick

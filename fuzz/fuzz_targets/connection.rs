@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gbg_proxy::downstream::{CallerBody, Options, Timeouts, fuzz};
+use gbg_proxy::downstream::{CallerBody, Options, RefusalLog, Timeouts, fuzz};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use libfuzzer_sys::fuzz_target;
@@ -142,7 +142,9 @@ fn options() -> Options {
         h2_streams: 4,
         title_case: false,
         connections: Arc::new(Semaphore::new(1)),
+        evicting: None,
         counted: Arc::default(),
+        refused: RefusalLog::new("fuzz", Arc::default()),
     }
 }
 

@@ -67,10 +67,11 @@ pub(super) async fn live(handles: &Handles) -> Page {
     }
 }
 
-/// Ready is who has a usable token and is not about to end.
-pub(super) fn ready(handles: &Handles) -> Page {
+/// Ready is who has a usable token and is not about to end. The reason why not is given if `says_why`.
+pub(super) fn ready(handles: &Handles, says_why: bool) -> Page {
     match Trouble::of(handles) {
         None => text(StatusCode::OK, "ready\n"),
+        Some(_) if !says_why => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         Some(trouble) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", trouble.what())),
     }
 }

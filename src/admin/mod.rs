@@ -17,21 +17,39 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::sleep;
 use tower::service_fn;
 
 pub use self::callers::Limits;
 use self::history::History;
 use crate::config::{Admin, Hosts};
-use crate::downstream::{Options, Peer, Socket, Timeouts};
+use crate::downstream::{
+    CallerBody, ConnectionUse, EvictingLimit, Options, Peer, RefusalLog, Socket, Timeouts,
+};
 use crate::metrics::{self, Metrics};
 use crate::pulse::Pulse;
+use crate::seldom::Seldom;
 use crate::token::Reader;
 
-/// Connections that are served at once; probes and scrapes are few.
-const CONNECTIONS: usize = 64;
+/// Connections that are open at once, in all and of one address; probes and scrapes are few.
+const MAX_CONNECTIONS: usize = 64;
+const MAX_CONNECTIONS_PER_ADDRESS: usize = 16;
+
+/// Streams of one HTTP/2 connection.
+const MAX_STREAMS: u32 = 4;
+
+/// Responses in memory at once that are made for their request: a page of metrics may have megabytes, and whoever asked for
+/// it may read slowly.
+const MAX_PAGES: usize = 8;
+
+/// Timeouts within a request or response, and between two. Kubelet opens a connection for each probe; for Prometheus one more
+/// connection for a scrape is nothing.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What is told, and what is asked for it.
 #[derive(Debug)]
@@ -55,26 +73,31 @@ pub struct Handles {
 /// # Errors
 /// When the runtime cannot take the socket.
 pub async fn serve(socket: Socket, config: &Admin, handles: Handles) -> io::Result<()> {
-    let patience = Duration::from_secs(10);
     let options = Options {
         tls: None,
         timeouts: Timeouts {
-            handshake: patience,
-            header: patience,
-            keep_alive: Duration::from_secs(75),
-            body: patience,
+            handshake: REQUEST_TIMEOUT,
+            header: REQUEST_TIMEOUT,
+            keep_alive: KEEP_ALIVE_TIMEOUT,
+            body: REQUEST_TIMEOUT,
         }
         .fixed(),
-        h2_streams: 16,
+        h2_streams: MAX_STREAMS,
         title_case: false,
-        connections: Arc::new(Semaphore::new(CONNECTIONS)),
+        // No connection waits: `evicting` bounds them.
+        connections: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+        evicting: Some(EvictingLimit::new(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS)),
         counted: Arc::default(),
+        refused: RefusalLog::new("admin", Arc::clone(&handles.metrics.refused_admin)),
     };
     let admin = Arc::new(Pages {
         handles,
         history: History::default(),
         hosts: config.hosts.clone(),
         may_quit: config.quit,
+        pages: Arc::new(Semaphore::new(MAX_PAGES)),
+        making: Mutex::new(()),
+        hidden_names: Seldom::default(),
     });
     let kept = Arc::clone(&admin);
     // It is never told to drain: that the process does is what it tells until the end.
@@ -82,7 +105,15 @@ pub async fn serve(socket: Socket, config: &Admin, handles: Handles) -> io::Resu
     let make_service = move |peer: Peer| {
         let admin = Arc::clone(&admin);
         let peer = Arc::new(peer);
-        service_fn(move |req| Arc::clone(&admin).answer(req, Arc::clone(&peer)))
+        service_fn(move |req: Request<CallerBody>| {
+            let (admin, peer) = (Arc::clone(&admin), Arc::clone(&peer));
+            // Nothing here reads a body: what is kept of it while the response is made would be held for nothing.
+            let (head, _) = req.into_parts();
+            async move {
+                let _active = peer.usage.as_ref().map(ConnectionUse::begin_request);
+                Ok::<_, Infallible>(admin.answer(&head, &peer).await)
+            }
+        })
     };
     tokio::select! {
         served = socket.serve(options, drain, make_service) => served,
@@ -95,33 +126,40 @@ struct Pages {
     history: History,
     hosts: Hosts,
     may_quit: bool,
+    /// Permits for responses that are made for their request.
+    pages: Arc<Semaphore>,
+    /// Held by the one that is being made.
+    making: Mutex<()>,
+    hidden_names: Seldom,
 }
 
 type Page = Response<Full<Bytes>>;
 
 impl Pages {
-    async fn answer<B>(self: Arc<Self>, req: Request<B>, peer: Arc<Peer>) -> Result<Page, Infallible> {
-        let mut res = match (req.uri().path(), req.method()) {
+    async fn answer(&self, req: &Parts, peer: &Peer) -> Page {
+        let mut res = match (req.uri.path(), &req.method) {
             ("/livez", &Method::GET | &Method::HEAD) => health::live(&self.handles).await,
-            _ => self.page(&req, &peer),
+            _ => self.page(req, peer).await,
         };
         res.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         res.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-        Ok(res)
+        res
     }
 
-    fn page<B>(&self, req: &Request<B>, peer: &Peer) -> Page {
-        let path = req.uri().path();
-        // Kubelet and Prometheus come by address, and no web page learns anything from these.
+    async fn page(&self, req: &Parts, peer: &Peer) -> Page {
+        let path = req.uri.path();
+        let is_called_rightly = self.is_called_rightly(req, peer);
+        // Kubelet, Prometheus and balancers may come by any name. These tell no names of callers to a web page that has
+        // its own name point here.
         let is_for_any = matches!(path, "/livez" | "/startupz" | "/readyz" | "/metrics");
-        if !is_for_any && !self.is_called_rightly(req, peer) {
-            return text(StatusCode::FORBIDDEN, "this host is none of ours; admin.hosts adds names\n");
+        if !is_for_any && !is_called_rightly {
+            return text(StatusCode::FORBIDDEN, "the Host header is not allowed; admin.hosts adds names\n");
         }
-        let is_read = matches!(*req.method(), Method::GET | Method::HEAD);
+        let is_read = matches!(req.method, Method::GET | Method::HEAD);
         match path {
-            "/quit" if self.may_quit => match *req.method() {
+            "/quit" if self.may_quit => match req.method {
                 // Any page can make a browser send this, without being asked whether it may.
-                Method::POST if req.headers().contains_key(ORIGIN) => {
+                Method::POST if req.headers.contains_key(ORIGIN) => {
                     text(StatusCode::FORBIDDEN, "no web page may end the process\n")
                 }
                 Method::POST => {
@@ -132,10 +170,10 @@ impl Pages {
             },
             _ if !is_read => refused("GET, HEAD"),
             "/startupz" => text(StatusCode::OK, "ok\n"),
-            "/readyz" => health::ready(&self.handles),
-            "/metrics" => self.metrics(req),
-            "/status" => with_type("application/json", status::json(&self.handles, &self.history)),
-            "/history" => with_type("application/json", self.history.json(Instant::now())),
+            "/readyz" => health::ready(&self.handles, is_called_rightly),
+            "/metrics" => self.metrics(req, peer, is_called_rightly).await,
+            "/status" => self.made("application/json", || status::json(&self.handles, &self.history)).await,
+            "/history" => self.made("application/json", || self.history.json(Instant::now())).await,
             "/" => page::answer(),
             _ => text(
                 StatusCode::NOT_FOUND,
@@ -145,20 +183,51 @@ impl Pages {
     }
 
     /// In the text that was asked for; in the older one if none was.
-    fn metrics<B>(&self, req: &Request<B>) -> Page {
-        let accept = req.headers().get(ACCEPT).map_or(&b""[..], HeaderValue::as_bytes);
+    async fn metrics(&self, req: &Parts, peer: &Peer, with_names: bool) -> Page {
+        if !with_names && self.hidden_names.is_due() {
+            tracing::info!(
+                peer = peer.addr.map(display),
+                "hid the names of callers in /metrics: the Host header is not in admin.hosts"
+            );
+        }
+        let accept = req.headers.get(ACCEPT).map_or(&b""[..], HeaderValue::as_bytes);
         let metrics = &self.handles.metrics;
         const WANTED: &[u8] = b"application/openmetrics-text";
         match accept.windows(WANTED.len()).any(|part| part.eq_ignore_ascii_case(WANTED)) {
-            true => with_type(metrics::OPEN_METRICS, metrics.text()),
-            false => with_type(metrics::PLAIN, metrics.plain_text()),
+            true => self.made(metrics::OPEN_METRICS, || metrics.text(with_names)).await,
+            false => self.made(metrics::PLAIN, || metrics.plain_text(with_names)).await,
         }
     }
 
-    fn is_called_rightly<B>(&self, req: &Request<B>, peer: &Peer) -> bool {
-        let host = req.headers().get(HOST).map(HeaderValue::as_bytes);
-        let named = req.uri().authority().map(|authority| authority.as_str().as_bytes());
-        [host, named].into_iter().flatten().all(|host| self.hosts.has(host, peer.local))
+    /// A response with what `make` makes, as soon as there is a permit for it. The permit is given back with the memory.
+    async fn made(&self, media_type: &'static str, make: impl FnOnce() -> String) -> Page {
+        // An error means that the semaphore was closed, which it never is.
+        let permit = Arc::clone(&self.pages).acquire_owned().await.ok();
+        let making = self.making.lock().await;
+        let began = Instant::now();
+        let text = make();
+        // Half of the thread's time is left to probes, and to the token task, whoever asks for how many pages.
+        sleep(began.elapsed()).await;
+        drop(making);
+        with_type(media_type, Bytes::from_owner(Made { text, _permit: permit }))
+    }
+
+    fn is_called_rightly(&self, req: &Parts, peer: &Peer) -> bool {
+        let hosts = req.headers.get_all(HOST).iter().map(HeaderValue::as_bytes);
+        let named = req.uri.authority().map(|authority| authority.as_str().as_bytes());
+        hosts.chain(named).all(|host| self.hosts.has(host, peer.local))
+    }
+}
+
+/// Text that was made for one response, with its permit.
+struct Made {
+    text: String,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl AsRef<[u8]> for Made {
+    fn as_ref(&self) -> &[u8] {
+        self.text.as_bytes()
     }
 }
 

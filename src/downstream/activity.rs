@@ -136,6 +136,11 @@ impl Activity {
         self.blocked.load(Relaxed) || answering
     }
 
+    /// Whether a request head has begun and is not whole.
+    pub(super) fn is_reading_head(&self) -> bool {
+        self.head.load(Relaxed) != NONE
+    }
+
     /// Whether the caller may still be sending a body that nobody reads.
     pub(super) fn has_unread(&self) -> bool {
         self.unread.load(Relaxed)

@@ -22,6 +22,10 @@ const DISCARD: usize = 16 * 1024 * 1024;
 pub(super) const REQUEST_TIMEOUT: &[u8] =
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
+/// The response to bytes that cannot be read as a request on this listener.
+pub(super) const BAD_REQUEST: &[u8] =
+    b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
+
 /// Sends `last_words` and closes `io`; where it `has_unread` bytes, so that the other side can read what we sent.
 pub(super) async fn close<IO: Stream>(mut io: IO, last_words: &[u8], has_unread: bool) {
     let end = async {

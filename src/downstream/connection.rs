@@ -7,21 +7,23 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::TryFutureExt;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::activity::{Activity, Late};
-use super::close::{REQUEST_TIMEOUT, close};
+use super::close::{BAD_REQUEST, REQUEST_TIMEOUT, close};
 use super::deadlines::Deadlines;
 use super::first_bytes::{Rewound, is_http2};
+use super::handshake::handshake;
 use super::names::names;
+use super::refusals::{Reporter, tls_refusal};
 use super::request::noted;
 use super::watched::Watched;
 use super::{AnswerBody, Options, Peer, Serve, Stream};
 use crate::hushed::Hushed;
+use crate::metrics::ConnectionRefusal;
 
 /// How long a connection without a request may still bring one while the worker drains.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
@@ -55,29 +57,19 @@ pub(super) async fn serve<IO, S, B>(
     S: Serve<B>,
     B: AnswerBody,
 {
+    let reporter = options.refused.reporter(&peer);
     let tls = options.tls.as_ref().map(|newest| newest.borrow().clone());
     let Some(tls) = tls else {
-        return serve_http(io, None, options, make_service(peer), drain).await;
+        return serve_http(io, None, options, make_service(peer), drain, reporter).await;
     };
-    let accepted = tokio::select! {
-        // Boxed: what stands in this future is held of a connection without TLS as well.
-        accepted = tls.accept(io).map_ok(Box::new) => accepted,
-        () = too_late(options.timeouts.borrow().handshake, drain.clone()) => {
-            tracing::debug!("a TLS handshake took too long");
-            return;
-        }
-    };
-    match accepted {
-        Ok(io) => {
-            let session = io.get_ref().1;
-            let is_http2 = session.alpn_protocol() == Some(b"h2");
-            let certificate = session.peer_certificates().and_then(|chain| chain.first());
-            peer.is_tls = true;
-            peer.names = certificate.map(|certificate| names(certificate).into());
-            serve_http(io, Some(is_http2), options, make_service(peer), drain).await;
-        }
-        Err(error) => tracing::debug!(%error, "a TLS handshake failed"),
-    }
+    // Boxed: what stands in this future is held of a connection without TLS as well.
+    let Some(io) = Box::pin(handshake(io, tls, options, drain.clone(), reporter)).await else { return };
+    let session = io.get_ref().1;
+    let is_http2 = session.alpn_protocol() == Some(b"h2");
+    let certificate = session.peer_certificates().and_then(|chain| chain.first());
+    peer.is_tls = true;
+    peer.names = certificate.map(|certificate| names(certificate).into());
+    serve_http(io, Some(is_http2), options, make_service(peer), drain, reporter).await;
 }
 
 /// Serves HTTP/2 or HTTP/1, as was `agreed` or else as the first bytes tell.
@@ -87,6 +79,7 @@ async fn serve_http<IO, S, B>(
     options: &Options,
     service: S,
     drain: watch::Receiver<bool>,
+    reporter: Reporter<'_>,
 ) where
     IO: Stream,
     S: Serve<B>,
@@ -94,12 +87,16 @@ async fn serve_http<IO, S, B>(
 {
     let began = Instant::now();
     // Waits for the first bytes in any case: hyper, told to drain, closes a connection that has brought none.
-    let Some((told, io)) = first_bytes(io, options, &drain).await else { return };
+    let Some((told, io)) = first_bytes(io, options, &drain, reporter).await else { return };
+    if agreed.is_none() && io.begins_with_tls() {
+        reporter.report(ConnectionRefusal::TlsOnHttpPort);
+        return close(io, BAD_REQUEST, true).await;
+    }
     let is_http2 = agreed.unwrap_or(told);
     let activity = Arc::new(Activity::new(began, is_http2));
     match is_http2 {
-        true => serve_http2(io, activity, options, service, drain).await,
-        false => serve_http1(io, activity, options, service, drain).await,
+        true => serve_http2(io, activity, options, service, drain, reporter).await,
+        false => serve_http1(io, activity, options, service, drain, reporter).await,
     }
 }
 
@@ -108,27 +105,38 @@ async fn first_bytes<IO: Stream>(
     io: IO,
     options: &Options,
     drain: &watch::Receiver<bool>,
+    reporter: Reporter<'_>,
 ) -> Option<(bool, Rewound<IO>)> {
     let told = tokio::select! {
         told = is_http2(io) => told,
-        () = too_late(options.timeouts.borrow().header, drain.clone()) => {
-            tracing::debug!("a connection sent no request in time");
+        late = too_late(options.timeouts.borrow().header, drain.clone()) => {
+            if late == TooLate::TimedOut {
+                reporter.report(ConnectionRefusal::NoRequest);
+            }
             return None;
         }
     };
-    told.inspect_err(|error| tracing::debug!(%error, "a connection broke before its first request")).ok()
+    // A caller of TLS 1.3 may reject the listener's certificate after its side of the handshake.
+    told.inspect_err(|error| tls_refusal(error).into_iter().for_each(|reason| reporter.report(reason))).ok()
+}
+
+/// The reason for which a connection is not waited for any longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TooLate {
+    TimedOut,
+    Draining,
 }
 
 /// Ends when a connection should have begun by now: after `limit`, and soon after `drain` has turned true.
-async fn too_late(limit: Duration, mut drain: watch::Receiver<bool>) {
+pub(super) async fn too_late(limit: Duration, mut drain: watch::Receiver<bool>) -> TooLate {
     let drained = async {
         // An error means that the worker is gone, which drains as well.
         let _ = drain.wait_for(|draining| *draining).await;
         sleep(DRAIN_GRACE).await;
     };
     tokio::select! {
-        () = sleep(limit) => {}
-        () = drained => {}
+        () = sleep(limit) => TooLate::TimedOut,
+        () = drained => TooLate::Draining,
     }
 }
 
@@ -138,6 +146,7 @@ async fn serve_http1<IO, S, B>(
     options: &Options,
     service: S,
     mut drain: watch::Receiver<bool>,
+    reporter: Reporter<'_>,
 ) where
     IO: Stream,
     S: Serve<B>,
@@ -171,6 +180,11 @@ async fn serve_http1<IO, S, B>(
         }
     };
 
+    match &ended {
+        Ok(Err(error)) => reporter.report_http1(error, activity.is_reading_head()),
+        Err(late) => report_late(*late, &activity, reporter),
+        Ok(Ok(())) => {}
+    }
     let (last_words, breaks_off) = match &ended {
         Err(Late::Head) => (REQUEST_TIMEOUT, false),
         Err(Late::Stalled) if activity.may_answer() => (REQUEST_TIMEOUT, false),
@@ -223,6 +237,7 @@ async fn serve_http2<IO, S, B>(
     options: &Options,
     service: S,
     mut drain: watch::Receiver<bool>,
+    reporter: Reporter<'_>,
 ) where
     IO: Stream,
     S: Serve<B>,
@@ -238,10 +253,24 @@ async fn serve_http2<IO, S, B>(
         .initial_connection_window_size(H2_CONNECTION_WINDOW)
         .max_pending_accept_reset_streams(H2_PENDING_RESETS)
         .max_local_error_reset_streams(H2_OWN_RESETS)
-        .serve_connection(TokioIo::new(io), noted(service, activity));
+        .serve_connection(TokioIo::new(io), noted(service, Arc::clone(&activity)));
     // What is late is dropped, and closed by that.
     let shut_down = |connection: Pin<&mut http2::Connection<_, _, _>>| connection.graceful_shutdown();
-    let _ = drive(Box::pin(connection).as_mut(), &mut deadlines, &mut drain, shut_down).await;
+    match drive(Box::pin(connection).as_mut(), &mut deadlines, &mut drain, shut_down).await {
+        Ok(Err(error)) => reporter.report_http2(&error),
+        Err(late) => report_late(late, &activity, reporter),
+        Ok(Ok(())) => {}
+    }
+}
+
+/// Reports a connection that is closed because its caller is too slow.
+fn report_late(late: Late, activity: &Activity, reporter: Reporter<'_>) {
+    match late {
+        Late::Head => reporter.report(ConnectionRefusal::RequestTimeout),
+        Late::Stalled if activity.may_answer() => reporter.report(ConnectionRefusal::RequestTimeout),
+        Late::Stalled => reporter.report(ConnectionRefusal::ResponseTimeout),
+        Late::Idle | Late::Resting => {}
+    }
 }
 
 /// Drives `connection` to its end, or until it is late or may rest. It is told by `shut_down`, once, when it has had no

@@ -29,6 +29,17 @@ where
     Ok((first == *PREFACE, Rewound { first: Bytes::copy_from_slice(&first[..length]), io }))
 }
 
+/// Reads the first byte of `io`, which is read again from the stream that comes back; `None` at its end.
+pub(super) async fn first_byte<IO>(mut io: IO) -> io::Result<(Option<u8>, Rewound<IO>)>
+where
+    IO: AsyncRead + Unpin,
+{
+    let mut first = [0];
+    let length = io.read(&mut first).await?;
+    let first = &first[..length];
+    Ok((first.first().copied(), Rewound { first: Bytes::copy_from_slice(first), io }))
+}
+
 /// A stream whose first bytes are read once more.
 pub(super) struct Rewound<IO> {
     first: Bytes,
@@ -36,6 +47,11 @@ pub(super) struct Rewound<IO> {
 }
 
 impl<IO> Rewound<IO> {
+    /// Whether a TLS handshake record begins with what was read (RFC 8446 section 5.1): no HTTP does.
+    pub(super) fn begins_with_tls(&self) -> bool {
+        matches!(*self.first, [0x16] | [0x16, 0x03, ..])
+    }
+
     /// Gives `first` back, all of what was read and not used.
     pub(super) fn rewind(&mut self, first: Bytes) {
         self.first = first;

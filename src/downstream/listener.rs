@@ -7,11 +7,14 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
+use super::eviction::{Admission, EvictingLimit};
 use super::socket::BACKLOG;
 use super::{AnswerBody, Options, Peer, Serve, Socket, Stream, connection};
 use crate::joined::Joined;
+use crate::metrics::ConnectionRefusal;
 use crate::seldom::Seldom;
 
 /// How long accepting rests when the process or the machine is out of file descriptors or memory.
@@ -63,6 +66,10 @@ impl Socket {
                         _ = drain.wait_for(|draining| *draining) => None,
                     };
                     serve(accepted, permit);
+                    if options.evicting.is_some() {
+                        // Its task runs before the next connection can evict it: a request that has come is answered.
+                        yield_now().await;
+                    }
                 }
                 Err(error) if is_exhaustion(&error) => {
                     if exhaustion.is_due() {
@@ -78,7 +85,7 @@ impl Socket {
             }
         }
         // Once around the runtime: it does not know yet what came since it last asked the kernel.
-        tokio::task::yield_now().await;
+        yield_now().await;
         // No more than the backlog holds: callers that keep coming do not keep the listener open.
         for _ in 0..BACKLOG {
             match listener.accept_waiting().await {
@@ -100,7 +107,7 @@ impl Socket {
 
 fn spawn<IO, S, B>(
     io: IO,
-    peer: Peer,
+    mut peer: Peer,
     options: Arc<Options>,
     make_service: impl FnOnce(Peer) -> S + Send + 'static,
     drain: watch::Receiver<bool>,
@@ -111,11 +118,26 @@ fn spawn<IO, S, B>(
     B: AnswerBody,
 {
     let open = options.counted.open();
-    tokio::spawn(async move {
+    let evicting = options.evicting.clone();
+    let admission = evicting.as_ref().map(|limit| admit(limit, &mut peer, &options));
+    let usage = peer.usage.clone();
+    let task = tokio::spawn(async move {
         let _open = open;
         connection::serve(io, peer, &options, make_service, drain).await;
-        drop(permit);
+        drop((permit, admission));
     });
+    if let (Some(limit), Some(usage)) = (evicting, usage) {
+        limit.set_task(&usage, task.abort_handle());
+    }
+}
+
+/// Admits a connection with `peer`, and reports the one that is closed for it.
+fn admit(limit: &Arc<EvictingLimit>, peer: &mut Peer, options: &Options) -> Admission {
+    let (admission, evicted) = limit.admit(peer);
+    if let Some(evicted) = evicted {
+        options.refused.reporter(&evicted).report(ConnectionRefusal::Evicted);
+    }
+    admission
 }
 
 enum Listener {
@@ -201,7 +223,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Address, CertificateName, Identity, SocketMode};
-    use crate::downstream::{CallerBody, Timeouts, acceptor, bind};
+    use crate::downstream::{CallerBody, RefusalLog, Timeouts, acceptor, bind};
 
     /// Listens on `address` with the options that `tls` makes; where, and who comes.
     fn listening(
@@ -216,7 +238,9 @@ mod tests {
             h2_streams: 1,
             title_case: false,
             connections: Arc::new(Semaphore::new(8)),
+            evicting: None,
             counted: Arc::default(),
+            refused: RefusalLog::new("test", Arc::default()),
         };
         let socket = bind(address, SocketMode(0o600), 1).unwrap().pop().unwrap();
         let address = socket.address().unwrap();

@@ -4,13 +4,16 @@ mod activity;
 mod close;
 mod connection;
 mod deadlines;
+mod eviction;
 mod first_bytes;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
 mod half_closed;
+mod handshake;
 mod listener;
 mod names;
+mod refusals;
 mod request;
 mod socket;
 mod tls;
@@ -28,6 +31,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
+pub use self::eviction::{ActiveRequest, ConnectionUse, EvictingLimit};
+pub use self::refusals::RefusalLog;
 pub use self::request::{CallerBody, CallerBodyError};
 pub use self::socket::{Socket, bind, share};
 pub use self::tls::{acceptor, channel, follow};
@@ -35,7 +40,7 @@ pub use self::tls::{acceptor, channel, follow};
 use crate::config::{CertificateName, HeaderCase, Listen};
 use crate::error::Cause;
 use crate::joined::Joined;
-use crate::metrics::Connections;
+use crate::metrics::{Connections, RefusedConnections};
 use crate::readable::Readable;
 
 /// A service that answers the requests of a connection. It is always ready, and never fails: a failure is an answer as well.
@@ -104,6 +109,8 @@ pub struct Peer {
     pub names: Option<Arc<[CertificateName]>>,
     /// The user that its process ran as when it connected to a Unix socket.
     pub uid: Option<u32>,
+    /// The use of its connection, on a listener with an [`EvictingLimit`].
+    pub usage: Option<Arc<ConnectionUse>>,
 }
 
 /// How long the callers of a listener are waited for.
@@ -149,20 +156,30 @@ pub struct Options {
     pub title_case: bool,
     /// Permits for open connections, one for the whole process.
     pub connections: Arc<Semaphore>,
+    /// Bound that closes an idle connection instead of keeping a new one waiting; `None` for the permits alone.
+    pub evicting: Option<Arc<EvictingLimit>>,
     /// Where connections are counted.
     pub counted: Arc<Connections>,
+    /// Where refused connections are reported.
+    pub refused: Arc<RefusalLog>,
 }
 
 impl Options {
     /// The options that `listen` describes; `tls` is the receiver that [`channel`] gives for its `listen.tls`.
-    pub fn new(listen: &Listen, tls: Option<watch::Receiver<TlsAcceptor>>) -> Self {
+    pub fn new(
+        listen: &Listen,
+        tls: Option<watch::Receiver<TlsAcceptor>>,
+        refused: Arc<RefusedConnections>,
+    ) -> Self {
         Options {
             tls,
             timeouts: Timeouts::new(listen).fixed(),
             h2_streams: listen.h2_streams,
             title_case: listen.header_case == HeaderCase::Preserve,
             connections: Arc::new(Semaphore::new(listen.max_connections.get() as usize)),
+            evicting: None,
             counted: Arc::default(),
+            refused: RefusalLog::new("callers", refused),
         }
     }
 }

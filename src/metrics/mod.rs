@@ -5,6 +5,7 @@
 
 mod failures;
 mod histogram;
+mod refused;
 mod requests;
 mod summary;
 mod text;
@@ -16,6 +17,7 @@ use std::time::{Duration, SystemTime};
 
 pub use self::failures::Failure;
 pub use self::histogram::Histogram;
+pub use self::refused::{ConnectionRefusal, RefusedConnections};
 use self::requests::Counts;
 pub use self::requests::{Outcome, Requests, Source};
 pub use self::summary::{OfCaller, Summary};
@@ -32,6 +34,10 @@ pub struct Metrics {
     pub places: Arc<Places>,
     /// The access token.
     pub token: Arc<Token>,
+    /// Connections that the listener for callers refused.
+    pub refused: Arc<RefusedConnections>,
+    /// Connections that the admin listener refused.
+    pub refused_admin: Arc<RefusedConnections>,
     reloads: Mutex<Reloads>,
     began: SystemTime,
 }
@@ -44,6 +50,8 @@ impl Metrics {
             workers: (0..workers).map(|_| Arc::default()).collect(),
             places: Arc::default(),
             token: Arc::default(),
+            refused: Arc::default(),
+            refused_admin: Arc::default(),
             reloads: Mutex::default(),
             began: SystemTime::now(),
         }

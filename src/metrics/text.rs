@@ -10,8 +10,10 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
+use rustc_hash::FxHashMap;
 
 use super::histogram::Histogram;
+use super::requests::Labels;
 use super::{Connections, Metrics, Worker};
 
 /// The media type of the text of OpenMetrics.
@@ -20,11 +22,14 @@ pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; cha
 /// The media type of the text that came before it.
 pub const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// The label of callers whose names are not told. No caller can have this name.
+const HIDDEN: &str = "(hidden)";
+
 impl Metrics {
-    /// Everything, as it is now.
-    pub fn text(self: &Arc<Self>) -> String {
+    /// Everything, as it is now; the callers by their names if `with_names`.
+    pub fn text(self: &Arc<Self>, with_names: bool) -> String {
         let mut registry = Registry::with_prefix("gbg_proxy");
-        registry.register_collector(Box::new(Snapshot(Arc::clone(self))));
+        registry.register_collector(Box::new(Snapshot { metrics: Arc::clone(self), with_names }));
         let mut text = String::new();
         // Writing into a text does not fail.
         let _ = text::encode(&mut text, &registry);
@@ -32,8 +37,8 @@ impl Metrics {
     }
 
     /// The same in the older text, for readers that do not ask for the newer: there a counter is called what its lines are.
-    pub fn plain_text(self: &Arc<Self>) -> String {
-        let text = self.text();
+    pub fn plain_text(self: &Arc<Self>, with_names: bool) -> String {
+        let text = self.text(with_names);
         let counters: HashSet<&str> =
             text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
         let mut plain = String::with_capacity(text.len());
@@ -52,14 +57,17 @@ impl Metrics {
 }
 
 #[derive(Debug)]
-struct Snapshot(Arc<Metrics>);
+struct Snapshot {
+    metrics: Arc<Metrics>,
+    with_names: bool,
+}
 
 impl Collector for Snapshot {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let metrics = &*self.0;
+        let metrics = &*self.metrics;
         let mut page = Page(encoder);
         page.about(metrics)?;
-        page.requests(metrics)?;
+        page.requests(metrics, self.with_names)?;
         page.connections(metrics)?;
         page.token(metrics)
     }
@@ -85,8 +93,12 @@ impl Page<'_> {
         self.gauge("start_time", "When it started, since 1970", Some(Unit::Seconds), began)
     }
 
-    fn requests(&mut self, metrics: &Metrics) -> fmt::Result {
-        let (counts, callers) = (metrics.counts(), metrics.callers());
+    fn requests(&mut self, metrics: &Metrics, with_names: bool) -> fmt::Result {
+        let (mut counts, mut callers) = (metrics.counts(), metrics.callers());
+        if !with_names {
+            counts.requests = merged(counts.requests);
+            callers = vec![String::new(), HIDDEN.to_owned()];
+        }
         let help = "Requests by caller, endpoint, status (0 without an answer) and whose answer it was";
         let mut family = self.counter("requests", help)?;
         for ((caller, endpoint, status, source), count) in &counts.requests {
@@ -137,6 +149,15 @@ impl Page<'_> {
         for (side, of) in sides {
             count_of(&mut family, &[("side", side)], sum(of, |side| &side.opened))?;
         }
+        let mut family = self.counter(
+            "refused_connections",
+            "Connections that were refused or closed before a request reached the stack, by listener and reason",
+        )?;
+        for (listener, refused) in [("callers", &metrics.refused), ("admin", &metrics.refused_admin)] {
+            for (reason, count) in refused.by_reason() {
+                count_of(&mut family, &[("listener", listener), ("reason", reason.name())], count)?;
+            }
+        }
         let reused = sum(sides[1].1, |side| &side.reused);
         self.count("connections_reused", "Requests that found a connection to the API open", reused)?;
         let openings = sum(sides[1].1, |side| &side.given_up);
@@ -185,6 +206,15 @@ impl Page<'_> {
     fn gauge(&mut self, name: &str, help: &str, unit: Option<Unit>, value: f64) -> fmt::Result {
         self.0.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?.encode_gauge(&value)
     }
+}
+
+/// The requests of all callers that have a name under one number.
+fn merged(requests: FxHashMap<Labels, u64>) -> FxHashMap<Labels, u64> {
+    let mut merged = FxHashMap::default();
+    for ((caller, endpoint, status, source), count) in requests {
+        *merged.entry((caller.min(1), endpoint, status, source)).or_default() += count;
+    }
+    merged
 }
 
 fn count_of(family: &mut MetricEncoder<'_>, labels: &impl EncodeLabelSet, count: u64) -> fmt::Result {

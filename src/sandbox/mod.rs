@@ -65,7 +65,7 @@ use self::refusal::Refusal;
 pub use self::spelling::FaultError;
 use self::tokens::Tokens;
 use crate::config::{Address, SocketMode};
-use crate::downstream::{self, CallerBody, Timeouts};
+use crate::downstream::{self, CallerBody, RefusalLog, Timeouts};
 use crate::gbg::{ApiVersion, V1, V2};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -110,7 +110,9 @@ impl Sandbox {
             title_case: false,
             // A load test decides how many it opens.
             connections: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            evicting: None,
             counted: Arc::default(),
+            refused: RefusalLog::new("sandbox", Arc::default()),
         };
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared {

@@ -1,6 +1,7 @@
 //! The proxy as its callers and its operators meet it: started on port 0, spoken to over sockets.
 //!
 //! - `admin`: what is told of the proxy, on a listener of its own.
+//! - `admin_listener`: the admin listener under connections that do nothing, and what a foreign Host is told.
 //! - `answers`: answers of the API as they are passed on: their ends, their lengths, and those that are none.
 //! - `callers`: by what callers are known, what they may call, and what the log says of them.
 //! - `callers_configuration`: who may call, as the file says it, and what is refused of that.
@@ -26,6 +27,7 @@
 //! - `logins`: clients that insist on logging in.
 //! - `logs`: what is logged of a request, and what is not.
 //! - `messages`: requests and answers as an intermediary passes them on, byte for byte.
+//! - `refused_connections`: connections that are refused before a request reaches the stack, as they are counted and logged.
 //! - `reload`: the configuration is read again while the proxy runs.
 //! - `operations`: alerts, dashboard and runbook, compared with what the proxy counts.
 //! - `resting`: connections that have had no request for a moment, and the next one.
@@ -53,6 +55,7 @@
 mod support;
 
 mod admin;
+mod admin_listener;
 mod answers;
 mod callers;
 mod callers_configuration;
@@ -79,6 +82,7 @@ mod logins;
 mod logs;
 mod messages;
 mod operations;
+mod refused_connections;
 mod reload;
 mod resting;
 mod shipped_file;

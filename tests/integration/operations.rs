@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gbg_proxy::config::{self, Sources};
-use gbg_proxy::metrics::Metrics;
+use gbg_proxy::metrics::{ConnectionRefusal, Metrics};
 
 use crate::support::tls::Identity;
 
@@ -19,7 +19,7 @@ fn read(path: &str) -> String {
 
 /// The name of every series that the proxy has or can have.
 fn series() -> BTreeSet<String> {
-    let text = Arc::new(Metrics::new(1)).text();
+    let text = Arc::new(Metrics::new(1)).text(true);
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     types
         .flat_map(|(name, kind)| {
@@ -64,6 +64,16 @@ fn every_alert_has_its_section_in_the_runbook() {
     assert_eq!(sections, expected);
     let anchors = names.iter().map(|name| format!("\"{RUNBOOK}#{}\"", name.to_lowercase()));
     assert_eq!(links, anchors.collect::<Vec<_>>());
+}
+
+#[test]
+fn every_reason_of_a_refused_connection_is_explained() {
+    let runbook = read(RUNBOOK);
+    let (_, section) = runbook.split_once("## Refused connections\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let explained: Vec<_> = rows.map(|(reason, _)| reason).collect();
+    assert_eq!(explained, ConnectionRefusal::ALL.map(ConnectionRefusal::name));
 }
 
 #[test]

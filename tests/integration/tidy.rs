@@ -128,7 +128,7 @@ fn reqwest_and_hypers_client_have_their_places() {
         ("reqwest::", &["src/token/endpoint.rs", "src/trace/otlp.rs"][..]),
         ("hyper::client", &["src/upstream/", "src/cli/doctor/call.rs"]),
         ("hyper_util::client", &["src/upstream/"]),
-        ("h2::", &["src/upstream/"]),
+        ("h2::", &["src/upstream/", "src/downstream/refusals.rs"]),
         ("opentelemetry", &["src/trace/otlp.rs"]),
     ] {
         for path in sources(&root().join("src")) {

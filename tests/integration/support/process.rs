@@ -175,6 +175,13 @@ impl Running {
         found.unwrap().1.split([' ', '"']).next().unwrap().parse().unwrap()
     }
 
+    /// The memory that it holds (VmRSS).
+    pub fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id)).unwrap();
+        let (_, resident) = status.split_once("VmRSS:").unwrap();
+        resident.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
+    }
+
     pub fn read_until(&mut self, text: &str) {
         while !self.log.contains(text) {
             let line = self.lines.next().unwrap_or_else(|| panic!("it ended before {text:?}: {}", self.log));

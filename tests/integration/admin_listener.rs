@@ -1,0 +1,189 @@
+//! The admin listener under connections that do nothing: probes are answered all the same, and names stay here.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use http::StatusCode;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{sleep, timeout};
+use wiremock::ResponseTemplate;
+
+use crate::support::caller::{PATIENCE, json, post, raw, read_until, send, until};
+use crate::support::known::Known;
+use crate::support::process::Running;
+use crate::support::{Proxy, answer, api};
+
+const LIVEZ: &str = "GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0probe-me";
+const ATTACKERS: usize = 500;
+/// What the process may hold more than at rest.
+const MAX_GROWTH: u64 = 64 << 20;
+
+/// A connection to `addr` from `127.0.0.{host}`.
+async fn connect_from(host: u8, addr: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::new(127, 0, 0, host), 0).into()).unwrap();
+    timeout(PATIENCE, socket.connect(addr)).await.expect("not accepted").unwrap()
+}
+
+/// Sends a request on `stream`, and reads the whole response to a probe.
+async fn assert_alive(mut stream: TcpStream) {
+    stream.write_all(LIVEZ.as_bytes()).await.unwrap();
+    assert!(read_until(&mut stream, "ok\n").await.starts_with("HTTP/1.1 200 "));
+}
+
+/// Connections that send `bytes` and stay, from one address or from forty.
+async fn attack(addr: SocketAddr, addresses: u8, bytes: &[u8]) -> Vec<TcpStream> {
+    let mut attackers = Vec::new();
+    for host in (0..addresses).cycle().take(ATTACKERS) {
+        let mut stream = connect_from(host + 1, addr).await;
+        // It may have been closed by now.
+        let _ = stream.write_all(bytes).await;
+        attackers.push(stream);
+    }
+    attackers
+}
+
+/// Looks whether probes are answered while `bytes` were sent on each of many connections that stay open.
+async fn assert_answers_probes_despite(bytes: &[u8]) {
+    let running = spawn_blocking(|| Running::start(&["admin.address=127.0.0.1:0"])).await.unwrap();
+    let admin = running.admin();
+    assert_alive(connect_from(1, admin).await).await;
+    let rest = running.resident_bytes();
+    for addresses in [1, 40] {
+        let attackers = attack(admin, addresses, bytes).await;
+        for host in [1, 2, 200] {
+            assert_alive(connect_from(host, admin).await).await;
+        }
+        let grown = running.resident_bytes().saturating_sub(rest);
+        assert!(grown < MAX_GROWTH, "{grown} bytes for {ATTACKERS} connections of {addresses} addresses");
+        drop(attackers);
+    }
+}
+
+#[tokio::test]
+async fn silent_connections_keep_no_probe_out() {
+    assert_answers_probes_despite(b"").await;
+}
+
+#[tokio::test]
+async fn half_heads_keep_no_probe_out() {
+    let head = format!("GET /livez HTTP/1.1\r\nX: {}", "x".repeat(100_000));
+    assert_answers_probes_despite(head.as_bytes()).await;
+}
+
+#[tokio::test]
+async fn idle_connections_keep_no_probe_out() {
+    assert_answers_probes_despite(LIVEZ.as_bytes()).await;
+}
+
+#[tokio::test]
+async fn readers_that_stop_keep_no_probe_out() {
+    let requests = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".repeat(200);
+    assert_answers_probes_despite(requests.as_bytes()).await;
+}
+
+#[tokio::test]
+async fn http2_pings_keep_no_probe_out() {
+    assert_answers_probes_despite(PREFACE).await;
+
+    let proxy = Proxy::before(&api().await, &[]).await;
+    let mut pinging = JoinSet::new();
+    for mut stream in attack(proxy.admin(), 40, PREFACE).await {
+        pinging.spawn(async move {
+            while stream.write_all(PING).await.is_ok() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        });
+    }
+    for host in [1, 2, 200] {
+        assert_alive(connect_from(host, proxy.admin()).await).await;
+    }
+    // Those that were evicted see it.
+    for _ in 0..ATTACKERS - 64 {
+        timeout(PATIENCE, pinging.join_next()).await.expect("more than 64 stay open").unwrap().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn one_address_does_not_evict_another() {
+    let proxy = Proxy::before(&api().await, &[]).await;
+    let mut scraper = connect_from(200, proxy.admin()).await;
+    scraper.write_all(LIVEZ.as_bytes()).await.unwrap();
+    read_until(&mut scraper, "ok\n").await;
+    let mut attackers = attack(proxy.admin(), 1, b"").await;
+    assert_alive(scraper).await;
+
+    let mut first = attackers.remove(0);
+    assert_eq!(timeout(PATIENCE, first.read(&mut [0])).await.expect("it stays open").unwrap(), 0);
+    let metrics =
+        raw(proxy.admin(), "GET /metrics HTTP/1.1\r\nHost: [::1]\r\nConnection: close\r\n\r\n").await;
+    let evicted = "gbg_proxy_refused_connections_total{listener=\"admin\",reason=\"evicted\"} ";
+    let count = metrics.lines().find_map(|line| line.strip_prefix(evicted)).unwrap();
+    // Also one for the connection that asks, and perhaps one more.
+    assert!((ATTACKERS - 16..=ATTACKERS - 14).contains(&count.parse().unwrap()), "{count}");
+}
+
+#[tokio::test]
+async fn a_foreign_host_learns_no_names_of_callers() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    let (crm, web) = (Known::new("crm", ""), Known::new("web", ""));
+    let set = ["admin.hosts=[\"ops.example\"]"];
+    let proxy = Proxy::knowing(&api, &[crm.table(), web.table()], &set).await;
+    let admin = proxy.admin();
+    for known in [&crm, &web] {
+        let mut req = post("/v2/captain/journey/start");
+        req.headers_mut().extend([known.shown("x-api-key", "")]);
+        assert_eq!(send(proxy.addr(), req).await.status(), StatusCode::OK);
+    }
+    until(async || {
+        let status = http::Request::get("/status").header("host", "localhost").body(Default::default());
+        json(&send(admin, status.unwrap()).await)["requests"]["total"] == 2
+    })
+    .await;
+    let metrics = async |fields: &str| {
+        raw(admin, format!("GET /metrics HTTP/1.1\r\n{fields}Connection: close\r\n\r\n")).await
+    };
+    let of = |caller: &str, count: u32| {
+        format!(
+            "gbg_proxy_requests_total{{caller=\"{caller}\",endpoint=\"journey/start\",status=\"200\",source=\"gbg\"}} {count}\n"
+        )
+    };
+    for ours in ["localhost", "LOCALHOST:1", "127.0.0.1:8081", "[::1]", "ops.example"] {
+        let told = metrics(&format!("Host: {ours}\r\n")).await;
+        assert!(told.contains(&of("crm", 1)) && told.contains(&of("web", 1)), "{ours}: {told}");
+    }
+    for foreign in [
+        "Host: evil.example\r\n",
+        "Host: localhost.evil.example\r\n",
+        "Host: 127.0.0.1.evil.example\r\n",
+        "Host: 10.0.0.1\r\n",
+        "Host: localhost\r\nHost: evil.example\r\n",
+        "Host: evil.example\r\nAccept: application/openmetrics-text\r\n",
+    ] {
+        let told = metrics(foreign).await;
+        assert!(told.starts_with("HTTP/1.1 200 ") && told.contains(&of("(hidden)", 2)), "{foreign}: {told}");
+        assert!(!told.contains("crm") && !told.contains("web"), "{foreign}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn a_foreign_host_is_not_told_why() {
+    let proxy = Proxy::start(&api().await.uri(), "http://127.0.0.1:1/", &[]).await;
+    for (host, body) in
+        [("evil.example", "not ready\n"), ("127.0.0.1", "not ready: there is no access token")]
+    {
+        let asked = format!("GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        let told = raw(proxy.admin(), asked).await;
+        let (head, told) = told.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 503 ") && told.starts_with(body), "{host}: {told}");
+    }
+    for path in ["/startupz", "/livez"] {
+        let asked = format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+        assert!(raw(proxy.admin(), asked).await.ends_with("\r\n\r\nok\n"), "{path}");
+    }
+}
