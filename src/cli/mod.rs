@@ -6,6 +6,7 @@ mod demo;
 mod doctor;
 mod key;
 mod man;
+mod memory;
 mod reload;
 mod run;
 mod sandbox;
@@ -32,6 +33,8 @@ const USAGE: u8 = 64;
 
 /// Reads the arguments, runs the command, and says how it went.
 pub fn main() -> ExitCode {
+    // First: from here on secrets are read.
+    let unprotected = memory::protect();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -41,7 +44,7 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match arguments.command {
-        Command::Run(command) => command.run(),
+        Command::Run(command) => command.run(unprotected),
         Command::Demo(command) => command.run(),
         Command::Sandbox(command) => command.run(),
         Command::Check(command) => command.run(),
@@ -125,9 +128,11 @@ impl ConfigArguments {
         let file = self
             .config
             .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.symlink_metadata().is_ok()));
-        // Values that are no UTF-8 are none of ours.
+        // Of a value that is not UTF-8, what is not is replaced: a secret with that is refused, and not taken for unset.
         let env = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter_map(|(name, value)| {
+                Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+            })
             .collect();
         Sources { file, set: self.set, env }
     }

@@ -6,6 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
@@ -55,7 +56,8 @@ impl Why {
 
 /// Waits for reasons to read the configuration again, and does.
 pub(super) struct Reload {
-    sources: Sources,
+    /// Shared with the thread that reads: it holds the whole environment.
+    sources: Arc<Sources>,
     effective: Vec<Effective>,
     hangup: Hangup,
     log_level: telemetry::Level,
@@ -79,6 +81,7 @@ impl Reload {
         log_level: telemetry::Level,
     ) -> io::Result<Self> {
         let (hangup, aside) = (Hangup::listen()?, Aside::default());
+        let sources = Arc::new(sources);
         Ok(Reload { sources, effective, hangup, log_level, read, problem: None, aside })
     }
 
@@ -116,7 +119,7 @@ impl Reload {
     }
 
     async fn try_to_apply(&mut self, app: &mut App, why: Why) -> Result<(), String> {
-        let sources = self.sources.clone();
+        let sources = Arc::clone(&self.sources);
         // The stamp first: what is written while it is read is read again.
         let read = self.aside.run(move || (stamp(&sources), config::load(&sources)));
         let Ok(Some((stamp, loaded))) = timeout(PATIENCE, read).await else { return Err(HANGS.to_owned()) };

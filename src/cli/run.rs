@@ -31,7 +31,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn run(mut self) -> Result<(), Failure> {
+    pub(super) fn run(mut self, unprotected: Vec<String>) -> Result<(), Failure> {
         let handed = systemd::socket()
             .map_err(|error| Failure::Failed(format!("{}\n  mend: {}", chain(&error), error.mend())))?;
         if let Some(socket) = &handed {
@@ -46,7 +46,7 @@ impl Run {
         let settings = log_settings(log);
         let log_level = settings.level.clone();
         let _flush = telemetry::begin(settings).map_err(|error| cannot_log(log, &error))?;
-        for warning in &loaded.warnings {
+        for warning in unprotected.iter().chain(&loaded.warnings) {
             tracing::warn!("{warning}");
         }
         let mut config = loaded.config;

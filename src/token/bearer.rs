@@ -8,6 +8,7 @@ use http::HeaderValue;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
+use super::client_auth::secret_header;
 use super::moment::Moment;
 use crate::error::Error;
 use crate::metrics;
@@ -44,10 +45,8 @@ impl Bearer {
     /// The same bearer in memory of its own. A clone shares a reference count, which threads on other cores would
     /// fight over.
     fn copy(&self) -> Self {
-        let mut header =
-            HeaderValue::from_bytes(self.header.as_bytes()).unwrap_or_else(|_| self.header.clone());
-        header.set_sensitive(true);
-        Bearer { header, ..*self }
+        let copied = self.header.to_str().ok().and_then(|text| secret_header([text, ""]));
+        Bearer { header: copied.unwrap_or_else(|| self.header.clone()), ..*self }
     }
 }
 
@@ -119,9 +118,12 @@ impl Publisher {
         self.sender.send_replace(State { bearer: Some(bearer), failure: None });
     }
 
-    /// Says why there is no fresh token, and when the next try is; the token that is held stays.
+    /// Says why there is no fresh token, and when the next try is; the token that is held stays, unless it has expired.
     pub(super) fn publish_failure(&self, failure: Failure, next: Moment) {
-        self.sender.send_modify(|state| state.failure = Some((failure, next)));
+        self.sender.send_modify(|state| {
+            state.failure = Some((failure, next));
+            state.bearer.take_if(|bearer| !bearer.is_valid());
+        });
     }
 
     /// When the token that is held, and serves, must no longer be sent. One that the API refused does not serve.
@@ -200,7 +202,12 @@ impl Reader {
         if local.receiver.has_changed().unwrap_or(true) {
             local.bearer = local.receiver.borrow_and_update().bearer.as_ref().map(Bearer::copy);
         }
-        local.bearer.as_ref().filter(|bearer| bearer.is_valid()).cloned()
+        let bearer = local.bearer.as_ref().filter(|bearer| bearer.is_valid()).cloned();
+        if bearer.is_none() {
+            // What has expired is not kept in memory.
+            local.bearer = None;
+        }
+        bearer
     }
 
     /// The valid bearer, waited for if there is none.
@@ -314,6 +321,20 @@ mod tests {
         let refused = reader.wait().await.unwrap_err();
         let Error::ClientRefused { retry_after } = refused else { panic!("{refused:?}") };
         assert_eq!((began.elapsed(), retry_after), (Duration::ZERO, Duration::from_secs(30)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_expired_bearer_is_not_kept() {
+        let (publisher, reader) = channel(Duration::from_secs(5), Arc::default());
+        publisher.publish(bearer(1, Duration::from_secs(10)));
+        assert!(reader.current().is_some());
+        let is_kept = || reader.local.lock().unwrap().bearer.is_some();
+        publisher.publish_failure(Failure::Unavailable, Moment::now());
+        assert!(publisher.sender.borrow().bearer.is_some() && is_kept());
+        tokio::time::advance(Duration::from_secs(10)).await;
+        publisher.publish_failure(Failure::Unavailable, Moment::now());
+        assert!(publisher.sender.borrow().bearer.is_none());
+        assert!(reader.current().is_none() && !is_kept());
     }
 
     #[tokio::test]

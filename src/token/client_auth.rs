@@ -2,7 +2,12 @@
 
 use std::borrow::Cow;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use http::HeaderValue;
+use url::form_urlencoded;
+use zeroize::Zeroizing;
 
 use super::assertion;
 use crate::config::{Credentials, Proof, Token};
@@ -10,9 +15,20 @@ use crate::error::Cause;
 
 /// What a token request carries.
 pub(super) struct Form<'a> {
-    pub(super) fields: Vec<(&'a str, Cow<'a, str>)>,
-    /// HTTP Basic: user name and password, both form-encoded, as RFC 6749 section 2.3.1 has it.
-    pub(super) basic: Option<(String, String)>,
+    fields: Vec<(&'a str, Cow<'a, str>)>,
+    /// The value of Authorization for HTTP Basic: user name and password, both form-encoded, as RFC 6749 section 2.3.1 has it.
+    pub(super) basic: Option<HeaderValue>,
+}
+
+impl Form<'_> {
+    /// The fields as `application/x-www-form-urlencoded`, in memory that is zeroed when it has been sent.
+    pub(super) fn body(&self) -> Bytes {
+        // An encoded byte has three characters at most, and each field an equals sign and an ampersand.
+        let room = self.fields.iter().map(|(name, value)| 3 * (name.len() + value.len()) + 2).sum();
+        let mut body = form_urlencoded::Serializer::new(String::with_capacity(room));
+        body.extend_pairs(&self.fields);
+        Bytes::from_owner(Zeroizing::new(body.finish().into_bytes()))
+    }
 }
 
 /// The form with which `credentials` ask for what `config` says: `client_credentials` (RFC 6749 section 4.4.2), or
@@ -40,7 +56,11 @@ pub(super) fn form<'a>(config: &'a Token, credentials: &'a Credentials) -> Resul
         Proof::Post(secret) => {
             fields.extend([("client_id", id.into()), ("client_secret", secret.expose().into())]);
         }
-        Proof::Basic(secret) => basic = Some((encode(id), encode(secret.expose()))),
+        Proof::Basic(secret) => {
+            let pair = Zeroizing::new(format!("{}:{}", *encode(id), *encode(secret.expose())));
+            let pair = Zeroizing::new(STANDARD.encode(pair.as_bytes()));
+            basic = Some(secret_header(["Basic ", &pair]).ok_or("id and secret cannot be a header field")?);
+        }
         Proof::Assertion(key) => fields.extend([
             ("client_id", id.into()),
             ("client_assertion_type", assertion::TYPE.into()),
@@ -52,8 +72,10 @@ pub(super) fn form<'a>(config: &'a Token, credentials: &'a Credentials) -> Resul
 }
 
 /// `application/x-www-form-urlencoded` for one value.
-fn encode(text: &str) -> String {
-    url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+fn encode(text: &str) -> Zeroizing<String> {
+    let mut encoded = Zeroizing::new(String::with_capacity(3 * text.len()));
+    encoded.extend(form_urlencoded::byte_serialize(text.as_bytes()));
+    encoded
 }
 
 /// `Bearer …` as a sensitive header value, if `token` is of the form of RFC 6750 section 2.1: an equals sign is padding,
@@ -65,7 +87,15 @@ pub(super) fn bearer_header(token: &str) -> Option<HeaderValue> {
     if !is_b64token {
         return None;
     }
-    let mut header = HeaderValue::try_from(format!("Bearer {token}")).ok()?;
+    secret_header(["Bearer ", token])
+}
+
+/// The value of `parts`, marked sensitive, in memory that is zeroed when the last clone of it is dropped.
+pub(super) fn secret_header(parts: [&str; 2]) -> Option<HeaderValue> {
+    // Room for all of it from the start: growing would leave pieces behind that are not zeroed.
+    let mut value = Zeroizing::new(Vec::with_capacity(parts.iter().map(|part| part.len()).sum()));
+    parts.iter().for_each(|part| value.extend_from_slice(part.as_bytes()));
+    let mut header = HeaderValue::from_maybe_shared(Bytes::from_owner(value)).ok()?;
     header.set_sensitive(true);
     Some(header)
 }
@@ -76,7 +106,7 @@ mod tests {
 
     #[test]
     fn basic_encodes_what_a_form_would() {
-        assert_eq!(encode("a b+c:d/é"), "a+b%2Bc%3Ad%2F%C3%A9");
+        assert_eq!(*encode("a b+c:d/é"), "a+b%2Bc%3Ad%2F%C3%A9");
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::{ACCEPT, HeaderValue};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use reqwest::redirect;
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use super::client::Client;
-use super::client_auth::{Form, form};
+use super::client_auth::{form, secret_header};
 use super::grant::{Grant, parse_error, parse_grant};
 use crate::config::{Credentials, Token};
 use crate::error::{Cause, chain};
@@ -90,7 +91,8 @@ impl Endpoint {
         let mut answer = request.send().await.map_err(failed)?;
         let status = answer.status();
         let retry_after = retry_after(answer.headers());
-        let mut body = Vec::new();
+        // Room for all of it from the start: growing would leave pieces behind that are not zeroed.
+        let mut body = Zeroizing::new(Vec::with_capacity(LONGEST_ANSWER));
         while let Some(chunk) = answer.chunk().await.map_err(failed)? {
             if body.len() + chunk.len() > LONGEST_ANSWER {
                 return Err(FetchError::Answer("the answer is longer than 64 KiB"));
@@ -112,11 +114,14 @@ impl Endpoint {
 }
 
 fn request(config: &Token, credentials: &Credentials) -> Result<reqwest::RequestBuilder, Cause> {
-    let Form { fields, basic } = form(config, credentials)?;
+    let form = form(config, credentials)?;
     let request = connect(config, credentials)?.post(config.endpoint.url().clone());
-    let request = request.header(ACCEPT, "application/json").form(&fields);
-    Ok(match basic {
-        Some((user, password)) => request.basic_auth(user, Some(password)),
+    let request = request
+        .header(ACCEPT, "application/json")
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(form.body());
+    Ok(match form.basic {
+        Some(authorization) => request.header(AUTHORIZATION, authorization),
         None => request,
     })
 }
@@ -156,9 +161,8 @@ pub(super) fn connect(config: &Token, credentials: &Credentials) -> Result<reqwe
     if let Some(egress) = &config.egress {
         let mut proxy = reqwest::Proxy::all(egress.origin.to_string())?;
         if let Some(authorization) = &egress.authorization {
-            let mut value = HeaderValue::from_str(authorization.expose())?;
-            value.set_sensitive(true);
-            proxy = proxy.custom_http_auth(value);
+            let value = secret_header(["", authorization.expose()]);
+            proxy = proxy.custom_http_auth(value.ok_or("user and password cannot be a header field")?);
         }
         builder = builder.proxy(proxy);
     }
