@@ -63,7 +63,7 @@
 //! 3. A caller's Authorization, Proxy-Authorization, X-Api-Key and (unless `forward_cookies`) Cookie never reach the
 //!    upstream. The one exception: on `upstream.caller_bearer` paths the caller's bearer is GBG's own credential, and
 //!    passes, unless it is a caller key. Our token and secret never appear in a log line, a `Debug` output, an error or an
-//!    answer.
+//!    answer, and no byte of a file that the configuration names is a part of any message.
 //! 4. The upstream is chosen by the configuration alone. Redirects are never followed.
 //! 5. Bodies are streamed, both ways, with back-pressure; nothing keeps more of one than `limits.replay_body`.
 //! 6. What GBG answered reaches the caller untouched; what we answer ourselves is marked as ours with Proxy-Status, but

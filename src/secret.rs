@@ -1,12 +1,20 @@
 //! A secret that cannot be printed, and where it comes from.
 
+mod exposure;
+mod form;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
+
+pub use self::exposure::exposed_mode;
+use self::form::{NOT_UTF_8, UTF_16};
+pub use self::form::{Refusal, is_content, one_line, warnings};
 
 /// The environment as it was read at the start; a map, so that a test can play it.
 pub type Environment = BTreeMap<String, String>;
@@ -14,14 +22,15 @@ pub type Environment = BTreeMap<String, String>;
 /// No file with a secret is longer; the longest are certificate chains.
 const LONGEST_FILE: u64 = 1 << 20;
 
-/// A secret text. It has no `Display`, its `Debug` is `[redacted]`, and its memory is zeroed when it is dropped.
+/// A secret text. It has no `Display`, and its `Debug` is `[redacted]`. Clones share one memory, which is zeroed when the last
+/// of them is dropped.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Zeroizing<String>);
+pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
     /// Takes a text into custody.
     pub fn new(text: impl Into<String>) -> Self {
-        Secret(Zeroizing::new(text.into()))
+        Secret(Arc::new(Zeroizing::new(text.into())))
     }
 
     /// Shows the text; each call is a place where the secret can leak, so there are few.
@@ -41,7 +50,7 @@ impl fmt::Debug for Secret {
 pub enum Source {
     /// An environment variable.
     Env(String),
-    /// A file; one trailing newline is not part of the secret.
+    /// A file.
     File(PathBuf),
     /// A file in the directory that `$CREDENTIALS_DIRECTORY` names.
     Credential(String),
@@ -54,7 +63,7 @@ impl Source {
         let plain = !name.is_empty() && !name.contains(['/', '\0']);
         match kind {
             "env" if plain && !name.contains('=') => Some(Source::Env(name.to_owned())),
-            "file" if !name.is_empty() => Some(Source::File(name.into())),
+            "file" if !name.is_empty() && !is_content(name) => Some(Source::File(name.into())),
             "credential" if plain && name != ".." => Some(Source::Credential(name.to_owned())),
             _ => None,
         }
@@ -98,19 +107,47 @@ enum Place {
 }
 
 impl Kept {
-    /// Reads the secret as it is now.
+    /// Reads the secret as it is now: one line, without its line end.
+    ///
+    /// # Errors
+    /// When it cannot be read, is empty, or has control characters.
+    pub fn read(&self) -> Result<Secret, Error> {
+        let secret = self.read_lines()?;
+        let unusable = |refusal| Error::Unusable { place: self.source.clone(), refusal };
+        match one_line(secret.expose()).map_err(unusable)? {
+            line if line.trim().is_empty() => Err(Error::Empty(self.source.clone())),
+            line if line.len() == secret.expose().len() => Ok(secret),
+            line => Ok(Secret::new(line)),
+        }
+    }
+
+    /// Reads a secret that may have several lines, such as a key in PEM.
     ///
     /// # Errors
     /// When it cannot be read, is no UTF-8, or is empty.
-    pub fn read(&self) -> Result<Secret, Error> {
+    pub fn read_lines(&self) -> Result<Secret, Error> {
         let secret = match &self.place {
             Place::Environment(secret) => secret.clone(),
-            Place::File(path) => read_file(path)?,
+            Place::File(path) => self.read_file(path)?,
         };
-        if secret.expose().is_empty() {
+        if secret.expose().trim().is_empty() {
             return Err(Error::Empty(self.source.clone()));
         }
         Ok(secret)
+    }
+
+    fn read_file(&self, path: &Path) -> Result<Secret, Error> {
+        let mut bytes =
+            read_bytes(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+        let is_utf_16 = bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF");
+        match String::from_utf8(std::mem::take(&mut *bytes)) {
+            Ok(text) => Ok(Secret(Arc::new(Zeroizing::new(text)))),
+            Err(error) => {
+                error.into_bytes().zeroize();
+                let refusal = if is_utf_16 { UTF_16 } else { NOT_UTF_8 };
+                Err(Error::Unusable { place: self.source.clone(), refusal })
+            }
+        }
     }
 
     /// The file that it is kept in, if it is one.
@@ -158,36 +195,43 @@ pub enum Error {
     /// It is there, with nothing in it.
     #[error("{0} is empty")]
     Empty(Source),
+    /// What is in it is not a secret.
+    #[error("{place} {}", refusal.cause)]
+    Unusable {
+        /// Where it is kept.
+        place: Source,
+        /// Why.
+        refusal: Refusal,
+    },
 }
 
-/// The text in a file. What is no file is not opened: a pipe would be waited for without an end, and a device read so.
+impl Error {
+    /// What to do, where it depends on what was found.
+    pub fn fix(&self) -> Option<&'static str> {
+        match self {
+            Error::Unusable { refusal, .. } => Some(refusal.fix),
+            _ => None,
+        }
+    }
+}
+
+/// The bytes of a file. What is no file is not opened: a pipe would be waited for without an end, and a device read so.
 ///
 /// # Errors
-/// When it cannot be read, is no regular file, is no UTF-8, or is longer than 1 MiB.
-pub fn read_text(path: &Path) -> io::Result<Zeroizing<String>> {
+/// When it cannot be read, is no regular file, or is longer than 1 MiB.
+pub fn read_bytes(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let found = std::fs::metadata(path)?;
     if !found.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
     }
     // Room for all of it from the start: growing would leave pieces behind that are not zeroed.
-    let room = usize::try_from(found.len().min(LONGEST_FILE)).unwrap_or_default() + 2;
-    let mut text = Zeroizing::new(String::with_capacity(room));
-    File::open(path)?.take(LONGEST_FILE + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > LONGEST_FILE {
+    let room = usize::try_from(found.len().min(LONGEST_FILE)).unwrap_or_default() + 64;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    File::open(path)?.take(LONGEST_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LONGEST_FILE {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than 1 MiB"));
     }
-    Ok(text)
-}
-
-fn read_file(path: &Path) -> Result<Secret, Error> {
-    let mut text = read_text(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
-    if text.ends_with('\n') {
-        text.pop();
-        if text.ends_with('\r') {
-            text.pop();
-        }
-    }
-    Ok(Secret(text))
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -204,25 +248,51 @@ mod tests {
         assert_eq!(Source::parse("env:A"), Some(Source::Env("A".into())));
         assert_eq!(Source::parse("file:/run/s"), Some(Source::File("/run/s".into())));
         assert_eq!(Source::parse("credential:s"), Some(Source::Credential("s".into())));
-        for text in ["hunter2", "env:", "file:", "credential:../etc", "credential:..", "http://x", "env:A=B"]
+        let content = "file:-----BEGIN PRIVATE KEY-----";
+        for text in
+            ["hunter2", "env:", "file:", "credential:../etc", "credential:..", "http://x", "env:A=B", content]
         {
             assert_eq!(Source::parse(text), None, "{text}");
         }
     }
 
     #[test]
-    fn a_file_loses_one_newline_and_an_empty_one_is_refused() {
+    fn a_secret_loses_its_line_end_wherever_it_is_kept() {
         let directory = tempfile::tempdir().unwrap();
-        let env = Environment::from([(
-            "CREDENTIALS_DIRECTORY".to_owned(),
-            directory.path().to_str().unwrap().to_owned(),
-        )]);
+        let env = [
+            ("CREDENTIALS_DIRECTORY", directory.path().to_str().unwrap()),
+            ("A", "hunter2\r\n"),
+            ("B", " \n"),
+            ("C", "hunter2\nx"),
+        ];
+        let env: Environment = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         std::fs::write(directory.path().join("a"), "hunter2\r\n").unwrap();
         std::fs::write(directory.path().join("b"), "\n").unwrap();
+        std::fs::write(directory.path().join("c"), "hunter2\0").unwrap();
+        std::fs::write(directory.path().join("d"), b"\xFF\xFEh\0").unwrap();
+        std::fs::write(directory.path().join("e"), b"hunter\xE9").unwrap();
         let read = |source: Source| source.locate(&env)?.read();
-        assert_eq!(read(Source::Credential("a".into())).unwrap().expose(), "hunter2");
-        assert!(matches!(read(Source::Credential("b".into())), Err(Error::Empty(_))));
-        assert!(matches!(read(Source::Env("X".into())), Err(Error::NotSet(_))));
+        let file = |name: &str| read(Source::Credential(name.into()));
+        let variable = |name: &str| read(Source::Env(name.into()));
+        assert_eq!(file("a").unwrap().expose(), "hunter2");
+        assert_eq!(variable("A").unwrap().expose(), "hunter2");
+        assert!(matches!(file("b"), Err(Error::Empty(_))));
+        assert!(matches!(variable("B"), Err(Error::Empty(_))));
+        assert!(matches!(variable("X"), Err(Error::NotSet(_))));
+        for (refused, text) in [
+            (file("c"), "credential:c holds a control character"),
+            (file("d"), "credential:d is UTF-16 text"),
+            (file("e"), "credential:e is not UTF-8 text"),
+            (variable("C"), "env:C has more than one line"),
+        ] {
+            assert_eq!(refused.unwrap_err().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn clones_share_one_memory() {
+        let secret = Secret::new("hunter2");
+        assert_eq!(secret.expose().as_ptr(), secret.clone().expose().as_ptr());
     }
 
     /// A named pipe is waited for without an end, and `/dev/zero` read without one.
@@ -233,12 +303,12 @@ mod tests {
         let path = |name: &str| directory.path().join(name);
         assert!(std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
         std::fs::write(path("long"), vec![b'x'; (1 << 20) + 1]).unwrap();
-        let why = |path: &Path| read_text(path).unwrap_err().to_string();
+        let why = |path: &Path| read_bytes(path).unwrap_err().to_string();
         for odd in [path("pipe"), directory.path().to_owned(), "/dev/zero".into()] {
             assert_eq!(why(&odd), "it is no regular file", "{odd:?}");
         }
         assert_eq!(why(&path("long")), "it is longer than 1 MiB");
         std::fs::write(path("long"), vec![b'x'; 1 << 20]).unwrap();
-        assert_eq!(read_text(&path("long")).unwrap().len(), 1 << 20);
+        assert_eq!(read_bytes(&path("long")).unwrap().len(), 1 << 20);
     }
 }

@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use super::error::Problem;
 use super::pem::{self, Identity};
 use super::signing_key::{Algorithm, SigningKey};
-use crate::secret::{Environment, Kept, Secret, Source, read_text};
+use crate::secret::{self, Environment, Kept, Secret, Source, exposed_mode, one_line, read_bytes};
 
 /// How the client proves itself to the token endpoint.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -101,7 +101,8 @@ impl CredentialSources {
             ProofSource::Post(kept) => Proof::Post(secret(kept)?),
             ProofSource::Basic(kept) => Proof::Basic(secret(kept)?),
             ProofSource::Assertion { key, algorithm, kid } => {
-                Proof::Assertion(SigningKey::parse(&read("token.jwt_key", key)?, *algorithm, kid.clone())?)
+                let pem = key.read_lines().map_err(|error| unreadable("token.jwt_key", key, &error))?;
+                Proof::Assertion(SigningKey::parse(&pem, key, *algorithm, kid.clone())?)
             }
             ProofSource::Certificate => Proof::Certificate,
         };
@@ -116,6 +117,29 @@ impl CredentialSources {
             user,
             certificate: certificate.transpose()?,
         })
+    }
+
+    /// What is legal in them, and perhaps not meant: in `read`, which was read from them, and in the permissions of their files.
+    pub fn warnings(&self, read: &Credentials) -> Vec<String> {
+        let mut warnings = Vec::new();
+        warn_of_text("token.client_id", &read.client_id, &mut warnings);
+        if let Proof::Post(secret) | Proof::Basic(secret) = &read.proof {
+            warn_of_text("token.client_secret", secret.expose(), &mut warnings);
+        }
+        if let Some((name, password)) = &read.user {
+            warn_of_text("token.username", name, &mut warnings);
+            warn_of_text("token.password", password.expose(), &mut warnings);
+        }
+        let is_secret = |key: &str| !matches!(key, "token.client_id" | "token.username");
+        for (key, kept) in self.kept().into_iter().filter(|(key, _)| is_secret(key)) {
+            if let Some(file) = kept.file() {
+                warn_of_exposure(key, file, &mut warnings);
+            }
+        }
+        if let Some((_, key)) = &self.certificate {
+            warn_of_exposure(CERTIFICATE_KEYS[1], key, &mut warnings);
+        }
+        warnings
     }
 
     /// The certificate that TLS presents to the token endpoint, if any.
@@ -193,11 +217,18 @@ impl<'de> Deserialize<'de> for RawText {
         }
         match Source::parse(&text) {
             Some(source) => Ok(RawText::Kept(source)),
+            None if secret::is_content(text.trim_end()) => {
+                Err(D::Error::custom("this is the content of a file (the value is not shown)"))
+            }
             // "file:" alone is what is left when a variable in a template is empty.
             None if Source::is_begun(&text) => Err(D::Error::custom(
                 "this names no place; write \"env:NAME\", \"file:PATH\" or \"credential:NAME\"",
             )),
-            None => Ok(RawText::Written(text)),
+            None => match one_line(&text) {
+                Ok("") => Err(D::Error::custom("the value is empty")),
+                Ok(line) => Ok(RawText::Written(line.to_owned())),
+                Err(refusal) => Err(D::Error::custom(format!("the value {}", refusal.cause))),
+            },
         }
     }
 }
@@ -222,11 +253,32 @@ pub(super) fn locate(key: &'static str, source: &Source, env: &Environment) -> R
 }
 
 pub(super) fn read(key: &'static str, kept: &Kept) -> Result<Secret, Problem> {
-    let mend = match kept.file() {
-        Some(_) => "check the path, the permissions and the content of the file",
-        None => "give the variable a value",
+    kept.read().map_err(|error| unreadable(key, kept, &error))
+}
+
+fn unreadable(key: &'static str, kept: &Kept, error: &secret::Error) -> Problem {
+    let mend = match (error.fix(), kept.file()) {
+        (Some(fix), _) => fix,
+        (None, Some(_)) => "check the path, the permissions and the content of the file",
+        (None, None) => "give the variable a value",
     };
-    kept.read().map_err(|error| Problem::new(key, chain(&error), mend))
+    Problem::new(key, chain(error), mend)
+}
+
+/// Warns of what is odd in `text`, the value of `key`, without a part of it.
+pub(super) fn warn_of_text(key: &str, text: &str, warnings: &mut Vec<String>) {
+    warnings.extend(secret::warnings(text).map(|warning| format!("{key}: the value {warning}")));
+}
+
+/// Warns where every user of this machine can read `file`, which `key` names and which holds a secret.
+pub(super) fn warn_of_exposure(key: &str, file: &Path, warnings: &mut Vec<String>) {
+    if let Some(mode) = exposed_mode(file) {
+        let file = file.display();
+        warnings.push(format!(
+            "{key}: other users of this machine can read or replace {file} (mode {mode:04o}): chmod 0600 {file}, or 0640 with \
+             the proxy's group; in Kubernetes, defaultMode: 0440 of the volume"
+        ));
+    }
 }
 
 /// `error` and what caused it.
@@ -237,13 +289,21 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// The chain and the key as one PEM text, if they belong together.
 fn read_certificate(cert: &Path, key: &Path) -> Result<Secret, Problem> {
+    pem::identity(cert, key, CERTIFICATE_KEYS)?;
     let read = |key, path: &Path| {
         let mend = "check the path and the permissions of the file";
-        read_text(path)
+        read_bytes(path)
             .map_err(|error| Problem::new(key, format!("cannot read {}: {error}", path.display()), mend))
     };
     let [cert_key, key_key] = CERTIFICATE_KEYS;
     let (chain, private) = (read(cert_key, cert)?, read(key_key, key)?);
-    pem::identity(cert, key, CERTIFICATE_KEYS)?;
-    Ok(Secret::new(format!("{}\n{}", *chain, *private)))
+    // Room for all of it from the start: growing would leave pieces behind that are not zeroed.
+    let mut both = String::with_capacity(chain.len() + private.len() + 2);
+    for (key, part) in [(cert_key, &chain), (key_key, &private)] {
+        let mend = "save the file as ASCII";
+        let part = str::from_utf8(part).map_err(|_| Problem::new(key, "the file is not UTF-8 text", mend));
+        both.push_str(part?);
+        both.push('\n');
+    }
+    Ok(Secret::new(both))
 }

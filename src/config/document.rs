@@ -70,6 +70,8 @@ impl<'a> Document<'a> {
         for (name, value) in env.range(ENV_PREFIX.to_owned()..) {
             let Some(rest) = name.strip_prefix(ENV_PREFIX) else { break };
             let origin = Origin::Env(name.clone());
+            // From a file of variables with other line ends, or from `$(cat …)`.
+            let value = value.trim_end_matches(['\r', '\n']);
             match keys.get(name) {
                 Some(key) if is_of_caller(key) => return Err(self.error(callers_stand_in_the_file(), origin)),
                 Some(key) => self.put(key, value, origin),
@@ -151,8 +153,11 @@ impl<'a> Document<'a> {
                 // The text was no better.
                 message = first.remove(&key).unwrap_or(message);
             }
-            if key::may_be_in(&message) || key.starts_with("token.params") {
+            let is_pem = message.contains("-----BEGIN") || message.contains(char::is_control);
+            if key::may_be_in(&message) || key.starts_with("token.params") || is_pem {
                 message = "this value cannot be used (it is not shown: it may be a secret)".to_owned();
+            } else if key.starts_with("token.") {
+                message = without_value(&message);
             }
             let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
             let known = pattern(&key);
@@ -278,6 +283,16 @@ fn key_of(path: &str) -> &str {
     let start = caller.map_or(0, |end| LIST.len() + end + 1);
     let end = path[start..].find('[').map_or(path.len(), |end| start + end);
     &path[..end]
+}
+
+/// serde's message without the value that it quotes, which may be a secret under the wrong key.
+fn without_value(message: &str) -> String {
+    let quotes = ["unknown variant ", "invalid type: string ", "invalid value: "];
+    let is_quoted = quotes.iter().any(|begin| message.starts_with(begin));
+    match message.rsplit_once(", expected ") {
+        Some((_, expected)) if is_quoted => format!("invalid value (it is not shown); expected {expected}"),
+        _ => message.to_owned(),
+    }
 }
 
 /// The environment variable of `key`.

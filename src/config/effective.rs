@@ -33,6 +33,13 @@ impl Effective {
     fn new(key: String, path: &str, value: &toml::Value, origin: Origin) -> Self {
         let is_hidden = path == "token.params" || path.ends_with(".key_sha256");
         let value = value.to_string();
+        // A query may hold a key.
+        let query =
+            value.split_once('?').filter(|_| path.ends_with(".endpoint") || path.ends_with(".base_url"));
+        if let Some((shown, _)) = query {
+            let shown = Some(format!("{shown}?…\""));
+            return Effective { key, value: shown, origin, hidden: Some(Hidden(value)) };
+        }
         match is_hidden {
             true => Effective { key, value: Some(HIDDEN.to_owned()), origin, hidden: Some(Hidden(value)) },
             false => Effective { key, value: Some(value), origin, hidden: None },

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use serde::de::{Deserialize, Deserializer, Error as _};
 use url::{Host, Url};
 
-use super::credentials::{locate, read};
+use super::credentials::{locate, read, warn_of_exposure, warn_of_text};
 use super::error::Problem;
 use super::origin::{HttpUrl, Origin};
 use crate::secret::{Environment, Secret, Source};
@@ -53,6 +53,10 @@ impl Egress {
             true => None,
             // The first colon ends the user (RFC 7617 section 2).
             false if user.contains(&b':') => return Err("the user's name has a colon"),
+            // RFC 7617 section 2.
+            false if user.iter().chain(&password).any(u8::is_ascii_control) => {
+                return Err("user or password has a control character, such as a line end (%0A)");
+            }
             false => Some(Secret::new(format!(
                 "Basic {}",
                 STANDARD.encode([&user, &b":"[..], &password].concat())
@@ -148,11 +152,17 @@ impl WayOut {
         written: Option<RawEgress>,
         direct: Vec<Direct>,
         env: &Environment,
+        warnings: &mut Vec<String>,
     ) -> Result<Self, Problem> {
         let egress = match written {
             Some(RawEgress::Written(egress)) => Some(egress),
             Some(RawEgress::Kept(source)) => {
-                let text = read(KEY, &locate(KEY, &source, env)?)?;
+                let kept = locate(KEY, &source, env)?;
+                let text = read(KEY, &kept)?;
+                warn_of_text(KEY, text.expose(), warnings);
+                if let Some(file) = kept.file() {
+                    warn_of_exposure(KEY, file, warnings);
+                }
                 let bad = |error| {
                     Problem::new(KEY, format!("{source} holds no URL that can be used: {error}"), MEND)
                 };

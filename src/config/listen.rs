@@ -8,10 +8,11 @@ use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 
 use super::caller;
+use super::credentials::warn_of_exposure;
 use super::error::Problem;
 use super::host::hosts;
 use super::pem::{self, Identity};
-use super::value::{Address, SocketMode, duration};
+use super::value::{Address, SocketMode, duration, file, path};
 
 /// `[listen]` as it is used.
 #[derive(Clone, Debug)]
@@ -106,8 +107,11 @@ pub(super) struct Raw {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawTls {
+    #[serde(deserialize_with = "path")]
     cert: PathBuf,
+    #[serde(deserialize_with = "path")]
     key: PathBuf,
+    #[serde(default, deserialize_with = "file")]
     client_ca: Option<PathBuf>,
 }
 
@@ -146,6 +150,9 @@ impl Raw {
                  resolve to this proxy (DNS rebinding), and call GBG GO through it; name the hosts, or add a [[caller]]"
                     .to_owned(),
             );
+        }
+        if let Some(tls) = &self.tls {
+            warn_of_exposure("listen.tls.key", &tls.key, warnings);
         }
         Ok(Listen {
             address: self.address,

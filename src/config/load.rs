@@ -92,7 +92,7 @@ struct Raw {
 impl Raw {
     fn resolve(mut self, env: &Environment, warnings: &mut Vec<String>) -> Result<Config, Problem> {
         let ca_file = self.upstream.ca_file.clone();
-        let way_out = self.upstream.way_out(env)?;
+        let way_out = self.upstream.way_out(env, warnings)?;
         let listen = self.listen.resolve(&self.caller, warnings)?;
         let (upstream, forward) = self.upstream.resolve(listen.header_case, &way_out, warnings)?;
         Ok(Config {
@@ -101,7 +101,7 @@ impl Raw {
             listen,
             upstream,
             forward,
-            token: self.token.resolve(ca_file, &way_out, env)?,
+            token: self.token.resolve(ca_file, &way_out, env, warnings)?,
             limits: self.limits,
             log: self.log,
             trace: self.trace.resolve()?,

@@ -9,7 +9,7 @@ use serde::de::{Deserialize, Deserializer, Error as _};
 use url::{Host, Url};
 
 /// An absolute `https://` or `http://` URL without user, password and fragment.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(try_from = "String")]
 pub struct HttpUrl(Url);
 
@@ -63,9 +63,20 @@ impl TryFrom<String> for HttpUrl {
     }
 }
 
+/// Without the query, which may hold a key.
 impl fmt::Display for HttpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        let text = self.0.as_str();
+        match text.split_once('?') {
+            Some((text, _)) => write!(f, "{text}?…"),
+            None => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Debug for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -152,6 +163,13 @@ mod tests {
         for text in ["http://10.0.0.1", "http://localhost.example", "http://0.0.0.0"] {
             assert!(!url(text).is_loopback(), "{text}");
         }
+    }
+
+    #[test]
+    fn the_query_of_a_url_is_not_shown() {
+        let of = |text| format!("{0} {0:?}", url(text));
+        assert_eq!(of("https://a.example/x"), "https://a.example/x https://a.example/x");
+        assert_eq!(of("https://a.example/x?key=hunter2"), "https://a.example/x?… https://a.example/x?…");
     }
 
     #[test]

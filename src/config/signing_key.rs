@@ -4,7 +4,8 @@ use jsonwebtoken::EncodingKey;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RsaKeyPair};
 
 use super::error::Problem;
-use crate::secret::Secret;
+use super::pem;
+use crate::secret::{Kept, Secret};
 
 /// How an assertion is signed (RFC 7518 section 3.1).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -37,8 +38,13 @@ impl PartialEq for SigningKey {
 }
 
 impl SigningKey {
-    /// Reads a key in PEM: PKCS #8, or PKCS #1 for RSA.
-    pub(super) fn parse(pem: &Secret, algorithm: Algorithm, kid: Option<String>) -> Result<Self, Problem> {
+    /// Reads a key in PEM: PKCS #8, or PKCS #1 for RSA. It is kept in `place`.
+    pub(super) fn parse(
+        pem: &Secret,
+        place: &Kept,
+        algorithm: Algorithm,
+        kid: Option<String>,
+    ) -> Result<Self, Problem> {
         let pem = pem.expose().as_bytes();
         let key = match algorithm {
             Algorithm::RS256 | Algorithm::PS256 => EncodingKey::from_rsa_pem(pem),
@@ -57,7 +63,12 @@ impl SigningKey {
             };
             Problem::new("token.jwt_key", message, mend)
         };
-        let key = key.map_err(|_| problem(format!("this is no private key for {algorithm:?}")))?;
+        let key = key.map_err(|_| match pem::fault(pem, place.file()) {
+            Some((cause, fix)) => {
+                Problem::new("token.jwt_key", format!("{place} is not a usable PEM file: {cause}"), fix)
+            }
+            None => problem(format!("{place} holds no private key for {algorithm:?}")),
+        })?;
         let fits = match algorithm {
             Algorithm::RS256 | Algorithm::PS256 => RsaKeyPair::from_der(key.as_bytes()).map(drop),
             Algorithm::ES256 => {
@@ -65,7 +76,7 @@ impl SigningKey {
                 EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.as_bytes(), &random).map(drop)
             }
         };
-        fits.map_err(|error| problem(format!("this key cannot sign with {algorithm:?}: {error}")))?;
+        fits.map_err(|error| problem(format!("the key in {place} cannot sign with {algorithm:?}: {error}")))?;
         Ok(SigningKey { algorithm, key, kid })
     }
 }

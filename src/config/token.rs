@@ -14,7 +14,7 @@ use super::error::Problem;
 use super::origin::HttpUrl;
 use super::pem;
 use super::signing_key::Algorithm;
-use super::value::{SecretRef, duration};
+use super::value::{SecretRef, duration, file};
 use crate::gbg;
 use crate::secret::{Environment, Kept, Source};
 
@@ -78,13 +78,16 @@ pub(super) struct Raw {
     jwt_key: Option<SecretRef>,
     jwt_alg: Option<Algorithm>,
     jwt_kid: Option<String>,
+    #[serde(deserialize_with = "file")]
     client_cert: Option<PathBuf>,
+    #[serde(deserialize_with = "file")]
     client_key: Option<PathBuf>,
     grant: Grant,
     username: Option<RawText>,
     password: Option<SecretRef>,
     scope: Option<String>,
     params: BTreeMap<String, String>,
+    #[serde(deserialize_with = "file")]
     ca_file: Option<PathBuf>,
     plain_http: bool,
     #[serde(deserialize_with = "duration")]
@@ -130,6 +133,7 @@ impl Raw {
         ca_file: Option<PathBuf>,
         way_out: &WayOut,
         env: &Environment,
+        warnings: &mut Vec<String>,
     ) -> Result<Token, Problem> {
         if !self.endpoint.is_tls() && !self.endpoint.is_loopback() && !self.plain_http {
             return Err(Problem::new(
@@ -189,7 +193,7 @@ impl Raw {
         };
         let credentials = CredentialSources { client_id, proof, user, certificate };
         // What cannot be read now is told now. They are read again for each token.
-        credentials.read()?;
+        warnings.extend(credentials.warnings(&credentials.read()?));
         Ok(Token {
             egress: way_out.toward(&self.endpoint),
             endpoint: self.endpoint,

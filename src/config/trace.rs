@@ -9,6 +9,7 @@ use serde::{Deserialize, de};
 use super::error::Problem;
 use super::origin::HttpUrl;
 use super::pem;
+use super::value::file;
 
 /// `[trace]` as it is used.
 #[derive(Clone, Debug)]
@@ -37,12 +38,14 @@ pub(super) struct Raw {
     #[serde(deserialize_with = "fraction")]
     sample: f64,
     endpoint: Option<HttpUrl>,
+    #[serde(deserialize_with = "file")]
     ca_file: Option<PathBuf>,
+    plain_http: bool,
 }
 
 impl Default for Raw {
     fn default() -> Self {
-        Raw { start: false, sample: 1.0, endpoint: None, ca_file: None }
+        Raw { start: false, sample: 1.0, endpoint: None, ca_file: None, plain_http: false }
     }
 }
 
@@ -66,6 +69,13 @@ impl Raw {
                     "trace.endpoint",
                     "this is where the collector is, without the path that it takes traces at",
                     format!("write \"{}v1/traces\"", endpoint.url().origin().ascii_serialization() + "/"),
+                ));
+            }
+            Some(endpoint) if !endpoint.is_tls() && !endpoint.is_loopback() && !self.plain_http => {
+                return Err(Problem::new(
+                    "trace.endpoint",
+                    "http:// would send who calls, what and when over the network in clear",
+                    "write https://, or trace.plain_http = true if the network in between is trusted",
                 ));
             }
             Some(endpoint) => {

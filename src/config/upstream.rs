@@ -7,12 +7,13 @@ use http::{HeaderValue, Method};
 use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 
+use super::credentials::warn_of_exposure;
 use super::egress::{Direct, Egress, RawEgress, WayOut};
 use super::error::Problem;
 use super::listen::HeaderCase;
 use super::origin::{HttpUrl, Origin};
 use super::pem::{self, Identity};
-use super::value::{Path, Prefix, duration, methods};
+use super::value::{Path, Prefix, duration, file, methods};
 use crate::gbg::{self, Region};
 use crate::secret::Environment;
 
@@ -89,8 +90,11 @@ pub(super) struct Raw {
     methods: Vec<Method>,
     circuit: bool,
     caller_bearer: Vec<Path>,
+    #[serde(deserialize_with = "file")]
     pub(super) ca_file: Option<PathBuf>,
+    #[serde(deserialize_with = "file")]
     client_cert: Option<PathBuf>,
+    #[serde(deserialize_with = "file")]
     client_key: Option<PathBuf>,
     plain_http: bool,
     egress_proxy: Option<RawEgress>,
@@ -143,8 +147,12 @@ impl Default for Raw {
 
 impl Raw {
     /// Takes out what decides the way of both, the API's and the token endpoint's.
-    pub(super) fn way_out(&mut self, env: &Environment) -> Result<WayOut, Problem> {
-        WayOut::resolve(self.egress_proxy.take(), std::mem::take(&mut self.no_proxy), env)
+    pub(super) fn way_out(
+        &mut self,
+        env: &Environment,
+        warnings: &mut Vec<String>,
+    ) -> Result<WayOut, Problem> {
+        WayOut::resolve(self.egress_proxy.take(), std::mem::take(&mut self.no_proxy), env, warnings)
     }
 
     pub(super) fn resolve(
@@ -175,6 +183,9 @@ impl Raw {
             (None, false) => Vec::new(),
         };
         let identity = self.identity(origin.tls)?;
+        if let Some(key) = &self.client_key {
+            warn_of_exposure("upstream.client_key", key, warnings);
+        }
         let upstream = Upstream {
             origin,
             circuit: self.circuit,
@@ -251,7 +262,10 @@ fn origin(url: &HttpUrl) -> Result<Origin, Problem> {
             "upstream.base_url",
             format!(
                 "this is an origin, scheme, host and port; {:?} follows it",
-                &url.to_string()[origin.len()..]
+                match url.url().query() {
+                    Some(_) => format!("{}?…", url.url().path()),
+                    None => url.url().path().to_owned(),
+                }
             ),
             format!(
                 "write base_url = {origin:?}: callers send the whole path, such as /v2/captain/journey/start"

@@ -9,7 +9,7 @@ use bytesize::ByteSize;
 use http::Method;
 use serde::de::{Deserialize, Deserializer, Error as _};
 
-use crate::secret::Source;
+use crate::secret::{Source, is_content};
 
 /// Where to listen: `127.0.0.1:8080` or `unix:/run/gbg-proxy/proxy.sock`.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
@@ -241,9 +241,21 @@ pub(super) fn methods<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<
 
 /// A file's path, which an empty text is not.
 pub(super) fn file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
-    match PathBuf::deserialize(deserializer)? {
-        path if path.as_os_str().is_empty() => Err(D::Error::custom("the value is empty")),
-        path => Ok(Some(path)),
+    path(deserializer).map(Some)
+}
+
+/// A file's path, where the key has to have one.
+pub(super) fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    // By way of `Value`, since serde's own type errors quote the value, and this one may be the private key itself.
+    let value = toml::Value::deserialize(deserializer)
+        .map_err(|_| D::Error::custom("this value cannot be read (it is not shown: it may be a secret)"))?;
+    match value.as_str() {
+        None => Err(D::Error::custom("this is not a path; write the path of a file as a text in quotes")),
+        Some("") => Err(D::Error::custom("the value is empty")),
+        Some(text) if is_content(text) => {
+            Err(D::Error::custom("this is the content of a file; write its path (the value is not shown)"))
+        }
+        Some(text) => Ok(text.into()),
     }
 }
 

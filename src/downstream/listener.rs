@@ -290,7 +290,7 @@ mod tests {
         let made = generate_simple_self_signed(["localhost".into(), "crm.example".into()]).unwrap();
         let (der, key) =
             (made.cert.der().clone(), || PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap());
-        let identity = Identity { chain: vec![der.clone()], key: Arc::new(key()) };
+        let identity = Identity { chain: vec![der.clone()], key: Arc::new(key().into()) };
         let tls = acceptor(&identity, std::slice::from_ref(&der)).unwrap();
         let (address, mut coming) = listening(&Address::Tcp((Ipv4Addr::LOCALHOST, 0).into()), Some(tls));
         let Address::Tcp(addr) = address else { panic!("{address}") };

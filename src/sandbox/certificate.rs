@@ -30,7 +30,7 @@ impl Certificate {
             generate_simple_self_signed(names).map_err(io::Error::other)?;
         let der = cert.der().clone();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
-        let identity = Identity { chain: vec![der.clone()], key: Arc::new(key) };
+        let identity = Identity { chain: vec![der.clone()], key: Arc::new(key.into()) };
         Ok(Certificate { identity, der, pem: cert.pem() })
     }
 }

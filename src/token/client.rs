@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::endpoint;
 use super::watch::Watch;
 use crate::aside::Aside;
-use crate::config::{Credentials, Token};
+use crate::config::{Credentials, Problem, Token};
 use crate::error::Cause;
 
 /// How long the reading of the credentials is waited for.
@@ -63,7 +63,7 @@ impl Client {
             }
             let read = self.read().await;
             self.is_stirred.store(false, Ordering::Relaxed);
-            if read.is_some_and(|read| read != *self.last()) {
+            if read.is_some_and(|(read, _)| read != *self.last()) {
                 return;
             }
         }
@@ -73,7 +73,10 @@ impl Client {
     pub(super) async fn credentials(&self) -> Credentials {
         let read = self.read().await;
         let mut last = self.last();
-        if let Some(credentials) = read {
+        if let Some((credentials, warnings)) = read {
+            if credentials != *last {
+                warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+            }
             *last = credentials;
         }
         last.clone()
@@ -83,10 +86,16 @@ impl Client {
         self.credentials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn read(&self) -> Option<Credentials> {
+    /// The credentials as they are now, and what is to be warned of in them.
+    async fn read(&self) -> Option<(Credentials, Vec<String>)> {
         let sources = self.config.credentials.clone();
-        let problem = match timeout(READ_TIMEOUT, self.aside.run(move || sources.read())).await {
-            Ok(Some(Ok(credentials))) => return Some(credentials),
+        let read = move || {
+            let credentials = sources.read()?;
+            let warnings = sources.warnings(&credentials);
+            Ok::<_, Problem>((credentials, warnings))
+        };
+        let problem = match timeout(READ_TIMEOUT, self.aside.run(read)).await {
+            Ok(Some(Ok(read))) => return Some(read),
             Ok(Some(Err(problem))) => problem.to_string(),
             Ok(None) => "the reading of them panicked".to_owned(),
             Err(_) => "the file system does not answer".to_owned(),

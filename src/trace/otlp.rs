@@ -47,10 +47,11 @@ impl Exporter {
             .with_http()
             .with_http_client(client)
             .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(config.endpoint.to_string())
+            .with_endpoint(config.endpoint.url().as_str())
             .with_timeout(PATIENCE)
             .build()?;
-        let told = Told { exporter, failed: Seldom::default() };
+        let query = config.endpoint.url().query().map(str::to_owned);
+        let told = Told { exporter, query, failed: Seldom::default() };
         let mut processor = BatchSpanProcessor::builder(told).build();
         let version = KeyValue::new("service.version", env!("GBG_PROXY_VERSION"));
         let about = Resource::builder().with_service_name("gbg-proxy").with_attribute(version).build();
@@ -105,6 +106,8 @@ fn attribute((name, value): (&'static str, Value)) -> KeyValue {
 #[derive(Debug)]
 struct Told<E> {
     exporter: E,
+    /// The query of the endpoint: it may hold a key, and errors quote the URL.
+    query: Option<String>,
     failed: Seldom,
 }
 
@@ -115,11 +118,9 @@ impl<E: SpanExporter> SpanExporter for Told<E> {
         if let Err(error) = &done
             && self.failed.is_due()
         {
-            tracing::warn!(
-                error = chain(error),
-                lost,
-                "spans cannot be exported to trace.endpoint; they are dropped"
-            );
+            let error = chain(error);
+            let error = self.query.iter().fold(error, |error, query| error.replace(query.as_str(), "…"));
+            tracing::warn!(error, lost, "spans cannot be exported to trace.endpoint; they are dropped");
         }
         done
     }

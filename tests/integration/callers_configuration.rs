@@ -1,6 +1,7 @@
 //! Who may call, as the file says it, and what is refused of that: by the real binary, with exit code, place and mend.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use crate::support::process::{command, text, with_client};
@@ -28,7 +29,9 @@ fn check_with(configuration: &str, set: &[&str], env: &[(&str, &str)]) -> (i32, 
 fn write_certificate(directory: &Path) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     fs::write(directory.join("cert.pem"), made.cert.pem()).unwrap();
-    fs::write(directory.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    let key = directory.join("key.pem");
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    fs::set_permissions(key, Permissions::from_mode(0o600)).unwrap();
 }
 
 const TLS: &str = "[listen.tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\nclient_ca = \"cert.pem\"\n";

@@ -364,7 +364,7 @@ fn a_key_that_cannot_sign_is_refused_and_not_shown() {
     let line = rsa.lines().nth(1).unwrap();
     for (text, alg) in [(rsa, "ES256"), ("no key", "RS256"), (&rsa.replace(line, ""), "PS256")] {
         let error = load_with(text, alg).unwrap_err();
-        assert!(error.starts_with("--set: token.jwt_key: this"), "{error}");
+        assert!(error.starts_with("--set: token.jwt_key: "), "{error}");
         assert!(error.contains("openssl genpkey") && !error.contains(&line[..20]), "{error}");
     }
 }

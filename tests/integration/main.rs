@@ -31,6 +31,8 @@
 //! - `reload`: the configuration is read again while the proxy runs.
 //! - `operations`: alerts, dashboard and runbook, compared with what the proxy counts.
 //! - `resting`: connections that have had no request for a moment, and the next one.
+//! - `secret_files`: files that the configuration names and that cannot be used: no byte of them is shown.
+//! - `secrets`: secrets as they are kept: what is trimmed, refused and warned of, and who can read them.
 //! - `shipped_file`: `proxy.toml` as it is shipped.
 //! - `status_page`: the page for people, in a real browser, and the JSON that it is made from.
 //! - `streaming`: bodies that are large, slow or broken off.
@@ -85,6 +87,8 @@ mod operations;
 mod refused_connections;
 mod reload;
 mod resting;
+mod secret_files;
+mod secrets;
 mod shipped_file;
 mod status_page;
 mod streaming;

@@ -309,13 +309,15 @@ mod otlp {
         answer(&api, ResponseTemplate::new(200)).await;
         let endpoint = format!("token.endpoint={}", token_endpoint(&api));
         let base_url = format!("upstream.base_url={}", api.uri());
-        let start =
-            move || Running::start(&["trace.endpoint=http://127.0.0.1:1/v1/traces", &endpoint, &base_url]);
+        let start = move || {
+            Running::start(&["trace.endpoint=http://127.0.0.1:1/v1/traces?key=hunter2", &endpoint, &base_url])
+        };
         let mut running = spawn_blocking(start).await.unwrap();
         let addr = running.addr();
         until(async || send(addr, post(START)).await.status() == StatusCode::OK).await;
         let (code, running) = spawn_blocking(move || (running.end("-TERM"), running)).await.unwrap();
         assert_eq!(code, 0);
         assert!(running.log.contains("spans cannot be exported to trace.endpoint"), "{}", running.log);
+        assert!(!running.log.contains("hunter2"), "{}", running.log);
     }
 }

@@ -1,8 +1,11 @@
 //! The real binary, as a process.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Lines};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -63,6 +66,8 @@ pub struct Running {
     id: u32,
     lines: Lines<BufReader<ChildStdout>>,
     pub log: String,
+    /// The user that it runs as, where that was chosen.
+    pub user: u32,
 }
 
 impl Running {
@@ -83,6 +88,51 @@ impl Running {
             with_client(&["run", "--set", "listen.address=127.0.0.1:0", "--set", "admin.address=off"]);
         command.arg("--config").arg(file);
         Running::listening(command)
+    }
+
+    /// One that is told by `file` alone what to do, but for where it listens.
+    pub fn start_reloading(file: &Path) -> Running {
+        let mut command = with_client(&[
+            "run",
+            "--set",
+            "listen.address=127.0.0.1:0",
+            "--set",
+            "admin.address=127.0.0.1:0",
+        ]);
+        command.arg("--config").arg(file);
+        Running::listening(command)
+    }
+
+    /// One whose user is not root, also where the tests' user is.
+    pub fn start_as_nobody() -> Running {
+        const NOBODY: u32 = 65534;
+        // Where that user may go, which the target directory need not be.
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+        let program = directory.path().join("gbg-proxy");
+        std::fs::copy(BINARY, &program).unwrap();
+        let mut command = proxy(Command::new(program), &[]);
+        command.current_dir("/");
+        let own = std::fs::metadata("/proc/self").unwrap().uid();
+        let user = if own == 0 { NOBODY } else { own };
+        if own == 0 {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        let mut running = Running::listening(command);
+        running.user = user;
+        running
+    }
+
+    /// Another process of its user.
+    pub fn run_as_same_user(&self, command: &mut Command) -> Child {
+        if std::fs::metadata("/proc/self").unwrap().uid() == 0 {
+            command.uid(self.user).gid(self.user);
+        }
+        command.spawn().unwrap()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.id
     }
 
     /// One whose standard error is read like its log.
@@ -155,7 +205,7 @@ impl Running {
                 let _ = child.lock().unwrap().kill();
             }
         });
-        Running { child, id, lines, log: String::new() }
+        Running { child, id, lines, log: String::new(), user: 0 }
     }
 
     /// Lowers what it may open from now on.

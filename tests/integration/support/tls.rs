@@ -1,7 +1,9 @@
 //! A proxy that serves with TLS, and callers that trust it.
 
+use std::fs::Permissions;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -52,6 +54,7 @@ impl Identity {
         let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         std::fs::write(self.path("cert.pem"), certified.cert.pem()).unwrap();
         std::fs::write(self.path("key.pem"), certified.signing_key.serialize_pem()).unwrap();
+        std::fs::set_permissions(self.path("key.pem"), Permissions::from_mode(0o600)).unwrap();
         self.roots = RootCertStore::empty();
         self.roots.add(certified.cert.der().clone()).unwrap();
     }

@@ -1,0 +1,143 @@
+//! Form of a secret: what is trimmed, what is refused, and what is worth a warning.
+//!
+//! RFC 6749 appendix A.1 and A.2 take printable ASCII alone for a client's id and secret. A line end comes from `echo` or an
+//! editor and is never meant; any other control character is refused, since it would be sent as it is.
+
+/// Why a text is not a secret. Fixed texts: none holds a part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is wrong with it.
+    pub cause: &'static str,
+    /// What to do.
+    pub fix: &'static str,
+}
+
+const BYTE_ORDER_MARK: Refusal = Refusal {
+    cause: "begins with a byte order mark (U+FEFF)",
+    fix: "save it as UTF-8 without a byte order mark",
+};
+const SEVERAL_LINES: Refusal =
+    Refusal { cause: "has more than one line", fix: "keep the value alone in it, on one line" };
+const TAB: Refusal = Refusal { cause: "holds a tab", fix: "remove the tab; keep the value alone in it" };
+const CONTROL: Refusal = Refusal {
+    cause: "holds a control character",
+    fix: "write the value again, as it was issued; `od -c` shows control characters",
+};
+const PEM: Refusal = Refusal {
+    cause: "is PEM text, which this key does not take",
+    fix: "write the value that was issued; the client's private key goes into token.jwt_key or token.client_key",
+};
+pub(super) const NOT_UTF_8: Refusal =
+    Refusal { cause: "is not UTF-8 text", fix: "save it as ASCII or UTF-8" };
+pub(super) const UTF_16: Refusal =
+    Refusal { cause: "is UTF-16 text", fix: "save it as UTF-8 without a byte order mark" };
+
+/// `text` without the line ends behind it, if what is left is one line of printable characters.
+///
+/// # Errors
+/// When it has a control character or a byte order mark, or is PEM: a private key would be sent as a secret.
+pub fn one_line(text: &str) -> Result<&str, Refusal> {
+    if text.starts_with('\u{FEFF}') {
+        return Err(BYTE_ORDER_MARK);
+    }
+    if text.contains("-----BEGIN ") {
+        return Err(PEM);
+    }
+    let line = text.trim_end_matches(['\r', '\n']);
+    match line.chars().find(|&c| c.is_control() || matches!(c, '\u{FEFF}' | '\u{FFFD}')) {
+        None => Ok(line),
+        Some('\r' | '\n') => Err(SEVERAL_LINES),
+        Some('\t') => Err(TAB),
+        // What stands in place of bytes that were not UTF-8.
+        Some('\u{FFFD}') => Err(NOT_UTF_8),
+        Some(_) => Err(CONTROL),
+    }
+}
+
+/// What is legal in a secret, and perhaps not meant.
+pub fn warnings(text: &str) -> impl Iterator<Item = &'static str> {
+    let is_in = |quote: char| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
+    let quoted = is_in('"') || is_in('\'');
+    let blanks = text.trim() != text;
+    let foreign = !text.is_ascii();
+    [
+        quoted.then_some("stands in quotes, which are sent as a part of it; remove them if they are none"),
+        blanks.then_some("begins or ends with a blank, which is sent as a part of it; remove it if it is none"),
+        foreign.then_some(
+            "has characters outside ASCII, which the receiver may read in another encoding; make one of ASCII alone",
+        ),
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// Whether `path` is what a file holds rather than its path: it must be in no message then.
+pub fn is_content(path: &str) -> bool {
+    /// PATH_MAX and NAME_MAX of Linux: what is longer names no file.
+    const LONGEST_PATH: usize = 4095;
+    const LONGEST_NAME: usize = 255;
+    /// What base64 of DER and of PEM begins with.
+    const BASE64: [&str; 2] = ["MII", "LS0tLS1"];
+    let path = path.strip_prefix("file:").unwrap_or(path);
+    let is_base64 = path.len() >= 64 && BASE64.iter().any(|begin| path.starts_with(begin));
+    is_base64
+        || path.len() > LONGEST_PATH
+        || path.split('/').any(|name| name.len() > LONGEST_NAME)
+        || path.contains("-----BEGIN")
+        || path.contains(|c: char| c.is_control() || c == '\u{FEFF}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_ends_are_trimmed_and_control_characters_refused() {
+        for text in ["s3cret", "s3cret\n", "s3cret\r", "s3cret\r\n", "s3cret\n\n"] {
+            assert_eq!(one_line(text), Ok("s3cret"), "{text:?}");
+        }
+        for (text, refusal) in [
+            ("\u{FEFF}s3cret", BYTE_ORDER_MARK),
+            ("\u{FEFF}", BYTE_ORDER_MARK),
+            ("\ns3cret", SEVERAL_LINES),
+            ("s3\r\ncret\n", SEVERAL_LINES),
+            ("s3cret\t", TAB),
+            ("s3cret\0", CONTROL),
+            ("s3\u{1b}cret", CONTROL),
+            ("s3cret\u{7f}", CONTROL),
+            ("s3cret\u{85}", CONTROL),
+            ("s3\u{FEFF}cret", CONTROL),
+            ("s3\u{FFFD}cret", NOT_UTF_8),
+            ("-----BEGIN PRIVATE KEY-----\\nMIIE", PEM),
+        ] {
+            assert_eq!(one_line(text), Err(refusal), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn content_is_told_from_a_path() {
+        let base64 = format!("MIIEvQIBADAN{}", "Bgkq".repeat(16));
+        let (prefixed, long) = (format!("file:{base64}"), "a".repeat(256));
+        for content in
+            ["-----BEGIN PRIVATE KEY----- MII", "a\nb", &base64, &prefixed, &long, &"a/".repeat(2048)]
+        {
+            assert!(is_content(content), "{content}");
+        }
+        for path in ["/etc/tls.key", "MII", "ä b.pem", "C:\\x.pem"] {
+            assert!(!is_content(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn quotes_blanks_and_foreign_letters_are_warned_of() {
+        let of = |text| warnings(text).map(|warning| warning.split(',').next().unwrap()).collect::<Vec<_>>();
+        assert_eq!(of("s3'cr\"et"), [""; 0]);
+        assert_eq!(of("\""), [""; 0]);
+        assert_eq!(of("\"s3cret\""), ["stands in quotes"]);
+        assert_eq!(of("'s3cret'"), ["stands in quotes"]);
+        assert_eq!(of(" s3cret"), ["begins or ends with a blank"]);
+        assert_eq!(of("s3cret "), ["begins or ends with a blank"]);
+        assert_eq!(of("s3crét"), ["has characters outside ASCII"]);
+        assert_eq!(of("\u{a0}s3cret"), ["begins or ends with a blank", "has characters outside ASCII"]);
+    }
+}
