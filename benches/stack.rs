@@ -73,7 +73,7 @@ fn whole_stack(c: &mut Criterion) {
         let config = config(access);
         let shared = Shared::new(&config, &Metrics::new(1), None);
         let rules = Arc::new(Rules::new(&config, &shared, tokens.clone(), Arc::default()));
-        let mut service = stack(&rules, rules.peer(&ConnectionInfo::default()), service_fn(answer));
+        let mut service = stack(&rules, rules.peer(ConnectionInfo::default()), service_fn(answer));
         c.bench_function(name, |bencher| {
             bencher.iter_batched(
                 request,
@@ -104,8 +104,7 @@ fn threads(c: &mut Criterion) {
             bencher.iter_custom(|requests| {
                 let begin = Barrier::new(count);
                 let time = |rules: &Arc<Rules>| {
-                    let mut service =
-                        stack(rules, rules.peer(&ConnectionInfo::default()), service_fn(answer));
+                    let mut service = stack(rules, rules.peer(ConnectionInfo::default()), service_fn(answer));
                     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
                     begin.wait();
                     let began = Instant::now();

@@ -40,6 +40,9 @@ pub enum Error {
     /// Nothing that came with the request says which caller sent it.
     #[error("{0}")]
     CallerUnknown(&'static str),
+    /// The certificate that the connection was opened with is not accepted any more.
+    #[error("{0}")]
+    CertificateEnded(&'static str),
     /// The path is forwarded, but not for this caller.
     #[error("this path is not forwarded for this caller")]
     PathNotAllowed,
@@ -142,13 +145,14 @@ pub struct Reason {
 }
 
 impl Error {
-    /// Whether an HTTP/1 connection can carry no further request: where this one ends is in doubt, or what is left of it
-    /// is not worth reading.
+    /// Whether an HTTP/1 connection can carry no further request: where this one ends is in doubt, what is left of it
+    /// is not worth reading, or its caller is not accepted any more.
     pub fn ends_connection(&self) -> bool {
         matches!(
             self,
             Error::BadRequest(_)
                 | Error::BodyBroken
+                | Error::CertificateEnded(_)
                 | Error::BodyTooLarge
                 | Error::HeaderTooLarge
                 | Error::TargetTooLong
@@ -177,7 +181,7 @@ impl Error {
             Error::MethodNotAllowed { .. } => &METHOD_NOT_ALLOWED,
             Error::HostNotAllowed => &HOST_NOT_ALLOWED,
             Error::CrossSite => &CROSS_SITE,
-            Error::CallerUnknown(_) => &CALLER_UNKNOWN,
+            Error::CallerUnknown(_) | Error::CertificateEnded(_) => &CALLER_UNKNOWN,
             Error::PathNotAllowed => &PATH_NOT_ALLOWED,
             Error::RateLimited { .. } => &RATE_LIMITED,
             Error::Overloaded => &OVERLOADED,

@@ -30,7 +30,7 @@
 //!    belongs to. The end of the answer writes the record into the access log, as one line, and counts it.
 //! 3. `respond` stands outside everything that can fail: below it a failure is an [`error::Error`], here it becomes one
 //!    answer.
-//! 4. `guard` refuses methods and paths that are not forwarded, by their exact bytes, what is larger than the limits,
+//! 4. `guard` refuses connections whose certificate is not accepted any more, methods and paths that are not forwarded, by their exact bytes, what is larger than the limits,
 //!    requests that could be read in two ways, hosts that are not ours, and web pages of other sites.
 //! 5. `login` answers those who insist on logging in. `caller` finds who it is, and whether that caller may call this;
 //!    `limit` takes a part of the caller's share and a place in the process, and gives both back with the end of the

@@ -13,10 +13,10 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 use crate::config::{self, Config};
-use crate::downstream::{self, CallerBody, Socket, Timeouts};
+use crate::downstream::{self, CallerBody, CallerCertificate, Socket, Timeouts};
 use crate::error::Cause;
 use crate::metrics;
-use crate::proxy::{self, ConnectionInfo, Observed, RequestBody, Rules, Shared};
+use crate::proxy::{self, CheckCertificate, ConnectionInfo, Observed, RequestBody, Rules, Shared};
 use crate::pulse::{self, Heart, Pulse};
 use crate::token::Reader;
 use crate::upstream::Upstream;
@@ -152,11 +152,12 @@ impl Worker {
         let in_force = self.in_force.clone();
         let served = socket.serve(self.options, self.drain.clone(), move |peer| {
             proxy::renewing(in_force.clone(), move |InForce { rules, upstream, .. }: &InForce| {
-                let peer = rules.peer(&ConnectionInfo {
+                let peer = rules.peer(ConnectionInfo {
                     addr: peer.addr,
                     local: peer.local,
                     is_tls: peer.is_tls,
-                    names: peer.names.as_deref().unwrap_or_default(),
+                    names: peer.certificate.as_ref().map_or(&[], |certificate| certificate.names()),
+                    certificate: peer.certificate.clone().map(|certificate| certificate as _),
                     uid: peer.uid,
                 });
                 proxy::stack(rules, peer, proxy::forward(Arc::clone(upstream)))
@@ -171,6 +172,12 @@ impl Worker {
                 Ok(())
             }
         }
+    }
+}
+
+impl CheckCertificate for CallerCertificate {
+    fn check(&self) -> Result<(), &'static str> {
+        CallerCertificate::check(self)
     }
 }
 

@@ -68,7 +68,7 @@ pub fn run(height: &str, setting: Setting, count: u32, directory: &Path) {
         let shared = Shared::new(&config, &Metrics::new(1), None);
         let rules = Arc::new(Rules::new(&config, &shared, tokens().await, Arc::default()));
         let rules = || Arc::clone(&rules);
-        let peer = Arc::new(rules().peer(&ConnectionInfo::default()));
+        let peer = Arc::new(rules().peer(ConnectionInfo::default()));
         let peer = || Arc::clone(&peer);
         // In the order of `proxy::stack`.
         macro_rules! cut {

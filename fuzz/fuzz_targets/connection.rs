@@ -138,7 +138,14 @@ fn options() -> Options {
     let second = Duration::from_secs(1);
     Options {
         tls: None,
-        timeouts: Timeouts { handshake: second, header: second, keep_alive: second, body: second }.fixed(),
+        timeouts: Timeouts {
+            handshake: second,
+            header: second,
+            keep_alive: second,
+            body: second,
+            max_age: second * 60,
+        }
+        .fixed(),
         h2_streams: 4,
         title_case: false,
         connections: Arc::new(Semaphore::new(1)),

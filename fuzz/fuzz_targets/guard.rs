@@ -83,7 +83,7 @@ fn fold(text: &[u8]) -> Vec<u8> {
         ("\\", "\u{2216}\u{FE68}\u{FF3C}"),
         (";", "\u{37E}\u{FE14}\u{FE54}\u{FF1B}"),
     ] {
-        folded = folded.replace(|char| likes.contains(char), ascii);
+        folded = folded.replace(|char: char| likes.contains(char), ascii);
     }
     folded.into_bytes()
 }

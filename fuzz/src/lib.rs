@@ -51,7 +51,7 @@ impl Gate {
         });
         // As over a Unix socket, where a caller may name any host.
         let peer = rules
-            .peer(&ConnectionInfo { addr: Some(([192, 0, 2, 1], 4711).into()), ..ConnectionInfo::default() });
+            .peer(ConnectionInfo { addr: Some(([192, 0, 2, 1], 4711).into()), ..ConnectionInfo::default() });
         let service = stack(&rules, peer, leaf).map_response(|res| res.status());
         Gate { runtime, service: BoxCloneService::new(service), sent }
     }

@@ -80,6 +80,7 @@ pub async fn serve(socket: Socket, config: &Admin, handles: Handles) -> io::Resu
             header: REQUEST_TIMEOUT,
             keep_alive: KEEP_ALIVE_TIMEOUT,
             body: REQUEST_TIMEOUT,
+            max_age: Duration::from_secs(3600),
         }
         .fixed(),
         h2_streams: MAX_STREAMS,

@@ -12,6 +12,7 @@ use super::credentials::warn_of_exposure;
 use super::error::Problem;
 use super::host::hosts;
 use super::pem::{self, Identity};
+use super::validity::{Validity, unix_seconds};
 use super::value::{Address, SocketMode, duration, file, path};
 
 /// `[listen]` as it is used.
@@ -33,6 +34,8 @@ pub struct Listen {
     pub keep_alive_timeout: Duration,
     /// The longest silence in the middle of a request, while it is the caller's turn to send or to take.
     pub body_timeout: Duration,
+    /// The age from which a connection takes no further request.
+    pub max_age: Duration,
     /// How the field names of answers are spelt.
     pub header_case: HeaderCase,
     /// Concurrent HTTP/2 streams on one connection.
@@ -96,6 +99,8 @@ pub(super) struct Raw {
     keep_alive_timeout: Duration,
     #[serde(deserialize_with = "duration")]
     body_timeout: Duration,
+    #[serde(deserialize_with = "duration")]
+    max_age: Duration,
     header_case: HeaderCase,
     h2_streams: NonZeroU32,
     #[serde(deserialize_with = "hosts")]
@@ -127,6 +132,7 @@ impl Default for Raw {
             header_timeout: Duration::from_secs(10),
             keep_alive_timeout: Duration::from_secs(75),
             body_timeout: Duration::from_secs(60),
+            max_age: Duration::from_secs(3600),
             header_case: HeaderCase::Lower,
             h2_streams: const { NonZeroU32::new(128).unwrap() },
             hosts: Vec::new(),
@@ -163,10 +169,11 @@ impl Raw {
             header_timeout: self.header_timeout,
             keep_alive_timeout: self.keep_alive_timeout,
             body_timeout: self.body_timeout,
+            max_age: self.max_age,
             header_case: self.header_case,
             h2_streams: self.h2_streams.get(),
             hosts: self.hosts,
-            tls: self.tls.map(RawTls::resolve).transpose()?,
+            tls: self.tls.map(|tls| tls.resolve_and_warn(warnings)).transpose()?,
         })
     }
 
@@ -203,6 +210,25 @@ impl Raw {
 }
 
 impl RawTls {
+    fn resolve_and_warn(self, warnings: &mut Vec<String>) -> Result<ListenTls, Problem> {
+        let tls = self.resolve()?;
+        let now = unix_seconds();
+        let is_valid =
+            |root: &&CertificateDer<'_>| Validity::of(root).is_none_or(|validity| validity.contains(now));
+        let (valid, all) = (tls.client_roots.iter().filter(is_valid).count(), tls.client_roots.len());
+        if let Some(path) = &tls.files.client_ca
+            && valid < all
+        {
+            warnings.push(format!(
+                "listen.tls.client_ca: {} of {all} certificates in {} are expired or not yet valid: callers' certificates that \
+                 they signed are refused; replace them in the file",
+                all - valid,
+                path.display()
+            ));
+        }
+        Ok(tls)
+    }
+
     fn resolve(self) -> Result<ListenTls, Problem> {
         let identity = pem::identity(&self.cert, &self.key, ["listen.tls.cert", "listen.tls.key"])?;
         let client_roots = match &self.client_ca {

@@ -26,6 +26,7 @@ mod signing_key;
 mod token;
 mod trace;
 mod upstream;
+mod validity;
 mod value;
 
 use std::num::NonZeroU32;
@@ -56,6 +57,7 @@ pub use self::signing_key::{Algorithm, SigningKey};
 pub use self::token::Token;
 pub use self::trace::{Exported, Trace};
 pub use self::upstream::{Forward, HttpVersion, Upstream};
+pub use self::validity::{Validity, unix_seconds};
 pub use self::value::{Address, Path, Prefix, SocketMode, parse_time};
 
 /// The whole configuration, ready for use.

@@ -29,12 +29,16 @@ pub(super) enum Late {
     Resting,
     /// No byte moves, and it is for the caller to move one.
     Stalled,
+    /// It is as old as a connection may be: it takes no further request.
+    Aged,
 }
 
 /// What happens on one connection. Moments are milliseconds since `epoch`.
 #[derive(Debug)]
 pub(super) struct Activity {
     epoch: Instant,
+    /// The age from which the connection takes no further request.
+    max_age: AtomicU64,
     /// Whether bytes that come while there is no request are the head of the next one. HTTP/2 has frames of other kinds.
     has_bare_heads: bool,
     /// When a byte came or went last, or when it became the caller's turn.
@@ -74,6 +78,7 @@ impl Activity {
     pub(super) fn new(epoch: Instant, is_http2: bool) -> Self {
         Activity {
             epoch,
+            max_age: AtomicU64::new(NONE),
             has_bare_heads: !is_http2,
             moved: AtomicU64::new(0),
             head: AtomicU64::new(if is_http2 { NONE } else { 0 }),
@@ -106,6 +111,20 @@ impl Activity {
             (self.idle.load(Relaxed), timeouts.keep_alive, Late::Idle)
         };
         Some((self.epoch + Duration::from_millis(since) + limit, late))
+    }
+
+    pub(super) fn set_max_age(&self, max_age: Duration) {
+        self.max_age.store(u64::try_from(max_age.as_millis()).unwrap_or(NONE), Relaxed);
+    }
+
+    /// When the connection is so old that it takes no further request.
+    pub(super) fn retirement(&self) -> Option<Instant> {
+        self.epoch.checked_add(Duration::from_millis(self.max_age.load(Relaxed)))
+    }
+
+    /// Whether it was that old when the last byte moved.
+    pub(super) fn is_aged(&self) -> bool {
+        self.moved.load(Relaxed) >= self.max_age.load(Relaxed)
     }
 
     /// Since when there is no request, where there is none.
@@ -300,6 +319,7 @@ mod tests {
         header: Duration::from_secs(10),
         keep_alive: Duration::from_secs(75),
         body: Duration::from_secs(60),
+        max_age: Duration::from_secs(3600),
     };
 
     /// In how many seconds, and for what.

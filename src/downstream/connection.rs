@@ -13,11 +13,11 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::activity::{Activity, Late};
+use super::certificate::CallerCertificate;
 use super::close::{BAD_REQUEST, REQUEST_TIMEOUT, close};
 use super::deadlines::Deadlines;
 use super::first_bytes::{Rewound, is_http2};
 use super::handshake::handshake;
-use super::names::names;
 use super::refusals::{Reporter, tls_refusal};
 use super::request::noted;
 use super::watched::Watched;
@@ -58,24 +58,27 @@ pub(super) async fn serve<IO, S, B>(
     B: AnswerBody,
 {
     let reporter = options.refused.reporter(&peer);
-    let tls = options.tls.as_ref().map(|newest| newest.borrow().clone());
-    let Some(tls) = tls else {
-        return serve_http(io, None, options, make_service(peer), drain, reporter).await;
+    let Some(newest) = &options.tls else {
+        return serve_http(io, None, None, options, make_service(peer), drain, reporter).await;
     };
+    let tls = newest.borrow().clone();
+    let acceptor = tls.acceptor.clone();
     // Boxed: what stands in this future is held of a connection without TLS as well.
-    let Some(io) = Box::pin(handshake(io, tls, options, drain.clone(), reporter)).await else { return };
+    let Some(io) = Box::pin(handshake(io, acceptor, options, drain.clone(), reporter)).await else { return };
     let session = io.get_ref().1;
     let is_http2 = session.alpn_protocol() == Some(b"h2");
-    let certificate = session.peer_certificates().and_then(|chain| chain.first());
+    let certificate = CallerCertificate::of(session, &tls, newest).map(Arc::new);
+    drop(tls);
     peer.is_tls = true;
-    peer.names = certificate.map(|certificate| names(certificate).into());
-    serve_http(io, Some(is_http2), options, make_service(peer), drain, reporter).await;
+    peer.certificate = certificate.clone();
+    serve_http(io, Some(is_http2), certificate, options, make_service(peer), drain, reporter).await;
 }
 
 /// Serves HTTP/2 or HTTP/1, as was `agreed` or else as the first bytes tell.
 async fn serve_http<IO, S, B>(
     io: IO,
     agreed: Option<bool>,
+    certificate: Option<Arc<CallerCertificate>>,
     options: &Options,
     service: S,
     drain: watch::Receiver<bool>,
@@ -95,7 +98,7 @@ async fn serve_http<IO, S, B>(
     let is_http2 = agreed.unwrap_or(told);
     let activity = Arc::new(Activity::new(began, is_http2));
     match is_http2 {
-        true => serve_http2(io, activity, options, service, drain, reporter).await,
+        true => serve_http2(io, activity, certificate, options, service, drain, reporter).await,
         false => serve_http1(io, activity, options, service, drain, reporter).await,
     }
 }
@@ -167,7 +170,9 @@ async fn serve_http1<IO, S, B>(
         let shut_down = |mut connection: Pin<&mut Hushed<http1::Connection<_, _>>>| {
             Pin::new(connection.inner_mut()).graceful_shutdown();
         };
-        let ended = drive(connection.as_mut(), &mut deadlines, &mut drain, shut_down).await;
+        // Its answers say themselves that they are the last.
+        let has_ended = || false;
+        let ended = drive(connection.as_mut(), &mut deadlines, &mut drain, has_ended, shut_down).await;
         let parts = Pin::into_inner(connection).into_inner().into_parts();
         (io, service) = (parts.io, parts.service);
         if !matches!(ended, Err(Late::Resting)) {
@@ -234,6 +239,7 @@ async fn rest<IO: Stream>(io: &IO, deadlines: &mut Deadlines, drain: &mut watch:
 async fn serve_http2<IO, S, B>(
     io: IO,
     activity: Arc<Activity>,
+    certificate: Option<Arc<CallerCertificate>>,
     options: &Options,
     service: S,
     mut drain: watch::Receiver<bool>,
@@ -256,7 +262,8 @@ async fn serve_http2<IO, S, B>(
         .serve_connection(TokioIo::new(io), noted(service, Arc::clone(&activity)));
     // What is late is dropped, and closed by that.
     let shut_down = |connection: Pin<&mut http2::Connection<_, _, _>>| connection.graceful_shutdown();
-    match drive(Box::pin(connection).as_mut(), &mut deadlines, &mut drain, shut_down).await {
+    let has_ended = || certificate.as_ref().is_some_and(|certificate| certificate.has_ended());
+    match drive(Box::pin(connection).as_mut(), &mut deadlines, &mut drain, has_ended, shut_down).await {
         Ok(Err(error)) => reporter.report_http2(&error),
         Err(late) => report_late(late, &activity, reporter),
         Ok(Ok(())) => {}
@@ -269,16 +276,18 @@ fn report_late(late: Late, activity: &Activity, reporter: Reporter<'_>) {
         Late::Head => reporter.report(ConnectionRefusal::RequestTimeout),
         Late::Stalled if activity.may_answer() => reporter.report(ConnectionRefusal::RequestTimeout),
         Late::Stalled => reporter.report(ConnectionRefusal::ResponseTimeout),
-        Late::Idle | Late::Resting => {}
+        Late::Idle | Late::Resting | Late::Aged => {}
     }
 }
 
 /// Drives `connection` to its end, or until it is late or may rest. It is told by `shut_down`, once, when it has had no
-/// request for too long, or for long enough to rest, or when `drain` turns true.
+/// request for too long, or for long enough to rest, when it is too old, when its caller `has_ended` to be accepted, or when
+/// `drain` turns true.
 async fn drive<C>(
     mut connection: Pin<&mut C>,
     deadlines: &mut Deadlines,
     drain: &mut watch::Receiver<bool>,
+    has_ended: impl Fn() -> bool,
     shut_down: impl Fn(Pin<&mut C>),
 ) -> Result<hyper::Result<()>, Late>
 where
@@ -293,10 +302,10 @@ where
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
                 return Poll::Ready(if may_rest && ended.is_ok() { Err(Late::Resting) } else { Ok(ended) });
             }
-            if closing || draining.as_mut().poll(cx).is_pending() {
+            if closing || (draining.as_mut().poll(cx).is_pending() && !has_ended()) {
                 match deadlines.poll(cx) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Late::Idle) if !closing => {}
+                    Poll::Ready(Late::Idle | Late::Aged) if !closing => {}
                     // hyper ends at once if it has nothing in hand either, and else with the answer that it has.
                     Poll::Ready(Late::Resting) => may_rest = true,
                     Poll::Ready(late) => return Poll::Ready(Err(late)),

@@ -30,6 +30,10 @@ pub(super) struct Deadlines {
     /// Whether it may rest, and after how long.
     may_rest: bool,
     rest: Duration,
+    /// Whether it retires when it is old enough, and at which part of `max_age`: connections that were opened together do not
+    /// all end together.
+    retires: bool,
+    age: f64,
     /// Since when the connection takes no further requests.
     closing: Option<Instant>,
     timer: Pin<Box<Sleep>>,
@@ -37,13 +41,37 @@ pub(super) struct Deadlines {
 
 impl Deadlines {
     pub(super) fn new(activity: Arc<Activity>, timeouts: watch::Receiver<Timeouts>) -> Self {
-        let timer = Box::pin(sleep(timeouts.borrow().shortest()));
-        Deadlines { activity, timeouts, may_rest: false, rest: REST, closing: None, timer }
+        let age = 0.9 + 0.2 * fastrand::f64();
+        let first = {
+            let timeouts = timeouts.borrow();
+            timeouts.shortest().min(timeouts.max_age.mul_f64(age))
+        };
+        let timer = Box::pin(sleep(first));
+        let deadlines = Deadlines {
+            activity,
+            timeouts,
+            may_rest: false,
+            rest: REST,
+            retires: true,
+            age,
+            closing: None,
+            timer,
+        };
+        deadlines.set_max_age();
+        deadlines
     }
 
-    /// Those of a connection that may rest.
+    /// It may have changed.
+    fn set_max_age(&self) {
+        let max_age = self.timeouts.borrow().max_age;
+        self.activity.set_max_age(max_age.mul_f64(self.age));
+    }
+
+    /// Those of a connection that may rest. Its answers say themselves when it is too old: without a request it is closed by
+    /// `keep_alive`, and no sooner, since a request may be on its way.
     pub(super) fn with_rest(activity: Arc<Activity>, timeouts: watch::Receiver<Timeouts>) -> Self {
         let mut deadlines = Deadlines::new(activity, timeouts);
+        deadlines.retires = false;
         deadlines.wait_for_rest();
         deadlines
     }
@@ -78,8 +106,18 @@ impl Deadlines {
         loop {
             ready!(self.timer.as_mut().poll(cx));
             let now = Instant::now();
+            self.set_max_age();
             // What comes next may have the shortest limit of all.
             let mut next = now + self.shortest();
+            if let Some(retirement) = self.activity.retirement()
+                && self.retires
+                && self.closing.is_none()
+            {
+                if retirement <= now {
+                    return Poll::Ready(Late::Aged);
+                }
+                next = next.min(retirement);
+            }
             if let Some((due, late)) = self.due() {
                 if due <= now {
                     return Poll::Ready(late);
@@ -135,10 +173,65 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_connection_retires_at_its_age() {
+        let minute = Duration::from_secs(60);
+        let hour = minute * 60;
+        let timeouts =
+            Timeouts { handshake: minute, header: minute, keep_alive: hour * 9, body: minute, max_age: hour };
+        for in_flight in [false, true] {
+            let (change, changing) = watch::channel(timeouts);
+            let activity = Arc::new(Activity::new(Instant::now(), true));
+            let mut deadlines = Deadlines::new(Arc::clone(&activity), changing);
+            if in_flight {
+                activity.begin_request(Version::HTTP_2);
+            }
+            let (late, after) = told(&mut deadlines).await;
+            assert_eq!(late, Late::Aged);
+            assert!((54 * 60_000..=66 * 60_000).contains(&after), "{after} ms");
+            // Once it closes, it has nothing more to retire from.
+            deadlines.note_closing();
+            if in_flight {
+                assert!(timeout(hour, told(&mut deadlines)).await.is_err(), "what is in flight is cut off");
+            }
+
+            let activity = Arc::new(Activity::new(Instant::now(), true));
+            let mut deadlines = Deadlines::new(activity, change.subscribe());
+            change.send_modify(|timeouts| timeouts.max_age = minute * 10);
+            let (late, after) = told(&mut deadlines).await;
+            assert!(late == Late::Aged && after <= 11 * 60_000, "{late:?} after {after} ms");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_http1_connection_is_not_closed_for_its_age() {
+        let minute = Duration::from_secs(60);
+        let timeouts = Timeouts {
+            handshake: minute,
+            header: minute,
+            keep_alive: minute,
+            body: minute,
+            max_age: minute / 2,
+        };
+        let activity = Arc::new(Activity::new(Instant::now(), false));
+        let mut deadlines = Deadlines::with_rest(Arc::clone(&activity), timeouts.fixed());
+        activity.begin_request(Version::HTTP_11);
+        assert!(timeout(minute * 5, told(&mut deadlines)).await.is_err(), "it is closed in a request");
+        assert!(!activity.is_aged(), "no byte came since");
+        activity.note_read(b"");
+        assert!(activity.is_aged());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_connection_rests_later_each_time_that_it_comes_back_soon_and_never_in_a_request() {
         let minute = Duration::from_secs(60);
-        let timeouts =
-            Timeouts { handshake: minute, header: minute, keep_alive: minute, body: minute }.fixed();
+        let timeouts = Timeouts {
+            handshake: minute,
+            header: minute,
+            keep_alive: minute,
+            body: minute,
+            max_age: minute * 60,
+        }
+        .fixed();
         let activity = Arc::new(Activity::new(Instant::now(), false));
         let mut deadlines = Deadlines::with_rest(Arc::clone(&activity), timeouts);
         for rest in [50, 100, 200, 400, 800, 1600, 3000, 50, 100] {

@@ -223,18 +223,21 @@ mod tests {
 
     use super::*;
     use crate::config::{Address, CertificateName, Identity, SocketMode};
-    use crate::downstream::{CallerBody, RefusalLog, Timeouts, acceptor, bind};
+    use crate::downstream::{CallerBody, RefusalLog, ServerTls, Timeouts, bind};
 
     /// Listens on `address` with the options that `tls` makes; where, and who comes.
-    fn listening(
-        address: &Address,
-        tls: Option<tokio_rustls::TlsAcceptor>,
-    ) -> (Address, mpsc::UnboundedReceiver<Peer>) {
+    fn listening(address: &Address, tls: Option<ServerTls>) -> (Address, mpsc::UnboundedReceiver<Peer>) {
         let minute = Duration::from_secs(60);
         let options = Options {
             tls: tls.map(|only| watch::channel(only).1),
-            timeouts: Timeouts { handshake: minute, header: minute, keep_alive: minute, body: minute }
-                .fixed(),
+            timeouts: Timeouts {
+                handshake: minute,
+                header: minute,
+                keep_alive: minute,
+                body: minute,
+                max_age: minute,
+            }
+            .fixed(),
             h2_streams: 1,
             title_case: false,
             connections: Arc::new(Semaphore::new(8)),
@@ -268,7 +271,7 @@ mod tests {
             let peer = coming.recv().await.unwrap();
             assert_eq!(peer.addr, stream.local_addr().ok());
             assert_eq!(peer.local, stream.peer_addr().ok());
-            assert!(!peer.is_tls && peer.names.is_none() && peer.uid.is_none());
+            assert!(!peer.is_tls && peer.certificate.is_none() && peer.uid.is_none());
         }
     }
 
@@ -291,7 +294,7 @@ mod tests {
         let (der, key) =
             (made.cert.der().clone(), || PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap());
         let identity = Identity { chain: vec![der.clone()], key: Arc::new(key().into()) };
-        let tls = acceptor(&identity, std::slice::from_ref(&der)).unwrap();
+        let tls = ServerTls::new(&identity, std::slice::from_ref(&der)).unwrap();
         let (address, mut coming) = listening(&Address::Tcp((Ipv4Addr::LOCALHOST, 0).into()), Some(tls));
         let Address::Tcp(addr) = address else { panic!("{address}") };
         let mut roots = RootCertStore::empty();
@@ -307,7 +310,7 @@ mod tests {
             stream.write_all(b"G").await.unwrap();
             let peer = coming.recv().await.unwrap();
             assert!(peer.is_tls);
-            assert_eq!(peer.names.as_deref(), names);
+            assert_eq!(peer.certificate.as_ref().map(|certificate| certificate.names()), names);
         }
     }
 }

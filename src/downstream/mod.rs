@@ -1,6 +1,8 @@
 //! The callers' side: listeners, TLS and HTTP connections, for whatever service they are given.
 
 mod activity;
+mod certificate;
+mod client_trust;
 mod close;
 mod connection;
 mod deadlines;
@@ -28,16 +30,16 @@ use http::{Request, Response};
 use hyper::body::Body;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Semaphore, watch};
-use tokio_rustls::TlsAcceptor;
 use tower::Service;
 
+pub use self::certificate::CallerCertificate;
 pub use self::eviction::{ActiveRequest, ConnectionUse, EvictingLimit};
 pub use self::refusals::RefusalLog;
 pub use self::request::{CallerBody, CallerBodyError};
 pub use self::socket::{Socket, bind, share};
-pub use self::tls::{acceptor, channel, follow};
+pub use self::tls::{ServerTls, channel, follow};
 
-use crate::config::{CertificateName, HeaderCase, Listen};
+use crate::config::{HeaderCase, Listen};
 use crate::error::Cause;
 use crate::joined::Joined;
 use crate::metrics::{Connections, RefusedConnections};
@@ -104,9 +106,8 @@ pub struct Peer {
     pub local: Option<SocketAddr>,
     /// Whether it speaks TLS.
     pub is_tls: bool,
-    /// The subject alternative names of its certificate, which was verified; `None` if it showed none, so that workers
-    /// share no count of an empty one.
-    pub names: Option<Arc<[CertificateName]>>,
+    /// Its certificate, which was verified; `None` if it showed none.
+    pub certificate: Option<Arc<CallerCertificate>>,
     /// The user that its process ran as when it connected to a Unix socket.
     pub uid: Option<u32>,
     /// The use of its connection, on a listener with an [`EvictingLimit`].
@@ -124,6 +125,8 @@ pub struct Timeouts {
     pub keep_alive: Duration,
     /// Silence in the middle of a request, while it is the caller's turn to send or to take.
     pub body: Duration,
+    /// The age from which a connection takes no further request, give or take a tenth.
+    pub max_age: Duration,
 }
 
 impl Timeouts {
@@ -134,6 +137,7 @@ impl Timeouts {
             header: listen.header_timeout,
             keep_alive: listen.keep_alive_timeout,
             body: listen.body_timeout,
+            max_age: listen.max_age,
         }
     }
 
@@ -147,7 +151,7 @@ impl Timeouts {
 #[derive(Clone)]
 pub struct Options {
     /// The TLS side of the listener, if it has one: each connection is served with the newest.
-    pub tls: Option<watch::Receiver<TlsAcceptor>>,
+    pub tls: Option<watch::Receiver<ServerTls>>,
     /// How long callers are waited for, at the moment.
     pub timeouts: watch::Receiver<Timeouts>,
     /// Concurrent HTTP/2 streams on one connection.
@@ -168,7 +172,7 @@ impl Options {
     /// The options that `listen` describes; `tls` is the receiver that [`channel`] gives for its `listen.tls`.
     pub fn new(
         listen: &Listen,
-        tls: Option<watch::Receiver<TlsAcceptor>>,
+        tls: Option<watch::Receiver<ServerTls>>,
         refused: Arc<RefusedConnections>,
     ) -> Self {
         Options {

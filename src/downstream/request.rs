@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::{Body, Incoming};
@@ -34,6 +35,10 @@ where
         service.call(req).map(move |answered| {
             turn.activity.begin_answer();
             answered.map(|mut res| {
+                if version <= Version::HTTP_11 && turn.activity.is_aged() {
+                    // hyper ends the connection with the answer that says so.
+                    res.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 let has_length = res.body().size_hint().exact().is_some() || res.body().is_end_stream();
                 if version == Version::HTTP_10 && !has_length {
                     // It ends with its connection, which therefore must not be said to stay (RFC 9112 section 9.3):

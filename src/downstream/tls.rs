@@ -1,88 +1,144 @@
 //! The TLS side of a listener: HTTP/2 and HTTP/1.1 by ALPN, the certificates of callers, and the change of our own while
 //! connections come and go.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicU64,
+    Ordering::{Relaxed, Release},
+};
 use std::time::Duration;
 
+use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
-use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{Identity, ListenTls};
+use super::client_trust::{ClientRoots, NotingVerifier, Sessions, verifier};
+use crate::config::{Identity, ListenTls, unix_seconds};
 use crate::error::{Cause, chain};
 use crate::stamp::Stamp;
 
-/// How often the files are looked at.
+/// How often the files are looked at, and which roots are valid.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// The acceptor that serves with `identity`, TLS 1.2 and 1.3. Callers are asked for a certificate that one of
-/// `client_roots` has signed, if there are any; one with another certificate is refused, one without is not.
-///
-/// # Errors
-/// When certificate and key do not fit together, or a root is none.
-pub fn acceptor(identity: &Identity, client_roots: &[CertificateDer<'static>]) -> Result<TlsAcceptor, Cause> {
-    let config = ServerConfig::builder();
-    let config = match client_roots {
-        [] => config.with_no_client_auth(),
-        roots => config.with_client_cert_verifier(verifier(roots)?),
-    };
-    let mut config = config.with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
-    // A caller that offers protocols, and none of ours, would be refused: the oldest is among them.
-    config.alpn_protocols = [&b"h2"[..], b"http/1.1", b"http/1.0"].map(<[u8]>::to_vec).into();
-    Ok(TlsAcceptor::from(Arc::new(config)))
+/// What a connection is served with.
+#[derive(Clone)]
+pub struct ServerTls {
+    pub(super) acceptor: TlsAcceptor,
+    /// `None` where callers are not asked for a certificate.
+    verifier: Option<Arc<dyn ClientCertVerifier>>,
+    client_roots: Arc<[CertificateDer<'static>]>,
+    sessions: Arc<Sessions>,
+    /// The number of the roots that callers' certificates may be signed by.
+    generation: u64,
+    newest_generation: Arc<AtomicU64>,
 }
 
-fn verifier(roots: &[CertificateDer<'static>]) -> Result<Arc<dyn ClientCertVerifier>, Cause> {
-    let mut anchors = RootCertStore::empty();
-    for root in roots {
-        anchors.add(root.clone())?;
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerTls").field("generation", &self.generation).finish_non_exhaustive()
     }
-    // Whoever shows none may have a key instead: who must prove what is not known here.
-    Ok(WebPkiClientVerifier::builder(Arc::new(anchors)).allow_unauthenticated().build()?)
 }
 
-/// The acceptor that `tls` describes, as it is now, and what publishes the next ones.
+impl ServerTls {
+    /// Serves with `identity`, TLS 1.2 and 1.3. Callers are asked for a certificate that one of `client_roots` has signed, if
+    /// there are any; one with another certificate is refused, one without is not.
+    ///
+    /// # Errors
+    /// When certificate and key do not fit together, or a root cannot be used.
+    pub fn new(identity: &Identity, client_roots: &[CertificateDer<'static>]) -> Result<Self, Cause> {
+        ServerTls::of_generation(0, Arc::default(), identity, client_roots)
+    }
+
+    fn of_generation(
+        generation: u64,
+        newest_generation: Arc<AtomicU64>,
+        identity: &Identity,
+        client_roots: &[CertificateDer<'static>],
+    ) -> Result<Self, Cause> {
+        // Sessions are resumed by this acceptor alone: none survives a change of certificate or roots.
+        let sessions = Arc::new(Sessions::default());
+        let verifier = if client_roots.is_empty() { None } else { Some(verifier(client_roots)?) };
+        let config = ServerConfig::builder();
+        let config = match verifier.clone() {
+            None => config.with_no_client_auth(),
+            Some(inner) => {
+                let sessions = Arc::clone(&sessions);
+                config.with_client_cert_verifier(Arc::new(NotingVerifier { inner, sessions }))
+            }
+        };
+        let mut config = config.with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
+        config.session_storage = sessions.clone();
+        // A caller that offers protocols, and none of ours, would be refused: the oldest is among them.
+        config.alpn_protocols = [&b"h2"[..], b"http/1.1", b"http/1.0"].map(<[u8]>::to_vec).into();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let client_roots = client_roots.into();
+        Ok(ServerTls { acceptor, verifier, client_roots, sessions, generation, newest_generation })
+    }
+
+    /// What verifies callers' certificates, where they are asked for one.
+    pub(super) fn verifier(&self) -> Option<&Arc<dyn ClientCertVerifier>> {
+        self.verifier.as_ref()
+    }
+
+    pub(super) fn forget_sessions(&self) {
+        self.sessions.forget();
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The number of the roots that are in force, as it changes.
+    pub(super) fn newest_generation(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.newest_generation)
+    }
+}
+
+/// What `tls` describes, as it is now, and what publishes the next.
 ///
 /// # Errors
-/// Those of [`acceptor`].
-pub fn channel(tls: &ListenTls) -> Result<(watch::Sender<TlsAcceptor>, watch::Receiver<TlsAcceptor>), Cause> {
-    Ok(watch::channel(acceptor(&tls.identity, &tls.client_roots)?))
+/// Those of [`ServerTls::new`].
+pub fn channel(tls: &ListenTls) -> Result<(watch::Sender<ServerTls>, watch::Receiver<ServerTls>), Cause> {
+    let valid = ClientRoots::new(&tls.client_roots).valid_at(unix_seconds());
+    Ok(watch::channel(ServerTls::new(&tls.identity, &valid)?))
 }
 
-/// Looks, for as long as it is polled, whether the files of `tls` hold something else by now, and publishes that for the
-/// connections that are accepted from then on. What cannot be used is told, and changes nothing.
-pub async fn follow(mut tls: ListenTls, publisher: watch::Sender<TlsAcceptor>) {
+/// Looks, for as long as it is polled, whether the files of `tls` hold something else by now, or one of the roots has ended,
+/// and publishes that: for the connections that are accepted from then on, and for the certificates of those that are open.
+/// What cannot be used is told, and changes nothing.
+pub async fn follow(tls: ListenTls, publisher: watch::Sender<ServerTls>) {
     let files = tls.files();
     // Nothing yet: they may have changed since they were read.
     let mut seen = Vec::new();
     let mut untold = false;
+    let mut served = Served::new(tls, publisher);
     loop {
         sleep(PERIOD).await;
-        // Aside, one look at a time: a file system that hangs holds one thread, and not this one.
-        let (files, before, used) = (files.clone(), seen.clone(), tls.clone());
-        let look = move || {
-            let now = Stamp::of_all(&files);
-            let read = (now != before || untold).then(|| renewed(&used));
-            (now, read)
+        let (now, read) = match look(&files, &seen, untold, &served.tls).await {
+            Some(looked) => looked,
+            None => continue,
         };
-        let Ok((now, Some(read))) = spawn_blocking(look).await else { continue };
         let has_changed = now != seen;
         seen = now;
-        match read {
-            Ok(Some((next, acceptor))) => {
-                publisher.send_replace(acceptor);
-                tls = next;
+        let published = match read {
+            Some(read) => read.map_err(Cause::from).and_then(|next| served.publish(next)),
+            None => Ok(false),
+        };
+        match published {
+            Ok(is_other) => {
                 untold = false;
-                tracing::info!(
-                    "new connections are served with the certificate that the files of listen.tls hold now"
-                );
+                if is_other {
+                    tracing::info!(
+                        "new connections are served with the certificate that the files of listen.tls hold now"
+                    );
+                }
             }
-            Ok(None) => untold = false,
             // Files that are written one after the other do not fit together for a moment. What they hold still when they
             // are looked at again is told.
             Err(_) if has_changed => untold = true,
@@ -94,18 +150,89 @@ pub async fn follow(mut tls: ListenTls, publisher: watch::Sender<TlsAcceptor>) {
                 );
             }
         }
+        served.publish_if_a_root_ended();
     }
 }
 
-/// What the files of `tls` hold now, with its acceptor; `None` if it is the same.
-fn renewed(tls: &ListenTls) -> Result<Option<(ListenTls, TlsAcceptor)>, Cause> {
-    let next = tls.read_again()?;
-    let is_same = next.identity.chain == tls.identity.chain
-        && next.identity.key == tls.identity.key
-        && next.client_roots == tls.client_roots;
-    if is_same {
-        return Ok(None);
+type Looked = (Vec<Option<Stamp>>, Option<Result<ListenTls, crate::config::Problem>>);
+
+/// Looks at `files`, and reads them where they are not as they were `before`, or `again`. Aside, one look at a time: a file
+/// system that hangs holds one thread, and not this one.
+async fn look(files: &[PathBuf], before: &[Option<Stamp>], again: bool, used: &ListenTls) -> Option<Looked> {
+    let (files, before, used) = (files.to_vec(), before.to_vec(), used.clone());
+    let look = move || {
+        let now = Stamp::of_all(&files);
+        let read = (now != before || again).then(|| used.read_again());
+        (now, read)
+    };
+    spawn_blocking(look).await.ok()
+}
+
+/// What was published last.
+struct Served {
+    tls: ListenTls,
+    roots: ClientRoots,
+    valid: Vec<CertificateDer<'static>>,
+    newest_generation: Arc<AtomicU64>,
+    publisher: watch::Sender<ServerTls>,
+}
+
+impl Served {
+    fn new(tls: ListenTls, publisher: watch::Sender<ServerTls>) -> Self {
+        let roots = ClientRoots::new(&tls.client_roots);
+        let ServerTls { client_roots, newest_generation, .. } = publisher.borrow().clone();
+        let valid = client_roots.to_vec();
+        Served { tls, roots, valid, newest_generation, publisher }
     }
-    let acceptor = acceptor(&next.identity, &next.client_roots)?;
-    Ok(Some((next, acceptor)))
+
+    /// Publishes `next`, and whether it is another than before.
+    fn publish(&mut self, next: ListenTls) -> Result<bool, Cause> {
+        let is_same = next.identity.chain == self.tls.identity.chain
+            && next.identity.key == self.tls.identity.key
+            && next.client_roots == self.tls.client_roots;
+        if is_same {
+            return Ok(false);
+        }
+        let roots = ClientRoots::new(&next.client_roots);
+        let valid = roots.valid_at(unix_seconds());
+        self.send(&next.identity, valid)?;
+        (self.tls, self.roots) = (next, roots);
+        Ok(true)
+    }
+
+    /// Publishes the same without the roots that have ended, and with those that have begun.
+    fn publish_if_a_root_ended(&mut self) {
+        let valid = self.roots.valid_at(unix_seconds());
+        if valid == self.valid {
+            return;
+        }
+        let (count, all) = (valid.len(), self.tls.client_roots.len());
+        let identity = self.tls.identity.clone();
+        match self.send(&identity, valid) {
+            Ok(()) if count == 0 => tracing::error!(
+                "no certificate of listen.tls.client_ca is valid any more; callers' certificates are not accepted"
+            ),
+            Ok(()) => tracing::warn!(
+                valid = count,
+                all,
+                "a certificate of listen.tls.client_ca began or ended; callers' certificates are accepted by the valid ones"
+            ),
+            Err(error) => tracing::error!(
+                error = chain(error.as_ref()),
+                "cannot leave out an expired certificate of listen.tls.client_ca"
+            ),
+        }
+    }
+
+    fn send(&mut self, identity: &Identity, valid: Vec<CertificateDer<'static>>) -> Result<(), Cause> {
+        let before = self.newest_generation.load(Relaxed);
+        let generation = if valid == self.valid { before } else { before + 1 };
+        let newest = Arc::clone(&self.newest_generation);
+        let tls = ServerTls::of_generation(generation, newest, identity, &valid)?;
+        self.publisher.send_replace(tls);
+        // Afterwards: who sees the number finds the roots.
+        self.newest_generation.store(generation, Release);
+        self.valid = valid;
+        Ok(())
+    }
 }

@@ -50,6 +50,7 @@ impl Rules {
 
     /// Lets `req` pass, or refuses it; some we answer ourselves.
     fn check<B: Body>(&self, req: &Request<B>, peer: &Peer) -> Result<Option<Response<()>>, Error> {
+        peer.check_certificate()?;
         if matches!(*req.method(), Method::CONNECT | Method::TRACE) {
             return Err(self.methods.refusal());
         }

@@ -113,14 +113,23 @@ impl Rules {
     }
 
     /// The caller at the other end of `connection`.
-    pub fn peer(&self, connection: &ConnectionInfo<'_>) -> Peer {
-        let ConnectionInfo { addr, local, is_tls, names, uid } = *connection;
-        Peer { addr, local, is_tls, known: self.callers.of_connection(names, uid) }
+    pub fn peer(&self, connection: ConnectionInfo<'_>) -> Peer {
+        let ConnectionInfo { addr, local, is_tls, names, certificate, uid } = connection;
+        Peer { addr, local, is_tls, certificate, known: self.callers.of_connection(names, uid) }
     }
 }
 
+/// A certificate that a caller showed when it connected, and that may lose its validity since.
+pub trait CheckCertificate: std::fmt::Debug + Send + Sync {
+    /// Whether it is still accepted; asked for each request.
+    ///
+    /// # Errors
+    /// Why it is not, and what its caller can do.
+    fn check(&self) -> Result<(), &'static str>;
+}
+
 /// What a connection shows of the caller at its other end.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct ConnectionInfo<'a> {
     /// Where it calls from; `None` for a Unix socket.
     pub addr: Option<SocketAddr>,
@@ -130,6 +139,8 @@ pub struct ConnectionInfo<'a> {
     pub is_tls: bool,
     /// The names in its certificate.
     pub names: &'a [CertificateName],
+    /// The certificate.
+    pub certificate: Option<Arc<dyn CheckCertificate>>,
     /// The user of its process.
     pub uid: Option<u32>,
 }
@@ -142,7 +153,15 @@ pub struct Peer {
     /// Where it called.
     local: Option<SocketAddr>,
     is_tls: bool,
+    certificate: Option<Arc<dyn CheckCertificate>>,
     known: Option<Arc<Known>>,
+}
+
+impl Peer {
+    /// Whether the certificate that the connection was opened with, if any, is still accepted.
+    fn check_certificate(&self) -> Result<(), Error> {
+        self.certificate.as_ref().map_or(Ok(()), |shown| shown.check()).map_err(Error::CertificateEnded)
+    }
 }
 
 /// A step of the stack, or all below one. It is always ready: load is shed in `call`, where there is a request to
@@ -247,7 +266,7 @@ pub(crate) mod tests {
         let upstream =
             Upstream::<RequestBody<Observed<Full<Bytes>>>>::new(&config().upstream, Arc::default()).unwrap();
         let forward = forward(Arc::new(upstream));
-        let mut service = stack(&rules, rules.peer(&ConnectionInfo::default()), forward.clone());
+        let mut service = stack(&rules, rules.peer(ConnectionInfo::default()), forward.clone());
         let future = service.call(Request::new(Full::default()));
         assert!(size_of_val(&future) <= 432, "{} bytes", size_of_val(&future));
         let req = record::observed(Request::new(Full::default()));

@@ -122,7 +122,7 @@ fn answer(error: &Error, dialect: &Dialect, request_id: &str) -> Response<Full<B
     }
     match error {
         Error::MethodNotAllowed { allow } => drop(headers.insert(ALLOW, allow.clone())),
-        Error::CallerUnknown(_) => {
+        Error::CallerUnknown(_) | Error::CertificateEnded(_) => {
             // RFC 9110 section 11.6.1: both ways in which Authorization is taken.
             headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"gbg-proxy\""));
             headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"gbg-proxy\""));
@@ -191,6 +191,7 @@ fn location(error: &Error) -> &'static str {
         Error::TokenUnavailable { .. }
         | Error::ClientRefused { .. }
         | Error::CallerUnknown(_)
+        | Error::CertificateEnded(_)
         | Error::CrossSite => "Authorization",
         Error::RateLimited { .. }
         | Error::Overloaded

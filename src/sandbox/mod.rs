@@ -96,7 +96,8 @@ impl Sandbox {
         let socket = socket.ok_or(io::ErrorKind::AddrNotAvailable)?;
         let Address::Tcp(addr) = socket.address()? else { return Err(io::ErrorKind::Unsupported.into()) };
         let certificate = options.tls.then(|| Certificate::make(addr.ip())).transpose()?;
-        let acceptor = certificate.as_ref().map(|made| downstream::acceptor(&made.identity, &[])).transpose();
+        let acceptor =
+            certificate.as_ref().map(|made| downstream::ServerTls::new(&made.identity, &[])).transpose();
         let connections = downstream::Options {
             tls: acceptor.map_err(io::Error::other)?.map(|only| watch::channel(only).1),
             timeouts: Timeouts {
@@ -104,6 +105,7 @@ impl Sandbox {
                 header: Duration::from_secs(10),
                 keep_alive: Duration::from_secs(75),
                 body: Duration::from_secs(60),
+                max_age: Duration::from_secs(3600),
             }
             .fixed(),
             h2_streams: 256,

@@ -7,7 +7,9 @@
 //! - `callers_configuration`: who may call, as the file says it, and what is refused of that.
 //! - `circuit`: requests while no connection to the API can be opened, and when one can again.
 //! - `cli`: exit codes and messages of the real binary.
+//! - `client_certificates`: callers' certificates that end while connections are open and sessions are kept.
 //! - `configuration`: what is wrong with a configuration, and how it is told.
+//! - `connection_age`: callers' connections that are older than `listen.max_age`.
 //! - `credentials`: what the client proves itself with, and what happens when that is replaced.
 //! - `deadlines`: callers that are slow, silent or gone, and how their connections end.
 //! - `doctor`: where the way to the API breaks, and what it says of it.
@@ -63,7 +65,9 @@ mod callers;
 mod callers_configuration;
 mod circuit;
 mod cli;
+mod client_certificates;
 mod configuration;
+mod connection_age;
 mod credentials;
 mod deadlines;
 mod doctor;

@@ -1,0 +1,40 @@
+//! Validity period of a certificate, in seconds of the Unix epoch.
+
+use std::time::SystemTime;
+
+use rustls::pki_types::CertificateDer;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// From when until when a certificate is valid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    begin: u64,
+    /// The first second in which it is no longer valid.
+    end: u64,
+}
+
+impl Validity {
+    /// That of `certificate` (RFC 5280 section 4.1.2.5); `None` where it cannot be read.
+    pub fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
+        let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+        let seconds = |time: i64| u64::try_from(time).unwrap_or(0);
+        let validity = parsed.validity();
+        let end = seconds(validity.not_after.timestamp()).saturating_add(1);
+        Some(Validity { begin: seconds(validity.not_before.timestamp()), end })
+    }
+
+    /// The first second in which it is no longer valid.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Whether it is valid in the second `now`.
+    pub fn contains(&self, now: u64) -> bool {
+        (self.begin..self.end).contains(&now)
+    }
+}
+
+/// The second that the wall clock shows.
+pub fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
