@@ -2,7 +2,7 @@
 //!
 //! `docs/status.md` explains the fields; a test compares the two.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
@@ -161,7 +161,7 @@ fn failure(failure: &Failure, callers: &[String]) -> Value {
     let caller = callers.get(failure.caller).filter(|name| !name.is_empty());
     json!({
         "at": humantime::format_rfc3339_seconds(failure.at).to_string(),
-        "seconds_ago": SystemTime::now().duration_since(failure.at).unwrap_or_default().as_secs(),
+        "seconds_ago": failure.ended.elapsed().as_secs(),
         "request_id": failure.id,
         "endpoint": failure.endpoint,
         "caller": caller,

@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use super::Metrics;
 use super::requests::{Outcome, Source};
@@ -18,6 +18,8 @@ const KEPT: usize = 20;
 pub struct Failure {
     /// When it ended.
     pub at: SystemTime,
+    /// The same on the clock that nobody sets: for how long ago it was, and which of two was first.
+    pub ended: Instant,
     /// Under which the log speaks of it.
     pub id: Box<str>,
     /// The number of the caller.
@@ -35,7 +37,8 @@ pub struct Failure {
 impl Failure {
     fn of(outcome: &Outcome<'_>) -> Self {
         let Outcome { id, caller, endpoint, status, source, reason, .. } = *outcome;
-        Failure { at: SystemTime::now(), id: id.into(), caller, endpoint, status, source, reason }
+        let (at, ended) = (SystemTime::now(), Instant::now());
+        Failure { at, ended, id: id.into(), caller, endpoint, status, source, reason }
     }
 
     fn kind(&self) -> (Option<&'static str>, u16, Source) {
@@ -64,7 +67,7 @@ impl Metrics {
     pub fn failures(&self) -> Vec<Failure> {
         let each = self.workers.iter().flat_map(|worker| worker.requests.failures.all());
         let mut all: Vec<_> = each.collect();
-        all.sort_by_key(|failure| failure.at);
+        all.sort_by_key(|failure| failure.ended);
         let mut all = VecDeque::from(all);
         shorten(&mut all);
         all.into_iter().rev().collect()

@@ -13,7 +13,7 @@ mod token;
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 pub use self::failures::Failure;
 pub use self::histogram::Histogram;
@@ -40,6 +40,8 @@ pub struct Metrics {
     pub refused_admin: Arc<RefusedConnections>,
     reloads: Mutex<Reloads>,
     began: SystemTime,
+    /// The same on the clock that nobody sets.
+    began_monotonic: Instant,
 }
 
 impl Metrics {
@@ -54,6 +56,7 @@ impl Metrics {
             refused_admin: Arc::default(),
             reloads: Mutex::default(),
             began: SystemTime::now(),
+            began_monotonic: Instant::now(),
         }
     }
 
@@ -88,7 +91,7 @@ impl Metrics {
 
     /// For how long it has run.
     pub fn uptime(&self) -> Duration {
-        self.began.elapsed().unwrap_or_default()
+        self.began_monotonic.elapsed()
     }
 
     fn counts(&self) -> Counts {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::histogram::Histogram;
 
@@ -11,9 +11,6 @@ use super::histogram::Histogram;
 #[derive(Debug, Default)]
 pub struct Token {
     generation: AtomicU64,
-    /// Seconds since 1970; 0 without a token.
-    granted: AtomicI64,
-    expires: AtomicI64,
     pub(super) waiting: AtomicI64,
     pub(super) rejections: AtomicU64,
     pub(super) unauthorized: AtomicU64,
@@ -28,6 +25,33 @@ pub(super) struct Fetches {
     /// Why the last one that failed did, and when.
     failed: Option<(&'static str, Instant)>,
     last: Option<Fetch>,
+    granted: Option<Grant>,
+}
+
+/// When the newest token was granted, on both clocks, and for how long.
+///
+/// The monotonic clock stands still while the machine sleeps, and the wall clock can be set back: the one that has advanced
+/// further counts, as it does for the token itself.
+#[derive(Clone, Copy, Debug)]
+struct Grant {
+    monotonic: Instant,
+    wall: SystemTime,
+    lifetime: Duration,
+}
+
+impl Grant {
+    fn new(lifetime: Duration) -> Self {
+        Grant { monotonic: Instant::now(), wall: SystemTime::now(), lifetime }
+    }
+
+    fn age(&self, now: Instant, wall: SystemTime) -> Duration {
+        let by_wall = wall.duration_since(self.wall).unwrap_or_default();
+        now.saturating_duration_since(self.monotonic).max(by_wall)
+    }
+
+    fn left(&self, now: Instant, wall: SystemTime) -> Duration {
+        self.lifetime.saturating_sub(self.age(now, wall))
+    }
 }
 
 /// The fetch that ended last.
@@ -65,13 +89,11 @@ impl Token {
             Fetched::Granted { .. } => ("ok", ""),
             Fetched::Failed { reason } => ("failed", reason),
         };
-        if let Fetched::Granted { generation, life } = fetched {
-            let now = seconds(SystemTime::now());
-            self.generation.store(generation, Relaxed);
-            self.granted.store(now, Relaxed);
-            self.expires.store(now.saturating_add_unsigned(life.as_secs()), Relaxed);
-        }
         let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Fetched::Granted { generation, life } = fetched {
+            self.generation.store(generation, Relaxed);
+            fetches.granted = Some(Grant::new(life));
+        }
         fetches.times.note(time);
         *fetches.counts.entry(labels).or_default() += 1;
         let now = Instant::now();
@@ -102,8 +124,9 @@ impl Token {
     }
 
     /// How long the token still serves, in seconds; 0 without one.
-    pub fn left(&self) -> i64 {
-        (self.expires.load(Relaxed) - seconds(SystemTime::now())).max(0)
+    pub fn left(&self) -> u64 {
+        let granted = self.granted();
+        granted.map_or(0, |grant| grant.left(Instant::now(), SystemTime::now()).as_secs())
     }
 
     /// Its number; 0 before the first.
@@ -122,11 +145,13 @@ impl Token {
     }
 
     /// How old it is, in seconds; 0 without one.
-    pub fn age(&self) -> i64 {
-        match self.granted.load(Relaxed) {
-            0 => 0,
-            granted => (seconds(SystemTime::now()) - granted).max(0),
-        }
+    pub fn age(&self) -> u64 {
+        let granted = self.granted();
+        granted.map_or(0, |grant| grant.age(Instant::now(), SystemTime::now()).as_secs())
+    }
+
+    fn granted(&self) -> Option<Grant> {
+        self.fetches.lock().unwrap_or_else(PoisonError::into_inner).granted
     }
 
     pub(super) fn fetches(&self) -> Fetches {
@@ -144,6 +169,29 @@ impl Drop for Waiting<'_> {
     }
 }
 
-fn seconds(time: SystemTime) -> i64 {
-    time.duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Age and remaining seconds of a token that lives for an hour, when the two clocks have advanced by so many seconds.
+    fn age_and_left(monotonic: u64, wall: i64) -> (u64, u64) {
+        let grant = Grant::new(Duration::from_secs(3600));
+        let by = Duration::from_secs(wall.unsigned_abs());
+        let wall = if wall < 0 { grant.wall - by } else { grant.wall + by };
+        let now = grant.monotonic + Duration::from_secs(monotonic);
+        (grant.age(now, wall).as_secs(), grant.left(now, wall).as_secs())
+    }
+
+    #[test]
+    fn a_wall_clock_set_back_prolongs_no_token() {
+        assert_eq!(age_and_left(600, 600), (600, 3000));
+        assert_eq!(age_and_left(600, -86_400), (600, 3000));
+        assert_eq!(age_and_left(7200, -86_400), (7200, 0));
+    }
+
+    #[test]
+    fn a_machine_that_slept_has_an_older_token() {
+        assert_eq!(age_and_left(10, 3000), (3000, 600));
+        assert_eq!(age_and_left(10, 90_000), (90_000, 0));
+    }
 }

@@ -97,10 +97,11 @@ impl State {
 pub fn channel(wait: Duration, metrics: Arc<metrics::Token>) -> (Publisher, Reader) {
     let (sender, receiver) = watch::channel(State::default());
     let (complaints, rejected) = watch::channel(0);
-    let waiting = Semaphore::new(MOST_WAITING);
-    let shared = Arc::new(Shared { waiting, complaints, metrics: Arc::clone(&metrics) });
+    let (without_token, waiting) = watch::channel(0);
+    let permits = Semaphore::new(MOST_WAITING);
+    let shared = Arc::new(Shared { permits, without_token, complaints, metrics: Arc::clone(&metrics) });
     let local = Mutex::new(Local { receiver, bearer: None });
-    (Publisher { sender, rejected, metrics }, Reader { local, wait, shared })
+    (Publisher { sender, rejected, waiting, metrics }, Reader { local, wait, shared })
 }
 
 /// The end that the refresh task writes.
@@ -109,6 +110,8 @@ pub struct Publisher {
     sender: watch::Sender<State>,
     /// The newest generation that the API refused.
     rejected: watch::Receiver<u64>,
+    /// The number of requests that have no token and wait for one.
+    waiting: watch::Receiver<usize>,
     pub(super) metrics: Arc<metrics::Token>,
 }
 
@@ -131,6 +134,15 @@ impl Publisher {
         let state = self.sender.borrow();
         let rejected = *self.rejected.borrow();
         state.valid().filter(|bearer| bearer.generation > rejected).map(|bearer| bearer.stop)
+    }
+
+    /// Waits until at least one request has no token and waits for one.
+    pub(super) async fn awaited(&self) {
+        let mut waiting = self.waiting.clone();
+        if waiting.wait_for(|requests| *requests > 0).await.is_err() {
+            // No reader is left.
+            pending().await
+        }
     }
 
     /// Waits until the API has refused the token that is held.
@@ -163,17 +175,42 @@ struct Local {
 /// What the readers share, and touch only when something is wrong.
 #[derive(Debug)]
 struct Shared {
-    waiting: Semaphore,
+    permits: Semaphore,
+    /// The number of requests in [`Reader::wait`].
+    without_token: watch::Sender<usize>,
     complaints: watch::Sender<u64>,
     metrics: Arc<metrics::Token>,
 }
 
 impl Shared {
+    /// Counts a request without a token until the result is dropped.
+    fn count_waiting(&self) -> WaitingRequest<'_> {
+        self.without_token.send_if_modified(|requests| {
+            *requests += 1;
+            *requests == 1
+        });
+        WaitingRequest(&self.without_token)
+    }
+
     fn complain(&self, generation: u64) {
         self.complaints.send_if_modified(|rejected| {
             let is_news = *rejected < generation;
             *rejected = generation.max(*rejected);
             is_news
+        });
+    }
+}
+
+/// A request that waits for a token.
+#[derive(Debug)]
+struct WaitingRequest<'a>(&'a watch::Sender<usize>);
+
+impl Drop for WaitingRequest<'_> {
+    fn drop(&mut self) {
+        // Nobody waits for the number to fall.
+        self.0.send_if_modified(|requests| {
+            *requests -= 1;
+            false
         });
     }
 }
@@ -217,7 +254,8 @@ impl Reader {
     /// no use.
     pub async fn wait(&self) -> Result<Bearer, Error> {
         let mut receiver = self.receiver();
-        let Ok(_waiting) = self.shared.waiting.try_acquire() else { return Err(receiver.borrow().error()) };
+        let Ok(_permit) = self.shared.permits.try_acquire() else { return Err(receiver.borrow().error()) };
+        let _waiting = self.shared.count_waiting();
         let _counted = self.shared.metrics.wait();
         let decided = receiver.wait_for(|state| state.valid().is_some() || state.is_refused());
         if let Ok(Ok(state)) = timeout(self.wait, decided).await
@@ -247,7 +285,7 @@ impl Reader {
                 return false;
             }
         }
-        let Ok(_waiting) = self.shared.waiting.try_acquire() else { return false };
+        let Ok(_permit) = self.shared.permits.try_acquire() else { return false };
         self.shared.complain(generation);
         let decided = receiver.wait_for(|state| is_newer(state) || state.failure.is_some());
         matches!(timeout(self.wait, decided).await, Ok(Ok(state)) if is_newer(&state))

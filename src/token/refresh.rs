@@ -18,6 +18,10 @@ use crate::metrics::Fetched;
 /// Between the starts of two fetches, whatever happens.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
+/// Between a failed fetch and the next while requests wait for a token. By default each waits for 5 s: this leaves it a second
+/// for the fetch.
+const MAX_PAUSE_WHILE_AWAITED: Duration = Duration::from_secs(4);
+
 /// Publishes tokens from `fetch` for as long as it is polled. When `changed` returns, the client asks as another, or otherwise:
 /// a token is fetched at once, and a fetch with the old ones, should one be on its way, is given up. `fallback_life` tells the
 /// life of a token whose answer does not.
@@ -73,8 +77,19 @@ pub async fn refresh<F, R, C, D>(
                 publisher.metrics.note_fetch(Fetched::Failed { reason: error.reason() }, took);
                 let until = publisher.serves_until();
                 health.become_bad(&error, until.is_some());
+                let failed = Moment::now();
                 let next = next_try(&error, until, &mut backoff);
                 publisher.publish_failure(failure(&error), next);
+                // Also a pause that has begun: what was long enough for nobody is too long for a request.
+                let is_hurried = async {
+                    let latest = failed + MAX_PAUSE_WHILE_AWAITED;
+                    if !may_be_hurried(&error) || next.left() <= MAX_PAUSE_WHILE_AWAITED {
+                        return pending().await;
+                    }
+                    publisher.awaited().await;
+                    publisher.publish_failure(failure(&error), latest);
+                    latest.reached().await;
+                };
                 // The next try may be minutes after the end of the token that serves: the log must not wait for it.
                 let tell_the_end = async {
                     match until {
@@ -86,6 +101,7 @@ pub async fn refresh<F, R, C, D>(
                 };
                 tokio::select! {
                     () = next.reached() => false,
+                    () = is_hurried => false,
                     () = changed() => true,
                     () = tell_the_end => false,
                 }
@@ -116,6 +132,12 @@ fn in_time(
 
 fn failure(error: &FetchError) -> Failure {
     if error.is_refusal() { Failure::ClientRefused } else { Failure::Unavailable }
+}
+
+/// Whether requests that wait for a token may shorten the pause after `error`. An endpoint that names a time is not asked
+/// earlier, and a client that it refuses may be locked out by more tries.
+fn may_be_hurried(error: &FetchError) -> bool {
+    !error.is_refusal() && error.retry_after().is_none_or(|asked| asked.is_zero())
 }
 
 /// When to try again after `error`; `until` is the end of the token that serves.

@@ -2,6 +2,7 @@
 
 mod change;
 mod rejection;
+mod waiting;
 
 use std::cell::{Cell, RefCell};
 
@@ -153,7 +154,7 @@ async fn a_bad_answer_never_replaces_a_good_token() {
     let endpoint = Endpoint::new(|call| match call {
         0 => granted("good", 100),
         1 => Err(FetchError::Answer("the answer is empty")),
-        2 => Err(FetchError::Timeout),
+        2 => Err(FetchError::Broken("cut off".into())),
         _ => refused(),
     });
     endpoint
