@@ -87,7 +87,7 @@
 //! proxy      → token, upstream, trace, gbg, config, metrics, error, retry_after, seldom, tick
 //! admin      → downstream, token, gbg, config, metrics, error, pulse, seldom
 //! sandbox    → downstream, gbg, config
-//! token      → aside, config, metrics, error, retry_after, stamp
+//! token      → upstream, aside, config, metrics, error, retry_after, stamp
 //! upstream   → config, metrics, error, hushed, joined, readable, tick
 //! trace      → config, error, seldom
 //! downstream → config, metrics, error, hushed, joined, readable, seldom, stamp, tick

@@ -30,6 +30,21 @@ impl HttpUrl {
         self.0.scheme() == "https"
     }
 
+    /// Scheme, host and port.
+    pub fn origin(&self) -> Option<Origin> {
+        let host = self.0.host_str()?;
+        let authority = match self.0.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        Some(Origin {
+            tls: self.is_tls(),
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port: self.0.port_or_known_default()?,
+            authority: HeaderValue::from_str(&authority).ok()?,
+        })
+    }
+
     /// Whether the host is this machine, by its name or address.
     pub fn is_loopback(&self) -> bool {
         match self.0.host() {
@@ -96,21 +111,8 @@ pub struct Origin {
 impl Origin {
     /// The origin of `url`; `None` where a path or query follows it.
     pub fn of(url: &HttpUrl) -> Option<Self> {
-        let url = url.url();
-        if url.path() != "/" || url.query().is_some() {
-            return None;
-        }
-        let host = url.host_str()?;
-        let authority = match url.port() {
-            Some(port) => format!("{host}:{port}"),
-            None => host.to_owned(),
-        };
-        Some(Origin {
-            tls: url.scheme() == "https",
-            host: host.trim_matches(['[', ']']).to_owned(),
-            port: url.port_or_known_default()?,
-            authority: HeaderValue::from_str(&authority).ok()?,
-        })
+        let is_bare = url.url().path() == "/" && url.url().query().is_none();
+        url.origin().filter(|_| is_bare)
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Token {
     pub roots: Vec<CertificateDer<'static>>,
     /// The egress proxy on the way there, if there is one.
     pub egress: Option<Egress>,
-    /// One whole token request.
+    /// One whole token request, from the name lookup to the last byte of the response.
     pub timeout: Duration,
     /// How long a request waits while there is no valid token.
     pub wait: Duration,

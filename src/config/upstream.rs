@@ -32,7 +32,7 @@ pub struct Upstream {
     pub egress: Option<Egress>,
     /// The HTTP that the API is spoken to in.
     pub http_version: HttpVersion,
-    /// DNS, TCP, the egress proxy and TLS together.
+    /// Name lookup, TCP, the egress proxy and TLS together.
     pub connect_timeout: Duration,
     /// The longest silence between the last byte of a request and the head of its answer.
     pub response_timeout: Duration,
@@ -132,7 +132,7 @@ impl Default for Raw {
             egress_proxy: None,
             no_proxy: Vec::new(),
             http_version: HttpVersion::default(),
-            connect_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(10),
             response_timeout: Duration::from_secs(60),
             body_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(50),

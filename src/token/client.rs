@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::endpoint;
+use super::exchange;
 use super::watch::Watch;
 use crate::aside::Aside;
 use crate::config::{Credentials, Problem, Token};
 use crate::error::Cause;
+use crate::upstream::Dialer;
 
 /// How long the reading of the credentials is waited for.
 const READ_TIMEOUT: Duration = Duration::from_secs(3);
@@ -19,6 +20,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(3);
 /// An OAuth client (RFC 6749 section 1.1).
 pub struct Client {
     pub(super) config: Token,
+    /// Leads to the endpoint. Kept, so that a fetch finds the name lookup that the one before it began.
+    pub(super) dialer: Dialer,
     /// As they were read last without an error.
     credentials: Mutex<Credentials>,
     watch: Watch,
@@ -36,9 +39,11 @@ impl Client {
         // Before they are read: what is written meanwhile is read again.
         let watch = Watch::new(config.credentials.files().into_iter().map(Into::into).collect());
         let credentials = config.credentials.read()?;
-        endpoint::connect(config, &credentials)?;
+        exchange::tls(config, &credentials)?;
+        let origin = config.endpoint.origin().ok_or("token.endpoint has no host")?;
         Ok(Client {
             config: config.clone(),
+            dialer: Dialer::new(origin, config.egress.clone()),
             credentials: Mutex::new(credentials),
             watch,
             is_stirred: AtomicBool::new(false),

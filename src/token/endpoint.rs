@@ -1,26 +1,19 @@
-//! The token request over HTTP; the only file that uses reqwest.
+//! The token endpoint: what a response of it means, and why there is none.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use reqwest::redirect;
 use tokio::sync::watch;
-use zeroize::Zeroizing;
 
 use super::client::Client;
-use super::client_auth::{form, secret_header};
-use super::grant::{Grant, parse_error, parse_grant};
-use crate::config::{Credentials, Token};
-use crate::error::{Cause, chain};
+use super::exchange;
+use super::grant::{Grant, content_coding, parse_error, parse_grant};
+use crate::config::Token;
+use crate::error::Cause;
 use crate::retry_after::retry_after;
-
-/// No token answer is longer: a real one has 1 to 3 KB.
-const LONGEST_ANSWER: usize = 64 * 1024;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+use crate::upstream::DeadlineExceeded;
 
 /// A longer wait that the endpoint asks for is cut to this.
 const LONGEST_WAIT: Duration = Duration::from_secs(300);
@@ -84,26 +77,19 @@ impl Endpoint {
     pub async fn fetch(&self) -> Result<Grant, FetchError> {
         let client = Arc::clone(&self.client.borrow());
         *self.asked() = Arc::clone(&client);
-        let config = &client.config;
-        let failed = |error| failed(config, error);
         let credentials = client.credentials().await;
-        let request = request(config, &credentials).map_err(FetchError::Credentials)?;
-        let mut answer = request.send().await.map_err(failed)?;
-        let status = answer.status();
-        let retry_after = retry_after(answer.headers());
-        // Room for all of it from the start: growing would leave pieces behind that are not zeroed.
-        let mut body = Zeroizing::new(Vec::with_capacity(LONGEST_ANSWER));
-        while let Some(chunk) = answer.chunk().await.map_err(failed)? {
-            if body.len() + chunk.len() > LONGEST_ANSWER {
-                return Err(FetchError::Answer("the answer is longer than 64 KiB"));
+        let response = exchange::post(&client.dialer, &client.config, &credentials).await?;
+        let status = response.status();
+        let retry_after = retry_after(response.headers());
+        // Any of them may bring a token: RFC 6749 says 200, and gateways that make 201 of it exist.
+        if status.is_success() {
+            if let Some(coding) = content_coding(response.headers()) {
+                return Err(FetchError::Encoded { coding });
             }
-            body.extend_from_slice(&chunk);
-        }
-        if status == StatusCode::OK {
-            return parse_grant(&body).map_err(FetchError::Answer);
+            return parse_grant(response.body()).map_err(FetchError::Answer);
         }
         if matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED) {
-            return Err(FetchError::Refused { status, code: parse_error(&body), retry_after });
+            return Err(FetchError::Refused { status, code: parse_error(response.body()), retry_after });
         }
         Err(FetchError::Status { status, retry_after })
     }
@@ -111,62 +97,6 @@ impl Endpoint {
     fn asked(&self) -> MutexGuard<'_, Arc<Client>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn request(config: &Token, credentials: &Credentials) -> Result<reqwest::RequestBuilder, Cause> {
-    let form = form(config, credentials)?;
-    let request = connect(config, credentials)?.post(config.endpoint.url().clone());
-    let request = request
-        .header(ACCEPT, "application/json")
-        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(form.body());
-    Ok(match form.basic {
-        Some(authorization) => request.header(AUTHORIZATION, authorization),
-        None => request,
-    })
-}
-
-fn failed(config: &Token, error: reqwest::Error) -> FetchError {
-    let error = error.without_url();
-    if error.is_timeout() {
-        FetchError::Timeout
-    } else if error.is_connect() {
-        FetchError::Unreachable(match &config.egress {
-            // Of a refusal reqwest tells no more than that there was one.
-            Some(_) => format!(
-                "by way of the egress proxy, whose answer `gbg-proxy doctor` tells: {}",
-                chain(&error)
-            )
-            .into(),
-            None => error.into(),
-        })
-    } else {
-        FetchError::Broken(error.into())
-    }
-}
-
-/// An HTTP client for one request: an idle connection would be dead before the next, and the certificate may be another.
-pub(super) fn connect(config: &Token, credentials: &Credentials) -> Result<reqwest::Client, Cause> {
-    let roots = config.roots.iter().map(|root| reqwest::Certificate::from_der(root));
-    let mut builder = reqwest::Client::builder()
-        .tls_certs_only(roots.collect::<Result<Vec<_>, _>>()?)
-        .redirect(redirect::Policy::none())
-        .no_proxy()
-        .connect_timeout(CONNECT_TIMEOUT.min(config.timeout))
-        .timeout(config.timeout)
-        .user_agent(concat!("gbg-proxy/", env!("CARGO_PKG_VERSION")));
-    if let Some(pem) = &credentials.certificate {
-        builder = builder.identity(reqwest::Identity::from_pem(pem.expose().as_bytes())?);
-    }
-    if let Some(egress) = &config.egress {
-        let mut proxy = reqwest::Proxy::all(egress.origin.to_string())?;
-        if let Some(authorization) = &egress.authorization {
-            let value = secret_header(["", authorization.expose()]);
-            proxy = proxy.custom_http_auth(value.ok_or("user and password cannot be a header field")?);
-        }
-        builder = builder.proxy(proxy);
-    }
-    Ok(builder.build()?)
 }
 
 /// Why no token was granted. Holds nothing that the endpoint said but a status and a code of the RFC's.
@@ -186,7 +116,7 @@ pub enum FetchError {
         /// How long it asks us to wait.
         retry_after: Option<Duration>,
     },
-    /// Another status than 200, 400 and 401.
+    /// Neither success nor 400 or 401.
     #[error("the token endpoint answers {status}")]
     Status {
         /// The status.
@@ -194,9 +124,17 @@ pub enum FetchError {
         /// How long it asks us to wait.
         retry_after: Option<Duration>,
     },
-    /// A 200 that grants nothing.
+    /// A success that grants nothing.
     #[error("the token endpoint's answer is of no use: {0}")]
     Answer(&'static str),
+    /// A success in a content coding.
+    #[error(
+        "the token endpoint's answer is of no use: it has Content-Encoding {coding}, though Accept-Encoding says identity"
+    )]
+    Encoded {
+        /// The coding, if it is a registered one.
+        coding: &'static str,
+    },
     /// A token whose life was over before it came.
     #[error("the token endpoint's answer took longer than its token may be used, which lives for {life} s")]
     TooLate {
@@ -205,7 +143,7 @@ pub enum FetchError {
     },
     /// No whole answer in time.
     #[error("the token endpoint does not answer in time")]
-    Timeout,
+    Timeout(#[from] DeadlineExceeded),
     /// No connection.
     #[error("the token endpoint cannot be reached")]
     Unreachable(#[source] Cause),
@@ -228,9 +166,9 @@ impl FetchError {
         match self {
             FetchError::Refused { .. } => "refused",
             FetchError::Status { .. } => "status",
-            FetchError::Answer(_) => "answer",
+            FetchError::Answer(_) | FetchError::Encoded { .. } => "answer",
             FetchError::TooLate { .. } => "too_late",
-            FetchError::Timeout => "timeout",
+            FetchError::Timeout(_) => "timeout",
             FetchError::Unreachable(_) => "unreachable",
             FetchError::Broken(_) => "broken",
             FetchError::Credentials(_) => "credentials",
@@ -262,7 +200,57 @@ fn advice(code: Option<&'static str>) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+    use tokio::time::sleep;
+
     use super::*;
+    use crate::config::{Sources, load};
+    use crate::upstream::{Dialer, Step};
+
+    /// Asks an endpoint whose name is found after `delay`, with `token.timeout` of 10 s.
+    async fn fetch_after_lookup(delay: Duration) -> Result<Grant, FetchError> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addr = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"client_secret=s") {
+                assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
+            }
+            let body = r#"{"access_token":"a","token_type":"Bearer"}"#;
+            let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            stream.write_all(response.as_bytes()).await.unwrap();
+        });
+        let set = ["token.endpoint=http://tokens.example/", "token.plain_http=true", "token.timeout=10s"];
+        let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let config =
+            load(&Sources { set: set.map(str::to_owned).into(), env, file: None }).unwrap().config.token;
+        let mut client = Client::new(&config).unwrap();
+        let dialer = Dialer::new(config.endpoint.origin().unwrap(), None);
+        client.dialer = dialer.with_resolver(move |host, port| {
+            assert_eq!((host.as_str(), port), ("tokens.example", 80));
+            Box::pin(async move {
+                sleep(delay).await;
+                Ok(vec![addr])
+            })
+        });
+        Endpoint::new(client).fetch().await
+    }
+
+    /// With a dead first name server glibc takes five seconds.
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_name_lookup_is_bounded_by_token_timeout() {
+        assert!(fetch_after_lookup(Duration::from_secs(5)).await.is_ok());
+        assert!(fetch_after_lookup(Duration::from_secs(9)).await.is_ok());
+        let error = fetch_after_lookup(Duration::from_secs(11)).await.unwrap_err();
+        let FetchError::Timeout(late) = error else { panic!("{error:?}") };
+        assert_eq!(late.step, Step::Lookup);
+        let text = "token.timeout (10s) expired during the name lookup of tokens.example";
+        assert_eq!(late.to_string(), text);
+    }
 
     #[test]
     fn what_the_endpoint_asks_for_is_waited_for_and_at_most_five_minutes() {

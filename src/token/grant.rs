@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use http::HeaderValue;
+use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, HeaderValue};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
@@ -20,7 +21,7 @@ pub struct Grant {
     pub life: Option<Duration>,
 }
 
-/// Reads a 200 answer.
+/// Reads the answer of a success.
 ///
 /// # Errors
 /// One sentence on what is wrong with it; never a part of it.
@@ -42,6 +43,20 @@ pub(super) fn parse_grant(body: &[u8]) -> Result<Grant, &'static str> {
     let header =
         bearer_header(&answer.access_token).ok_or("the access_token is no bearer token (RFC 6750 2.1)")?;
     Ok(Grant { header, life: answer.expires_in.map(life).transpose()? })
+}
+
+/// The content codings of the IANA registry, and the older names of two of them (RFC 9110 section 8.4.1).
+const CODINGS: [&str; 9] =
+    ["gzip", "x-gzip", "br", "zstd", "deflate", "compress", "x-compress", "dcb", "dcz"];
+
+/// The content coding of an answer, if it has one. One that is not registered is not quoted: nothing that the endpoint says is.
+pub(super) fn content_coding(headers: &HeaderMap) -> Option<&'static str> {
+    let values = headers.get_all(CONTENT_ENCODING).into_iter();
+    let mut codings =
+        values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
+    let found = codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))?;
+    let known = CODINGS.into_iter().find(|known| known.as_bytes().eq_ignore_ascii_case(found));
+    Some(known.unwrap_or("of an unknown name"))
 }
 
 /// Some servers send a byte order mark, which is no JSON.
@@ -138,6 +153,17 @@ mod tests {
         let body = "\u{FEFF}{\"access_token\":\"a\",\"token_type\":\"BEARER\",\"more\":[1]}\r\n";
         let grant = parse_grant(body.as_bytes()).unwrap();
         assert_eq!((grant.header.as_bytes(), grant.life), (&b"Bearer a"[..], None));
+    }
+
+    #[test]
+    fn a_content_coding_is_named_if_it_is_registered() {
+        let of = |values: &[&'static str]| {
+            let values = values.iter().map(|value| (CONTENT_ENCODING, HeaderValue::from_static(value)));
+            content_coding(&HeaderMap::from_iter(values))
+        };
+        assert_eq!((of(&[]), of(&["identity"]), of(&[" Identity , "])), (None, None, None));
+        assert_eq!((of(&["GZIP"]), of(&["identity, br"])), (Some("gzip"), Some("br")));
+        assert_eq!(of(&["hunter2"]), Some("of an unknown name"));
     }
 
     #[test]

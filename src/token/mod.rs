@@ -9,6 +9,7 @@ mod bearer;
 mod client;
 mod client_auth;
 mod endpoint;
+mod exchange;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;

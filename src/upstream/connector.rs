@@ -1,24 +1,19 @@
-//! Opens connections to the origin: DNS, TCP with happy eyeballs, the egress proxy if there is one, TLS, HTTP.
+//! Opens connections to the origin: what [`Dialer`] does, TLS, HTTP.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::Uri;
 use hyper::body::Body;
 use hyper::client::conn::http1;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
-use tower::Service;
 
 use super::Times;
 use super::circuit::{Attempt, Circuit};
-use super::egress::{TunnelError, tunnel};
+use super::dial::{ConnectDeadline, Dialer, Step};
 use super::http2;
 use super::pool::Slot;
 use super::progress::Watch;
@@ -47,12 +42,9 @@ pub(super) enum Opened<B> {
 pub(super) struct Connector {
     pub(super) circuit: Circuit,
     pub(super) connections: Arc<Connections>,
-    tcp: HttpConnector,
+    dialer: Dialer,
+    host: String,
     tls: Option<(TlsConnector, ServerName<'static>)>,
-    /// Whom TCP connects to: the origin, or the egress proxy.
-    first: Uri,
-    /// The egress proxy, and where it is to lead.
-    egress: Option<(config::Egress, config::Origin)>,
     http_version: HttpVersion,
     times: Times,
     keep_header_case: bool,
@@ -72,15 +64,12 @@ impl Connector {
             }
             false => None,
         };
-        let egress = config.egress.clone().map(|egress| (egress, origin.clone()));
-        let first = egress.as_ref().map_or(origin, |(egress, _)| &egress.origin).to_string().parse()?;
         Ok(Connector {
             circuit: Circuit::new(config.circuit, Arc::clone(&connections)),
             connections,
-            tcp: dialling(HttpConnector::new(), times.connect),
+            dialer: Dialer::new(origin.clone(), config.egress.clone()),
+            host: origin.host.clone(),
             tls,
-            first,
-            egress,
             http_version: config.http_version,
             times,
             keep_header_case: config.keep_header_case,
@@ -115,12 +104,7 @@ impl Connector {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
     {
-        let opened = timeout(self.times.connect, self.open_whole()).await.unwrap_or_else(|_| {
-            Err(match self.egress {
-                Some(_) => "it took longer than upstream.connect_timeout, by way of the egress proxy".into(),
-                None => "it took longer than upstream.connect_timeout".into(),
-            })
-        });
+        let opened = self.open_whole().await;
         if opened.is_ok() {
             self.circuit.note_opened();
         }
@@ -132,24 +116,21 @@ impl Connector {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
     {
-        let stream = self.reach().await?;
+        let deadline = ConnectDeadline::after(self.times.connect, "upstream.connect_timeout");
+        let stream = Joined(self.dialer.dial(&deadline).await?);
         match &self.tls {
             Some((tls, name)) => {
-                let stream = tls.connect(name.clone(), stream).await?;
+                let handshake = tls.connect(name.clone(), stream);
+                let stream = deadline.limit(Step::Tls, &self.host, handshake).await??;
                 let picked = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
-                self.handshake(stream, picked).await
+                let handshake = self.handshake(stream, picked);
+                deadline.limit(Step::Http2, &self.host, handshake).await?
             }
-            None => self.handshake(stream, self.http_version == HttpVersion::Http2).await,
+            None => {
+                let handshake = self.handshake(stream, self.http_version == HttpVersion::Http2);
+                deadline.limit(Step::Http2, &self.host, handshake).await?
+            }
         }
-    }
-
-    /// A TCP connection that leads to the origin, be it through the egress proxy.
-    async fn reach(&self) -> Result<Joined, Cause> {
-        let opened = self.tcp.clone().call(self.first.clone()).await;
-        let Some((egress, origin)) = &self.egress else { return Ok(Joined(opened?.into_inner())) };
-        let mut tcp = opened.map_err(|error| TunnelError::Unreachable(error.into()))?.into_inner();
-        tunnel(&mut tcp, egress, origin).await?;
-        Ok(Joined(tcp))
     }
 
     async fn handshake<IO, B>(&self, io: IO, is_http2: bool) -> Result<Opened<B>, Cause>
@@ -192,15 +173,6 @@ impl Connector {
     }
 }
 
-/// `tcp` as connections are dialled with it: it tries each address of a name, and both families nearly at once.
-fn dialling<R>(mut tcp: HttpConnector<R>, limit: Duration) -> HttpConnector<R> {
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    // Shared between the addresses of the host, so that a dead one does not use up the whole time.
-    tcp.set_connect_timeout(Some(limit));
-    tcp
-}
-
 fn client_config(config: &config::Upstream) -> Result<ClientConfig, Cause> {
     let mut roots = RootCertStore::empty();
     for root in &config.roots {
@@ -222,17 +194,11 @@ fn client_config(config: &config::Upstream) -> Result<ClientConfig, Cause> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-    use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-
     use http_body_util::Empty;
-    use tokio::net::{TcpListener, TcpSocket, TcpStream};
-    use tokio::time::Instant;
+    use tokio::net::TcpListener;
 
     use super::*;
     use crate::upstream::times::tests::configured;
-
-    const LIMIT: Duration = Duration::from_secs(2);
 
     #[tokio::test]
     async fn what_was_tried_without_leave_and_failed_opens_no_circuit() {
@@ -247,49 +213,5 @@ mod tests {
             let attempt = connector.circuit.admit().unwrap();
             assert!(connector.open::<Empty<Bytes>>(attempt).await.is_err());
         }
-    }
-
-    /// A connection to a name that has `hosts`, at `port`.
-    async fn dial(hosts: &[IpAddr], port: u16) -> io::Result<SocketAddr> {
-        let addrs: Vec<_> = hosts.iter().map(|&host| SocketAddr::new(host, port)).collect();
-        let resolver = tower::service_fn(move |_| {
-            let addrs = addrs.clone();
-            async move { Ok::<_, io::Error>(addrs.into_iter()) }
-        });
-        let mut tcp = dialling(HttpConnector::new_with_resolver(resolver), LIMIT);
-        let uri = format!("https://a.example:{port}").parse().unwrap();
-        let opened = timeout(LIMIT, tcp.call(uri)).await.expect("it took longer than it may");
-        opened.map_err(io::Error::other)?.into_inner().peer_addr()
-    }
-
-    #[tokio::test]
-    async fn all_addresses_are_tried_within_the_time() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let live = listener.local_addr().unwrap();
-        let [here, dead] = [live.ip(), IpAddr::from(Ipv4Addr::new(127, 0, 0, 2))];
-        let v6 = IpAddr::from(Ipv6Addr::LOCALHOST);
-        for hosts in [&[dead, here][..], &[v6, here], &[v6, dead, here], &[here, v6]] {
-            assert_eq!(dial(hosts, live.port()).await.unwrap(), live, "{hosts:?}");
-        }
-        assert!(dial(&[dead, v6], live.port()).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn an_address_that_is_silent_leaves_time_for_the_next() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let live = listener.local_addr().unwrap();
-        // A listener whose queue is full is as silent as a host that is down.
-        let silent = SocketAddr::new(Ipv4Addr::new(127, 0, 0, 2).into(), live.port());
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.bind(silent).unwrap();
-        let _silent = socket.listen(0).unwrap();
-        let mut queue = Vec::new();
-        while let Ok(Ok(waiting)) = timeout(LIMIT / 8, TcpStream::connect(silent)).await {
-            queue.push(waiting);
-            assert!(queue.len() < 64, "the queue is never full");
-        }
-        let began = Instant::now();
-        assert_eq!(dial(&[silent.ip(), live.ip()], live.port()).await.unwrap(), live);
-        assert!(began.elapsed() >= LIMIT / 4, "the silent one was not tried");
     }
 }

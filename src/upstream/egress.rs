@@ -98,7 +98,10 @@ async fn read_head(tcp: &mut TcpStream) -> Result<StatusCode, TunnelError> {
         }
         let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
         let mut answer = httparse::Response::new(&mut fields);
-        let parsed = answer.parse(&head[..seen]).map_err(|_| TunnelError::NoHttp)?;
+        // White space before a colon is an error of the sender that a client can live with (RFC 9112 section 5.1).
+        let mut parser = httparse::ParserConfig::default();
+        parser.allow_spaces_after_header_name_in_responses(true);
+        let parsed = parser.parse_response(&mut answer, &head[..seen]).map_err(|_| TunnelError::NoHttp)?;
         let code = answer.code;
         let length = if let httparse::Status::Complete(length) = parsed { length } else { seen };
         tcp.read_exact(&mut head[taken..length]).await?;
@@ -165,7 +168,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_comes_behind_the_head_belongs_to_the_tunnel() {
-        let cases: [&[&str]; 4] = [
+        let cases: [&[&str]; 6] = [
+            &["HTTP/1.1 201 Created\r\n\r\nhello"],
+            &["HTTP/1.1 200 OK\r\nProxy-Agent : Old/1.0\r\n\r\nhello"],
             &["HTTP/1.1 200 OK\r\n\r\nhello"],
             &["HTTP/1.0 200 Connection established\r\nA: b\r", "\n\r", "\nhel", "lo"],
             &["HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\nhello"],

@@ -6,6 +6,7 @@
 mod answer;
 mod circuit;
 mod connector;
+mod dial;
 mod egress;
 mod exchange;
 mod http2;
@@ -29,6 +30,7 @@ use tokio::time::{sleep, timeout};
 pub use self::answer::Answer;
 use self::answer::{AnswerSilent, Failed, body_error, too_slow};
 use self::connector::{Connector, Opened};
+pub use self::dial::{ConnectDeadline, DeadlineExceeded, DialError, Dialer, LookupError, Step, look_up};
 pub use self::egress::{TunnelError, tunnel};
 use self::exchange::Exchanged;
 use self::http2::{Http2, Sent};

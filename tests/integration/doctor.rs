@@ -19,15 +19,15 @@ use crate::support::{CLIENT_SECRET, TOKEN, answer, api, forwarded, granting, tok
 const NOWHERE: &str = "http://127.0.0.1:1/";
 
 /// What the doctor said, with every run of blanks as one, and its exit code.
-struct Said {
-    code: Option<i32>,
-    out: String,
+pub struct Said {
+    pub code: Option<i32>,
+    pub out: String,
 }
 
 impl Said {
     /// That it said so of `step`: with `mark`, and with each of `parts` in the line or below it.
     #[track_caller]
-    fn assert(&self, mark: char, step: &str, parts: &[&str]) {
+    pub fn assert(&self, mark: char, step: &str, parts: &[&str]) {
         let begin = format!("\n{mark} {step} ");
         let found = self.out.split_once(&begin).map(|(_, rest)| rest);
         let rest = found.unwrap_or_else(|| panic!("no {begin:?} in {}", self.out));
@@ -40,7 +40,7 @@ impl Said {
 }
 
 /// Runs it with the client of the tests; whatever comes of it, neither secret nor token may be in what it says.
-async fn doctor(set: &[&str]) -> Said {
+pub async fn doctor(set: &[&str]) -> Said {
     examine(with_client(&["doctor"]), set).await
 }
 

@@ -115,8 +115,14 @@ async fn an_egress_proxy_that_opens_no_tunnel_is_a_502_with_its_cause_in_the_log
         (&["HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\nno way"], "it does not let this host"),
         (&["HTTP/1.1 503 Service Unavailable\r\n\r\n"], "answers 503"),
         (&["220 mail.example ESMTP\r\n"], "answer is no HTTP"),
-        (&[], "longer than upstream.connect_timeout, by way of the egress proxy"),
-        (slow, "longer than upstream.connect_timeout, by way of the egress proxy"),
+        (
+            &[],
+            "upstream.connect_timeout (500ms) expired during CONNECT at the egress proxy to api.example:443",
+        ),
+        (
+            slow,
+            "upstream.connect_timeout (500ms) expired during CONNECT at the egress proxy to api.example:443",
+        ),
         (long, "longer than 8 KiB"),
         (
             &["HTTP/1.1 200 OK\r\n\r\n", "220 mail.example ESMTP\r\n"],
@@ -185,7 +191,7 @@ async fn a_token_that_cannot_be_got_through_the_egress_proxy_is_told_in_the_log(
     assert_eq!(json(&res)["reason"], "token_unavailable");
     assert_eq!(running.end("-TERM"), 0);
     let log = &running.log;
-    assert!(log.contains("by way of the egress proxy") && log.contains("authorization required"), "{log}");
+    assert!(log.contains("the egress proxy answers 407 Proxy Authentication Required: it wants"), "{log}");
 }
 
 #[test]

@@ -13,6 +13,7 @@
 //! - `credentials`: what the client proves itself with, and what happens when that is replaced.
 //! - `deadlines`: callers that are slow, silent or gone, and how their connections end.
 //! - `doctor`: where the way to the API breaks, and what it says of it.
+//! - `doctor_limits`: `doctor` before servers that are slow, or write their fields badly.
 //! - `egress`: the way out through a corporate proxy, and the certificate that is shown to the API.
 //! - `failures`: what a caller is told when the API or the token endpoint fails.
 //! - `forwarding`: what reaches the API, and what comes back.
@@ -40,6 +41,7 @@
 //! - `streaming`: bodies that are large, slow or broken off.
 //! - `systemd`: what systemd is told, the socket that it hands over, and its units.
 //! - `tidy`: the rules of the house, checked on the source itself.
+//! - `token_endpoint`: ways to the token endpoint that are slow, and responses of it that are unusual.
 //! - `token_faults`: the token endpoint and the API go wrong on purpose, and callers see as little of it as can be.
 //! - `tokens`: when a token is got, kept and replaced.
 //! - `traces`: the trace that a request belongs to, and what a collector is told of it.
@@ -71,6 +73,7 @@ mod connection_age;
 mod credentials;
 mod deadlines;
 mod doctor;
+mod doctor_limits;
 mod egress;
 mod failures;
 mod forwarding;
@@ -98,6 +101,7 @@ mod status_page;
 mod streaming;
 mod systemd;
 mod tidy;
+mod token_endpoint;
 mod token_faults;
 mod tokens;
 mod torn_requests;

@@ -49,6 +49,47 @@ pub(super) fn no_address(way: &Way) -> Advice {
     )
 }
 
+/// The name servers could not be asked, or did not answer.
+pub(super) fn no_name_server(way: &Way) -> Advice {
+    let host = &way.first().0.host;
+    Advice::new(
+        format!("no name server of /etc/resolv.conf has answered; whether {host} exists is not known"),
+        [],
+    )
+    .and(check_name_servers(host))
+}
+
+/// The name was found too late, or never.
+pub(super) fn slow_lookup(way: &Way) -> Advice {
+    let host = &way.first().0.host;
+    let means = "the name lookup is slow: mostly a nameserver of /etc/resolv.conf does not answer, and the resolver waits 5 s \
+                 before it asks the next";
+    Advice::new(means, []).and(check_name_servers(host)).and(format!(
+        "or have the resolver wait less: write \"options timeout:1\" into /etc/resolv.conf; or raise {}",
+        way.connect
+    ))
+}
+
+/// What to tell of a lookup that was slow, but in time.
+pub(super) fn slow_lookup_note() -> String {
+    "the name lookup is slow, and so is each new connection: mostly the first nameserver of /etc/resolv.conf does not answer"
+        .to_owned()
+}
+
+fn check_name_servers(host: &str) -> String {
+    format!(
+        "ask each nameserver of /etc/resolv.conf, such as `dig @ADDRESS {host}`, and replace those that do not answer"
+    )
+}
+
+/// The egress proxy opened no tunnel in time.
+pub(super) fn slow_tunnel(way: &Way) -> Advice {
+    let there = format!("{}:{}", way.origin.host, way.origin.port);
+    Advice::new("the egress proxy takes the connection, and does not open the tunnel in time", [])
+        .and(format!("ask whoever runs the egress proxy whether it reaches {there}, and why it is slow"))
+        .and(format!("if it only takes longer, raise {}", way.connect))
+}
+
 /// No address took a connection; `kinds` are the errors.
 pub(super) fn no_connection(way: &Way, kinds: &[io::ErrorKind]) -> Advice {
     let (first, keys) = way.first();
@@ -148,7 +189,12 @@ pub(super) fn no_tls(way: &Way, fault: Fault, shown: Option<&Shown>, now: System
         Fault::Closed | Fault::TimedOut => {
             let means = "TCP works and TLS does not: mostly a firewall that reads the server's name";
             let mend = format!("let this machine reach {host} with TLS in the firewall");
-            direct(way, Advice::new(means, []).and(mend))
+            let advice = Advice::new(means, []).and(mend);
+            let advice = match fault {
+                Fault::TimedOut => advice.and(format!("if the server is only slow, raise {}", way.connect)),
+                _ => advice,
+            };
+            direct(way, advice)
         }
         Fault::Other => Advice::new("TLS with this server is not possible", []).and(ask),
     }
@@ -213,6 +259,7 @@ fn date(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::connect::Limit;
     use super::*;
     use crate::config::{HttpUrl, Origin};
 
@@ -220,7 +267,9 @@ mod tests {
         let url = HttpUrl::try_from("https://a.example".to_owned()).unwrap();
         let (name, keys, ca_key) = ("API", "upstream.base_url", "upstream.ca_file");
         let (origin, roots) = (Origin::of(&url).unwrap(), Vec::new());
-        Way { name, origin, roots, identity: None, egress: None, keys, ca_key, ignored }
+        let limit = Limit { time: Duration::from_secs(3), key: "upstream.connect_timeout" };
+        let (connect, response) = (limit, limit);
+        Way { name, origin, roots, identity: None, egress: None, keys, ca_key, connect, response, ignored }
     }
 
     fn shown() -> Shown {
@@ -242,6 +291,26 @@ mod tests {
         assert!(text(&refused).contains("takes no connections on port 443"), "{refused:?}");
         let silent = no_connection(&way(None), &[io::ErrorKind::TimedOut]);
         assert!(text(&silent).contains("a.example:443 in the firewall"), "{silent:?}");
+    }
+
+    #[test]
+    fn slow_dns_and_a_missing_host_are_different_things() {
+        let missing = text(&no_address(&way(None)));
+        assert!(missing.contains("no such host as a.example"), "{missing}");
+        let [slow, dead] = [text(&slow_lookup(&way(None))), text(&no_name_server(&way(None)))];
+        for told in [&slow, &dead] {
+            assert!(told.contains("`dig @ADDRESS a.example`") && !told.contains("no such host"), "{told}");
+        }
+        assert!(slow.contains("raise upstream.connect_timeout (3s)"), "{slow}");
+        assert!(dead.contains("whether a.example exists is not known"), "{dead}");
+    }
+
+    #[test]
+    fn what_is_only_slow_is_given_more_time_by_its_key() {
+        let told = [text(&slow_tunnel(&way(None))), text(&no_tls(&way(None), Fault::TimedOut, None, at(0)))];
+        assert!(told.iter().all(|told| told.contains("raise upstream.connect_timeout (3s)")), "{told:?}");
+        let closed = text(&no_tls(&way(None), Fault::Closed, None, at(0)));
+        assert!(!closed.contains("connect_timeout"), "{closed}");
     }
 
     #[test]

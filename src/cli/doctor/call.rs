@@ -1,6 +1,6 @@
 //! The requests of the check; the one place that sends them. Only the head of an answer is looked at.
 
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AGE, AUTHORIZATION, CONTENT_TYPE, DATE, HOST, USER_AGENT};
@@ -11,13 +11,10 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
-use super::connect::Stream;
+use super::connect::{Limit, Stream};
 use crate::config::{Origin, Prefix};
 use crate::error::Cause;
 use crate::gbg::{V1, V2};
-
-/// No answer is waited for longer, whatever the configuration says.
-pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// A call that changes nothing, below the prefix of either version of the API.
 const READ_ONLY: &str = "journey/state/fetch";
@@ -55,16 +52,20 @@ fn request(origin: &Origin, method: Method, path: &str) -> http::request::Builde
     Request::builder().method(method).uri(path).header(HOST, &origin.authority).header(USER_AGENT, agent)
 }
 
-/// Sends `req`, and gives the head of the answer; its body is thrown away unread.
-pub(super) async fn send(stream: Stream, req: Request<Full<Bytes>>) -> Result<Parts, Cause> {
+/// Sends `req`, and gives the head of the answer, which comes within `limit`; its body is thrown away unread.
+pub(super) async fn send(stream: Stream, req: Request<Full<Bytes>>, limit: Limit) -> Result<Parts, Cause> {
     let exchange = async {
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+        let (mut sender, connection) = http1::Builder::new()
+            // As `run` does.
+            .allow_spaces_after_header_name_in_responses(true)
+            .handshake(TokioIo::new(stream))
+            .await?;
         // Its error is the sender's as well.
         tokio::spawn(connection);
         Ok::<_, hyper::Error>(sender.send_request(req).await?.into_parts().0)
     };
-    let answered = timeout(LONGEST_WAIT, exchange).await;
-    Ok(answered.map_err(|_| format!("no answer within {} s", LONGEST_WAIT.as_secs()))??)
+    let answered = timeout(limit.time, exchange).await;
+    Ok(answered.map_err(|_| format!("no answer within {limit}"))??)
 }
 
 /// By how many seconds the clock that says `now` is ahead of the answer's (RFC 9110 section 6.6.1); one from a cache
@@ -88,6 +89,8 @@ pub(super) fn is_page(answer: &HeaderMap) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -7,8 +7,8 @@
 //!
 //! Where there is an egress proxy, DNS and TCP are those to it, and CONNECT comes between TCP and TLS.
 //!
-//! A step whose way there is broken is skipped; the two servers are tried whatever comes of the other. Every step is
-//! bounded, so the whole is.
+//! A step whose way there is broken is skipped; the two servers are tried whatever comes of the other. Every step has the time
+//! limit that it has in `run`, so the whole is bounded.
 
 mod advice;
 mod call;
@@ -18,17 +18,21 @@ mod tls;
 mod verdict;
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 use http::HeaderValue;
 
-use self::connect::{Stream, Way};
+use self::connect::{LookedUp, Stream, Way};
 use self::report::Report;
 use super::{ConfigArguments, Failure, block_on};
 use crate::config::{Config, Loaded, Origin};
 use crate::error::chain;
 use crate::token::{Client, Endpoint};
+use crate::upstream::DialError;
+
+/// A name lookup that takes so long has waited for a name server that does not answer.
+const SLOW_LOOKUP: Duration = Duration::from_secs(1);
 
 /// Go the whole way to GBG GO, and tell where it breaks
 ///
@@ -104,11 +108,21 @@ async fn reach(way: &Way, report: &mut Report) -> Result<Option<(SocketAddr, Str
     let first = way.first().0;
     let host = &first.host;
 
+    let deadline = way.deadline();
     let began = Instant::now();
-    let addrs = match connect::look_up(first).await {
-        Ok(addrs) => addrs,
-        Err(error) => {
-            report.cross(&dns, began.elapsed(), &format!("{host}: {error}"), &advice::no_address(way))?;
+    let found = connect::find(way).await;
+    let took = began.elapsed();
+    let addrs = match found {
+        LookedUp::Found(addrs) => addrs,
+        LookedUp::Slow | LookedUp::Failed(_) => {
+            let (what, advice) = match &found {
+                LookedUp::Failed(error) if error.is_temporary => {
+                    (error.text.clone(), advice::no_name_server(way))
+                }
+                LookedUp::Failed(error) => (error.text.clone(), advice::no_address(way)),
+                _ => (format!("not found within {}", way.connect), advice::slow_lookup(way)),
+            };
+            report.cross(&dns, took, &format!("{host}: {what}"), &advice)?;
             report.skip(&tcp, "there is no address")?;
             report.skip(&tls, "there is no connection")?;
             return Ok(None);
@@ -120,26 +134,35 @@ async fn reach(way: &Way, report: &mut Report) -> Result<Option<(SocketAddr, Str
         Ok(_) => format!("{whose}{host} is an address"),
         Err(_) => format!("{whose}{host} is {}", listed.join(", ")),
     };
-    report.tick(&dns, began.elapsed(), &what)?;
+    report.tick(&dns, took, &what)?;
+    if took >= SLOW_LOOKUP {
+        report.note(&advice::slow_lookup_note())?;
+    }
 
     let began = Instant::now();
-    let dialled = connect::dial(addrs).await;
+    let dialled = connect::dial(addrs, &deadline).await;
     let took = began.elapsed();
     let failed: Vec<_> = dialled.failed.iter().map(|(addr, error)| format!("{addr}: {error}")).collect();
-    let Some((addr, mut stream)) = dialled.open else {
+    let Some((addr, mut stream, opened_after)) = dialled.open else {
         let kinds: Vec<_> = dialled.failed.iter().map(|(_, error)| error.kind()).collect();
         report.cross(&tcp, took, &failed.join("; "), &advice::no_connection(way, &kinds))?;
         report.skip(&tls, "there is no connection")?;
         return Ok(None);
     };
-    report.tick(&tcp, took, &format!("connected to {addr}"))?;
+    // `run` does not wait for the other addresses.
+    let deadline = deadline.extended(took.saturating_sub(opened_after));
+    report.tick(&tcp, opened_after, &format!("connected to {addr}"))?;
     failed.iter().try_for_each(|failed| report.note(failed))?;
 
     if let Some(egress) = &way.egress {
         const STEP: &str = "egress proxy: CONNECT";
         let began = Instant::now();
-        if let Err(error) = connect::lead_on(way, egress, &mut stream).await {
-            report.cross(STEP, began.elapsed(), &chain(&error), &advice::no_tunnel(way, &error))?;
+        if let Err(error) = connect::lead_on(way, egress, &mut stream, &deadline).await {
+            let advice = match &error {
+                DialError::Tunnel(error) => advice::no_tunnel(way, error),
+                _ => advice::slow_tunnel(way),
+            };
+            report.cross(STEP, began.elapsed(), &chain(&error), &advice)?;
             report.skip(&tls, "there is no tunnel")?;
             return Ok(None);
         }
@@ -151,7 +174,7 @@ async fn reach(way: &Way, report: &mut Report) -> Result<Option<(SocketAddr, Str
         return Ok(Some((addr, Box::new(stream))));
     }
     let began = Instant::now();
-    match connect::secure(way, stream).await {
+    match connect::secure(way, stream, &deadline).await {
         Ok((stream, shown)) => {
             let (what, note) = advice::certificate(&shown, SystemTime::now());
             report.tick(&tls, began.elapsed(), &what)?;
@@ -181,7 +204,7 @@ async fn compare_clocks(
     };
     let began = Instant::now();
     let answer = match call::look(&way.origin, path) {
-        Ok(req) => call::send(stream, req).await,
+        Ok(req) => call::send(stream, req, way.response).await,
         Err(error) => Err(error),
     };
     let took = began.elapsed();
@@ -204,9 +227,7 @@ async fn compare_clocks(
 /// One token request, as the proxy makes it.
 async fn ask_for_token(config: &Config, report: &mut Report) -> Result<Option<HeaderValue>, Failure> {
     const STEP: &str = "token request";
-    let mut bounded = config.token.clone();
-    bounded.timeout = bounded.timeout.min(call::LONGEST_WAIT);
-    let client = Client::new(&bounded).map_err(|error| Failure::Failed(chain(error.as_ref())))?;
+    let client = Client::new(&config.token).map_err(|error| Failure::Failed(chain(error.as_ref())))?;
     let endpoint = Endpoint::new(client);
     let began = Instant::now();
     let grant = endpoint.fetch().await;
@@ -243,7 +264,8 @@ async fn call_api(
     };
     let began = Instant::now();
     let answer = async {
-        call::send(connect::open(way, addr).await?, call::ask_for_state(&way.origin, &path, bearer)?).await
+        let req = call::ask_for_state(&way.origin, &path, bearer)?;
+        call::send(connect::open(way, addr).await?, req, way.response).await
     };
     let answer = answer.await;
     let took = began.elapsed();

@@ -7,6 +7,7 @@ use crate::config::{ClientAuth, Config};
 use crate::error::chain;
 use crate::gbg;
 use crate::token::FetchError;
+use crate::upstream::Step;
 
 const CHECK_ENDPOINT: &str = "check token.endpoint";
 const CHECK_SECRET: &str =
@@ -30,7 +31,15 @@ pub(super) fn on_no_token(error: &FetchError, config: &Config) -> Advice {
         FetchError::Refused { code, .. } => on_refusal(*code, config),
         FetchError::Status { status, .. } => on_token_status(*status),
         FetchError::Answer(_) => on_a_stranger("token endpoint", CHECK_ENDPOINT).and(gbgs_endpoint()),
-        FetchError::Timeout | FetchError::TooLate { .. } => Advice::new(
+        FetchError::Encoded { .. } => Advice::new(
+            "something between this machine and the endpoint compresses what it was asked not to compress",
+            ["ask whoever runs the gateway or proxy in between to heed Accept-Encoding"],
+        ),
+        FetchError::Timeout(late) if late.step != Step::Response => Advice::new(
+            "this connection took longer than the one before, and token.timeout is for both connection and answer",
+            ["try again; if it lasts, mend what is slow above, or give it more time with token.timeout"],
+        ),
+        FetchError::Timeout(_) | FetchError::TooLate { .. } => Advice::new(
             "the endpoint took the connection, and did not answer the request in token.timeout",
             ["try again; if it lasts, ask GBG's support, or give it more time with token.timeout"],
         ),

@@ -1,0 +1,310 @@
+//! Outgoing connections: name lookup, TCP with happy eyeballs (RFC 8305), the egress proxy, under one deadline.
+//!
+//! hyper-util's connector divides its timeout among the addresses of a family and tries them one after the other: behind a
+//! dead address the next one waits for seconds. reqwest has the same connector and takes no other.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::egress::{TunnelError, tunnel};
+use crate::config::{Egress, Origin};
+
+/// How long an address is tried alone before the next is tried as well (RFC 8305 section 5).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// A bound for the sockets that one connection may open at once.
+const MAX_ADDRESSES: usize = 16;
+
+/// The time limit of everything that it takes to open a connection, with the key that sets it.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectDeadline {
+    at: Instant,
+    timeout: Duration,
+    key: &'static str,
+}
+
+impl ConnectDeadline {
+    /// `timeout` from now; `key` is where it is configured.
+    pub fn after(timeout: Duration, key: &'static str) -> Self {
+        ConnectDeadline { at: Instant::now() + timeout, timeout, key }
+    }
+
+    /// The same limit, `time` later.
+    pub fn extended(self, time: Duration) -> Self {
+        ConnectDeadline { at: self.at + time, ..self }
+    }
+
+    /// The time until then.
+    pub fn left(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+
+    /// Runs `work`, which is `step` towards `peer`.
+    ///
+    /// # Errors
+    /// When it has not ended in time.
+    pub async fn limit<T>(
+        &self,
+        step: Step,
+        peer: impl fmt::Display,
+        work: impl Future<Output = T>,
+    ) -> Result<T, DeadlineExceeded> {
+        timeout_at(self.at, work).await.map_err(|_| DeadlineExceeded {
+            key: self.key,
+            timeout: humantime::format_duration(self.timeout).to_string(),
+            step,
+            peer: peer.to_string(),
+        })
+    }
+}
+
+/// A step of opening a connection, or of the exchange on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// DNS, or what else the system's resolver asks.
+    Lookup,
+    /// The TCP handshake.
+    Tcp,
+    /// CONNECT at the egress proxy.
+    Tunnel,
+    /// The TLS handshake.
+    Tls,
+    /// The server's SETTINGS.
+    Http2,
+    /// The whole response.
+    Response,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Step::Lookup => "the name lookup of",
+            Step::Tcp => "the TCP connection to",
+            Step::Tunnel => "CONNECT at the egress proxy to",
+            Step::Tls => "the TLS handshake with",
+            Step::Http2 => "the HTTP/2 handshake with",
+            Step::Response => "the response of",
+        })
+    }
+}
+
+/// A time limit that ran out.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{key} ({timeout}) expired during {step} {peer}")]
+pub struct DeadlineExceeded {
+    key: &'static str,
+    timeout: String,
+    /// What had not ended.
+    pub step: Step,
+    peer: String,
+}
+
+/// Why a host name has no address.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the name lookup of {host} failed: {text}")]
+pub struct LookupError {
+    host: String,
+    /// As the system words it.
+    pub text: String,
+    /// Whether the name servers could not be asked, so that the name may exist.
+    pub is_temporary: bool,
+}
+
+impl LookupError {
+    fn new(host: &str, error: &io::Error) -> Self {
+        let text = error.to_string();
+        let text = text.trim_start_matches("failed to lookup address information: ").to_owned();
+        // EAI_AGAIN as glibc and musl word it: the standard library keeps the text of the error and not its number.
+        let is_temporary = ["Temporary failure in name resolution", "Try again"].contains(&text.as_str());
+        LookupError { host: host.to_owned(), text, is_temporary }
+    }
+}
+
+/// Why no address of a host took a connection.
+#[derive(Debug)]
+pub struct TcpError(Vec<(SocketAddr, io::Error)>);
+
+impl fmt::Display for TcpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("no TCP connection")?;
+        let mut separator = ": ";
+        for (addr, error) in &self.0 {
+            write!(f, "{separator}{addr}: {error}")?;
+            separator = "; ";
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for TcpError {}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// It took too long.
+    #[error(transparent)]
+    Late(#[from] DeadlineExceeded),
+    /// The host has no address.
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    /// No address took it.
+    #[error(transparent)]
+    Tcp(#[from] TcpError),
+    /// The egress proxy is in the way.
+    #[error(transparent)]
+    Tunnel(#[from] TunnelError),
+}
+
+/// The addresses of a host, in the order of the system's resolver.
+///
+/// # Errors
+/// When it has none.
+pub async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
+    let found = lookup_host((host, port)).await.map_err(|error| LookupError::new(host, &error))?;
+    let found: Vec<_> = interleave(found.collect()).into_iter().take(MAX_ADDRESSES).collect();
+    match found.is_empty() {
+        true => Err(LookupError::new(host, &io::Error::other("the name has no address"))),
+        false => Ok(found),
+    }
+}
+
+/// `addrs` with the families by turns (RFC 8305 section 4): where one is broken, the second attempt is of the other.
+fn interleave(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v4 = addrs.first().is_some_and(SocketAddr::is_ipv4);
+    let (first, second): (Vec<_>, Vec<_>) = addrs.into_iter().partition(|addr| addr.is_ipv4() == first_is_v4);
+    let mut mixed = Vec::with_capacity(first.len() + second.len());
+    let (mut first, mut second) = (first.into_iter(), second.into_iter());
+    loop {
+        let pair = [first.next(), second.next()];
+        if pair == [None, None] {
+            return mixed;
+        }
+        mixed.extend(pair.into_iter().flatten());
+    }
+}
+
+/// A connection to whichever of `addrs` takes one first. The next address is tried when one has failed, and when one has not
+/// answered for [`ATTEMPT_DELAY`]; those before it are not given up. Has no deadline of its own.
+async fn connect(addrs: &[SocketAddr]) -> Result<TcpStream, TcpError> {
+    let mut untried = addrs.iter().copied();
+    let mut attempts = FuturesUnordered::new();
+    let mut failed = Vec::new();
+    loop {
+        match untried.next() {
+            Some(addr) => attempts.push(async move { (addr, TcpStream::connect(addr).await) }),
+            None if attempts.is_empty() => return Err(TcpError(failed)),
+            None => {}
+        }
+        let is_last = untried.len() == 0;
+        tokio::select! {
+            Some((addr, attempt)) = attempts.next() => match attempt {
+                Ok(tcp) => {
+                    tcp.set_nodelay(true).map_err(|error| TcpError(vec![(addr, error)]))?;
+                    return Ok(tcp);
+                }
+                Err(error) => failed.push((addr, error)),
+            },
+            () = sleep(ATTEMPT_DELAY), if !is_last => {}
+        }
+    }
+}
+
+type Addresses = Result<Vec<SocketAddr>, LookupError>;
+type Lookup = Pin<Box<dyn Future<Output = Addresses> + Send>>;
+type Resolve = dyn Fn(String, u16) -> Lookup + Send + Sync;
+
+/// Opens TCP connections that lead to one origin, directly or through the egress proxy.
+pub struct Dialer {
+    origin: Origin,
+    egress: Option<Egress>,
+    resolve: Box<Resolve>,
+    /// The lookup that was started last. All who need one while it runs wait for it: a slow resolver holds one thread and not
+    /// one for each connection, and serves the next attempt where the first gave up.
+    lookup: Mutex<Option<watch::Receiver<Option<Addresses>>>>,
+}
+
+impl fmt::Debug for Dialer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dialer").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+impl Dialer {
+    /// Leads to `origin`, through `egress` if there is one.
+    pub fn new(origin: Origin, egress: Option<Egress>) -> Self {
+        let resolve = |host: String, port| Box::pin(async move { look_up(&host, port).await }) as Lookup;
+        Dialer { origin, egress, resolve: Box::new(resolve), lookup: Mutex::default() }
+    }
+
+    /// One that asks `resolve` in place of the system's resolver.
+    #[cfg(test)]
+    pub(crate) fn with_resolver(
+        self,
+        resolve: impl Fn(String, u16) -> Lookup + Send + Sync + 'static,
+    ) -> Self {
+        Dialer { resolve: Box::new(resolve), ..self }
+    }
+
+    /// A connection that leads to the origin.
+    ///
+    /// # Errors
+    /// When there is none before `deadline`.
+    pub async fn dial(&self, deadline: &ConnectDeadline) -> Result<TcpStream, DialError> {
+        let Some(egress) = &self.egress else { return self.connect(&self.origin, deadline).await };
+        let mut tcp = match self.connect(&egress.origin, deadline).await {
+            Err(DialError::Lookup(error)) => return Err(TunnelError::Unreachable(error.into()).into()),
+            Err(DialError::Tcp(error)) => return Err(TunnelError::Unreachable(error.into()).into()),
+            other => other?,
+        };
+        let Origin { host, port, .. } = &self.origin;
+        let opened = tunnel(&mut tcp, egress, &self.origin);
+        deadline.limit(Step::Tunnel, format!("{host}:{port}"), opened).await??;
+        Ok(tcp)
+    }
+
+    async fn connect(&self, to: &Origin, deadline: &ConnectDeadline) -> Result<TcpStream, DialError> {
+        let Origin { host, port, .. } = to;
+        let addrs = match host.parse::<IpAddr>() {
+            Ok(addr) => vec![SocketAddr::new(addr, *port)],
+            Err(_) => deadline.limit(Step::Lookup, host, self.look_up(to)).await??,
+        };
+        let peer = format!("{host}:{port}");
+        Ok(deadline.limit(Step::Tcp, peer, connect(&addrs)).await??)
+    }
+
+    async fn look_up(&self, to: &Origin) -> Addresses {
+        let mut lookup = self.running_lookup(to);
+        match lookup.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(found)) => found.clone(),
+            _ => Err(LookupError::new(&to.host, &io::Error::other("the lookup was given up"))),
+        }
+    }
+
+    fn running_lookup(&self, to: &Origin) -> watch::Receiver<Option<Addresses>> {
+        let mut last = self.lookup.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = &*last
+            && running.borrow().is_none()
+            && running.has_changed().is_ok()
+        {
+            return running.clone();
+        }
+        let (sender, receiver) = watch::channel(None);
+        let lookup = (self.resolve)(to.host.clone(), to.port);
+        tokio::spawn(async move { sender.send_replace(Some(lookup.await)) });
+        last.insert(receiver).clone()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,182 @@
+//! Dialling names whose addresses and resolver are the test's own.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::net::{TcpListener, TcpSocket};
+use tokio::time::timeout;
+
+use super::*;
+use crate::upstream::times::tests::configured;
+
+const LIMIT: Duration = Duration::from_secs(10);
+
+fn deadline(time: Duration) -> ConnectDeadline {
+    ConnectDeadline::after(time, "upstream.connect_timeout")
+}
+
+/// A dialer of `a.example`, which has these addresses `delay` after each lookup, and how many lookups there were.
+fn dialer(addrs: &[SocketAddr], delay: Duration) -> (Dialer, Arc<AtomicUsize>) {
+    let (addrs, lookups) = (addrs.to_vec(), Arc::new(AtomicUsize::new(0)));
+    let counted = Arc::clone(&lookups);
+    let origin = configured("upstream.base_url=https://a.example").origin;
+    let dialer = Dialer::new(origin, None).with_resolver(move |host, _| {
+        assert_eq!(host, "a.example");
+        counted.fetch_add(1, Ordering::SeqCst);
+        let addrs = addrs.clone();
+        Box::pin(async move {
+            sleep(delay).await;
+            Ok(addrs)
+        })
+    });
+    (dialer, lookups)
+}
+
+/// Who takes the connection to a name with these addresses.
+async fn dial(addrs: &[SocketAddr]) -> Result<SocketAddr, DialError> {
+    let tcp = dialer(addrs, Duration::ZERO).0.dial(&deadline(LIMIT)).await?;
+    Ok(tcp.peer_addr().unwrap())
+}
+
+/// `addr` on another loopback address, where nobody listens.
+fn at(addr: SocketAddr, last: u8) -> SocketAddr {
+    SocketAddr::new(Ipv4Addr::new(127, 0, 0, last).into(), addr.port())
+}
+
+/// Makes `addr` as silent as a host that is down: a listener whose queue is full answers no SYN.
+async fn silence(addr: SocketAddr) -> Vec<TcpStream> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(addr).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let mut queue = Vec::new();
+    while let Ok(Ok(waiting)) = timeout(Duration::from_millis(200), TcpStream::connect(addr)).await {
+        queue.push(waiting);
+        assert!(queue.len() < 64, "the queue is never full");
+    }
+    // Closed with the test.
+    tokio::spawn(async move {
+        let _listener = listener;
+        std::future::pending::<()>().await;
+    });
+    queue
+}
+
+#[test]
+fn the_families_of_addresses_alternate() {
+    let v4 = |last| SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 1));
+    let v6 = |port| SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+    assert_eq!(interleave(vec![v6(1), v6(2), v6(3), v4(1), v4(2)]), [v6(1), v4(1), v6(2), v4(2), v6(3)]);
+    assert_eq!(interleave(vec![v4(1), v4(2), v6(1)]), [v4(1), v6(1), v4(2)]);
+    assert_eq!(interleave(vec![]), []);
+}
+
+#[tokio::test]
+async fn every_address_is_tried_until_one_answers() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let live = listener.local_addr().unwrap();
+    let (dead, v6) = (at(live, 2), SocketAddr::from((Ipv6Addr::LOCALHOST, live.port())));
+    for addrs in [&[dead, live][..], &[v6, live], &[v6, dead, live], &[live, v6]] {
+        assert_eq!(dial(addrs).await.unwrap(), live, "{addrs:?}");
+    }
+    let error = dial(&[dead, v6]).await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("no TCP connection: {dead}: Connection refused")), "{error}");
+    assert!(error.contains(&format!("; {v6}: ")), "{error}");
+}
+
+/// On a clock of its own, which moves on only when nothing else can: however busy the machine is.
+#[tokio::test(start_paused = true)]
+async fn a_silent_address_delays_the_next_by_less_than_300_ms() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let live = listener.local_addr().unwrap();
+    let silent = [at(live, 2), at(live, 3)];
+    let _queues = [silence(silent[0]).await, silence(silent[1]).await];
+    for (addrs, silent) in [(&[silent[0], live][..], 1), (&[silent[0], silent[1], live], 2)] {
+        let began = Instant::now();
+        assert_eq!(dial(addrs).await.unwrap(), live);
+        let took = began.elapsed();
+        assert!(took >= ATTEMPT_DELAY * silent, "{took:?}: the silent one was not tried");
+        assert!(took <= Duration::from_millis(300) * silent, "{took:?}");
+    }
+}
+
+/// The first takes the connection only when the second has long refused it.
+#[tokio::test]
+async fn an_address_that_is_slow_is_not_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let live = listener.local_addr().unwrap();
+    let slow = at(live, 2);
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(slow).unwrap();
+    let full = socket.listen(0).unwrap();
+    let mut queue = Vec::new();
+    while let Ok(Ok(waiting)) = timeout(Duration::from_millis(200), TcpStream::connect(slow)).await {
+        queue.push(waiting);
+    }
+    let accept = async {
+        sleep(ATTEMPT_DELAY * 2).await;
+        while let Ok((taken, _)) = full.accept().await {
+            queue.push(taken);
+        }
+    };
+    let addrs = [slow, at(slow, 4)];
+    tokio::select! {
+        dialled = dial(&addrs) => assert_eq!(dialled.unwrap(), slow),
+        () = accept => {}
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_deadline_names_the_key_and_the_step() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = at(listener.local_addr().unwrap(), 2);
+    let _queue = silence(silent).await;
+    let (tcp, _) = dialer(&[silent], Duration::ZERO);
+    let error = tcp.dial(&deadline(LIMIT)).await.unwrap_err();
+    let text = "upstream.connect_timeout (10s) expired during the TCP connection to a.example:443";
+    assert_eq!(error.to_string(), text);
+    let (lookup, _) = dialer(&[silent], LIMIT * 2);
+    let error = lookup.dial(&deadline(LIMIT)).await.unwrap_err();
+    let text = "upstream.connect_timeout (10s) expired during the name lookup of a.example";
+    assert_eq!(error.to_string(), text);
+    assert!(matches!(error, DialError::Late(DeadlineExceeded { step: Step::Lookup, .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_that_open_together_share_one_lookup() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let live = listener.local_addr().unwrap();
+    let (dialer, lookups) = dialer(&[live], Duration::from_secs(5));
+    let limit = deadline(LIMIT);
+    let dialled = futures_util::future::join_all((0..20).map(|_| dialer.dial(&limit))).await;
+    assert!(dialled.iter().all(Result::is_ok), "{dialled:?}");
+    assert_eq!(lookups.load(Ordering::SeqCst), 1);
+    // One that has ended is not used again: connections follow the DNS.
+    assert!(dialer.dial(&deadline(LIMIT)).await.is_ok());
+    assert_eq!(lookups.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_outlives_its_deadline_serves_the_next() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let live = listener.local_addr().unwrap();
+    let (dialer, lookups) = dialer(&[live], Duration::from_secs(5));
+    let short = || deadline(Duration::from_secs(3));
+    assert!(matches!(dialer.dial(&short()).await, Err(DialError::Late(_))));
+    assert_eq!(dialer.dial(&short()).await.unwrap().peer_addr().unwrap(), live);
+    assert_eq!(lookups.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_resolver_without_answer_is_no_missing_host() {
+    let of = |text: &str| {
+        let error = io::Error::other(format!("failed to lookup address information: {text}"));
+        LookupError::new("a.example", &error)
+    };
+    for text in ["Temporary failure in name resolution", "Try again"] {
+        assert!(of(text).is_temporary, "{text}");
+    }
+    let missing = of("Name or service not known");
+    assert!(!missing.is_temporary);
+    assert_eq!(missing.to_string(), "the name lookup of a.example failed: Name or service not known");
+}
