@@ -39,8 +39,12 @@ use crate::token::Reader;
 const MAX_CONNECTIONS: usize = 64;
 const MAX_CONNECTIONS_PER_ADDRESS: usize = 16;
 
-/// Streams of one HTTP/2 connection.
-const MAX_STREAMS: u32 = 4;
+/// Age from which a connection gives way to any other.
+const MAX_CONNECTION_AGE: Duration = Duration::from_secs(60);
+
+/// Streams of one HTTP/2 connection: with more, a response that is not read would not count as stalled while another one of
+/// the connection is being made.
+const MAX_STREAMS: u32 = 1;
 
 /// Responses in memory at once that are made for their request: a page of metrics may have megabytes, and whoever asked for
 /// it may read slowly.
@@ -87,7 +91,7 @@ pub async fn serve(socket: Socket, config: &Admin, handles: Handles) -> io::Resu
         title_case: false,
         // No connection waits: `evicting` bounds them.
         connections: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
-        evicting: Some(EvictingLimit::new(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS)),
+        evicting: Some(EvictingLimit::new(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, MAX_CONNECTION_AGE)),
         counted: Arc::default(),
         refused: RefusalLog::new("admin", Arc::clone(&handles.metrics.refused_admin)),
     };

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
@@ -22,6 +23,7 @@ const INTERFACE_BITS: u32 = 64;
 pub struct EvictingLimit {
     max: usize,
     max_per_address: usize,
+    max_age: Duration,
     connections: Mutex<Vec<Connection>>,
     /// Counts uses, so that the connection that was used first has the lowest number.
     uses: Arc<AtomicU64>,
@@ -32,6 +34,7 @@ struct Connection {
     peer: Peer,
     /// The address that it counts as; `None` for a Unix socket.
     address: Option<IpAddr>,
+    admitted: Instant,
     usage: Arc<ConnectionUse>,
     /// `None` until the task of the connection is spawned.
     task: Option<AbortHandle>,
@@ -70,13 +73,15 @@ impl Drop for ActiveRequest {
 }
 
 impl EvictingLimit {
-    /// A bound of `max` connections in all, and `max_per_address` of one IPv4 address or IPv6 network of 64 bits.
-    pub fn new(max: usize, max_per_address: usize) -> Arc<Self> {
-        Arc::new(EvictingLimit { max, max_per_address, connections: Mutex::default(), uses: Arc::default() })
+    /// A bound of `max` connections in all, and `max_per_address` of one IPv4 address or IPv6 network of 64 bits. One that
+    /// is older than `max_age` is closed for any new one: it may have read a single response all the time.
+    pub fn new(max: usize, max_per_address: usize, max_age: Duration) -> Arc<Self> {
+        let (connections, uses) = (Mutex::default(), Arc::default());
+        Arc::new(EvictingLimit { max, max_per_address, max_age, connections, uses })
     }
 
-    /// Admits a connection with `peer`, and gives the peer of the connection that was closed for it, if one was.
-    pub(super) fn admit(self: &Arc<Self>, peer: &mut Peer) -> (Admission, Option<Peer>) {
+    /// Admits a connection with `peer`, and gives the peers of the connections that were closed for it.
+    pub(super) fn admit(self: &Arc<Self>, peer: &mut Peer) -> (Admission, Vec<Peer>) {
         let usage = Arc::new(ConnectionUse {
             active: AtomicUsize::new(0),
             last_use: AtomicU64::new(0),
@@ -85,17 +90,15 @@ impl EvictingLimit {
         usage.touch();
         peer.usage = Some(Arc::clone(&usage));
         let address = peer.addr.map(|addr| counted_as(addr.ip()));
-        let connection = Connection { peer: peer.clone(), address, usage: Arc::clone(&usage), task: None };
+        let (admitted, usage_of_it) = (Instant::now(), Arc::clone(&usage));
+        let connection = Connection { peer: peer.clone(), address, admitted, usage: usage_of_it, task: None };
         let mut connections = self.lock();
-        let victim = self.victim(&connections, address).map(|index| connections.remove(index));
+        let mut victims: Vec<_> = connections.extract_if(.., |other| self.is_old(other)).collect();
+        victims.extend(self.victim(&connections, address).map(|index| connections.remove(index)));
         connections.push(connection);
         drop(connections);
-        let evicted = victim.map(|victim| {
-            if let Some(task) = victim.task {
-                task.abort();
-            }
-            victim.peer
-        });
+        victims.iter().filter_map(|victim| victim.task.as_ref()).for_each(AbortHandle::abort);
+        let evicted = victims.into_iter().map(|victim| victim.peer).collect();
         (Admission { limit: Arc::clone(self), usage }, evicted)
     }
 
@@ -106,6 +109,10 @@ impl EvictingLimit {
         if let Some(connection) = connections.iter_mut().find(|other| Arc::ptr_eq(&other.usage, usage)) {
             connection.task = Some(task);
         }
+    }
+
+    fn is_old(&self, connection: &Connection) -> bool {
+        connection.admitted.elapsed() >= self.max_age
     }
 
     /// The index of the connection that has to go before another one from `address` can be admitted.
@@ -158,6 +165,8 @@ impl Drop for Admission {
 mod tests {
     use super::*;
 
+    const HOUR: Duration = Duration::from_secs(3600);
+
     fn peer(ip: &str, port: u16) -> Peer {
         Peer { addr: Some((ip.parse::<IpAddr>().unwrap(), port).into()), ..Peer::default() }
     }
@@ -166,8 +175,8 @@ mod tests {
     fn evicted(limit: &Arc<EvictingLimit>, ips: &[&str]) -> (Vec<Admission>, Vec<u16>) {
         let mut evicted = Vec::new();
         let admit = |(port, ip): (usize, &&str)| {
-            let (admission, victim) = limit.admit(&mut peer(ip, port as u16));
-            evicted.extend(victim.and_then(|peer| peer.addr).map(|addr| addr.port()));
+            let (admission, victims) = limit.admit(&mut peer(ip, port as u16));
+            evicted.extend(victims.into_iter().filter_map(|peer| peer.addr).map(|addr| addr.port()));
             admission
         };
         let admitted = ips.iter().enumerate().map(admit).collect();
@@ -177,32 +186,39 @@ mod tests {
     #[test]
     fn a_crowded_address_evicts_its_own_connections() {
         let (_admitted, evicted) =
-            evicted(&EvictingLimit::new(4, 2), &["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.2"]);
+            evicted(&EvictingLimit::new(4, 2, HOUR), &["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.2"]);
         assert_eq!(evicted, [1]);
     }
 
     #[test]
     fn a_full_listener_evicts_from_the_largest_address() {
         let ips = ["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.3", "10.0.0.4"];
-        let (_admitted, evicted) = evicted(&EvictingLimit::new(3, 2), &ips);
+        let (_admitted, evicted) = evicted(&EvictingLimit::new(3, 2, HOUR), &ips);
         assert_eq!(evicted, [1, 0], "the oldest of the largest; of equals the oldest");
+    }
+
+    #[test]
+    fn an_old_connection_gives_way_to_any_other() {
+        let (_admitted, evicted) =
+            evicted(&EvictingLimit::new(9, 9, Duration::ZERO), &["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
+        assert_eq!(evicted, [0, 1]);
     }
 
     #[test]
     fn an_ipv6_network_counts_as_one_address() {
         let ips = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "::ffff:10.0.0.1", "10.0.0.1"];
-        let (_admitted, evicted) = evicted(&EvictingLimit::new(9, 1), &ips);
+        let (_admitted, evicted) = evicted(&EvictingLimit::new(9, 1, HOUR), &ips);
         assert_eq!(evicted, [0, 3]);
     }
 
     #[test]
     fn an_active_connection_is_evicted_last() {
-        let limit = EvictingLimit::new(2, 2);
+        let limit = EvictingLimit::new(2, 2, HOUR);
         let (mut first, mut second) = (peer("10.0.0.1", 1), peer("10.0.0.1", 2));
         let _admitted = [limit.admit(&mut first).0, limit.admit(&mut second).0];
         let victim = |port| {
-            let (admission, victim) = limit.admit(&mut peer("10.0.0.1", port));
-            (admission, victim.and_then(|peer| peer.addr).map(|addr| addr.port()))
+            let (admission, victims) = limit.admit(&mut peer("10.0.0.1", port));
+            (admission, victims.first().and_then(|peer| peer.addr).map(|addr| addr.port()))
         };
         let request = first.usage.as_ref().unwrap().begin_request();
         let (third, evicted) = victim(3);
@@ -216,11 +232,11 @@ mod tests {
 
     #[test]
     fn connections_of_a_unix_socket_have_the_common_bound() {
-        let limit = EvictingLimit::new(2, 1);
+        let limit = EvictingLimit::new(2, 1, HOUR);
         let mut kept = Vec::new();
         for evicts in [false, false, true] {
-            let (admission, victim) = limit.admit(&mut Peer::default());
-            assert_eq!(victim.is_some(), evicts);
+            let (admission, victims) = limit.admit(&mut Peer::default());
+            assert_eq!(victims.len(), usize::from(evicts));
             kept.push(admission);
         }
     }

@@ -20,6 +20,10 @@ use crate::seldom::Seldom;
 /// How long accepting rests when the process or the machine is out of file descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
+/// Connections that are accepted before those that have been accepted get their turn, where a new one may evict another:
+/// fewer than may be open, so that none is evicted unseen, and more than one, so that the backlog is worked off fast.
+const ADMISSIONS_PER_TURN: usize = 8;
+
 impl Socket {
     /// Accepts connections and serves each in a task of its own, with the service that `make_service` gives for its peer
     /// once a handshake has told who that is, until `drain` turns true; then accepts what the kernel already holds, and
@@ -52,6 +56,7 @@ impl Socket {
             }
         };
         let exhaustion = Seldom::default();
+        let mut admitted = 0_usize;
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -66,8 +71,9 @@ impl Socket {
                         _ = drain.wait_for(|draining| *draining) => None,
                     };
                     serve(accepted, permit);
-                    if options.evicting.is_some() {
-                        // Its task runs before the next connection can evict it: a request that has come is answered.
+                    admitted = admitted.wrapping_add(1);
+                    if options.evicting.is_some() && admitted.is_multiple_of(ADMISSIONS_PER_TURN) {
+                        // Their tasks run before others can evict them: a request that has come is answered.
                         yield_now().await;
                     }
                 }
@@ -131,11 +137,11 @@ fn spawn<IO, S, B>(
     }
 }
 
-/// Admits a connection with `peer`, and reports the one that is closed for it.
+/// Admits a connection with `peer`, and reports those that are closed for it.
 fn admit(limit: &Arc<EvictingLimit>, peer: &mut Peer, options: &Options) -> Admission {
     let (admission, evicted) = limit.admit(peer);
-    if let Some(evicted) = evicted {
-        options.refused.reporter(&evicted).report(ConnectionRefusal::Evicted);
+    for evicted in &evicted {
+        options.refused.reporter(evicted).report(ConnectionRefusal::Evicted);
     }
     admission
 }

@@ -61,7 +61,9 @@ impl Reporter<'_> {
     pub(super) fn report_http1(self, error: &hyper::Error, reads_head: bool) {
         // Over TLS, and where the peer has reset the connection, the end is an I/O error.
         let is_broken = || error.is_incomplete_message() || source::<io::Error>(error).is_some();
-        if error.is_parse_too_large() {
+        if let Some(reason) = source::<io::Error>(error).and_then(tls_refusal) {
+            self.report(reason);
+        } else if error.is_parse_too_large() {
             self.report(ConnectionRefusal::RequestHeadTooLarge);
         } else if error.is_parse() {
             self.report(ConnectionRefusal::MalformedRequest);
@@ -140,7 +142,7 @@ fn cause(reason: ConnectionRefusal) -> &'static str {
         ConnectionRefusal::Http2ProtocolError => "the caller violated HTTP/2",
         ConnectionRefusal::Http2Flood => "the caller sent a flood of HTTP/2 frames or resets",
         ConnectionRefusal::Evicted => {
-            "the listener is full; a new connection replaced the one that was idle longest"
+            "a new connection replaced one that was idle longest, or open for too long"
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Connections that a listener refused or closed before a request reached the stack, counted by reason.
+//! Connections that a listener refused or cut off because of what the peer sent or did not send, counted by reason.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -151,7 +151,7 @@ impl Page<'_> {
         }
         let mut family = self.counter(
             "refused_connections",
-            "Connections that were refused or closed before a request reached the stack, by listener and reason",
+            "Connections that were refused or cut off because of what the peer sent or did not send, by listener and reason",
         )?;
         for (listener, refused) in [("callers", &metrics.refused), ("admin", &metrics.refused_admin)] {
             for (reason, count) in refused.by_reason() {

@@ -87,6 +87,17 @@ async fn readers_that_stop_keep_no_probe_out() {
 }
 
 #[tokio::test]
+async fn http2_readers_that_stop_keep_no_probe_out() {
+    // No window for responses, then GET /metrics on one stream after the other.
+    let settings = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0";
+    let request = |stream: u8| {
+        [b"\0\0\x17\x01\x05\0\0\0", &[stream][..], b"\x82\x86\x04\x08/metrics\x01\x09127.0.0.1"].concat()
+    };
+    let requests: Vec<_> = (0..100).map(|count| request(2 * count + 1)).collect();
+    assert_answers_probes_despite(&[&settings[..], &requests.concat()].concat()).await;
+}
+
+#[tokio::test]
 async fn http2_pings_keep_no_probe_out() {
     assert_answers_probes_despite(PREFACE).await;
 
