@@ -226,9 +226,9 @@ impl App {
     /// When a part of it cannot be used; then nothing is changed.
     pub async fn renew(&mut self, config: &Config) -> Result<(), StartError> {
         let part = |section| move |source| StartError::Part { section, source };
-        // It goes with what the listeners do, and those stay.
-        let keep_header_case = self.upstream.keep_header_case;
-        let reached = config::Upstream { keep_header_case, ..config.upstream.clone() };
+        // These go with what the listeners do, and with the limit of open files: both stay.
+        let config::Upstream { keep_header_case, max_connections, .. } = self.upstream;
+        let reached = config::Upstream { keep_header_case, max_connections, ..config.upstream.clone() };
         let client = match self.endpoint.goes_by(&config.token) {
             true => None,
             false => {

@@ -57,6 +57,12 @@ pub enum Error {
     /// So much is in flight that the request would have waited too long.
     #[error("too many requests are in flight")]
     Overloaded,
+    /// As many connections to the API are open as the limit of open files allows; nothing was sent.
+    #[error("too many connections to the API are open")]
+    NoConnectionLeft,
+    /// So many login forms are read that this one, the oldest, is given up.
+    #[error("too many clients log in at once")]
+    TooManyLogins,
     /// The process is about to end.
     #[error("the proxy is about to end")]
     Draining,
@@ -157,6 +163,7 @@ impl Error {
                 | Error::HeaderTooLarge
                 | Error::TargetTooLong
                 | Error::CallerTooSlow
+                | Error::TooManyLogins
         )
     }
 
@@ -166,9 +173,11 @@ impl Error {
             Error::TokenUnavailable { retry_after }
             | Error::ClientRefused { retry_after }
             | Error::RateLimited { retry_after, .. } => Some(*retry_after),
-            Error::Overloaded | Error::Draining | Error::UpstreamRefused { .. } => {
-                Some(Duration::from_secs(1))
-            }
+            Error::Overloaded
+            | Error::NoConnectionLeft
+            | Error::TooManyLogins
+            | Error::Draining
+            | Error::UpstreamRefused { .. } => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
@@ -185,6 +194,8 @@ impl Error {
             Error::PathNotAllowed => &PATH_NOT_ALLOWED,
             Error::RateLimited { .. } => &RATE_LIMITED,
             Error::Overloaded => &OVERLOADED,
+            Error::NoConnectionLeft => &NO_CONNECTION_LEFT,
+            Error::TooManyLogins => &TOO_MANY_LOGINS,
             Error::Draining => &DRAINING,
             Error::TargetTooLong => &TARGET_TOO_LONG,
             Error::HeaderTooLarge => &HEADER_TOO_LARGE,

@@ -88,7 +88,7 @@
 //! admin      → downstream, token, gbg, config, metrics, error, pulse, seldom
 //! sandbox    → downstream, gbg, config
 //! token      → upstream, aside, config, metrics, error, retry_after, stamp
-//! upstream   → config, metrics, error, hushed, joined, readable, tick
+//! upstream   → config, metrics, error, hushed, joined, readable, seldom, tick
 //! trace      → config, error, seldom
 //! downstream → config, metrics, error, hushed, joined, readable, seldom, stamp, tick
 //! systemd    → downstream, config, error

@@ -19,7 +19,7 @@ use crate::metrics;
 use crate::proxy::{self, CheckCertificate, ConnectionInfo, Observed, RequestBody, Rules, Shared};
 use crate::pulse::{self, Heart, Pulse};
 use crate::token::Reader;
-use crate::upstream::Upstream;
+use crate::upstream::{ConnectionLimit, Upstream};
 
 /// Look-ups of the API's name that a worker makes at once; each takes a thread. Without a bound, a burst of new
 /// connections would start hundreds.
@@ -43,6 +43,8 @@ pub struct Renewal {
     timeouts: watch::Sender<Timeouts>,
     tokens: Reader,
     metrics: Arc<metrics::Worker>,
+    /// One for all upstreams: the connections of a former one are open until what is in flight has ended.
+    limit: ConnectionLimit,
 }
 
 /// An upstream that is to take the place of a worker's.
@@ -54,7 +56,7 @@ impl Renewal {
     /// # Errors
     /// As those of [`Worker::new`].
     pub fn prepare(&self, config: &config::Upstream) -> Result<Prepared, Cause> {
-        Ok(Prepared(Arc::new(Upstream::new(config, Arc::clone(&self.metrics.api))?)))
+        Ok(Prepared(Arc::new(Upstream::new(config, Arc::clone(&self.metrics.api), self.limit.clone())?)))
     }
 
     /// Puts what `config` says in force, for all requests that come from now on: with another upstream, if there is one.
@@ -100,9 +102,12 @@ impl Worker {
         drain: watch::Receiver<bool>,
     ) -> Result<Self, Cause> {
         options.counted = Arc::clone(&metrics.callers);
+        let workers = u32::try_from(config.listen.workers.get()).unwrap_or(u32::MAX);
+        let limit = ConnectionLimit::new(config.upstream.max_connections.map(|max| (max / workers).max(1)));
+        let upstream = Upstream::new(&config.upstream, Arc::clone(&metrics.api), limit.clone())?;
         let first = InForce {
             rules: Arc::new(Rules::new(config, shared, tokens.clone(), Arc::clone(&metrics))),
-            upstream: Arc::new(Upstream::new(&config.upstream, Arc::clone(&metrics.api))?),
+            upstream: Arc::new(upstream),
             drain_timeout: config.drain.timeout,
         };
         let (renewing, in_force) = watch::channel(first);
@@ -112,7 +117,7 @@ impl Worker {
         let (pulse, heart) = pulse::channel();
         Ok(Worker {
             in_force,
-            renewal: Renewal { in_force: renewing, timeouts, tokens, metrics },
+            renewal: Renewal { in_force: renewing, timeouts, tokens, metrics, limit },
             options,
             drain,
             pulse,

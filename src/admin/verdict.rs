@@ -236,6 +236,19 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
             },
         ),
         (
+            sum(&["no_connection_left"]),
+            Verdict {
+                kind: "no_connection_left",
+                level: Level::Bad,
+                fault: Some(Fault::Proxy),
+                partial: false,
+                title: "No further connection to GBG may be opened",
+                what: "As many are open as the limit of open files (RLIMIT_NOFILE) allows, and all are in use.",
+                mend: "Raise LimitNOFILE= of the service, or ulimit -n, and restart. If one caller takes them all, give it \
+                       max_in_flight.",
+            },
+        ),
+        (
             recent.gone,
             Verdict {
                 kind: "callers_gone",

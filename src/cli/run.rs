@@ -51,7 +51,7 @@ impl Run {
         }
         let mut config = loaded.config;
         if let Some(limit) = raise_open_files() {
-            fit_connections(&mut config, limit);
+            divide_open_files(&mut config, limit);
         }
         let started = Started { config, file, sources, stamp, effective: loaded.effective, log_level };
         block_on(serve(started, handed))
@@ -119,15 +119,22 @@ async fn serve(started: Started, handed: Option<Socket>) -> Result<(), Failure> 
     Ok(())
 }
 
-/// Lowers `max_connections` to what `limit` open files are enough for, as long as each caller has one request in flight:
-/// it needs one more connection, to the API, and callers that took all files would get 502 and nothing else. Besides, each
-/// worker keeps `upstream.warm` connections ready.
-fn fit_connections(config: &mut Config, limit: u64) {
-    /// Standard streams, runtimes, listeners, look-ups, the token endpoint.
+/// Divides `limit` open files: a reserve for all that must go on whatever callers do, and of the rest half for callers'
+/// connections, as long as `listen.max_connections` does not want less, and what is left for connections to the API.
+/// Callers of HTTP/2 need more of those than they have connections.
+fn divide_open_files(config: &mut Config, limit: u64) {
+    /// Standard streams, the control runtime, the token endpoint, files that are read again, the log, and some connections of
+    /// the admin listener.
     const RESERVED: u64 = 32;
+    /// A worker's runtime and listener, look-ups of the API's name, and one accepted connection that waits for its turn.
+    const RESERVED_BY_WORKER: u64 = 8;
+    /// All connections of the admin listener, where there are files enough.
+    const ADMIN_CONNECTIONS: u64 = 64;
     let workers = config.listen.workers.get() as u64;
-    let most = limit.saturating_sub(RESERVED + workers * (4 + u64::from(config.upstream.warm))) / 2;
-    let most = NonZeroU32::new(u32::try_from(most).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
+    let reserved = RESERVED + ADMIN_CONNECTIONS.min(limit / 8) + workers * RESERVED_BY_WORKER;
+    let rest = limit.saturating_sub(reserved);
+    let half = rest.saturating_sub(workers * u64::from(config.upstream.warm)) / 2;
+    let most = NonZeroU32::new(u32::try_from(half).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
     if config.listen.max_connections > most {
         tracing::info!(
             open_files = limit,
@@ -136,6 +143,8 @@ fn fit_connections(config: &mut Config, limit: u64) {
         );
         config.listen.max_connections = most;
     }
+    let upstream = rest.saturating_sub(u64::from(config.listen.max_connections.get())).max(workers);
+    config.upstream.max_connections = Some(u32::try_from(upstream).unwrap_or(u32::MAX));
 }
 
 fn cannot_log(log: &Log, error: &std::io::Error) -> Failure {
@@ -149,4 +158,28 @@ fn cannot_log(log: &Log, error: &std::io::Error) -> Failure {
 fn cannot_start(error: &StartError) -> Failure {
     let mend = error.mend().map(|mend| format!("\n  mend: {mend}")).unwrap_or_default();
     Failure::Failed(chain(error) + &mend)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What callers and the API get of so many open files, with two workers.
+    fn divided(limit: u64, set: &str) -> (u32, u32) {
+        let set = ["upstream.base_url=http://127.0.0.1:1", "listen.workers=2", set].map(str::to_owned).into();
+        let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")];
+        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let mut config = crate::config::load(&Sources { set, env, file: None }).unwrap().config;
+        divide_open_files(&mut config, limit);
+        (config.listen.max_connections.get(), config.upstream.max_connections.unwrap())
+    }
+
+    #[test]
+    fn a_reserve_is_kept_of_the_open_files() {
+        assert_eq!(divided(256, "upstream.warm=0"), (88, 88));
+        assert_eq!(divided(256, "upstream.warm=10"), (78, 98));
+        assert_eq!(divided(256, "listen.max_connections=20"), (20, 156));
+        assert_eq!(divided(65_536, "upstream.warm=0"), (10_000, 55_424));
+        assert_eq!(divided(16, "upstream.warm=0"), (1, 2));
+    }
 }

@@ -46,6 +46,8 @@ pub struct Upstream {
     pub warm: u16,
     /// Whether answers keep the spelling of their field names, for callers to see it.
     pub keep_header_case: bool,
+    /// Connections to the API in the whole process; `None` for any number. No key: the limit of open files decides it.
+    pub max_connections: Option<u32>,
 }
 
 /// What is forwarded: of `[upstream]` what decides over requests.
@@ -200,6 +202,7 @@ impl Raw {
             max_age: self.max_age,
             warm: self.warm,
             keep_header_case: header_case == HeaderCase::Preserve,
+            max_connections: None,
         };
         let forward = Forward {
             allow: self.allow,

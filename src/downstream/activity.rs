@@ -39,9 +39,9 @@ pub(super) struct Activity {
     epoch: Instant,
     /// The age from which the connection takes no further request.
     max_age: AtomicU64,
-    /// Whether bytes that come while there is no request are the head of the next one. HTTP/2 has frames of other kinds.
-    has_bare_heads: bool,
-    /// When a byte came or went last, or when it became the caller's turn.
+    /// Whether all bytes are those of requests and answers. HTTP/2 has frames of other kinds.
+    is_http1: bool,
+    /// When a request or an answer made progress last, or when it became the caller's turn. PING and chunk sizes are none.
     moved: AtomicU64,
     /// When the head that is being read began, or [`NONE`].
     head: AtomicU64,
@@ -79,7 +79,7 @@ impl Activity {
         Activity {
             epoch,
             max_age: AtomicU64::new(NONE),
-            has_bare_heads: !is_http2,
+            is_http1: !is_http2,
             moved: AtomicU64::new(0),
             head: AtomicU64::new(if is_http2 { NONE } else { 0 }),
             idle: AtomicU64::new(0),
@@ -136,7 +136,9 @@ impl Activity {
     /// several requests on a connection the doubt is in favour of those.
     fn waits_for_caller(&self) -> bool {
         let callers_turn = self.held.load(Relaxed) + self.awaited.load(Relaxed);
-        self.blocked.load(Relaxed) || (callers_turn > 0 && self.answers.load(Relaxed) <= callers_turn)
+        // An HTTP/2 connection without a request is idle, whatever else of its own it cannot write.
+        let is_blocked = self.blocked.load(Relaxed) && (self.is_http1 || self.in_flight.load(Relaxed) > 0);
+        is_blocked || (callers_turn > 0 && self.answers.load(Relaxed) <= callers_turn)
     }
 
     /// When the last byte moved.
@@ -194,35 +196,48 @@ impl Activity {
         self.knows_interim.load(Relaxed) && self.may_answer()
     }
 
+    /// Notes that `bytes` have come over HTTP/1. Those of a body are progress when its reader asks for more.
     pub(super) fn note_read(&self, bytes: &[u8]) {
-        let now = self.now();
-        self.moved.store(now, Relaxed);
-        if self.has_bare_heads
-            && self.in_flight.load(Relaxed) == 0
+        if self.in_flight.load(Relaxed) == 0
             && self.head.load(Relaxed) == NONE
             // Line ends between requests are no head (RFC 9112 section 2.2).
             && bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
         {
-            self.head.store(now, Relaxed);
+            self.head.store(self.now(), Relaxed);
         }
     }
 
+    /// Notes that data has come over HTTP/2: a part of a frame, whose reader gets it once all of it has come.
+    pub(super) fn note_data(&self) {
+        if self.awaited.load(Relaxed) > 0 {
+            self.moved.store(self.now(), Relaxed);
+        }
+    }
+
+    /// Notes that bytes of an answer have gone out.
     pub(super) fn note_written(&self) {
         self.moved.store(self.now(), Relaxed);
         self.note_unblocked();
     }
 
     pub(super) fn note_blocked(&self) {
-        if !self.blocked.swap(true, Relaxed) {
+        if self.blocked.load(Relaxed) {
+            return;
+        }
+        // Where it is the caller's turn already, taking answers to its pings gives it no more time.
+        if !self.waits_for_caller() {
             self.moved.store(self.now(), Relaxed);
         }
+        self.blocked.store(true, Relaxed);
     }
 
     pub(super) fn note_unblocked(&self) {
         if self.blocked.load(Relaxed) {
             self.blocked.store(false, Relaxed);
-            // The end of an answer may have been held up; only now there is no request.
-            self.idle.store(self.now(), Relaxed);
+            if self.is_http1 {
+                // The end of an answer may have been held up; only now there is no request.
+                self.idle.store(self.now(), Relaxed);
+            }
             self.wake_half_closed();
         }
     }
@@ -309,87 +324,4 @@ impl Activity {
 }
 
 #[cfg(test)]
-mod tests {
-    use tokio::time::advance;
-
-    use super::*;
-
-    const TIMEOUTS: Timeouts = Timeouts {
-        handshake: Duration::from_secs(1),
-        header: Duration::from_secs(10),
-        keep_alive: Duration::from_secs(75),
-        body: Duration::from_secs(60),
-        max_age: Duration::from_secs(3600),
-    };
-
-    /// In how many seconds, and for what.
-    fn due(activity: &Activity) -> Option<(u64, Late)> {
-        let (due, late) = activity.due(&TIMEOUTS)?;
-        Some((due.duration_since(Instant::now()).as_secs(), late))
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_head_has_its_time_from_its_first_byte_and_no_byte_more() {
-        let activity = Activity::new(Instant::now(), false);
-        advance(Duration::from_secs(4)).await;
-        activity.note_read(b"GET");
-        assert_eq!(due(&activity), Some((6, Late::Head)));
-        activity.begin_request(Version::HTTP_11);
-        activity.end_answer();
-        assert_eq!(due(&activity), Some((75, Late::Idle)));
-        activity.note_read(b"\r\n");
-        assert_eq!(due(&activity), Some((75, Late::Idle)));
-        advance(Duration::from_secs(70)).await;
-        activity.note_read(b"\nG");
-        advance(Duration::from_secs(3)).await;
-        activity.note_read(b"ET");
-        assert_eq!(due(&activity), Some((7, Late::Head)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_api_has_all_the_time_and_a_caller_whose_turn_it_is_has_not() {
-        let activity = Activity::new(Instant::now(), false);
-        activity.begin_request(Version::HTTP_11);
-        activity.begin_body();
-        assert_eq!(due(&activity), None, "the API reads nothing");
-        advance(Duration::from_secs(100)).await;
-        activity.expect();
-        assert_eq!(due(&activity), Some((60, Late::Stalled)));
-        activity.expect_no_more();
-        activity.end_body(true);
-        assert_eq!(due(&activity), None, "the API has not answered");
-        advance(Duration::from_secs(100)).await;
-        activity.hold();
-        assert_eq!(due(&activity), Some((60, Late::Stalled)));
-        activity.release();
-        assert_eq!(due(&activity), None, "the API has more to say");
-        activity.note_blocked();
-        assert_eq!(due(&activity), Some((60, Late::Stalled)));
-        activity.end_answer();
-        advance(Duration::from_secs(50)).await;
-        activity.note_written();
-        assert_eq!(due(&activity), Some((75, Late::Idle)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_answer_that_overtakes_its_body_leaves_a_deadline() {
-        let activity = Activity::new(Instant::now(), false);
-        activity.begin_request(Version::HTTP_11);
-        activity.begin_body();
-        activity.expect();
-        activity.end_answer();
-        assert_eq!(due(&activity), Some((60, Late::Stalled)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_stream_that_stalls_does_not_end_one_that_waits_for_the_api() {
-        let activity = Activity::new(Instant::now(), true);
-        assert_eq!(due(&activity), Some((75, Late::Idle)));
-        activity.begin_request(Version::HTTP_11);
-        activity.begin_request(Version::HTTP_11);
-        activity.hold();
-        assert_eq!(due(&activity), None);
-        activity.end_answer();
-        assert_eq!(due(&activity), Some((60, Late::Stalled)));
-    }
-}
+mod tests;

@@ -39,6 +39,9 @@ const H2_HEADER_LIST: u32 = 64 * 1024;
 const H2_STREAM_WINDOW: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 
+/// What is held of an answer on an HTTP/2 stream whose caller does not take it, besides one part of it as it came from the API.
+const H2_SEND_BUFFER: usize = 64 * 1024;
+
 /// HTTP/2 streams that the caller reset before they were looked at (CVE-2023-44487), and that it made us reset
 /// (CVE-2025-8671), before the connection is closed.
 const H2_PENDING_RESETS: usize = 20;
@@ -250,13 +253,14 @@ async fn serve_http2<IO, S, B>(
     B: AnswerBody,
 {
     let mut deadlines = Deadlines::new(Arc::clone(&activity), options.timeouts.clone());
-    let io = Watched::new(io, Arc::clone(&activity));
+    let io = Watched::http2(io, Arc::clone(&activity));
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(options.h2_streams)
         .max_header_list_size(H2_HEADER_LIST)
         .initial_stream_window_size(H2_STREAM_WINDOW)
         .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .max_send_buf_size(H2_SEND_BUFFER)
         .max_pending_accept_reset_streams(H2_PENDING_RESETS)
         .max_local_error_reset_streams(H2_OWN_RESETS)
         .serve_connection(TokioIo::new(io), noted(service, Arc::clone(&activity)));

@@ -5,6 +5,7 @@ mod certificate;
 mod client_trust;
 mod close;
 mod connection;
+mod data_frames;
 mod deadlines;
 mod eviction;
 mod first_bytes;

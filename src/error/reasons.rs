@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::{Fault, Reason};
 
 /// Every reason that an answer of ours can have.
-pub static REASONS: [&Reason; 20] = [
+pub static REASONS: [&Reason; 22] = [
     &BAD_REQUEST,
     &PATH_UNKNOWN,
     &METHOD_NOT_ALLOWED,
@@ -15,6 +15,8 @@ pub static REASONS: [&Reason; 20] = [
     &PATH_NOT_ALLOWED,
     &RATE_LIMITED,
     &OVERLOADED,
+    &NO_CONNECTION_LEFT,
+    &TOO_MANY_LOGINS,
     &DRAINING,
     &TARGET_TOO_LONG,
     &HEADER_TOO_LARGE,
@@ -97,6 +99,22 @@ pub(super) static OVERLOADED: Reason = Reason {
     status: StatusCode::SERVICE_UNAVAILABLE,
     fault: Fault::Proxy,
     action: "Try again after Retry-After: the request was not sent",
+    proxy_error: "connection_limit_reached",
+};
+
+pub(super) static NO_CONNECTION_LEFT: Reason = Reason {
+    name: "no_connection_left",
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    fault: Fault::Proxy,
+    action: "Try again after Retry-After: the request was not sent",
+    proxy_error: "connection_limit_reached",
+};
+
+pub(super) static TOO_MANY_LOGINS: Reason = Reason {
+    name: "too_many_logins",
+    status: StatusCode::SERVICE_UNAVAILABLE,
+    fault: Fault::Proxy,
+    action: "Log in again after Retry-After, and send the whole form at once",
     proxy_error: "connection_limit_reached",
 };
 

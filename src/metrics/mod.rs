@@ -32,6 +32,8 @@ pub struct Metrics {
     workers: Vec<Arc<Worker>>,
     /// Who is in flight, and who waits.
     pub places: Arc<Places>,
+    /// Login forms that are being read.
+    pub login_forms: Arc<AtomicUsize>,
     /// The access token.
     pub token: Arc<Token>,
     /// Connections that the listener for callers refused.
@@ -51,6 +53,7 @@ impl Metrics {
             callers: Mutex::new(vec![String::new()]),
             workers: (0..workers).map(|_| Arc::default()).collect(),
             places: Arc::default(),
+            login_forms: Arc::default(),
             token: Arc::default(),
             refused: Arc::default(),
             refused_admin: Arc::default(),

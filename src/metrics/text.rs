@@ -129,7 +129,9 @@ impl Page<'_> {
         self.count("repeats", "Requests that were sent to the API once more", counts.repeats)?;
         let places = &metrics.places;
         self.gauge("in_flight", "Requests in flight", None, places.in_flight() as f64)?;
-        self.gauge("queue", "Requests that wait for a place", None, places.queue() as f64)
+        self.gauge("queue", "Requests that wait for a place", None, places.queue() as f64)?;
+        let login_forms = metrics.login_forms.load(Relaxed) as f64;
+        self.gauge("login_forms", "Login forms that are being read", None, login_forms)
     }
 
     fn connections(&mut self, metrics: &Metrics) -> fmt::Result {

@@ -3,8 +3,13 @@
 //!
 //! The token that they get is their own caller key, or a word that opens nothing where they need none. Ours is never in an
 //! answer, and nothing of this goes to GBG.
+//!
+//! Everybody may send a form, without a key: what one holds is bounded in bytes, in time and in number.
+
+mod forms;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -13,28 +18,71 @@ use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap, HeaderValue, PRAGMA, WWW_AUTHENTICATE,
 };
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
 use serde_json::json;
+use tokio::time::sleep;
 use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 use url::form_urlencoded;
 
 use super::body::Answer;
+use super::body_buffer::BodyBuffer;
 use super::caller::password;
 use super::record::Observed;
 use super::{Peer, Step};
+use crate::config::Config;
 use crate::error::{Cause, Error};
 use crate::gbg;
 
-/// No form with which somebody logs in is longer.
-const LONGEST: usize = 4 * 1024;
+pub(super) use self::forms::LoginForms;
+
+/// No form with which somebody logs in is longer, and no key.
+const MAX_FORM_BYTES: usize = 4 * 1024;
 
 /// What a caller gets that needs no token. It opens nothing, here or elsewhere.
 const WORTHLESS: &str = "gbg-proxy-needs-no-token";
 
 /// How long a token is said to last, in seconds; GBG's own says the same.
 const LIFE: u32 = 3600;
+
+/// What bounds a form.
+#[derive(Debug)]
+pub(super) struct Rules {
+    forms: Arc<LoginForms>,
+    timeout: Duration,
+}
+
+impl Rules {
+    pub(super) fn new(config: &Config, forms: Arc<LoginForms>) -> Self {
+        Rules { forms, timeout: config.listen.header_timeout }
+    }
+
+    /// The form in `body`; `None` where it is too long, or broke off.
+    async fn read<B>(&self, body: B) -> Result<Option<BodyBuffer>, Error>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let mut slot = self.forms.begin();
+        tokio::select! {
+            // What has come as a whole is answered.
+            biased;
+            form = read_form(body) => Ok(form),
+            () = slot.given_up() => Err(Error::TooManyLogins),
+            () = sleep(self.timeout) => Err(Error::CallerTooSlow),
+        }
+    }
+}
+
+async fn read_form<B: Body<Data = Bytes> + Unpin>(mut body: B) -> Option<BodyBuffer> {
+    let mut form = BodyBuffer::new(MAX_FORM_BYTES);
+    while let Some(frame) = body.frame().await {
+        if let Some(data) = frame.ok()?.data_ref() {
+            form.push(data).ok()?;
+        }
+    }
+    Some(form)
+}
 
 /// Answers those who log in.
 pub fn layer<S, In, Out>(
@@ -94,11 +142,11 @@ where
         return Err(Error::MethodNotAllowed { allow: HeaderValue::from_static("POST") });
     }
     let record = Arc::clone(req.body().record());
-    let (head, body) = req.into_parts();
-    let Ok(body) = Limited::new(body, LONGEST).collect().await else {
+    let basic = Basic::of(req.headers());
+    let Some(form) = rules.login.read(req.into_body()).await? else {
         return Ok(refused("invalid_request", "the form is too long, or broke off"));
     };
-    let form = Form::parse(&body.to_bytes());
+    let form = Form::parse(form.bytes());
     match form.grant_type.as_str() {
         "client_credentials" | "password" => {}
         "" => return Ok(refused("invalid_request", "grant_type is missing")),
@@ -113,22 +161,43 @@ where
     if callers.are_open() || peer.known.is_some() {
         return Ok(granted(WORTHLESS));
     }
-    let secret = secret(&head.headers, form);
-    if let Some(secret) = secret
+    let is_by_basic = basic.is_there;
+    if let Some(secret) = basic.secret_of(form)
         && let Ok(known) = callers.of_key(secret.as_bytes())
     {
         record.note_caller(known);
         return Ok(granted(&secret));
     }
     callers.hold_back(peer).await;
-    Ok(unknown_client(head.headers.contains_key(AUTHORIZATION)))
+    Ok(unknown_client(is_by_basic))
 }
 
-/// The client secret, from the form or by Basic (RFC 6749 section 2.3.1).
-fn secret(headers: &HeaderMap, form: Form) -> Option<String> {
-    match headers.get(AUTHORIZATION).and_then(password) {
-        Some(secret) => String::from_utf8(secret).ok(),
-        None => form.client_secret,
+/// What Authorization says of a client (RFC 6749 section 2.3.1): read before the form, so that the head of the request, of
+/// up to 64 KiB, is not held with it.
+struct Basic {
+    is_there: bool,
+    secret: Option<Vec<u8>>,
+}
+
+impl Basic {
+    fn of(headers: &HeaderMap) -> Self {
+        let value = headers.get(AUTHORIZATION);
+        let mut secret = value.and_then(password);
+        if let Some(secret) = &mut secret
+            && secret.len() > MAX_FORM_BYTES
+        {
+            // It is nobody's key, as an empty one is not.
+            *secret = Vec::new();
+        }
+        Basic { is_there: value.is_some(), secret }
+    }
+
+    /// The client secret: this one, or else that of `form`.
+    fn secret_of(self, form: Form) -> Option<String> {
+        match self.secret {
+            Some(secret) => String::from_utf8(secret).ok(),
+            None => form.client_secret,
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod authorize;
 mod body;
+mod body_buffer;
 mod caller;
 mod forward;
 mod guard;
@@ -30,6 +31,7 @@ pub use self::body::ProxyBody;
 use self::caller::{Callers, Guesses, Known};
 pub use self::forward::forward;
 use self::limit::{Door, Gate, Limited, Shares};
+use self::login::LoginForms;
 pub use self::record::Observed;
 pub use self::renewing::renewing;
 pub use self::replay::RequestBody;
@@ -46,6 +48,7 @@ pub struct Shared {
     shares: Shares,
     guesses: Arc<Guesses>,
     gate: Arc<Gate>,
+    login_forms: Arc<LoginForms>,
     exporter: Option<Arc<Exporter>>,
 }
 
@@ -60,6 +63,7 @@ impl Shared {
             shares: Shares::new(config, metrics, None),
             guesses: Arc::new(Guesses::new()),
             gate: Arc::new(gate),
+            login_forms: Arc::new(LoginForms::new(Arc::clone(&metrics.login_forms))),
             exporter,
         }
     }
@@ -72,6 +76,7 @@ impl Shared {
             shares: Shares::new(config, metrics, Some(&self.shares)),
             guesses: Arc::clone(&self.guesses),
             gate: Arc::clone(&self.gate),
+            login_forms: Arc::clone(&self.login_forms),
             exporter: self.exporter.clone(),
         }
     }
@@ -88,6 +93,7 @@ pub struct Rules {
     callers: Callers,
     door: Arc<Door>,
     guard: guard::Rules,
+    login: login::Rules,
     headers: headers::Rules,
     authorize: authorize::Rules,
     trace: traced::Rules,
@@ -103,6 +109,7 @@ impl Rules {
             callers: Callers::new(config, &shared.shares, Arc::clone(&shared.guesses)),
             door: Door::new(Arc::clone(&shared.gate)),
             guard: guard::Rules::new(config),
+            login: login::Rules::new(config, Arc::clone(&shared.login_forms)),
             headers: headers::Rules::new(&config.forward),
             authorize: authorize::Rules::new(config, tokens),
             trace: traced::Rules::new(config, shared.exporter.clone()),
@@ -241,7 +248,7 @@ pub(crate) mod tests {
 
     use super::*;
     use crate::config::{Sources, load};
-    use crate::upstream::Upstream;
+    use crate::upstream::{ConnectionLimit, Upstream};
 
     /// A configuration that needs no file, and whose upstream is never reached.
     pub(crate) fn config() -> Config {
@@ -263,8 +270,12 @@ pub(crate) mod tests {
     fn the_future_of_a_request_is_small() {
         let (_publisher, tokens) = crate::token::channel(Duration::from_secs(1), Arc::default());
         let rules = rules(&config(), tokens);
-        let upstream =
-            Upstream::<RequestBody<Observed<Full<Bytes>>>>::new(&config().upstream, Arc::default()).unwrap();
+        let upstream = Upstream::<RequestBody<Observed<Full<Bytes>>>>::new(
+            &config().upstream,
+            Arc::default(),
+            ConnectionLimit::default(),
+        )
+        .unwrap();
         let forward = forward(Arc::new(upstream));
         let mut service = stack(&rules, rules.peer(ConnectionInfo::default()), forward.clone());
         let future = service.call(Request::new(Full::default()));

@@ -21,6 +21,9 @@ use crate::gbg;
 use crate::metrics::{Outcome, Source};
 use crate::tick;
 
+/// How much of a path is logged; GBG's are shorter than 100 bytes.
+const MAX_LOGGED_PATH_BYTES: usize = 1024;
+
 /// The number that GBG gives a request.
 const GBG_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -170,7 +173,7 @@ impl Record {
             caller = self.caller().and_then(|caller| caller.name()),
             peer = self.peer.as_deref().map(tracing::field::display),
             method = self.method.as_str(),
-            path = self.uri.path(),
+            path = shortened(self.uri.path()),
             status = fate.status.map(|status| status.as_u16()),
             source = fate.status.map(|_| outcome.source.name()),
             reason = outcome.reason,
@@ -289,6 +292,12 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Observed<B> {
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
+}
+
+/// The beginning of `path`: lines wait in a queue that counts them, whatever their length.
+fn shortened(path: &str) -> &str {
+    let end = (0..=MAX_LOGGED_PATH_BYTES.min(path.len())).rev().find(|&at| path.is_char_boundary(at));
+    &path[..end.unwrap_or(0)]
 }
 
 /// A request with a record, for steps that are tested alone.

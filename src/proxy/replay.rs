@@ -1,7 +1,7 @@
 //! The request on its way to the API: its body is counted, and kept with its head until the answer has come, so that it can
-//! be sent once more. It is kept as it streams by, without a copy, if it is short enough.
+//! be sent once more. It is copied as it streams by, if it is short enough: a chunk itself would keep the read buffer that it
+//! is a slice of.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Request, Uri, Version};
 use http_body::{Frame, SizeHint};
 use hyper::body::Body;
 
+use super::body_buffer::BodyBuffer;
 use super::headers;
 use crate::config::Limits;
 use crate::error::{Cause, Error};
@@ -22,30 +23,24 @@ pub(super) struct Kept {
     uri: Uri,
     version: Version,
     headers: HeaderMap,
-    body: Mutex<Chunks>,
+    body: Mutex<KeptBody>,
 }
 
 /// What has been seen of a body.
 #[derive(Debug, Default)]
-struct Chunks {
-    chunks: VecDeque<Bytes>,
-    /// How much more may be kept; `None` once that was too little.
-    room: Option<u64>,
+struct KeptBody {
+    /// `None` once it was too long.
+    buffer: Option<BodyBuffer>,
     is_whole: bool,
 }
 
-impl Chunks {
+impl KeptBody {
     fn note(&mut self, frame: &Frame<Bytes>) {
-        let Some(room) = self.room else { return };
-        match frame.data_ref() {
-            // Frames without an end that hold nothing would be room without an end.
-            Some(data) if data.is_empty() => {}
-            Some(data) if data.len() as u64 <= room => {
-                self.room = Some(room - data.len() as u64);
-                self.chunks.push_back(data.clone());
-            }
-            // Too long, or trailers.
-            _ => *self = Chunks::default(),
+        let Some(buffer) = &mut self.buffer else { return };
+        // Trailers cannot be kept.
+        let is_kept = frame.data_ref().is_some_and(|data| buffer.push(data).is_ok());
+        if !is_kept {
+            self.buffer = None;
         }
     }
 }
@@ -61,7 +56,8 @@ pub(super) fn keep<B: Body<Data = Bytes>>(
     if !is_empty && req.body().size_hint().lower() > limits.replay_body {
         return (req.map(|body| from_caller(body, None)), None);
     }
-    let body = Chunks { room: Some(limits.replay_body), is_whole: is_empty, ..Chunks::default() };
+    let limit = usize::try_from(limits.replay_body).unwrap_or(usize::MAX);
+    let body = KeptBody { buffer: Some(BodyBuffer::new(limit)), is_whole: is_empty };
     let kept = Arc::new(Kept {
         method: req.method().clone(),
         uri: req.uri().clone(),
@@ -81,8 +77,8 @@ impl Kept {
 
     /// The request, for the second and last time.
     pub(super) fn again<B>(&self) -> Request<RequestBody<B>> {
-        let chunks = std::mem::take(&mut self.lock().chunks);
-        let mut req = Request::new(RequestBody(Source::Kept(chunks)));
+        let kept = self.lock().buffer.take().map(BodyBuffer::into_bytes).unwrap_or_default();
+        let mut req = Request::new(RequestBody(Source::Kept(kept.into())));
         *req.method_mut() = self.method.clone();
         *req.uri_mut() = self.uri.clone();
         *req.version_mut() = self.version;
@@ -95,10 +91,10 @@ impl Kept {
         if let Some(frame) = frame {
             body.note(frame);
         }
-        body.is_whole = is_end && body.room.is_some();
+        body.is_whole = is_end && body.buffer.is_some();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Chunks> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, KeptBody> {
         self.body.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -111,7 +107,7 @@ pub struct RequestBody<B>(Source<B>);
 #[derive(Debug)]
 enum Source<B> {
     Caller { body: B, left: u64, kept: Option<Arc<Kept>> },
-    Kept(VecDeque<Bytes>),
+    Kept(Bytes),
 }
 
 impl<B: Body<Data = Bytes, Error: Into<Cause>> + Unpin> Body for RequestBody<B> {
@@ -131,21 +127,22 @@ impl<B: Body<Data = Bytes, Error: Into<Cause>> + Unpin> Body for RequestBody<B> 
                 }
                 Poll::Ready(frame.transpose())
             }
-            Source::Kept(chunks) => Poll::Ready(chunks.pop_front().map(|chunk| Ok(Frame::data(chunk)))),
+            Source::Kept(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Source::Kept(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Source::Caller { body, .. } => body.is_end_stream(),
-            Source::Kept(chunks) => chunks.is_empty(),
+            Source::Kept(bytes) => bytes.is_empty(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Source::Caller { body, .. } => body.size_hint(),
-            Source::Kept(chunks) => SizeHint::with_exact(chunks.iter().map(|chunk| chunk.len() as u64).sum()),
+            Source::Kept(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
     }
 }
@@ -206,11 +203,14 @@ mod tests {
         assert_eq!(again.into_body().collect().await.unwrap().to_bytes(), "0123456789");
     }
 
+    /// The caller's chunk is a slice of a read buffer, which must not be kept for it.
     #[tokio::test]
-    async fn frames_that_hold_nothing_take_no_memory() {
-        let frames = (0..1000).map(|_| "").chain(["0123456789"]).collect::<Vec<_>>();
-        let kept = keep_of(data(&frames), frames.len() + 1).await;
-        assert_eq!((kept.is_whole(), kept.lock().chunks.len()), (true, 1));
+    async fn what_is_kept_is_a_copy() {
+        let read_buffer = Bytes::from(vec![7; 128 << 10]);
+        let frames = [0, 1, 2].map(|at| Ok::<_, Infallible>(Frame::data(read_buffer.slice(at..at + 1))));
+        let kept = keep_of(frames.into(), 4).await;
+        assert!(kept.is_whole());
+        assert!(read_buffer.is_unique());
     }
 
     #[tokio::test]

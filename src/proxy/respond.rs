@@ -94,7 +94,8 @@ impl Dialect {
 fn log(error: &Error, request_id: &str) {
     let Reason { name: reason, fault, .. } = error.reason();
     // The access log has what callers do wrong: it is no event in our life. What is too much is told once, by the gate.
-    if *fault == Fault::Caller || matches!(error, Error::Overloaded) {
+    let is_throttled = matches!(error, Error::Overloaded | Error::NoConnectionLeft | Error::TooManyLogins);
+    if *fault == Fault::Caller || is_throttled {
         tracing::debug!(request_id, reason, error = chain(error), "a request is refused");
     } else {
         tracing::warn!(request_id, reason, %fault, error = chain(error), "a request failed");
@@ -195,6 +196,8 @@ fn location(error: &Error) -> &'static str {
         | Error::CrossSite => "Authorization",
         Error::RateLimited { .. }
         | Error::Overloaded
+        | Error::NoConnectionLeft
+        | Error::TooManyLogins
         | Error::Draining
         | Error::UpstreamUnreachable(_)
         | Error::UpstreamBroken(_)

@@ -8,6 +8,7 @@ use http::Request;
 use http_body::{Frame, SizeHint};
 use hyper::body::Body;
 
+use super::connection_limit::LimitReached;
 use super::progress::Silent;
 use super::{exchange, http2};
 use crate::error::{Cause, Error};
@@ -28,6 +29,14 @@ pub(super) fn too_slow(silent: Silent) -> Error {
     match silent {
         Silent::Caller => Error::CallerTooSlow,
         Silent::Upstream => Error::UpstreamTimeout,
+    }
+}
+
+/// Why no connection was opened: nothing was sent.
+pub(super) fn not_opened(cause: Cause) -> Error {
+    match cause.is::<LimitReached>() {
+        true => Error::NoConnectionLeft,
+        false => Error::UpstreamUnreachable(cause),
     }
 }
 

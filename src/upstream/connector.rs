@@ -13,6 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use super::Times;
 use super::circuit::{Attempt, Circuit};
+use super::connection_limit::{ConnectionLimit, ConnectionPermit};
 use super::dial::{ConnectDeadline, Dialer, Step};
 use super::http2;
 use super::pool::Slot;
@@ -42,6 +43,7 @@ pub(super) enum Opened<B> {
 pub(super) struct Connector {
     pub(super) circuit: Circuit,
     pub(super) connections: Arc<Connections>,
+    pub(super) limit: ConnectionLimit,
     dialer: Dialer,
     host: String,
     tls: Option<(TlsConnector, ServerName<'static>)>,
@@ -55,6 +57,7 @@ impl Connector {
         config: &config::Upstream,
         times: Times,
         connections: Arc<Connections>,
+        limit: ConnectionLimit,
     ) -> Result<Self, Cause> {
         let origin = &config.origin;
         let tls = match origin.tls {
@@ -67,6 +70,7 @@ impl Connector {
         Ok(Connector {
             circuit: Circuit::new(config.circuit, Arc::clone(&connections)),
             connections,
+            limit,
             dialer: Dialer::new(origin.clone(), config.egress.clone()),
             host: origin.host.clone(),
             tls,
@@ -91,7 +95,20 @@ impl Connector {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
     {
-        let opened = self.try_open().await;
+        self.open_with(attempt, self.limit.try_acquire()?).await
+    }
+
+    /// The same with a `permit` that was waited for.
+    pub(super) async fn open_with<B>(
+        &self,
+        attempt: Attempt,
+        permit: ConnectionPermit,
+    ) -> Result<Opened<B>, Cause>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Cause>,
+    {
+        let opened = self.open_within(permit).await;
         if let Err(cause) = &opened {
             self.circuit.note_failed(attempt, cause);
         }
@@ -104,36 +121,50 @@ impl Connector {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
     {
-        let opened = self.open_whole().await;
+        self.open_within(self.limit.try_acquire()?).await
+    }
+
+    async fn open_within<B>(&self, permit: ConnectionPermit) -> Result<Opened<B>, Cause>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Cause>,
+    {
+        let opened = self.open_whole(permit).await;
         if opened.is_ok() {
             self.circuit.note_opened();
         }
         opened
     }
 
-    async fn open_whole<B>(&self) -> Result<Opened<B>, Cause>
+    async fn open_whole<B>(&self, mut permit: ConnectionPermit) -> Result<Opened<B>, Cause>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
     {
         let deadline = ConnectDeadline::after(self.times.connect, "upstream.connect_timeout");
         let stream = Joined(self.dialer.dial(&deadline).await?);
+        permit.settle();
         match &self.tls {
             Some((tls, name)) => {
                 let handshake = tls.connect(name.clone(), stream);
                 let stream = deadline.limit(Step::Tls, &self.host, handshake).await??;
                 let picked = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
-                let handshake = self.handshake(stream, picked);
+                let handshake = self.handshake(stream, picked, permit);
                 deadline.limit(Step::Http2, &self.host, handshake).await?
             }
             None => {
-                let handshake = self.handshake(stream, self.http_version == HttpVersion::Http2);
+                let handshake = self.handshake(stream, self.http_version == HttpVersion::Http2, permit);
                 deadline.limit(Step::Http2, &self.host, handshake).await?
             }
         }
     }
 
-    async fn handshake<IO, B>(&self, io: IO, is_http2: bool) -> Result<Opened<B>, Cause>
+    async fn handshake<IO, B>(
+        &self,
+        io: IO,
+        is_http2: bool,
+        permit: ConnectionPermit,
+    ) -> Result<Opened<B>, Cause>
     where
         IO: AsyncRead + AsyncWrite + Readable + Unpin + Send + 'static,
         B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -141,14 +172,15 @@ impl Connector {
     {
         match (is_http2, self.http_version) {
             (true, _) => {
-                http2::Connection::open(io, &self.times, self.connections.open()).await.map(Opened::Http2)
+                let open = (self.connections.open(), permit);
+                http2::Connection::open(io, &self.times, open).await.map(Opened::Http2)
             }
             (false, HttpVersion::Http2) => Err(NO_HTTP2.into()),
-            (false, _) => self.http1(io).await.map(Opened::Http1),
+            (false, _) => self.http1(io, permit).await.map(Opened::Http1),
         }
     }
 
-    async fn http1<IO, B>(&self, io: IO) -> Result<Slot<B>, Cause>
+    async fn http1<IO, B>(&self, io: IO, permit: ConnectionPermit) -> Result<Slot<B>, Cause>
     where
         IO: AsyncRead + AsyncWrite + Readable + Unpin + Send + 'static,
         B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -161,7 +193,7 @@ impl Connector {
             .max_buf_size(BUFFER)
             .handshake(TokioIo::new(watch.listen(io)))
             .await?;
-        let open = self.connections.open();
+        let open = (self.connections.open(), permit);
         tokio::spawn(async move {
             let _open = open;
             // Whoever waits for an answer on it is told as well.
@@ -204,7 +236,8 @@ mod tests {
     async fn what_was_tried_without_leave_and_failed_opens_no_circuit() {
         let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
         let config = configured(&format!("upstream.base_url=http://{closed}"));
-        let connector = Connector::new(&config, Times::new(&config), Arc::default()).unwrap();
+        let connector =
+            Connector::new(&config, Times::new(&config), Arc::default(), ConnectionLimit::default()).unwrap();
         for _ in 0..10 {
             assert!(connector.try_open::<Empty<Bytes>>().await.is_err());
         }

@@ -5,6 +5,7 @@
 
 mod answer;
 mod circuit;
+mod connection_limit;
 mod connector;
 mod dial;
 mod egress;
@@ -28,7 +29,9 @@ use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 pub use self::answer::Answer;
-use self::answer::{AnswerSilent, Failed, body_error, too_slow};
+use self::answer::{AnswerSilent, Failed, body_error, not_opened, too_slow};
+pub use self::connection_limit::ConnectionLimit;
+use self::connection_limit::ConnectionPermit;
 use self::connector::{Connector, Opened};
 pub use self::dial::{ConnectDeadline, DeadlineExceeded, DialError, Dialer, LookupError, Step, look_up};
 pub use self::egress::{TunnelError, tunnel};
@@ -59,6 +62,9 @@ const COOLEST: Duration = Duration::from_secs(30);
 #[derive(Clone, Copy, Debug)]
 pub struct Fresh;
 
+/// Leave to open a connection now, and to have one more.
+type Permits<'a> = Result<(SemaphorePermit<'a>, ConnectionPermit), Error>;
+
 /// A connection to send over.
 enum Obtained<B> {
     /// It was idle.
@@ -83,13 +89,18 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Cause>,
 {
-    /// The upstream that `config` describes, which counts its `connections`. Opens nothing yet.
+    /// The upstream that `config` describes, which counts its `connections`, and has no more of them than `limit` allows.
+    /// Opens nothing yet.
     ///
     /// # Errors
     /// When one of `config.roots` cannot be used, or the host has no name that TLS can check.
-    pub fn new(config: &config::Upstream, connections: Arc<Connections>) -> Result<Self, Cause> {
+    pub fn new(
+        config: &config::Upstream,
+        connections: Arc<Connections>,
+        limit: ConnectionLimit,
+    ) -> Result<Self, Cause> {
         let times = Times::new(config);
-        let connector = Arc::new(Connector::new(config, times, connections)?);
+        let connector = Arc::new(Connector::new(config, times, connections, limit)?);
         let pool = Arc::new(Pool::new(times));
         let http2 = match connector.may_speak_http2() {
             true => Some(Arc::new(Http2::new(config, &connector, &pool)?)),
@@ -291,15 +302,19 @@ where
 
     /// A new connection; or, unless it is to be `fresh`, one that becomes idle while there are others that open.
     async fn obtain(&self, fresh: bool) -> Result<Obtained<B>, Error> {
+        let limit = &self.connector.limit;
         // While the circuit is open, those that open have hung for long, and say nothing of how long this one would.
         if self.connector.circuit.is_open() {
-            return self.open().await.map(Obtained::Opened);
+            let permit = limit.try_acquire().map_err(|reached| not_opened(reached.into()))?;
+            return self.open(permit).await.map(Obtained::Opened);
         }
-        let _permit = match self.opening.try_acquire() {
-            Ok(permit) => Some(permit),
-            Err(_) => match timeout(self.pool.times.connect, self.wait(fresh)).await {
+        let at_once = self.opening.try_acquire().ok().zip(limit.try_acquire().ok());
+        let (_opening, permit) = match at_once {
+            Some(permits) => permits,
+            None => match timeout(self.pool.times.connect, self.wait(fresh)).await {
                 Ok(Either::Left(slot)) => return Ok(Obtained::Idle(slot)),
-                Ok(Either::Right(permit)) => permit,
+                Ok(Either::Right(permits)) => permits?,
+                Err(_) if limit.is_reached() => return Err(not_opened(limit.reached().into())),
                 Err(_) => {
                     let cause =
                         "no connection became free or could be opened within upstream.connect_timeout";
@@ -307,30 +322,39 @@ where
                 }
             },
         };
-        self.open().await.map(Obtained::Opened)
+        self.open(permit).await.map(Obtained::Opened)
     }
 
     /// Waits for a connection that becomes idle, or for leave to open one.
-    async fn wait(&self, fresh: bool) -> Either<Slot<B>, Option<SemaphorePermit<'_>>> {
-        // It is never closed.
-        let permit = async { self.opening.acquire().await.ok() };
+    async fn wait(&self, fresh: bool) -> Either<Slot<B>, Permits<'_>> {
+        let permits = async {
+            // In this order: who waits for the limit keeps nobody from opening.
+            let permit =
+                self.connector.limit.acquire().await.map_err(|reached| not_opened(reached.into()))?;
+            let opening = self.opening.acquire().await;
+            let opening = opening.map_err(|closed| Error::UpstreamUnreachable(closed.into()))?;
+            Ok((opening, permit))
+        };
         if fresh {
-            return Either::Right(permit.await);
+            if self.connector.limit.is_reached() {
+                self.pool.close_oldest();
+            }
+            return Either::Right(permits.await);
         }
         let mut idle = self.pool.wait();
-        let permit = tokio::select! {
+        let permits = tokio::select! {
             biased;
             Ok(slot) = &mut idle => return Either::Left(slot),
-            permit = permit => permit,
+            permits = permits => permits,
         };
         // Both may have come at once.
         idle.close();
-        idle.try_recv().map_or(Either::Right(permit), Either::Left)
+        idle.try_recv().map_or(Either::Right(permits), Either::Left)
     }
 
-    async fn open(&self) -> Result<Opened<B>, Error> {
+    async fn open(&self, permit: ConnectionPermit) -> Result<Opened<B>, Error> {
         let attempt = self.connector.circuit.admit();
         let attempt = attempt.map_err(|refused| Error::UpstreamUnreachable(refused.into()))?;
-        self.connector.open(attempt).await.map_err(Error::UpstreamUnreachable)
+        self.connector.open_with(attempt, permit).await.map_err(Error::UpstreamUnreachable)
     }
 }

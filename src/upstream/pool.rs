@@ -132,6 +132,13 @@ impl<B> Pool<B> {
         }
     }
 
+    /// Closes the connection that has been idle for longest, to make room for another one.
+    pub(super) fn close_oldest(&self) {
+        if let Some(State { idle, .. }) = self.lock().as_mut() {
+            idle.pop_front();
+        }
+    }
+
     /// Closes those that are idle, and from now on each that becomes so.
     pub(super) fn retire(&self) {
         self.lock().take();

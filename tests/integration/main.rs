@@ -15,6 +15,7 @@
 //! - `doctor`: where the way to the API breaks, and what it says of it.
 //! - `doctor_limits`: `doctor` before servers that are slow, or write their fields badly.
 //! - `egress`: the way out through a corporate proxy, and the certificate that is shown to the API.
+//! - `exhaustion`: what one caller may take of the memory and the files of the process.
 //! - `failures`: what a caller is told when the API or the token endpoint fails.
 //! - `forwarding`: what reaches the API, and what comes back.
 //! - `framing`: requests that two readers could read in two ways.
@@ -75,6 +76,7 @@ mod deadlines;
 mod doctor;
 mod doctor_limits;
 mod egress;
+mod exhaustion;
 mod failures;
 mod forwarding;
 mod framing;

@@ -77,6 +77,7 @@ fn each_kind_of_failure_has_its_verdict() {
     assert_eq!(first(&gbg(GbgFailure::Refused)), ("callers_wrong", Level::Warn, Some(Fault::Caller)));
     let ours = |reason| with(made_up(10, &[(reason, 9)], &[]));
     assert_eq!(first(&ours("overloaded")), ("overloaded", Level::Bad, Some(Fault::Proxy)));
+    assert_eq!(first(&ours("no_connection_left")), ("no_connection_left", Level::Bad, Some(Fault::Proxy)));
     assert_eq!(first(&ours("rate_limited")), ("caller_limited", Level::Warn, Some(Fault::Caller)));
     assert_eq!(first(&ours("caller_unknown")), ("callers_wrong", Level::Warn, Some(Fault::Caller)));
     assert!(verdicts(&ours("caller_unknown"))[0].mend.contains("caller key"));

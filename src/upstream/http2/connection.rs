@@ -16,7 +16,6 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::super::Times;
 use crate::error::Cause;
-use crate::metrics::Open;
 
 /// Requests on one connection at once, where the API allows so many. One lost packet holds all of them up.
 pub(super) const STREAMS: usize = 100;
@@ -63,8 +62,12 @@ impl Streams {
 
 impl Connection {
     /// Makes an HTTP/2 connection of `io` and starts its task. Waits for the API's SETTINGS: they are the proof that it
-    /// speaks HTTP/2, and tell how many requests may be sent at once.
-    pub(in super::super) async fn open<IO>(io: IO, times: &Times, open: Open) -> Result<Self, Cause>
+    /// speaks HTTP/2, and tell how many requests may be sent at once. `open` is dropped when the connection has ended.
+    pub(in super::super) async fn open<IO>(
+        io: IO,
+        times: &Times,
+        open: impl Send + 'static,
+    ) -> Result<Self, Cause>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {

@@ -27,7 +27,9 @@ pub(super) use self::exchange::Answer;
 use self::exchange::Unsent;
 use self::places::{Lease, Owner, Places, Ticket};
 use super::circuit::{Attempt, Refused};
+use super::connection_limit::LimitReached;
 use super::connector::{Connector, Opened};
+use super::not_opened;
 use super::pool::Pool;
 use crate::config;
 use crate::error::{Cause, Error};
@@ -74,6 +76,15 @@ impl std::fmt::Display for OpenFailed {
 impl std::error::Error for OpenFailed {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.0.source()
+    }
+}
+
+impl From<OpenFailed> for Error {
+    fn from(failed: OpenFailed) -> Self {
+        match failed.0.is::<LimitReached>() {
+            true => Error::NoConnectionLeft,
+            false => Error::UpstreamUnreachable(failed.into()),
+        }
     }
 }
 
@@ -127,7 +138,7 @@ where
             let lease = match self.place().await? {
                 Granted::Place(lease) => lease,
                 Granted::Declined => return Ok(Sent::Declined(unsent.into_request())),
-                Granted::Failed(failed) => return Err(Error::UpstreamUnreachable(failed.into())),
+                Granted::Failed(failed) => return Err(failed.into()),
             };
             renew(unsent.headers())?;
             unsent = match lease.exchange(unsent, self.http1.times).await {
@@ -183,7 +194,7 @@ where
         }
         let attempt = self.connector.circuit.admit();
         let attempt = attempt.map_err(|refused| Error::UpstreamUnreachable(refused.into()))?;
-        let opened = self.connector.open(attempt).await.map_err(Error::UpstreamUnreachable)?;
+        let opened = self.connector.open(attempt).await.map_err(not_opened)?;
         self.take_in(opened).await;
         Ok(())
     }

@@ -208,6 +208,11 @@ impl Running {
         Running { child, id, lines, log: String::new(), user: 0 }
     }
 
+    /// How many files it has open.
+    pub fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.id)).unwrap().count()
+    }
+
     /// Lowers what it may open from now on.
     pub fn limit_open_files(&self, limit: u64) {
         rlimit::prlimit(self.id as i32, Resource::NOFILE, Some((limit, limit)), None).unwrap();

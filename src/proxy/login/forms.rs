@@ -1,0 +1,109 @@
+//! Bound on the login forms that are being read, for the whole process: everybody may send one, without a key.
+//!
+//! When all slots are taken, the oldest form is given up. A client that logs in sends its form within milliseconds; the
+//! oldest one is of somebody who sends it slowly, or not at all, and cannot keep others out by that.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::seldom::Seldom;
+
+/// Forms that are read at once.
+const MAX_FORMS: usize = 256;
+
+/// The forms that are being read.
+#[derive(Debug)]
+pub(in crate::proxy) struct LoginForms {
+    /// In the order in which they began.
+    reading: Mutex<VecDeque<Reading>>,
+    /// How many they are, for the metrics.
+    count: Arc<AtomicUsize>,
+    log_throttle: Seldom,
+}
+
+#[derive(Debug)]
+struct Reading {
+    number: u64,
+    /// Dropped when the form is given up.
+    _keeper: oneshot::Sender<()>,
+}
+
+impl LoginForms {
+    /// None yet; `count` is kept up to date.
+    pub(in crate::proxy) fn new(count: Arc<AtomicUsize>) -> Self {
+        LoginForms { reading: Mutex::default(), count, log_throttle: Seldom::default() }
+    }
+
+    /// Takes a slot for one more form; the oldest form is given up if there is none.
+    pub(super) fn begin(&self) -> FormSlot<'_> {
+        let (keeper, given_up) = oneshot::channel();
+        let mut reading = self.lock();
+        let number = reading.back().map_or(0, |last| last.number + 1);
+        let oldest = if reading.len() >= MAX_FORMS { reading.pop_front() } else { None };
+        reading.push_back(Reading { number, _keeper: keeper });
+        self.count.store(reading.len(), Relaxed);
+        drop(reading);
+        if oldest.is_some() && self.log_throttle.is_due() {
+            tracing::warn!(limit = MAX_FORMS, "too many login forms at once; giving up the oldest ones");
+        }
+        FormSlot { forms: self, number, given_up }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Reading>> {
+        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The slot of a form, until it is dropped.
+#[derive(Debug)]
+pub(super) struct FormSlot<'a> {
+    forms: &'a LoginForms,
+    number: u64,
+    given_up: oneshot::Receiver<()>,
+}
+
+impl FormSlot<'_> {
+    /// Returns when the form is to be given up.
+    pub(super) async fn given_up(&mut self) {
+        // Nothing is ever sent: an error means that the sender is gone.
+        let _ = (&mut self.given_up).await;
+    }
+}
+
+impl Drop for FormSlot<'_> {
+    fn drop(&mut self) {
+        let mut reading = self.forms.lock();
+        if let Ok(at) = reading.binary_search_by_key(&self.number, |reading| reading.number) {
+            reading.remove(at);
+        }
+        self.forms.count.store(reading.len(), Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_form_too_many_gives_up_the_oldest() {
+        let count = Arc::new(AtomicUsize::new(0));
+        let forms = LoginForms::new(Arc::clone(&count));
+        let mut slots: Vec<_> = (0..MAX_FORMS).map(|_| forms.begin()).collect();
+        assert!(slots[0].given_up().now_or_never().is_none());
+        drop(slots.remove(1));
+        assert_eq!(count.load(Relaxed), MAX_FORMS - 1);
+        slots.push(forms.begin());
+        assert!(slots[0].given_up().now_or_never().is_none(), "there was a free slot");
+        slots.push(forms.begin());
+        assert!(slots[0].given_up().now_or_never().is_some());
+        assert!(slots[1].given_up().now_or_never().is_none());
+        assert_eq!(count.load(Relaxed), MAX_FORMS);
+        drop(slots);
+        assert_eq!(count.load(Relaxed), 0);
+    }
+}

@@ -1,0 +1,110 @@
+//! Bound on one worker's connections to the API: callers must not use up the open files of the process.
+//!
+//! Each worker has its part, as it has its own pool: a connection that is idle in another worker's pool is of no use to it.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::seldom::Seldom;
+
+/// Sockets that a connection may take while it opens: one for each family of addresses (RFC 8305).
+const SOCKETS_TO_OPEN: u32 = 2;
+
+/// The connections to the API that a worker may have open.
+#[derive(Clone, Debug)]
+pub struct ConnectionLimit {
+    sockets: Arc<Semaphore>,
+    sockets_to_open: u32,
+    log_throttle: Arc<Seldom>,
+}
+
+/// No further connection may be opened.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("as many connections to the API are open as RLIMIT_NOFILE allows")]
+pub(super) struct LimitReached;
+
+/// One connection, from before it opens until it has ended.
+#[derive(Debug)]
+pub(super) struct ConnectionPermit(OwnedSemaphorePermit);
+
+impl Default for ConnectionLimit {
+    fn default() -> Self {
+        ConnectionLimit::new(None)
+    }
+}
+
+impl ConnectionLimit {
+    /// At most `sockets` at once; any number without.
+    pub fn new(sockets: Option<u32>) -> Self {
+        let sockets = sockets.map_or(Semaphore::MAX_PERMITS, |sockets| sockets as usize);
+        ConnectionLimit {
+            sockets: Arc::new(Semaphore::new(sockets)),
+            sockets_to_open: SOCKETS_TO_OPEN.min(u32::try_from(sockets).unwrap_or(u32::MAX)),
+            log_throttle: Arc::default(),
+        }
+    }
+
+    /// A permit, if one is left.
+    pub(super) fn try_acquire(&self) -> Result<ConnectionPermit, LimitReached> {
+        let permit = Arc::clone(&self.sockets).try_acquire_many_owned(self.sockets_to_open);
+        permit.map(ConnectionPermit).map_err(|_| self.reached())
+    }
+
+    /// Waits for a permit.
+    pub(super) async fn acquire(&self) -> Result<ConnectionPermit, LimitReached> {
+        let permit = Arc::clone(&self.sockets).acquire_many_owned(self.sockets_to_open).await;
+        // It is never closed.
+        permit.map(ConnectionPermit).map_err(|_| LimitReached)
+    }
+
+    /// Whether a permit would have to be waited for.
+    pub(super) fn is_reached(&self) -> bool {
+        self.sockets.available_permits() < self.sockets_to_open as usize
+    }
+
+    /// Says in the log that it is reached.
+    pub(super) fn reached(&self) -> LimitReached {
+        if self.log_throttle.is_due() {
+            tracing::warn!(
+                "no further connection to the API may be opened, to keep open files for other uses; raise LimitNOFILE \
+                 (ulimit -n)"
+            );
+        }
+        LimitReached
+    }
+}
+
+impl ConnectionPermit {
+    /// Gives back what only opening took.
+    pub(super) fn settle(&mut self) {
+        let spare = self.0.num_permits().saturating_sub(1);
+        drop(self.0.split(spare));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_permit_counts_two_sockets_until_it_has_opened() {
+        let limit = ConnectionLimit::new(Some(3));
+        let mut first = limit.try_acquire().unwrap();
+        assert!(limit.try_acquire().is_err() && limit.is_reached());
+        first.settle();
+        let mut second = limit.try_acquire().unwrap();
+        second.settle();
+        assert!(limit.try_acquire().is_err());
+        drop(first);
+        assert!(limit.try_acquire().is_ok());
+    }
+
+    #[test]
+    fn a_limit_of_one_still_lets_one_open() {
+        let limit = ConnectionLimit::new(Some(1));
+        let mut only = limit.try_acquire().unwrap();
+        only.settle();
+        assert!(limit.try_acquire().is_err());
+    }
+}
