@@ -1,26 +1,28 @@
-//! The signals that end the process, and the one that has it read its configuration again.
+//! Signals: those that drain the process, reload its configuration and reopen its log file, and those that have no effect.
+//!
+//! A signal that has no meaning here must not end the process, which is what the system does by default: a `kill -USR2` that
+//! another program would understand cuts off what is in flight. The default remains for signals that report a fault of the
+//! process (SIGSEGV, SIGABRT, SIGSYS and their like), that enforce a limit of CPU time (SIGXCPU), or that stop it for a shell
+//! (SIGTSTP, SIGTTIN, SIGTTOU). Rust ignores SIGPIPE.
 
 use std::future::Future;
 use std::io;
 
-/// Listens from now on for SIGTERM, SIGINT (ctrl-c) and SIGQUIT; what it gives waits for one, and gives its name.
+/// Listens from now on for SIGTERM, SIGINT (ctrl-c), SIGQUIT and, on Linux, SIGPWR, with which LXC ends a container; what it
+/// gives waits for one, and gives its name.
 ///
 /// # Errors
 /// When the runtime cannot listen for signals.
 #[cfg(unix)]
 pub fn signalled() -> io::Result<impl Future<Output = &'static str>> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut quit = signal(SignalKind::quit())?;
-    Ok(async move {
-        tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-            _ = quit.recv() => "SIGQUIT",
-        }
-    })
+    let mut signals = Signals::listen(&[
+        ("SIGTERM", libc::SIGTERM),
+        ("SIGINT", libc::SIGINT),
+        ("SIGQUIT", libc::SIGQUIT),
+        #[cfg(target_os = "linux")]
+        ("SIGPWR", libc::SIGPWR),
+    ])?;
+    Ok(async move { signals.next().await })
 }
 
 /// Waits for ctrl-c.
@@ -37,28 +39,88 @@ pub fn signalled() -> io::Result<impl Future<Output = &'static str>> {
     })
 }
 
-/// Listens for SIGHUP.
+/// Signals that are listened for together, with their names.
 #[derive(Debug)]
-pub struct Hangup(#[cfg(unix)] tokio::signal::unix::Signal);
+pub struct Signals(#[cfg(unix)] Vec<(&'static str, tokio::signal::unix::Signal)>);
 
-impl Hangup {
-    /// Listens from now on.
+impl Signals {
+    /// Listens from now on for SIGHUP, which reloads the configuration.
     ///
     /// # Errors
     /// When the runtime cannot listen for signals.
-    pub fn listen() -> io::Result<Self> {
+    pub fn reload() -> io::Result<Self> {
         #[cfg(unix)]
-        return tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).map(Hangup);
+        return Signals::listen(&[("SIGHUP", libc::SIGHUP)]);
         #[cfg(not(unix))]
-        return Ok(Hangup());
+        return Ok(Signals());
     }
 
-    /// Waits for one.
-    pub async fn heard(&mut self) {
+    /// Listens from now on for SIGUSR1 and SIGHUP, after which the log file is reopened.
+    ///
+    /// # Errors
+    /// When the runtime cannot listen for signals.
+    pub fn rotation() -> io::Result<Self> {
         #[cfg(unix)]
-        if self.0.recv().await.is_some() {
-            return;
-        }
+        return Signals::listen(&[("SIGUSR1", libc::SIGUSR1), ("SIGHUP", libc::SIGHUP)]);
+        #[cfg(not(unix))]
+        return Ok(Signals());
+    }
+
+    /// Listens from now on for the signals that would end the process by default and have no meaning here. A real-time signal
+    /// is named `SIGRT`.
+    ///
+    /// # Errors
+    /// When the runtime cannot listen for signals.
+    pub fn stray() -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        let linux = [("SIGSTKFLT", libc::SIGSTKFLT)]
+            .into_iter()
+            .chain((libc::SIGRTMIN()..=libc::SIGRTMAX()).map(|number| ("SIGRT", number)));
+        #[cfg(not(target_os = "linux"))]
+        let linux = std::iter::empty();
+        #[cfg(unix)]
+        return Signals::listen(
+            &[
+                ("SIGUSR2", libc::SIGUSR2),
+                ("SIGALRM", libc::SIGALRM),
+                ("SIGVTALRM", libc::SIGVTALRM),
+                ("SIGPROF", libc::SIGPROF),
+                ("SIGIO", libc::SIGIO),
+                // A write beyond RLIMIT_FSIZE then fails with EFBIG.
+                ("SIGXFSZ", libc::SIGXFSZ),
+            ]
+            .into_iter()
+            .chain(linux)
+            .collect::<Vec<_>>(),
+        );
+        #[cfg(not(unix))]
+        return Ok(Signals());
+    }
+
+    #[cfg(unix)]
+    fn listen(signals: &[(&'static str, libc::c_int)]) -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        let signals =
+            signals.iter().map(|(name, number)| Ok((*name, signal(SignalKind::from_raw(*number))?)));
+        Ok(Signals(signals.collect::<io::Result<_>>()?))
+    }
+
+    /// Waits for one, and gives its name.
+    pub async fn next(&mut self) -> &'static str {
+        #[cfg(unix)]
+        return std::future::poll_fn(|cx| {
+            use std::task::Poll;
+
+            for (name, signal) in &mut self.0 {
+                if let Poll::Ready(Some(())) = signal.poll_recv(cx) {
+                    return Poll::Ready(*name);
+                }
+            }
+            Poll::Pending
+        })
+        .await;
+        #[cfg(not(unix))]
         std::future::pending().await
     }
 }

@@ -4,7 +4,6 @@
 //! restart is named.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +15,7 @@ use crate::app::App;
 use crate::aside::Aside;
 use crate::config::{self, Effective, Loaded, Sources, is_live};
 use crate::error::chain;
-use crate::shutdown::Hangup;
+use crate::shutdown::Signals;
 use crate::stamp::Stamp;
 use crate::telemetry;
 
@@ -59,7 +58,7 @@ pub(super) struct Reload {
     /// Shared with the thread that reads: it holds the whole environment.
     sources: Arc<Sources>,
     effective: Vec<Effective>,
-    hangup: Hangup,
+    hangup: Signals,
     log_level: telemetry::Level,
     /// The file as it was when it was read.
     read: Option<Stamp>,
@@ -70,26 +69,24 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// Begins to wait; `effective` is what `sources` came to at the start, when the file was `read`. It sets `log_level`.
-    ///
-    /// # Errors
-    /// When the runtime cannot listen for signals.
+    /// Begins to wait, also for `hangup`; `effective` is what `sources` came to at the start, when the file was `read`. It sets
+    /// `log_level`.
     pub(super) fn new(
         sources: Sources,
         effective: Vec<Effective>,
         read: Option<Stamp>,
         log_level: telemetry::Level,
-    ) -> io::Result<Self> {
-        let (hangup, aside) = (Hangup::listen()?, Aside::default());
+        hangup: Signals,
+    ) -> Self {
         let sources = Arc::new(sources);
-        Ok(Reload { sources, effective, hangup, log_level, read, problem: None, aside })
+        Reload { sources, effective, hangup, log_level, read, problem: None, aside: Aside::default() }
     }
 
     /// Waits for a reason, and gives it.
     pub(super) async fn due(&mut self) -> Why {
         let Reload { sources, hangup, read, problem, aside, .. } = self;
         tokio::select! {
-            () = hangup.heard() => {
+            _ = hangup.next() => {
                 // Who asks is told, also what he was told before.
                 *problem = None;
                 Why::Hangup

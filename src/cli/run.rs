@@ -6,19 +6,21 @@ use std::pin::pin;
 
 use clap::Args;
 
-use super::reload::{Reload, stamp};
+use super::reload::{Reload, Why, stamp};
 use super::{ConfigArguments, Failure, block_on, load, log_settings, raise_open_files, shut_down};
 use crate::app::{App, StartError};
-use crate::config::{Config, Effective, Log, Sources};
+use crate::config::{Config, Log};
 use crate::downstream::Socket;
 use crate::error::chain;
-use crate::stamp::Stamp;
-use crate::{shutdown, systemd, telemetry};
+use crate::shutdown::{self, Signals};
+use crate::systemd;
+use crate::telemetry::{self, Reopener};
 
 /// Run the proxy
 ///
 /// With GBG_CLIENT_ID and GBG_CLIENT_SECRET set and nothing else, it forwards http://127.0.0.1:8080 to EU production.
-/// SIGHUP has it read its configuration again, as a change of the file does.
+/// SIGHUP reloads the configuration, as a change of the file does, and reopens log.file; SIGUSR1 only reopens log.file.
+/// SIGTERM, SIGINT and SIGQUIT drain.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   GBG_CLIENT_ID=… GBG_CLIENT_SECRET=… gbg-proxy run
@@ -39,13 +41,21 @@ impl Run {
             let address = socket.address().map_err(|error| Failure::failed(&error))?;
             self.config.set.push(format!("listen.address={address}"));
         }
+        block_on(self.start(handed, unprotected))
+    }
+
+    async fn start(self, handed: Option<Socket>, unprotected: Vec<String>) -> Result<(), Failure> {
+        // First: the SIGUSR1 of a log rotation must not end a process that still reads its configuration.
+        let stray = Signals::stray().map_err(|error| Failure::failed(&error))?;
+        let rotation = Signals::rotation().map_err(|error| Failure::failed(&error))?;
+        let hangup = Signals::reload().map_err(|error| Failure::failed(&error))?;
         let sources = self.config.sources();
         let stamp = stamp(&sources);
         let (loaded, file) = load(&sources)?;
         let log = &loaded.config.log;
         let settings = log_settings(log);
         let log_level = settings.level.clone();
-        let _flush = telemetry::begin(settings).map_err(|error| cannot_log(log, &error))?;
+        let logging = telemetry::begin(settings).map_err(|error| cannot_log(log, &error))?;
         for warning in unprotected.iter().chain(&loaded.warnings) {
             tracing::warn!("{warning}");
         }
@@ -53,8 +63,14 @@ impl Run {
         if let Some(limit) = raise_open_files() {
             divide_open_files(&mut config, limit);
         }
-        let started = Started { config, file, sources, stamp, effective: loaded.effective, log_level };
-        block_on(serve(started, handed))
+        let reload = Reload::new(sources, loaded.effective, stamp, log_level, hangup);
+        let reopener = logging.reopener();
+        let signals = tokio::spawn(reopen_at_signals(rotation, reopener.clone()));
+        let stray = tokio::spawn(report_stray(stray));
+        let served = serve(Started { config, file, reload, reopener }, handed).await;
+        signals.abort();
+        stray.abort();
+        served
     }
 }
 
@@ -62,18 +78,14 @@ impl Run {
 struct Started {
     config: Config,
     file: String,
-    sources: Sources,
-    stamp: Option<Stamp>,
-    effective: Vec<Effective>,
-    log_level: telemetry::Level,
+    reload: Reload,
+    reopener: Option<Reopener>,
 }
 
 async fn serve(started: Started, handed: Option<Socket>) -> Result<(), Failure> {
-    let Started { config, file, sources, stamp, effective, log_level } = started;
+    let Started { config, file, mut reload, reopener } = started;
     // First, so that a signal drains from the moment that there is something to drain.
     let signalled = shutdown::signalled().map_err(|error| Failure::failed(&error))?;
-    let reload = Reload::new(sources, effective, stamp, log_level);
-    let mut reload = reload.map_err(|error| Failure::failed(&error))?;
     let is_handed = handed.is_some();
     let mut app = App::start_on(&config, handed).await.map_err(|error| cannot_start(&error))?;
     tracing::info!(
@@ -103,6 +115,12 @@ async fn serve(started: Started, handed: Option<Socket>) -> Result<(), Failure> 
         if why.is_news() {
             systemd::reloading().await;
         }
+        if why == Why::Hangup
+            && let Some(reopener) = &reopener
+        {
+            // Before the reload is reported as done: the caller of it may compress the old file next.
+            reopener.reopen().await;
+        }
         tokio::select! {
             signal = &mut signalled => break signal,
             () = &mut quit => break "POST /quit",
@@ -117,6 +135,30 @@ async fn serve(started: Started, handed: Option<Socket>) -> Result<(), Failure> 
     shut_down(app).await;
     attended.abort();
     Ok(())
+}
+
+/// Reopens the log file at each signal that asks for it, also during a reload and during the drain.
+async fn reopen_at_signals(mut rotation: Signals, reopener: Option<Reopener>) {
+    loop {
+        let signal = rotation.next().await;
+        let Some(reopener) = &reopener else {
+            if signal == "SIGUSR1" {
+                tracing::info!(signal, "ignored a signal: log.file is not set");
+            }
+            continue;
+        };
+        // If it fails, standard error says why.
+        if reopener.reopen().await {
+            tracing::info!(signal, "reopened log.file");
+        }
+    }
+}
+
+async fn report_stray(mut stray: Signals) {
+    loop {
+        let signal = stray.next().await;
+        tracing::info!(signal, "ignored a signal");
+    }
 }
 
 /// Divides `limit` open files: a reserve for all that must go on whatever callers do, and of the rest half for callers'
@@ -163,6 +205,7 @@ fn cannot_start(error: &StartError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Sources;
 
     /// What callers and the API get of so many open files, with two workers.
     fn divided(limit: u64, set: &str) -> (u32, u32) {

@@ -1,79 +1,77 @@
-//! The file of `log.file`, wherever its path leads by now.
+//! The log file (`log.file`): reopened as soon as its path names another file.
 //!
-//! A log is rotated by others: its file is renamed and perhaps made anew, or copied and cut to nothing. Both lose no line:
-//! each is appended to what is there, and until the path names another file, the one that it named stays in use.
+//! Other programs rotate it. They rename it and perhaps create the next one, or copy it and truncate it. The path is compared
+//! with the open file before each batch of lines, so that a file that was moved gets no further line: a compressor may have
+//! read it to its end.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How often the path is looked at, at most.
-const PERIOD: Duration = Duration::from_secs(1);
+/// How long the path may name no file before one is created. The program that renamed the file may create the next one, and
+/// reports an error if it finds one.
+const CREATE_DELAY: Duration = Duration::from_millis(100);
 
 /// An open file, and the path that it is to be found under.
 #[derive(Debug)]
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
-    looked: Instant,
-    /// Whether the path led nowhere when it was looked at last.
-    is_missing: bool,
-    /// Whether it was told that the path cannot be opened.
-    has_told: bool,
+    /// Since when the path names no file.
+    missing_since: Option<Instant>,
+}
+
+/// The file that the next bytes go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Target {
+    /// The one that the last bytes went to.
+    Same,
+    /// Another one.
+    Other,
+    /// None yet: the path names no file, and somebody may be about to create it.
+    Awaited,
 }
 
 impl LogFile {
-    /// Opens `path` to append to it, and makes the file if there is none.
+    /// Opens `path` to append to it, and creates the file if there is none.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = append_to(path)?;
-        Ok(LogFile {
-            path: path.to_owned(),
-            file,
-            looked: Instant::now(),
-            is_missing: false,
-            has_told: false,
-        })
+        Ok(LogFile { path: path.to_owned(), file: append_to(path)?, missing_since: None })
     }
 
-    fn look(&mut self) {
-        let named = std::fs::metadata(&self.path);
-        if let (Ok(named), Ok(open)) = (&named, self.file.metadata())
-            && is_same(named, &open)
-        {
-            self.is_missing = false;
-            return;
-        }
-        // Whoever has renamed it is about to make the next one, and may not like to find one.
-        if named.is_err() && !self.is_missing {
-            self.is_missing = true;
-            return;
-        }
-        match append_to(&self.path) {
-            Ok(file) => {
-                self.file = file;
-                self.is_missing = false;
-                self.has_told = false;
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reopens the path if it names another file than the open one, and in any case if it `must_reopen`. A path that names no
+    /// file is awaited for a moment if that is `patient`.
+    pub(super) fn follow(&mut self, must_reopen: bool, patient: bool) -> io::Result<Target> {
+        if !must_reopen {
+            match std::fs::metadata(&self.path) {
+                Ok(named) if is_same(&named, &self.file.metadata()?) => {
+                    self.missing_since = None;
+                    return Ok(Target::Same);
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound && patient => {
+                    let since = *self.missing_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() < CREATE_DELAY {
+                        return Ok(Target::Awaited);
+                    }
+                }
+                // If the path cannot be looked at, opening it says why.
+                Ok(_) | Err(_) => {}
             }
-            Err(error) if !self.has_told => {
-                self.has_told = true;
-                tracing::warn!(
-                    %error,
-                    path = %self.path.display(),
-                    "log.file cannot be opened again; lines go on to the file that it named before"
-                );
-            }
-            Err(_) => {}
         }
+        let file = append_to(&self.path)?;
+        let is_other = !is_same(&file.metadata()?, &self.file.metadata()?);
+        self.file = file;
+        self.missing_since = None;
+        Ok(if is_other { Target::Other } else { Target::Same })
     }
 }
 
 impl Write for LogFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.looked.elapsed() >= PERIOD {
-            self.looked = Instant::now();
-            self.look();
-        }
         self.file.write(bytes)
     }
 

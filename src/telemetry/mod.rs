@@ -3,9 +3,10 @@
 mod access;
 mod file;
 mod ours;
+mod output;
 mod writer;
 
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
 
 use tracing::Subscriber;
@@ -17,7 +18,8 @@ use tracing_subscriber::{fmt, registry};
 use self::access::Lines;
 use self::file::LogFile;
 pub use self::ours::Level;
-pub use self::writer::Guard;
+use self::output::Output;
+pub use self::writer::{Guard, Reopener};
 
 /// Lines that wait to be written; above this, lines are dropped rather than requests held up.
 const BUFFERED_LINES: usize = 16_384;
@@ -39,9 +41,9 @@ pub struct Settings {
 /// # Errors
 /// When the file cannot be opened.
 pub fn begin(settings: Settings) -> io::Result<Guard> {
-    let out: Box<dyn Write + Send> = match &settings.file {
-        Some(path) => Box::new(LogFile::open(path)?),
-        None => Box::new(io::stdout()),
+    let out = match &settings.file {
+        Some(path) => Output::File(LogFile::open(path)?),
+        None => Output::Stream(Box::new(io::stdout())),
     };
     let (lines, guard) = writer::spawn(out, settings.clone(), BUFFERED_LINES);
     // A second call, in a process that runs several proxies, changes nothing.

@@ -1,13 +1,16 @@
-//! The thread that writes the lines, and tells how many it could not.
+//! The thread that writes the lines, and reports how many were lost.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
 use tracing::subscriber::with_default;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
+use super::file::Target;
+use super::output::{Outage, Output};
 use super::{Settings, subscriber};
 
 /// Lines are written together as far as they make up so many bytes.
@@ -17,19 +20,53 @@ const BATCH: usize = 64 * 1024;
 /// line costs a worker more than to make the line.
 const REST: Duration = Duration::from_millis(5);
 
+/// The longest pause before a file that took no bytes is tried again.
+const MAX_RETRY_PAUSE: Duration = Duration::from_millis(100);
+
 /// How long nothing more is said of lines that were lost.
 const SILENCE: Duration = Duration::from_secs(10);
+
+/// How long a request to reopen the file is waited for.
+const REOPEN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// While it is there, lines are written; what is buffered is when it is dropped.
 pub struct Guard {
     shared: Arc<Shared>,
+    reopener: Option<Reopener>,
     /// Dropped after the end was announced.
     _thread: WorkerGuard,
 }
 
+impl Guard {
+    /// The handle that reopens the log file; `None` without `log.file`.
+    pub fn reopener(&self) -> Option<Reopener> {
+        self.reopener.clone()
+    }
+}
+
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.shared.ending.store(true, Relaxed);
+        self.shared.ending.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Handle to reopen the log file by its path.
+#[derive(Clone)]
+pub struct Reopener {
+    shared: Arc<Shared>,
+    lines: NonBlocking,
+    reopened: watch::Receiver<u64>,
+}
+
+impl Reopener {
+    /// Reopens the file before the next line is written. Waits until it is open, for a second at most; returns whether it is.
+    pub async fn reopen(&self) -> bool {
+        let request = self.shared.reopen_requests.fetch_add(1, Ordering::Relaxed) + 1;
+        // An empty line wakes the thread. If there is no room for it, the thread is awake.
+        let _ = self.lines.clone().write(b"");
+        let mut reopened = self.reopened.clone();
+        let is_open = reopened.wait_for(|reopened| *reopened >= request);
+        matches!(tokio::time::timeout(REOPEN_TIMEOUT, is_open).await, Ok(Ok(_)))
     }
 }
 
@@ -39,55 +76,63 @@ struct Shared {
     /// Lines for which there was no room.
     dropped: OnceLock<ErrorCounter>,
     ending: AtomicBool,
+    /// How often the file was to be reopened.
+    reopen_requests: AtomicU64,
 }
 
 /// What takes lines for `out`, up to `limit` of them at once, and never waits.
-pub(super) fn spawn(out: Box<dyn Write + Send>, settings: Settings, limit: usize) -> (NonBlocking, Guard) {
+pub(super) fn spawn(out: Output, settings: Settings, limit: usize) -> (NonBlocking, Guard) {
     let shared = Arc::<Shared>::default();
+    let is_file = matches!(out, Output::File(_));
+    let (reopened_sender, reopened) = watch::channel(0);
     let writer = Writer {
         out,
         settings,
         shared: Arc::clone(&shared),
+        reopened: reopened_sender,
         batch: Vec::new(),
-        lines: 0,
         failed: 0,
         losses: Losses::default(),
+        outage: Outage::new(limit),
     };
     let (lines, thread) =
         NonBlockingBuilder::default().buffered_lines_limit(limit).lossy(true).finish(writer);
     let _ = shared.dropped.set(lines.error_counter());
-    (lines, Guard { shared, _thread: thread })
+    let reopener = Reopener { shared: Arc::clone(&shared), lines: lines.clone(), reopened };
+    (lines, Guard { shared, reopener: is_file.then_some(reopener), _thread: thread })
 }
 
 /// Writes lines, several at a time, and each as a whole.
 struct Writer {
-    out: Box<dyn Write + Send>,
+    out: Output,
     settings: Settings,
     shared: Arc<Shared>,
-    /// What is to be written, and how many lines that is.
+    /// The last request to reopen the file that was met.
+    reopened: watch::Sender<u64>,
+    /// What is to be written.
     batch: Vec<u8>,
-    lines: usize,
     /// Lines that `out` did not take.
     failed: usize,
     losses: Losses,
+    outage: Outage,
 }
 
+/// No error is returned: the thread would forget the lines that wait, and what it was to do next.
 impl Write for Writer {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.write_all(line).map(|()| line.len())
-    }
-
-    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
         self.batch.extend_from_slice(line);
-        self.lines += 1;
-        if self.batch.len() < BATCH { Ok(()) } else { self.write_batch() }
+        if self.batch.len() >= BATCH {
+            self.write_batch();
+        }
+        Ok(line.len())
     }
 
     /// Comes when there is no further line for the moment, and at the end.
     fn flush(&mut self) -> io::Result<()> {
-        self.write_batch()?;
-        self.out.flush()?;
-        if !self.shared.ending.load(Relaxed) {
+        self.write_batch();
+        if self.is_ending() {
+            self.report_losses_at_end();
+        } else {
             std::thread::sleep(REST);
         }
         Ok(())
@@ -95,22 +140,66 @@ impl Write for Writer {
 }
 
 impl Writer {
-    fn write_batch(&mut self) -> io::Result<()> {
+    fn is_ending(&self) -> bool {
+        self.shared.ending.load(Ordering::Relaxed)
+    }
+
+    fn lost(&self) -> usize {
+        let dropped = self.shared.dropped.get().map_or(0, ErrorCounter::dropped_lines);
+        dropped.saturating_add(self.failed)
+    }
+
+    fn write_batch(&mut self) {
         self.tell_losses();
-        let written = self.out.write_all(&self.batch);
-        if written.is_err() {
-            self.failed += self.lines;
-        }
+        let batch = std::mem::take(&mut self.batch);
+        self.failed += self.deliver(&batch);
+        self.batch = batch;
         self.batch.clear();
-        self.lines = 0;
-        written
+    }
+
+    /// Writes `lines`, and waits until they can be written if that may be later. Returns how many are lost.
+    fn deliver(&mut self, lines: &[u8]) -> usize {
+        let mut written = 0;
+        let mut pause = REST;
+        loop {
+            let ending = self.is_ending();
+            match self.try_deliver(lines, &mut written, ending) {
+                Ok(true) => {
+                    self.outage.end();
+                    return 0;
+                }
+                Ok(false) => {}
+                Err(error) if ending || !self.out.may_recover(&error) => {
+                    return lines[written..].iter().filter(|&&byte| byte == b'\n').count();
+                }
+                Err(error) => self.outage.begin(&self.out, &error),
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(MAX_RETRY_PAUSE);
+        }
+    }
+
+    /// Writes what is left of `lines`; `false` if there is no file yet.
+    fn try_deliver(&mut self, lines: &[u8], written: &mut usize, ending: bool) -> io::Result<bool> {
+        let request = self.shared.reopen_requests.load(Ordering::Relaxed);
+        let must_reopen = request != *self.reopened.borrow();
+        match self.out.follow(must_reopen, !ending)? {
+            Target::Awaited => return Ok(false),
+            // A line that was cut off in the old file is written as a whole.
+            Target::Other => *written = line_start(lines, *written),
+            Target::Same => {}
+        }
+        if must_reopen {
+            self.reopened.send_replace(request);
+        }
+        self.out.write_rest(lines, written)?;
+        Ok(true)
     }
 
     /// Writes itself what there may be no room for among the lines that wait.
     fn tell_losses(&mut self) {
-        let dropped = self.shared.dropped.get().map_or(0, ErrorCounter::dropped_lines);
-        let lost = dropped.saturating_add(self.failed);
-        let Some(lines) = self.losses.begin_telling(lost, self.shared.ending.load(Relaxed)) else { return };
+        let lost = self.lost();
+        let Some(lines) = self.losses.begin_telling(lost, self.is_ending()) else { return };
         let text = Text::default();
         let made = text.clone();
         with_default(subscriber(&self.settings, move || made.clone()), || {
@@ -119,10 +208,24 @@ impl Writer {
                 "lines of this log were lost: it could not be written as fast as they came, or not at all"
             );
         });
-        if self.out.write_all(&text.take()).is_ok() {
+        if self.deliver(&text.take()) == 0 {
             self.losses.told = lost;
         }
     }
+
+    /// The log did not take what it was to say of its losses.
+    fn report_losses_at_end(&mut self) {
+        let lost = self.lost();
+        if lost > self.losses.told {
+            Outage::report_lost(&self.out, lost - self.losses.told);
+            self.losses.told = lost;
+        }
+    }
+}
+
+/// Where the line begins that the byte at `position` belongs to.
+fn line_start(lines: &[u8], position: usize) -> usize {
+    lines[..position].iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1)
 }
 
 /// What was told of lines that were lost.
@@ -200,7 +303,8 @@ mod tests {
         let (open, opened) = mpsc::channel::<()>();
         let out = Text::default();
         let gate = Gate { coming, open: opened, out: out.clone() };
-        let (mut lines, guard) = spawn(Box::new(gate), Settings { level, json: false, file: None }, 1);
+        let (mut lines, guard) =
+            spawn(Output::Stream(Box::new(gate)), Settings { level, json: false, file: None }, 1);
         lines.write_all(b"first\n").unwrap();
         comes.recv().unwrap();
         for line in ["second\n", "third\n", "fourth\n"] {

@@ -4,8 +4,11 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::support::caller::{post, send};
@@ -71,6 +74,175 @@ async fn a_log_file_that_is_renamed_is_followed_by_a_new_one_and_no_line_is_lost
     for log in [middle, newest] {
         assert!(log.contains("/number/"), "nothing went there");
     }
+}
+
+/// Waits until `file` holds `text`.
+async fn wait_for(file: &Path, text: &str) {
+    for _ in 0..1000 {
+        if fs::read_to_string(file).is_ok_and(|log| log.contains(text)) {
+            return;
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{text:?} does not come to {}", file.display());
+}
+
+/// Sends numbered requests until it is stopped; how many.
+fn storm(addr: SocketAddr, stop: Arc<AtomicBool>) -> JoinHandle<usize> {
+    tokio::spawn(async move {
+        let mut sent = 0;
+        while !stop.load(Ordering::Relaxed) {
+            send(addr, post(&format!("/number/{sent}/"))).await;
+            sent += 1;
+        }
+        sent
+    })
+}
+
+fn assert_each_once(log: &str, sent: usize) {
+    let mut counts = vec![0; sent];
+    for part in log.split("path=\"/number/").skip(1) {
+        counts[part.split('/').next().unwrap().parse::<usize>().unwrap()] += 1;
+    }
+    let wrong: Vec<_> = counts.iter().enumerate().filter(|(_, count)| **count != 1).collect();
+    assert!(wrong.is_empty(), "of {sent} lines these were not written once: {wrong:?}");
+}
+
+/// As logrotate does it with `compress` and `nocreate`: moved, told, read to its end and removed.
+#[tokio::test]
+async fn no_line_is_lost_to_a_compressor() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, moved) = (directory.path().join("proxy.log"), directory.path().join("proxy.log.1"));
+    let mut running = Running::start_logging_to(&file, &[]);
+    let stop = Arc::<AtomicBool>::default();
+    let storm = storm(running.addr(), Arc::clone(&stop));
+    running.log.clear();
+    let mut all = String::new();
+    for round in 0..30 {
+        wait_for(&file, "/number/").await;
+        fs::rename(&file, &moved).unwrap();
+        running.signal(["-USR1", "-HUP"][round % 2]);
+        wait_for(&file, "").await;
+        all += &read(&moved);
+        fs::remove_file(&moved).unwrap();
+    }
+    stop.store(true, Ordering::Relaxed);
+    let sent = storm.await.unwrap();
+    assert_eq!(running.end("-TERM"), 0);
+    all += &read(&file);
+    assert_each_once(&all, sent);
+    assert!(all.contains("reopened log.file signal=\"SIGUSR1\""), "{all}");
+    assert!(all.contains("reopened log.file signal=\"SIGHUP\""), "{all}");
+    assert_eq!(running.log, "", "standard error");
+}
+
+#[tokio::test]
+async fn a_moved_file_gets_no_further_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, moved) = (directory.path().join("proxy.log"), directory.path().join("proxy.log.1"));
+    let mut running = Running::start_logging_to(&file, &[]);
+    let addr = running.addr();
+    send(addr, post("/number/0/")).await;
+    wait_for(&file, "/number/0/").await;
+    // Nobody says so, and nobody creates the next one.
+    fs::rename(&file, &moved).unwrap();
+    send(addr, post("/number/1/")).await;
+    wait_for(&file, "/number/1/").await;
+    // Somebody creates the next one, as logrotate does with `create`.
+    let second = directory.path().join("proxy.log.2");
+    fs::rename(&file, &second).unwrap();
+    fs::write(&file, "").unwrap();
+    send(addr, post("/number/2/")).await;
+    wait_for(&file, "/number/2/").await;
+    assert_eq!(running.end("-TERM"), 0);
+    for (log, number) in [(&moved, 0), (&second, 1), (&file, 2)] {
+        let log = read(log);
+        assert_eq!(log.matches("/number/").count(), 1, "{log}");
+        assert!(log.contains(&format!("/number/{number}/")), "{log}");
+    }
+}
+
+#[tokio::test]
+async fn a_signal_reopens_the_file_without_any_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, moved) = (directory.path().join("proxy.log"), directory.path().join("proxy.log.1"));
+    let mut running = Running::start_logging_to(&file, &[]);
+    for signal in ["-USR1", "-HUP"] {
+        fs::rename(&file, &moved).unwrap();
+        running.signal(signal);
+        wait_for(&file, "reopened log.file").await;
+    }
+    assert_eq!(running.end("-TERM"), 0);
+}
+
+#[tokio::test]
+async fn without_a_log_file_sigusr1_is_ignored() {
+    let mut running = Running::start(&[]);
+    running.signal("-USR1");
+    running.read_until("log.file is not set");
+    assert_eq!(running.end("-TERM"), 0);
+}
+
+#[tokio::test]
+async fn a_full_file_keeps_lines_waiting() {
+    let directory = tempfile::tempdir().unwrap();
+    let (file, moved) = (directory.path().join("proxy.log"), directory.path().join("proxy.log.1"));
+    let mut running = Running::start_logging_to(&file, &[]);
+    let addr = running.addr();
+    send(addr, post("/number/0/")).await;
+    wait_for(&file, "/number/0/").await;
+    // In the middle of the next line.
+    running.limit_file_size(Some(fs::metadata(&file).unwrap().len() + 40));
+    send(addr, post("/number/1/")).await;
+    running.read_until(&format!("log.file: cannot write to {}: File too large", file.display()));
+    running.read_until("  fix: rotate ");
+    for number in 2..50 {
+        send(addr, post(&format!("/number/{number}/"))).await;
+    }
+    assert!(!read(&file).contains("/number/49/"));
+    // Into the same file: the line goes on where it was cut off.
+    running.limit_file_size(None);
+    wait_for(&file, "/number/49/").await;
+    running.read_until("log.file: writing again");
+    assert_each_once(&read(&file), 50);
+    running.log.clear();
+
+    running.limit_file_size(Some(fs::metadata(&file).unwrap().len() + 40));
+    send(addr, post("/number/50/")).await;
+    running.read_until("log.file: cannot write");
+    // Into another file: the line is written as a whole.
+    fs::rename(&file, &moved).unwrap();
+    wait_for(&file, "/number/50/").await;
+    running.limit_file_size(None);
+    assert_eq!(running.end("-TERM"), 0);
+    assert!(!read(&moved).ends_with('\n'), "it was not cut off in the middle of a line");
+    let whole = read(&moved).rsplit_once('\n').unwrap().0.to_owned() + "\n" + &read(&file);
+    assert_each_once(&whole, 51);
+    assert!(!whole.contains("were lost"), "{whole}");
+}
+
+#[tokio::test]
+async fn lines_wait_for_a_directory_that_vanished() {
+    let parent = tempfile::tempdir().unwrap();
+    let (directory, moved) = (parent.path().join("log"), parent.path().join("old"));
+    fs::create_dir(&directory).unwrap();
+    let file = directory.join("proxy.log");
+    let mut running = Running::start_logging_to(&file, &[]);
+    let addr = running.addr();
+    fs::rename(&directory, &moved).unwrap();
+    send(addr, post("/number/0/")).await;
+    running.read_until(&format!("fix: create the directory {}", directory.display()));
+    send(addr, post("/number/1/")).await;
+    fs::create_dir(&directory).unwrap();
+    wait_for(&file, "/number/1/").await;
+    assert_each_once(&read(&file), 2);
+    assert!(!read(&moved.join("proxy.log")).contains("/number/"));
+
+    // One that does not come back costs the lines that wait, and standard error says so.
+    fs::remove_dir_all(&directory).unwrap();
+    send(addr, post("/number/2/")).await;
+    assert_eq!(running.end("-TERM"), 0);
+    assert!(running.log.contains("log.file: lost "), "{}", running.log);
 }
 
 #[tokio::test]

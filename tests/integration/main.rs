@@ -38,6 +38,7 @@
 //! - `secret_files`: files that the configuration names and that cannot be used: no byte of them is shown.
 //! - `secrets`: secrets as they are kept: what is trimmed, refused and warned of, and who can read them.
 //! - `shipped_file`: `proxy.toml` as it is shipped.
+//! - `signals`: signals that a process may get from anybody.
 //! - `status_page`: the page for people, in a real browser, and the JSON that it is made from.
 //! - `streaming`: bodies that are large, slow or broken off.
 //! - `systemd`: what systemd is told, the socket that it hands over, and its units.
@@ -99,6 +100,7 @@ mod resting;
 mod secret_files;
 mod secrets;
 mod shipped_file;
+mod signals;
 mod status_page;
 mod streaming;
 mod systemd;

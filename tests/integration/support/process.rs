@@ -149,17 +149,26 @@ impl Running {
         Running::spawn(shell, set)
     }
 
-    /// One that logs to `file`, and so says nothing here.
+    /// One that logs to `file`; only its standard error is read here.
     pub fn start_logging_to(file: &Path, set: &[&str]) -> Running {
         let log_file = format!("log.file={}", file.display());
         let written = || std::fs::read_to_string(file).unwrap_or_default();
         let before = written().len();
-        let mut running = Running::watch(proxy(Command::new(BINARY), &[&[log_file.as_str()], set].concat()));
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", "exec \"$@\" 2>&1", "sh", BINARY]);
+        let mut running = Running::watch(proxy(shell, &[&[log_file.as_str()], set].concat()));
         while !running.log.contains("gbg-proxy listens") {
             std::thread::sleep(Duration::from_millis(20));
             running.log = written().split_off(before);
         }
         running
+    }
+
+    /// One that reads its configuration from `fifo`, and waits for it.
+    pub fn start_reading(fifo: &Path) -> Running {
+        let mut command = proxy(Command::new(BINARY), &[]);
+        command.arg("--config").arg(fifo);
+        Running::watch(command)
     }
 
     /// One with these variables in its environment.
@@ -172,6 +181,13 @@ impl Running {
     /// One that is handed `socket` as systemd does it.
     pub fn start_on(socket: impl Into<OwnedFd>, set: &[&str]) -> Running {
         Running::listening(handed(socket, "$$", set))
+    }
+
+    /// As [`Self::start_on`], with the configuration in `file`.
+    pub fn start_on_with_file(socket: impl Into<OwnedFd>, file: &Path, set: &[&str]) -> Running {
+        let mut command = handed(socket, "$$", set);
+        command.arg("--config").arg(file);
+        Running::listening(command)
     }
 
     /// A sandbox that runs.
@@ -216,6 +232,19 @@ impl Running {
     /// Lowers what it may open from now on.
     pub fn limit_open_files(&self, limit: u64) {
         rlimit::prlimit(self.id as i32, Resource::NOFILE, Some((limit, limit)), None).unwrap();
+    }
+
+    /// Limits the size of the files that it writes from now on; `None` lifts the limit.
+    pub fn limit_file_size(&self, limit: Option<u64>) {
+        let (_, hard) = Resource::FSIZE.get().unwrap();
+        rlimit::prlimit(self.id as i32, Resource::FSIZE, Some((limit.unwrap_or(hard), hard)), None).unwrap();
+    }
+
+    /// Whether it handles the signal of this number.
+    pub fn handles(&self, signal: u32) -> bool {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id)).unwrap();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << (signal - 1)) != 0
     }
 
     /// Where it listens, as its log says.

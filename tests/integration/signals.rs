@@ -1,0 +1,65 @@
+//! Signals that a process may get from anybody, and what they do.
+
+use std::io::Write;
+use std::process::Command;
+use std::thread::sleep;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::support::caller::{post, send};
+use crate::support::process::Running;
+
+const SIGHUP: u32 = 1;
+const SIGUSR1: u32 = 10;
+
+#[tokio::test]
+async fn a_signal_without_meaning_ends_nothing() {
+    let mut running = Running::start(&[]);
+    let addr = running.addr();
+    // By number: not every `kill` knows all names. 16 is SIGSTKFLT, 29 SIGIO, from 34 on they are real-time signals.
+    let stray = ["USR2", "ALRM", "VTALRM", "PROF", "XFSZ", "16", "29", "34", "35", "64"];
+    for signal in stray {
+        running.log.clear();
+        running.signal(&format!("-{signal}"));
+        running.read_until("ignored a signal");
+    }
+    // Ignored by the standard library, or by default.
+    for signal in ["PIPE", "CHLD", "URG", "WINCH", "CONT"] {
+        running.signal(&format!("-{signal}"));
+    }
+    running.log.clear();
+    running.signal("-USR2");
+    running.read_until("ignored a signal signal=\"SIGUSR2\"");
+    assert_eq!(send(addr, post("/x")).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(running.end("-TERM"), 0);
+}
+
+#[test]
+fn each_signal_that_ends_the_process_drains_it() {
+    for (signal, name) in [("TERM", "TERM"), ("INT", "INT"), ("QUIT", "QUIT"), ("30", "PWR")] {
+        let mut running = Running::start(&[]);
+        assert_eq!(running.end(&format!("-{signal}")), 0, "{signal}");
+        let drained = format!("requests in flight finish signal=\"SIG{name}\"");
+        assert!(running.log.contains(&drained), "{}", running.log);
+    }
+}
+
+#[test]
+fn a_rotation_during_the_start_ends_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("proxy.toml");
+    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    let mut running = Running::start_reading(&fifo);
+    for _ in 0..1000 {
+        if running.handles(SIGUSR1) && running.handles(SIGHUP) {
+            break;
+        }
+        sleep(Duration::from_millis(10));
+    }
+    running.signal("-USR1");
+    running.signal("-HUP");
+    std::fs::File::options().write(true).open(&fifo).unwrap().write_all(b"").unwrap();
+    running.read_until("gbg-proxy listens");
+    assert_eq!(running.end("-TERM"), 0);
+}
