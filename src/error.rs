@@ -66,6 +66,9 @@ pub enum Error {
     /// The process is about to end.
     #[error("the proxy is about to end")]
     Draining,
+    /// The request has been here before.
+    #[error("the request came back to the proxy that had forwarded it")]
+    LoopDetected,
     /// The target is longer than `limits.target`.
     #[error("the target is too long")]
     TargetTooLong,
@@ -197,6 +200,7 @@ impl Error {
             Error::NoConnectionLeft => &NO_CONNECTION_LEFT,
             Error::TooManyLogins => &TOO_MANY_LOGINS,
             Error::Draining => &DRAINING,
+            Error::LoopDetected => &LOOP_DETECTED,
             Error::TargetTooLong => &TARGET_TOO_LONG,
             Error::HeaderTooLarge => &HEADER_TOO_LARGE,
             Error::BodyTooLarge => &BODY_TOO_LARGE,

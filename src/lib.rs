@@ -84,10 +84,10 @@
 //! cli        → app, sandbox, token, upstream, downstream, gbg, aside, config, error, shutdown, stamp, systemd, telemetry
 //! app        → worker, proxy, admin, token, trace, downstream, config, metrics, error, pulse
 //! worker     → downstream, proxy, upstream, token, config, metrics, error, pulse
-//! proxy      → token, upstream, trace, gbg, config, metrics, error, retry_after, seldom, tick
+//! proxy      → token, upstream, trace, gbg, config, metrics, error, instance, retry_after, seldom, tick
 //! admin      → downstream, token, gbg, config, metrics, error, pulse, seldom
 //! sandbox    → downstream, gbg, config
-//! token      → upstream, aside, config, metrics, error, retry_after, stamp
+//! token      → upstream, aside, config, metrics, error, instance, retry_after, stamp
 //! upstream   → config, metrics, error, hushed, joined, readable, seldom, tick
 //! trace      → config, error, seldom
 //! downstream → config, metrics, error, hushed, joined, readable, seldom, stamp, tick
@@ -95,7 +95,7 @@
 //! config     → gbg, secret
 //! hushed     → tick
 //! readable   → joined
-//! aside, gbg, secret, error, joined, metrics, pulse, retry_after, seldom, shutdown, stamp, telemetry, tick → nothing of ours
+//! aside, gbg, secret, error, instance, joined, metrics, pulse, retry_after, seldom, shutdown, stamp, telemetry, tick → nothing of ours
 //! ```
 
 pub mod admin;
@@ -107,6 +107,7 @@ pub mod downstream;
 pub mod error;
 pub mod gbg;
 pub mod hushed;
+pub mod instance;
 pub mod joined;
 pub mod metrics;
 pub mod proxy;

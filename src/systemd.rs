@@ -158,18 +158,43 @@ fn watchdog() -> Option<Duration> {
 /// On a thread of its own: a manager that does not read must hold up no token.
 #[cfg(unix)]
 async fn tell(lines: &[&str]) {
-    use sd_notify::NotifyState;
-
     use crate::error::chain;
 
-    let lines = lines.join("\n");
-    let told = tokio::task::spawn_blocking(move || sd_notify::notify(&[NotifyState::Custom(&lines)]));
+    let lines = lines.join("\n") + "\n";
+    let told = tokio::task::spawn_blocking(move || send(&lines));
     let error = match tokio::time::timeout(PATIENCE, told).await {
         Ok(Ok(Err(error))) => error,
         Err(_) => io::ErrorKind::TimedOut.into(),
         Ok(_) => return,
     };
     tracing::warn!(error = chain(&error), "the service manager (NOTIFY_SOCKET) could not be told");
+}
+
+/// Sends one datagram to `NOTIFY_SOCKET`. `sd_notify::notify` takes the `@` of an abstract socket, which Podman and containers
+/// have, for the first character of a path.
+#[cfg(unix)]
+fn send(lines: &str) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+
+    let name = std::env::var_os("NOTIFY_SOCKET").unwrap_or_default();
+    let address = match name.as_bytes() {
+        #[cfg(target_os = "linux")]
+        [b'@', name @ ..] => SocketAddr::from_abstract_name(name)?,
+        _ if name.as_bytes().starts_with(b"vsock:") => {
+            let message = "NOTIFY_SOCKET names a vsock, which is not supported";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, message));
+        }
+        _ => SocketAddr::from_pathname(&name)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    socket.connect_addr(&address)?;
+    match socket.send(lines.as_bytes())? {
+        sent if sent == lines.len() => Ok(()),
+        _ => Err(io::ErrorKind::WriteZero.into()),
+    }
 }
 
 #[cfg(not(unix))]

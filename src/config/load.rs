@@ -10,7 +10,7 @@ use super::document::Document;
 use super::effective::Effective;
 use super::error::{Error, Origin, Problem};
 use super::value::Address;
-use super::{Config, Drain, Limits, Log, admin, caller, listen, token, trace, upstream};
+use super::{Config, Drain, Limits, Log, admin, caller, listen, loops, token, trace, upstream};
 use crate::secret::Environment;
 
 /// Where values may come from.
@@ -95,7 +95,7 @@ impl Raw {
         let way_out = self.upstream.way_out(env, warnings)?;
         let listen = self.listen.resolve(&self.caller, warnings)?;
         let (upstream, forward) = self.upstream.resolve(listen.header_case, &way_out, warnings)?;
-        Ok(Config {
+        let config = Config {
             callers: caller::resolve(self.caller, &listen, &forward, warnings)?,
             admin: self.admin.resolve(&listen)?,
             listen,
@@ -106,7 +106,9 @@ impl Raw {
             log: self.log,
             trace: self.trace.resolve()?,
             drain: self.drain,
-        })
+        };
+        warnings.extend(loops::warnings(&config));
+        Ok(config)
     }
 }
 

@@ -18,6 +18,7 @@ mod keys;
 mod listen;
 mod live;
 mod load;
+mod loops;
 mod manual;
 mod origin;
 mod pem;

@@ -5,7 +5,7 @@ use http::StatusCode;
 use super::{Fault, Reason};
 
 /// Every reason that an answer of ours can have.
-pub static REASONS: [&Reason; 22] = [
+pub static REASONS: [&Reason; 23] = [
     &BAD_REQUEST,
     &PATH_UNKNOWN,
     &METHOD_NOT_ALLOWED,
@@ -28,6 +28,7 @@ pub static REASONS: [&Reason; 22] = [
     &UPSTREAM_BROKEN,
     &UPSTREAM_REFUSED,
     &UPSTREAM_TIMEOUT,
+    &LOOP_DETECTED,
 ];
 
 pub(super) static BAD_REQUEST: Reason = Reason {
@@ -204,4 +205,12 @@ pub(super) static UPSTREAM_TIMEOUT: Reason = Reason {
     fault: Fault::Upstream,
     action: "Look whether the request took effect before you send it again",
     proxy_error: "http_response_timeout",
+};
+
+pub(super) static LOOP_DETECTED: Reason = Reason {
+    name: "loop_detected",
+    status: StatusCode::LOOP_DETECTED,
+    fault: Fault::Proxy,
+    action: "Whoever runs gbg-proxy must correct upstream.base_url or token.endpoint: it leads back to this proxy",
+    proxy_error: "proxy_loop_detected",
 };

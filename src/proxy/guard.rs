@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{Either, ready};
-use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, MAX_FORWARDS, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, MAX_FORWARDS, TRANSFER_ENCODING, VIA};
 use http::{Method, Request, Response, Version};
 use http_body_util::Full;
 use hyper::body::Body;
@@ -22,7 +22,7 @@ use super::body::Answer;
 use super::{Peer, Step, request_id};
 use crate::config::{Config, Hosts, Limits, Prefix};
 use crate::error::Error;
-use crate::gbg;
+use crate::{gbg, instance};
 
 /// What may pass.
 #[derive(Debug)]
@@ -55,6 +55,10 @@ impl Rules {
             return Err(self.methods.refusal());
         }
         let head = Head::of(req.headers());
+        // First: what has been here lacks the caller's credentials, and would be refused for that.
+        if head.is_loop {
+            return Err(Error::LoopDetected);
+        }
         self.check_size(req, &head)?;
         head.check_transfer_encoding()?;
         check_values(req)?;
@@ -161,6 +165,8 @@ struct Head<'a> {
     coding: Option<&'a HeaderValue>,
     codings: usize,
     page: cross_site::Page<'a>,
+    /// Whether a Via says that it has been here before.
+    is_loop: bool,
 }
 
 impl<'a> Head<'a> {
@@ -179,6 +185,8 @@ impl<'a> Head<'a> {
             } else if *name == TRANSFER_ENCODING {
                 head.coding = Some(value);
                 head.codings += 1;
+            } else if *name == VIA {
+                head.is_loop |= instance::is_named_in(value);
             } else {
                 head.page.note(name, value);
             }

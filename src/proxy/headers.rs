@@ -16,7 +16,7 @@ use http::{Method, Request, Response, StatusCode, Version};
 
 use self::trusted::{Trusted, trusted};
 use super::{Peer, request_id};
-use crate::config;
+use crate::{config, instance};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -76,7 +76,7 @@ impl Rules {
         {
             headers.insert(SOURCE, source.clone());
         }
-        headers.append(VIA, via(version));
+        headers.append(VIA, instance::via(version));
     }
 
     /// What is between the caller and us: what it is known by, the addresses of a network that is nobody's business, and
@@ -231,15 +231,6 @@ fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]>
     lists.flat_map(|value| value.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
 }
 
-/// How we name ourselves and what we received (RFC 9110 section 7.6.3).
-fn via(version: Version) -> HeaderValue {
-    HeaderValue::from_static(match version {
-        Version::HTTP_2 => "2 gbg-proxy",
-        Version::HTTP_10 => "1.0 gbg-proxy",
-        _ => "1.1 gbg-proxy",
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -254,7 +245,9 @@ mod tests {
         let mut req = req.body(()).unwrap();
         let peer = Peer { addr: Some(([10, 0, 0, 9], 4711).into()), ..Peer::default() };
         rules.clean(&mut req, &peer);
-        req.headers().iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect()
+        let own = format!(" {}", instance::via(Version::HTTP_2).to_str().unwrap().split_once(' ').unwrap().1);
+        let shown = |value: &HeaderValue| value.to_str().unwrap().replace(&own, " ours");
+        req.headers().iter().map(|(name, value)| format!("{name}: {}", shown(value))).collect()
     }
 
     #[test]
@@ -288,7 +281,7 @@ mod tests {
                 "accept: */*",
                 "te: trailers",
                 "connection: te",
-                "via: 1.1 gbg-proxy"
+                "via: 1.1 ours"
             ]
         );
     }
@@ -307,10 +300,7 @@ mod tests {
         ];
         let mut left = cleaned(&RULES, Version::HTTP_11, &fields);
         left.sort_unstable();
-        assert_eq!(
-            left,
-            ["content-length: 3", "content_type: text/plain", "via: 1.1 gbg-proxy", "x_other: 1"]
-        );
+        assert_eq!(left, ["content-length: 3", "content_type: text/plain", "via: 1.1 ours", "x_other: 1"]);
     }
 
     #[test]
@@ -328,7 +318,7 @@ mod tests {
                 "forwarded: for=x",
                 "forwarded: for=10.0.0.9",
                 "x-gbg-source: crm",
-                "via: 2 gbg-proxy"
+                "via: 2 ours"
             ]
         );
         let fields = [("x-gbg-source", "mine"), ("te", "gzip, trailers;q=0.5")];

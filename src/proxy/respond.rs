@@ -203,7 +203,8 @@ fn location(error: &Error) -> &'static str {
         | Error::UpstreamBroken(_)
         | Error::UpstreamClosed(_)
         | Error::UpstreamRefused { .. }
-        | Error::UpstreamTimeout => "Service",
+        | Error::UpstreamTimeout
+        | Error::LoopDetected => "Service",
     }
 }
 

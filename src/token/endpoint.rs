@@ -117,7 +117,7 @@ pub enum FetchError {
         retry_after: Option<Duration>,
     },
     /// Neither success nor 400 or 401.
-    #[error("the token endpoint answers {status}")]
+    #[error("the token endpoint answers {status}{}", loop_advice(*status))]
     Status {
         /// The status.
         status: StatusCode,
@@ -182,6 +182,16 @@ impl FetchError {
             _ => None,
         };
         asked.map(|wait| wait.min(LONGEST_WAIT))
+    }
+}
+
+/// Where a request goes that the proxy receives itself (`loop_detected`).
+fn loop_advice(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::LOOP_DETECTED => {
+            ": token.endpoint leads back to this proxy; write the address of GBG's token endpoint"
+        }
+        _ => "",
     }
 }
 

@@ -4,8 +4,8 @@
 use std::future::pending;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{Request, Response};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT, VIA};
+use http::{Request, Response, Version};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -21,6 +21,7 @@ use super::client_auth::form;
 use super::endpoint::FetchError;
 use crate::config::{Credentials, Origin, Token};
 use crate::error::Cause;
+use crate::instance;
 use crate::upstream::{ConnectDeadline, DialError, Dialer, Step};
 
 /// No token response is longer: a real one has 1 to 3 KB.
@@ -93,6 +94,8 @@ fn request(
     let mut request = Request::post(&config.endpoint.url()[Position::BeforePath..Position::AfterQuery])
         .header(HOST, &origin.authority)
         .header(USER_AGENT, concat!("gbg-proxy/", env!("CARGO_PKG_VERSION")))
+        // So that a token request that comes back to this proxy is recognized.
+        .header(VIA, instance::via(Version::HTTP_11))
         .header(ACCEPT, "application/json")
         // Without it any coding is acceptable (RFC 9110 section 12.5.3), and none is decoded here.
         .header(ACCEPT_ENCODING, "identity")

@@ -191,6 +191,8 @@ impl Connector {
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(self.keep_header_case)
             .max_buf_size(BUFFER)
+            // A proxy removes white space before the colon of a response (RFC 9112 section 5.1); it does not refuse it.
+            .allow_spaces_after_header_name_in_responses(true)
             .handshake(TokioIo::new(watch.listen(io)))
             .await?;
         let open = (self.connections.open(), permit);

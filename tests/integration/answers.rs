@@ -69,6 +69,10 @@ async fn an_answer_that_is_not_well_formed_is_a_502() {
         "HTTP/1.1 200 OK\r\nContent-Length: 3, 4\r\nConnection: close\r\n\r\nabc",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\nConnection: close\r\n\r\nabc",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\nConnection: close\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n X: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nX\t\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        "HTTP/1.1 200 OK\r\n: a\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
         "HTTP/1.1 200 OK\r\nX A: b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
         "HTTP/1.1 20 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
         "HTTP/3.0 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
@@ -78,6 +82,22 @@ async fn an_answer_that_is_not_well_formed_is_a_502() {
         let told = answered(answer, GET).await;
         assert_eq!(status(&told), "502", "{answer:?}: {told}");
     }
+}
+
+/// RFC 9112 section 5.1.
+#[tokio::test]
+async fn white_space_before_a_colon_ends_here() {
+    let whole = "HTTP/1.1 200 OK\r\nX-One : a\r\nX-Two \t: b\r\nContent-Length\t: 2\r\n\r\nok";
+    let told = answered(whole, GET).await;
+    assert!(status(&told) == "200" && told.ends_with("\r\n\r\nok"), "{told}");
+    for field in ["\r\nx-one: a\r\n", "\r\nx-two: b\r\n", "\r\ncontent-length: 2\r\n"] {
+        assert!(told.contains(field), "{field}: {told}");
+    }
+    // It may not hide the framing either.
+    let whole =
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\nContent-Length : 9\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    let told = answered(whole, GET).await.to_lowercase();
+    assert!(told.ends_with("2\r\nok\r\n0\r\n\r\n") && !told.contains("content-length"), "{told}");
 }
 
 /// RFC 9112 section 6.3: `chunked` counts, and the length beside it does not go on; RFC 9110 section 8.6: a length that is

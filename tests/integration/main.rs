@@ -30,6 +30,7 @@
 //! - `limits`: how much each caller may, and all together; who waits, and who is refused.
 //! - `logins`: clients that insist on logging in.
 //! - `logs`: what is logged of a request, and what is not.
+//! - `loops`: requests that come back to the proxy, and proxies in a chain.
 //! - `messages`: requests and answers as an intermediary passes them on, byte for byte.
 //! - `refused_connections`: connections that are refused before a request reaches the stack, as they are counted and logged.
 //! - `reload`: the configuration is read again while the proxy runs.
@@ -92,6 +93,7 @@ mod load;
 mod log_file;
 mod logins;
 mod logs;
+mod loops;
 mod messages;
 mod operations;
 mod refused_connections;

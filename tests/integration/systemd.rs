@@ -71,6 +71,24 @@ async fn systemd_is_told_of_the_beginning_the_token_the_life_and_the_end() {
     manager.read_until("STOPPING=1\nSTATUS=draining\n");
 }
 
+/// As Podman and systemd in a container have it.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_abstract_notify_socket_is_reached() {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+
+    let name = format!("gbg-proxy-test-{}", std::process::id());
+    let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let mut proxy = Running::start_with_env(&[("NOTIFY_SOCKET", &format!("@{name}"))], &[]);
+    let mut buffer = [0; 1024];
+    let length = socket.recv(&mut buffer).unwrap();
+    assert!(buffer[..length].starts_with(b"READY=1\nSTATUS="), "{:?}", &buffer[..length]);
+    assert_eq!(proxy.end("-TERM"), 0);
+    assert!(!proxy.log.contains("could not be told"), "{}", proxy.log);
+}
+
 /// `systemctl status` would say time and again that it is reloading.
 #[test]
 fn systemd_is_told_of_a_reload_that_somebody_asked_for_and_of_no_other() {
