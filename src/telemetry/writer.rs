@@ -21,7 +21,7 @@ const BATCH: usize = 64 * 1024;
 const REST: Duration = Duration::from_millis(5);
 
 /// The longest pause before a file that took no bytes is tried again.
-const MAX_RETRY_PAUSE: Duration = Duration::from_millis(100);
+const MAX_RETRY_PAUSE: Duration = Duration::from_millis(50);
 
 /// How long nothing more is said of lines that were lost.
 const SILENCE: Duration = Duration::from_secs(10);

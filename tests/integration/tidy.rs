@@ -149,6 +149,24 @@ fn every_test_that_the_rules_of_http_name_exists() {
     assert!(named_tests("docs/http.md") > 40);
 }
 
+/// Each promise ends in the tests that hold it: files or tests of this crate, or paths of the repository.
+#[test]
+fn each_promise_of_the_threat_model_names_its_tests() {
+    let text = std::fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let promises: Vec<_> = text.split("\n\n").filter(|paragraph| paragraph.starts_with("**")).collect();
+    assert!(promises.len() > 10, "{}", promises.len());
+    for promise in promises {
+        let named = promise.trim_end().strip_suffix("`)").and_then(|rest| rest.rsplit_once("(`"));
+        let Some((_, named)) = named else { panic!("it names no test: {promise}") };
+        for name in named.split('`').step_by(2) {
+            let (file, test) = name.split_once("::").unwrap_or((name, ""));
+            let is_test = std::fs::read_to_string(root().join(format!("tests/integration/{file}.rs")))
+                .is_ok_and(|text| test.is_empty() || text.contains(&format!("fn {test}()")));
+            assert!(is_test || root().join(name).exists(), "docs/security.md names {name}, which is no test");
+        }
+    }
+}
+
 /// The table of reasons is the code's: each has its row, its status, and a test.
 #[test]
 fn the_reasons_that_are_explained_are_those_of_the_code() {

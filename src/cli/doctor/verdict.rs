@@ -116,6 +116,7 @@ fn on_token_status(status: StatusCode) -> Advice {
         404 | 405 => {
             Advice::new("there is no token endpoint at this path", [CHECK_ENDPOINT]).and(gbgs_endpoint())
         }
+        508 => on_loop(CHECK_ENDPOINT).and(gbgs_endpoint()),
         500.. => on_their_fault(),
         _ => on_a_stranger("token endpoint", CHECK_ENDPOINT).and(gbgs_endpoint()),
     }
@@ -136,6 +137,7 @@ pub(super) fn on_call(status: StatusCode, page: bool, config: &Config) -> Result
     match status.as_u16() {
         300..=399 => Err(on_redirect(CHECK_ORIGIN)),
         429 => Err(on_too_many()),
+        508 => Err(on_loop(CHECK_ORIGIN)),
         500.. => Err(on_their_fault()),
         _ if page => Err(on_a_stranger("API", CHECK_ORIGIN)),
         200..=299 => Ok("the token is accepted"),
@@ -154,6 +156,11 @@ pub(super) fn on_call(status: StatusCode, page: bool, config: &Config) -> Result
         .and(belong())),
         _ => Err(on_a_stranger("API", CHECK_ORIGIN)),
     }
+}
+
+/// What it means that a request came back to a proxy that had forwarded it.
+fn on_loop(check: &'static str) -> Advice {
+    Advice::new("the address leads to a proxy that sends the request back to itself", [check])
 }
 
 /// What it means that the API took the connection, and gave no answer.
@@ -251,6 +258,7 @@ mod tests {
         assert!(of(429).contains("too many"));
         assert!(of(404).contains("no token endpoint at this path"));
         assert!(of(503).contains("the server's side"));
+        assert!(of(508).contains("back to itself"));
         let stranger = on_no_token(&FetchError::Answer("the answer is no JSON"), &config(&[]));
         assert!(
             stranger.means.contains("captive portal") && stranger.mends[1].contains("api.auth.gbgplc.com")
@@ -267,6 +275,7 @@ mod tests {
         assert!(of(401, false).unwrap_err().mends[0].contains("same environment"));
         assert!(of(403, false).unwrap_err().mends[0].contains("Go API Access"));
         assert!(of(403, true).unwrap_err().means.contains("in its place"));
+        assert!(of(508, false).unwrap_err().means.contains("back to itself"));
         for status in [301, 405, 429, 500, 503] {
             assert!(of(status, false).is_err(), "{status}");
         }
