@@ -102,6 +102,14 @@ async fn http2_api(received: Arc<Received>) -> SocketAddr {
     .await
 }
 
+/// What a caller sends only when the API has received the head.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Split {
+    Nothing,
+    Reset,
+    DataAndReset,
+}
+
 /// How a caller gives its request up.
 #[derive(Clone, Copy, Debug)]
 struct Reset {
@@ -110,8 +118,7 @@ struct Reset {
     length: Option<&'static str>,
     announces_trailers: bool,
     body: Option<&'static str>,
-    /// Whether RST_STREAM follows only when the API has received the head.
-    is_apart: bool,
+    split: Split,
 }
 
 impl Reset {
@@ -126,7 +133,13 @@ impl Reset {
                 (Some("1000"), false, None),
             ];
             kinds.into_iter().flat_map(move |(length, announces_trailers, body)| {
-                [false, true].map(|is_apart| Reset { code, length, announces_trailers, body, is_apart })
+                [Split::Nothing, Split::Reset, Split::DataAndReset].map(|split| Reset {
+                    code,
+                    length,
+                    announces_trailers,
+                    body,
+                    split,
+                })
             })
         })
     }
@@ -137,15 +150,20 @@ impl Reset {
         if self.announces_trailers {
             fields.extend([("te", "trailers"), ("trailer", "x-checksum")]);
         }
-        let mut bytes = preface();
-        bytes.extend(frame(HEADERS, END_HEADERS, 1, &block(&fields)));
-        bytes.extend(self.body.iter().flat_map(|body| frame(DATA, 0, 1, body.as_bytes())));
+        let data: Vec<u8> = self.body.iter().flat_map(|body| frame(DATA, 0, 1, body.as_bytes())).collect();
+        let mut bytes = [preface(), frame(HEADERS, END_HEADERS, 1, &block(&fields))].concat();
+        if self.split != Split::DataAndReset {
+            bytes.extend(&data);
+        }
         let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
-        if self.is_apart {
+        if self.split != Split::Nothing {
             let before = Received::count(&received.begun);
             stream.write_all(&bytes).await.unwrap();
             bytes.clear();
             until(async || Received::count(&received.begun) > before).await;
+        }
+        if self.split == Split::DataAndReset {
+            bytes.extend(&data);
         }
         bytes.extend(frame(RST_STREAM, 0, 1, &self.code.to_be_bytes()));
         stream.write_all(&bytes).await.unwrap();
