@@ -131,7 +131,8 @@ impl Write for Writer {
     fn flush(&mut self) -> io::Result<()> {
         self.write_batch();
         if self.is_ending() {
-            self.report_losses_at_end();
+            // What was lost with this batch, or after its beginning.
+            self.tell_losses();
         } else {
             std::thread::sleep(REST);
         }
@@ -208,16 +209,11 @@ impl Writer {
                 "lines of this log were lost: it could not be written as fast as they came, or not at all"
             );
         });
-        if self.deliver(&text.take()) == 0 {
-            self.losses.told = lost;
+        let is_told = self.deliver(&text.take()) == 0;
+        if !is_told && self.is_ending() {
+            Outage::report_lost(&self.out, lines);
         }
-    }
-
-    /// The log did not take what it was to say of its losses.
-    fn report_losses_at_end(&mut self) {
-        let lost = self.lost();
-        if lost > self.losses.told {
-            Outage::report_lost(&self.out, lost - self.losses.told);
+        if is_told || self.is_ending() {
             self.losses.told = lost;
         }
     }
