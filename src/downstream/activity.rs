@@ -122,9 +122,9 @@ impl Activity {
         self.epoch.checked_add(Duration::from_millis(self.max_age.load(Relaxed)))
     }
 
-    /// Whether it was that old when the last byte moved.
+    /// Whether it is that old.
     pub(super) fn is_aged(&self) -> bool {
-        self.moved.load(Relaxed) >= self.max_age.load(Relaxed)
+        self.now() >= self.max_age.load(Relaxed)
     }
 
     /// Since when there is no request, where there is none.
