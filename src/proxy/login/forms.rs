@@ -17,11 +17,18 @@ const MAX_FORMS: usize = 256;
 /// The forms that are being read.
 #[derive(Debug)]
 pub(in crate::proxy) struct LoginForms {
-    /// In the order in which they began.
-    reading: Mutex<VecDeque<Reading>>,
+    queue: Mutex<Queue>,
     /// How many they are, for the metrics.
     count: Arc<AtomicUsize>,
     log_throttle: Seldom,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    /// In the order in which they began.
+    reading: VecDeque<Reading>,
+    /// No number is used twice: a form that was given up must not remove another one.
+    next_number: u64,
 }
 
 #[derive(Debug)]
@@ -34,26 +41,28 @@ struct Reading {
 impl LoginForms {
     /// None yet; `count` is kept up to date.
     pub(in crate::proxy) fn new(count: Arc<AtomicUsize>) -> Self {
-        LoginForms { reading: Mutex::default(), count, log_throttle: Seldom::default() }
+        LoginForms { queue: Mutex::default(), count, log_throttle: Seldom::default() }
     }
 
     /// Takes a slot for one more form; the oldest form is given up if there is none.
     pub(super) fn begin(&self) -> FormSlot<'_> {
         let (keeper, given_up) = oneshot::channel();
-        let mut reading = self.lock();
-        let number = reading.back().map_or(0, |last| last.number + 1);
+        let mut queue = self.lock();
+        let Queue { reading, next_number } = &mut *queue;
+        let number = *next_number;
+        *next_number += 1;
         let oldest = if reading.len() >= MAX_FORMS { reading.pop_front() } else { None };
         reading.push_back(Reading { number, _keeper: keeper });
         self.count.store(reading.len(), Relaxed);
-        drop(reading);
+        drop(queue);
         if oldest.is_some() && self.log_throttle.is_due() {
             tracing::warn!(limit = MAX_FORMS, "too many login forms at once; giving up the oldest ones");
         }
         FormSlot { forms: self, number, given_up }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Reading>> {
-        self.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,7 +84,7 @@ impl FormSlot<'_> {
 
 impl Drop for FormSlot<'_> {
     fn drop(&mut self) {
-        let mut reading = self.forms.lock();
+        let reading = &mut self.forms.lock().reading;
         if let Ok(at) = reading.binary_search_by_key(&self.number, |reading| reading.number) {
             reading.remove(at);
         }
@@ -105,5 +114,19 @@ mod tests {
         assert_eq!(count.load(Relaxed), MAX_FORMS);
         drop(slots);
         assert_eq!(count.load(Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_given_up_form_ends_no_later_one() {
+        let count = Arc::new(AtomicUsize::new(0));
+        let forms = LoginForms::new(Arc::clone(&count));
+        let mut slots: Vec<_> = (0..=MAX_FORMS).map(|_| forms.begin()).collect();
+        let mut given_up = slots.remove(0);
+        assert!(given_up.given_up().now_or_never().is_some());
+        drop(slots);
+        let mut later = forms.begin();
+        drop(given_up);
+        assert_eq!(count.load(Relaxed), 1);
+        assert!(later.given_up().now_or_never().is_none());
     }
 }
