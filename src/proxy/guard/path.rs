@@ -108,8 +108,8 @@ fn is_look_alike(char: char) -> bool {
         '\u{2024}'
             ..='\u{2026}' | '\u{FE19}' | '\u{FE30}' | '\u{FE52}' | '\u{FF0E}' // dots
             | '\u{2044}' | '\u{2100}' | '\u{2101}' | '\u{2105}' | '\u{2106}' | '\u{2215}' | '\u{FF0F}' // slashes
-            | '\u{2216}' | '\u{FE68}' | '\u{FF3C}' // backslashes
+            | '\u{A5}' | '\u{20A9}' | '\u{2216}' | '\u{FE68}' | '\u{FF3C}' // backslashes
             | '\u{037E}' | '\u{FE14}' | '\u{FE54}' | '\u{FF1B}' // semicolons
-            | '\u{FE6A}' | '\u{FF05}' // percent signs
+            | '\u{66A}' | '\u{FE6A}' | '\u{FF05}' // percent signs
     )
 }

@@ -113,9 +113,10 @@ fn encoded_bytes_of_a_path_are_utf_8() {
 
 #[test]
 fn characters_that_servers_fold_are_refused() {
-    for char in
-        ['\u{ff0e}', '\u{2024}', '\u{2025}', '\u{ff0f}', '\u{2215}', '\u{ff3c}', '\u{ff1b}', '\u{ff05}']
-    {
+    for char in [
+        '\u{ff0e}', '\u{2024}', '\u{2025}', '\u{ff0f}', '\u{2215}', '\u{ff3c}', '\u{a5}', '\u{20a9}',
+        '\u{ff1b}', '\u{ff05}', '\u{66a}',
+    ] {
         let bytes: String = char.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
         assert_refused(&format!("/v2/captain/{bytes}/x"), "some servers read as");
     }
@@ -133,7 +134,7 @@ fn assert_refused(path: &str, detail: &str) {
 fn may_pass(bytes: &[u8]) -> bool {
     const MEANT: &[u8] = b"%./;\\";
     const FOLDED: &str = "\u{2024}\u{2025}\u{2026}\u{fe19}\u{fe30}\u{fe52}\u{ff0e}\u{2044}\u{2100}\u{2101}\u{2105}\u{2106}\
-                          \u{2215}\u{ff0f}\u{2216}\u{fe68}\u{ff3c}\u{37e}\u{fe14}\u{fe54}\u{ff1b}\u{fe6a}\u{ff05}";
+                          \u{2215}\u{ff0f}\u{a5}\u{20a9}\u{2216}\u{fe68}\u{ff3c}\u{37e}\u{fe14}\u{fe54}\u{ff1b}\u{66a}\u{fe6a}\u{ff05}";
     let is_plain = |char: char| !char.is_control() && !FOLDED.contains(char);
     std::str::from_utf8(bytes).is_ok_and(|text| text.chars().all(is_plain))
         && !bytes.iter().any(|byte| MEANT.contains(byte))
