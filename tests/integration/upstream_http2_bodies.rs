@@ -19,6 +19,7 @@ use crate::support::Proxy;
 use crate::support::caller::{
     PATIENCE, assert_echoed_as_it_is_sent, assert_held_back, json, post, read_until, send, try_send,
 };
+use crate::support::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, block, frame};
 use crate::support::server::{http2, scripted};
 
 const SUBMIT: &str = "/v2/captain/journey/interaction/submit";
@@ -182,6 +183,50 @@ async fn an_answer_that_breaks_off_is_never_a_clean_end() {
         });
         let proxy = proxy_before(upstream.await, &[]).await;
         assert!(try_send(proxy.addr(), post(SUBMIT)).await.is_err(), "{reason:?}");
+    }
+}
+
+/// The body that a caller of HTTP/2 gets where the API sends `frames` in stream 1 and closes the connection.
+async fn body_of(frames: Vec<u8>) -> Result<Vec<u8>, h2::Error> {
+    let upstream = scripted(move |mut stream: TcpStream| {
+        let frames = frames.clone();
+        async move {
+            stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
+            read_until(&mut stream, "{}").await;
+            stream.write_all(&frames).await.unwrap();
+            stream.shutdown().await.unwrap();
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+    });
+    let proxy = proxy_before(upstream.await, &[]).await;
+    let (sender, connection) =
+        h2::client::handshake(TcpStream::connect(proxy.addr()).await.unwrap()).await.unwrap();
+    tokio::spawn(connection);
+    let req = Request::post(format!("http://a{SUBMIT}")).body(()).unwrap();
+    let (answering, mut request_body) = sender.ready().await?.send_request(req, false)?;
+    // Its end never comes.
+    request_body.send_data("{}".into(), false)?;
+    let mut res = timeout(PATIENCE, answering).await.expect("no response")?;
+    let mut body = Vec::new();
+    while let Some(data) = timeout(PATIENCE, res.body_mut().data()).await.expect("no end") {
+        body.extend_from_slice(&data?);
+    }
+    Ok(body)
+}
+
+#[tokio::test]
+async fn a_response_of_the_whole_length_is_whole() {
+    let head =
+        |length| frame(HEADERS, END_HEADERS, 1, &block(&[(":status", "200"), ("content-length", length)]));
+    let (ok, end) = (frame(DATA, 0, 1, b"ok"), frame(DATA, END_STREAM, 1, b"ok"));
+    for whole in [[head("2"), ok.clone()].concat(), [head("2"), end].concat()] {
+        assert_eq!(body_of(whole).await.unwrap(), b"ok");
+    }
+    let torn = [head("3"), ok.clone()].concat();
+    let too_long = [head("2"), ok.clone(), frame(DATA, 0, 1, b"x")].concat();
+    let without_length = [frame(HEADERS, END_HEADERS, 1, &block(&[(":status", "200")])), ok].concat();
+    for broken in [torn, too_long, without_length] {
+        assert!(body_of(broken).await.is_err());
     }
 }
 

@@ -124,9 +124,9 @@ fn failure(error: h2::Error) -> Error {
     }
 }
 
-/// Whether the stream ended by a reset without a fault.
-fn is_end(error: &h2::Error) -> bool {
-    error.is_reset() && error.reason() == Some(Reason::NO_ERROR)
+/// Whether `error` may follow a whole response. A reset that h2 itself decided on may not: more came than the length.
+fn may_follow_whole(error: &h2::Error) -> bool {
+    !(error.is_reset() && error.is_library())
 }
 
 /// The body of an answer. The rest of the request, which the answer may overtake, is sent meanwhile.
@@ -181,9 +181,10 @@ where
                     self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                // All of the length has come, and the rest of the request is not wanted (RFC 9113 section 8.1). Without a
-                // length only END_STREAM is an end, and then there is no error.
-                Some(Err(error)) if self.left == Some(0) && is_end(&error) => {
+                // All of the length has come. The rest of the request is not wanted (RFC 9113 section 8.1), or the
+                // connection broke: h2 reports that in place of an END_STREAM that it has read before, where the request was
+                // still being sent. Without a length the two cannot be told apart.
+                Some(Err(error)) if self.left == Some(0) && may_follow_whole(&error) => {
                     return Poll::Ready(None);
                 }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error.into()))),
