@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::dial::MAX_ATTEMPTS;
 use crate::seldom::Seldom;
 
-/// Sockets that a connection may take while it opens: one for each family of addresses (RFC 8305).
-const SOCKETS_TO_OPEN: u32 = 2;
+/// Sockets that a connection may take while it opens: one for each TCP handshake that runs at once.
+const SOCKETS_TO_OPEN: u32 = MAX_ATTEMPTS;
 
 /// The connections to the API that a worker may have open.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ impl Default for ConnectionLimit {
 impl ConnectionLimit {
     /// At most `sockets` at once; any number without.
     pub fn new(sockets: Option<u32>) -> Self {
-        let sockets = sockets.map_or(Semaphore::MAX_PERMITS, |sockets| sockets as usize);
+        let sockets = sockets.map_or(usize::MAX, |sockets| sockets as usize).min(Semaphore::MAX_PERMITS);
         ConnectionLimit {
             sockets: Arc::new(Semaphore::new(sockets)),
             sockets_to_open: SOCKETS_TO_OPEN.min(u32::try_from(sockets).unwrap_or(u32::MAX)),
@@ -45,10 +46,10 @@ impl ConnectionLimit {
         }
     }
 
-    /// A permit, if one is left.
+    /// A permit, if one is left. Logs nothing: the caller may wait for one instead.
     pub(super) fn try_acquire(&self) -> Result<ConnectionPermit, LimitReached> {
         let permit = Arc::clone(&self.sockets).try_acquire_many_owned(self.sockets_to_open);
-        permit.map(ConnectionPermit).map_err(|_| self.reached())
+        permit.map(ConnectionPermit).map_err(|_| LimitReached)
     }
 
     /// Waits for a permit.
@@ -63,7 +64,7 @@ impl ConnectionLimit {
         self.sockets.available_permits() < self.sockets_to_open as usize
     }
 
-    /// Says in the log that it is reached.
+    /// Logs that a connection is refused.
     pub(super) fn reached(&self) -> LimitReached {
         if self.log_throttle.is_due() {
             tracing::warn!(
@@ -98,6 +99,13 @@ mod tests {
         assert!(limit.try_acquire().is_err());
         drop(first);
         assert!(limit.try_acquire().is_ok());
+    }
+
+    #[test]
+    fn any_number_of_sockets_is_a_limit() {
+        for sockets in [None, Some(u32::MAX)] {
+            assert!(ConnectionLimit::new(sockets).try_acquire().is_ok());
+        }
     }
 
     #[test]

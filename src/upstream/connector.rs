@@ -89,7 +89,8 @@ impl Connector {
         }
     }
 
-    /// Opens one connection and starts its task; the circuit has given leave to it.
+    /// Opens one connection and starts its task; the circuit has given leave to it. That the limit is reached is not logged:
+    /// requests may wait for another connection instead.
     pub(super) async fn open<B>(&self, attempt: Attempt) -> Result<Opened<B>, Cause>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -121,7 +122,8 @@ impl Connector {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
     {
-        self.open_within(self.limit.try_acquire()?).await
+        let permit = self.limit.try_acquire().map_err(|_| self.limit.reached())?;
+        self.open_within(permit).await
     }
 
     async fn open_within<B>(&self, permit: ConnectionPermit) -> Result<Opened<B>, Cause>

@@ -3,16 +3,16 @@
 //! hyper-util's connector divides its timeout among the addresses of a family and tries them one after the other: behind a
 //! dead address the next one waits for seconds. reqwest has the same connector and takes no other.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
-use futures_util::StreamExt;
-use futures_util::stream::FuturesUnordered;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -23,8 +23,11 @@ use crate::config::{Egress, Origin};
 /// How long an address is tried alone before the next is tried as well (RFC 8305 section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// A bound for the sockets that one connection may open at once.
+/// Addresses of a host that are tried; a name with more of them is somebody's mistake.
 const MAX_ADDRESSES: usize = 16;
+
+/// TCP handshakes of one connection that run at once: each takes a socket ([`ConnectionLimit`](super::ConnectionLimit)).
+pub(super) const MAX_ATTEMPTS: u32 = 2;
 
 /// The time limit of everything that it takes to open a connection, with the key that sets it.
 #[derive(Clone, Copy, Debug)]
@@ -194,30 +197,72 @@ fn interleave(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
     }
 }
 
-/// A connection to whichever of `addrs` takes one first. The next address is tried when one has failed, and when one has not
-/// answered for [`ATTEMPT_DELAY`]; those before it are not given up. Has no deadline of its own.
+/// A TCP handshake that has not ended.
+struct Attempt {
+    addr: SocketAddr,
+    connecting: Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>,
+}
+
+impl Attempt {
+    fn start(addr: SocketAddr) -> Self {
+        Attempt { addr, connecting: Box::pin(TcpStream::connect(addr)) }
+    }
+}
+
+/// A connection to whichever of `addrs` takes one first. The next address is tried when an attempt has failed, and when the
+/// newest one has not ended for [`ATTEMPT_DELAY`]. Where [`MAX_ATTEMPTS`] run by then, the oldest makes room. Its address is
+/// tried again after all others, and each round waits twice as long as the one before: an address that is slow, or that lost
+/// a packet, still gets the time that it needs. Has no deadline of its own.
 async fn connect(addrs: &[SocketAddr]) -> Result<TcpStream, TcpError> {
-    let mut untried = addrs.iter().copied();
-    let mut attempts = FuturesUnordered::new();
+    let mut untried: VecDeque<_> = addrs.iter().copied().collect();
+    let mut attempts: VecDeque<Attempt> = VecDeque::new();
     let mut failed = Vec::new();
+    let mut delay = ATTEMPT_DELAY;
+    let mut left_in_round = addrs.len();
     loop {
-        match untried.next() {
-            Some(addr) => attempts.push(async move { (addr, TcpStream::connect(addr).await) }),
-            None if attempts.is_empty() => return Err(TcpError(failed)),
-            None => {}
+        if let Some(addr) = untried.pop_front() {
+            if attempts.len() >= MAX_ATTEMPTS as usize
+                && let Some(oldest) = attempts.pop_front()
+            {
+                untried.push_back(oldest.addr);
+            }
+            if left_in_round == 0 {
+                delay = delay.saturating_mul(2);
+                left_in_round = addrs.len() - failed.len();
+            }
+            left_in_round = left_in_round.saturating_sub(1);
+            attempts.push_back(Attempt::start(addr));
         }
-        let is_last = untried.len() == 0;
+        if attempts.is_empty() {
+            return Err(TcpError(failed));
+        }
         tokio::select! {
-            Some((addr, attempt)) = attempts.next() => match attempt {
+            (addr, ended) = next_ended(&mut attempts) => match ended {
                 Ok(tcp) => {
                     tcp.set_nodelay(true).map_err(|error| TcpError(vec![(addr, error)]))?;
                     return Ok(tcp);
                 }
                 Err(error) => failed.push((addr, error)),
             },
-            () = sleep(ATTEMPT_DELAY), if !is_last => {}
+            () = sleep(delay), if !untried.is_empty() => {}
         }
     }
+}
+
+/// Waits for one of `attempts` to end, and removes it from them.
+async fn next_ended(attempts: &mut VecDeque<Attempt>) -> (SocketAddr, io::Result<TcpStream>) {
+    poll_fn(|cx| {
+        for index in 0..attempts.len() {
+            let Some(attempt) = attempts.get_mut(index) else { break };
+            if let Poll::Ready(ended) = attempt.connecting.as_mut().poll(cx) {
+                let addr = attempt.addr;
+                attempts.remove(index);
+                return Poll::Ready((addr, ended));
+            }
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 type Addresses = Result<Vec<SocketAddr>, LookupError>;

@@ -305,10 +305,13 @@ where
         let limit = &self.connector.limit;
         // While the circuit is open, those that open have hung for long, and say nothing of how long this one would.
         if self.connector.circuit.is_open() {
-            let permit = limit.try_acquire().map_err(|reached| not_opened(reached.into()))?;
+            let permit = limit.try_acquire().map_err(|_| not_opened(limit.reached().into()))?;
             return self.open(permit).await.map(Obtained::Opened);
         }
-        let at_once = self.opening.try_acquire().ok().zip(limit.try_acquire().ok());
+        let at_once = match self.opening.try_acquire() {
+            Ok(opening) => limit.try_acquire().ok().map(|permit| (opening, permit)),
+            Err(_) => None,
+        };
         let (_opening, permit) = match at_once {
             Some(permits) => permits,
             None => match timeout(self.pool.times.connect, self.wait(fresh)).await {

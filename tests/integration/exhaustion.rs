@@ -24,7 +24,7 @@ use crate::support::bytes::Api;
 use crate::support::caller::{PATIENCE, json, post, raw, read_until, send, until};
 use crate::support::known::Known;
 use crate::support::process::Running;
-use crate::support::server::{http, scripted};
+use crate::support::server::{http, http2, scripted};
 use crate::support::{Proxy, api, forwarded, token_endpoint};
 
 const LOGIN: &str = "/as/token.oauth2";
@@ -318,14 +318,33 @@ async fn one_http2_caller_leaves_files_for_probes() {
 
 #[tokio::test]
 async fn a_request_waits_for_a_connection_within_the_limit() {
-    let tokens = api().await;
     let upstream = http(|req: Request<Incoming>| async {
         let _ = req.into_body().collect().await;
         sleep(Duration::from_millis(100)).await;
         Response::new(Full::new(Bytes::from_static(b"ok")))
     });
+    assert_requests_wait(upstream.await, "1.1").await;
+}
+
+#[tokio::test]
+async fn a_request_waits_for_a_stream_within_the_limit() {
+    let upstream = http2(1, |_, mut connection| async move {
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            tokio::spawn(async move {
+                sleep(Duration::from_millis(100)).await;
+                let _ = respond.send_response(Response::new(()), true);
+            });
+        }
+    });
+    assert_requests_wait(upstream.await, "2").await;
+}
+
+/// Sends more requests than there may be connections, and expects that each is answered.
+async fn assert_requests_wait(upstream: SocketAddr, http_version: &str) {
+    let tokens = api().await;
     let set = [
-        format!("upstream.base_url=http://{}", upstream.await),
+        format!("upstream.base_url=http://{upstream}"),
+        format!("upstream.http_version={http_version}"),
         format!("token.endpoint={}", token_endpoint(&tokens)),
         "listen.workers=1".to_owned(),
     ];
@@ -345,6 +364,7 @@ async fn a_request_waits_for_a_connection_within_the_limit() {
     }
     assert_eq!(send(addr, post(START)).await.status(), StatusCode::OK);
     assert_eq!(running.end("-TERM"), 0);
+    assert!(!running.log.contains("no further connection to the API may be opened"), "{}", running.log);
 }
 
 /// Lines that wait for a slow reader of the log are counted, not measured.

@@ -126,6 +126,75 @@ async fn an_address_that_is_slow_is_not_given_up() {
     }
 }
 
+/// The ports are those of the test, so that no other test's sockets count.
+#[cfg(target_os = "linux")]
+fn connecting(addrs: &[SocketAddr]) -> Vec<SocketAddr> {
+    const SYN_SENT: &str = "02";
+    let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let is_connecting = |addr: &&SocketAddr| {
+        let IpAddr::V4(ip) = addr.ip() else { panic!("{addr}") };
+        let remote = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), addr.port());
+        table.lines().any(|line| {
+            let mut fields = line.split_whitespace().skip(2);
+            (fields.next(), fields.next()) == (Some(&remote), Some(SYN_SENT))
+        })
+    };
+    addrs.iter().filter(is_connecting).copied().collect()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(start_paused = true)]
+async fn silent_addresses_take_two_sockets_at_most() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent: Vec<_> = (2..8).map(|last| at(listener.local_addr().unwrap(), last)).collect();
+    let mut queues = Vec::new();
+    for addr in &silent {
+        queues.push(silence(*addr).await);
+    }
+    let mut tried = std::collections::BTreeSet::new();
+    let count = async {
+        loop {
+            sleep(ATTEMPT_DELAY / 5).await;
+            let open = connecting(&silent);
+            assert!(open.len() <= MAX_ATTEMPTS as usize, "{open:?}");
+            tried.extend(open);
+        }
+    };
+    tokio::select! {
+        dialled = dial(&silent) => assert!(matches!(dialled, Err(DialError::Late(_))), "{dialled:?}"),
+        () = count => {}
+    }
+    assert_eq!(tried.len(), silent.len(), "{tried:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_address_is_tried_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let live = listener.local_addr().unwrap();
+    let slow = at(live, 2);
+    let silent = [at(live, 3), at(live, 4)];
+    let _queues = [silence(silent[0]).await, silence(silent[1]).await];
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind(slow).unwrap();
+    let full = socket.listen(0).unwrap();
+    let mut queue = Vec::new();
+    while let Ok(Ok(waiting)) = timeout(Duration::from_millis(200), TcpStream::connect(slow)).await {
+        queue.push(waiting);
+    }
+    let accept = async {
+        // By then it has made room for the others.
+        sleep(ATTEMPT_DELAY * 5 / 2).await;
+        while let Ok((taken, _)) = full.accept().await {
+            queue.push(taken);
+        }
+    };
+    let addrs = [slow, silent[0], silent[1]];
+    tokio::select! {
+        dialled = dial(&addrs) => assert_eq!(dialled.unwrap(), slow),
+        () = accept => {}
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deadline_names_the_key_and_the_step() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

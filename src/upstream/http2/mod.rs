@@ -194,9 +194,18 @@ where
         }
         let attempt = self.connector.circuit.admit();
         let attempt = attempt.map_err(|refused| Error::UpstreamUnreachable(refused.into()))?;
-        let opened = self.connector.open(attempt).await.map_err(not_opened)?;
+        let opened = self.connector.open(attempt).await;
+        let opened = opened.map_err(|cause| not_opened(self.log_refusal(cause)))?;
         self.take_in(opened).await;
         Ok(())
+    }
+
+    /// `cause`, logged where it is that no further connection may be opened.
+    fn log_refusal(&self, cause: Cause) -> Cause {
+        match cause.downcast::<LimitReached>() {
+            Ok(_) => self.connector.limit.reached().into(),
+            Err(cause) => cause,
+        }
     }
 
     /// A place on a connection, waited for no longer than opening one may take.
@@ -220,6 +229,7 @@ where
         };
         match timeout(self.http1.times.connect, granted).await {
             Ok(Ok(granted)) => Ok(granted),
+            _ if self.connector.limit.is_reached() => Err(not_opened(self.connector.limit.reached().into())),
             _ => {
                 let cause = "there was no place on a connection within upstream.connect_timeout";
                 Err(Error::UpstreamUnreachable(cause.into()))
@@ -237,6 +247,9 @@ where
         let matched = places.matched();
         let mut stranded = None;
         while places.wants_opening() {
+            if self.connector.limit.is_reached() && places.may_free_up() {
+                break;
+            }
             match self.connector.circuit.admit() {
                 Ok(attempt) => {
                     places.begin_opening();
@@ -278,9 +291,14 @@ where
                 }
                 return;
             }
-            Err(cause) => OpenFailed(Arc::new(cause)),
+            Err(cause) => cause,
         };
         let mut places = self.places();
+        // A place on another connection will do, as a connection that becomes idle does over HTTP/1.1.
+        if refused.is::<LimitReached>() && places.opening_refused() {
+            return self.hand_out(places);
+        }
+        let refused = OpenFailed(Arc::new(self.log_refusal(refused)));
         // Those for whom it was opened; the others wait for the next one.
         let waited = places.open_failed();
         self.hand_out(places);

@@ -133,10 +133,15 @@ impl<T> Places<T> {
 
     /// Those who wait for nothing: there is no connection, and none is being opened.
     pub(super) fn stranded(&mut self) -> Vec<oneshot::Sender<T>> {
-        match self.opening == 0 && !self.has_connection() {
-            true => self.waiting.drain(..).collect(),
-            false => Vec::new(),
+        match self.may_free_up() {
+            true => Vec::new(),
+            false => self.waiting.drain(..).collect(),
         }
+    }
+
+    /// Whether a place may come to those who wait without one more connection.
+    pub(super) fn may_free_up(&mut self) -> bool {
+        self.opening > 0 || self.has_connection()
     }
 
     /// One of those that are being opened has come.
@@ -144,6 +149,16 @@ impl<T> Places<T> {
         self.opening -= 1;
         self.places_each = connection.places();
         self.add(connection);
+    }
+
+    /// One of those that were to be opened may not be. Returns true if those who wait may get a place all the same; if not, it
+    /// still counts as being opened.
+    pub(super) fn opening_refused(&mut self) -> bool {
+        let may_wait = self.opening > 1 || self.has_connection();
+        if may_wait {
+            self.opening -= 1;
+        }
+        may_wait
     }
 
     /// One of those that are being opened has failed: those for whom it was meant.
