@@ -35,12 +35,15 @@ use crate::pulse::Pulse;
 use crate::seldom::Seldom;
 use crate::token::Reader;
 
-/// Connections that are open at once, in all and of one address; probes and scrapes are few.
-const MAX_CONNECTIONS: usize = 64;
+/// Connections that are open at once, in all, where there are files enough, and of one address; probes and scrapes are few.
+const MAX_CONNECTIONS: u32 = 64;
 const MAX_CONNECTIONS_PER_ADDRESS: usize = 16;
 
 /// Age from which a connection gives way to any other.
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(60);
+
+/// What is held of an HTTP/1 connection in each direction; probes and scrapes have short heads.
+const BUFFER: usize = 16 * 1024;
 
 /// Streams of one HTTP/2 connection: with more, a response that is not read would not count as stalled while another one of
 /// the connection is being made.
@@ -77,6 +80,7 @@ pub struct Handles {
 /// # Errors
 /// When the runtime cannot take the socket.
 pub async fn serve(socket: Socket, config: &Admin, handles: Handles) -> io::Result<()> {
+    let max_connections = config.max_connections.unwrap_or(MAX_CONNECTIONS).min(MAX_CONNECTIONS) as usize;
     let options = Options {
         tls: None,
         timeouts: Timeouts {
@@ -89,9 +93,10 @@ pub async fn serve(socket: Socket, config: &Admin, handles: Handles) -> io::Resu
         .fixed(),
         h2_streams: MAX_STREAMS,
         title_case: false,
+        buffer: BUFFER,
         // No connection waits: `evicting` bounds them.
         connections: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
-        evicting: Some(EvictingLimit::new(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_ADDRESS, MAX_CONNECTION_AGE)),
+        evicting: Some(EvictingLimit::new(max_connections, MAX_CONNECTIONS_PER_ADDRESS, MAX_CONNECTION_AGE)),
         counted: Arc::default(),
         refused: RefusalLog::new("admin", Arc::clone(&handles.metrics.refused_admin)),
     };

@@ -165,15 +165,19 @@ async fn report_stray(mut stray: Signals) {
 /// connections, as long as `listen.max_connections` does not want less, and what is left for connections to the API.
 /// Callers of HTTP/2 need more of those than they have connections.
 fn divide_open_files(config: &mut Config, limit: u64) {
-    /// Standard streams, the control runtime, the token endpoint, files that are read again, the log, and some connections of
-    /// the admin listener.
+    /// Standard streams, the control runtime, the token endpoint, files that are read again, the log, and the connections of
+    /// the admin listener that are being evicted.
     const RESERVED: u64 = 32;
     /// A worker's runtime and listener, look-ups of the API's name, and one accepted connection that waits for its turn.
     const RESERVED_BY_WORKER: u64 = 8;
-    /// All connections of the admin listener, where there are files enough.
-    const ADMIN_CONNECTIONS: u64 = 64;
+    /// Connections of the admin listener: as many where there are files enough, and at least as many as are admitted in one
+    /// turn.
+    const ADMIN_CONNECTIONS: u32 = 64;
+    const MIN_ADMIN_CONNECTIONS: u32 = 8;
+    let admin = u32::try_from(limit / 8).unwrap_or(u32::MAX).clamp(MIN_ADMIN_CONNECTIONS, ADMIN_CONNECTIONS);
+    config.admin.max_connections = Some(admin);
     let workers = config.listen.workers.get() as u64;
-    let reserved = RESERVED + ADMIN_CONNECTIONS.min(limit / 8) + workers * RESERVED_BY_WORKER;
+    let reserved = RESERVED + u64::from(admin) + workers * RESERVED_BY_WORKER;
     let rest = limit.saturating_sub(reserved);
     let half = rest.saturating_sub(workers * u64::from(config.upstream.warm)) / 2;
     let most = NonZeroU32::new(u32::try_from(half).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
@@ -207,13 +211,19 @@ mod tests {
     use super::*;
     use crate::config::Sources;
 
-    /// What callers and the API get of so many open files, with two workers.
-    fn divided(limit: u64, set: &str) -> (u32, u32) {
+    /// The configuration of a process with two workers and so many open files.
+    fn config(limit: u64, set: &str) -> Config {
         let set = ["upstream.base_url=http://127.0.0.1:1", "listen.workers=2", set].map(str::to_owned).into();
         let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")];
         let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         let mut config = crate::config::load(&Sources { set, env, file: None }).unwrap().config;
         divide_open_files(&mut config, limit);
+        config
+    }
+
+    /// What callers and the API get of them.
+    fn divided(limit: u64, set: &str) -> (u32, u32) {
+        let config = config(limit, set);
         (config.listen.max_connections.get(), config.upstream.max_connections.unwrap())
     }
 
@@ -224,5 +234,12 @@ mod tests {
         assert_eq!(divided(256, "listen.max_connections=20"), (20, 156));
         assert_eq!(divided(65_536, "upstream.warm=0"), (10_000, 55_424));
         assert_eq!(divided(16, "upstream.warm=0"), (1, 2));
+    }
+
+    #[test]
+    fn the_admin_listener_is_bounded_by_its_reserve() {
+        for (limit, expected) in [(16, 8), (256, 32), (65_536, 64)] {
+            assert_eq!(config(limit, "upstream.warm=0").admin.max_connections, Some(expected), "{limit}");
+        }
     }
 }

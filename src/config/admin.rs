@@ -17,6 +17,8 @@ pub struct Admin {
     pub hosts: Hosts,
     /// Whether `POST /quit` ends the process.
     pub quit: bool,
+    /// How many connections may be open at once; no key, but what the limit of open files leaves. `None` for no such limit.
+    pub max_connections: Option<u32>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -87,6 +89,6 @@ impl Raw {
             }
         }
         let own = address.clone().unwrap_or_else(|| listen.address.clone());
-        Ok(Admin { hosts: Hosts::new(&own, self.hosts), address, quit: self.quit })
+        Ok(Admin { hosts: Hosts::new(&own, self.hosts), address, quit: self.quit, max_connections: None })
     }
 }

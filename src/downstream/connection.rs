@@ -28,8 +28,8 @@ use crate::metrics::ConnectionRefusal;
 /// How long a connection without a request may still bring one while the worker drains.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
-/// What is held of an HTTP/1 connection, in each direction: its head, or the part of a body that goes through.
-const BUFFER: usize = 128 * 1024;
+/// [`Options::buffer`] where callers' heads may be long.
+pub const BUFFER: usize = 128 * 1024;
 
 /// The longest list of fields of an HTTP/2 request.
 const H2_HEADER_LIST: u32 = 64 * 1024;
@@ -166,7 +166,7 @@ async fn serve_http1<IO, S, B>(
         let connection = http1::Builder::new()
             .header_read_timeout(None)
             .title_case_headers(options.title_case)
-            .max_buf_size(BUFFER)
+            .max_buf_size(options.buffer)
             .serve_connection(io, service);
         // Boxed: what stands in this future is held while the connection rests as well.
         let mut connection = Box::pin(Hushed::new(connection));

@@ -115,29 +115,54 @@ impl EvictingLimit {
         connection.admitted.elapsed() >= self.max_age
     }
 
+    /// Evicts the connection that would have to go first if there were no place, and gives its peer.
+    pub(super) fn evict_one(&self) -> Option<Peer> {
+        let mut connections = self.lock();
+        let index = first(&connections, &counts(&connections), None)?;
+        let victim = connections.remove(index);
+        drop(connections);
+        victim.task.as_ref().inspect(|task| task.abort());
+        Some(victim.peer)
+    }
+
     /// The index of the connection that has to go before another one from `address` can be admitted.
     fn victim(&self, connections: &[Connection], address: Option<IpAddr>) -> Option<usize> {
-        let mut counts: HashMap<Option<IpAddr>, usize> = HashMap::new();
-        connections.iter().for_each(|other| *counts.entry(other.address).or_default() += 1);
+        let counts = counts(connections);
         let is_crowded = address.is_some() && counts.get(&address) >= Some(&self.max_per_address);
         if !is_crowded && connections.len() < self.max {
             return None;
         }
-        let most = counts.values().max();
-        let is_candidate = |other: &Connection| match is_crowded {
-            true => other.address == address,
-            false => counts.get(&other.address) == most,
-        };
-        let candidates = connections.iter().enumerate().filter(|(_, other)| is_candidate(other));
-        let first = candidates.min_by_key(|(_, Connection { usage, .. })| {
-            (usage.active.load(Relaxed) > 0, usage.last_use.load(Relaxed))
-        });
-        first.map(|(index, _)| index)
+        first(connections, &counts, address.filter(|_| is_crowded))
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Connection>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The number of connections of each address.
+fn counts(connections: &[Connection]) -> HashMap<Option<IpAddr>, usize> {
+    let mut counts = HashMap::new();
+    connections.iter().for_each(|other| *counts.entry(other.address).or_default() += 1);
+    counts
+}
+
+/// The index of the connection that goes first: of those of `address`, or else of the address that has the most.
+fn first(
+    connections: &[Connection],
+    counts: &HashMap<Option<IpAddr>, usize>,
+    address: Option<IpAddr>,
+) -> Option<usize> {
+    let most = counts.values().max();
+    let is_candidate = |other: &Connection| match address {
+        Some(_) => other.address == address,
+        None => counts.get(&other.address) == most,
+    };
+    let candidates = connections.iter().enumerate().filter(|(_, other)| is_candidate(other));
+    let first = candidates.min_by_key(|(_, Connection { usage, .. })| {
+        (usage.active.load(Relaxed) > 0, usage.last_use.load(Relaxed))
+    });
+    first.map(|(index, _)| index)
 }
 
 /// The address that connections are counted by.
@@ -209,6 +234,16 @@ mod tests {
         let ips = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "::ffff:10.0.0.1", "10.0.0.1"];
         let (_admitted, evicted) = evicted(&EvictingLimit::new(9, 1, HOUR), &ips);
         assert_eq!(evicted, [0, 3]);
+    }
+
+    #[test]
+    fn one_of_the_address_with_most_goes_for_files() {
+        let limit = EvictingLimit::new(9, 9, HOUR);
+        assert!(limit.evict_one().is_none());
+        let (_admitted, none) = evicted(&limit, &["10.0.0.1", "10.0.0.2", "10.0.0.2"]);
+        assert!(none.is_empty());
+        let next = || limit.evict_one().and_then(|peer| peer.addr).map(|addr| addr.port());
+        assert_eq!([next(), next(), next(), next()], [Some(1), Some(0), Some(2), None]);
     }
 
     #[test]

@@ -57,6 +57,7 @@ impl Socket {
         };
         let exhaustion = Seldom::default();
         let mut admitted = 0_usize;
+        let mut has_evicted = false;
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
@@ -64,6 +65,7 @@ impl Socket {
             };
             match accepted {
                 Ok(accepted) => {
+                    has_evicted = false;
                     // The permit comes second: a worker that held one while nobody calls it would keep it from the
                     // others. Whoever was accepted is served, also when the drain comes first.
                     let permit = tokio::select! {
@@ -84,7 +86,14 @@ impl Socket {
                             "cannot accept connections for now; raise LimitNOFILE or lower listen.max_connections"
                         );
                     }
-                    sleep(EXHAUSTED_PAUSE).await;
+                    // Once between two pauses: where files are short for the whole machine, one more is of no use.
+                    has_evicted = !has_evicted && evict_for_files(&options);
+                    if has_evicted {
+                        // Its task runs, and closes it.
+                        yield_now().await;
+                    } else {
+                        sleep(EXHAUSTED_PAUSE).await;
+                    }
                 }
                 // The connection died in the backlog.
                 Err(error) => tracing::debug!(%error, "a connection was lost before it was accepted"),
@@ -144,6 +153,15 @@ fn admit(limit: &Arc<EvictingLimit>, peer: &mut Peer, options: &Options) -> Admi
         options.refused.reporter(evicted).report(ConnectionRefusal::Evicted);
     }
     admission
+}
+
+/// Evicts a connection so that a new one finds a file; false if there is none, or none may be evicted here.
+fn evict_for_files(options: &Options) -> bool {
+    let evicted = options.evicting.as_ref().and_then(|limit| limit.evict_one());
+    if let Some(evicted) = &evicted {
+        options.refused.reporter(evicted).report(ConnectionRefusal::Evicted);
+    }
+    evicted.is_some()
 }
 
 enum Listener {
@@ -229,7 +247,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Address, CertificateName, Identity, SocketMode};
-    use crate::downstream::{CallerBody, RefusalLog, ServerTls, Timeouts, bind};
+    use crate::downstream::{BUFFER, CallerBody, RefusalLog, ServerTls, Timeouts, bind};
 
     /// Listens on `address` with the options that `tls` makes; where, and who comes.
     fn listening(address: &Address, tls: Option<ServerTls>) -> (Address, mpsc::UnboundedReceiver<Peer>) {
@@ -246,6 +264,7 @@ mod tests {
             .fixed(),
             h2_streams: 1,
             title_case: false,
+            buffer: BUFFER,
             connections: Arc::new(Semaphore::new(8)),
             evicting: None,
             counted: Arc::default(),

@@ -34,6 +34,7 @@ use tokio::sync::{Semaphore, watch};
 use tower::Service;
 
 pub use self::certificate::CallerCertificate;
+pub use self::connection::BUFFER;
 pub use self::eviction::{ActiveRequest, ConnectionUse, EvictingLimit};
 pub use self::refusals::RefusalLog;
 pub use self::request::{CallerBody, CallerBodyError};
@@ -159,6 +160,8 @@ pub struct Options {
     pub h2_streams: u32,
     /// Whether the field names of HTTP/1 answers that have no spelling of their own begin with capitals.
     pub title_case: bool,
+    /// What is held of an HTTP/1 connection, in each direction: its head, or the part of a body that goes through.
+    pub buffer: usize,
     /// Permits for open connections, one for the whole process.
     pub connections: Arc<Semaphore>,
     /// Bound that closes an idle connection instead of keeping a new one waiting; `None` for the permits alone.
@@ -181,6 +184,7 @@ impl Options {
             timeouts: Timeouts::new(listen).fixed(),
             h2_streams: listen.h2_streams,
             title_case: listen.header_case == HeaderCase::Preserve,
+            buffer: BUFFER,
             connections: Arc::new(Semaphore::new(listen.max_connections.get() as usize)),
             evicting: None,
             counted: Arc::default(),

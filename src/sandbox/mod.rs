@@ -110,6 +110,7 @@ impl Sandbox {
             .fixed(),
             h2_streams: 256,
             title_case: false,
+            buffer: downstream::BUFFER,
             // A load test decides how many it opens.
             connections: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
             evicting: None,

@@ -1,16 +1,16 @@
 //! The admin listener under connections that do nothing: probes are answered all the same, and names stay here.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 use wiremock::ResponseTemplate;
 
-use crate::support::caller::{PATIENCE, json, post, raw, read_until, send, until};
+use crate::support::caller::{PATIENCE, connect_from, json, post, raw, read_until, send, until};
 use crate::support::known::Known;
 use crate::support::process::Running;
 use crate::support::{Proxy, answer, api};
@@ -21,13 +21,6 @@ const PING: &[u8] = b"\0\0\x08\x06\0\0\0\0\0probe-me";
 const ATTACKERS: usize = 500;
 /// What the process may hold more than at rest.
 const MAX_GROWTH: u64 = 64 << 20;
-
-/// A connection to `addr` from `127.0.0.{host}`.
-async fn connect_from(host: u8, addr: SocketAddr) -> TcpStream {
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((Ipv4Addr::new(127, 0, 0, host), 0).into()).unwrap();
-    timeout(PATIENCE, socket.connect(addr)).await.expect("not accepted").unwrap()
-}
 
 /// Sends a request on `stream`, and reads the whole response to a probe.
 async fn assert_alive(mut stream: TcpStream) {
@@ -71,8 +64,17 @@ async fn silent_connections_keep_no_probe_out() {
 
 #[tokio::test]
 async fn half_heads_keep_no_probe_out() {
-    let head = format!("GET /livez HTTP/1.1\r\nX: {}", "x".repeat(100_000));
+    let head = format!("GET /livez HTTP/1.1\r\nX: {}", "x".repeat(15_000));
     assert_answers_probes_despite(head.as_bytes()).await;
+}
+
+#[tokio::test]
+async fn the_head_of_a_probe_is_short() {
+    let proxy = Proxy::before(&api().await, &[]).await;
+    let head =
+        |length| format!("GET /livez HTTP/1.1\r\nConnection: close\r\nX: {}\r\n\r\n", "x".repeat(length));
+    assert!(raw(proxy.admin(), head(12_000)).await.starts_with("HTTP/1.1 200 "));
+    assert!(raw(proxy.admin(), head(20_000)).await.starts_with("HTTP/1.1 431 "));
 }
 
 #[tokio::test]

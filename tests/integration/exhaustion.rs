@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use tokio::time::{interval, sleep, timeout};
 
 use crate::support::bytes::Api;
-use crate::support::caller::{PATIENCE, json, post, raw, read_until, send, until};
+use crate::support::caller::{PATIENCE, connect_from, json, post, raw, read_until, send, until};
 use crate::support::known::Known;
 use crate::support::process::Running;
 use crate::support::server::{http, http2, scripted};
@@ -300,6 +300,18 @@ async fn one_http2_caller_leaves_files_for_probes() {
     // The limit of 256 leaves 256 - 32 - 32 - 8 = 184 files, half of them to callers.
     until(async || metric(admin, "gbg_proxy_connections{side=\"upstream\"}").await >= 91.0).await;
     assert!(running.open_files() < 256 - 64, "{} files are open", running.open_files());
+    // All connections that callers may have, and more idle ones of the admin listener than there are files for.
+    for _ in 3..92 {
+        connections.push(connect_http2(addr).await);
+    }
+    until(async || metric(admin, "gbg_proxy_connections{side=\"downstream\"}").await >= 92.0).await;
+    let mut idle = Vec::new();
+    for host in 1..=64 {
+        let mut stream = connect_from(host, admin).await;
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        read_until(&mut stream, "ok\n").await;
+        idle.push(stream);
+    }
     for path in ["/livez", "/readyz", "/metrics"] {
         assert_eq!(probe(path).await, StatusCode::OK, "{path}");
     }
@@ -309,7 +321,7 @@ async fn one_http2_caller_leaves_files_for_probes() {
     assert!(metric(admin, "gbg_proxy_connections{side=\"upstream\"}").await <= 92.0);
     assert_eq!(probe("/livez").await, StatusCode::OK);
 
-    drop((begun, connections));
+    drop((begun, connections, idle));
     until(async || metric(admin, "gbg_proxy_in_flight").await == 0.0).await;
     assert_eq!(running.end("-TERM"), 0);
     assert!(running.log.contains("no further connection to the API may be opened"), "{}", running.log);

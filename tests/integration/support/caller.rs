@@ -1,6 +1,6 @@
 //! Callers: one that writes bytes and reads bytes, and one that speaks HTTP.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 /// No test waits longer for anything.
@@ -21,6 +21,13 @@ pub async fn raw(addr: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
     let mut answer = Vec::new();
     timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("no end of the answer").unwrap();
     String::from_utf8_lossy(&answer).into_owned()
+}
+
+/// A connection to `addr` from `127.0.0.{host}`.
+pub async fn connect_from(host: u8, addr: SocketAddr) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::new(127, 0, 0, host), 0).into()).unwrap();
+    timeout(PATIENCE, socket.connect(addr)).await.expect("not accepted").unwrap()
 }
 
 /// Reads from `stream` until `end` has come.
