@@ -7,7 +7,8 @@ RUN apt-get update && apt-get install --yes --no-install-recommends make && rm -
 # does.
 COPY Cargo.toml Cargo.lock build.rs ./
 RUN mkdir src benches \
-    && touch src/lib.rs benches/stack.rs benches/token.rs benches/end_to_end.rs benches/load.rs benches/instructions.rs \
+    && touch src/lib.rs benches/stack.rs benches/token.rs benches/end_to_end.rs benches/load.rs benches/storm.rs \
+        benches/instructions.rs \
     && echo 'fn main() {}' > src/main.rs \
     && cargo build --locked --release --bin gbg-proxy
 COPY proxy.toml ./

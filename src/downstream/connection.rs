@@ -301,17 +301,20 @@ where
     let mut draining = pin!(drain.wait_for(|draining| *draining));
     let mut closing = false;
     let ended = poll_fn(|cx| {
-        let mut may_rest = false;
+        let mut resting_since = None;
         loop {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                return Poll::Ready(if may_rest && ended.is_ok() { Err(Late::Resting) } else { Ok(ended) });
+                // One more request may have come at the last moment, and have left a part of its body unread, which must not be
+                // taken for the next request.
+                let may_rest = ended.is_ok() && resting_since == Some(deadlines.idle_since());
+                return Poll::Ready(if may_rest { Err(Late::Resting) } else { Ok(ended) });
             }
             if closing || (draining.as_mut().poll(cx).is_pending() && !has_ended()) {
                 match deadlines.poll(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Late::Idle | Late::Aged) if !closing => {}
                     // hyper ends at once if it has nothing in hand either, and else with the answer that it has.
-                    Poll::Ready(Late::Resting) => may_rest = true,
+                    Poll::Ready(Late::Resting) => resting_since = Some(deadlines.idle_since()),
                     Poll::Ready(late) => return Poll::Ready(Err(late)),
                 }
             }

@@ -76,6 +76,11 @@ impl Deadlines {
         deadlines
     }
 
+    /// When the last request ended.
+    pub(super) fn idle_since(&self) -> Instant {
+        self.activity.idle_since()
+    }
+
     /// Notes that the connection rests, and can only be told to be closed.
     pub(super) fn note_resting(&mut self) {
         self.may_rest = false;

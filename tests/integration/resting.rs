@@ -10,7 +10,7 @@ use tokio::time::{sleep, timeout};
 use wiremock::ResponseTemplate;
 
 use crate::support::bytes::Api;
-use crate::support::caller::{PATIENCE, send};
+use crate::support::caller::{PATIENCE, read_until, send};
 use crate::support::tls::{connect_tls, serving_tls};
 use crate::support::{Proxy, answer, api};
 
@@ -148,4 +148,27 @@ async fn what_comes_after_a_rest_is_judged_as_before_it() {
     assert!(rest(&mut caller).await.starts_with("HTTP/1.1 408 "));
     assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
     assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+/// What is left of a body is no request, however it reads.
+#[tokio::test]
+async fn the_rest_of_an_unread_body_is_never_a_request() {
+    const SMUGGLED: &str = "GET /v2/captain/smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    // One answers before it has read the body, and the proxy does so itself where it refuses a path.
+    let early = Api::reading_no_body("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    let proxy = early.proxy(&[]).await;
+    for path in ["/v2/captain/x", "/elsewhere"] {
+        for wait in [Duration::ZERO, REST, REST * 4] {
+            let mut caller = TcpStream::connect(proxy.addr()).await.unwrap();
+            let length = 4 + SMUGGLED.len();
+            let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\nbody");
+            caller.write_all(head.as_bytes()).await.unwrap();
+            read_until(&mut caller, "HTTP/1.1 ").await;
+            sleep(wait).await;
+            // It may be closed by now.
+            let _ = caller.write_all(SMUGGLED.as_bytes()).await;
+            let _ = timeout(REST, caller.read_to_end(&mut Vec::new())).await;
+            assert!(!early.seen().iter().any(|request| request.starts_with("GET ")), "{path} after {wait:?}");
+        }
+    }
 }

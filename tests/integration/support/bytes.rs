@@ -24,6 +24,15 @@ pub struct Api {
 impl Api {
     /// Answers with `answer`, and then closes the connection if `answer` says so, or is of HTTP/1.0.
     pub async fn answering(answer: impl AsRef<[u8]>) -> Api {
+        Api::answering_at(answer, end_of_request).await
+    }
+
+    /// Answers each request as soon as its head is there, and takes what follows for the next one.
+    pub async fn reading_no_body(answer: impl AsRef<[u8]>) -> Api {
+        Api::answering_at(answer, |arrived| end_of(b"\r\n\r\n", arrived, 0)).await
+    }
+
+    async fn answering_at(answer: impl AsRef<[u8]>, end: fn(&[u8]) -> Option<usize>) -> Api {
         let answer = answer.as_ref().to_vec();
         let seen: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
         let notes = Arc::clone(&seen);
@@ -31,7 +40,7 @@ impl Api {
             let (answer, notes) = (answer.clone(), Arc::clone(&notes));
             async move {
                 let mut arrived = Vec::new();
-                while let Some(end) = next_request(&mut stream, &mut arrived).await {
+                while let Some(end) = next_request(&mut stream, &mut arrived, end).await {
                     notes.lock().unwrap().push(arrived.drain(..end).collect());
                     let text = String::from_utf8_lossy(&answer).to_lowercase();
                     if stream.write_all(&answer).await.is_err()
@@ -62,10 +71,14 @@ impl Api {
     }
 }
 
-/// Reads on until `arrived` begins with a whole request; where that ends.
-async fn next_request(stream: &mut TcpStream, arrived: &mut Vec<u8>) -> Option<usize> {
+/// Reads on until `arrived` begins with a whole request, as `end` says; where that ends.
+async fn next_request(
+    stream: &mut TcpStream,
+    arrived: &mut Vec<u8>,
+    end: fn(&[u8]) -> Option<usize>,
+) -> Option<usize> {
     loop {
-        if let Some(end) = end_of_request(arrived) {
+        if let Some(end) = end(arrived) {
             return Some(end);
         }
         if stream.read_buf(arrived).await.ok()? == 0 {
@@ -74,10 +87,13 @@ async fn next_request(stream: &mut TcpStream, arrived: &mut Vec<u8>) -> Option<u
     }
 }
 
+/// Where `what` ends in `arrived`, looked for from `from` on.
+fn end_of(what: &[u8], arrived: &[u8], from: usize) -> Option<usize> {
+    arrived[from..].windows(what.len()).position(|part| part == what).map(|at| from + at + what.len())
+}
+
 fn end_of_request(arrived: &[u8]) -> Option<usize> {
-    let find = |what: &[u8], from: usize| {
-        arrived[from..].windows(what.len()).position(|part| part == what).map(|at| from + at + what.len())
-    };
+    let find = |what: &[u8], from: usize| end_of(what, arrived, from);
     let head = find(b"\r\n\r\n", 0)?;
     let fields = text(&arrived[..head]).to_lowercase();
     if fields.contains("transfer-encoding: chunked") {
