@@ -94,6 +94,7 @@ mod log_file;
 mod logins;
 mod logs;
 mod loops;
+mod memory;
 mod messages;
 mod operations;
 mod refused_connections;
