@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use gbg_proxy::config::{self, Sources};
+use gbg_proxy::config::{self, Loaded, Sources};
 use tempfile::TempDir;
 use toml::Value;
 
@@ -44,7 +44,7 @@ const KEPT: [&str; 6] = [
 struct Configuration {
     directory: TempDir,
     /// Where it would listen, and where somebody else does: `run` ends in any case.
-    taken: TcpListener,
+    _taken: TcpListener,
     base: toml::Table,
 }
 
@@ -82,7 +82,7 @@ impl Configuration {
             put(&mut base, "trace.endpoint", "https://127.0.0.1:1/v1/traces");
             put(&mut base, "trace.ca_file", &cert);
         }
-        Configuration { directory, taken, base }
+        Configuration { directory, _taken: taken, base }
     }
 
     /// The text of a configuration whose `key` is `value`.
@@ -127,7 +127,7 @@ impl Configuration {
     fn load(&self, name: &str, written: &str) -> bool {
         let file = self.path("proxy.toml");
         fs::write(&file, written).unwrap();
-        let loaded = config::load(&Sources { file: Some(file), env: environment(), set: Vec::new() });
+        let loaded = load_file(&file);
         assert_clean(name, &format!("{loaded:?}"));
         match loaded {
             Ok(loaded) => {
@@ -142,6 +142,10 @@ impl Configuration {
             }
         }
     }
+}
+
+fn load_file(file: &Path) -> Result<Loaded, config::Error> {
+    config::load(&Sources { file: Some(file.to_owned()), env: environment(), set: Vec::new() })
 }
 
 fn put(table: &mut toml::Table, key: &str, value: &str) {
@@ -209,7 +213,6 @@ fn assert_clean(name: &str, output: &str) {
     }
 }
 
-/// The environment cannot hold every content, and a variable is no file; what it has is shown as little.
 #[test]
 fn no_byte_of_a_file_is_in_an_error_or_warning() {
     let configuration = Configuration::new();
@@ -233,18 +236,21 @@ fn no_byte_of_a_file_is_in_an_error_or_warning() {
     }
 }
 
-/// Somebody writes the content where the path is to stand.
 #[test]
 fn content_in_place_of_a_path_is_not_shown() {
     let configuration = Configuration::new();
     let file = configuration.path("proxy.toml");
+    let keys = ["MIGHAgEAMBMGByqG", "MHcCAQEEIIkVnC3R", "MC4CAQAwBQYDK2Vw"]
+        .map(|begin| format!("{begin}{}", str::from_utf8(CANARY).unwrap().repeat(5)));
+    let keys = keys.iter().flat_map(|key| [key.clone(), format!(" {key}"), format!("'{key}'")]);
+    let keys = keys.map(|key| ("base64", key.into_bytes()));
+    let contents: Vec<_> = malformed().into_iter().chain(keys).collect();
     for key in PATHS.into_iter().chain(KEPT) {
-        for (damage, content) in malformed() {
-            let Ok(content) = String::from_utf8(content) else { continue };
-            for written in [content.clone(), format!("file:{content}")] {
+        for (damage, content) in &contents {
+            let Ok(content) = str::from_utf8(content) else { continue };
+            for written in [content.to_owned(), format!("file:{content}")] {
                 fs::write(&file, configuration.with(key, &written)).unwrap();
-                let sources = Sources { file: Some(file.clone()), env: environment(), set: Vec::new() };
-                match config::load(&sources) {
+                match load_file(&file) {
                     Err(error) => assert_clean(&format!("{key}-{damage}"), &error.to_string()),
                     // Nothing tells base64 from a name.
                     Ok(_) => assert!(["token.client_id", "token.username"].contains(&key), "{key}-{damage}"),
@@ -254,7 +260,6 @@ fn content_in_place_of_a_path_is_not_shown() {
     }
 }
 
-/// A file that is no configuration may be one with a key.
 #[test]
 fn no_byte_of_a_file_that_is_no_configuration_is_shown() {
     let directory = tempfile::tempdir().unwrap();
@@ -287,33 +292,32 @@ fn no_byte_of_a_file_that_is_no_configuration_is_shown() {
     ];
     for content in malformed().into_iter().map(|(_, content)| content).chain(values.map(String::into_bytes)) {
         fs::write(&file, &content).unwrap();
-        let sources = Sources { file: Some(file.clone()), env: environment(), set: Vec::new() };
-        let error = config::load(&sources).map(drop).unwrap_err().to_string();
+        let error = load_file(&file).map(drop).unwrap_err().to_string();
         assert_clean(&String::from_utf8_lossy(&content), &error);
     }
 }
 
+/// Each key with each command, and each damage with some: what differs between them is loaded above.
 #[test]
 fn no_byte_of_a_file_is_in_what_a_command_prints() {
     let configuration = Configuration::new();
-    let cases = configuration.cases();
     let file = configuration.path("proxy.toml");
-    let path = file.to_str().unwrap();
-    assert!(configuration.taken.local_addr().is_ok());
-    for (name, written, usable) in &cases {
+    let commands = [&["check", "--all"][..], &["check", "--json"], &["run"], &["doctor"]];
+    let damages = malformed().len();
+    for (at, (name, written, usable)) in configuration.cases().into_iter().enumerate() {
+        let Some(&arguments) = commands.get((at + at / damages * 5) % damages) else { continue };
         fs::write(&file, written).unwrap();
-        for arguments in [&["check", "--all"][..], &["check", "--json"], &["run"], &["doctor"]] {
-            let output = with_client(&[arguments, &["--config", path]].concat()).output().unwrap();
-            let (out, err) = text(&output);
-            assert_clean(&format!("{name} {arguments:?}"), &format!("{out}{err}"));
-            let code = match (arguments[0], usable) {
-                (_, false) => 64,
-                ("check", true) => 0,
-                (_, true) => 1,
-            };
-            assert_eq!(output.status.code(), Some(code), "{name} {arguments:?}: {out}{err}");
-            assert!(*usable || format!("{out}{err}").contains("mend:"), "{name} {arguments:?}: {out}{err}");
-        }
+        let output =
+            with_client(&[arguments, &["--config", file.to_str().unwrap()]].concat()).output().unwrap();
+        let (out, err) = text(&output);
+        assert_clean(&format!("{name} {arguments:?}"), &format!("{out}{err}"));
+        let code = match (arguments[0], usable) {
+            (_, false) => 64,
+            ("check", true) => 0,
+            (_, true) => 1,
+        };
+        assert_eq!(output.status.code(), Some(code), "{name} {arguments:?}: {out}{err}");
+        assert!(usable || format!("{out}{err}").contains("mend:"), "{name} {arguments:?}: {out}{err}");
     }
 }
 
@@ -326,9 +330,9 @@ fn no_byte_of_the_platform_store_is_shown() {
         let mut check = with_client(&["check"]);
         let output = check.env("SSL_CERT_FILE", &file).env("SSL_CERT_DIR", "").output().unwrap();
         let (out, err) = text(&output);
+        assert_clean(damage, &format!("{out}{err}"));
         assert_eq!(output.status.code(), Some(64), "{damage}: {out}{err}");
         assert!(err.contains("no trusted certificates"), "{damage}: {err}");
-        assert_clean(damage, &format!("{out}{err}"));
     }
 }
 
@@ -371,14 +375,13 @@ fn no_byte_of_a_file_that_changes_is_in_the_log() {
     let file = configuration.path("proxy.toml");
     let secret = configuration.path("secret");
     fs::write(&secret, "secret").unwrap();
-    let written = configuration.with("token.client_secret", &format!("file:{}", secret.display()));
-    fs::write(&file, written).unwrap();
+    fs::write(&file, configuration.with("token.client_secret", &format!("file:{}", secret.display())))
+        .unwrap();
     let mut running = Running::start_reloading(&file);
-    for (damage, content) in
-        malformed().into_iter().filter(|(damage, _)| ["escaped", "label"].contains(damage))
-    {
+    let contents = malformed();
+    for (damage, content) in contents.iter().filter(|(damage, _)| ["escaped", "label"].contains(damage)) {
         for name in ["good.key", "good.crt"] {
-            replace_bytes(&configuration.path(name), &content);
+            replace_bytes(&configuration.path(name), content);
         }
         replace_bytes(&secret, b"Kq7ZxW2v\tKq7ZxW2v");
         running.read_until("the certificate that was read before stays");
