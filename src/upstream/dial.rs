@@ -9,7 +9,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -28,6 +28,13 @@ const MAX_ADDRESSES: usize = 16;
 
 /// TCP handshakes of one connection that run at once: each takes a socket ([`ConnectionLimit`](super::ConnectionLimit)).
 pub(super) const MAX_ATTEMPTS: u32 = 2;
+
+/// How long a lookup runs before another is started beside it. glibc asks the second name server after 5 s.
+const LOOKUP_DELAY: Duration = Duration::from_secs(6);
+
+/// The lookups of one dialer that run at once at most: each holds a thread and a socket, and `getaddrinfo` cannot be
+/// cancelled.
+const MAX_LOOKUPS: usize = 4;
 
 /// The time limit of everything that it takes to open a connection, with the key that sets it.
 #[derive(Clone, Copy, Debug)]
@@ -274,9 +281,25 @@ pub struct Dialer {
     origin: Origin,
     egress: Option<Egress>,
     resolve: Box<Resolve>,
-    /// The lookup that was started last. All who need one while it runs wait for it: a slow resolver holds one thread and not
-    /// one for each connection, and serves the next attempt where the first gave up.
-    lookup: Mutex<Option<watch::Receiver<Option<Addresses>>>>,
+    lookups: Mutex<Lookups>,
+}
+
+/// The lookups that run.
+#[derive(Default)]
+struct Lookups {
+    shared: Option<SharedLookup>,
+    /// Each lookup that runs has a clone.
+    running: Arc<()>,
+}
+
+/// The lookup that all wait for who need an address now: a slow resolver holds one thread and not one for each connection, and
+/// serves the next attempt where the first gave up. One that hangs gets another beside it; the first result is for all.
+struct SharedLookup {
+    found: watch::Receiver<Option<Addresses>>,
+    /// Gone with the last task that looks up.
+    sender: Weak<watch::Sender<Option<Addresses>>>,
+    /// When the last of its tasks was started.
+    started: Instant,
 }
 
 impl fmt::Debug for Dialer {
@@ -289,7 +312,7 @@ impl Dialer {
     /// Leads to `origin`, through `egress` if there is one.
     pub fn new(origin: Origin, egress: Option<Egress>) -> Self {
         let resolve = |host: String, port| Box::pin(async move { look_up(&host, port).await }) as Lookup;
-        Dialer { origin, egress, resolve: Box::new(resolve), lookup: Mutex::default() }
+        Dialer { origin, egress, resolve: Box::new(resolve), lookups: Mutex::default() }
     }
 
     /// One that asks `resolve` in place of the system's resolver.
@@ -337,17 +360,40 @@ impl Dialer {
     }
 
     fn running_lookup(&self, to: &Origin) -> watch::Receiver<Option<Addresses>> {
-        let mut last = self.lookup.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(running) = &*last
-            && running.borrow().is_none()
-            && running.has_changed().is_ok()
-        {
-            return running.clone();
-        }
-        let (sender, receiver) = watch::channel(None);
+        let mut lookups = self.lookups.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = Arc::strong_count(&lookups.running) > MAX_LOOKUPS;
+        let shared = lookups.shared.as_ref().filter(|shared| shared.found.borrow().is_none());
+        let shared = shared.and_then(|shared| Some((shared, shared.sender.upgrade()?)));
+        let (found, sender) = match shared {
+            Some((shared, _)) if is_full || shared.started.elapsed() < LOOKUP_DELAY => {
+                return shared.found.clone();
+            }
+            Some((shared, sender)) => (shared.found.clone(), sender),
+            // Not full: one has just ended.
+            None => {
+                let (sender, found) = watch::channel(None);
+                (found, Arc::new(sender))
+            }
+        };
+        lookups.shared = Some(SharedLookup {
+            found: found.clone(),
+            sender: Arc::downgrade(&sender),
+            started: Instant::now(),
+        });
+        let running = Arc::clone(&lookups.running);
         let lookup = (self.resolve)(to.host.clone(), to.port);
-        tokio::spawn(async move { sender.send_replace(Some(lookup.await)) });
-        last.insert(receiver).clone()
+        tokio::spawn(async move {
+            let _running = running;
+            let result = lookup.await;
+            sender.send_if_modified(|found| {
+                let is_first = found.is_none();
+                if is_first {
+                    *found = Some(result);
+                }
+                is_first
+            });
+        });
+        found
     }
 }
 

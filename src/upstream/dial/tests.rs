@@ -236,6 +236,59 @@ async fn a_lookup_that_outlives_its_deadline_serves_the_next() {
     assert_eq!(lookups.load(Ordering::SeqCst), 1);
 }
 
+/// A dialer of which those lookups never end whose number, from 0 on, `hangs`, and how many there were.
+fn hanging(
+    hangs: impl Fn(usize) -> bool + Send + Sync + 'static,
+    addr: SocketAddr,
+) -> (Dialer, Arc<AtomicUsize>) {
+    let lookups = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&lookups);
+    let resolve = move |_, _| {
+        let hangs = hangs(counted.fetch_add(1, Ordering::SeqCst));
+        Box::pin(async move { if hangs { std::future::pending().await } else { Ok(vec![addr]) } }) as Lookup
+    };
+    let origin = configured("upstream.base_url=https://a.example").origin;
+    (Dialer::new(origin, None).with_resolver(resolve), lookups)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lookup_that_hangs_gets_another_beside_it() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let live = listener.local_addr().unwrap();
+    let (dialer, lookups) = hanging(|number| number == 0, live);
+    let limit = deadline(LIMIT);
+    let later = async {
+        sleep(Duration::from_secs(7)).await;
+        dialer.dial(&deadline(LIMIT)).await
+    };
+    // What the second finds is also for those that wait for the first.
+    let (first, second) = tokio::join!(dialer.dial(&limit), later);
+    assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
+    assert_eq!(lookups.load(Ordering::SeqCst), 2);
+    assert!(dialer.dial(&deadline(LIMIT)).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lookups_that_hang_are_bounded() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (dialer, lookups) = hanging(|_| true, listener.local_addr().unwrap());
+    for _ in 0..40 {
+        let error = dialer.dial(&deadline(LIMIT)).await.unwrap_err();
+        assert!(matches!(error, DialError::Late(_)), "{error}");
+    }
+    assert_eq!(lookups.load(Ordering::SeqCst), MAX_LOOKUPS);
+    // The same where others end.
+    let (dialer, lookups) = hanging(|number| number % 2 == 0, listener.local_addr().unwrap());
+    for _ in 0..MAX_LOOKUPS - 1 {
+        assert!(dialer.dial(&deadline(LOOKUP_DELAY)).await.is_err());
+        assert!(dialer.dial(&deadline(LIMIT)).await.is_ok());
+    }
+    for _ in 0..4 {
+        assert!(dialer.dial(&deadline(LIMIT)).await.is_err());
+    }
+    assert_eq!(lookups.load(Ordering::SeqCst), 2 * MAX_LOOKUPS - 1);
+}
+
 #[test]
 fn a_resolver_without_answer_is_no_missing_host() {
     let of = |text: &str| {
