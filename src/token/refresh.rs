@@ -135,9 +135,15 @@ fn failure(error: &FetchError) -> Failure {
 }
 
 /// Whether requests that wait for a token may shorten the pause after `error`. An endpoint that names a time is not asked
-/// earlier, and a client that it refuses may be locked out by more tries.
+/// earlier, and one that refuses the client or limits its rate may lock it out after more tries.
 fn may_be_hurried(error: &FetchError) -> bool {
-    !error.is_refusal() && error.retry_after().is_none_or(|asked| asked.is_zero())
+    use http::StatusCode;
+
+    let is_limited = matches!(
+        error,
+        FetchError::Status { status: StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS, .. }
+    );
+    !error.is_refusal() && !is_limited && error.retry_after().is_none_or(|asked| asked.is_zero())
 }
 
 /// When to try again after `error`; `until` is the end of the token that serves.

@@ -83,6 +83,26 @@ async fn waiting_requests_do_not_shorten_retry_after() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn waiting_requests_do_not_hurry_403_and_429() {
+    for status in [StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS] {
+        for retry_after in [None, Some(Duration::ZERO)] {
+            let endpoint = Endpoint::new(move |_| Err(FetchError::Status { status, retry_after }));
+            endpoint
+                .play(async |reader| {
+                    let end = Instant::now() + seconds(1200);
+                    while Instant::now() < end {
+                        assert!(reader.wait().await.is_err());
+                        sleep(Duration::from_millis(100)).await;
+                    }
+                })
+                .await;
+            let gaps = endpoint.gaps();
+            assert!(gaps.iter().any(|gap| *gap > MAX_PAUSE * 2), "{status}: {gaps:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn waiting_requests_do_not_hurry_a_refused_client() {
     let endpoint = Endpoint::new(|_| refused());
     endpoint
