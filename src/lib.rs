@@ -81,7 +81,7 @@
 //!
 //! ```text
 //! main       → cli
-//! cli        → app, sandbox, token, upstream, downstream, gbg, aside, config, error, shutdown, stamp, systemd, telemetry
+//! cli        → app, sandbox, token, upstream, downstream, gbg, aside, config, error, seldom, shutdown, stamp, systemd, telemetry
 //! app        → worker, proxy, admin, token, trace, downstream, config, metrics, error, pulse
 //! worker     → downstream, proxy, upstream, token, config, metrics, error, pulse
 //! proxy      → token, upstream, trace, gbg, config, metrics, error, instance, retry_after, seldom, tick

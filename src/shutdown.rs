@@ -39,6 +39,9 @@ pub fn signalled() -> io::Result<impl Future<Output = &'static str>> {
     })
 }
 
+/// The name of SIGXFSZ, which each write of this process beyond RLIMIT_FSIZE raises: no one else has sent it.
+pub const FILE_SIZE_SIGNAL: &str = "SIGXFSZ";
+
 /// Signals that are listened for together, with their names.
 #[derive(Debug)]
 pub struct Signals(#[cfg(unix)] Vec<(&'static str, tokio::signal::unix::Signal)>);
@@ -76,8 +79,8 @@ impl Signals {
         let linux = [("SIGSTKFLT", libc::SIGSTKFLT)]
             .into_iter()
             .chain((libc::SIGRTMIN()..=libc::SIGRTMAX()).map(|number| ("SIGRT", number)));
-        #[cfg(not(target_os = "linux"))]
-        let linux = std::iter::empty();
+        #[cfg(all(unix, not(target_os = "linux")))]
+        let linux = std::iter::empty::<(&'static str, libc::c_int)>();
         #[cfg(unix)]
         return Signals::listen(
             &[
@@ -87,7 +90,7 @@ impl Signals {
                 ("SIGPROF", libc::SIGPROF),
                 ("SIGIO", libc::SIGIO),
                 // A write beyond RLIMIT_FSIZE then fails with EFBIG.
-                ("SIGXFSZ", libc::SIGXFSZ),
+                (FILE_SIZE_SIGNAL, libc::SIGXFSZ),
             ]
             .into_iter()
             .chain(linux)

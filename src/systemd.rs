@@ -147,7 +147,7 @@ pub async fn stopping() {
 
 #[cfg(unix)]
 fn is_there() -> bool {
-    std::env::var_os("NOTIFY_SOCKET").is_some()
+    std::env::var_os("NOTIFY_SOCKET").is_some_and(|name| !name.is_empty())
 }
 
 #[cfg(unix)]

@@ -12,6 +12,7 @@ mod run;
 mod sandbox;
 mod wait;
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io::Write;
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::app::App;
-use crate::config::{self, Address, Level, LogFormat, Sources};
+use crate::config::{self, Address, ENV_PREFIX, Level, LogFormat, Sources};
 use crate::error::chain;
 use crate::{shutdown, telemetry};
 
@@ -110,12 +111,12 @@ struct ConfigArguments {
 impl ConfigArguments {
     /// The configuration, and the file it came from in words.
     fn load(self) -> Result<(config::Loaded, String), Failure> {
-        load(&self.sources())
+        load(&self.sources()?)
     }
 
     /// Where the proxy of this configuration tells how it is; neither secrets nor certificates are looked at for it.
     fn admin_address(self) -> Result<Address, Failure> {
-        let address = config::admin_address(&self.sources());
+        let address = config::admin_address(&self.sources()?);
         address.map_err(|error| Failure::Usage(error.to_string()))?.ok_or_else(|| {
             Failure::Usage(
                 "admin.address is \"off\": there is nobody to ask\n  mend: write an address, such as \"127.0.0.1:8081\""
@@ -124,17 +125,23 @@ impl ConfigArguments {
         })
     }
 
-    fn sources(self) -> Sources {
+    /// What the configuration is made of. The value of a variable that is not UTF-8 is refused if the variable is a key.
+    fn sources(self) -> Result<Sources, Failure> {
         let file = self
             .config
             .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.symlink_metadata().is_ok()));
         // Of a value that is not UTF-8, what is not is replaced: a secret with that is refused, and not taken for unset.
-        let env = std::env::vars_os()
-            .filter_map(|(name, value)| {
-                Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
-            })
-            .collect();
-        Sources { file, set: self.set, env }
+        let mut env = BTreeMap::new();
+        for (name, value) in std::env::vars_os() {
+            let Ok(name) = name.into_string() else { continue };
+            if name.starts_with(ENV_PREFIX) && value.to_str().is_none() {
+                return Err(Failure::Usage(format!(
+                    "the environment variable {name} is not UTF-8 text\n  mend: set {name} to UTF-8 text, or unset it"
+                )));
+            }
+            env.insert(name, value.to_string_lossy().into_owned());
+        }
+        Ok(Sources { file, set: self.set, env })
     }
 }
 

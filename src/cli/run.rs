@@ -1,5 +1,6 @@
 //! `gbg-proxy run`: the proxy, until a signal ends it.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::pin::pin;
@@ -12,6 +13,7 @@ use crate::app::{App, StartError};
 use crate::config::{Config, Log};
 use crate::downstream::Socket;
 use crate::error::chain;
+use crate::seldom::Seldom;
 use crate::shutdown::{self, Signals};
 use crate::systemd;
 use crate::telemetry::{self, Reopener};
@@ -49,7 +51,7 @@ impl Run {
         let stray = Signals::stray().map_err(|error| Failure::failed(&error))?;
         let rotation = Signals::rotation().map_err(|error| Failure::failed(&error))?;
         let hangup = Signals::reload().map_err(|error| Failure::failed(&error))?;
-        let sources = self.config.sources();
+        let sources = self.config.sources()?;
         let stamp = stamp(&sources);
         let (loaded, file) = load(&sources)?;
         let log = &loaded.config.log;
@@ -155,9 +157,15 @@ async fn reopen_at_signals(mut rotation: Signals, reopener: Option<Reopener>) {
 }
 
 async fn report_stray(mut stray: Signals) {
+    let mut throttles = BTreeMap::<_, Seldom>::new();
     loop {
         let signal = stray.next().await;
-        tracing::info!(signal, "ignored a signal");
+        // The log file reports its own failures.
+        if signal != shutdown::FILE_SIZE_SIGNAL
+            && let Some(suppressed) = throttles.entry(signal).or_default().due()
+        {
+            tracing::info!(signal, suppressed, "ignored a signal");
+        }
     }
 }
 

@@ -15,7 +15,8 @@ use super::{key, manual};
 use crate::secret::Environment;
 
 /// What the environment variables of keys begin with: `GBG_PROXY_TOKEN_SCOPE` is `token.scope`.
-const ENV_PREFIX: &str = "GBG_PROXY_";
+/// What the name of a variable begins with that sets a key.
+pub const ENV_PREFIX: &str = "GBG_PROXY_";
 
 /// A key is named by its path: `token.scope`, or, of the second caller, `caller[1].rate`.
 pub(super) struct Document<'a> {

@@ -159,7 +159,8 @@ impl WayOut {
             Some(RawEgress::Kept(source)) => {
                 let kept = locate(KEY, &source, env)?;
                 let text = read(KEY, &kept)?;
-                warn_of_text(KEY, text.expose(), warnings);
+                // Blanks around a URL are no part of it.
+                warn_of_text(KEY, text.expose().trim_matches(' '), warnings);
                 if let Some(file) = kept.file() {
                     warn_of_exposure(KEY, file, warnings);
                 }

@@ -31,7 +31,8 @@ mod tests {
 
     #[test]
     fn a_file_is_exposed_by_its_bits_and_the_way_to_it() {
-        let directory = tempfile::tempdir().unwrap();
+        // Every user may enter what is above it, which need not be so of TMPDIR.
+        let directory = tempfile::tempdir_in("/tmp").unwrap();
         let (file, link) = (directory.path().join("secret"), directory.path().join("link"));
         fs::write(&file, "s3cret").unwrap();
         symlink(&file, &link).unwrap();

@@ -8,19 +8,12 @@ use std::process::Command;
 
 use gbg_proxy::config::{self, Loaded, Sources};
 use gbg_proxy::token::{Client, Endpoint};
-use tempfile::TempDir;
 
+use crate::support::open_directory;
 use crate::support::process::{Running, command, text};
 use crate::support::{api, environment, token_endpoint};
 
 const SECRET: &str = "s3cret-4d1e";
-
-/// A directory that every user may enter.
-fn open_directory() -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    set_mode(directory.path(), 0o755);
-    directory
-}
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
@@ -139,6 +132,32 @@ fn control_characters_and_marks_are_refused_with_the_cause() {
             load(&["upstream.egress_proxy=env:WAY".to_owned()], &[("WAY", &env)]).map(drop).unwrap_err();
         assert!(error.contains("has a control character") && !error.contains(SECRET), "{error}");
     }
+}
+
+#[test]
+fn blanks_around_a_url_are_no_part_of_it() {
+    let loaded = load(
+        &["upstream.egress_proxy=env:WAY".to_owned(), "upstream.base_url=https://a.example".to_owned()],
+        &[("WAY", " http://proxy.example:3128 ")],
+    );
+    let loaded = loaded.unwrap();
+    assert!(loaded.config.upstream.egress.is_some());
+    assert!(!loaded.warnings.iter().any(|warning| warning.contains("blank")), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn a_key_in_a_variable_must_be_utf_8() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let mut check = command(&["check"]);
+    check.env("GBG_CLIENT_ID", "a").env("GBG_CLIENT_SECRET", SECRET);
+    check.env("GBG_PROXY_LISTEN_ADDRESS", OsStr::from_bytes(b"unix:/run/caf\xE9.sock"));
+    let output = check.output().unwrap();
+    let (out, err) = text(&output);
+    assert_eq!(output.status.code(), Some(64), "{out}{err}");
+    assert!(err.contains("GBG_PROXY_LISTEN_ADDRESS is not UTF-8") && err.contains("mend: "), "{err}");
+    assert!(!err.contains("caf"), "{err}");
 }
 
 /// A variable that is not UTF-8 is there.

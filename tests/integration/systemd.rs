@@ -124,6 +124,13 @@ fn systemd_is_told_that_there_is_no_token_and_nothing_of_a_watchdog_that_it_has_
 }
 
 #[test]
+fn an_empty_notify_socket_is_none() {
+    let mut proxy = Running::start_with_env(&[("NOTIFY_SOCKET", "")], &[]);
+    assert_eq!(proxy.end("-TERM"), 0);
+    assert!(!proxy.log.contains("could not be told"), "{}", proxy.log);
+}
+
+#[test]
 fn a_manager_that_is_gone_does_not_keep_the_proxy_from_its_work() {
     let mut proxy = Running::start_with_env(&[("NOTIFY_SOCKET", "/nowhere/notify")], &[]);
     proxy.read_until("could not be told");

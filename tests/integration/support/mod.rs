@@ -10,12 +10,15 @@ pub mod process;
 pub mod server;
 pub mod tls;
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use gbg_proxy::app::{App, StartError};
 use gbg_proxy::config::{self, Address, Loaded, Sources};
 use gbg_proxy::sandbox::{Fault, Options, Sandbox};
+use tempfile::TempDir;
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -26,6 +29,16 @@ pub const TOKEN: &str = "token-of-the-proxy";
 pub const HOSTS: &str = r#"["a", "proxy.internal", "elsewhere.example"]"#;
 /// A key that was made for these tests, and opens nothing.
 pub const RSA_KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/keys/rsa.pem");
+
+/// A directory that every user may enter. Those above TMPDIR may be closed to others.
+pub fn open_directory() -> TempDir {
+    let is_open = |path: &Path| path.metadata().is_ok_and(|found| found.permissions().mode() & 0o001 != 0);
+    let parents = [std::env::temp_dir(), "/tmp".into(), "/var/tmp".into()];
+    let parent = parents.iter().find(|parent| parent.ancestors().all(is_open)).unwrap();
+    let directory = tempfile::tempdir_in(parent).unwrap();
+    std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    directory
+}
 
 /// A running proxy; it drains when the test shuts it down, and ends when it is dropped.
 pub struct Proxy {

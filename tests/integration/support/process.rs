@@ -1,10 +1,9 @@
 //! The real binary, as a process.
 
-use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Lines};
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -107,8 +106,7 @@ impl Running {
     pub fn start_as_nobody() -> Running {
         const NOBODY: u32 = 65534;
         // Where that user may go, which the target directory need not be.
-        let directory = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+        let directory = super::open_directory();
         let program = directory.path().join("gbg-proxy");
         std::fs::copy(BINARY, &program).unwrap();
         let mut command = proxy(Command::new(program), &[]);
