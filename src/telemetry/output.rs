@@ -5,6 +5,7 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::file::{LogFile, Target};
 
@@ -55,34 +56,56 @@ impl Output {
     }
 }
 
-/// The failures of a destination, as standard error reports them: once each time that it fails, and once when it is back.
+/// How often standard error repeats that the destination fails.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The failures of a destination, as standard error reports them: when it fails, every minute while it does, and when it is
+/// back.
 #[derive(Debug)]
 pub(super) struct Outage {
-    is_reported: bool,
+    current: Option<Current>,
     /// Lines that wait at most.
     queue: usize,
 }
 
+/// A failure that lasts.
+#[derive(Debug)]
+struct Current {
+    reported_at: Instant,
+    /// Lines that were lost before it.
+    lost_before: usize,
+}
+
 impl Outage {
     pub(super) fn new(queue: usize) -> Self {
-        Outage { is_reported: false, queue }
+        Outage { current: None, queue }
     }
 
-    pub(super) fn begin(&mut self, output: &Output, error: &io::Error) {
+    /// Reports `error`, if it is new or was reported a minute ago; `lost` lines are lost so far.
+    pub(super) fn report(&mut self, output: &Output, error: &io::Error, lost: usize) {
         let Output::File(file) = output else { return };
-        if !std::mem::replace(&mut self.is_reported, true) {
+        if let Some(effect) = self.due(Instant::now(), lost) {
             let path = file.path();
-            print(&format!(
-                "log.file: cannot write to {}: {error}; {} lines wait in memory, and further lines are lost\n  fix: {}",
-                path.display(),
-                self.queue,
-                fix(path, error)
-            ));
+            let fix = fix(path, error);
+            print(&format!("log.file: cannot write to {}: {error}; {effect}\n  fix: {fix}", path.display()));
         }
     }
 
+    /// What a failure at `now` costs, if it is to be reported.
+    fn due(&mut self, now: Instant, lost: usize) -> Option<String> {
+        let Some(current) = &mut self.current else {
+            self.current = Some(Current { reported_at: now, lost_before: lost });
+            return Some(format!("{} lines wait in memory, and further lines are lost", self.queue));
+        };
+        if now.duration_since(current.reported_at) < REPORT_INTERVAL {
+            return None;
+        }
+        current.reported_at = now;
+        Some(format!("{} lines are lost so far", lost.saturating_sub(current.lost_before)))
+    }
+
     pub(super) fn end(&mut self) {
-        if std::mem::take(&mut self.is_reported) {
+        if self.current.take().is_some() {
             print("log.file: writing again; if lines were lost, the log says how many");
         }
     }
@@ -117,5 +140,29 @@ fn fix(path: &Path, error: &io::Error) -> String {
         }
         ErrorKind::FileTooLarge => format!("rotate {}, or raise RLIMIT_FSIZE", path.display()),
         _ => format!("check the file system of {directory}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_reported_again_every_minute() {
+        let mut outage = Outage::new(10);
+        let began = Instant::now();
+        let due = |outage: &mut Outage, seconds, lost| {
+            outage.due(began + Duration::from_secs(seconds), lost).is_some_and(|text| {
+                assert_eq!(text.starts_with(&format!("{} lines are lost", lost - 3)), seconds > 0, "{text}");
+                true
+            })
+        };
+        assert!(due(&mut outage, 0, 3));
+        assert!(!due(&mut outage, 59, 5));
+        assert!(due(&mut outage, 60, 7));
+        assert!(!due(&mut outage, 119, 9));
+        assert!(due(&mut outage, 120, 9));
+        outage.end();
+        assert!(outage.due(began, 9).unwrap().starts_with("10 lines wait"));
     }
 }

@@ -29,6 +29,9 @@ const SILENCE: Duration = Duration::from_secs(10);
 /// How long a request to reopen the file is waited for.
 const REOPEN_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A line that is not written and wakes the thread. An empty one would not reach [`Writer`].
+const WAKE: &[u8] = b"\n";
+
 /// While it is there, lines are written; what is buffered is when it is dropped.
 pub struct Guard {
     shared: Arc<Shared>,
@@ -62,8 +65,8 @@ impl Reopener {
     /// Reopens the file before the next line is written. Waits until it is open, for a second at most; returns whether it is.
     pub async fn reopen(&self) -> bool {
         let request = self.shared.reopen_requests.fetch_add(1, Ordering::Relaxed) + 1;
-        // An empty line wakes the thread. If there is no room for it, the thread is awake.
-        let _ = self.lines.clone().write(b"");
+        // If there is no room for it, the thread is awake.
+        let _ = self.lines.clone().write(WAKE);
         let mut reopened = self.reopened.clone();
         let is_open = reopened.wait_for(|reopened| *reopened >= request);
         matches!(tokio::time::timeout(REOPEN_TIMEOUT, is_open).await, Ok(Ok(_)))
@@ -91,6 +94,7 @@ pub(super) fn spawn(out: Output, settings: Settings, limit: usize) -> (NonBlocki
         shared: Arc::clone(&shared),
         reopened: reopened_sender,
         batch: Vec::new(),
+        woken: 0,
         failed: 0,
         losses: Losses::default(),
         outage: Outage::new(limit),
@@ -111,6 +115,8 @@ struct Writer {
     reopened: watch::Sender<u64>,
     /// What is to be written.
     batch: Vec<u8>,
+    /// How many [`WAKE`] lines came.
+    woken: u64,
     /// Lines that `out` did not take.
     failed: usize,
     losses: Losses,
@@ -120,6 +126,10 @@ struct Writer {
 /// No error is returned: the thread would forget the lines that wait, and what it was to do next.
 impl Write for Writer {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if line == WAKE {
+            self.woken += 1;
+            return Ok(line.len());
+        }
         self.batch.extend_from_slice(line);
         if self.batch.len() >= BATCH {
             self.write_batch();
@@ -147,7 +157,11 @@ impl Writer {
 
     fn lost(&self) -> usize {
         let dropped = self.shared.dropped.get().map_or(0, ErrorCounter::dropped_lines);
-        dropped.saturating_add(self.failed)
+        // Those for which there was no room are counted as dropped, and are no lines of the log. One that is still to come is
+        // taken for such a one until it has.
+        let requested = self.shared.reopen_requests.load(Ordering::Relaxed);
+        let unwoken = usize::try_from(requested.saturating_sub(self.woken)).unwrap_or(usize::MAX);
+        dropped.saturating_sub(unwoken).saturating_add(self.failed)
     }
 
     fn write_batch(&mut self) {
@@ -173,7 +187,7 @@ impl Writer {
                 Err(error) if ending || !self.out.may_recover(&error) => {
                     return lines[written..].iter().filter(|&&byte| byte == b'\n').count();
                 }
-                Err(error) => self.outage.begin(&self.out, &error),
+                Err(error) => self.outage.report(&self.out, &error, self.lost()),
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(MAX_RETRY_PAUSE);
@@ -318,6 +332,29 @@ mod tests {
         assert!(log.contains(" WARN ") && log.contains("lines=2"), "{log}");
         assert!(!log.contains("third"), "{log}");
         assert_eq!(log.matches("were lost").count(), 1, "{log}");
+    }
+
+    #[tokio::test]
+    async fn a_request_to_reopen_is_no_lost_line() {
+        let level = Level::new(LevelFilter::INFO);
+        let (coming, comes) = mpsc::channel();
+        let (open, opened) = mpsc::channel::<()>();
+        let out = Text::default();
+        let gate = Gate { coming, open: opened, out: out.clone() };
+        let (mut lines, guard) =
+            spawn(Output::Stream(Box::new(gate)), Settings { level, json: false, file: None }, 1);
+        lines.write_all(b"first\n").unwrap();
+        comes.recv().unwrap();
+        lines.write_all(b"second\n").unwrap();
+        let reopened = watch::channel(0).1;
+        let reopener = Reopener { shared: Arc::clone(&guard.shared), lines, reopened };
+        for _ in 0..3 {
+            assert!(!reopener.reopen().await);
+        }
+        assert_eq!(reopener.lines.error_counter().dropped_lines(), 3);
+        drop(open);
+        drop(guard);
+        assert_eq!(String::from_utf8(out.take()).unwrap(), "first\nsecond\n");
     }
 
     #[test]
