@@ -32,18 +32,33 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
 
 fn warning(config: &Config, key: &str, url: &str, effect: &str) -> Option<String> {
     let url = Url::parse(url).ok()?;
-    let own = if is_own(&url, &config.listen.address, &config.listen.hosts) {
-        "listen.address"
-    } else if config.admin.address.as_ref().is_some_and(|admin| is_own(&url, admin, &[])) {
-        "admin.address"
+    let listen = &config.listen;
+    let origin = url.origin().ascii_serialization();
+    if is_own(&url, &listen.address) {
+        Some(format!("{key}: {origin} is listen.address of this proxy: {effect}"))
+    } else if config.admin.address.as_ref().is_some_and(|admin| is_own(&url, admin)) {
+        Some(format!("{key}: {origin} is admin.address of this proxy: {effect}"))
+    } else if may_be_own(&url, &listen.address, &listen.hosts) {
+        Some(format!(
+            "{key}: {} is also in listen.hosts; if this machine resolves it to this proxy, {effect}",
+            url.host_str().unwrap_or_default()
+        ))
     } else {
-        return None;
-    };
-    Some(format!("{key}: {} is {own} of this proxy: {effect}", url.origin().ascii_serialization()))
+        None
+    }
 }
 
-/// Whether `url` leads to a listener at `address`, which is also known by `names`.
-fn is_own(url: &Url, address: &Address, names: &[String]) -> bool {
+/// Whether `url` has the port of `address`, and one of `names` that callers use for the proxy. In a network with DNS of its
+/// own such a name may lead callers here and the proxy to GBG GO.
+fn may_be_own(url: &Url, address: &Address, names: &[String]) -> bool {
+    let Address::Tcp(address) = address else { return false };
+    address.port() != 0
+        && url.port_or_known_default() == Some(address.port())
+        && url.domain().is_some_and(|name| names.iter().any(|own| own == name))
+}
+
+/// Whether `url` leads to a listener at `address`.
+fn is_own(url: &Url, address: &Address) -> bool {
     let Address::Tcp(address) = address else { return false };
     // A port of 0 is any that is free.
     if address.port() == 0 || url.port_or_known_default() != Some(address.port()) {
@@ -61,8 +76,7 @@ fn is_own(url: &Url, address: &Address, names: &[String]) -> bool {
         Some(Host::Ipv6(ip)) => leads_here(ip.into()),
         Some(Host::Domain(name)) => {
             let is_local = name == "localhost" || name.ends_with(".localhost");
-            (is_local && (listens.is_loopback() || listens.is_unspecified()))
-                || names.iter().any(|own| own == name)
+            is_local && (listens.is_loopback() || listens.is_unspecified())
         }
         None => false,
     }
@@ -72,14 +86,24 @@ fn is_own(url: &Url, address: &Address, names: &[String]) -> bool {
 mod tests {
     use super::*;
 
-    fn is_own_address(url: &str, address: &str, names: &[&str]) -> bool {
-        let names: Vec<_> = names.iter().map(|&name| name.to_owned()).collect();
-        is_own(&Url::parse(url).unwrap(), &Address::try_from(address.to_owned()).unwrap(), &names)
+    fn is_own_address(url: &str, address: &str) -> bool {
+        is_own(&Url::parse(url).unwrap(), &Address::try_from(address.to_owned()).unwrap())
+    }
+
+    #[test]
+    fn a_name_of_the_proxy_is_possibly_its_own() {
+        let may_be = |url: &str, address: &str| {
+            let names = ["gbg.internal", ".corp.example", "*"].map(str::to_owned);
+            may_be_own(&Url::parse(url).unwrap(), &Address::try_from(address.to_owned()).unwrap(), &names)
+        };
+        assert!(may_be("https://gbg.internal", "10.0.0.5:443"));
+        assert!(!may_be("https://gbg.internal:8443", "10.0.0.5:443"));
+        assert!(!may_be("https://a.corp.example", "10.0.0.5:443"));
+        assert!(!may_be("https://gbg.internal", "unix:/run/x.sock"));
     }
 
     #[test]
     fn own_addresses_are_recognized_and_others_are_not() {
-        let names = ["gbg.internal", ".corp.example", "*"];
         for (url, address) in [
             ("http://127.0.0.1:8080", "127.0.0.1:8080"),
             ("https://127.0.0.1:8080/as/token.oauth2", "127.0.0.1:8080"),
@@ -89,9 +113,8 @@ mod tests {
             ("http://[::ffff:10.0.0.5]:8080", "10.0.0.5:8080"),
             ("http://0.0.0.0:8080", "127.0.0.1:8080"),
             ("http://10.0.0.5", "10.0.0.5:80"),
-            ("https://gbg.internal", "10.0.0.5:443"),
         ] {
-            assert!(is_own_address(url, address, &names), "{url} {address}");
+            assert!(is_own_address(url, address), "{url} {address}");
         }
         for (url, address) in [
             ("http://127.0.0.1:8081", "127.0.0.1:8080"),
@@ -99,11 +122,10 @@ mod tests {
             ("http://127.0.0.2:8080", "127.0.0.1:8080"),
             ("http://10.0.0.6:8080", "0.0.0.0:8080"),
             ("http://localhost:8080", "10.0.0.5:8080"),
-            ("https://gbg.internal:8443", "10.0.0.5:443"),
-            ("https://a.corp.example", "10.0.0.5:443"),
+            ("https://gbg.internal", "10.0.0.5:443"),
             ("http://127.0.0.1:8080", "unix:/run/x.sock"),
         ] {
-            assert!(!is_own_address(url, address, &names), "{url} {address}");
+            assert!(!is_own_address(url, address), "{url} {address}");
         }
     }
 }

@@ -50,7 +50,8 @@ impl Exporter {
             .with_endpoint(config.endpoint.url().as_str())
             .with_timeout(PATIENCE)
             .build()?;
-        let query = config.endpoint.url().query().map(str::to_owned);
+        let query = config.endpoint.url().query().filter(|query| !query.is_empty());
+        let query = query.map(|query| format!("?{query}"));
         let told = Told { exporter, query, failed: Seldom::default() };
         let mut processor = BatchSpanProcessor::builder(told).build();
         let version = KeyValue::new("service.version", env!("GBG_PROXY_VERSION"));
@@ -106,7 +107,7 @@ fn attribute((name, value): (&'static str, Value)) -> KeyValue {
 #[derive(Debug)]
 struct Told<E> {
     exporter: E,
-    /// The query of the endpoint: it may hold a key, and errors quote the URL.
+    /// The query of the endpoint, after its question mark: it may hold a key, and errors quote the URL.
     query: Option<String>,
     failed: Seldom,
 }
@@ -119,7 +120,7 @@ impl<E: SpanExporter> SpanExporter for Told<E> {
             && self.failed.is_due()
         {
             let error = chain(error);
-            let error = self.query.iter().fold(error, |error, query| error.replace(query.as_str(), "…"));
+            let error = self.query.iter().fold(error, |error, query| error.replace(query.as_str(), "?…"));
             tracing::warn!(error, lost, "spans cannot be exported to trace.endpoint; they are dropped");
         }
         done
