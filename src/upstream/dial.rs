@@ -32,8 +32,7 @@ pub(super) const MAX_ATTEMPTS: u32 = 2;
 /// How long a lookup runs before another is started beside it. glibc asks the second name server after 5 s.
 const LOOKUP_DELAY: Duration = Duration::from_secs(6);
 
-/// The lookups of one dialer that run at once at most: each holds a thread and a socket, and `getaddrinfo` cannot be
-/// cancelled.
+/// The lookups of one dialer that run at once at most: each holds a thread and a socket, and none can be cancelled.
 const MAX_LOOKUPS: usize = 4;
 
 /// The time limit of everything that it takes to open a connection, with the key that sets it.
