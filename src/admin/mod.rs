@@ -5,6 +5,7 @@ mod callers;
 mod health;
 mod history;
 mod page;
+mod permits;
 mod status;
 mod tally;
 mod verdict;
@@ -20,12 +21,13 @@ use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_C
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
-use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Mutex, Notify, Semaphore, watch};
 use tokio::time::sleep;
 use tower::service_fn;
 
 pub use self::callers::Limits;
 use self::history::History;
+use self::permits::{Permit, Permits};
 use crate::config::{Admin, Hosts};
 use crate::downstream::{
     CallerBody, ConnectionUse, EvictingLimit, Options, Peer, RefusalLog, Socket, Timeouts,
@@ -39,7 +41,7 @@ use crate::token::Reader;
 const MAX_CONNECTIONS: u32 = 64;
 const MAX_CONNECTIONS_PER_ADDRESS: usize = 16;
 
-/// Age from which a connection gives way to any other.
+/// Age from which a connection takes no further request.
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(60);
 
 /// What is held of an HTTP/1 connection in each direction; probes and scrapes have short heads.
@@ -48,10 +50,6 @@ const BUFFER: usize = 16 * 1024;
 /// Streams of one HTTP/2 connection: with more, a response that is not read would not count as stalled while another one of
 /// the connection is being made.
 const MAX_STREAMS: u32 = 1;
-
-/// Responses in memory at once that are made for their request: a page of metrics may have megabytes, and whoever asked for
-/// it may read slowly.
-const MAX_PAGES: usize = 8;
 
 /// Timeouts within a request or response, and between two. Kubelet opens a connection for each probe; for Prometheus one more
 /// connection for a scrape is nothing.
@@ -81,6 +79,7 @@ pub struct Handles {
 /// When the runtime cannot take the socket.
 pub async fn serve(socket: Socket, config: &Admin, handles: Handles) -> io::Result<()> {
     let max_connections = config.max_connections.unwrap_or(MAX_CONNECTIONS).min(MAX_CONNECTIONS) as usize;
+    let refused_connections = RefusalLog::new("admin", Arc::clone(&handles.metrics.refused_admin));
     let options = Options {
         tls: None,
         timeouts: Timeouts {
@@ -88,7 +87,7 @@ pub async fn serve(socket: Socket, config: &Admin, handles: Handles) -> io::Resu
             header: REQUEST_TIMEOUT,
             keep_alive: KEEP_ALIVE_TIMEOUT,
             body: REQUEST_TIMEOUT,
-            max_age: Duration::from_secs(3600),
+            max_age: MAX_CONNECTION_AGE,
         }
         .fixed(),
         h2_streams: MAX_STREAMS,
@@ -96,16 +95,16 @@ pub async fn serve(socket: Socket, config: &Admin, handles: Handles) -> io::Resu
         buffer: BUFFER,
         // No connection waits: `evicting` bounds them.
         connections: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
-        evicting: Some(EvictingLimit::new(max_connections, MAX_CONNECTIONS_PER_ADDRESS, MAX_CONNECTION_AGE)),
+        evicting: Some(EvictingLimit::new(max_connections, MAX_CONNECTIONS_PER_ADDRESS)),
         counted: Arc::default(),
-        refused: RefusalLog::new("admin", Arc::clone(&handles.metrics.refused_admin)),
+        refused: Arc::clone(&refused_connections),
     };
     let admin = Arc::new(Pages {
         handles,
         history: History::default(),
         hosts: config.hosts.clone(),
         may_quit: config.quit,
-        pages: Arc::new(Semaphore::new(MAX_PAGES)),
+        permits: Permits::new(refused_connections),
         making: Mutex::new(()),
         hidden_names: Seldom::default(),
     });
@@ -136,8 +135,7 @@ struct Pages {
     history: History,
     hosts: Hosts,
     may_quit: bool,
-    /// Permits for responses that are made for their request.
-    pages: Arc<Semaphore>,
+    permits: Permits,
     /// Held by the one that is being made.
     making: Mutex<()>,
     hidden_names: Seldom,
@@ -146,7 +144,7 @@ struct Pages {
 type Page = Response<Full<Bytes>>;
 
 impl Pages {
-    async fn answer(&self, req: &Parts, peer: &Peer) -> Page {
+    async fn answer(&self, req: &Parts, peer: &Arc<Peer>) -> Page {
         let mut res = match (req.uri.path(), &req.method) {
             ("/livez", &Method::GET | &Method::HEAD) => health::live(&self.handles).await,
             _ => self.page(req, peer).await,
@@ -156,7 +154,7 @@ impl Pages {
         res
     }
 
-    async fn page(&self, req: &Parts, peer: &Peer) -> Page {
+    async fn page(&self, req: &Parts, peer: &Arc<Peer>) -> Page {
         let path = req.uri.path();
         let is_called_rightly = self.is_called_rightly(req, peer);
         // Kubelet, Prometheus and balancers may come by any name. These tell no names of callers to a web page that has
@@ -182,8 +180,10 @@ impl Pages {
             "/startupz" => text(StatusCode::OK, "ok\n"),
             "/readyz" => health::ready(&self.handles, is_called_rightly),
             "/metrics" => self.metrics(req, peer, is_called_rightly).await,
-            "/status" => self.made("application/json", || status::json(&self.handles, &self.history)).await,
-            "/history" => self.made("application/json", || self.history.json(Instant::now())).await,
+            "/status" => {
+                self.made(peer, "application/json", || status::json(&self.handles, &self.history)).await
+            }
+            "/history" => self.made(peer, "application/json", || self.history.json(Instant::now())).await,
             "/" => page::answer(),
             _ => text(
                 StatusCode::NOT_FOUND,
@@ -193,7 +193,7 @@ impl Pages {
     }
 
     /// In the text that was asked for; in the older one if none was.
-    async fn metrics(&self, req: &Parts, peer: &Peer, with_names: bool) -> Page {
+    async fn metrics(&self, req: &Parts, peer: &Arc<Peer>, with_names: bool) -> Page {
         if !with_names && self.hidden_names.is_due() {
             tracing::info!(
                 peer = peer.addr.map(display),
@@ -204,21 +204,23 @@ impl Pages {
         let metrics = &self.handles.metrics;
         const WANTED: &[u8] = b"application/openmetrics-text";
         match accept.windows(WANTED.len()).any(|part| part.eq_ignore_ascii_case(WANTED)) {
-            true => self.made(metrics::OPEN_METRICS, || metrics.text(with_names)).await,
-            false => self.made(metrics::PLAIN, || metrics.plain_text(with_names)).await,
+            true => self.made(peer, metrics::OPEN_METRICS, || metrics.text(with_names)).await,
+            false => self.made(peer, metrics::PLAIN, || metrics.plain_text(with_names)).await,
         }
     }
 
     /// A response with what `make` makes, as soon as there is a permit for it. The permit is given back with the memory.
-    async fn made(&self, media_type: &'static str, make: impl FnOnce() -> String) -> Page {
-        // An error means that the semaphore was closed, which it never is.
-        let permit = Arc::clone(&self.pages).acquire_owned().await.ok();
+    async fn made(&self, peer: &Arc<Peer>, media_type: &'static str, make: impl FnOnce() -> String) -> Page {
+        let Some(mut permit) = self.permits.acquire().await else {
+            return text(StatusCode::SERVICE_UNAVAILABLE, "too many responses are being read\n");
+        };
         let making = self.making.lock().await;
         let began = Instant::now();
         let text = make();
         // Half of the thread's time is left to probes, and to the token task, whoever asks for how many pages.
         sleep(began.elapsed()).await;
         drop(making);
+        self.permits.limit(&mut permit, peer);
         with_type(media_type, Bytes::from_owner(Made { text, _permit: permit }))
     }
 
@@ -232,7 +234,7 @@ impl Pages {
 /// Text that was made for one response, with its permit.
 struct Made {
     text: String,
-    _permit: Option<OwnedSemaphorePermit>,
+    _permit: Permit,
 }
 
 impl AsRef<[u8]> for Made {

@@ -8,8 +8,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::task::AbortHandle;
 
@@ -23,7 +22,6 @@ const INTERFACE_BITS: u32 = 64;
 pub struct EvictingLimit {
     max: usize,
     max_per_address: usize,
-    max_age: Duration,
     connections: Mutex<Vec<Connection>>,
     /// Counts uses, so that the connection that was used first has the lowest number.
     uses: Arc<AtomicU64>,
@@ -34,10 +32,15 @@ struct Connection {
     peer: Peer,
     /// The address that it counts as; `None` for a Unix socket.
     address: Option<IpAddr>,
-    admitted: Instant,
     usage: Arc<ConnectionUse>,
-    /// `None` until the task of the connection is spawned.
-    task: Option<AbortHandle>,
+}
+
+impl Connection {
+    /// Ends it, and gives its peer.
+    fn evict(self) -> Peer {
+        self.usage.abort();
+        self.peer
+    }
 }
 
 /// What is known of the use of one connection.
@@ -47,6 +50,8 @@ pub struct ConnectionUse {
     active: AtomicUsize,
     last_use: AtomicU64,
     uses: Arc<AtomicU64>,
+    /// The task of the connection, once it is spawned.
+    task: OnceLock<AbortHandle>,
 }
 
 impl ConnectionUse {
@@ -54,6 +59,16 @@ impl ConnectionUse {
     pub fn begin_request(self: &Arc<Self>) -> ActiveRequest {
         self.active.fetch_add(1, Relaxed);
         ActiveRequest(Arc::clone(self))
+    }
+
+    pub(super) fn set_task(&self, task: AbortHandle) {
+        // It is set once.
+        let _ = self.task.set(task);
+    }
+
+    /// Ends the connection at once, whatever is in flight.
+    pub fn abort(&self) {
+        self.task.get().inspect(|task| task.abort());
     }
 
     fn touch(&self) {
@@ -73,46 +88,30 @@ impl Drop for ActiveRequest {
 }
 
 impl EvictingLimit {
-    /// A bound of `max` connections in all, and `max_per_address` of one IPv4 address or IPv6 network of 64 bits. One that
-    /// is older than `max_age` is closed for any new one: it may have read a single response all the time.
-    pub fn new(max: usize, max_per_address: usize, max_age: Duration) -> Arc<Self> {
+    /// A bound of `max` connections in all, and `max_per_address` of one IPv4 address or IPv6 network of 64 bits.
+    pub fn new(max: usize, max_per_address: usize) -> Arc<Self> {
         let (connections, uses) = (Mutex::default(), Arc::default());
-        Arc::new(EvictingLimit { max, max_per_address, max_age, connections, uses })
+        Arc::new(EvictingLimit { max, max_per_address, connections, uses })
     }
 
-    /// Admits a connection with `peer`, and gives the peers of the connections that were closed for it.
-    pub(super) fn admit(self: &Arc<Self>, peer: &mut Peer) -> (Admission, Vec<Peer>) {
+    /// Admits a connection with `peer`, and gives the peer of the connection that was closed for it.
+    pub(super) fn admit(self: &Arc<Self>, peer: &mut Peer) -> (Admission, Option<Peer>) {
         let usage = Arc::new(ConnectionUse {
             active: AtomicUsize::new(0),
             last_use: AtomicU64::new(0),
             uses: Arc::clone(&self.uses),
+            task: OnceLock::new(),
         });
         usage.touch();
         peer.usage = Some(Arc::clone(&usage));
         let address = peer.addr.map(|addr| counted_as(addr.ip()));
-        let (admitted, usage_of_it) = (Instant::now(), Arc::clone(&usage));
-        let connection = Connection { peer: peer.clone(), address, admitted, usage: usage_of_it, task: None };
+        let connection = Connection { peer: peer.clone(), address, usage: Arc::clone(&usage) };
         let mut connections = self.lock();
-        let mut victims: Vec<_> = connections.extract_if(.., |other| self.is_old(other)).collect();
-        victims.extend(self.victim(&connections, address).map(|index| connections.remove(index)));
+        let victim = self.victim(&connections, address).map(|index| connections.remove(index));
         connections.push(connection);
         drop(connections);
-        victims.iter().filter_map(|victim| victim.task.as_ref()).for_each(AbortHandle::abort);
-        let evicted = victims.into_iter().map(|victim| victim.peer).collect();
+        let evicted = victim.map(Connection::evict);
         (Admission { limit: Arc::clone(self), usage }, evicted)
-    }
-
-    /// Names the task of the connection that `usage` is of: it is aborted when the connection is evicted.
-    pub(super) fn set_task(&self, usage: &Arc<ConnectionUse>, task: AbortHandle) {
-        let mut connections = self.lock();
-        // It is not there if the connection has ended by now.
-        if let Some(connection) = connections.iter_mut().find(|other| Arc::ptr_eq(&other.usage, usage)) {
-            connection.task = Some(task);
-        }
-    }
-
-    fn is_old(&self, connection: &Connection) -> bool {
-        connection.admitted.elapsed() >= self.max_age
     }
 
     /// Evicts the connection that would have to go first if there were no place, and gives its peer.
@@ -121,8 +120,7 @@ impl EvictingLimit {
         let index = first(&connections, &counts(&connections), None)?;
         let victim = connections.remove(index);
         drop(connections);
-        victim.task.as_ref().inspect(|task| task.abort());
-        Some(victim.peer)
+        Some(victim.evict())
     }
 
     /// The index of the connection that has to go before another one from `address` can be admitted.
@@ -190,8 +188,6 @@ impl Drop for Admission {
 mod tests {
     use super::*;
 
-    const HOUR: Duration = Duration::from_secs(3600);
-
     fn peer(ip: &str, port: u16) -> Peer {
         Peer { addr: Some((ip.parse::<IpAddr>().unwrap(), port).into()), ..Peer::default() }
     }
@@ -211,34 +207,27 @@ mod tests {
     #[test]
     fn a_crowded_address_evicts_its_own_connections() {
         let (_admitted, evicted) =
-            evicted(&EvictingLimit::new(4, 2, HOUR), &["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.2"]);
+            evicted(&EvictingLimit::new(4, 2), &["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.2"]);
         assert_eq!(evicted, [1]);
     }
 
     #[test]
     fn a_full_listener_evicts_from_the_largest_address() {
         let ips = ["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.3", "10.0.0.4"];
-        let (_admitted, evicted) = evicted(&EvictingLimit::new(3, 2, HOUR), &ips);
+        let (_admitted, evicted) = evicted(&EvictingLimit::new(3, 2), &ips);
         assert_eq!(evicted, [1, 0], "the oldest of the largest; of equals the oldest");
-    }
-
-    #[test]
-    fn an_old_connection_gives_way_to_any_other() {
-        let (_admitted, evicted) =
-            evicted(&EvictingLimit::new(9, 9, Duration::ZERO), &["10.0.0.1", "10.0.0.2", "10.0.0.3"]);
-        assert_eq!(evicted, [0, 1]);
     }
 
     #[test]
     fn an_ipv6_network_counts_as_one_address() {
         let ips = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "::ffff:10.0.0.1", "10.0.0.1"];
-        let (_admitted, evicted) = evicted(&EvictingLimit::new(9, 1, HOUR), &ips);
+        let (_admitted, evicted) = evicted(&EvictingLimit::new(9, 1), &ips);
         assert_eq!(evicted, [0, 3]);
     }
 
     #[test]
     fn one_of_the_address_with_most_goes_for_files() {
-        let limit = EvictingLimit::new(9, 9, HOUR);
+        let limit = EvictingLimit::new(9, 9);
         assert!(limit.evict_one().is_none());
         let (_admitted, none) = evicted(&limit, &["10.0.0.1", "10.0.0.2", "10.0.0.2"]);
         assert!(none.is_empty());
@@ -248,12 +237,12 @@ mod tests {
 
     #[test]
     fn an_active_connection_is_evicted_last() {
-        let limit = EvictingLimit::new(2, 2, HOUR);
+        let limit = EvictingLimit::new(2, 2);
         let (mut first, mut second) = (peer("10.0.0.1", 1), peer("10.0.0.1", 2));
         let _admitted = [limit.admit(&mut first).0, limit.admit(&mut second).0];
         let victim = |port| {
             let (admission, victims) = limit.admit(&mut peer("10.0.0.1", port));
-            (admission, victims.first().and_then(|peer| peer.addr).map(|addr| addr.port()))
+            (admission, victims.and_then(|peer| peer.addr).map(|addr| addr.port()))
         };
         let request = first.usage.as_ref().unwrap().begin_request();
         let (third, evicted) = victim(3);
@@ -267,11 +256,11 @@ mod tests {
 
     #[test]
     fn connections_of_a_unix_socket_have_the_common_bound() {
-        let limit = EvictingLimit::new(2, 1, HOUR);
+        let limit = EvictingLimit::new(2, 1);
         let mut kept = Vec::new();
         for evicts in [false, false, true] {
             let (admission, victims) = limit.admit(&mut Peer::default());
-            assert_eq!(victims.len(), usize::from(evicts));
+            assert_eq!(victims.is_some(), evicts);
             kept.push(admission);
         }
     }

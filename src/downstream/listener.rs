@@ -133,23 +133,22 @@ fn spawn<IO, S, B>(
     B: AnswerBody,
 {
     let open = options.counted.open();
-    let evicting = options.evicting.clone();
-    let admission = evicting.as_ref().map(|limit| admit(limit, &mut peer, &options));
+    let admission = options.evicting.as_ref().map(|limit| admit(limit, &mut peer, &options));
     let usage = peer.usage.clone();
     let task = tokio::spawn(async move {
         let _open = open;
         connection::serve(io, peer, &options, make_service, drain).await;
         drop((permit, admission));
     });
-    if let (Some(limit), Some(usage)) = (evicting, usage) {
-        limit.set_task(&usage, task.abort_handle());
+    if let Some(usage) = usage {
+        usage.set_task(task.abort_handle());
     }
 }
 
-/// Admits a connection with `peer`, and reports those that are closed for it.
+/// Admits a connection with `peer`, and reports the one that is closed for it.
 fn admit(limit: &Arc<EvictingLimit>, peer: &mut Peer, options: &Options) -> Admission {
     let (admission, evicted) = limit.admit(peer);
-    for evicted in &evicted {
+    if let Some(evicted) = &evicted {
         options.refused.reporter(evicted).report(ConnectionRefusal::Evicted);
     }
     admission

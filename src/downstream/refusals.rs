@@ -27,6 +27,11 @@ impl RefusalLog {
         Arc::new(RefusalLog { listener, counts, throttles: Default::default() })
     }
 
+    /// Reports the refusal of a connection with `peer`.
+    pub fn report(&self, peer: &Peer, reason: ConnectionRefusal) {
+        self.reporter(peer).report(reason);
+    }
+
     /// The reporter of a connection with `peer`.
     pub(super) fn reporter(&self, peer: &Peer) -> Reporter<'_> {
         Reporter { log: self, addr: peer.addr, uid: peer.uid }
@@ -141,8 +146,6 @@ fn cause(reason: ConnectionRefusal) -> &'static str {
         ConnectionRefusal::ResponseTimeout => "the caller stopped reading its response",
         ConnectionRefusal::Http2ProtocolError => "the caller violated HTTP/2",
         ConnectionRefusal::Http2Flood => "the caller sent a flood of HTTP/2 frames or resets",
-        ConnectionRefusal::Evicted => {
-            "a new connection replaced one that was idle longest, or open for too long"
-        }
+        ConnectionRefusal::Evicted => "a new connection replaced one that was idle longest",
     }
 }

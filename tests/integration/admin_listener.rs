@@ -88,6 +88,39 @@ async fn readers_that_stop_keep_no_probe_out() {
     assert_answers_probes_despite(requests.as_bytes()).await;
 }
 
+/// Eight that take a byte of their response now and then, which is progress, hold all there is for pages.
+#[tokio::test]
+async fn readers_that_drip_keep_no_scrape_out() {
+    let proxy = Proxy::before(&api().await, &[]).await;
+    // No window for responses, GET /metrics, and then a window of three bytes.
+    let begin = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0\
+        \0\0\x17\x01\x05\0\0\0\x01\x82\x86\x04\x08/metrics\x01\x09127.0.0.1\
+        \0\0\x04\x08\0\0\0\0\x01\0\0\0\x03";
+    let one_byte = b"\0\0\x04\x08\0\0\0\0\x01\0\0\0\x01";
+    let mut dripping = JoinSet::new();
+    for host in 1..=8 {
+        let mut stream = connect_from(host, proxy.admin()).await;
+        stream.write_all(begin).await.unwrap();
+        read_until(&mut stream, "# H").await;
+        dripping.spawn(async move {
+            while stream.write_all(one_byte).await.is_ok() {
+                sleep(Duration::from_millis(50)).await;
+            }
+        });
+    }
+    let scrape = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+    let metrics = raw(proxy.admin(), scrape).await;
+    assert!(metrics.starts_with("HTTP/1.1 200 "), "{metrics}");
+    timeout(PATIENCE, dripping.join_next()).await.expect("all of them stay open").unwrap().unwrap();
+    let metrics = raw(proxy.admin(), scrape).await;
+    for (reason, expected) in [("response_timeout", 1..=8), ("evicted", 0..=0)] {
+        let series =
+            format!("gbg_proxy_refused_connections_total{{listener=\"admin\",reason=\"{reason}\"}} ");
+        let count = metrics.lines().find_map(|line| line.strip_prefix(&series)).unwrap();
+        assert!(expected.contains(&count.parse().unwrap()), "{reason}: {count}");
+    }
+}
+
 #[tokio::test]
 async fn http2_readers_that_stop_keep_no_probe_out() {
     // No window for responses, then GET /metrics on one stream after the other.
