@@ -70,11 +70,8 @@ impl Signals {
     }
 
     /// Listens from now on for the signals that would end the process by default and have no meaning here. A real-time signal
-    /// is named `SIGRT`.
-    ///
-    /// # Errors
-    /// When the runtime cannot listen for signals.
-    pub fn stray() -> io::Result<Self> {
+    /// is named `SIGRT`. One that cannot be listened for is left out: Valgrind keeps SIGRTMAX for itself.
+    pub fn stray() -> Self {
         #[cfg(target_os = "linux")]
         let linux = [("SIGSTKFLT", libc::SIGSTKFLT)]
             .into_iter()
@@ -82,8 +79,8 @@ impl Signals {
         #[cfg(all(unix, not(target_os = "linux")))]
         let linux = std::iter::empty::<(&'static str, libc::c_int)>();
         #[cfg(unix)]
-        return Signals::listen(
-            &[
+        return Signals(
+            [
                 ("SIGUSR2", libc::SIGUSR2),
                 ("SIGALRM", libc::SIGALRM),
                 ("SIGVTALRM", libc::SIGVTALRM),
@@ -94,18 +91,16 @@ impl Signals {
             ]
             .into_iter()
             .chain(linux)
-            .collect::<Vec<_>>(),
+            .filter_map(|(name, number)| Some((name, listen_for(number).ok()?)))
+            .collect(),
         );
         #[cfg(not(unix))]
-        return Ok(Signals());
+        return Signals();
     }
 
     #[cfg(unix)]
     fn listen(signals: &[(&'static str, libc::c_int)]) -> io::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-
-        let signals =
-            signals.iter().map(|(name, number)| Ok((*name, signal(SignalKind::from_raw(*number))?)));
+        let signals = signals.iter().map(|(name, number)| Ok((*name, listen_for(*number)?)));
         Ok(Signals(signals.collect::<io::Result<_>>()?))
     }
 
@@ -126,4 +121,9 @@ impl Signals {
         #[cfg(not(unix))]
         std::future::pending().await
     }
+}
+
+#[cfg(unix)]
+fn listen_for(number: libc::c_int) -> io::Result<tokio::signal::unix::Signal> {
+    tokio::signal::unix::signal(tokio::signal::unix::SignalKind::from_raw(number))
 }

@@ -48,7 +48,7 @@ impl Run {
 
     async fn start(self, handed: Option<Socket>, unprotected: Vec<String>) -> Result<(), Failure> {
         // First: the SIGUSR1 of a log rotation must not end a process that still reads its configuration.
-        let stray = Signals::stray().map_err(|error| Failure::failed(&error))?;
+        let stray = Signals::stray();
         let rotation = Signals::rotation().map_err(|error| Failure::failed(&error))?;
         let hangup = Signals::reload().map_err(|error| Failure::failed(&error))?;
         let sources = self.config.sources()?;
