@@ -60,7 +60,7 @@ async fn send_form_slowly(addr: SocketAddr, length: usize) -> TcpStream {
 #[tokio::test]
 async fn slow_login_forms_hold_little_memory() {
     const CONNECTIONS: usize = 26;
-    const FORM_BYTES: usize = 240;
+    const FORM_BYTES: usize = 600;
     const MAX_GROWTH: u64 = 64 << 20;
     let set = ["listen.workers=1", "listen.header_timeout=2m", "admin.address=127.0.0.1:0"];
     let running = started(set.map(str::to_owned).to_vec()).await;
