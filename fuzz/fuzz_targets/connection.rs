@@ -148,6 +148,7 @@ fn options() -> Options {
         .fixed(),
         h2_streams: 4,
         title_case: false,
+        buffer: 128 << 10,
         connections: Arc::new(Semaphore::new(1)),
         evicting: None,
         counted: Arc::default(),
