@@ -18,6 +18,8 @@ const CREATE_DELAY: Duration = Duration::from_millis(100);
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
+    /// Of `file`.
+    id: FileId,
     /// Since when the path names no file.
     missing_since: Option<Instant>,
 }
@@ -36,7 +38,9 @@ pub(super) enum Target {
 impl LogFile {
     /// Opens `path` to append to it, and creates the file if there is none.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        Ok(LogFile { path: path.to_owned(), file: append_to(path)?, missing_since: None })
+        let file = append_to(path)?;
+        let id = file_id(&file.metadata()?);
+        Ok(LogFile { path: path.to_owned(), file, id, missing_since: None })
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -48,7 +52,7 @@ impl LogFile {
     pub(super) fn follow(&mut self, must_reopen: bool, patient: bool) -> io::Result<Target> {
         if !must_reopen {
             match std::fs::metadata(&self.path) {
-                Ok(named) if is_same(&named, &self.file.metadata()?) => {
+                Ok(named) if file_id(&named) == self.id => {
                     self.missing_since = None;
                     return Ok(Target::Same);
                 }
@@ -63,8 +67,10 @@ impl LogFile {
             }
         }
         let file = append_to(&self.path)?;
-        let is_other = !is_same(&file.metadata()?, &self.file.metadata()?);
+        let id = file_id(&file.metadata()?);
+        let is_other = id != self.id;
         self.file = file;
+        self.id = id;
         self.missing_since = None;
         Ok(if is_other { Target::Other } else { Target::Same })
     }
@@ -88,14 +94,19 @@ fn append_to(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
+/// Device and inode: no other file has them while this one is open.
 #[cfg(unix)]
-fn is_same(one: &Metadata, other: &Metadata) -> bool {
+type FileId = (u64, u64);
+
+#[cfg(unix)]
+fn file_id(metadata: &Metadata) -> FileId {
     use std::os::unix::fs::MetadataExt;
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
+    (metadata.dev(), metadata.ino())
 }
 
-/// Where a file that is open cannot be renamed.
+/// Where a file that is open cannot be renamed, all are the same.
 #[cfg(not(unix))]
-fn is_same(_: &Metadata, _: &Metadata) -> bool {
-    true
-}
+type FileId = ();
+
+#[cfg(not(unix))]
+fn file_id(_: &Metadata) -> FileId {}

@@ -20,17 +20,27 @@ const SURROGATE: &str = "the path has a UTF-16 surrogate that is encoded as UTF-
 const NOT_UTF8: &str = "the path has percent-encoded bytes that are not UTF-8";
 const LOOK_ALIKE: &str = "the path has a character that some servers read as a dot, a slash, a backslash, a semicolon or a percent sign";
 
+/// The bytes that need a look at what follows them, or that no path may have. Most bytes are none of these.
+const IS_SPECIAL: [bool; 256] = {
+    let mut is_special = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        is_special[byte] = matches!(byte as u8, b'/' | b'%' | b'\\' | 0..=b' ' | 0x7F..);
+        byte += 1;
+    }
+    is_special
+};
+
 /// Refuses what a server may read as another path than the one that was matched. Each kind has its own detail.
 pub(super) fn check_path(path: &str) -> Result<(), Error> {
-    let mut previous = 0;
+    let mut rest = path.as_bytes();
     let mut has_encoded_text = false;
-    for (index, &byte) in path.as_bytes().iter().enumerate() {
-        let rest = &path.as_bytes()[index + 1..];
+    while let Some(index) = rest.iter().position(|&byte| IS_SPECIAL[usize::from(byte)]) {
+        let byte = rest[index];
+        rest = &rest[index + 1..];
         let fault = match byte {
-            b'/' if previous == b'/' => Some(EMPTY_SEGMENT),
-            b'.' if previous == b'/' && ends_dot_segment(rest) => Some(DOT_SEGMENT),
+            b'/' => fault_of_segment(rest),
             b'\\' => Some(BACKSLASH),
-            0..=b' ' | 0x7F.. => Some(UNENCODED),
             b'%' => match decoded(rest) {
                 Some(0x80..) => {
                     has_encoded_text = true;
@@ -39,12 +49,11 @@ pub(super) fn check_path(path: &str) -> Result<(), Error> {
                 Some(ascii) => fault_of_encoded(ascii),
                 None => Some(NO_DIGITS),
             },
-            _ => None,
+            _ => Some(UNENCODED),
         };
         if let Some(detail) = fault {
             return Err(Error::BadRequest(detail));
         }
-        previous = byte;
     }
     if has_encoded_text {
         return check_text(path);
@@ -52,10 +61,14 @@ pub(super) fn check_path(path: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a segment that begins with a dot, and goes on with `rest`, is `.` or `..`. Some servers take parameters
-/// (`;…`) off before they look.
-fn ends_dot_segment(rest: &[u8]) -> bool {
-    matches!(rest, [] | [b'/' | b';', ..] | [b'.'] | [b'.', b'/' | b';', ..])
+/// What is wrong with the segment at the beginning of `rest`: it is empty and not the last, or it is `.` or `..`. Some servers
+/// take parameters (`;…`) off before they look.
+fn fault_of_segment(rest: &[u8]) -> Option<&'static str> {
+    match rest {
+        [b'/', ..] => Some(EMPTY_SEGMENT),
+        [b'.'] | [b'.', b'/' | b';', ..] | [b'.', b'.'] | [b'.', b'.', b'/' | b';', ..] => Some(DOT_SEGMENT),
+        _ => None,
+    }
 }
 
 /// The byte that the two hexadecimal digits at the beginning of `rest` stand for.
