@@ -14,8 +14,7 @@ use super::keys::{LIST, is_section, keys, nearest, pattern, unknown};
 use super::{key, manual};
 use crate::secret::Environment;
 
-/// What the environment variables of keys begin with: `GBG_PROXY_TOKEN_SCOPE` is `token.scope`.
-/// What the name of a variable begins with that sets a key.
+/// The prefix of an environment variable that sets a key: `GBG_PROXY_TOKEN_SCOPE` sets `token.scope`.
 pub const ENV_PREFIX: &str = "GBG_PROXY_";
 
 /// A key is named by its path: `token.scope`, or, of the second caller, `caller[1].rate`.
