@@ -87,7 +87,7 @@ impl Outage {
         if let Some(effect) = self.due(Instant::now(), lost) {
             let path = file.path();
             let fix = fix(path, error);
-            print(&format!("log.file: cannot write to {}: {error}; {effect}\n  fix: {fix}", path.display()));
+            print(&format!("log.file: cannot write to {}: {error}; {effect}\n  mend: {fix}", path.display()));
         }
     }
 

@@ -195,7 +195,7 @@ async fn a_full_file_keeps_lines_waiting() {
     running.limit_file_size(Some(fs::metadata(&file).unwrap().len() + 40));
     send(addr, post("/number/1/")).await;
     running.read_until(&format!("log.file: cannot write to {}: File too large", file.display()));
-    running.read_until("  fix: rotate ");
+    running.read_until("  mend: rotate ");
     for number in 2..50 {
         send(addr, post(&format!("/number/{number}/"))).await;
     }
@@ -231,7 +231,7 @@ async fn lines_wait_for_a_directory_that_vanished() {
     let addr = running.addr();
     fs::rename(&directory, &moved).unwrap();
     send(addr, post("/number/0/")).await;
-    running.read_until(&format!("fix: create the directory {}", directory.display()));
+    running.read_until(&format!("mend: create the directory {}", directory.display()));
     send(addr, post("/number/1/")).await;
     fs::create_dir(&directory).unwrap();
     wait_for(&file, "/number/1/").await;
