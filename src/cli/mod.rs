@@ -22,7 +22,7 @@ use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::app::App;
-use crate::config::{self, Address, ENV_PREFIX, Level, LogFormat, Sources};
+use crate::config::{self, Address, Level, LogFormat, Sources};
 use crate::error::chain;
 use crate::{shutdown, telemetry};
 
@@ -125,16 +125,20 @@ impl ConfigArguments {
         })
     }
 
-    /// What the configuration is made of. The value of a variable that is not UTF-8 is refused if the variable is a key.
+    /// The sources of the configuration.
+    ///
+    /// # Errors
+    /// When a variable that sets a key is not UTF-8.
     fn sources(self) -> Result<Sources, Failure> {
         let file = self
             .config
             .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.symlink_metadata().is_ok()));
-        // Of a value that is not UTF-8, what is not is replaced: a secret with that is refused, and not taken for unset.
+        // In any other value, U+FFFD replaces what is not UTF-8: a secret with it is refused rather than taken for unset, and a
+        // misspelt key is warned of.
         let mut env = BTreeMap::new();
         for (name, value) in std::env::vars_os() {
             let Ok(name) = name.into_string() else { continue };
-            if name.starts_with(ENV_PREFIX) && value.to_str().is_none() {
+            if value.to_str().is_none() && config::is_key_variable(&name) {
                 return Err(Failure::Usage(format!(
                     "the environment variable {name} is not UTF-8 text\n  mend: set {name} to UTF-8 text, or unset it"
                 )));

@@ -15,7 +15,7 @@ use super::{key, manual};
 use crate::secret::Environment;
 
 /// The prefix of an environment variable that sets a key: `GBG_PROXY_TOKEN_SCOPE` sets `token.scope`.
-pub const ENV_PREFIX: &str = "GBG_PROXY_";
+const ENV_PREFIX: &str = "GBG_PROXY_";
 
 /// A key is named by its path: `token.scope`, or, of the second caller, `caller[1].rate`.
 pub(super) struct Document<'a> {
@@ -293,6 +293,11 @@ fn without_value(message: &str) -> String {
         Some((_, expected)) if is_quoted => format!("invalid value (it is not shown); expected {expected}"),
         _ => message.to_owned(),
     }
+}
+
+/// Whether the environment variable `name` sets a key.
+pub fn is_key_variable(name: &str) -> bool {
+    name.starts_with(ENV_PREFIX) && keys().iter().any(|key| variable(key) == name)
 }
 
 /// The environment variable of `key`.

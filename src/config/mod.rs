@@ -41,7 +41,7 @@ pub use self::admin::Admin;
 pub use self::caller::{Caller, parse_caller_name};
 pub use self::certificate_name::CertificateName;
 pub use self::credentials::{ClientAuth, CredentialSources, Credentials, Proof};
-pub use self::document::ENV_PREFIX;
+pub use self::document::is_key_variable;
 pub use self::effective::Effective;
 pub use self::egress::Egress;
 pub use self::error::{Error, Origin as ValueOrigin, Problem};

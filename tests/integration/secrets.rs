@@ -160,6 +160,24 @@ fn a_key_in_a_variable_must_be_utf_8() {
     assert!(!err.contains("caf"), "{err}");
 }
 
+/// Such as a misspelt key, or a variable of somebody else's.
+#[test]
+fn a_variable_that_is_not_a_key_and_not_utf_8_is_ignored_with_a_warning() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
+    let mut check = command(&["check"]);
+    check.env("GBG_CLIENT_ID", "a").env("GBG_CLIENT_SECRET", SECRET);
+    check.env("GBG_PROXY_LISTEN_ADRESS", OsStr::from_bytes(b"unix:/run/caf\xE9.sock"));
+    let output = check.output().unwrap();
+    let (out, err) = text(&output);
+    let said = (out + &err).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let warning = "the environment variable GBG_PROXY_LISTEN_ADRESS is no key and is ignored; did you mean \
+                   GBG_PROXY_LISTEN_ADDRESS?";
+    assert!(said.contains(warning) && !said.contains("caf"), "{said}");
+}
+
 /// A variable that is not UTF-8 is there.
 #[test]
 fn a_variable_that_is_not_utf_8_is_not_taken_for_unset() {
