@@ -43,16 +43,16 @@ impl Exporter {
             .no_proxy()
             .timeout(PATIENCE)
             .build()?;
+        let query = config.endpoint.url().query().filter(|query| !query.is_empty());
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .with_http_client(client)
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(config.endpoint.url().as_str())
             .with_timeout(PATIENCE)
-            .build()?;
-        let query = config.endpoint.url().query().filter(|query| !query.is_empty());
-        let query = query.map(|query| format!("?{query}"));
-        let told = Told { exporter, query, failed: Seldom::default() };
+            .build()
+            .map_err(|error| without_query(chain(&error), query))?;
+        let told = Told { exporter, query: query.map(str::to_owned), failed: Seldom::default() };
         let mut processor = BatchSpanProcessor::builder(told).build();
         let version = KeyValue::new("service.version", env!("GBG_PROXY_VERSION"));
         let about = Resource::builder().with_service_name("gbg-proxy").with_attribute(version).build();
@@ -103,11 +103,16 @@ fn attribute((name, value): (&'static str, Value)) -> KeyValue {
     }
 }
 
+/// `error` with `…` in place of `query`, be it a part of a URL or by itself.
+fn without_query(error: String, query: Option<&str>) -> String {
+    query.map(|query| error.replace(query, "…")).unwrap_or(error)
+}
+
 /// Tells in the log, once in a while, that spans cannot be exported.
 #[derive(Debug)]
 struct Told<E> {
     exporter: E,
-    /// The query of the endpoint, after its question mark: it may hold a key, and errors quote the URL.
+    /// The query of the endpoint, without its question mark, if it is not empty: it may hold a key, and errors quote the URL.
     query: Option<String>,
     failed: Seldom,
 }
@@ -119,8 +124,7 @@ impl<E: SpanExporter> SpanExporter for Told<E> {
         if let Err(error) = &done
             && self.failed.is_due()
         {
-            let error = chain(error);
-            let error = self.query.iter().fold(error, |error, query| error.replace(query.as_str(), "?…"));
+            let error = without_query(chain(error), self.query.as_deref());
             tracing::warn!(error, lost, "spans cannot be exported to trace.endpoint; they are dropped");
         }
         done
@@ -132,5 +136,38 @@ impl<E: SpanExporter> SpanExporter for Told<E> {
 
     fn set_resource(&mut self, resource: &Resource) {
         self.exporter.set_resource(resource);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::HttpUrl;
+
+    #[test]
+    fn the_query_of_the_endpoint_is_in_no_error() {
+        for (error, shown) in [
+            (
+                "error sending request for url (http://a.example/v1?key=x%20y)",
+                "for url (http://a.example/v1?…)",
+            ),
+            ("Url { path: \"/v1\", query: Some(\"key=x%20y\") }", "query: Some(\"…\") }"),
+            ("key=x%20y is refused, key=x%20y", "… is refused, …"),
+        ] {
+            let error = without_query(error.to_owned(), Some("key=x%20y"));
+            assert!(error.ends_with(shown), "{error}");
+        }
+        assert_eq!(without_query("broken".to_owned(), None), "broken");
+    }
+
+    /// Longer than the HTTP library takes a URL.
+    #[test]
+    fn a_refused_endpoint_is_named_without_its_query() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let endpoint = format!("http://127.0.0.1:1/v1/traces?key={}", "hunter2".repeat(10_000));
+        let endpoint = HttpUrl::try_from(endpoint).unwrap();
+        let error = Exporter::start(&Exported { endpoint, roots: Vec::new() }).unwrap_err().to_string();
+        assert!(error.contains("http://127.0.0.1:1/v1/traces?…"), "{}", &error[..error.len().min(200)]);
+        assert!(!error.contains("hunter2"));
     }
 }
