@@ -1,5 +1,6 @@
 //! A secret that cannot be printed, and where it comes from.
 
+mod content;
 mod exposure;
 mod form;
 
@@ -12,9 +13,10 @@ use std::sync::Arc;
 
 use zeroize::{Zeroize, Zeroizing};
 
+pub use self::content::{holds_encoded_key, holds_key, is_content};
 pub use self::exposure::exposed_mode;
 use self::form::{NOT_UTF_8, UTF_16};
-pub use self::form::{Refusal, is_content, one_line, warnings};
+pub use self::form::{Refusal, one_line, warnings};
 
 /// The environment as it was read at the start; a map, so that a test can play it.
 pub type Environment = BTreeMap<String, String>;
@@ -60,10 +62,13 @@ impl Source {
     /// Reads `env:NAME`, `file:PATH` or `credential:NAME`; anything else is `None`.
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, name) = text.split_once(':')?;
+        if is_content(name) {
+            return None;
+        }
         let plain = !name.is_empty() && !name.contains(['/', '\0']);
         match kind {
             "env" if plain && !name.contains('=') => Some(Source::Env(name.to_owned())),
-            "file" if !name.is_empty() && !is_content(name) => Some(Source::File(name.into())),
+            "file" if !name.is_empty() => Some(Source::File(name.into())),
             "credential" if plain && name != ".." => Some(Source::Credential(name.to_owned())),
             _ => None,
         }
@@ -248,11 +253,14 @@ mod tests {
         assert_eq!(Source::parse("env:A"), Some(Source::Env("A".into())));
         assert_eq!(Source::parse("file:/run/s"), Some(Source::File("/run/s".into())));
         assert_eq!(Source::parse("credential:s"), Some(Source::Credential("s".into())));
-        let content = "file:-----BEGIN PRIVATE KEY-----";
-        for text in
-            ["hunter2", "env:", "file:", "credential:../etc", "credential:..", "http://x", "env:A=B", content]
+        for text in ["hunter2", "env:", "file:", "credential:../etc", "credential:..", "http://x", "env:A=B"]
         {
             assert_eq!(Source::parse(text), None, "{text}");
+        }
+        for kind in ["env", "file", "credential"] {
+            for content in ["-----BEGIN PRIVATE KEY-----", "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0w"] {
+                assert_eq!(Source::parse(&format!("{kind}:{content}")), None, "{kind} {content}");
+            }
         }
     }
 

@@ -16,6 +16,7 @@ use super::listen::Listen;
 use super::rate::Rate;
 use super::upstream::Forward;
 use super::value::{Address, Prefix, methods};
+use crate::secret;
 
 /// A system that may call.
 #[derive(Clone, Debug)]
@@ -243,8 +244,8 @@ impl Place {
 /// What is wrong with the text, and how to write it.
 pub fn parse_caller_name(text: &str) -> Result<String, &'static str> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if key::may_be_in(text) {
-        Err("this looks like a caller's key; the name is shown in logs and metrics, and must be no secret")
+    if key::may_be_in(text) || secret::holds_encoded_key(text) {
+        Err("this looks like a key; the name is shown in logs and metrics, and must be no secret")
     } else if !(1..=64).contains(&text.len()) || !text.bytes().all(is_plain) {
         Err("no name; write 1 to 64 letters, digits, \".\", \"_\" and \"-\", such as \"crm\"")
     } else {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::de::{Deserialize, Deserializer, Error as _};
 
 use super::error::Problem;
+use super::key;
 use super::pem::{self, Identity};
 use super::signing_key::{Algorithm, SigningKey};
 use crate::secret::{self, Environment, Kept, Secret, Source, exposed_mode, one_line, read_bytes};
@@ -220,6 +221,7 @@ impl<'de> Deserialize<'de> for RawText {
             None if secret::is_content(text.trim_end()) => {
                 Err(D::Error::custom("this is the content of a file (the value is not shown)"))
             }
+            None if key::is_in(&text) => Err(D::Error::custom("this is a caller's key (it is not shown)")),
             // "file:" alone is what is left when a variable in a template is empty.
             None if Source::is_begun(&text) => Err(D::Error::custom(
                 "this names no place; write \"env:NAME\", \"file:PATH\" or \"credential:NAME\"",

@@ -12,10 +12,13 @@ use super::effective::{Effective, effective};
 use super::error::{Error, Origin, Problem};
 use super::keys::{LIST, is_section, keys, nearest, pattern, unknown};
 use super::{key, manual};
-use crate::secret::Environment;
+use crate::secret::{self, Environment};
 
 /// The prefix of an environment variable that sets a key: `GBG_PROXY_TOKEN_SCOPE` sets `token.scope`.
 const ENV_PREFIX: &str = "GBG_PROXY_";
+
+/// The message in place of one that may hold a secret.
+const NOT_SHOWN: &str = "this value cannot be used (it is not shown: it may be a secret)";
 
 /// A key is named by its path: `token.scope`, or, of the second caller, `caller[1].rate`.
 pub(super) struct Document<'a> {
@@ -153,10 +156,10 @@ impl<'a> Document<'a> {
                 // The text was no better.
                 message = first.remove(&key).unwrap_or(message);
             }
-            let is_pem = message.contains("-----BEGIN") || message.contains(char::is_control);
+            let is_pem = message.contains("-----") || message.contains(char::is_control);
             if key::may_be_in(&message) || key.starts_with("token.params") || is_pem {
-                message = "this value cannot be used (it is not shown: it may be a secret)".to_owned();
-            } else if key.starts_with("token.") {
+                message = NOT_SHOWN.to_owned();
+            } else if key.starts_with("token.") || quotes_long_value(&message) {
                 message = without_value(&message);
             }
             let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
@@ -218,9 +221,17 @@ impl<'a> Document<'a> {
         self.error(problem, origin)
     }
 
+    /// `problem` without a key that somebody wrote in place of a name or a value.
     fn error(&self, problem: Problem, origin: Origin) -> Error {
         let Problem { key, message, mend } = problem;
-        Error { origin, key: self.called(&key), message, mend }
+        let is_secret = |text: &str| secret::holds_encoded_key(text) || key::is_in(text);
+        let shown = |text: String| Some(text).filter(|text| !is_secret(text));
+        Error {
+            origin,
+            message: shown(message).filter(|_| !is_secret(&key)).unwrap_or_else(|| NOT_SHOWN.to_owned()),
+            key: shown(self.called(&key)).unwrap_or_default(),
+            mend: shown(mend).unwrap_or_default(),
+        }
     }
 }
 
@@ -283,6 +294,12 @@ fn key_of(path: &str) -> &str {
     let start = caller.map_or(0, |end| LIST.len() + end + 1);
     let end = path[start..].find('[').map_or(path.len(), |end| start + end);
     &path[..end]
+}
+
+/// Whether serde's message quotes a value that is longer than the typo of any name or number.
+fn quotes_long_value(message: &str) -> bool {
+    const LONGEST: usize = 60;
+    message.rsplit_once(", expected ").is_some_and(|(found, _)| found.len() > LONGEST)
 }
 
 /// serde's message without the value that it quotes, which may be a secret under the wrong key.

@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::error::Origin;
 use super::keys::{LIST, keys};
 use super::manual;
+use crate::secret;
 
 /// A key and its value.
 #[derive(Clone, Debug)]
@@ -31,8 +32,8 @@ impl std::fmt::Debug for Hidden {
 
 impl Effective {
     fn new(key: String, path: &str, value: &toml::Value, origin: Origin) -> Self {
-        let is_hidden = path == "token.params" || path.ends_with(".key_sha256");
         let value = value.to_string();
+        let is_hidden = path == "token.params" || path.ends_with(".key_sha256") || secret::holds_key(&value);
         // A query may hold a key.
         let query =
             value.split_once('?').filter(|_| path.ends_with(".endpoint") || path.ends_with(".base_url"));

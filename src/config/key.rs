@@ -63,6 +63,14 @@ pub(super) fn may_be_in(text: &str) -> bool {
     text.to_ascii_lowercase().contains(PREFIX)
 }
 
+/// Whether `text` holds a key, or the most of one, rather than a name that begins as keys do.
+pub(super) fn is_in(text: &str) -> bool {
+    const SHORTEST: usize = 20;
+    let text = text.to_ascii_lowercase();
+    let length = |rest: &str| rest.bytes().take_while(is_base64url).count();
+    text.match_indices(PREFIX).any(|(at, _)| length(&text[at + PREFIX.len()..]) >= SHORTEST)
+}
+
 fn is_base64url(byte: &u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')
 }
@@ -207,5 +215,11 @@ mod tests {
     fn what_looks_like_a_key_is_told() {
         assert!(may_be_in(KEY) && may_be_in("Bearer GBGP_x"));
         assert!(!may_be_in("gbg") && !may_be_in("gbgp-crm"));
+        for text in [KEY, &format!("/etc/{KEY}"), &KEY.to_uppercase(), &format!("\"{}\"", &KEY[..25])] {
+            assert!(is_in(text), "{text}");
+        }
+        for path in ["/etc/gbgp_crm.key", "/etc/gbgp_/customers/production/tls.key", &KEY[5..]] {
+            assert!(!is_in(path), "{path}");
+        }
     }
 }

@@ -45,6 +45,12 @@ pub(super) fn pattern(path: &str) -> String {
 
 /// `path`, which is no key, as a problem.
 pub(super) fn unknown(path: &str) -> Problem {
+    /// Longer than any key with a typo in it.
+    const LONGEST: usize = 64;
+    let is_plain = |c: char| c.is_alphanumeric() || "._-[]\"".contains(c);
+    // `token.client_secret:hunter2`, for instance, is more than a name.
+    let is_name = path.len() <= LONGEST && path.chars().all(is_plain);
+    let path = if is_name { path } else { "" };
     let sections = sections().map(|(section, _)| section);
     if is_section(path) {
         let mend = format!("write its keys, such as those below [{path}] in proxy.toml");
@@ -64,7 +70,11 @@ pub(super) fn unknown(path: &str) -> Problem {
             None => format!("the sections are {}", sections.join(", ")),
         },
     };
-    Problem::new(path.to_owned(), "there is no such key", mend)
+    let message = match path {
+        "" => "there is no such key (it is not shown: it may be a secret)",
+        _ => "there is no such key",
+    };
+    Problem::new(path.to_owned(), message, mend)
 }
 
 /// The names of the fields of the struct `T`, as serde knows them.

@@ -9,6 +9,7 @@ use bytesize::ByteSize;
 use http::Method;
 use serde::de::{Deserialize, Deserializer, Error as _};
 
+use super::key;
 use crate::secret::{Source, is_content};
 
 /// Where to listen: `127.0.0.1:8080` or `unix:/run/gbg-proxy/proxy.sock`.
@@ -254,6 +255,9 @@ pub(super) fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf
         Some("") => Err(D::Error::custom("the value is empty")),
         Some(text) if is_content(text) => {
             Err(D::Error::custom("this is the content of a file; write its path (the value is not shown)"))
+        }
+        Some(text) if key::is_in(text) => {
+            Err(D::Error::custom("this is a caller's key; write the path of a file (the value is not shown)"))
         }
         Some(text) => Ok(text.into()),
     }

@@ -174,11 +174,7 @@ fn a_key_in_the_file_is_refused_and_not_repeated() {
     refused(&with(&format!("[\"{DIGEST}\", \"{KEY}\"]")), place, &[]);
     refused(&with(&format!("\"Bearer {KEY}\"")), place, &[]);
     refused(&with(KEY), "3:", &["this is no TOML"]);
-    refused(
-        &format!("[[caller]]\nname = \"{KEY}\""),
-        "2:1: caller 1: name: this looks like a caller's key",
-        &[],
-    );
+    refused(&format!("[[caller]]\nname = \"{KEY}\""), "2:1: caller 1: name: this looks like a key", &[]);
     refused(
         &caller_with(&format!("uid = \"{KEY}\"")),
         "4:1: caller \"crm\": uid: this value cannot be used",

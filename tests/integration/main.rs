@@ -34,6 +34,7 @@
 //! - `messages`: requests and answers as an intermediary passes them on, byte for byte.
 //! - `refused_connections`: connections that are refused before a request reaches the stack, as they are counted and logged.
 //! - `reload`: the configuration is read again while the proxy runs.
+//! - `misplaced_secrets`: keys and other secrets that stand in place of a path, a name or another value: no output shows them.
 //! - `operations`: alerts, dashboard and runbook, compared with what the proxy counts.
 //! - `resting`: connections that have had no request for a moment, and the next one.
 //! - `secret_files`: files that the configuration names and that cannot be used: no byte of them is shown.
@@ -96,6 +97,7 @@ mod logs;
 mod loops;
 mod memory;
 mod messages;
+mod misplaced_secrets;
 mod operations;
 mod refused_connections;
 mod reload;
