@@ -14,7 +14,9 @@ use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
 use crate::support::caller::{PATIENCE, post, read_until, send, until};
-use crate::support::frames::{DATA, END_HEADERS, END_STREAM, GOOD, HEADERS, SETTINGS, block, frame};
+use crate::support::frames::{
+    DATA, END_HEADERS, END_STREAM, GOOD, HEADERS, SETTINGS, WINDOW_UPDATE, block, frame,
+};
 use crate::support::process::Running;
 use crate::support::server::http;
 use crate::support::{api, token_endpoint};
@@ -22,7 +24,6 @@ use crate::support::{api, token_endpoint};
 const LOGIN: &str = "/as/token.oauth2";
 const START: &str = "/v2/captain/journey/start";
 const PING: u8 = 6;
-const WINDOW_UPDATE: u8 = 8;
 /// Of no meaning (RFC 9113 section 4.1).
 const UNKNOWN: u8 = 0x42;
 

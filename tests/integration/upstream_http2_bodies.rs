@@ -12,14 +12,17 @@ use hyper::body::{Body, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
 use crate::support::Proxy;
 use crate::support::caller::{
     PATIENCE, assert_echoed_as_it_is_sent, assert_held_back, json, post, read_until, send, try_send,
 };
-use crate::support::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, SETTINGS, block, frame};
+use crate::support::frames::{
+    DATA, END_HEADERS, END_STREAM, GOAWAY, GOOD, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, frame,
+    preface,
+};
 use crate::support::server::{http2, scripted};
 
 const SUBMIT: &str = "/v2/captain/journey/interaction/submit";
@@ -147,6 +150,63 @@ async fn an_api_that_reads_nothing_holds_the_caller_back() {
     let proxy = proxy_before(upstream.await, &["limits.request_body=1GiB"]).await;
     let mut stream = begin(&proxy, "Content-Length: 1073741824\r\n").await;
     assert_held_back(&mut stream).await;
+}
+
+/// A connection that takes no more bytes keeps the head of a request waiting. If its caller leaves, and a GOAWAY comes, the
+/// API closes the connection if RST_STREAM is all that it sees of the request (RFC 9113 section 5.1).
+#[tokio::test]
+async fn no_stream_begins_with_its_reset() {
+    const INITIAL_WINDOW_SIZE: u8 = 4;
+    const LARGEST_WINDOW: u32 = (1 << 31) - 1;
+    const PREFACE_BYTES: usize = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
+    const UPLOAD: u32 = 1;
+    const LEFT: u32 = 3;
+    let (frames, mut received) = mpsc::unbounded_channel();
+    let (go_on, goes_on) = watch::channel(false);
+    let upstream = scripted(move |mut stream: TcpStream| {
+        let (frames, mut goes_on) = (frames.clone(), goes_on.clone());
+        async move {
+            let settings = [&[0, INITIAL_WINDOW_SIZE], &LARGEST_WINDOW.to_be_bytes()[..]].concat();
+            let window = (LARGEST_WINDOW - 65_535).to_be_bytes();
+            stream.write_all(&frame(SETTINGS, 0, 0, &settings)).await.unwrap();
+            stream.write_all(&frame(WINDOW_UPDATE, 0, 0, &window)).await.unwrap();
+            stream.read_exact(&mut [0; PREFACE_BYTES]).await.unwrap();
+            goes_on.wait_for(|goes_on| *goes_on).await.unwrap();
+            let goaway = [UPLOAD.to_be_bytes(), u32::from(h2::Reason::NO_ERROR).to_be_bytes()].concat();
+            stream.write_all(&frame(GOAWAY, 0, 0, &goaway)).await.unwrap();
+            let mut head = [0; 9];
+            while stream.read_exact(&mut head).await.is_ok() {
+                let [_, _, _, kind, _, id @ ..] = head;
+                let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+                stream.read_exact(&mut vec![0; length as usize]).await.unwrap();
+                let _ = frames.send((u32::from_be_bytes(id), kind));
+            }
+        }
+    });
+    let proxy = proxy_before(upstream.await, &["limits.request_body=1GiB"]).await;
+    let mut upload = begin(&proxy, "Content-Length: 1073741824\r\n").await;
+    assert_held_back(&mut upload).await;
+    let mut left = TcpStream::connect(proxy.addr()).await.unwrap();
+    let request = frame(HEADERS, END_HEADERS | END_STREAM, 1, &block(&GOOD));
+    left.write_all(&[preface(), request].concat()).await.unwrap();
+    // Until it waits for the connection to the API.
+    sleep(Duration::from_millis(200)).await;
+    let cancel = u32::from(h2::Reason::CANCEL).to_be_bytes();
+    let leave = [frame(RST_STREAM, 0, 1, &cancel), frame(GOAWAY, 0, 0, &[0; 8])].concat();
+    left.write_all(&leave).await.unwrap();
+    let closed = timeout(PATIENCE, left.read_to_end(&mut Vec::new())).await;
+    closed.expect("the connection stays open").unwrap();
+    go_on.send_replace(true);
+    drop(upload);
+    let mut first = None;
+    loop {
+        match timeout(PATIENCE, received.recv()).await.expect("no end of the upload") {
+            Some((UPLOAD, RST_STREAM)) | None => break,
+            Some((LEFT, kind)) => drop(first.get_or_insert(kind)),
+            Some(_) => {}
+        }
+    }
+    assert!(matches!(first, None | Some(HEADERS)), "{first:?}");
 }
 
 #[tokio::test]

@@ -95,7 +95,7 @@ impl Lease {
             Ok(begun) => begun,
             Err(error) => return Err((error, unsent)),
         };
-        let mut upload = Upload::new((!is_empty).then_some(stream), watch.track(unsent.body));
+        let mut upload = Upload::new(stream, watch.track(unsent.body), is_empty);
         let answered = poll_fn(|cx| {
             if let Poll::Ready(Err(Broken(error))) = upload.poll(cx) {
                 return Poll::Ready(Err(error));
@@ -106,7 +106,10 @@ impl Lease {
             }
         });
         let answered = answered.await;
-        Ok(answered.map(|res| Answer::new(res, (upload, self), watch, times)))
+        Ok(answered.map(|res| {
+            upload.is_answered = true;
+            Answer::new(res, (upload, self), watch, times)
+        }))
     }
 }
 

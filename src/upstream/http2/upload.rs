@@ -13,44 +13,57 @@ use crate::error::{Cause, Error};
 
 /// The body of one request, and the stream that it goes into.
 pub(super) struct Upload<B> {
-    /// `None` once all is sent, or the API wants no more.
-    stream: Option<SendStream<Bytes>>,
+    stream: SendStream<Bytes>,
     body: Tracked<B>,
     /// Read, and not sent yet.
     chunk: Bytes,
+    /// Whether all is sent, or the API wants no more.
+    is_over: bool,
+    /// Whether the response has begun.
+    pub(super) is_answered: bool,
 }
 
 /// Why the request's body did not come to its end.
 pub(super) struct Broken(pub(super) Error);
 
+impl<B> Upload<B> {
+    /// `is_over` if there is no body.
+    pub(super) fn new(stream: SendStream<Bytes>, body: Tracked<B>, is_over: bool) -> Self {
+        Upload { stream, body, chunk: Bytes::new(), is_over, is_answered: false }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over
+    }
+}
+
+/// Resets a stream whose response has not begun. Where a GOAWAY comes before the HEADERS are sent, h2 drops them, and an
+/// explicit RST_STREAM with them, but sends the one that it queues itself when the last handle is dropped. An API closes a
+/// connection whose stream begins with RST_STREAM (RFC 9113 section 5.1), and with it the requests of other callers.
+impl<B> Drop for Upload<B> {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.stream.send_reset(Reason::CANCEL);
+        }
+    }
+}
+
 impl<B> Upload<B>
 where
     B: Body<Data = Bytes, Error: Into<Cause>> + Unpin,
 {
-    /// `stream` is `None` where there is no body.
-    pub(super) fn new(stream: Option<SendStream<Bytes>>, body: Tracked<B>) -> Self {
-        Upload { stream, body, chunk: Bytes::new() }
-    }
-
-    pub(super) fn is_over(&self) -> bool {
-        self.stream.is_none()
-    }
-
     /// Sends as much as the API takes. Ready when there is nothing more to send.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        let Some(mut stream) = self.stream.take() else { return Poll::Ready(Ok(())) };
-        let sent = self.poll_into(&mut stream, cx);
-        if sent.is_pending() {
-            self.stream = Some(stream);
+        if self.is_over {
+            return Poll::Ready(Ok(()));
         }
+        let sent = self.poll_into(cx);
+        self.is_over = sent.is_ready();
         sent
     }
 
-    fn poll_into(
-        &mut self,
-        stream: &mut SendStream<Bytes>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), Broken>> {
+    fn poll_into(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+        let stream = &mut self.stream;
         loop {
             if !self.chunk.is_empty() {
                 let ended = self.body.is_end_stream();
