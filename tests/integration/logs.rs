@@ -12,7 +12,7 @@ use wiremock::ResponseTemplate;
 
 use crate::support::caller::{post, read_until, send};
 use crate::support::process::Running;
-use crate::support::server::scripted;
+use crate::support::server::{http2, scripted};
 use crate::support::{CLIENT_SECRET, TOKEN, answer, api, token_endpoint};
 
 #[tokio::test]
@@ -157,6 +157,38 @@ async fn a_caller_that_hangs_up_is_told_from_one_that_got_everything() {
     read_until(&mut caller, "the first bytes").await;
     drop(caller);
     running.read_until("status=200 source=\"gbg\" outcome=\"cut off\" bytes_in=0 bytes_out=15");
+    assert_eq!(running.end("-TERM"), 0);
+}
+
+/// The connection of an HTTP/1.1 caller asks no further when all of the length has come.
+#[tokio::test]
+async fn a_response_whose_end_comes_late_is_not_cut_off() {
+    let (release, released) = tokio::sync::watch::channel(false);
+    let upstream = http2(100, move |_, mut connection| {
+        let released = released.clone();
+        async move {
+            while let Some(Ok((_, mut respond))) = connection.accept().await {
+                let mut released = released.clone();
+                tokio::spawn(async move {
+                    let res = http::Response::builder().header("content-length", 3).body(()).unwrap();
+                    let mut stream = respond.send_response(res, false).unwrap();
+                    stream.send_data("all".into(), false).unwrap();
+                    released.wait_for(|released| *released).await.unwrap();
+                    let _ = stream.send_data("".into(), true);
+                });
+            }
+        }
+    });
+    let api = api().await;
+    let set = [
+        format!("upstream.base_url=http://{}", upstream.await),
+        format!("token.endpoint={}", token_endpoint(&api)),
+    ];
+    let mut running = Running::start(&[&set[0], &set[1], "upstream.http_version=2"]);
+    assert_eq!(send(running.addr(), post("/v2/captain/x")).await.body(), "all");
+    running.read_until("bytes_out=3 ");
+    assert!(!running.log.contains("outcome="), "{}", running.log);
+    release.send_replace(true);
     assert_eq!(running.end("-TERM"), 0);
 }
 
