@@ -119,7 +119,7 @@ impl Apis {
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let has = |option: &str| arguments.iter().any(|argument| argument == option);
-    let filter = arguments.iter().find(|argument| !argument.starts_with('-'));
+    let filter = filter(&arguments);
     let is_mode = has("--bench") && filter.is_some_and(|mode| mode == "run");
     let done = if has("--help") || has("-h") || (is_mode && !has("--test")) {
         match Arguments::try_parse() {
@@ -144,6 +144,22 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The name of a test or a bench among the arguments of `cargo test` and `cargo bench`, or the mode.
+fn filter(arguments: &[String]) -> Option<&String> {
+    /// libtest's options that take a value.
+    const WITH_VALUE: [&str; 6] =
+        ["--color", "--format", "--logfile", "--shuffle-seed", "--skip", "--test-threads"];
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        if WITH_VALUE.contains(&argument.as_str()) {
+            arguments.next();
+        } else if !argument.starts_with('-') {
+            return Some(argument);
+        }
+    }
+    None
 }
 
 async fn full_run(mode: Mode) -> Result<()> {

@@ -113,10 +113,16 @@ impl Report {
         }
     }
 
-    /// Whether no rule was broken.
+    /// Whether no rule was broken, in a storm in which the proxy served.
     pub(crate) fn is_clean(&self) -> bool {
         let is_all = self.unsettled == 0 || self.storm.time.is_some();
-        self.is_over && is_all && self.verdicts.values().all(|&count| count == 0)
+        self.is_over && is_all && self.is_served() && self.verdicts.values().all(|&count| count == 0)
+    }
+
+    /// Whether most requests without a fault were answered by the API: a proxy that refuses everything breaks no rule.
+    pub(crate) fn is_served(&self) -> bool {
+        let answered = self.faultless.get(&Faultless::Answered).copied().unwrap_or(0);
+        answered > 0 && answered * 2 > self.faultless.values().sum()
     }
 }
 
@@ -167,6 +173,9 @@ impl Display for Report {
         }
         if !self.is_over {
             writeln!(f, "  connections to the API did not end with the proxy")?;
+        }
+        if !self.is_served() {
+            writeln!(f, "  the API did not answer most requests without a fault")?;
         }
         self.shown.iter().try_for_each(|failure| writeln!(f, "  {failure}"))?;
         if !self.is_clean() {

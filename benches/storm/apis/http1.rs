@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::{Api, Request};
 use crate::http1::{Encoded, Ended, Reader, encode, pause, reset_on_close, write_pieces};
 use crate::ledger::{Killed, Sent};
-use crate::plan::{ApiFault, CutAt, End, Framing, Message};
+use crate::plan::{ApiFault, End, Framing};
 use crate::wire::{Tag, UNSOLICITED};
 
 /// How long what is left of a request is read after its connection was to end.
@@ -71,10 +71,6 @@ async fn answer(request: &Request, write: &mut WriteHalf<'_>, rng: &mut Rng) -> 
             let cut = response.cut(at, rng);
             write_pieces(write, &response.bytes[..cut], rng, || {}).await.ok()?;
             pause(rng).await;
-            if request.plan.response.framing == Framing::Close && at != CutAt::Head && end == End::Close {
-                // Nothing tells this from the end.
-                request.record.record_response(Sent::ByLength);
-            }
             Some(Next::End(end))
         }
         ApiFault::CloseAfter(end) => {
@@ -110,11 +106,5 @@ fn encoded(request: &Request, tag: Tag, rng: &mut Rng) -> Encoded {
     for (name, value) in tag.fields() {
         start.push_str(&format!("{name}: {value}\r\n"));
     }
-    let mut message: Message = request.plan.response;
-    if matches!(request.fault, ApiFault::Unsolicited | ApiFault::CloseAfter(_))
-        && message.framing == Framing::Close
-    {
-        message.framing = Framing::Length;
-    }
-    encode(&start, message, &tag.body(), rng)
+    encode(&start, request.plan.response, &tag.body(), rng)
 }

@@ -37,14 +37,13 @@ struct Connection {
 
 /// Sends the requests over one connection, at once or one after the other.
 pub(super) async fn session(callers: &Callers, session: u64, ids: Ids) {
-    let Some(stream) = callers.connect(ids.start).await else {
-        ids.for_each(|id| callers.ledger.record_outcome(id, Outcome::NoHead(Ended::Broken)));
-        return;
-    };
+    let refuse =
+        |ids: Ids| ids.for_each(|id| callers.ledger.record_outcome(id, Outcome::NoHead(Ended::Broken)));
+    let Some(stream) = callers.connect(ids.start).await else { return refuse(ids) };
     let (io, cork) = Corked::new(stream, true);
     let mut builder = h2::client::Builder::new();
     builder.initial_window_size(STREAM_WINDOW).initial_connection_window_size(STREAM_WINDOW * 8);
-    let Ok((sender, connection)) = builder.handshake::<_, Bytes>(io).await else { return };
+    let Ok((sender, connection)) = builder.handshake::<_, Bytes>(io).await else { return refuse(ids) };
     let task = tokio::spawn(connection);
     let connection = Connection { sender, cork, killed: Killed::default(), task: task.abort_handle() };
     if mix(callers.plans.seed, session).is_multiple_of(3) {
