@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -236,28 +238,71 @@ fn no_byte_of_a_file_is_in_an_error_or_warning() {
     }
 }
 
-/// Each key with each command, and each damage with some: what differs between them is loaded above.
+/// The lists above have every key whose file is read.
+#[test]
+fn every_key_that_names_a_file_is_tried() {
+    let configuration = Configuration::new();
+    let file = configuration.path("proxy.toml");
+    for kind in ["", "file:"] {
+        let mut found = Vec::new();
+        for key in config::keys().into_iter().filter(|key| !key.starts_with("caller.")) {
+            fs::write(&file, configuration.with(&key, &format!("{kind}/nowhere/secret"))).unwrap();
+            if load_file(&file).is_err_and(|error| error.to_string().contains("cannot read /nowhere/secret"))
+            {
+                found.push(key);
+            }
+        }
+        let mut listed = if kind.is_empty() { PATHS.to_vec() } else { KEPT.to_vec() };
+        listed.retain(|key| cfg!(feature = "otlp") || !key.starts_with("trace."));
+        listed.sort_unstable();
+        found.sort_unstable();
+        assert_eq!(found, listed, "{kind}");
+    }
+}
+
+/// Each command with each damage of the file of each key.
 #[test]
 fn no_byte_of_a_file_is_in_what_a_command_prints() {
     let configuration = Configuration::new();
-    let file = configuration.path("proxy.toml");
+    let cases = configuration.cases();
     let commands = [&["check", "--all"][..], &["check", "--json"], &["run"], &["doctor"]];
-    let damages = malformed().len();
-    for (at, (name, written, usable)) in configuration.cases().into_iter().enumerate() {
-        let Some(&arguments) = commands.get((at + at / damages * 5) % damages) else { continue };
-        fs::write(&file, written).unwrap();
-        let output =
-            with_client(&[arguments, &["--config", file.to_str().unwrap()]].concat()).output().unwrap();
-        let (out, err) = text(&output);
-        assert_clean(&format!("{name} {arguments:?}"), &format!("{out}{err}"));
-        let code = match (arguments[0], usable) {
-            (_, false) => 64,
-            ("check", true) => 0,
-            (_, true) => 1,
-        };
-        assert_eq!(output.status.code(), Some(code), "{name} {arguments:?}: {out}{err}");
-        assert!(usable || format!("{out}{err}").contains("mend:"), "{name} {arguments:?}: {out}{err}");
-    }
+    let next = AtomicUsize::new(0);
+    let print = |worker: usize| {
+        let file = configuration.path(&format!("{worker}.toml"));
+        let mut printed = 0;
+        while let Some((name, written, usable)) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            fs::write(&file, written).unwrap();
+            for arguments in commands {
+                print_case(&format!("{name} {arguments:?}"), arguments, &file, *usable);
+                printed += 1;
+            }
+        }
+        printed
+    };
+    // Two: the smallest runners have two cores.
+    let printed: usize = thread::scope(|scope| {
+        let workers = [0, 1].map(|worker| {
+            let print = &print;
+            scope.spawn(move || print(worker))
+        });
+        workers.map(|worker| worker.join().unwrap()).iter().sum()
+    });
+    assert_eq!(printed, cases.len() * commands.len());
+}
+
+/// Runs a command with the configuration in `file`.
+fn print_case(name: &str, arguments: &[&str], file: &Path, usable: bool) {
+    let output = with_client(arguments).arg("--config").arg(file).output().unwrap();
+    let (out, err) = text(&output);
+    let printed = format!("{out}{err}");
+    assert_clean(name, &printed);
+    let code = match (arguments[0], usable) {
+        (_, false) => 64,
+        ("check", true) => 0,
+        (_, true) => 1,
+    };
+    assert_eq!(output.status.code(), Some(code), "{name}: {printed}");
+    assert!(usable || printed.contains("mend:"), "{name}: {printed}");
 }
 
 #[test]
