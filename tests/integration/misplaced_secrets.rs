@@ -28,7 +28,7 @@ fn canary() -> &'static str {
 /// A key as it is written by somebody who was asked for its path.
 fn shapes(label: &str, begin: &str) -> Vec<String> {
     let (header, footer) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
-    // A wrong letter for base64url, so that both alphabets are seen.
+    // With both letters that base64url writes in another way.
     let lines = [&format!("{begin}{}", canary().repeat(5)), &format!("+/{}", canary().repeat(5)), "+/w=="];
     let (one, escaped) = (lines.concat(), lines.join("\\n"));
     vec![
