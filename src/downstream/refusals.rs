@@ -143,7 +143,7 @@ fn cause(reason: ConnectionRefusal) -> &'static str {
         ConnectionRefusal::MalformedRequest => "the bytes are not an HTTP/1 request",
         ConnectionRefusal::RequestHeadTooLarge => "the request head is too large",
         ConnectionRefusal::RequestTimeout => "the caller stopped sending within a request",
-        ConnectionRefusal::ResponseTimeout => "the caller stopped reading its response",
+        ConnectionRefusal::ResponseTimeout => "the caller did not read its response in time",
         ConnectionRefusal::Http2ProtocolError => "the caller violated HTTP/2",
         ConnectionRefusal::Http2Flood => "the caller sent a flood of HTTP/2 frames or resets",
         ConnectionRefusal::Evicted => "a new connection replaced one that was idle longest",

@@ -31,7 +31,7 @@ pub enum ConnectionRefusal {
     RequestHeadTooLarge,
     /// The caller stopped in the middle of a request: bare 408, or the end of the connection.
     RequestTimeout,
-    /// The caller did not read its response.
+    /// The caller did not read its response in time.
     ResponseTimeout,
     /// The caller violated HTTP/2: GOAWAY.
     Http2ProtocolError,
