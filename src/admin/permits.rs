@@ -1,12 +1,14 @@
 //! Permits for responses that are made for their request: each holds its page in memory until the caller has read it. While
-//! all are held, those that are read for longest give way to who waits.
+//! all are held, the response that is read for longest gives way to the request that waits for longest, one for each.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::downstream::{Peer, RefusalLog};
 use crate::metrics::ConnectionRefusal;
@@ -25,57 +27,103 @@ const MAX_WAIT: Duration = Duration::from_secs(8);
 #[derive(Debug)]
 pub(super) struct Permits {
     free: Arc<Semaphore>,
-    /// Requests that wait for one.
-    waiting: watch::Sender<usize>,
+    /// Held by the request that gets the next free permit; the others wait for it in their order.
+    turn: tokio::sync::Mutex<()>,
+    /// Callers that read a response and have not been cut off, the oldest first.
+    readers: Mutex<VecDeque<Weak<Reader>>>,
     refused: Arc<RefusalLog>,
 }
 
 /// A permit, for as long as the memory of the response is held.
 #[derive(Debug)]
 pub(super) struct Permit {
+    /// Dropped before the permit is free: who has read its response is not cut off for another.
+    reader: Option<Arc<Reader>>,
     _free: OwnedSemaphorePermit,
     /// Ends the connection if it is not dropped in time.
     deadline: JoinSet<()>,
 }
 
-struct Waiting<'a>(&'a watch::Sender<usize>);
+/// A caller that reads its response.
+#[derive(Debug)]
+struct Reader {
+    since: Instant,
+    peer: Arc<Peer>,
+    refused: Arc<RefusalLog>,
+}
 
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.send_modify(|count| *count -= 1);
+impl Reader {
+    fn cut_off(&self) {
+        self.refused.report(&self.peer, ConnectionRefusal::ResponseTimeout);
+        if let Some(usage) = &self.peer.usage {
+            usage.abort();
+        }
     }
 }
 
 impl Permits {
     pub(super) fn new(refused: Arc<RefusalLog>) -> Self {
-        Permits { free: Arc::new(Semaphore::new(MAX_PAGES)), waiting: watch::channel(0).0, refused }
+        let free = Arc::new(Semaphore::new(MAX_PAGES));
+        Permits { free, turn: Default::default(), readers: Mutex::default(), refused }
     }
 
     /// A permit; `None` if there is none in time.
     pub(super) async fn acquire(&self) -> Option<Permit> {
         let free = match Arc::clone(&self.free).try_acquire_owned() {
             Ok(free) => free,
-            Err(_) => {
-                self.waiting.send_modify(|count| *count += 1);
-                let _waiting = Waiting(&self.waiting);
-                timeout(MAX_WAIT, Arc::clone(&self.free).acquire_owned()).await.ok()?.ok()?
-            }
+            Err(_) => timeout(MAX_WAIT, self.wait()).await.ok()??,
         };
-        Some(Permit { _free: free, deadline: JoinSet::new() })
+        Some(Permit { reader: None, _free: free, deadline: JoinSet::new() })
+    }
+
+    /// Waits for a permit. Cuts off one reader at most: what that gives back is for this request alone.
+    async fn wait(&self) -> Option<OwnedSemaphorePermit> {
+        let _turn = self.turn.lock().await;
+        let mut free = pin!(Arc::clone(&self.free).acquire_owned());
+        tokio::select! {
+            biased;
+            free = &mut free => return free.ok(),
+            () = self.cut_off_oldest() => {}
+        }
+        free.await.ok()
+    }
+
+    /// Cuts off the oldest reader as soon as it has had its time.
+    async fn cut_off_oldest(&self) {
+        loop {
+            // With no reader, all permits are held for responses that are still being made.
+            let since = self.oldest().map_or_else(Instant::now, |oldest| oldest.since);
+            sleep_until(since + MAX_CONTENDED_TIME).await;
+            // It may have read its response meanwhile.
+            if let Some(oldest) = self.oldest()
+                && oldest.since <= since
+            {
+                self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                return oldest.cut_off();
+            }
+        }
+    }
+
+    fn oldest(&self) -> Option<Arc<Reader>> {
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.retain(|reader| reader.strong_count() > 0);
+        readers.front()?.upgrade()
     }
 
     /// Ends the connection of `peer` unless it has read the response in time.
     pub(super) fn limit(&self, permit: &mut Permit, peer: &Arc<Peer>) {
         let (peer, refused) = (Arc::clone(peer), Arc::clone(&self.refused));
-        let mut waiting = self.waiting.subscribe();
+        let reader = Arc::new(Reader { since: Instant::now(), peer, refused });
+        let weak = Arc::downgrade(&reader);
+        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+        readers.retain(|reader| reader.strong_count() > 0);
+        readers.push_back(Weak::clone(&weak));
+        drop(readers);
+        permit.reader = Some(reader);
         permit.deadline.spawn(async move {
-            sleep(MAX_CONTENDED_TIME).await;
-            let contended = waiting.wait_for(|count| *count > 0);
-            // An error means that nobody can wait any more.
-            let _ = timeout(MAX_RESPONSE_TIME - MAX_CONTENDED_TIME, contended).await;
-            refused.report(&peer, ConnectionRefusal::ResponseTimeout);
-            if let Some(usage) = &peer.usage {
-                usage.abort();
+            sleep(MAX_RESPONSE_TIME).await;
+            if let Some(reader) = weak.upgrade() {
+                reader.cut_off();
             }
         });
     }
@@ -83,57 +131,98 @@ impl Permits {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
-
     use super::*;
     use crate::metrics::RefusedConnections;
 
-    async fn held(permits: &Permits) -> Vec<Permit> {
-        let mut held = Vec::new();
+    /// Permits that count in what is returned with them.
+    fn counted() -> (Permits, Arc<RefusedConnections>) {
+        let counts = Arc::new(RefusedConnections::default());
+        (Permits::new(RefusalLog::new("test", Arc::clone(&counts))), counts)
+    }
+
+    fn cut_off(counts: &RefusedConnections) -> u64 {
+        let count = counts.by_reason().find(|(reason, _)| *reason == ConnectionRefusal::ResponseTimeout);
+        count.unwrap().1
+    }
+
+    /// All permits, each for a response that began a second after the one before.
+    async fn held(permits: &Permits) -> VecDeque<Permit> {
+        let mut held = VecDeque::new();
         for _ in 0..MAX_PAGES {
-            held.push(permits.acquire().await.unwrap());
+            sleep(Duration::from_secs(1)).await;
+            let mut permit = permits.acquire().await.unwrap();
+            permits.limit(&mut permit, &Arc::default());
+            held.push_back(permit);
         }
         held
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_wait_for_a_permit_ends() {
-        let permits = Permits::new(RefusalLog::new("test", Arc::default()));
+        let (permits, _) = counted();
         let mut held = held(&permits).await;
         let began = Instant::now();
         assert!(permits.acquire().await.is_none());
         assert_eq!(began.elapsed(), MAX_WAIT);
-        assert_eq!(*permits.waiting.borrow(), 0);
-        held.pop();
+        held.pop_front();
         assert!(permits.acquire().await.is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_response_ends_sooner_while_others_wait() {
-        for (waits, expected) in [(false, MAX_RESPONSE_TIME), (true, MAX_CONTENDED_TIME)] {
-            let counts = Arc::new(RefusedConnections::default());
-            let permits = Permits::new(RefusalLog::new("test", Arc::clone(&counts)));
-            let mut held = held(&permits).await;
-            let began = Instant::now();
-            permits.limit(&mut held[0], &Arc::default());
-            // One that is read in time is not ended.
-            permits.limit(&mut held[1], &Arc::default());
-            held.remove(1);
-            let _again = permits.acquire().await.unwrap();
-            let ended = held[0].deadline.join_next();
-            let waiting = async {
-                match waits {
-                    true => drop(permits.acquire().await),
-                    false => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                ended = ended => ended.unwrap().unwrap(),
-                () = waiting => panic!("no response has given way"),
-            }
-            assert_eq!(began.elapsed(), expected);
-            let count = counts.by_reason().find(|(reason, _)| *reason == ConnectionRefusal::ResponseTimeout);
-            assert_eq!(count.map(|(_, count)| count), Some(1));
+    async fn a_response_that_nobody_waits_for_has_its_time() {
+        let (permits, counts) = counted();
+        let mut held: Vec<_> = held(&permits).await.into();
+        let began = held[6].reader.as_ref().unwrap().since;
+        // One that is read in time is not ended.
+        held.drain(7..);
+        held.drain(..6);
+        held[0].deadline.join_next().await.unwrap().unwrap();
+        assert_eq!((began.elapsed(), cut_off(&counts)), (MAX_RESPONSE_TIME, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_oldest_response_gives_way_one_for_each_who_waits() {
+        let (permits, counts) = counted();
+        let permits = Arc::new(permits);
+        let mut held = held(&permits).await;
+        let mut waiting = JoinSet::new();
+        for _ in 0..2 {
+            let permits = Arc::clone(&permits);
+            waiting.spawn(async move { permits.acquire().await.unwrap() });
         }
+        let mut granted = Vec::new();
+        for round in 1..=2 {
+            // Whatever time it takes to give the permit back, no second response gives way for it.
+            sleep(MAX_CONTENDED_TIME).await;
+            assert_eq!(cut_off(&counts), round);
+            let oldest = permits.oldest().unwrap();
+            assert!(Arc::ptr_eq(&oldest, held[1].reader.as_ref().unwrap()), "round {round}");
+            held.pop_front();
+            granted.push(waiting.join_next().await.unwrap().unwrap());
+        }
+        sleep(MAX_CONTENDED_TIME).await;
+        assert_eq!(cut_off(&counts), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_response_has_two_seconds_while_others_wait() {
+        let (permits, counts) = counted();
+        let mut held: Vec<_> = held(&permits).await.into();
+        // The newest alone is read, since now.
+        for permit in &mut held[..MAX_PAGES - 1] {
+            permit.reader = None;
+        }
+        let began = Instant::now();
+        let cut = async {
+            while cut_off(&counts) == 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            () = cut => {}
+            _ = permits.acquire() => panic!("no permit has come back"),
+        }
+        let elapsed = began.elapsed();
+        assert!((MAX_CONTENDED_TIME..MAX_CONTENDED_TIME + Duration::from_millis(5)).contains(&elapsed));
     }
 }

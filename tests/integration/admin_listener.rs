@@ -91,7 +91,8 @@ async fn readers_that_stop_keep_no_probe_out() {
 /// Eight that take a byte of their response now and then, which is progress, hold all there is for pages.
 #[tokio::test]
 async fn readers_that_drip_keep_no_scrape_out() {
-    let proxy = Proxy::before(&api().await, &[]).await;
+    let mut running = spawn_blocking(|| Running::start(&["admin.address=127.0.0.1:0"])).await.unwrap();
+    let admin = running.admin();
     // No window for responses, GET /metrics, and then a window of three bytes.
     let begin = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0\
         \0\0\x17\x01\x05\0\0\0\x01\x82\x86\x04\x08/metrics\x01\x09127.0.0.1\
@@ -99,26 +100,31 @@ async fn readers_that_drip_keep_no_scrape_out() {
     let one_byte = b"\0\0\x04\x08\0\0\0\0\x01\0\0\0\x01";
     let mut dripping = JoinSet::new();
     for host in 1..=8 {
-        let mut stream = connect_from(host, proxy.admin()).await;
+        let mut stream = connect_from(host, admin).await;
         stream.write_all(begin).await.unwrap();
         read_until(&mut stream, "# H").await;
         dripping.spawn(async move {
             while stream.write_all(one_byte).await.is_ok() {
                 sleep(Duration::from_millis(50)).await;
             }
+            host
         });
     }
     let scrape = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
-    let metrics = raw(proxy.admin(), scrape).await;
+    let metrics = raw(admin, scrape).await;
     assert!(metrics.starts_with("HTTP/1.1 200 "), "{metrics}");
-    timeout(PATIENCE, dripping.join_next()).await.expect("all of them stay open").unwrap().unwrap();
-    let metrics = raw(proxy.admin(), scrape).await;
-    for (reason, expected) in [("response_timeout", 1..=8), ("evicted", 0..=0)] {
+    let cut_off = timeout(PATIENCE, dripping.join_next()).await.expect("all of them stay open");
+    assert_eq!(cut_off.unwrap().unwrap(), 1, "the oldest gives way");
+    let metrics = raw(admin, scrape).await;
+    for (reason, expected) in [("response_timeout", "1"), ("evicted", "0")] {
         let series =
             format!("gbg_proxy_refused_connections_total{{listener=\"admin\",reason=\"{reason}\"}} ");
         let count = metrics.lines().find_map(|line| line.strip_prefix(&series)).unwrap();
-        assert!(expected.contains(&count.parse().unwrap()), "{reason}: {count}");
+        assert_eq!(count, expected, "{reason}");
     }
+    assert_eq!(running.end("-TERM"), 0);
+    let line = running.log.lines().find(|line| line.contains("reason=\"response_timeout\"")).unwrap();
+    assert!(line.contains("cause=\"the caller did not read its response in time\""), "{line}");
 }
 
 #[tokio::test]
