@@ -178,8 +178,8 @@ fn divide_open_files(config: &mut Config, limit: u64) {
     const RESERVED: u64 = 32;
     /// A worker's runtime and listener, look-ups of the API's name, and one accepted connection that waits for its turn.
     const RESERVED_BY_WORKER: u64 = 8;
-    /// Connections of the admin listener: as many where there are files enough, and at least as many as are admitted in one
-    /// turn.
+    /// Connections of the admin listener: as many where there are files enough, and at least twice as many as are admitted in
+    /// one turn.
     const ADMIN_CONNECTIONS: u32 = 64;
     const MIN_ADMIN_CONNECTIONS: u32 = 8;
     let admin = u32::try_from(limit / 8).unwrap_or(u32::MAX).clamp(MIN_ADMIN_CONNECTIONS, ADMIN_CONNECTIONS);

@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use super::eviction::{Admission, EvictingLimit};
+use super::eviction::{Admission, ConnectionUse, EvictingLimit};
 use super::socket::BACKLOG;
 use super::{AnswerBody, Options, Peer, Serve, Socket, Stream, connection};
 use crate::joined::Joined;
@@ -21,8 +21,9 @@ use crate::seldom::Seldom;
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections that are accepted before those that have been accepted get their turn, where a new one may evict another:
-/// fewer than may be open, so that none is evicted unseen, and more than one, so that the backlog is worked off fast.
-const ADMISSIONS_PER_TURN: usize = 8;
+/// half of those that may always be open, so that no two turns evict what is being answered for what has just come, and more
+/// than one, so that the backlog is worked off fast.
+const ADMISSIONS_PER_TURN: usize = 4;
 
 impl Socket {
     /// Accepts connections and serves each in a task of its own, with the service that `make_service` gives for its peer
@@ -135,8 +136,11 @@ fn spawn<IO, S, B>(
     let open = options.counted.open();
     let admission = options.evicting.as_ref().map(|limit| admit(limit, &mut peer, &options));
     let usage = peer.usage.clone();
+    // Until its task runs it is evicted as late as one that is being answered: its request may have come.
+    let unseen = usage.as_ref().map(ConnectionUse::begin_request);
     let task = tokio::spawn(async move {
         let _open = open;
+        drop(unseen);
         connection::serve(io, peer, &options, make_service, drain).await;
         drop((permit, admission));
     });
@@ -230,111 +234,4 @@ fn is_exhaustion(error: &io::Error) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::convert::Infallible;
-    use std::net::Ipv4Addr;
-
-    use http::{Request, Response};
-    use http_body_util::Empty;
-    use rcgen::generate_simple_self_signed;
-    use rustls::pki_types::PrivateKeyDer;
-    use rustls::{ClientConfig, RootCertStore};
-    use tokio::io::AsyncWriteExt;
-    use tokio::net::{TcpStream, UnixStream};
-    use tokio::sync::{Semaphore, mpsc};
-    use tower::service_fn;
-
-    use super::*;
-    use crate::config::{Address, CertificateName, Identity, SocketMode};
-    use crate::downstream::{BUFFER, CallerBody, RefusalLog, ServerTls, Timeouts, bind};
-
-    /// Listens on `address` with the options that `tls` makes; where, and who comes.
-    fn listening(address: &Address, tls: Option<ServerTls>) -> (Address, mpsc::UnboundedReceiver<Peer>) {
-        let minute = Duration::from_secs(60);
-        let options = Options {
-            tls: tls.map(|only| watch::channel(only).1),
-            timeouts: Timeouts {
-                handshake: minute,
-                header: minute,
-                keep_alive: minute,
-                body: minute,
-                max_age: minute,
-            }
-            .fixed(),
-            h2_streams: 1,
-            title_case: false,
-            buffer: BUFFER,
-            connections: Arc::new(Semaphore::new(8)),
-            evicting: None,
-            counted: Arc::default(),
-            refused: RefusalLog::new("test", Arc::default()),
-        };
-        let socket = bind(address, SocketMode(0o600), 1).unwrap().pop().unwrap();
-        let address = socket.address().unwrap();
-        let (come, coming) = mpsc::unbounded_channel();
-        let serve = async move {
-            let (_drain, draining) = watch::channel(false);
-            let make_service = move |peer| {
-                come.send(peer).unwrap();
-                service_fn(|_: Request<CallerBody>| async {
-                    Ok::<_, Infallible>(Response::new(Empty::<&[u8]>::new()))
-                })
-            };
-            socket.serve(options, draining, make_service).await.unwrap();
-        };
-        tokio::spawn(serve);
-        (address, coming)
-    }
-
-    #[tokio::test]
-    async fn a_tcp_peer_is_known_by_both_addresses() {
-        for ip in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED] {
-            let (address, mut coming) = listening(&Address::Tcp((ip, 0).into()), None);
-            let Address::Tcp(addr) = address else { panic!("{address}") };
-            let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, addr.port())).await.unwrap();
-            let peer = coming.recv().await.unwrap();
-            assert_eq!(peer.addr, stream.local_addr().ok());
-            assert_eq!(peer.local, stream.peer_addr().ok());
-            assert!(!peer.is_tls && peer.certificate.is_none() && peer.uid.is_none());
-        }
-    }
-
-    #[cfg(unix)]
-    #[tokio::test]
-    async fn a_peer_of_a_unix_socket_is_known_by_its_user() {
-        use std::os::unix::fs::MetadataExt;
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("s");
-        let (_, mut coming) = listening(&Address::Unix(path.clone()), None);
-        let _stream = UnixStream::connect(&path).await.unwrap();
-        let peer = coming.recv().await.unwrap();
-        assert_eq!(peer.uid, Some(std::fs::metadata(&path).unwrap().uid()));
-        assert!(peer.addr.is_none() && peer.local.is_none());
-    }
-
-    #[tokio::test]
-    async fn a_peer_with_a_certificate_is_known_by_its_names_once_the_handshake_is_over() {
-        let made = generate_simple_self_signed(["localhost".into(), "crm.example".into()]).unwrap();
-        let (der, key) =
-            (made.cert.der().clone(), || PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap());
-        let identity = Identity { chain: vec![der.clone()], key: Arc::new(key().into()) };
-        let tls = ServerTls::new(&identity, std::slice::from_ref(&der)).unwrap();
-        let (address, mut coming) = listening(&Address::Tcp((Ipv4Addr::LOCALHOST, 0).into()), Some(tls));
-        let Address::Tcp(addr) = address else { panic!("{address}") };
-        let mut roots = RootCertStore::empty();
-        roots.add(der.clone()).unwrap();
-        let caller = ClientConfig::builder().with_root_certificates(roots);
-        let shows = caller.clone().with_client_auth_cert(vec![der], key()).unwrap();
-        let shows_none = caller.with_no_client_auth();
-        let both = ["localhost", "crm.example"].map(CertificateName::dns);
-        for (config, names) in [(shows, Some(&both[..])), (shows_none, None)] {
-            let stream = TcpStream::connect(addr).await.unwrap();
-            let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-            let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
-            stream.write_all(b"G").await.unwrap();
-            let peer = coming.recv().await.unwrap();
-            assert!(peer.is_tls);
-            assert_eq!(peer.certificate.as_ref().map(|certificate| certificate.names()), names);
-        }
-    }
-}
+mod tests;
