@@ -8,7 +8,7 @@ use http::Request;
 use http_body::{Frame, SizeHint};
 use hyper::body::Body;
 
-use super::connection_limit::LimitReached;
+use super::connection_limit::ConnectionLimit;
 use super::progress::Silent;
 use super::{exchange, http2};
 use crate::error::{Cause, Error};
@@ -32,12 +32,15 @@ pub(super) fn too_slow(silent: Silent) -> Error {
     }
 }
 
-/// Why no connection was opened: nothing was sent.
-pub(super) fn not_opened(cause: Cause) -> Error {
-    match cause.is::<LimitReached>() {
-        true => Error::NoConnectionLeft,
-        false => Error::UpstreamUnreachable(cause),
+/// Why a request has waited in vain for a connection: nothing was sent.
+pub(super) fn no_connection(limit: &ConnectionLimit) -> Error {
+    if limit.is_exhausted() {
+        limit.log_exhausted();
+        return Error::NoConnectionLeft;
     }
+    let cause =
+        "no connection, or place on one, became free or could be opened within upstream.connect_timeout";
+    Error::UpstreamUnreachable(cause.into())
 }
 
 /// Why a request's body did not come to its end: it broke off with its caller, unless it was ended on purpose.

@@ -89,22 +89,8 @@ impl Connector {
         }
     }
 
-    /// Opens one connection and starts its task; the circuit has given leave to it. That the limit is reached is not logged:
-    /// requests may wait for another connection instead.
-    pub(super) async fn open<B>(&self, attempt: Attempt) -> Result<Opened<B>, Cause>
-    where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<Cause>,
-    {
-        self.open_with(attempt, self.limit.try_acquire()?).await
-    }
-
-    /// The same with a `permit` that was waited for.
-    pub(super) async fn open_with<B>(
-        &self,
-        attempt: Attempt,
-        permit: ConnectionPermit,
-    ) -> Result<Opened<B>, Cause>
+    /// Opens one connection with `permit` and starts its task; the circuit has given leave to it.
+    pub(super) async fn open<B>(&self, attempt: Attempt, permit: ConnectionPermit) -> Result<Opened<B>, Cause>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
@@ -116,14 +102,25 @@ impl Connector {
         opened
     }
 
+    /// The same with a leave and a permit that are to be had at once.
+    pub(super) async fn open_at_once<B>(&self) -> Result<Opened<B>, Cause>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Cause>,
+    {
+        self.open(self.circuit.admit()?, self.limit.try_acquire()?).await
+    }
+
     /// As [`Self::open`], without leave: that it fails is no reason to refuse any request.
     pub(super) async fn try_open<B>(&self) -> Result<Opened<B>, Cause>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
     {
-        let permit = self.limit.try_acquire().map_err(|_| self.limit.reached())?;
-        self.open_within(permit).await
+        if self.limit.is_exhausted() {
+            self.limit.log_exhausted();
+        }
+        self.open_within(self.limit.try_acquire()?).await
     }
 
     async fn open_within<B>(&self, permit: ConnectionPermit) -> Result<Opened<B>, Cause>
@@ -174,7 +171,8 @@ impl Connector {
     {
         match (is_http2, self.http_version) {
             (true, _) => {
-                let open = (self.connections.open(), permit);
+                let counted = self.connections.open();
+                let open = || (counted, permit.opened());
                 http2::Connection::open(io, &self.times, open).await.map(Opened::Http2)
             }
             (false, HttpVersion::Http2) => Err(NO_HTTP2.into()),
@@ -197,7 +195,7 @@ impl Connector {
             .allow_spaces_after_header_name_in_responses(true)
             .handshake(TokioIo::new(watch.listen(io)))
             .await?;
-        let open = (self.connections.open(), permit);
+        let open = (self.connections.open(), permit.opened());
         tokio::spawn(async move {
             let _open = open;
             // Whoever waits for an answer on it is told as well.
@@ -248,7 +246,8 @@ mod tests {
         assert!(!connector.circuit.is_open());
         while !connector.circuit.is_open() {
             let attempt = connector.circuit.admit().unwrap();
-            assert!(connector.open::<Empty<Bytes>>(attempt).await.is_err());
+            let permit = connector.limit.try_acquire().unwrap();
+            assert!(connector.open::<Empty<Bytes>>(attempt, permit).await.is_err());
         }
     }
 }

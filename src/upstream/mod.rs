@@ -29,7 +29,7 @@ use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
 pub use self::answer::Answer;
-use self::answer::{AnswerSilent, Failed, body_error, not_opened, too_slow};
+use self::answer::{AnswerSilent, Failed, body_error, no_connection, too_slow};
 pub use self::connection_limit::ConnectionLimit;
 use self::connection_limit::ConnectionPermit;
 use self::connector::{Connector, Opened};
@@ -304,9 +304,9 @@ where
     async fn obtain(&self, fresh: bool) -> Result<Obtained<B>, Error> {
         let limit = &self.connector.limit;
         // While the circuit is open, those that open have hung for long, and say nothing of how long this one would.
-        if self.connector.circuit.is_open() {
-            let permit = limit.try_acquire().map_err(|_| not_opened(limit.reached().into()))?;
-            return self.open(permit).await.map(Obtained::Opened);
+        if self.connector.circuit.is_open() && !limit.is_exhausted() {
+            let opened = self.connector.open_at_once().await;
+            return opened.map(Obtained::Opened).map_err(Error::UpstreamUnreachable);
         }
         let at_once = match self.opening.try_acquire() {
             Ok(opening) => limit.try_acquire().ok().map(|permit| (opening, permit)),
@@ -317,12 +317,7 @@ where
             None => match timeout(self.pool.times.connect, self.wait(fresh)).await {
                 Ok(Either::Left(slot)) => return Ok(Obtained::Idle(slot)),
                 Ok(Either::Right(permits)) => permits?,
-                Err(_) if limit.is_reached() => return Err(not_opened(limit.reached().into())),
-                Err(_) => {
-                    let cause =
-                        "no connection became free or could be opened within upstream.connect_timeout";
-                    return Err(Error::UpstreamUnreachable(cause.into()));
-                }
+                Err(_) => return Err(no_connection(limit)),
             },
         };
         self.open(permit).await.map(Obtained::Opened)
@@ -332,8 +327,8 @@ where
     async fn wait(&self, fresh: bool) -> Either<Slot<B>, Permits<'_>> {
         let permits = async {
             // In this order: who waits for the limit keeps nobody from opening.
-            let permit =
-                self.connector.limit.acquire().await.map_err(|reached| not_opened(reached.into()))?;
+            let permit = self.connector.limit.acquire().await;
+            let permit = permit.map_err(|closed| Error::UpstreamUnreachable(closed.into()))?;
             let opening = self.opening.acquire().await;
             let opening = opening.map_err(|closed| Error::UpstreamUnreachable(closed.into()))?;
             Ok((opening, permit))
@@ -358,6 +353,6 @@ where
     async fn open(&self, permit: ConnectionPermit) -> Result<Opened<B>, Error> {
         let attempt = self.connector.circuit.admit();
         let attempt = attempt.map_err(|refused| Error::UpstreamUnreachable(refused.into()))?;
-        self.connector.open_with(attempt, permit).await.map_err(Error::UpstreamUnreachable)
+        self.connector.open(attempt, permit).await.map_err(Error::UpstreamUnreachable)
     }
 }

@@ -24,7 +24,7 @@ use crate::support::bytes::Api;
 use crate::support::caller::{PATIENCE, connect_from, json, post, raw, read_until, send, until};
 use crate::support::known::Known;
 use crate::support::process::Running;
-use crate::support::server::{http, http2, scripted};
+use crate::support::server::scripted;
 use crate::support::{Proxy, api, forwarded, token_endpoint};
 
 const LOGIN: &str = "/as/token.oauth2";
@@ -326,57 +326,6 @@ async fn one_http2_caller_leaves_files_for_probes() {
     assert_eq!(running.end("-TERM"), 0);
     assert!(running.log.contains("no further connection to the API may be opened"), "{}", running.log);
     assert!(!running.log.contains("Too many open files"), "{}", running.log);
-}
-
-#[tokio::test]
-async fn a_request_waits_for_a_connection_within_the_limit() {
-    let upstream = http(|req: Request<Incoming>| async {
-        let _ = req.into_body().collect().await;
-        sleep(Duration::from_millis(100)).await;
-        Response::new(Full::new(Bytes::from_static(b"ok")))
-    });
-    assert_requests_wait(upstream.await, "1.1").await;
-}
-
-#[tokio::test]
-async fn a_request_waits_for_a_stream_within_the_limit() {
-    let upstream = http2(1, |_, mut connection| async move {
-        while let Some(Ok((_, mut respond))) = connection.accept().await {
-            tokio::spawn(async move {
-                sleep(Duration::from_millis(100)).await;
-                let _ = respond.send_response(Response::new(()), true);
-            });
-        }
-    });
-    assert_requests_wait(upstream.await, "2").await;
-}
-
-/// Sends more requests than there may be connections, and expects that each is answered.
-async fn assert_requests_wait(upstream: SocketAddr, http_version: &str) {
-    let tokens = api().await;
-    let set = [
-        format!("upstream.base_url=http://{upstream}"),
-        format!("upstream.http_version={http_version}"),
-        format!("token.endpoint={}", token_endpoint(&tokens)),
-        "listen.workers=1".to_owned(),
-    ];
-    let set: Vec<_> = set.iter().map(String::as_str).collect();
-    // The limit of 64 leaves 64 - 32 - 8 - 8 = 16 files, half of them to callers.
-    let mut running = Running::start_with_open_files(64, &set);
-    let addr = running.addr();
-    let mut sender = connect_http2(addr).await.ready().await.unwrap();
-    let mut answers = Vec::new();
-    for _ in 0..60 {
-        let req = Request::get(format!("http://localhost{START}")).body(()).unwrap();
-        answers.push(sender.send_request(req, true).unwrap().0);
-        sender = sender.ready().await.unwrap();
-    }
-    for answering in answers {
-        assert_eq!(reason(answering).await.0, StatusCode::OK);
-    }
-    assert_eq!(send(addr, post(START)).await.status(), StatusCode::OK);
-    assert_eq!(running.end("-TERM"), 0);
-    assert!(!running.log.contains("no further connection to the API may be opened"), "{}", running.log);
 }
 
 /// Lines that wait for a slow reader of the log are counted, not measured.

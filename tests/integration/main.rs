@@ -51,6 +51,7 @@
 //! - `traces`: the trace that a request belongs to, and what a collector is told of it.
 //! - `upstream_http2`: requests to the API that share HTTP/2 connections.
 //! - `upstream_http2_bodies`: bodies over HTTP/2 to the API: large, slow, broken off or not wanted.
+//! - `upstream_limit`: connections to the API within the limit of open files.
 //! - `upstream_pool`: how old connections to the API grow, and what happens when they end at the wrong moment.
 //! - `warm`: connections to the API that are open before anybody asks.
 
@@ -119,5 +120,6 @@ mod traces;
 mod upstream_http2;
 mod upstream_http2_bodies;
 mod upstream_http2_refusals;
+mod upstream_limit;
 mod upstream_pool;
 mod warm;

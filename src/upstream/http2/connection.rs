@@ -62,11 +62,12 @@ impl Streams {
 
 impl Connection {
     /// Makes an HTTP/2 connection of `io` and starts its task. Waits for the API's SETTINGS: they are the proof that it
-    /// speaks HTTP/2, and tell how many requests may be sent at once. `open` is dropped when the connection has ended.
-    pub(in super::super) async fn open<IO>(
+    /// speaks HTTP/2, and tell how many requests may be sent at once. What `open` gives then is dropped when the connection
+    /// has ended.
+    pub(in super::super) async fn open<IO, T: Send + 'static>(
         io: IO,
         times: &Times,
-        open: impl Send + 'static,
+        open: impl FnOnce() -> T,
     ) -> Result<Self, Cause>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -93,7 +94,7 @@ impl Connection {
         if opened.is_closed() {
             return Err("the API takes no request on the connection that it has just let open".into());
         }
-        let streams = opened.streams.clone();
+        let (streams, open) = (opened.streams.clone(), open());
         tokio::spawn(async move {
             let _open = open;
             let death = connection.ping_pong().map(|pings| death(pings, streams));
@@ -160,7 +161,7 @@ mod tests {
     ) -> Connection {
         tokio::spawn(server);
         let open = std::sync::Arc::<crate::metrics::Connections>::default().open();
-        Connection::open(io, &times(), open).await.unwrap()
+        Connection::open(io, &times(), || open).await.unwrap()
     }
 
     #[tokio::test(start_paused = true)]

@@ -26,10 +26,8 @@ pub(super) use self::connection::Connection;
 pub(super) use self::exchange::Answer;
 use self::exchange::Unsent;
 use self::places::{Lease, Owner, Places, Ticket};
-use super::circuit::{Attempt, Refused};
-use super::connection_limit::LimitReached;
 use super::connector::{Connector, Opened};
-use super::not_opened;
+use super::no_connection;
 use super::pool::Pool;
 use crate::config;
 use crate::error::{Cause, Error};
@@ -79,21 +77,6 @@ impl std::error::Error for OpenFailed {
     }
 }
 
-impl From<OpenFailed> for Error {
-    fn from(failed: OpenFailed) -> Self {
-        match failed.0.is::<LimitReached>() {
-            true => Error::NoConnectionLeft,
-            false => Error::UpstreamUnreachable(failed.into()),
-        }
-    }
-}
-
-impl From<Refused> for OpenFailed {
-    fn from(refused: Refused) -> Self {
-        OpenFailed(Arc::new(refused.into()))
-    }
-}
-
 impl<B> Http2<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -138,7 +121,7 @@ where
             let lease = match self.place().await? {
                 Granted::Place(lease) => lease,
                 Granted::Declined => return Ok(Sent::Declined(unsent.into_request())),
-                Granted::Failed(failed) => return Err(failed.into()),
+                Granted::Failed(failed) => return Err(Error::UpstreamUnreachable(failed.into())),
             };
             renew(unsent.headers())?;
             unsent = match lease.exchange(unsent, self.http1.times).await {
@@ -186,26 +169,15 @@ where
         self.places().retire();
     }
 
-    /// Opens a connection for one request, or fails, unless there are connections to wait for a place on: while the circuit
-    /// is open, no request joins others that wait for what may never come.
+    /// Opens a connection for one request, or fails, unless there are connections to wait for: while the circuit is open, no
+    /// request joins others that wait for what may never come.
     async fn pass_circuit(self: &Arc<Self>) -> Result<(), Error> {
-        if self.places().has_connection() {
+        if self.places().has_connection() || self.connector.limit.is_exhausted() {
             return Ok(());
         }
-        let attempt = self.connector.circuit.admit();
-        let attempt = attempt.map_err(|refused| Error::UpstreamUnreachable(refused.into()))?;
-        let opened = self.connector.open(attempt).await;
-        let opened = opened.map_err(|cause| not_opened(self.log_refusal(cause)))?;
+        let opened = self.connector.open_at_once().await.map_err(Error::UpstreamUnreachable)?;
         self.take_in(opened).await;
         Ok(())
-    }
-
-    /// `cause`, logged where it is that no further connection may be opened.
-    fn log_refusal(&self, cause: Cause) -> Cause {
-        match cause.downcast::<LimitReached>() {
-            Ok(_) => self.connector.limit.reached().into(),
-            Err(cause) => cause,
-        }
     }
 
     /// A place on a connection, waited for no longer than opening one may take.
@@ -229,11 +201,8 @@ where
         };
         match timeout(self.http1.times.connect, granted).await {
             Ok(Ok(granted)) => Ok(granted),
-            _ if self.connector.limit.is_reached() => Err(not_opened(self.connector.limit.reached().into())),
-            _ => {
-                let cause = "there was no place on a connection within upstream.connect_timeout";
-                Err(Error::UpstreamUnreachable(cause.into()))
-            }
+            Ok(Err(dropped)) => Err(Error::UpstreamUnreachable(dropped.into())),
+            Err(_) => Err(no_connection(&self.connector.limit)),
         }
     }
 
@@ -242,46 +211,42 @@ where
         Lease::new(ticket, owner)
     }
 
-    /// Gives the places that there are to those who wait, and opens connections for the others, as far as the circuit lets.
+    /// Gives the places that there are to those who wait, and has connections opened for the others.
     fn hand_out(self: &Arc<Self>, mut places: MutexGuard<'_, Places<Granted>>) {
         let matched = places.matched();
-        let mut stranded = None;
         while places.wants_opening() {
-            if self.connector.limit.is_reached() && places.may_free_up() {
-                break;
-            }
-            match self.connector.circuit.admit() {
-                Ok(attempt) => {
-                    places.begin_opening();
-                    tokio::spawn(Arc::clone(self).open(attempt));
-                }
-                Err(refused) => {
-                    stranded = Some((refused, places.stranded()));
-                    break;
-                }
-            }
+            places.begin_opening();
+            tokio::spawn(Arc::clone(self).open());
         }
         drop(places);
         // Outside of the lock: a place that nobody wants any more comes back at once.
         for (granting, ticket) in matched {
             let _ = granting.send(Granted::Place(self.lease(ticket)));
         }
-        if let Some((refused, waited)) = stranded {
-            let refused = OpenFailed::from(refused);
-            for granting in waited {
-                let _ = granting.send(Granted::Failed(refused.clone()));
-            }
-        }
     }
 
-    /// Opens one connection. In a task of its own, so that no caller that hangs up takes it away from the others.
-    async fn open(self: Arc<Self>, attempt: Attempt) {
-        let refused = match self.connector.open(attempt).await {
+    /// Opens one connection, as soon as the limit lets and if the circuit does. In a task of its own, so that no caller that
+    /// hangs up takes it away from the others.
+    async fn open(self: Arc<Self>) {
+        let permit = self.connector.limit.acquire().await;
+        // A place on another connection will have done, as a connection that becomes idle does over HTTP/1.1.
+        if !self.places().still_wants_opening() {
+            return;
+        }
+        let opened = match (self.connector.circuit.admit(), permit) {
+            (Ok(attempt), Ok(permit)) => self.connector.open(attempt, permit).await,
+            (Ok(_), Err(closed)) => Err(closed.into()),
+            (Err(refused), _) => {
+                let stranded = self.places().opening_refused();
+                return fail(stranded, refused.into());
+            }
+        };
+        match opened {
             Ok(Opened::Http2(connection)) => {
                 self.declined.store(false, Ordering::Relaxed);
                 let mut places = self.places();
                 places.opened(connection);
-                return self.hand_out(places);
+                self.hand_out(places);
             }
             Ok(http1 @ Opened::Http1(_)) => {
                 self.take_in(http1).await;
@@ -289,22 +254,23 @@ where
                 for granting in waiting {
                     let _ = granting.send(Granted::Declined);
                 }
-                return;
             }
-            Err(cause) => cause,
-        };
-        let mut places = self.places();
-        // A place on another connection will do, as a connection that becomes idle does over HTTP/1.1.
-        if refused.is::<LimitReached>() && places.opening_refused() {
-            return self.hand_out(places);
+            Err(cause) => {
+                let mut places = self.places();
+                // Those for whom it was opened; the others wait for the next one.
+                let waited = places.open_failed();
+                self.hand_out(places);
+                fail(waited, cause);
+            }
         }
-        let refused = OpenFailed(Arc::new(self.log_refusal(refused)));
-        // Those for whom it was opened; the others wait for the next one.
-        let waited = places.open_failed();
-        self.hand_out(places);
-        for granting in waited {
-            let _ = granting.send(Granted::Failed(refused.clone()));
-        }
+    }
+}
+
+/// Gives `cause` to all who have `waited`.
+fn fail(waited: Vec<oneshot::Sender<Granted>>, cause: Cause) {
+    let failed = OpenFailed(Arc::new(cause));
+    for granting in waited {
+        let _ = granting.send(Granted::Failed(failed.clone()));
     }
 }
 

@@ -131,17 +131,13 @@ impl<T> Places<T> {
         self.opening += 1;
     }
 
-    /// Those who wait for nothing: there is no connection, and none is being opened.
-    pub(super) fn stranded(&mut self) -> Vec<oneshot::Sender<T>> {
-        match self.may_free_up() {
-            true => Vec::new(),
-            false => self.waiting.drain(..).collect(),
-        }
-    }
-
-    /// Whether a place may come to those who wait without one more connection.
-    pub(super) fn may_free_up(&mut self) -> bool {
-        self.opening > 0 || self.has_connection()
+    /// Whether a connection that has waited to be opened is wanted still; if not, it is not being opened any more.
+    pub(super) fn still_wants_opening(&mut self) -> bool {
+        self.waiting.retain(|granting| !granting.is_closed());
+        self.opening -= 1;
+        let is_wanted = self.wants_opening();
+        self.opening += usize::from(is_wanted);
+        is_wanted
     }
 
     /// One of those that are being opened has come.
@@ -151,14 +147,14 @@ impl<T> Places<T> {
         self.add(connection);
     }
 
-    /// One of those that were to be opened may not be. Returns true if those who wait may get a place all the same; if not, it
-    /// still counts as being opened.
-    pub(super) fn opening_refused(&mut self) -> bool {
-        let may_wait = self.opening > 1 || self.has_connection();
-        if may_wait {
-            self.opening -= 1;
+    /// One of those that were to be opened may not be: those who wait for nothing else, as there is no connection and no
+    /// other is being opened.
+    pub(super) fn opening_refused(&mut self) -> Vec<oneshot::Sender<T>> {
+        self.opening -= 1;
+        match self.opening > 0 || self.has_connection() {
+            true => Vec::new(),
+            false => self.waiting.drain(..).collect(),
         }
-        may_wait
     }
 
     /// One of those that are being opened has failed: those for whom it was meant.
