@@ -110,6 +110,8 @@ async fn readers_that_drip_keep_no_scrape_out() {
             host
         });
     }
+    // Each of them has read for long enough to give way, and may read on for as long as nobody waits.
+    sleep(Duration::from_millis(2500)).await;
     let scrape = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
     let metrics = raw(admin, scrape).await;
     assert!(metrics.starts_with("HTTP/1.1 200 "), "{metrics}");
