@@ -44,6 +44,8 @@ struct State {
     held: Vec<u8>,
     /// Whole frames that follow what is held.
     injected: Vec<u8>,
+    /// The last stream that an injected GOAWAY names.
+    injected_last: Option<u32>,
     frames: Frames,
     is_reset_on_close: bool,
     /// The task of the connection.
@@ -65,6 +67,8 @@ struct Frames {
     /// Bytes of the frame's payload that are still to come.
     left: usize,
     streams: HashMap<u32, Written>,
+    /// The last stream that h2's own GOAWAY names.
+    goaway: Option<u32>,
 }
 
 impl Frames {
@@ -83,6 +87,8 @@ impl Frames {
                 DATA => stream.data += self.left,
                 HEADERS => stream.heads += 1,
                 RST_STREAM => stream.resets += 1,
+                // h2 writes it in one piece.
+                GOAWAY => self.goaway = bytes.first_chunk().map(|last| u32::from_be_bytes(*last)),
                 _ => {}
             }
             self.header.clear();
@@ -145,12 +151,20 @@ impl Cork {
     /// Sends GOAWAY between two frames of h2's.
     pub(crate) fn inject_goaway(&self, last: u32, code: u32) {
         let mut state = self.state();
+        state.injected_last = Some(last);
         state.injected.extend([0, 0, 8, GOAWAY, 0, 0, 0, 0, 0]);
         state.injected.extend(last.to_be_bytes());
         state.injected.extend(code.to_be_bytes());
         if let Some(waker) = state.waker.take() {
             waker.wake();
         }
+    }
+
+    /// Whether h2 has sent a GOAWAY that names a later stream than the injected one, of which it knows nothing: the other side
+    /// closes the connection (RFC 9113 section 6.8).
+    pub(crate) fn has_false_goaway(&self) -> bool {
+        let state = self.state();
+        state.injected_last.is_some_and(|injected| state.frames.goaway.is_some_and(|last| last > injected))
     }
 
     /// Has the connection end with RST when it is dropped.

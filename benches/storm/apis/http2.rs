@@ -110,6 +110,9 @@ pub(super) async fn serve(stream: TcpStream, api: Api) {
     }
     // A request above GOAWAY waits for ever; all others end with their streams.
     drop(http2);
+    if connection.cork.has_false_goaway() {
+        connection.killed.set();
+    }
 }
 
 async fn answer(
