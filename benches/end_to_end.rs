@@ -1,7 +1,7 @@
 //! Over loopback: the same requests sent straight to an upstream, and through the proxy.
 //!
-//! All on one machine, so that the difference between the two is the proxy's share and the wire's; for CPU per request
-//! beside other proxies see docs/performance.md.
+//! All on one machine, so that the difference between the two is the proxy's share and the wire's;
+//! for CPU per request beside other proxies see docs/performance.md.
 
 #![allow(
     clippy::expect_used,
@@ -35,7 +35,8 @@ async fn upstream() -> SocketAddr {
         while let Ok((stream, _)) = listener.accept().await {
             let service = hyper::service::service_fn(answer);
             tokio::spawn(
-                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+                hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service),
             );
         }
     });
@@ -63,26 +64,39 @@ async fn proxy(upstream: SocketAddr) -> (App, SocketAddr) {
         format!("token.endpoint=http://{upstream}/token"),
     ];
     let env = [("GBG_CLIENT_SECRET".to_owned(), "bench".to_owned())].into();
-    let loaded = config::load(&Sources { set: set.into(), env, file: None }).expect("a good configuration");
+    let loaded = config::load(&Sources {
+        set: set.into(),
+        env,
+        file: None,
+    })
+    .expect("a good configuration");
     let app = App::start(&loaded.config).await.expect("a proxy");
-    let Address::Tcp(addr) = *app.address() else { unreachable!("it listens on TCP") };
+    let Address::Tcp(addr) = *app.address() else {
+        unreachable!("it listens on TCP")
+    };
     (app, addr)
 }
 
 async fn connect(addr: SocketAddr) -> SendRequest<Full<Bytes>> {
     let stream = TcpStream::connect(addr).await.expect("a connection");
     stream.set_nodelay(true).expect("a TCP option");
-    let (sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("a handshake");
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .expect("a handshake");
     tokio::spawn(connection);
     sender
 }
 
 /// One request over `sender`, to the end of its answer.
 async fn exchange(mut sender: SendRequest<Full<Bytes>>, body: Bytes) -> SendRequest<Full<Bytes>> {
-    let req = Request::post("/v2/captain/journey/start").header("host", "localhost").body(Full::new(body));
+    let req = Request::post("/v2/captain/journey/start")
+        .header("host", "localhost")
+        .body(Full::new(body));
     sender.ready().await.expect("a connection that is kept");
-    let res = sender.send_request(req.expect("a request")).await.expect("an answer");
+    let res = sender
+        .send_request(req.expect("a request"))
+        .await
+        .expect("an answer");
     assert!(res.status().is_success(), "{res:?}");
     res.into_body().collect().await.expect("a whole answer");
     sender

@@ -1,4 +1,5 @@
-//! The stack in process: what the proxy itself adds to a request, without sockets and without an upstream.
+//! The stack in process: what the proxy itself adds to a request, without sockets and without an
+//! upstream.
 
 #![allow(
     clippy::expect_used,
@@ -32,18 +33,35 @@ fn config(access: bool) -> Config {
         format!("log.access={access}"),
     ];
     let env = [("GBG_CLIENT_SECRET".to_owned(), "bench".to_owned())].into();
-    config::load(&Sources { set: set.into(), env, file: None }).expect("a good configuration").config
+    config::load(&Sources {
+        set: set.into(),
+        env,
+        file: None,
+    })
+    .expect("a good configuration")
+    .config
 }
 
 /// A reader of a token that lives for an hour.
 fn tokens(runtime: &Runtime) -> Reader {
     let (publisher, reader) = token::channel(Duration::from_secs(5), Arc::default());
-    let header = HeaderValue::from_str(&format!("Bearer {}", "a".repeat(900))).expect("a header value");
+    let header =
+        HeaderValue::from_str(&format!("Bearer {}", "a".repeat(900))).expect("a header value");
     let fetch = move || {
         let header = header.clone();
-        async move { Ok::<_, FetchError>(Grant { header, life: Some(Duration::from_secs(3600)) }) }
+        async move {
+            Ok::<_, FetchError>(Grant {
+                header,
+                life: Some(Duration::from_secs(3600)),
+            })
+        }
     };
-    runtime.spawn(token::refresh(fetch, std::future::pending, publisher, || Duration::from_secs(300)));
+    runtime.spawn(token::refresh(
+        fetch,
+        std::future::pending,
+        publisher,
+        || Duration::from_secs(300),
+    ));
     runtime.block_on(reader.wait()).expect("a token");
     reader
 }
@@ -61,25 +79,39 @@ fn request() -> Request<Empty<Bytes>> {
 
 /// Answers at once, as an upstream would whose network takes no time.
 async fn answer(_: Authorized<Observed<Empty<Bytes>>>) -> Result<Response<Empty<Bytes>>, Error> {
-    let res = Response::builder().header("content-type", "application/json").header("x-request-id", "gbg-1");
+    let res = Response::builder()
+        .header("content-type", "application/json")
+        .header("x-request-id", "gbg-1");
     Ok(res.body(Empty::new()).expect("a response"))
 }
 
 fn whole_stack(c: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let tokens = tokens(&runtime);
     // Nothing listens to the log: what is measured is the record of the request, and not its line.
-    for (name, access) in [("stack/access_log_off", false), ("stack/access_log_on", true)] {
+    for (name, access) in [
+        ("stack/access_log_off", false),
+        ("stack/access_log_on", true),
+    ] {
         let config = config(access);
         let shared = Shared::new(&config, &Metrics::new(1), None);
         let rules = Arc::new(Rules::new(&config, &shared, tokens.clone(), Arc::default()));
-        let mut service = stack(&rules, rules.peer(ConnectionInfo::default()), service_fn(answer));
+        let mut service = stack(
+            &rules,
+            rules.peer(ConnectionInfo::default()),
+            service_fn(answer),
+        );
         c.bench_function(name, |bencher| {
             bencher.iter_batched(
                 request,
                 |req| {
-                    let answered: Result<_, Infallible> = runtime.block_on(service.call(black_box(req)));
-                    // Here: an answer holds its place in the process, and a batch may be larger than all of these.
+                    let answered: Result<_, Infallible> =
+                        runtime.block_on(service.call(black_box(req)));
+                    // Here: an answer holds its place in the process, and a batch may be larger
+                    // than all of these.
                     drop(answered);
                 },
                 criterion::BatchSize::SmallInput,
@@ -88,36 +120,60 @@ fn whole_stack(c: &mut Criterion) {
     }
 }
 
-/// As workers do it: each thread has rules of its own, and they share what workers share. The time of a request is that of the
-/// slowest thread; what grows with their number is what they fight over.
+/// As workers do it: each thread has rules of its own, and they share what workers share. The time
+/// of a request is that of the slowest thread; what grows with their number is what they fight
+/// over.
 fn threads(c: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let tokens = tokens(&runtime);
     let config = config(false);
     for count in [1, 2] {
         let metrics = Metrics::new(count);
         let shared = Shared::new(&config, &metrics, None);
-        let rules =
-            |worker: &Arc<_>| Arc::new(Rules::new(&config, &shared, tokens.clone(), Arc::clone(worker)));
+        let rules = |worker: &Arc<_>| {
+            Arc::new(Rules::new(
+                &config,
+                &shared,
+                tokens.clone(),
+                Arc::clone(worker),
+            ))
+        };
         let rules: Vec<_> = metrics.workers().iter().map(rules).collect();
         c.bench_function(&format!("stack/threads/{count}"), |bencher| {
             bencher.iter_custom(|requests| {
                 let begin = Barrier::new(count);
                 let time = |rules: &Arc<Rules>| {
-                    let mut service = stack(rules, rules.peer(ConnectionInfo::default()), service_fn(answer));
-                    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+                    let mut service = stack(
+                        rules,
+                        rules.peer(ConnectionInfo::default()),
+                        service_fn(answer),
+                    );
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .build()
+                        .expect("a runtime");
                     begin.wait();
                     let began = Instant::now();
                     runtime.block_on(async {
                         for _ in 0..requests {
-                            black_box(service.call(request()).await).unwrap_or_else(|never| match never {});
+                            black_box(service.call(request()).await)
+                                .unwrap_or_else(|never| match never {});
                         }
                     });
                     began.elapsed()
                 };
                 thread::scope(|scope| {
-                    let threads: Vec<_> = rules.iter().map(|rules| scope.spawn(|| time(rules))).collect();
-                    threads.into_iter().map(|thread| thread.join().expect("a time")).max().unwrap_or_default()
+                    let threads: Vec<_> = rules
+                        .iter()
+                        .map(|rules| scope.spawn(|| time(rules)))
+                        .collect();
+                    threads
+                        .into_iter()
+                        .map(|thread| thread.join().expect("a time"))
+                        .max()
+                        .unwrap_or_default()
                 })
             });
         });

@@ -1,4 +1,5 @@
-//! What it costs a request to read the token, from one task and from sixteen, idle and while tokens are replaced.
+//! What it costs a request to read the token, from one task and from sixteen, idle and while tokens
+//! are replaced.
 
 #![allow(
     clippy::expect_used,
@@ -19,12 +20,20 @@ use tokio::task::JoinSet;
 /// A reader of tokens that live for `life`, the first of which is there.
 fn tokens(runtime: &Runtime, life: Duration) -> Reader {
     let (publisher, reader) = token::channel(Duration::from_secs(5), std::sync::Arc::default());
-    let header = HeaderValue::from_str(&format!("Bearer {}", "a".repeat(900))).expect("a header value");
+    let header =
+        HeaderValue::from_str(&format!("Bearer {}", "a".repeat(900))).expect("a header value");
     let fetch = move || {
         let header = header.clone();
-        async move { Ok::<_, FetchError>(Grant { header, life: Some(life) }) }
+        async move {
+            Ok::<_, FetchError>(Grant {
+                header,
+                life: Some(life),
+            })
+        }
     };
-    runtime.spawn(token::refresh(fetch, pending::<()>, publisher, move || life));
+    runtime.spawn(token::refresh(fetch, pending::<()>, publisher, move || {
+        life
+    }));
     runtime.block_on(reader.wait()).expect("a token");
     reader
 }

@@ -1,13 +1,18 @@
 //! Wiring only: a configuration becomes parts, and the parts a running proxy.
 
+mod admin_server;
+mod health;
+
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
+use self::admin_server::{admin_limits, start_admin};
+pub use self::health::Health;
 use crate::admin;
 use crate::config::{self, Address, Config};
 use crate::downstream::{self, Socket, bind, share};
@@ -19,11 +24,12 @@ use crate::token::{self, Endpoint, Reader};
 use crate::trace::Exporter;
 use crate::worker::{Renewal, Worker};
 
-/// How long the end waits for the last spans at the most: the exporter's own patience does not bound a look-up of a name.
+/// How long the end waits for the last spans at the most: the exporter's own patience does not
+/// bound a look-up of a name.
 const LAST_SPANS: Duration = Duration::from_secs(3);
 
-/// A running proxy. Its workers have threads of their own; what renews tokens and certificates runs on the runtime that
-/// started it.
+/// A running proxy. Its workers have threads of their own; what renews tokens and certificates runs
+/// on the runtime that started it.
 pub struct App {
     address: Address,
     shared: Shared,
@@ -82,11 +88,13 @@ pub enum StartError {
 impl StartError {
     /// What to do about it, where that is known.
     pub fn mend(&self) -> Option<&'static str> {
-        let StartError::Listen { source, .. } = self else { return None };
+        let StartError::Listen { source, .. } = self else {
+            return None;
+        };
         match source.kind() {
-            io::ErrorKind::AddrInUse => {
-                Some("end the process that listens there (ss -ltnp shows it), or write another address")
-            }
+            io::ErrorKind::AddrInUse => Some(
+                "end the process that listens there (ss -ltnp shows it), or write another address",
+            ),
             io::ErrorKind::AddrNotAvailable => Some("write an address of this machine"),
             io::ErrorKind::PermissionDenied => Some(
                 "a port below 1024 needs CAP_NET_BIND_SERVICE, a Unix socket a directory that may be written to",
@@ -97,7 +105,8 @@ impl StartError {
 }
 
 impl App {
-    /// Starts the proxy that `config` describes. It listens when this returns; the first token is still on its way.
+    /// Starts the proxy that `config` describes. It listens when this returns; the first token is
+    /// still on its way.
     ///
     /// # Errors
     /// When the address is taken, or a part of the configuration cannot be used.
@@ -112,9 +121,16 @@ impl App {
     pub async fn start_on(config: &Config, handed: Option<Socket>) -> Result<Self, StartError> {
         let part = |section| move |source| StartError::Part { section, source };
         let listen = &config.listen;
-        let tls = listen.tls.as_ref().map(downstream::channel).transpose().map_err(part("listen.tls"))?;
+        let tls = listen
+            .tls
+            .as_ref()
+            .map(downstream::channel)
+            .transpose()
+            .map_err(part("listen.tls"))?;
         let (certificates, acceptors) = tls.unzip();
-        let endpoint = Arc::new(Endpoint::new(token::Client::new(&config.token).map_err(part("token"))?));
+        let endpoint = Arc::new(Endpoint::new(
+            token::Client::new(&config.token).map_err(part("token"))?,
+        ));
         let metrics = Arc::new(Metrics::new(listen.workers.get()));
         let options = downstream::Options::new(listen, acceptors, Arc::clone(&metrics.refused));
         let (publisher, tokens) = token::channel(config.token.wait, Arc::clone(&metrics.token));
@@ -131,13 +147,27 @@ impl App {
         let (drain, draining) = watch::channel(false);
         let worker = |metrics: &Arc<metrics::Worker>| {
             let (options, metrics) = (options.clone(), Arc::clone(metrics));
-            Worker::new(config, options, &shared, tokens.clone(), metrics, draining.clone())
+            Worker::new(
+                config,
+                options,
+                &shared,
+                tokens.clone(),
+                metrics,
+                draining.clone(),
+            )
         };
-        let workers =
-            metrics.workers().iter().map(worker).collect::<Result<Vec<_>, _>>().map_err(part("upstream"))?;
+        let workers = metrics
+            .workers()
+            .iter()
+            .map(worker)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(part("upstream"))?;
 
-        let cannot_listen =
-            |source| StartError::Listen { key: "listen.address", address: listen.address.clone(), source };
+        let cannot_listen = |source| StartError::Listen {
+            key: "listen.address",
+            address: listen.address.clone(),
+            source,
+        };
         let is_bound = handed.is_none();
         let sockets = match handed {
             Some(socket) => share(socket, workers.len()),
@@ -168,10 +198,17 @@ impl App {
         let asking = Arc::clone(&endpoint);
         let refresh = tokio::spawn(async move {
             let fallback_life = || asking.fallback_life();
-            token::refresh(|| asking.fetch(), || asking.changed(), publisher, fallback_life).await;
+            token::refresh(
+                || asking.fetch(),
+                || asking.changed(),
+                publisher,
+                fallback_life,
+            )
+            .await;
         });
         let renewal = listen.tls.clone().zip(certificates);
-        let renewal = renewal.map(|(tls, publisher)| tokio::spawn(downstream::follow(tls, publisher)));
+        let renewal =
+            renewal.map(|(tls, publisher)| tokio::spawn(downstream::follow(tls, publisher)));
         let renewals = workers.iter().map(Worker::renewal).collect();
         let mut threads = JoinSet::new();
         for (index, (worker, socket)) in workers.into_iter().zip(sockets).enumerate() {
@@ -219,29 +256,44 @@ impl App {
         async move { quit.notified().await }
     }
 
-    /// Puts `config` in force for all requests that come from now on, but for where is listened and by how many workers,
-    /// which is what the process was started with.
+    /// Puts `config` in force for all requests that come from now on, but for where is listened and
+    /// by how many workers, which is what the process was started with.
     ///
     /// # Errors
     /// When a part of it cannot be used; then nothing is changed.
     pub async fn renew(&mut self, config: &Config) -> Result<(), StartError> {
         let part = |section| move |source| StartError::Part { section, source };
         // These go with what the listeners do, and with the limit of open files: both stay.
-        let config::Upstream { keep_header_case, max_connections, .. } = self.upstream;
-        let reached = config::Upstream { keep_header_case, max_connections, ..config.upstream.clone() };
+        let config::Upstream {
+            keep_header_case,
+            max_connections,
+            ..
+        } = self.upstream;
+        let reached = config::Upstream {
+            keep_header_case,
+            max_connections,
+            ..config.upstream.clone()
+        };
         let client = match self.endpoint.goes_by(&config.token) {
             true => None,
             false => {
                 let token = config.token.clone();
                 let made = spawn_blocking(move || token::Client::new(&token)).await;
-                Some(made.unwrap_or_else(|panicked| Err(panicked.into())).map_err(part("token"))?)
+                Some(
+                    made.unwrap_or_else(|panicked| Err(panicked.into()))
+                        .map_err(part("token"))?,
+                )
             }
         };
         let prepare = |renewal: &Renewal| match reached == self.upstream {
             true => Ok(None),
             false => renewal.prepare(&reached).map(Some),
         };
-        let upstreams = self.renewals.iter().map(prepare).collect::<Result<Vec<_>, _>>();
+        let upstreams = self
+            .renewals
+            .iter()
+            .map(prepare)
+            .collect::<Result<Vec<_>, _>>();
         let upstreams = upstreams.map_err(part("upstream"))?;
         // From here on nothing fails.
         self.shared = self.shared.renewed(config, &self.metrics);
@@ -272,7 +324,11 @@ impl App {
     /// How it is, for whoever watches over the process.
     pub fn health(&self) -> Health {
         let (tokens, draining) = (self.tokens.clone(), self.unready.subscribe());
-        Health { tokens, draining, pulses: self.pulses.clone() }
+        Health {
+            tokens,
+            draining,
+            pulses: self.pulses.clone(),
+        }
     }
 
     /// Ends when a worker or the token task has ended by itself, which none should.
@@ -290,16 +346,16 @@ impl App {
         }
     }
 
-    /// Says that it is not ready, and after `drain.delay` stops accepting; lets requests in flight finish for up to
-    /// `drain.timeout`, and returns when all is done.
+    /// Says that it is not ready, and after `drain.delay` stops accepting; lets requests in flight
+    /// finish for up to `drain.timeout`, and returns when all is done.
     pub async fn shut_down(mut self) {
         self.unready.send_replace(true);
         sleep(self.drain_delay).await;
         if let Address::Unix(path) = &self.address
             && self.is_bound
         {
-            // Now, not in the end: by then it may be the socket of a successor. If it cannot be removed, the next start
-            // replaces it.
+            // Now, not in the end: by then it may be the socket of a successor. If it cannot be
+            // removed, the next start replaces it.
             let _ = std::fs::remove_file(path);
         }
         self.drain.send_replace(true);
@@ -309,41 +365,6 @@ impl App {
             // An error means that it panicked, or hangs; what it did not tell is lost.
             let _ = timeout(LAST_SPANS, spawn_blocking(move || exporter.shut_down())).await;
         }
-    }
-}
-
-/// How a proxy is, also while it is shut down.
-#[derive(Debug)]
-pub struct Health {
-    tokens: Reader,
-    draining: watch::Receiver<bool>,
-    pulses: Vec<Pulse>,
-}
-
-impl Health {
-    /// What it does, in a line.
-    pub fn line(&self) -> String {
-        if *self.draining.borrow() {
-            return "draining".to_owned();
-        }
-        match self.tokens.current() {
-            Some(bearer) => {
-                let until = humantime::format_rfc3339_seconds(SystemTime::now() + bearer.stop.left());
-                // To the minute: the second would be another one at each look.
-                let until = until.to_string();
-                format!(
-                    "serving, with token {} until {}Z",
-                    bearer.generation,
-                    until.get(..16).unwrap_or(&until)
-                )
-            }
-            None => format!("no token: {}", self.tokens.error()),
-        }
-    }
-
-    /// Whether each worker turns.
-    pub async fn is_alive(&self) -> bool {
-        Pulse::are_felt(&self.pulses).await
     }
 }
 
@@ -358,33 +379,6 @@ impl Drop for App {
             admin.abort();
         }
     }
-}
-
-fn admin_limits(config: &Config) -> Vec<admin::Limits> {
-    config.callers.iter().map(admin::Limits::from).collect()
-}
-
-/// Listens at `address` for who asks how things are.
-fn start_admin(
-    address: &Address,
-    config: &Config,
-    handles: admin::Handles,
-) -> Result<(JoinHandle<io::Result<()>>, Address), StartError> {
-    let cannot_listen =
-        |source| StartError::Listen { key: "admin.address", address: address.clone(), source };
-    let socket = bind(address, config.listen.socket_mode, 1).map_err(cannot_listen)?.pop();
-    let socket = socket.ok_or_else(|| cannot_listen(io::ErrorKind::AddrNotAvailable.into()))?;
-    let taken = socket.address().map_err(cannot_listen)?;
-    let config = config.admin.clone();
-    let task = tokio::spawn(async move {
-        let ended = admin::serve(socket, &config, handles).await;
-        tracing::error!(
-            error = ended.as_ref().err().map(tracing::field::display),
-            "the admin listener has ended"
-        );
-        ended
-    });
-    Ok((task, taken))
 }
 
 async fn join(thread: std::thread::JoinHandle<Result<(), Cause>>) -> Result<(), Cause> {

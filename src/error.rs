@@ -13,7 +13,8 @@ use self::reasons::*;
 /// The cause below an error, whatever its type.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
 
-/// A failure on the request path. Its `Display` is safe to show to a caller: no secret, no upstream detail.
+/// A failure on the request path. Its `Display` is safe to show to a caller: no secret, no upstream
+/// detail.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The request is not one that a gateway may pass on.
@@ -96,18 +97,21 @@ pub enum Error {
     /// No connection to the API could be opened; nothing was sent.
     #[error("no connection to the API could be opened")]
     UpstreamUnreachable(#[source] Cause),
-    /// The connection to the API ended, or what came over it was no HTTP, before a whole answer head.
+    /// The connection to the API ended, or what came over it was no HTTP, before a whole answer
+    /// head.
     #[error("the connection to the API broke before it answered")]
     UpstreamBroken(#[source] Cause),
-    /// A connection that was there before the request, or that it shared, was closed without one byte of an answer. Most
-    /// likely the API had closed it before the request came; nothing proves that it did not act on it.
+    /// A connection that was there before the request, or that it shared, was closed without one
+    /// byte of an answer. Most likely the API had closed it before the request came; nothing proves
+    /// that it did not act on it.
     #[error("the connection to the API was closed before it answered")]
     UpstreamClosed(#[source] Cause),
-    /// The API did not process the request, and says so (RFC 9113 section 8.7): it refused the stream, or closed the
-    /// connection before it looked at it.
+    /// The API did not process the request, and says so (RFC 9113 section 8.7): it refused the
+    /// stream, or closed the connection before it looked at it.
     #[error("the API did not process the request")]
     UpstreamRefused {
-        /// Whether the API closes the connection in an orderly way (GOAWAY with NO_ERROR), and takes requests on another one.
+        /// Whether the API closes the connection in an orderly way (GOAWAY with NO_ERROR), and
+        /// takes requests on another one.
         is_shutdown: bool,
         /// The error of the stream.
         source: Cause,
@@ -154,8 +158,8 @@ pub struct Reason {
 }
 
 impl Error {
-    /// Whether an HTTP/1 connection can carry no further request: where this one ends is in doubt, what is left of it
-    /// is not worth reading, or its caller is not accepted any more.
+    /// Whether an HTTP/1 connection can carry no further request: where this one ends is in doubt,
+    /// what is left of it is not worth reading, or its caller is not accepted any more.
     pub fn ends_connection(&self) -> bool {
         matches!(
             self,

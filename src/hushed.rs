@@ -1,8 +1,9 @@
 //! Wakes that nobody needs, and that are not made.
 //!
-//! Whoever takes a piece of a body from hyper wakes its connection, to read the next one. Of the last piece there is no next
-//! one, but the connection would be polled once more, on either side of each request. It has nothing to do: hyper is done with
-//! a body of known length, and ready for the next message, in the poll in which it hands out the last piece.
+//! Whoever takes a piece of a body from hyper wakes its connection, to read the next one. Of the
+//! last piece there is no next one, but the connection would be polled once more, on either side of
+//! each request. It has nothing to do: hyper is done with a body of known length, and ready for the
+//! next message, in the poll in which it hands out the last piece.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -58,8 +59,8 @@ impl Drop for Held {
     }
 }
 
-/// A connection of HTTP/1, whose bodies are taken by [`poll_frame`]. One of HTTP/2 has other reasons to be woken by it. Each poll
-/// is a [`Tick`].
+/// A connection of HTTP/1, whose bodies are taken by [`poll_frame`]. One of HTTP/2 has other
+/// reasons to be woken by it. Each poll is a [`Tick`].
 pub struct Hushed<C> {
     connection: C,
     /// Its task's waker as it sees it.
@@ -92,7 +93,10 @@ impl Wake for Task {
 impl<C> Hushed<C> {
     /// Hushes `connection`.
     pub fn new(connection: C) -> Self {
-        Hushed { connection, waker: None }
+        Hushed {
+            connection,
+            waker: None,
+        }
     }
 
     /// The connection itself.
@@ -111,7 +115,9 @@ impl<C: Future + Unpin> Future for Hushed<C> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let Hushed { connection, waker } = &mut *self;
-        let known = waker.take().filter(|(task, _)| task.0.will_wake(cx.waker()));
+        let known = waker
+            .take()
+            .filter(|(task, _)| task.0.will_wake(cx.waker()));
         let (_, waker) = waker.insert(known.unwrap_or_else(|| {
             let task = Arc::new(Task(cx.waker().clone()));
             (Arc::clone(&task), Waker::from(task))
@@ -147,7 +153,8 @@ mod tests {
         }
     }
 
-    /// How often the connection is woken by each look for a piece of the body of this request, of which no more comes.
+    /// How often the connection is woken by each look for a piece of the body of this request, of
+    /// which no more comes.
     async fn wakes(request: &str) -> Vec<u32> {
         let (mut caller, io) = tokio::io::duplex(1024);
         let came = Arc::new(Mutex::new(None));
@@ -156,13 +163,18 @@ mod tests {
             *coming.lock().unwrap() = Some(req.into_body());
             pending::<Result<Response<String>, Infallible>>()
         });
-        let connection =
-            server::Builder::new().header_read_timeout(None).serve_connection(TokioIo::new(io), service);
+        let connection = server::Builder::new()
+            .header_read_timeout(None)
+            .serve_connection(TokioIo::new(io), service);
         let mut connection = Hushed::new(connection);
         caller.write_all(request.as_bytes()).await.unwrap();
         let count = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&count));
-        let mut poll = || Pin::new(&mut connection).poll(&mut Context::from_waker(&waker)).is_pending();
+        let mut poll = || {
+            Pin::new(&mut connection)
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        };
         assert!(poll());
         let mut body = came.lock().unwrap().take().unwrap();
         let mut wakes = Vec::new();
@@ -188,11 +200,17 @@ mod tests {
         let mut connection = Hushed::new(connection);
         let count = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&count));
-        let mut poll = || Pin::new(&mut connection).poll(&mut Context::from_waker(&waker)).is_pending();
+        let mut poll = || {
+            Pin::new(&mut connection)
+                .poll(&mut Context::from_waker(&waker))
+                .is_pending()
+        };
         assert!(poll());
         let answer = sender.send_request(Request::new(Empty::<Bytes>::new()));
         assert!(poll());
-        api.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody").await.unwrap();
+        api.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody")
+            .await
+            .unwrap();
         assert!(poll());
         let mut body = answer.await.unwrap().into_body();
         count.0.store(0, Relaxed);
@@ -221,12 +239,21 @@ mod tests {
     #[tokio::test]
     async fn who_takes_the_last_piece_of_a_body_wakes_nobody() {
         let head = "POST / HTTP/1.1\r\nhost: a\r\n";
-        assert_eq!(wakes(&format!("{head}content-length: 4\r\n\r\nbody")).await, [0]);
-        assert_eq!(wakes(&format!("{head}content-length: 9\r\n\r\nbody")).await, [1, 0]);
+        assert_eq!(
+            wakes(&format!("{head}content-length: 4\r\n\r\nbody")).await,
+            [0]
+        );
+        assert_eq!(
+            wakes(&format!("{head}content-length: 9\r\n\r\nbody")).await,
+            [1, 0]
+        );
         let expecting = format!("{head}expect: 100-continue\r\ncontent-length: 4\r\n\r\n");
         assert_eq!(wakes(&expecting).await, [1], "it is to send 100");
         // Whether a chunk is the last one is told by the next.
         let chunks = "4\r\nbody\r\n1\r\n.\r\n0\r\n\r\n";
-        assert_eq!(wakes(&format!("{head}transfer-encoding: chunked\r\n\r\n{chunks}")).await, [1, 1]);
+        assert_eq!(
+            wakes(&format!("{head}transfer-encoding: chunked\r\n\r\n{chunks}")).await,
+            [1, 1]
+        );
     }
 }

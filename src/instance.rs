@@ -1,7 +1,8 @@
-//! Pseudonym of this process in `Via` (RFC 9110 section 7.6.3): a request that comes back here is recognized by it.
+//! Pseudonym of this process in `Via` (RFC 9110 section 7.6.3): a request that comes back here is
+//! recognized by it.
 //!
-//! It is random for each process, since two proxies in a chain on purpose, such as a sidecar before a gateway, are no loop. The
-//! workers of a process share it, and a reload does not change it.
+//! It is random for each process, since two proxies in a chain on purpose, such as a sidecar before
+//! a gateway, are no loop. The workers of a process share it, and a reload does not change it.
 
 use std::sync::LazyLock;
 
@@ -23,7 +24,8 @@ impl Instance {
     fn new() -> Self {
         let name = format!("{PREFIX}{:016x}", fastrand::u64(..));
         let via = ["1.0", "1.1", "2"].map(|version| {
-            // Leaked once in a process: its clones share no counter, which the workers would contend for.
+            // Leaked once in a process: its clones share no counter, which the workers would
+            // contend for.
             HeaderValue::from_static(Box::leak(format!("{version} {name}").into_boxed_str()))
         });
         Instance { name, via }
@@ -40,10 +42,13 @@ pub fn via(version: Version) -> HeaderValue {
     }
 }
 
-/// Whether a `Via` says that the message has been here before. Intermediaries may have joined several into one.
+/// Whether a `Via` says that the message has been here before. Intermediaries may have joined
+/// several into one.
 pub fn is_named_in(via: &HeaderValue) -> bool {
     let name = INSTANCE.name.as_bytes();
-    via.as_bytes().windows(name.len()).any(|part| part.eq_ignore_ascii_case(name))
+    via.as_bytes()
+        .windows(name.len())
+        .any(|part| part.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -55,11 +60,20 @@ mod tests {
         let own = via(Version::HTTP_11);
         let text = own.to_str().unwrap().to_owned();
         assert!(text.starts_with("1.1 gbg-proxy-"), "{text}");
-        for via in [&text, &format!("1.1 vegur, {text} (a, b), 2 edge"), &text.to_uppercase()] {
+        for via in [
+            &text,
+            &format!("1.1 vegur, {text} (a, b), 2 edge"),
+            &text.to_uppercase(),
+        ] {
             assert!(is_named_in(&HeaderValue::try_from(via).unwrap()), "{via}");
         }
         let other = Instance::new();
-        for via in ["1.1 gbg-proxy", "1.1 gbg-proxy-", "", other.via[1].to_str().unwrap()] {
+        for via in [
+            "1.1 gbg-proxy",
+            "1.1 gbg-proxy-",
+            "",
+            other.via[1].to_str().unwrap(),
+        ] {
             assert!(!is_named_in(&HeaderValue::try_from(via).unwrap()), "{via}");
         }
     }
@@ -67,7 +81,9 @@ mod tests {
     #[test]
     fn the_version_is_that_of_the_message() {
         let versions = [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2].map(via);
-        let versions = versions.each_ref().map(|via| via.to_str().unwrap().split_once(' ').unwrap().0);
+        let versions = versions
+            .each_ref()
+            .map(|via| via.to_str().unwrap().split_once(' ').unwrap().0);
         assert_eq!(versions, ["1.0", "1.1", "2"]);
     }
 }

@@ -1,5 +1,6 @@
-//! A TCP stream that joins short pieces before it writes them. For one piece the system has a call (send) that costs it half a
-//! microsecond less than the one for several (writev): more than a copy of what fits here.
+//! A TCP stream that joins short pieces before it writes them. For one piece the system has a call
+//! (send) that costs it half a microsecond less than the one for several (writev): more than a copy
+//! of what fits here.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -26,7 +27,11 @@ impl AsyncRead for Joined {
 }
 
 impl AsyncWrite for Joined {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }
 
@@ -44,7 +49,9 @@ impl AsyncWrite for Joined {
         }
         let length: usize = bufs.iter().map(|piece| piece.len()).sum();
         let mut short = [0; SHORT];
-        let Some(joined) = short.get_mut(..length) else { return stream.poll_write_vectored(cx, bufs) };
+        let Some(joined) = short.get_mut(..length) else {
+            return stream.poll_write_vectored(cx, bufs);
+        };
         let mut rest = &mut *joined;
         for piece in bufs {
             let (place, after) = rest.split_at_mut(piece.len());
@@ -77,13 +84,26 @@ mod tests {
     #[tokio::test]
     async fn what_is_written_in_pieces_comes_whole_and_in_order() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         let (mut other, _) = listener.accept().await.unwrap();
         let mut joined = Joined(stream);
-        let letters = |length: usize| (0..length).map(|at| b'a' + (at % 26) as u8).collect::<Vec<_>>();
-        for lengths in
-            [&[][..], &[0], &[5], &[0, 7, 0], &[3, 4, 5], &[2000, 48], &[2000, 49], &[1, 100_000, 9]]
-        {
+        let letters = |length: usize| {
+            (0..length)
+                .map(|at| b'a' + (at % 26) as u8)
+                .collect::<Vec<_>>()
+        };
+        for lengths in [
+            &[][..],
+            &[0],
+            &[5],
+            &[0, 7, 0],
+            &[3, 4, 5],
+            &[2000, 48],
+            &[2000, 49],
+            &[1, 100_000, 9],
+        ] {
             let pieces: Vec<_> = lengths.iter().map(|&length| letters(length)).collect();
             let whole = pieces.concat();
             let write = async {

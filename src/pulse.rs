@@ -1,4 +1,5 @@
-//! Whether a thread still turns: a task of its own answers when it is asked, and one that hangs does not.
+//! Whether a thread still turns: a task of its own answers when it is asked, and one that hangs
+//! does not.
 
 use std::time::Duration;
 
@@ -23,7 +24,8 @@ pub fn channel() -> (Pulse, Heart) {
 }
 
 impl Pulse {
-    /// Whether all of `pulses` answer in time, or have ended: of an end that nobody asked for others tell.
+    /// Whether all of `pulses` answer in time, or have ended: of an end that nobody asked for
+    /// others tell.
     pub async fn are_felt(pulses: &[Pulse]) -> bool {
         let ask = async {
             for pulse in pulses {

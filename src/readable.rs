@@ -1,4 +1,5 @@
-//! Whether a read is worth the try: a question that costs less than a read, above all where TLS is in between.
+//! Whether a read is worth the try: a question that costs less than a read, above all where TLS is
+//! in between.
 
 use std::task::{Context, Poll};
 
@@ -6,8 +7,8 @@ use crate::joined::Joined;
 
 /// What is read from until there is nothing more.
 pub trait Readable {
-    /// Ready when there may be more to read, be it the end, for whoever has read until there was nothing more. What TLS has
-    /// decrypted and nobody has read is not looked at.
+    /// Ready when there may be more to read, be it the end, for whoever has read until there was
+    /// nothing more. What TLS has decrypted and nobody has read is not looked at.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
 }
 

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
 
-/// How long is to be waited, by a number of seconds or until a date: nothing where that is over. `None` where neither is said.
+/// How long is to be waited, by a number of seconds or until a date: nothing where that is over.
+/// `None` where neither is said.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     // A number needs its digits alone: `parse` would take a sign as well.
@@ -22,12 +23,20 @@ mod tests {
 
     #[test]
     fn a_wait_is_read_in_seconds_and_as_a_date() {
-        let of = |text: &str| retry_after(&HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]));
+        let of = |text: &str| {
+            retry_after(&HeaderMap::from_iter([(
+                RETRY_AFTER,
+                text.parse().unwrap(),
+            )]))
+        };
         assert_eq!(of(" 7 "), Some(Duration::from_secs(7)));
         assert_eq!(of("0"), Some(Duration::ZERO));
         assert_eq!(of("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
         let soon = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(60));
-        assert!(of(&soon).is_some_and(|wait| (58..=60).contains(&wait.as_secs())), "{soon}");
+        assert!(
+            of(&soon).is_some_and(|wait| (58..=60).contains(&wait.as_secs())),
+            "{soon}"
+        );
         for bad in ["soon", "", "-1", "+1", "1.5", "99999999999999999999"] {
             assert_eq!(of(bad), None, "{bad}");
         }

@@ -24,8 +24,8 @@ pub type Environment = BTreeMap<String, String>;
 /// No file with a secret is longer; the longest are certificate chains.
 const LONGEST_FILE: u64 = 1 << 20;
 
-/// A secret text. It has no `Display`, and its `Debug` is `[redacted]`. Clones share one memory, which is zeroed when the last
-/// of them is dropped.
+/// A secret text. It has no `Display`, and its `Debug` is `[redacted]`. Clones share one memory,
+/// which is zeroed when the last of them is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<Zeroizing<String>>);
 
@@ -47,7 +47,8 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a secret is said to be kept: `env:NAME`, `file:PATH` or `credential:NAME` (systemd's `LoadCredential=`).
+/// Where a secret is said to be kept: `env:NAME`, `file:PATH` or `credential:NAME` (systemd's
+/// `LoadCredential=`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// An environment variable.
@@ -76,25 +77,35 @@ impl Source {
 
     /// Whether `text` begins like a source, whatever follows.
     pub fn is_begun(text: &str) -> bool {
-        ["env:", "file:", "credential:"].iter().any(|kind| text.starts_with(kind))
+        ["env:", "file:", "credential:"]
+            .iter()
+            .any(|kind| text.starts_with(kind))
     }
 
-    /// Finds where the secret is kept on this machine. An environment does not change: its secret is read now.
+    /// Finds where the secret is kept on this machine. An environment does not change: its secret
+    /// is read now.
     ///
     /// # Errors
     /// When the variable is not set, or there is no directory of credentials.
     pub fn locate(&self, env: &Environment) -> Result<Kept, Error> {
         let place = match self {
             Source::Env(name) => Place::Environment(Secret::new(
-                env.get(name).ok_or_else(|| Error::NotSet(name.clone()))?.as_str(),
+                env.get(name)
+                    .ok_or_else(|| Error::NotSet(name.clone()))?
+                    .as_str(),
             )),
             Source::File(path) => Place::File(path.clone()),
             Source::Credential(name) => {
-                let directory = env.get("CREDENTIALS_DIRECTORY").ok_or(Error::NoCredentials)?;
+                let directory = env
+                    .get("CREDENTIALS_DIRECTORY")
+                    .ok_or(Error::NoCredentials)?;
                 Place::File(Path::new(directory).join(name))
             }
         };
-        Ok(Kept { source: self.clone(), place })
+        Ok(Kept {
+            source: self.clone(),
+            place,
+        })
     }
 }
 
@@ -118,7 +129,10 @@ impl Kept {
     /// When it cannot be read, is empty, or has control characters.
     pub fn read(&self) -> Result<Secret, Error> {
         let secret = self.read_lines()?;
-        let unusable = |refusal| Error::Unusable { place: self.source.clone(), refusal };
+        let unusable = |refusal| Error::Unusable {
+            place: self.source.clone(),
+            refusal,
+        };
         match one_line(secret.expose()).map_err(unusable)? {
             line if line.trim().is_empty() => Err(Error::Empty(self.source.clone())),
             line if line.len() == secret.expose().len() => Ok(secret),
@@ -142,15 +156,20 @@ impl Kept {
     }
 
     fn read_file(&self, path: &Path) -> Result<Secret, Error> {
-        let mut bytes =
-            read_bytes(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })?;
+        let mut bytes = read_bytes(path).map_err(|source| Error::Unreadable {
+            path: path.to_owned(),
+            source,
+        })?;
         let is_utf_16 = bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF");
         match String::from_utf8(std::mem::take(&mut *bytes)) {
             Ok(text) => Ok(Secret(Arc::new(Zeroizing::new(text)))),
             Err(error) => {
                 error.into_bytes().zeroize();
                 let refusal = if is_utf_16 { UTF_16 } else { NOT_UTF_8 };
-                Err(Error::Unusable { place: self.source.clone(), refusal })
+                Err(Error::Unusable {
+                    place: self.source.clone(),
+                    refusal,
+                })
             }
         }
     }
@@ -220,21 +239,30 @@ impl Error {
     }
 }
 
-/// The bytes of a file. What is no file is not opened: a pipe would be waited for without an end, and a device read so.
+/// The bytes of a file. What is no file is not opened: a pipe would be waited for without an end,
+/// and a device read so.
 ///
 /// # Errors
 /// When it cannot be read, is no regular file, or is longer than 1 MiB.
 pub fn read_bytes(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let found = std::fs::metadata(path)?;
     if !found.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is no regular file",
+        ));
     }
     // Room for all of it from the start: growing would leave pieces behind that are not zeroed.
     let room = usize::try_from(found.len().min(LONGEST_FILE)).unwrap_or_default() + 64;
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
-    File::open(path)?.take(LONGEST_FILE + 1).read_to_end(&mut bytes)?;
+    File::open(path)?
+        .take(LONGEST_FILE + 1)
+        .read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LONGEST_FILE {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than 1 MiB"));
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "it is longer than 1 MiB",
+        ));
     }
     Ok(bytes)
 }
@@ -251,15 +279,35 @@ mod tests {
     #[test]
     fn the_three_sources_are_parsed_and_a_secret_in_clear_is_not() {
         assert_eq!(Source::parse("env:A"), Some(Source::Env("A".into())));
-        assert_eq!(Source::parse("file:/run/s"), Some(Source::File("/run/s".into())));
-        assert_eq!(Source::parse("credential:s"), Some(Source::Credential("s".into())));
-        for text in ["hunter2", "env:", "file:", "credential:../etc", "credential:..", "http://x", "env:A=B"]
-        {
+        assert_eq!(
+            Source::parse("file:/run/s"),
+            Some(Source::File("/run/s".into()))
+        );
+        assert_eq!(
+            Source::parse("credential:s"),
+            Some(Source::Credential("s".into()))
+        );
+        for text in [
+            "hunter2",
+            "env:",
+            "file:",
+            "credential:../etc",
+            "credential:..",
+            "http://x",
+            "env:A=B",
+        ] {
             assert_eq!(Source::parse(text), None, "{text}");
         }
         for kind in ["env", "file", "credential"] {
-            for content in ["-----BEGIN PRIVATE KEY-----", "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0w"] {
-                assert_eq!(Source::parse(&format!("{kind}:{content}")), None, "{kind} {content}");
+            for content in [
+                "-----BEGIN PRIVATE KEY-----",
+                "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0w",
+            ] {
+                assert_eq!(
+                    Source::parse(&format!("{kind}:{content}")),
+                    None,
+                    "{kind} {content}"
+                );
             }
         }
     }
@@ -273,7 +321,9 @@ mod tests {
             ("B", " \n"),
             ("C", "hunter2\nx"),
         ];
-        let env: Environment = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let env: Environment = env
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
         std::fs::write(directory.path().join("a"), "hunter2\r\n").unwrap();
         std::fs::write(directory.path().join("b"), "\n").unwrap();
         std::fs::write(directory.path().join("c"), "hunter2\0").unwrap();
@@ -309,10 +359,20 @@ mod tests {
     fn what_is_no_file_or_too_long_is_not_read() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
-        assert!(std::process::Command::new("mkfifo").arg(path("pipe")).status().unwrap().success());
+        assert!(
+            std::process::Command::new("mkfifo")
+                .arg(path("pipe"))
+                .status()
+                .unwrap()
+                .success()
+        );
         std::fs::write(path("long"), vec![b'x'; (1 << 20) + 1]).unwrap();
         let why = |path: &Path| read_bytes(path).unwrap_err().to_string();
-        for odd in [path("pipe"), directory.path().to_owned(), "/dev/zero".into()] {
+        for odd in [
+            path("pipe"),
+            directory.path().to_owned(),
+            "/dev/zero".into(),
+        ] {
             assert_eq!(why(&odd), "it is no regular file", "{odd:?}");
         }
         assert_eq!(why(&path("long")), "it is longer than 1 MiB");

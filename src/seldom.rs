@@ -18,7 +18,11 @@ pub struct Seldom {
 
 impl Default for Seldom {
     fn default() -> Self {
-        Seldom { epoch: Instant::now(), until: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
+        Seldom {
+            epoch: Instant::now(),
+            until: AtomicU64::new(0),
+            suppressed: AtomicU64::new(0),
+        }
     }
 }
 
@@ -28,12 +32,18 @@ impl Seldom {
         self.due().is_some()
     }
 
-    /// How often it was suppressed since the last time, if it is time to say it again; then silence begins.
+    /// How often it was suppressed since the last time, if it is time to say it again; then silence
+    /// begins.
     pub fn due(&self) -> Option<u64> {
         let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
         let until = self.until.load(Relaxed);
         let next = now.saturating_add(SILENCE.as_millis() as u64);
-        if now >= until && self.until.compare_exchange(until, next, Relaxed, Relaxed).is_ok() {
+        if now >= until
+            && self
+                .until
+                .compare_exchange(until, next, Relaxed, Relaxed)
+                .is_ok()
+        {
             return Some(self.suppressed.swap(0, Relaxed));
         }
         self.suppressed.fetch_add(1, Relaxed);

@@ -1,15 +1,17 @@
-//! Signals: those that drain the process, reload its configuration and reopen its log file, and those that have no effect.
+//! Signals: those that drain the process, reload its configuration and reopen its log file, and
+//! those that have no effect.
 //!
-//! A signal that has no meaning here must not end the process, which is what the system does by default: a `kill -USR2` that
-//! another program would understand cuts off what is in flight. The default remains for signals that report a fault of the
-//! process (SIGSEGV, SIGABRT, SIGSYS and their like), that enforce a limit of CPU time (SIGXCPU), or that stop it for a shell
-//! (SIGTSTP, SIGTTIN, SIGTTOU). Rust ignores SIGPIPE.
+//! A signal that has no meaning here must not end the process, which is what the system does by
+//! default: a `kill -USR2` that another program would understand cuts off what is in flight. The
+//! default remains for signals that report a fault of the process (SIGSEGV, SIGABRT, SIGSYS and
+//! their like), that enforce a limit of CPU time (SIGXCPU), or that stop it for a shell (SIGTSTP,
+//! SIGTTIN, SIGTTOU). Rust ignores SIGPIPE.
 
 use std::future::Future;
 use std::io;
 
-/// Listens from now on for SIGTERM, SIGINT (ctrl-c), SIGQUIT and, on Linux, SIGPWR, with which LXC ends a container; what it
-/// gives waits for one, and gives its name.
+/// Listens from now on for SIGTERM, SIGINT (ctrl-c), SIGQUIT and, on Linux, SIGPWR, with which LXC
+/// ends a container; what it gives waits for one, and gives its name.
 ///
 /// # Errors
 /// When the runtime cannot listen for signals.
@@ -39,7 +41,8 @@ pub fn signalled() -> io::Result<impl Future<Output = &'static str>> {
     })
 }
 
-/// The name of SIGXFSZ, which each write of this process beyond RLIMIT_FSIZE raises: no one else has sent it.
+/// The name of SIGXFSZ, which each write of this process beyond RLIMIT_FSIZE raises: no one else
+/// has sent it.
 pub const FILE_SIZE_SIGNAL: &str = "SIGXFSZ";
 
 /// Signals that are listened for together, with their names.
@@ -69,8 +72,9 @@ impl Signals {
         return Ok(Signals());
     }
 
-    /// Listens from now on for the signals that would end the process by default and have no meaning here. A real-time signal
-    /// is named `SIGRT`. One that cannot be listened for is left out: Valgrind keeps SIGRTMAX for itself.
+    /// Listens from now on for the signals that would end the process by default and have no
+    /// meaning here. A real-time signal is named `SIGRT`. One that cannot be listened for is left
+    /// out: Valgrind keeps SIGRTMAX for itself.
     pub fn stray() -> Self {
         #[cfg(target_os = "linux")]
         let linux = [("SIGSTKFLT", libc::SIGSTKFLT)]
@@ -100,7 +104,9 @@ impl Signals {
 
     #[cfg(unix)]
     fn listen(signals: &[(&'static str, libc::c_int)]) -> io::Result<Self> {
-        let signals = signals.iter().map(|(name, number)| Ok((*name, listen_for(*number)?)));
+        let signals = signals
+            .iter()
+            .map(|(name, number)| Ok((*name, listen_for(*number)?)));
         Ok(Signals(signals.collect::<io::Result<_>>()?))
     }
 

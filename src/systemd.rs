@@ -1,5 +1,6 @@
-//! What a service manager is told of the process, and the socket that it may have handed over (sd_notify(3),
-//! sd_listen_fds(3)). Without its variables in the environment nothing is told, and nothing taken.
+//! What a service manager is told of the process, and the socket that it may have handed over
+//! (sd_notify(3), sd_listen_fds(3)). Without its variables in the environment nothing is told, and
+//! nothing taken.
 
 use std::io;
 use std::time::Duration;
@@ -40,8 +41,8 @@ impl SocketError {
     }
 }
 
-/// The socket that was handed over to this very process, if one was. To be called once, and before any thread is started:
-/// the variables that tell of it are taken out of the environment.
+/// The socket that was handed over to this very process, if one was. To be called once, and before
+/// any thread is started: the variables that tell of it are taken out of the environment.
 ///
 /// # Errors
 /// When what was handed over cannot be served.
@@ -50,7 +51,8 @@ pub fn socket() -> Result<Option<Socket>, SocketError> {
     use crate::config::Address;
 
     // `listenfd` also takes what names no process: that may be a parent's.
-    let is_ours = std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+    let is_ours =
+        std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
     if !is_ours {
         return Ok(None);
     }
@@ -62,11 +64,14 @@ pub fn socket() -> Result<Option<Socket>, SocketError> {
     }
     let socket = match handed.take_tcp_listener(0) {
         Ok(socket) => socket.map(Socket::Tcp),
-        Err(_) => {
-            handed.take_unix_listener(0).map_err(|error| SocketError::Useless(Some(error)))?.map(Socket::Unix)
-        }
+        Err(_) => handed
+            .take_unix_listener(0)
+            .map_err(|error| SocketError::Useless(Some(error)))?
+            .map(Socket::Unix),
     };
-    let Some(socket) = socket.filter(Socket::listens) else { return Err(SocketError::Useless(None)) };
+    let Some(socket) = socket.filter(Socket::listens) else {
+        return Err(SocketError::Useless(None));
+    };
     match socket.address() {
         Ok(Address::Unix(path)) if !path.is_absolute() => Err(SocketError::Nameless),
         Ok(_) => Ok(Some(socket)),
@@ -83,8 +88,8 @@ pub fn socket() -> Result<Option<Socket>, SocketError> {
     Ok(None)
 }
 
-/// Says that requests are served, then how things are, `status` by `status`, for as long as it is polled; and that the
-/// process lives, for as long as it is `alive` and that is asked for.
+/// Says that requests are served, then how things are, `status` by `status`, for as long as it is
+/// polled; and that the process lives, for as long as it is `alive` and that is asked for.
 pub async fn attend<S, A, F>(status: S, alive: A)
 where
     S: Fn() -> String,
@@ -114,7 +119,12 @@ where
                 tell(&["WATCHDOG=1"]).await;
             }
             // Who was busy for a moment is asked again before the manager's patience is at its end.
-            tokio::time::sleep(if lives { patience / 2 } else { LOOK.min(patience / 8) }).await;
+            tokio::time::sleep(if lives {
+                patience / 2
+            } else {
+                LOOK.min(patience / 8)
+            })
+            .await;
         }
     };
     tokio::join!(tell_status, tell_life);
@@ -124,8 +134,11 @@ where
 pub async fn reloading() {
     #[cfg(unix)]
     if is_there() {
-        // With the clock, so that the manager knows this from an earlier one (systemd.service(5), Type=notify-reload).
-        let now = sd_notify::NotifyState::monotonic_usec_now().map(|now| now.to_string()).unwrap_or_default();
+        // With the clock, so that the manager knows this from an earlier one (systemd.service(5),
+        // Type=notify-reload).
+        let now = sd_notify::NotifyState::monotonic_usec_now()
+            .map(|now| now.to_string())
+            .unwrap_or_default();
         tell(&["RELOADING=1", now.trim_end()]).await;
     }
 }
@@ -167,11 +180,14 @@ async fn tell(lines: &[&str]) {
         Err(_) => io::ErrorKind::TimedOut.into(),
         Ok(_) => return,
     };
-    tracing::warn!(error = chain(&error), "the service manager (NOTIFY_SOCKET) could not be told");
+    tracing::warn!(
+        error = chain(&error),
+        "the service manager (NOTIFY_SOCKET) could not be told"
+    );
 }
 
-/// Sends one datagram to `NOTIFY_SOCKET`. `sd_notify::notify` takes the `@` of an abstract socket, which Podman and containers
-/// have, for the first character of a path.
+/// Sends one datagram to `NOTIFY_SOCKET`. `sd_notify::notify` takes the `@` of an abstract socket,
+/// which Podman and containers have, for the first character of a path.
 #[cfg(unix)]
 fn send(lines: &str) -> io::Result<()> {
     #[cfg(target_os = "linux")]

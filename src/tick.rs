@@ -1,5 +1,5 @@
-//! The time of a tick, which is one poll of an HTTP/1 connection. What happens in it happens at one time, as far as deadlines
-//! and the log care: for all of them the clock is read once.
+//! The time of a tick, which is one poll of an HTTP/1 connection. What happens in it happens at one
+//! time, as far as deadlines and the log care: for all of them the clock is read once.
 
 use std::cell::Cell;
 

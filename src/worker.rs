@@ -1,7 +1,7 @@
 //! A worker: one thread with a runtime, a listener and a pool of upstream connections of its own.
 //!
-//! A thread per core that shares nothing with the others measured better than one runtime over all cores: no task moves
-//! between cores, and no lock is contended.
+//! A thread per core that shares nothing with the others measured better than one runtime over all
+//! cores: no task moves between cores, and no lock is contended.
 
 use std::future::pending;
 use std::io;
@@ -21,8 +21,8 @@ use crate::pulse::{self, Heart, Pulse};
 use crate::token::Reader;
 use crate::upstream::{ConnectionLimit, Upstream};
 
-/// Look-ups of the API's name that a worker makes at once; each takes a thread. Without a bound, a burst of new
-/// connections would start hundreds.
+/// Look-ups of the API's name that a worker makes at once; each takes a thread. Without a bound, a
+/// burst of new connections would start hundreds.
 const LOOK_UPS: usize = 4;
 
 /// The API, as a worker reaches it.
@@ -43,7 +43,8 @@ pub struct Renewal {
     timeouts: watch::Sender<Timeouts>,
     tokens: Reader,
     metrics: Arc<metrics::Worker>,
-    /// One for all upstreams: the connections of a former one are open until what is in flight has ended.
+    /// One for all upstreams: the connections of a former one are open until what is in flight has
+    /// ended.
     limit: ConnectionLimit,
 }
 
@@ -56,12 +57,22 @@ impl Renewal {
     /// # Errors
     /// As those of [`Worker::new`].
     pub fn prepare(&self, config: &config::Upstream) -> Result<Prepared, Cause> {
-        Ok(Prepared(Arc::new(Upstream::new(config, Arc::clone(&self.metrics.api), self.limit.clone())?)))
+        Ok(Prepared(Arc::new(Upstream::new(
+            config,
+            Arc::clone(&self.metrics.api),
+            self.limit.clone(),
+        )?)))
     }
 
-    /// Puts what `config` says in force, for all requests that come from now on: with another upstream, if there is one.
+    /// Puts what `config` says in force, for all requests that come from now on: with another
+    /// upstream, if there is one.
     pub fn renew(&self, config: &Config, shared: &Shared, upstream: Option<Prepared>) {
-        let rules = Rules::new(config, shared, self.tokens.clone(), Arc::clone(&self.metrics));
+        let rules = Rules::new(
+            config,
+            shared,
+            self.tokens.clone(),
+            Arc::clone(&self.metrics),
+        );
         let mut former = None;
         self.in_force.send_modify(|in_force| {
             in_force.rules = Arc::new(rules);
@@ -103,10 +114,20 @@ impl Worker {
     ) -> Result<Self, Cause> {
         options.counted = Arc::clone(&metrics.callers);
         let workers = u32::try_from(config.listen.workers.get()).unwrap_or(u32::MAX);
-        let limit = ConnectionLimit::new(config.upstream.max_connections.map(|max| (max / workers).max(1)));
+        let limit = ConnectionLimit::new(
+            config
+                .upstream
+                .max_connections
+                .map(|max| (max / workers).max(1)),
+        );
         let upstream = Upstream::new(&config.upstream, Arc::clone(&metrics.api), limit.clone())?;
         let first = InForce {
-            rules: Arc::new(Rules::new(config, shared, tokens.clone(), Arc::clone(&metrics))),
+            rules: Arc::new(Rules::new(
+                config,
+                shared,
+                tokens.clone(),
+                Arc::clone(&metrics),
+            )),
             upstream: Arc::new(upstream),
             drain_timeout: config.drain.timeout,
         };
@@ -117,7 +138,13 @@ impl Worker {
         let (pulse, heart) = pulse::channel();
         Ok(Worker {
             in_force,
-            renewal: Renewal { in_force: renewing, timeouts, tokens, metrics, limit },
+            renewal: Renewal {
+                in_force: renewing,
+                timeouts,
+                tokens,
+                metrics,
+                limit,
+            },
             options,
             drain,
             pulse,
@@ -135,38 +162,48 @@ impl Worker {
         self.pulse.clone()
     }
 
-    /// Starts the thread, number `index`. It ends when it is told to drain and the last request is answered, or
-    /// `drain.timeout` has passed.
+    /// Starts the thread, number `index`. It ends when it is told to drain and the last request is
+    /// answered, or `drain.timeout` has passed.
     ///
     /// # Errors
     /// When the thread cannot be started.
     pub fn start(self, index: usize, socket: Socket) -> io::Result<JoinHandle<Result<(), Cause>>> {
-        thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .max_blocking_threads(LOOK_UPS)
-                .build()?;
-            let served = runtime.block_on(self.serve(socket));
-            // Dropped, it would wait for a look-up of a name that hangs.
-            runtime.shutdown_background();
-            served
-        })
+        thread::Builder::new()
+            .name(format!("worker-{index}"))
+            .spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .max_blocking_threads(LOOK_UPS)
+                    .build()?;
+                let served = runtime.block_on(self.serve(socket));
+                // Dropped, it would wait for a look-up of a name that hangs.
+                runtime.shutdown_background();
+                served
+            })
     }
 
     async fn serve(self, socket: Socket) -> Result<(), Cause> {
         let in_force = self.in_force.clone();
         let served = socket.serve(self.options, self.drain.clone(), move |peer| {
-            proxy::renewing(in_force.clone(), move |InForce { rules, upstream, .. }: &InForce| {
-                let peer = rules.peer(ConnectionInfo {
-                    addr: peer.addr,
-                    local: peer.local,
-                    is_tls: peer.is_tls,
-                    names: peer.certificate.as_ref().map_or(&[], |certificate| certificate.names()),
-                    certificate: peer.certificate.clone().map(|certificate| certificate as _),
-                    uid: peer.uid,
-                });
-                proxy::stack(rules, peer, proxy::forward(Arc::clone(upstream)))
-            })
+            proxy::renewing(
+                in_force.clone(),
+                move |InForce {
+                          rules, upstream, ..
+                      }: &InForce| {
+                    let peer = rules.peer(ConnectionInfo {
+                        addr: peer.addr,
+                        local: peer.local,
+                        is_tls: peer.is_tls,
+                        names: peer
+                            .certificate
+                            .as_ref()
+                            .map_or(&[], |certificate| certificate.names()),
+                        certificate: peer.certificate.clone().map(|certificate| certificate as _),
+                        uid: peer.uid,
+                    });
+                    proxy::stack(rules, peer, proxy::forward(Arc::clone(upstream)))
+                },
+            )
         });
         tokio::select! {
             served = served => Ok(served?),
@@ -191,7 +228,9 @@ async fn tend_connections(mut in_force: watch::Receiver<InForce>) {
     loop {
         let upstream = Arc::clone(&in_force.borrow().upstream);
         let another = async {
-            let changed = in_force.wait_for(|now| !Arc::ptr_eq(&now.upstream, &upstream)).await;
+            let changed = in_force
+                .wait_for(|now| !Arc::ptr_eq(&now.upstream, &upstream))
+                .await;
             if changed.is_err() {
                 // Nobody renews it any more.
                 pending::<()>().await;

@@ -12,7 +12,8 @@ const TOLERANCE: f64 = 5.0;
 /// The figures that are no differences.
 const TOTALS: [&str; 3] = ["stack", "proxy", "proxy_tls"];
 
-/// Instructions of a step that are no news: a compiler moves as many from one to the next. What is new shows in the totals.
+/// Instructions of a step that are no news: a compiler moves as many from one to the next. What is
+/// new shows in the totals.
 const TRIFLE: i64 = 1200;
 
 const HEAD: &str = "\
@@ -70,8 +71,14 @@ impl Budget {
             let mut row = format!("| {name} ");
             let mut notes = Vec::new();
             for setting in Setting::ALL {
-                let Some((_, count)) = figures.of(setting).find(|&(of, _)| of == name) else { continue };
-                let budget = self.0.get(setting.name()).and_then(|budgets| budgets.get(name)).copied();
+                let Some((_, count)) = figures.of(setting).find(|&(of, _)| of == name) else {
+                    continue;
+                };
+                let budget = self
+                    .0
+                    .get(setting.name())
+                    .and_then(|budgets| budgets.get(name))
+                    .copied();
                 let _ = write!(
                     row,
                     "| {count} | {} ",

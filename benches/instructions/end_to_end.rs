@@ -1,7 +1,7 @@
 //! The proxy itself as a process that is counted, between a caller and an API that are not.
 //!
-//! There is one connection, and both sides wait until the proxy sleeps before they send it anything: it does the same for
-//! each request, however slowly it is run.
+//! There is one connection, and both sides wait until the proxy sleeps before they send it
+//! anything: it does the same for each request, however slowly it is run.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -32,17 +32,23 @@ pub struct Api {
 impl Api {
     /// Begins to answer, with a certificate whose CA goes to `directory`.
     pub fn start(directory: &Path) -> Self {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+        let made =
+            rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
         std::fs::write(ca_file(directory), made.cert.pem()).expect("a file");
         let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a key");
         let config = ServerConfig::builder().with_no_client_auth();
-        let config = config.with_single_cert(vec![made.cert.der().clone()], key).expect("a TLS server");
+        let config = config
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .expect("a TLS server");
         let config = Arc::new(config);
         let tls = listen(move |stream| {
             let session = ServerConnection::new(Arc::clone(&config)).expect("a session");
             answer_all(StreamOwned::new(session, stream));
         });
-        Api { plain: listen(answer_all), tls }
+        Api {
+            plain: listen(answer_all),
+            tls,
+        }
     }
 
     /// Its origin.
@@ -54,26 +60,49 @@ impl Api {
     }
 }
 
-/// How many instructions the proxy takes from its start to its end, with `count` requests in between.
-pub fn count(api: &Api, name: &str, tls: bool, setting: Setting, count: u32, directory: &Path) -> u64 {
+/// How many instructions the proxy takes from its start to its end, with `count` requests in
+/// between.
+pub fn count(
+    api: &Api,
+    name: &str,
+    tls: bool,
+    setting: Setting,
+    count: u32,
+    directory: &Path,
+) -> u64 {
     let out = directory.join(format!("{}-{name}.out", setting.name()));
     let log = directory.join("proxy.log");
     // What a run before has left.
     let _ = std::fs::remove_file(&log);
-    let mut values = setting.values(&api.base_url(tls), &format!("http://{}/token", api.plain), &log);
+    let mut values = setting.values(
+        &api.base_url(tls),
+        &format!("http://{}/token", api.plain),
+        &log,
+    );
     if tls {
         values.push(format!("upstream.ca_file={}", ca_file(directory).display()));
     }
     let mut command = callgrind::counted(Path::new(env!("CARGO_BIN_EXE_gbg-proxy")), &out);
-    command.arg("run").arg("--config").arg(setting.file(directory));
+    command
+        .arg("run")
+        .arg("--config")
+        .arg(setting.file(directory));
     command.args(values.iter().flat_map(|value| ["--set", value]));
-    let proxy = Proxy(command.env("GBG_CLIENT_SECRET", "bench").spawn().expect("a process"));
+    let proxy = Proxy(
+        command
+            .env("GBG_CLIENT_SECRET", "bench")
+            .spawn()
+            .expect("a process"),
+    );
     let caller = TcpStream::connect(address(&log)).expect("a connection");
     caller.set_nodelay(true).expect("a TCP option");
     let mut caller = BufReader::new(caller);
     for _ in 0..count {
         sleep(PAUSE);
-        caller.get_mut().write_all(request(setting).as_bytes()).expect("a connection that is kept");
+        caller
+            .get_mut()
+            .write_all(request(setting).as_bytes())
+            .expect("a connection that is kept");
         let (head, _) = message(&mut caller).expect("an answer");
         assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
     }
@@ -112,7 +141,9 @@ fn address(log: &Path) -> SocketAddr {
     let began = Instant::now();
     while began.elapsed() < BEGIN {
         let text = std::fs::read_to_string(log).unwrap_or_default();
-        let told = text.split_once(" address=").and_then(|(_, rest)| rest.split_once(' '));
+        let told = text
+            .split_once(" address=")
+            .and_then(|(_, rest)| rest.split_once(' '));
         if let Some((address, _)) = told {
             return address.parse().expect("an address");
         }
@@ -122,7 +153,10 @@ fn address(log: &Path) -> SocketAddr {
 }
 
 fn request(setting: Setting) -> String {
-    let key = setting.key().map(|key| format!("X-Api-Key: {key}\r\n")).unwrap_or_default();
+    let key = setting
+        .key()
+        .map(|key| format!("X-Api-Key: {key}\r\n"))
+        .unwrap_or_default();
     format!(
         "POST /v2/captain/journey/start HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
          Content-Length: 1024\r\nAccept: application/json\r\nUser-Agent: legacy-client/1.0\r\n{key}\r\n{}",
@@ -152,14 +186,26 @@ fn answer_all(stream: impl Read + Write) {
     while let Some((head, _)) = message(&mut stream) {
         let body = match head.starts_with("POST /token ") {
             true => {
-                format!(r#"{{"access_token":"{}","token_type":"Bearer","expires_in":3600}}"#, "a".repeat(900))
+                format!(
+                    r#"{{"access_token":"{}","token_type":"Bearer","expires_in":3600}}"#,
+                    "a".repeat(900)
+                )
             }
-            false => format!(r#"{{"instanceId":"k3J_w1xQe7ZpT0aBvYcD9s","message":"{}"}}"#, "x".repeat(200)),
+            false => format!(
+                r#"{{"instanceId":"k3J_w1xQe7ZpT0aBvYcD9s","message":"{}"}}"#,
+                "x".repeat(200)
+            ),
         };
         let fields = "Content-Type: application/json\r\nX-Request-ID: gbg-1";
-        let answer = format!("HTTP/1.1 200 OK\r\n{fields}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\n{fields}\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
         sleep(PAUSE);
-        let sent = stream.get_mut().write_all(answer.as_bytes()).and_then(|()| stream.get_mut().flush());
+        let sent = stream
+            .get_mut()
+            .write_all(answer.as_bytes())
+            .and_then(|()| stream.get_mut().flush());
         if sent.is_err() {
             return;
         }
@@ -175,7 +221,9 @@ fn message(stream: &mut impl BufRead) -> Option<(String, Vec<u8>)> {
         }
     }
     let lower = head.to_ascii_lowercase();
-    let length = lower.split_once("content-length: ").and_then(|(_, rest)| rest.split_once("\r\n"));
+    let length = lower
+        .split_once("content-length: ")
+        .and_then(|(_, rest)| rest.split_once("\r\n"));
     let mut body = vec![0; length.map_or(0, |(length, _)| length.parse().expect("a length"))];
     stream.read_exact(&mut body).ok()?;
     Some((head, body))

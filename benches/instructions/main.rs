@@ -1,10 +1,12 @@
-//! How many instructions a request costs, as callgrind counts them: each step of the stack in process, and the proxy as a
-//! whole before an API with and without TLS. Unlike times, these are the same from run to run and from one machine to another
-//! of its kind; so there is a budget for each, and what exceeds it fails.
+//! How many instructions a request costs, as callgrind counts them: each step of the stack in
+//! process, and the proxy as a whole before an API with and without TLS. Unlike times, these are
+//! the same from run to run and from one machine to another of its kind; so there is a budget for
+//! each, and what exceeds it fails.
 //!
-//! `cargo bench --bench instructions` compares with `budget.toml`, and `-- --record` writes it. Each figure is the difference
-//! between two runs, the longer with [`MORE`] requests more, so that neither start nor end counts. It needs valgrind; without,
-//! it says so, and fails if the environment has `VALGRIND=required`.
+//! `cargo bench --bench instructions` compares with `budget.toml`, and `-- --record` writes it.
+//! Each figure is the difference between two runs, the longer with [`MORE`] requests more, so that
+//! neither start nor end counts. It needs valgrind; without, it says so, and fails if the
+//! environment has `VALGRIND=required`.
 
 #![allow(
     clippy::expect_used,
@@ -37,8 +39,16 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let texts: Vec<_> = arguments.iter().map(String::as_str).collect();
     if let ["stack", height, setting, count, directory] = texts[..] {
-        let setting = Setting::ALL.into_iter().find(|known| known.name() == setting).expect("a setting");
-        stack::run(height, setting, count.parse().expect("a number"), Path::new(directory));
+        let setting = Setting::ALL
+            .into_iter()
+            .find(|known| known.name() == setting)
+            .expect("a setting");
+        stack::run(
+            height,
+            setting,
+            count.parse().expect("a number"),
+            Path::new(directory),
+        );
         return ExitCode::SUCCESS;
     }
     // `cargo bench` adds --bench; `cargo test` does not, and has built this without optimization.
@@ -47,9 +57,15 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if !callgrind::is_there() {
-        println!("instructions: NOT MEASURED, there is no valgrind (Debian: apt-get install valgrind)");
+        println!(
+            "instructions: NOT MEASURED, there is no valgrind (Debian: apt-get install valgrind)"
+        );
         let is_required = std::env::var_os("VALGRIND").is_some_and(|value| value == "required");
-        return if is_required { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        return if is_required {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        };
     }
     let figures = measure();
     if texts.contains(&"--record") {
@@ -73,7 +89,8 @@ fn measure() -> Figures {
     let api = Api::start(directory);
     let mut figures = Figures::new();
     for setting in Setting::ALL {
-        let of_height = |height| per_request(|count| stack::count(height, setting, count, directory));
+        let of_height =
+            |height| per_request(|count| stack::count(height, setting, count, directory));
         let heights: Vec<_> = stack::HEIGHTS.into_iter().map(of_height).collect();
         for (name, pair) in stack::HEIGHTS.into_iter().skip(1).zip(heights.windows(2)) {
             figures.add(setting, name, pair[1] - pair[0]);

@@ -55,7 +55,9 @@ impl Setting {
         let bounds = "rate = \"1000000/s\"\nmax_in_flight = 64";
         let text = match self {
             Setting::Bare => String::new(),
-            Setting::Full => format!("[[caller]]\nname = \"bench\"\nkey_sha256 = \"{digest}\"\n{bounds}\n"),
+            Setting::Full => {
+                format!("[[caller]]\nname = \"bench\"\nkey_sha256 = \"{digest}\"\n{bounds}\n")
+            }
         };
         let path = directory.join(format!("{}.toml", self.name()));
         std::fs::write(&path, text).expect("a configuration");

@@ -1,4 +1,5 @@
-//! The stack in process, without sockets and without an upstream: whole, and cut off below each of its steps.
+//! The stack in process, without sockets and without an upstream: whole, and cut off below each of
+//! its steps.
 
 use std::convert::Infallible;
 use std::future::{pending, poll_fn};
@@ -31,17 +32,30 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 type Sent = Full<Bytes>;
 
-/// Each is what stands before it and one step more. The first is what the bench itself does for a request, the last the whole
-/// stack with a log that its lines are written to.
-pub const HEIGHTS: [&str; 10] =
-    ["none", "observe", "respond", "guard", "login", "caller", "limit", "headers", "authorize", "line"];
+/// Each is what stands before it and one step more. The first is what the bench itself does for a
+/// request, the last the whole stack with a log that its lines are written to.
+pub const HEIGHTS: [&str; 10] = [
+    "none",
+    "observe",
+    "respond",
+    "guard",
+    "login",
+    "caller",
+    "limit",
+    "headers",
+    "authorize",
+    "line",
+];
 
-/// How many instructions it takes to send `count` requests through the steps down to the one called `height`.
+/// How many instructions it takes to send `count` requests through the steps down to the one called
+/// `height`.
 pub fn count(height: &str, setting: Setting, count: u32, directory: &Path) -> u64 {
     let out = directory.join(format!("{}-{height}.out", setting.name()));
     let program = std::env::current_exe().expect("the path of this program");
     let mut command = callgrind::counted(&program, &out);
-    command.args(["stack", height, setting.name(), &count.to_string()]).arg(directory);
+    command
+        .args(["stack", height, setting.name(), &count.to_string()])
+        .arg(directory);
     let ended = command.status().expect("a process");
     assert!(ended.success(), "{height}: {ended}");
     callgrind::count(&out)
@@ -59,11 +73,22 @@ pub fn run(height: &str, setting: Setting, count: u32, directory: &Path) {
     let _flush = is_logged.then(|| telemetry::begin(settings).expect("a log"));
     let set = setting.values("http://localhost", "http://localhost", &log);
     let env = [("GBG_CLIENT_SECRET".to_owned(), "bench".to_owned())].into();
-    let sources = Sources { set, env, file: Some(setting.file(directory)) };
+    let sources = Sources {
+        set,
+        env,
+        file: Some(setting.file(directory)),
+    };
     let config = config::load(&sources).expect("a good configuration").config;
-    let load = Load { count, key: setting.key(), is_logged };
+    let load = Load {
+        count,
+        key: setting.key(),
+        is_logged,
+    };
 
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     runtime.block_on(async {
         let shared = Shared::new(&config, &Metrics::new(1), None);
         let rules = Arc::new(Rules::new(&config, &shared, tokens().await, Arc::default()));
@@ -79,7 +104,11 @@ pub fn run(height: &str, setting: Setting, count: u32, directory: &Path) {
         match height {
             "none" => cut!(leaf),
             "observe" => cut!(answer, steps::observe(rules(), None)),
-            "respond" => cut!(answer, steps::observe(rules(), None), steps::respond(rules())),
+            "respond" => cut!(
+                answer,
+                steps::observe(rules(), None),
+                steps::respond(rules())
+            ),
             "guard" => cut!(
                 answer,
                 steps::observe(rules(), None),
@@ -123,7 +152,8 @@ pub fn run(height: &str, setting: Setting, count: u32, directory: &Path) {
             ),
             // The stack itself and not a copy of it: what is missing above is counted here.
             "authorize" | "line" => {
-                load.send(stack(&rules(), Peer::clone(&peer()), service_fn(forward))).await;
+                load.send(stack(&rules(), Peer::clone(&peer()), service_fn(forward)))
+                    .await;
             }
             _ => panic!("no step is called {height}"),
         }
@@ -148,7 +178,8 @@ impl Load {
             assert!(res.status().is_success(), "{}", res.status());
             read(res.into_body()).await;
             if self.is_logged {
-                // The thread that writes the log wakes for each line, and not for as many as come to be there.
+                // The thread that writes the log wakes for each line, and not for as many as come
+                // to be there.
                 sleep(PAUSE);
             }
         }
@@ -164,15 +195,20 @@ impl Load {
         if let Some(key) = self.key {
             req = req.header("x-api-key", key);
         }
-        req.body(Full::from(Bytes::from_static(&[b'x'; 1024]))).expect("a request")
+        req.body(Full::from(Bytes::from_static(&[b'x'; 1024])))
+            .expect("a request")
     }
 }
 
 /// Answers at once, as an API would whose network takes no time.
 async fn leaf<B: Body + Unpin, E>(req: Request<B>) -> Result<Response<Sent>, E> {
     read(req.into_body()).await;
-    let res = Response::builder().header("content-type", "application/json").header("x-request-id", "gbg-1");
-    Ok(res.body(Full::from(Bytes::from_static(&[b'x'; 240]))).expect("a response"))
+    let res = Response::builder()
+        .header("content-type", "application/json")
+        .header("x-request-id", "gbg-1");
+    Ok(res
+        .body(Full::from(Bytes::from_static(&[b'x'; 240])))
+        .expect("a response"))
 }
 
 /// The same above `login`, where an answer may be one of ours.
@@ -187,18 +223,30 @@ async fn forward(authorized: Authorized<Observed<Sent>>) -> Result<Response<Sent
 
 /// Takes a body as hyper does.
 async fn read(mut body: impl Body + Unpin) {
-    while !body.is_end_stream() && poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await.is_some() {}
+    while !body.is_end_stream()
+        && poll_fn(|cx| Pin::new(&mut body).poll_frame(cx))
+            .await
+            .is_some()
+    {}
 }
 
 /// A reader of a token that lives for an hour.
 async fn tokens() -> Reader {
     let (publisher, reader) = token::channel(Duration::from_secs(5), Arc::default());
-    let header = HeaderValue::from_str(&format!("Bearer {}", "a".repeat(900))).expect("a header value");
+    let header =
+        HeaderValue::from_str(&format!("Bearer {}", "a".repeat(900))).expect("a header value");
     let fetch = move || {
         let header = header.clone();
-        async move { Ok::<_, FetchError>(Grant { header, life: Some(Duration::from_secs(3600)) }) }
+        async move {
+            Ok::<_, FetchError>(Grant {
+                header,
+                life: Some(Duration::from_secs(3600)),
+            })
+        }
     };
-    tokio::spawn(token::refresh(fetch, pending, publisher, || Duration::from_secs(300)));
+    tokio::spawn(token::refresh(fetch, pending, publisher, || {
+        Duration::from_secs(300)
+    }));
     reader.wait().await.expect("a token");
     reader
 }

@@ -23,13 +23,26 @@ impl Axis {
     /// The axis on which `values` are drawn.
     pub(crate) fn over(values: impl Iterator<Item = f64>, is_log: bool) -> Self {
         let positive = values.filter(|value| *value > 0.0);
-        let (low, high) =
-            positive.fold((f64::INFINITY, 0.0f64), |(low, high), value| (low.min(value), high.max(value)));
+        let (low, high) = positive.fold((f64::INFINITY, 0.0f64), |(low, high), value| {
+            (low.min(value), high.max(value))
+        });
         match (high > 0.0, is_log) {
-            (false, _) => Axis { low: 0.0, high: 1.0, is_log: false },
-            (true, false) => Axis { low: 0.0, high, is_log },
+            (false, _) => Axis {
+                low: 0.0,
+                high: 1.0,
+                is_log: false,
+            },
+            (true, false) => Axis {
+                low: 0.0,
+                high,
+                is_log,
+            },
             // From one value to itself is no axis.
-            (true, true) => Axis { low: low.max(high * LEAST).min(high / 2.0), high, is_log },
+            (true, true) => Axis {
+                low: low.max(high * LEAST).min(high / 2.0),
+                high,
+                is_log,
+            },
         }
     }
 
@@ -47,8 +60,14 @@ impl Axis {
             return all.filter(|tick| self.has(*tick)).collect();
         }
         let most = self.high / TICKS;
-        let step = rounds(power(most)).into_iter().rfind(|step| *step <= most).unwrap_or(most);
-        (0..).map(|index| f64::from(index) * step).take_while(|tick| self.has(*tick)).collect()
+        let step = rounds(power(most))
+            .into_iter()
+            .rfind(|step| *step <= most)
+            .unwrap_or(most);
+        (0..)
+            .map(|index| f64::from(index) * step)
+            .take_while(|tick| self.has(*tick))
+            .collect()
     }
 }
 

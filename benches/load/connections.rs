@@ -1,4 +1,5 @@
-//! Connections that are kept and used again, of which there are as many as the open loop needs, up to a bound.
+//! Connections that are kept and used again, of which there are as many as the open loop needs, up
+//! to a bound.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,8 +18,9 @@ use crate::pieces::Pieces;
 /// How often a request is sent that found the connection closed before it could go out.
 const TRIES: usize = 3;
 
-/// A connection that has been unused for so long is not used again. A client keeps one for less time than the other side, which
-/// keeps it for 75 s or a minute as a rule: or else a request may go out just as it is being closed.
+/// A connection that has been unused for so long is not used again. A client keeps one for less
+/// time than the other side, which keeps it for 75 s or a minute as a rule: or else a request may
+/// go out just as it is being closed.
 const LONGEST_REST: Duration = Duration::from_secs(30);
 
 /// The connections to one origin.
@@ -62,7 +64,8 @@ impl Connections {
     /// In a few words, why there is none.
     pub(crate) async fn send(&self, mut request: Request<Pieces>) -> Result<Answer, &'static str> {
         let _place = self.places.acquire().await.map_err(|_| "no connection")?;
-        self.busiest.fetch_max(self.most - self.places.available_permits(), Relaxed);
+        self.busiest
+            .fetch_max(self.most - self.places.available_permits(), Relaxed);
         for _ in 0..TRIES {
             let mut sender = match self.take_idle() {
                 Some(sender) => sender,
@@ -71,7 +74,11 @@ impl Connections {
             match sender.try_send_request(request).await {
                 Ok(response) => {
                     let (head, body) = response.into_parts();
-                    let body = body.collect().await.map_err(|_| "the answer broke off")?.to_bytes();
+                    let body = body
+                        .collect()
+                        .await
+                        .map_err(|_| "the answer broke off")?
+                        .to_bytes();
                     let ended = Instant::now();
                     if sender.ready().await.is_ok() {
                         self.idle().push((sender, ended));

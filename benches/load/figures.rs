@@ -61,7 +61,12 @@ impl Figures {
             good: Kind::ALL.map(|_| Latency::new()),
             bad: Latency::new(),
             failures: BTreeMap::new(),
-            spans: (0..spans.max(1)).map(|_| Span { good: Latency::small(), bad: 0 }).collect(),
+            spans: (0..spans.max(1))
+                .map(|_| Span {
+                    good: Latency::small(),
+                    bad: 0,
+                })
+                .collect(),
             in_time: 0,
             late: Duration::ZERO,
             connections: 0,
@@ -107,7 +112,10 @@ impl Figures {
 
     /// The same by kind, of those that there were.
     pub(crate) fn by_kind(&self) -> impl Iterator<Item = (Kind, &Latency)> {
-        Kind::ALL.into_iter().zip(&self.good).filter(|(_, latency)| latency.count() > 0)
+        Kind::ALL
+            .into_iter()
+            .zip(&self.good)
+            .filter(|(_, latency)| latency.count() > 0)
     }
 
     /// How many did not end as they should.

@@ -1,5 +1,5 @@
-//! The open loop: each request is sent when it is due, whatever became of those before, and its latency counts from then, so
-//! that nothing that is slow hides what waits behind it.
+//! The open loop: each request is sent when it is due, whatever became of those before, and its
+//! latency counts from then, so that nothing that is slow hides what waits behind it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,9 +20,15 @@ use crate::timer::Timer;
 /// Of requests that are all overdue, so many are sent before answers are looked at.
 const AT_ONCE: usize = 16;
 
-/// Failures of the proxy's after which the API may have had the request all the same, or a part of it.
-const PERHAPS_SENT: [&str; 5] =
-    ["upstream_broken", "upstream_timeout", "body_too_large", "caller_too_slow", "bad_request"];
+/// Failures of the proxy's after which the API may have had the request all the same, or a part of
+/// it.
+const PERHAPS_SENT: [&str; 5] = [
+    "upstream_broken",
+    "upstream_timeout",
+    "body_too_large",
+    "caller_too_slow",
+    "bad_request",
+];
 
 /// Sends requests, and measures.
 pub(crate) struct Generator {
@@ -47,8 +53,17 @@ impl Generator {
         patience: Duration,
     ) -> Result<Self> {
         let timer = Timer::new().map_err(|error| Failure::of("no timer", error))?;
-        let shared = Shared { requests, connections, ledger: Mutex::default(), patience };
-        Ok(Generator { shared: Arc::new(shared), turns: mix.turns(), timer })
+        let shared = Shared {
+            requests,
+            connections,
+            ledger: Mutex::default(),
+            patience,
+        };
+        Ok(Generator {
+            shared: Arc::new(shared),
+            turns: mix.turns(),
+            timer,
+        })
     }
 
     /// Starts `count` journeys, one after the other, for the other kinds to speak of.
@@ -73,7 +88,10 @@ impl Generator {
             let figures = Arc::new(Mutex::new(Figures::new(phase)));
             self.drive_one(phase, began, &figures, &mut running).await?;
             began += phase.time;
-            self.timer.until(began).await.map_err(|error| Failure::of("no timer", error))?;
+            self.timer
+                .until(began)
+                .await
+                .map_err(|error| Failure::of("no timer", error))?;
             lock(&figures).connections = self.shared.connections.busiest();
             all.push(figures);
         }
@@ -100,7 +118,10 @@ impl Generator {
             let moment = began + due;
             if Instant::now() < moment {
                 overdue = 0;
-                self.timer.until(moment).await.map_err(|error| Failure::of("no timer", error))?;
+                self.timer
+                    .until(moment)
+                    .await
+                    .map_err(|error| Failure::of("no timer", error))?;
             } else {
                 overdue += 1;
                 if overdue % AT_ONCE == 0 {
@@ -133,7 +154,11 @@ impl Shared {
     /// One request to its end, which it enters into the ledger.
     async fn exchange(self: Arc<Self>, ask: Ask, due: Instant) -> (End, Instant) {
         let (kind, journey) = (ask.kind, ask.journey());
-        let sent = timeout_at((due + self.patience).into(), self.connections.send(ask.request)).await;
+        let sent = timeout_at(
+            (due + self.patience).into(),
+            self.connections.send(ask.request),
+        )
+        .await;
         let answer = match sent {
             Ok(Ok(answer)) => answer,
             Ok(Err(why)) => return (self.unknown(kind, why), Instant::now()),
@@ -164,7 +189,10 @@ impl Shared {
     }
 
     fn unknown(&self, kind: Kind, why: &str) -> End {
-        *lock(&self.ledger).unknown.entry(kind.endpoint().to_owned()).or_default() += 1;
+        *lock(&self.ledger)
+            .unknown
+            .entry(kind.endpoint().to_owned())
+            .or_default() += 1;
         End::Bad(why.to_owned())
     }
 }
@@ -172,7 +200,9 @@ impl Shared {
 /// Why the proxy itself answered, if it did: the `details` of its Proxy-Status.
 fn reason(headers: &HeaderMap) -> Option<&str> {
     let status = headers.get("proxy-status")?.to_str().ok()?;
-    let details = status.split_once("details=\"").map(|(_, rest)| rest.split('"').next().unwrap_or_default());
+    let details = status
+        .split_once("details=\"")
+        .map(|(_, rest)| rest.split('"').next().unwrap_or_default());
     Some(details.unwrap_or(status))
 }
 

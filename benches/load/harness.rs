@@ -16,11 +16,15 @@ pub(crate) enum Asked {
 
 /// What `arguments`, without the program's name, ask for.
 ///
-/// `cargo bench` adds `--bench`. Without it, it is `cargo test` that asks, and with `--test` whoever wants to know whether the
-/// benches still work. All of them may name what they want of all benches and tests.
+/// `cargo bench` adds `--bench`. Without it, it is `cargo test` that asks, and with `--test`
+/// whoever wants to know whether the benches still work. All of them may name what they want of all
+/// benches and tests.
 pub(crate) fn asked(arguments: &[&str]) -> Asked {
     let has = |option: &str| arguments.contains(&option);
-    let first = arguments.iter().find(|argument| !argument.starts_with('-')).copied();
+    let first = arguments
+        .iter()
+        .find(|argument| !argument.starts_with('-'))
+        .copied();
     match first {
         _ if has("--help") || has("-h") => Asked::Mode,
         _ if has("--test") => Asked::ShortRun,

@@ -21,7 +21,10 @@ impl FromStr for Lengths {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (least, most) = text.split_once("..").unwrap_or((text, text));
-        let (least, most) = (least.parse::<ByteSize>()?.as_u64(), most.parse::<ByteSize>()?.as_u64());
+        let (least, most) = (
+            least.parse::<ByteSize>()?.as_u64(),
+            most.parse::<ByteSize>()?.as_u64(),
+        );
         match 0 < least && least <= most {
             true => Ok(Lengths { least, most }),
             false => Err("write a length, or the least and the most like 100KB..5MB".to_owned()),
@@ -37,16 +40,24 @@ pub(crate) struct Images {
 
 impl Images {
     pub(crate) fn new(lengths: Lengths) -> Self {
-        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        const ALPHABET: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
         let mut random = fastrand::Rng::with_seed(1);
-        let longest: Bytes = (0..lengths.most).map(|_| ALPHABET[random.usize(..64)]).collect();
+        let longest: Bytes = (0..lengths.most)
+            .map(|_| ALPHABET[random.usize(..64)])
+            .collect();
         let growth = lengths.most as f64 / lengths.least as f64;
         let length = |index: usize| {
             let share = index as f64 / (LENGTHS - 1) as f64;
             ((lengths.least as f64 * growth.powf(share)) as usize).clamp(1, longest.len())
         };
-        let images = (0..LENGTHS).map(|index| longest.slice(..length(index))).collect();
-        Images { images, turn: AtomicUsize::new(0) }
+        let images = (0..LENGTHS)
+            .map(|index| longest.slice(..length(index)))
+            .collect();
+        Images {
+            images,
+            turn: AtomicUsize::new(0),
+        }
     }
 
     /// The next one, by turns.

@@ -31,7 +31,10 @@ impl Latency {
         Latency::with_digits(2)
     }
 
-    #[expect(clippy::expect_used, reason = "it fails for more than five digits alone")]
+    #[expect(
+        clippy::expect_used,
+        reason = "it fails for more than five digits alone"
+    )]
     fn with_digits(digits: u8) -> Self {
         Latency(Histogram::new(digits).expect("two or three digits"))
     }

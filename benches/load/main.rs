@@ -1,4 +1,5 @@
-//! The load test: requests at a constant rate, open loop, against a proxy and a sandbox of this build or a user's own proxy.
+//! The load test: requests at a constant rate, open loop, against a proxy and a sandbox of this
+//! build or a user's own proxy.
 //!
 //! ```text
 //!             ┌──▶ set_up ──▶ process (sandbox, proxy)
@@ -7,8 +8,9 @@
 //!   └──▶ report, plot
 //! ```
 //!
-//! A mode is `steps`, `soak` or `overload`. What is computed without sockets and clocks is in `arithmetic`.
-//! Everything runs in one thread, since it shares the machine with what it measures; how late it was is told with each figure.
+//! A mode is `steps`, `soak` or `overload`. What is computed without sockets and clocks is in
+//! `arithmetic`. Everything runs in one thread, since it shares the machine with what it measures;
+//! how late it was is told with each figure.
 
 mod arithmetic;
 mod axis;
@@ -53,8 +55,9 @@ const USAGE: u8 = 64;
 
 /// Drive the proxy at a constant rate, and see what comes of it
 ///
-/// Each request is sent when it is due, whatever became of those before, and its latency counts from then. What was answered
-/// is compared with what the sandbox counted; if something was lost or done twice, the exit code is 1.
+/// Each request is sent when it is due, whatever became of those before, and its latency counts
+/// from then. What was answered is compared with what the sandbox counted; if something was lost or
+/// done twice, the exit code is 1.
 #[derive(Debug, Parser)]
 #[command(
     name = "load",
@@ -108,13 +111,18 @@ fn main() -> ExitCode {
             Err(error) => {
                 // Help comes this way as well; it goes to standard output, and is no failure.
                 let _ = error.print();
-                return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+                return if error.use_stderr() {
+                    ExitCode::from(USAGE)
+                } else {
+                    ExitCode::SUCCESS
+                };
             }
         },
         Asked::ShortRun => block_on(short_run::run()),
-        Asked::Other(filter) => {
-            say(&format!("load: nothing is called {filter:?}; there are the modes {}", MODES.join(", ")))
-        }
+        Asked::Other(filter) => say(&format!(
+            "load: nothing is called {filter:?}; there are the modes {}",
+            MODES.join(", ")
+        )),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -128,7 +136,8 @@ fn main() -> ExitCode {
 
 /// Runs `work` until it is done or a signal ends it; what it has started ends with it.
 fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
-    // Each connection is an open file, here and in the proxy; if it cannot be raised, connections fail and are counted.
+    // Each connection is an open file, here and in the proxy; if it cannot be raised, connections
+    // fail and are counted.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -12,8 +12,8 @@ use gbg_proxy::sandbox::Fault;
 use crate::arithmetic::mix::Mix;
 use crate::images::Lengths;
 
-/// The mix of a journey: it is started, its interaction is asked for until it is there, it is submitted, and its state is asked
-/// for until it is done.
+/// The mix of a journey: it is started, its interaction is asked for until it is there, it is
+/// submitted, and its state is asked for until it is done.
 pub(crate) const JOURNEY: &str = "start=1,fetch=2,submit=1,state=3";
 
 /// What is driven.
@@ -29,8 +29,13 @@ pub(crate) struct SetUpOptions {
     /// How long a token lives
     #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "target")]
     pub(crate) token_life: Option<Duration>,
-    /// What goes wrong in the sandbox, from when the load begins; may be repeated (`gbg-proxy sandbox --help` lists them)
-    #[arg(long = "fault", value_name = "FAULT[*CALLS]", conflicts_with = "target")]
+    /// What goes wrong in the sandbox, from when the load begins; may be repeated (`gbg-proxy
+    /// sandbox --help` lists them)
+    #[arg(
+        long = "fault",
+        value_name = "FAULT[*CALLS]",
+        conflicts_with = "target"
+    )]
     pub(crate) faults: Vec<Fault>,
     /// CPUs of each process, such as proxy=1,sandbox=0,load=0 or proxy=1-3 (taskset)
     #[arg(
@@ -41,10 +46,12 @@ pub(crate) struct SetUpOptions {
         conflicts_with = "target"
     )]
     pub(crate) pin: Pins,
-    /// Drive this proxy, such as http://127.0.0.1:8080, and start nothing; what arrives at the API is not reconciled then
+    /// Drive this proxy, such as http://127.0.0.1:8080, and start nothing; what arrives at the API
+    /// is not reconciled then
     #[arg(long, value_name = "URL")]
     pub(crate) target: Option<String>,
-    /// The certificates (PEM) that an https target's must be signed by; by default those that this machine trusts
+    /// The certificates (PEM) that an https target's must be signed by; by default those that this
+    /// machine trusts
     #[arg(long, value_name = "FILE", requires = "target")]
     pub(crate) target_ca: Option<PathBuf>,
     /// The process of the target, for its CPU and memory
@@ -62,8 +69,8 @@ pub(crate) struct SetUpOptions {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "What is sent, and where the results go")]
 pub(crate) struct LoadOptions {
-    /// Kinds of calls and their weights, of start, fetch, submit and state; or one alone, such as submit. By default a journey:
-    /// start=1,fetch=2,submit=1,state=3; for overload without submit
+    /// Kinds of calls and their weights, of start, fetch, submit and state; or one alone, such as
+    /// submit. By default a journey: start=1,fetch=2,submit=1,state=3; for overload without submit
     #[arg(long, value_name = "KIND=WEIGHT,…")]
     mix: Option<Mix>,
     /// Lengths of the images of a submission
@@ -89,7 +96,9 @@ impl LoadOptions {
     /// Where files go.
     pub(crate) fn directory(&self) -> PathBuf {
         // Cargo's directory for temporary files is in the target directory.
-        self.out.clone().unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("load"))
+        self.out
+            .clone()
+            .unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("load"))
     }
 }
 
@@ -111,7 +120,11 @@ impl FromStr for Pins {
                 Some(("proxy", cpus)) => (&mut pins.proxy, cpus),
                 Some(("sandbox", cpus)) => (&mut pins.sandbox, cpus),
                 Some(("load", cpus)) => (&mut pins.load, cpus),
-                _ => return Err(format!("{part:?} is none of proxy=CPUS, sandbox=CPUS, load=CPUS")),
+                _ => {
+                    return Err(format!(
+                        "{part:?} is none of proxy=CPUS, sandbox=CPUS, load=CPUS"
+                    ));
+                }
             };
             *place.0 = Some(place.1.to_owned());
         }

@@ -26,9 +26,12 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// That of `url`; with https, certificates must be signed by one in the file `ca`, else by one that this machine trusts.
+    /// That of `url`; with https, certificates must be signed by one in the file `ca`, else by one
+    /// that this machine trusts.
     pub(crate) fn parse(url: &str, ca: Option<&Path>) -> Result<Self> {
-        let uri: Uri = url.parse().map_err(|error| Failure::of(format!("{url:?} is no URL"), error))?;
+        let uri: Uri = url
+            .parse()
+            .map_err(|error| Failure::of(format!("{url:?} is no URL"), error))?;
         let Some(authority) = uri.authority().cloned() else {
             return Err(format!("{url:?} is no URL; write it like http://127.0.0.1:8080").into());
         };
@@ -36,19 +39,28 @@ impl Origin {
             Some("http") => (80, None),
             Some("https") => {
                 let host = authority.host().trim_matches(['[', ']']).to_owned();
-                let name =
-                    ServerName::try_from(host).map_err(|error| Failure::of("no name for TLS", error))?;
+                let name = ServerName::try_from(host)
+                    .map_err(|error| Failure::of("no name for TLS", error))?;
                 (443, Some((connector(ca)?, name)))
             }
-            _ => return Err(format!("{url:?} begins neither with http:// nor with https://").into()),
+            _ => {
+                return Err(
+                    format!("{url:?} begins neither with http:// nor with https://").into(),
+                );
+            }
         };
         let port = authority.port_u16().unwrap_or(port);
-        Ok(Origin { authority, port, tls })
+        Ok(Origin {
+            authority,
+            port,
+            tls,
+        })
     }
 
     /// The Host of its requests.
     pub(crate) fn host(&self) -> Result<HeaderValue> {
-        HeaderValue::from_str(self.authority.as_str()).map_err(|error| Failure::of("no Host", error))
+        HeaderValue::from_str(self.authority.as_str())
+            .map_err(|error| Failure::of("no Host", error))
     }
 
     /// A new connection, which ends when what is given is dropped.
@@ -77,11 +89,17 @@ fn connector(ca: Option<&Path>) -> Result<TlsConnector> {
             let cannot = |error| Failure::of(format!("cannot read {}", path.display()), error);
             for certificate in CertificateDer::pem_file_iter(path).map_err(cannot)? {
                 let added = roots.add(certificate.map_err(cannot)?);
-                added.map_err(|error| Failure::of(format!("a certificate of {}", path.display()), error))?;
+                added.map_err(|error| {
+                    Failure::of(format!("a certificate of {}", path.display()), error)
+                })?;
             }
         }
-        None => drop(roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs)),
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
     }
-    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
     Ok(TlsConnector::from(Arc::new(config)))
 }

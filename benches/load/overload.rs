@@ -16,7 +16,8 @@ use crate::plot::{Line, Panel};
 use crate::report::{self, Memory, PERCENTILES, finish, micros, say};
 use crate::run::{Done, Needs, Run};
 
-/// Short calls alone: how many are let through is to depend on the API's latency, and on nothing else.
+/// Short calls alone: how many are let through is to depend on the API's latency, and on nothing
+/// else.
 const MIX: &str = "start=1,fetch=2,state=3";
 
 /// The spans in which recovery is looked for.
@@ -27,8 +28,9 @@ const SHED: &str = "overloaded";
 
 /// Drive more than the proxy lets through, and watch it come back
 ///
-/// The API answers after a fixed time, so that max-in-flight divided by that time is what is let through. Three phases take
-/// equally long: below that, above, and below again. With --target the options say what the set-up has.
+/// The API answers after a fixed time, so that max-in-flight divided by that time is what is let
+/// through. Three phases take equally long: below that, above, and below again. With --target the
+/// options say what the set-up has.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   cargo bench --bench load -- overload
@@ -95,12 +97,21 @@ impl Overload {
             set: vec![
                 format!("limits.max_in_flight={}", self.max_in_flight),
                 format!("limits.queue={}", self.queue),
-                format!("limits.queue_timeout={}", humantime::format_duration(self.queue_timeout)),
+                format!(
+                    "limits.queue_timeout={}",
+                    humantime::format_duration(self.queue_timeout)
+                ),
             ],
-            faults: vec![format!("api-delay={}", humantime::format_duration(self.api_delay))],
+            faults: vec![format!(
+                "api-delay={}",
+                humantime::format_duration(self.api_delay)
+            )],
         };
         let mut run = Run::begin(&self.set_up, &self.load, needs).await?;
-        say(&format!("{capacity} a second of {} are let through\n", run.mix))?;
+        say(&format!(
+            "{capacity} a second of {} are let through\n",
+            run.mix
+        ))?;
         let phases = [self.below, self.over, self.below].map(|share| Phase {
             rate: capacity * share,
             time: self.time,
@@ -110,7 +121,9 @@ impl Overload {
         run.let_go_wrong().await?;
         let watch = run.watch()?;
         let driven = run.drive(&phases).await?;
-        let [before, above, after] = &driven.figures[..] else { return Err("a phase is missing".into()) };
+        let [before, above, after] = &driven.figures[..] else {
+            return Err("a phase is missing".into());
+        };
         let memory = watch.memory(driven.began);
         let results = Results {
             capacity,
@@ -121,10 +134,22 @@ impl Overload {
         };
         results.say()?;
         let failures = driven.figures.iter().flat_map(|figures| &figures.failures);
-        let failures = failures.filter(|(why, _)| *why != SHED).map(|(_, count)| count).sum();
+        let failures = failures
+            .filter(|(why, _)| *why != SHED)
+            .map(|(_, count)| count)
+            .sum();
         let reckoning = run.reconcile().await?;
-        finish(&run, "overload", &results, &reckoning, &panels(&driven.figures))?;
-        Ok(Done { is_mismatched: !reckoning.mismatches.is_empty(), failures })
+        finish(
+            &run,
+            "overload",
+            &results,
+            &reckoning,
+            &panels(&driven.figures),
+        )?;
+        Ok(Done {
+            is_mismatched: !reckoning.mismatches.is_empty(),
+            failures,
+        })
     }
 }
 
@@ -145,7 +170,10 @@ fn recovery(before: &Figures, after: &Figures) -> Option<Duration> {
     let spans: Vec<_> = after
         .spans
         .iter()
-        .map(|span| recovery::Span { failed: span.bad, median: span.good.quantile(0.5) })
+        .map(|span| recovery::Span {
+            failed: span.bad,
+            median: span.good.quantile(0.5),
+        })
         .collect();
     let index = recovery::recovered(&spans, before.good().quantile(0.5)?)?;
     Some(SPAN * u32::try_from(index).ok()?)
@@ -159,7 +187,11 @@ impl Results {
         for (name, told) in ["below", "above", "below"].into_iter().zip(&self.phases) {
             let refused = match told.failures.is_empty() {
                 true => "none".to_owned(),
-                false => format!("{} ({:.1})", report::failures(&told.failures), told.refused_ms.p99),
+                false => format!(
+                    "{} ({:.1})",
+                    report::failures(&told.failures),
+                    told.refused_ms.p99
+                ),
             };
             say(&format!(
                 "{name:<5} {:>9.0} {:>11.1} {}  {:>7.2}  {:>11}  {refused}",
@@ -178,9 +210,14 @@ impl Results {
             ),
             None => "NOT RECOVERED: requests were still refused or slow at the end".to_owned(),
         })?;
-        let cpu = micros(self.cpu_us_per_request.map(|cpu| Duration::from_secs_f64(cpu / 1e6)));
+        let cpu = micros(
+            self.cpu_us_per_request
+                .map(|cpu| Duration::from_secs_f64(cpu / 1e6)),
+        );
         say(&format!("{cpu} µs of CPU a request, refused ones as well"))?;
-        self.memory.as_ref().map_or(Ok(()), |memory| say(&memory.line()))
+        self.memory
+            .as_ref()
+            .map_or(Ok(()), |memory| say(&memory.line()))
     }
 }
 
@@ -189,7 +226,9 @@ fn panels(phases: &[Figures]) -> Vec<Panel> {
     let at = |index: usize| index as f64 * SPAN.as_secs_f64();
     let line = |name, value: &dyn Fn(usize) -> f64| Line {
         name,
-        points: (0..spans.len()).map(|index| (at(index), value(index))).collect(),
+        points: (0..spans.len())
+            .map(|index| (at(index), value(index)))
+            .collect(),
     };
     let marks: Vec<_> = phases
         .iter()
@@ -206,18 +245,24 @@ fn panels(phases: &[Figures]) -> Vec<Panel> {
         y: "requests / s",
         is_log: false,
         lines: vec![
-            line("admitted", &|index| spans[index].good.count() as f64 * a_second),
+            line("admitted", &|index| {
+                spans[index].good.count() as f64 * a_second
+            }),
             line("refused", &|index| spans[index].bad as f64 * a_second),
         ],
         marks: marks.clone(),
     };
-    let quantile = |index: usize, share| milliseconds(spans[index].good.quantile(share).unwrap_or_default());
+    let quantile =
+        |index: usize, share| milliseconds(spans[index].good.quantile(share).unwrap_or_default());
     let latency = Panel {
         title: "Latency of what was admitted".to_owned(),
         x: "s",
         y: "ms",
         is_log: false,
-        lines: vec![line("p50", &|index| quantile(index, 0.5)), line("p99", &|index| quantile(index, 0.99))],
+        lines: vec![
+            line("p50", &|index| quantile(index, 0.5)),
+            line("p99", &|index| quantile(index, 0.99)),
+        ],
         marks,
     };
     vec![rates, latency]

@@ -32,7 +32,11 @@ impl Body for Pieces {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let next = self.0.iter_mut().find(|piece| !piece.is_empty()).map(std::mem::take);
+        let next = self
+            .0
+            .iter_mut()
+            .find(|piece| !piece.is_empty())
+            .map(std::mem::take);
         Poll::Ready(next.map(|piece| Ok(Frame::data(piece))))
     }
 

@@ -32,8 +32,10 @@ pub(crate) struct Line {
 /// The plot of these panels.
 pub(crate) fn draw(panels: &[Panel]) -> Result<String> {
     let mut svg = String::new();
-    let root = SVGBackend::with_string(&mut svg, (WIDTH, HEIGHT * panels.len() as u32)).into_drawing_area();
-    let cannot = |error: &dyn std::error::Error| Failure::from(format!("cannot draw the plot: {error}"));
+    let root = SVGBackend::with_string(&mut svg, (WIDTH, HEIGHT * panels.len() as u32))
+        .into_drawing_area();
+    let cannot =
+        |error: &dyn std::error::Error| Failure::from(format!("cannot draw the plot: {error}"));
     root.fill(&WHITE).map_err(|error| cannot(&error))?;
     for (panel, area) in panels.iter().zip(root.split_evenly((panels.len(), 1))) {
         draw_panel(panel, &area).map_err(|error| cannot(&error))?;
@@ -49,7 +51,11 @@ type Drawn = std::result::Result<(), DrawingAreaErrorKind<std::io::Error>>;
 fn draw_panel(panel: &Panel, area: &Area<'_>) -> Drawn {
     let (area, legend) = area.split_horizontally(WIDTH - LEGEND);
     let points = || panel.lines.iter().flat_map(|line| &line.points);
-    let (left, right) = range(points().map(|point| point.0).chain(panel.marks.iter().copied()));
+    let (left, right) = range(
+        points()
+            .map(|point| point.0)
+            .chain(panel.marks.iter().copied()),
+    );
     let axis = Axis::over(points().map(|point| point.1), panel.is_log);
     let mut chart = ChartBuilder::on(&area)
         .caption(&panel.title, ("sans-serif", 17))
@@ -67,11 +73,19 @@ fn draw_panel(panel: &Panel, area: &Area<'_>) -> Drawn {
         .draw()?;
     for &mark in &panel.marks {
         let ends = axis.range();
-        chart.draw_series(LineSeries::new([(mark, ends.start), (mark, ends.end)], BLACK.mix(0.4)))?;
+        chart.draw_series(LineSeries::new(
+            [(mark, ends.start), (mark, ends.end)],
+            BLACK.mix(0.4),
+        ))?;
     }
     for (index, line) in panel.lines.iter().enumerate() {
         let colour = Palette99::pick(index).stroke_width(2);
-        let points: Vec<_> = line.points.iter().copied().filter(|point| axis.has(point.1)).collect();
+        let points: Vec<_> = line
+            .points
+            .iter()
+            .copied()
+            .filter(|point| axis.has(point.1))
+            .collect();
         // A point alone is no line, and would not be seen.
         let lonely = points.first().filter(|_| points.len() == 1).copied();
         chart.draw_series(lonely.map(|point| Circle::new(point, 3, colour.filled())))?;
@@ -85,8 +99,9 @@ fn draw_panel(panel: &Panel, area: &Area<'_>) -> Drawn {
 
 /// From the least to the largest; never nothing.
 fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    let (low, high) = values
-        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| (low.min(value), high.max(value)));
+    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+        (low.min(value), high.max(value))
+    });
     match (low < high, low.is_finite()) {
         (true, _) => (low, high),
         (false, true) => (low, low + 1.0),

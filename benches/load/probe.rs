@@ -20,25 +20,53 @@ pub(crate) struct Probe {
 
 impl Probe {
     pub(crate) fn new(origin: Origin) -> Result<Self> {
-        Ok(Probe { host: origin.host()?, origin, sender: None })
+        Ok(Probe {
+            host: origin.host()?,
+            origin,
+            sender: None,
+        })
     }
 
     /// The body of an answer 200.
     ///
     /// # Errors
     /// When there is none, or it has another status.
-    pub(crate) async fn ask(&mut self, method: Method, path: &'static str, body: String) -> Result<Bytes> {
-        let cannot = |error: &dyn std::error::Error| Failure::from(format!("cannot ask for {path}: {error}"));
+    pub(crate) async fn ask(
+        &mut self,
+        method: Method,
+        path: &'static str,
+        body: String,
+    ) -> Result<Bytes> {
+        let cannot = |error: &dyn std::error::Error| {
+            Failure::from(format!("cannot ask for {path}: {error}"))
+        };
         let mut sender = match self.sender.take().filter(|sender| !sender.is_closed()) {
             Some(sender) => sender,
-            None => self.origin.connect().await.map_err(|error| cannot(&error))?,
+            None => self
+                .origin
+                .connect()
+                .await
+                .map_err(|error| cannot(&error))?,
         };
-        let request = Request::builder().method(method).uri(path).header(HOST, &self.host);
-        let request = request.body(Pieces::from(Bytes::from(body))).map_err(|error| cannot(&error))?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, &self.host);
+        let request = request
+            .body(Pieces::from(Bytes::from(body)))
+            .map_err(|error| cannot(&error))?;
         sender.ready().await.map_err(|error| cannot(&error))?;
-        let response = sender.send_request(request).await.map_err(|error| cannot(&error))?;
+        let response = sender
+            .send_request(request)
+            .await
+            .map_err(|error| cannot(&error))?;
         let status = response.status();
-        let body = response.into_body().collect().await.map_err(|error| cannot(&error))?.to_bytes();
+        let body = response
+            .into_body()
+            .collect()
+            .await
+            .map_err(|error| cannot(&error))?
+            .to_bytes();
         self.sender = Some(sender);
         match status.as_u16() {
             200 => Ok(body),
@@ -52,7 +80,9 @@ impl Probe {
         struct Calls {
             answered: Counts,
         }
-        let calls = self.ask(Method::GET, "/sandbox/calls", String::new()).await?;
+        let calls = self
+            .ask(Method::GET, "/sandbox/calls", String::new())
+            .await?;
         let calls: Calls =
             serde_json::from_slice(&calls).map_err(|error| Failure::of("/sandbox/calls", error))?;
         Ok(calls.answered)
@@ -63,7 +93,9 @@ impl Probe {
         let text = self.ask(Method::GET, "/metrics", String::new()).await?;
         let text = String::from_utf8_lossy(&text);
         let value = |name: &str| {
-            let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             line.and_then(|value| value.trim().parse::<f64>().ok())
                 .map(|value| value as u64)
                 .ok_or_else(|| Failure::from(format!("/metrics has no {name}")))

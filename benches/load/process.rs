@@ -1,4 +1,5 @@
-//! A process of ours: started with a log of its own, and ended by its number, however the load test ends.
+//! A process of ours: started with a log of its own, and ended by its number, however the load test
+//! ends.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -25,7 +26,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Runs the binary with `arguments` in `directory`, where its log goes, on the CPUs that are named, if any are.
+    /// Runs the binary with `arguments` in `directory`, where its log goes, on the CPUs that are
+    /// named, if any are.
     pub(crate) fn start(
         name: &'static str,
         arguments: &[impl AsRef<OsStr>],
@@ -43,11 +45,20 @@ impl Process {
             }
             None => Command::new(BINARY),
         };
-        command.args(arguments).env_clear().current_dir(directory).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .env_clear()
+            .current_dir(directory)
+            .stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("GBG_CLIENT_ID", "sandbox-client").env("GBG_CLIENT_SECRET", "sandbox-secret");
+        command
+            .env("GBG_CLIENT_ID", "sandbox-client")
+            .env("GBG_CLIENT_SECRET", "sandbox-secret");
         // A group of its own, so that a ctrl-c reaches us alone, who end it.
-        command.stderr(file.try_clone().map_err(cannot)?).stdout(file).process_group(0);
+        command
+            .stderr(file.try_clone().map_err(cannot)?)
+            .stdout(file)
+            .process_group(0);
         let child = command.spawn().map_err(cannot)?;
         Ok(Process { name, child, log })
     }
@@ -65,21 +76,33 @@ impl Process {
             // A line that is not yet whole may end in the middle of the word.
             let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
             if let Some((_, rest)) = whole.split_once(mark) {
-                return Ok(rest.split([' ', ';', '\n']).next().unwrap_or_default().to_owned());
+                return Ok(rest
+                    .split([' ', ';', '\n'])
+                    .next()
+                    .unwrap_or_default()
+                    .to_owned());
             }
             self.check()?;
             sleep(Duration::from_millis(20)).await;
         }
-        Err(format!("the {} does not say {mark:?}; see {}", self.name, self.log.display()).into())
+        Err(format!(
+            "the {} does not say {mark:?}; see {}",
+            self.name,
+            self.log.display()
+        )
+        .into())
     }
 
     /// # Errors
     /// When it has ended.
     pub(crate) fn check(&mut self) -> Result<()> {
         match self.child.try_wait() {
-            Ok(Some(status)) => {
-                Err(format!("the {} has ended ({status}); see {}", self.name, self.log.display()).into())
-            }
+            Ok(Some(status)) => Err(format!(
+                "the {} has ended ({status}); see {}",
+                self.name,
+                self.log.display()
+            )
+            .into()),
             Ok(None) => Ok(()),
             Err(error) => Err(Failure::of(format!("the {}", self.name), error)),
         }

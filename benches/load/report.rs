@@ -12,7 +12,8 @@ use crate::latency::Percentiles;
 use crate::plot::{self, Panel};
 use crate::run::{Reckoning, Run};
 
-/// The shortest time in which a trend of memory is told from pools and buffers that grow with each stall of the machine.
+/// The shortest time in which a trend of memory is told from pools and buffers that grow with each
+/// stall of the machine.
 const TELLING: Duration = Duration::from_secs(295);
 
 /// A line on standard output.
@@ -21,7 +22,8 @@ pub(crate) fn say(line: &str) -> Result<()> {
         .map_err(|error| Failure::of("cannot write to standard output", error))
 }
 
-/// Says how the reckoning came out, and writes `results` and `panels` into files named after the mode.
+/// Says how the reckoning came out, and writes `results` and `panels` into files named after the
+/// mode.
 pub(crate) fn finish(
     run: &Run,
     mode: &str,
@@ -46,15 +48,26 @@ pub(crate) fn finish(
     let report = Report {
         mode,
         version: env!("CARGO_PKG_VERSION"),
-        arguments: std::env::args().skip(1).filter(|argument| argument != "--bench").collect(),
+        arguments: std::env::args()
+            .skip(1)
+            .filter(|argument| argument != "--bench")
+            .collect(),
         mix: run.mix.to_string(),
         results,
         reckoning,
     };
-    let (json, svg) =
-        (run.directory().join(format!("{mode}.json")), run.directory().join(format!("{mode}.svg")));
-    let cannot = |error| Failure::of(format!("cannot write to {}", run.directory().display()), error);
-    let text = serde_json::to_string_pretty(&report).map_err(|error| Failure::of("no JSON", error))?;
+    let (json, svg) = (
+        run.directory().join(format!("{mode}.json")),
+        run.directory().join(format!("{mode}.svg")),
+    );
+    let cannot = |error| {
+        Failure::of(
+            format!("cannot write to {}", run.directory().display()),
+            error,
+        )
+    };
+    let text =
+        serde_json::to_string_pretty(&report).map_err(|error| Failure::of("no JSON", error))?;
     std::fs::write(&json, text + "\n").map_err(cannot)?;
     std::fs::write(&svg, plot::draw(panels)?).map_err(cannot)?;
     say(&format!("{}\n{}", json.display(), svg.display()))
@@ -65,13 +78,23 @@ pub(crate) const PERCENTILES: &str = "    p50 ms     p90     p99   p99.9     max
 
 /// Columns of percentiles.
 pub(crate) fn percentiles(of: &Percentiles) -> String {
-    let Percentiles { p50, p90, p99, p999, max, .. } = of;
+    let Percentiles {
+        p50,
+        p90,
+        p99,
+        p999,
+        max,
+        ..
+    } = of;
     format!("{p50:>10.2} {p90:>7.1} {p99:>7.1} {p999:>7.1} {max:>7.1}")
 }
 
 /// How many ended how.
 pub(crate) fn failures(of: &BTreeMap<String, u64>) -> String {
-    of.iter().map(|(why, count)| format!("{count} × {why}")).collect::<Vec<_>>().join(", ")
+    of.iter()
+        .map(|(why, count)| format!("{count} × {why}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Whole microseconds, or a dash where they are not known.
@@ -90,7 +113,8 @@ pub(crate) struct Memory {
     first_mib: f64,
     last_mib: f64,
     max_mib: f64,
-    /// The least in the first quarter and in the last, after a tenth in which buffers and pools fill; `null` as below.
+    /// The least in the first quarter and in the last, after a tenth in which buffers and pools
+    /// fill; `null` as below.
     floor_mib: Option<[f64; 2]>,
     /// `null` where the time is too short to tell.
     is_flat: Option<bool>,
@@ -100,7 +124,10 @@ impl Memory {
     /// That of these samples; `None` where there are none.
     pub(crate) fn of(samples: &[(Duration, u64)]) -> Option<Self> {
         let (first, last) = (samples.first()?, samples.last()?);
-        let settled: Vec<_> = samples[samples.len() / 10..].iter().map(|sample| sample.1).collect();
+        let settled: Vec<_> = samples[samples.len() / 10..]
+            .iter()
+            .map(|sample| sample.1)
+            .collect();
         let floors = trend::floors(&settled).filter(|_| last.0 - first.0 >= TELLING);
         Some(Memory {
             first_mib: mebibytes(first.1),
@@ -113,7 +140,13 @@ impl Memory {
 
     /// In words.
     pub(crate) fn line(&self) -> String {
-        let Memory { first_mib, last_mib, max_mib, floor_mib, is_flat } = self;
+        let Memory {
+            first_mib,
+            last_mib,
+            max_mib,
+            floor_mib,
+            is_flat,
+        } = self;
         let trend = match floor_mib.zip(*is_flat) {
             None => "too short a time to tell a trend".to_owned(),
             Some(([early, late], is_flat)) => {

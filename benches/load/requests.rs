@@ -15,12 +15,14 @@ use crate::failure::{Failure, Result};
 use crate::images::Images;
 use crate::pieces::Pieces;
 
-/// The journeys that are spoken of; the sandbox remembers far more, so that none of them is forgotten there.
+/// The journeys that are spoken of; the sandbox remembers far more, so that none of them is
+/// forgotten there.
 const JOURNEYS: usize = 1024;
 
 const START: &str = r#"{"resourceId":"load@latest","context":{"config":{"delivery":"api"},"subject":{"identity":{"firstName":"Ada","lastNames":["Lovelace"]}}}}"#;
 
-/// It names no participant, so that the journey stays where it is: any number of submissions fits any number of starts.
+/// It names no participant, so that the journey stays where it is: any number of submissions fits
+/// any number of starts.
 const SUBMIT: &str = r#"","interactionId":"grn:::gbg:design:interaction:sandbox@latest","participants":[],"context":{"subject":{"documents":[{"side1Image":""#;
 
 const SUBMIT_END: &str = r#""}]}}}"#;
@@ -51,12 +53,18 @@ pub(crate) struct Ask {
 
 impl Requests {
     /// Requests to `host`, with a caller's key if there is one.
-    pub(crate) fn new(host: &HeaderValue, key: Option<&HeaderValue>, images: Images) -> Result<Self> {
+    pub(crate) fn new(
+        host: &HeaderValue,
+        key: Option<&HeaderValue>,
+        images: Images,
+    ) -> Result<Self> {
         let head = |kind: Kind| {
             let mut request = Request::new(());
             *request.method_mut() = Method::POST;
             let path = format!("{V2}{}", kind.endpoint());
-            *request.uri_mut() = path.parse().map_err(|error| Failure::of("no path", error))?;
+            *request.uri_mut() = path
+                .parse()
+                .map_err(|error| Failure::of("no path", error))?;
             let headers = request.headers_mut();
             headers.insert(HOST, host.clone());
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -87,13 +95,22 @@ impl Requests {
             Kind::Fetch | Kind::State => Bytes::from(with_id(&journey, "\"}")).into(),
             Kind::Submit => {
                 let begin = Bytes::from(with_id(&journey, SUBMIT));
-                Pieces::new([begin, self.images.next(), Bytes::from_static(SUBMIT_END.as_bytes())])
+                Pieces::new([
+                    begin,
+                    self.images.next(),
+                    Bytes::from_static(SUBMIT_END.as_bytes()),
+                ])
             }
         };
-        Ask { kind, request: Request::from_parts(self.heads[kind as usize].clone(), body), journey }
+        Ask {
+            kind,
+            request: Request::from_parts(self.heads[kind as usize].clone(), body),
+            journey,
+        }
     }
 
-    /// Whether `body` is that of an answer to this request, and not to another; a journey that was started is remembered.
+    /// Whether `body` is that of an answer to this request, and not to another; a journey that was
+    /// started is remembered.
     pub(crate) fn take(&self, kind: Kind, journey: &[u8], body: &[u8]) -> bool {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
@@ -129,7 +146,10 @@ impl Ask {
 impl Journeys {
     fn at(&self, turn: usize) -> Bytes {
         // None at all is the id of none, to which the API says so.
-        self.ids.get(turn % self.ids.len().max(1)).cloned().unwrap_or_else(|| Bytes::from_static(b"none"))
+        self.ids
+            .get(turn % self.ids.len().max(1))
+            .cloned()
+            .unwrap_or_else(|| Bytes::from_static(b"none"))
     }
 
     fn add(&mut self, id: Bytes) {

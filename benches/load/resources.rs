@@ -17,7 +17,9 @@ const PERIOD: Duration = Duration::from_millis(250);
 /// Resident memory of a process, in bytes.
 pub(crate) fn memory(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
     Some(kibibytes << 10)
 }
@@ -25,7 +27,8 @@ pub(crate) fn memory(pid: u32) -> Option<u64> {
 /// CPU time of a process, in user mode and in the kernel.
 pub(crate) fn cpu(pid: u32) -> Option<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is a name in brackets, which may contain anything; utime and stime are the 14th and 15th.
+    // The second field is a name in brackets, which may contain anything; utime and stime are the
+    // 14th and 15th.
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace().skip(11);
     let ticks: u32 = fields.next()?.parse::<u32>().ok()? + fields.next()?.parse::<u32>().ok()?;
@@ -56,12 +59,16 @@ impl Watch {
 
     /// The samples so far.
     pub(crate) fn samples(&self) -> Vec<Sample> {
-        self.samples.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.samples
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The memory at the samples since `began`, which is moment 0.
     pub(crate) fn memory(&self, began: Instant) -> Vec<(Duration, u64)> {
-        let since = |sample: &Sample| Some((sample.at.checked_duration_since(began)?, sample.memory?));
+        let since =
+            |sample: &Sample| Some((sample.at.checked_duration_since(began)?, sample.memory?));
         self.samples().iter().filter_map(since).collect()
     }
 }
@@ -82,7 +89,14 @@ async fn take(samples: Arc<Mutex<Vec<Sample>>>, pid: Option<u32>, mut admin: Opt
             Some(admin) => admin.metrics().await.ok().map(|metrics| metrics.generation),
             None => None,
         };
-        let sample = Sample { at: Instant::now(), memory: pid.and_then(memory), generation };
-        samples.lock().unwrap_or_else(PoisonError::into_inner).push(sample);
+        let sample = Sample {
+            at: Instant::now(),
+            memory: pid.and_then(memory),
+            generation,
+        };
+        samples
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(sample);
     }
 }

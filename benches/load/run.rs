@@ -1,4 +1,5 @@
-//! One run of the load test: what is driven, who drives it, who watches, and the reckoning at the end.
+//! One run of the load test: what is driven, who drives it, who watches, and the reckoning at the
+//! end.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -55,11 +56,19 @@ pub(crate) struct Driven {
 
 impl Run {
     /// Starts what is driven.
-    pub(crate) async fn begin(of: &SetUpOptions, load: &LoadOptions, needs: Needs<'_>) -> Result<Self> {
+    pub(crate) async fn begin(
+        of: &SetUpOptions,
+        load: &LoadOptions,
+        needs: Needs<'_>,
+    ) -> Result<Self> {
         let mix = load.mix(needs.mix)?;
         let set_up = SetUp::start(of, &needs.set, &load.directory()).await?;
         let target = set_up.target()?;
-        let requests = Requests::new(&target.host()?, set_up.key.as_ref(), Images::new(load.images))?;
+        let requests = Requests::new(
+            &target.host()?,
+            set_up.key.as_ref(),
+            Images::new(load.images),
+        )?;
         let connections = Connections::new(target, load.connections.get() as usize);
         let mut generator = Generator::new(requests, connections, mix, load.timeout)?;
         let (sandbox, mut admin) = (set_up.sandbox()?, set_up.admin()?);
@@ -68,27 +77,56 @@ impl Run {
             None => 0,
         };
         generator.prepare(JOURNEYS).await?;
-        let faults = needs.faults.into_iter().chain(of.faults.iter().map(ToString::to_string)).collect();
-        Ok(Run { mix, set_up, generator, sandbox, admin, faults, repeats_before })
+        let faults = needs
+            .faults
+            .into_iter()
+            .chain(of.faults.iter().map(ToString::to_string))
+            .collect();
+        Ok(Run {
+            mix,
+            set_up,
+            generator,
+            sandbox,
+            admin,
+            faults,
+            repeats_before,
+        })
     }
 
-    /// Lets go wrong what is to, from now on: faults for some calls alone are to strike what is measured.
+    /// Lets go wrong what is to, from now on: faults for some calls alone are to strike what is
+    /// measured.
     pub(crate) async fn let_go_wrong(&mut self) -> Result<()> {
-        let Some(sandbox) = &mut self.sandbox else { return Ok(()) };
+        let Some(sandbox) = &mut self.sandbox else {
+            return Ok(());
+        };
         let list = serde_json::json!(self.faults).to_string();
-        sandbox.ask(Method::PUT, "/sandbox/faults", list).await.map(drop)
+        sandbox
+            .ask(Method::PUT, "/sandbox/faults", list)
+            .await
+            .map(drop)
     }
 
     /// Drives these phases without a pause, until all has ended.
     pub(crate) async fn drive(&mut self, phases: &[Phase]) -> Result<Driven> {
         let used = |set_up: &SetUp| set_up.pid.and_then(cpu);
-        let (began, before, due) = (Instant::now(), used(&self.set_up), self.generator.ledger().due);
+        let (began, before, due) = (
+            Instant::now(),
+            used(&self.set_up),
+            self.generator.ledger().due,
+        );
         let figures = self.generator.drive(phases).await?;
-        let requests = u32::try_from(self.generator.ledger().due - due).unwrap_or(u32::MAX).max(1);
-        let cpu =
-            used(&self.set_up).zip(before).map(|(after, before)| after.saturating_sub(before) / requests);
+        let requests = u32::try_from(self.generator.ledger().due - due)
+            .unwrap_or(u32::MAX)
+            .max(1);
+        let cpu = used(&self.set_up)
+            .zip(before)
+            .map(|(after, before)| after.saturating_sub(before) / requests);
         self.set_up.check()?;
-        Ok(Driven { figures, began, cpu })
+        Ok(Driven {
+            figures,
+            began,
+            cpu,
+        })
     }
 
     /// Samples of the proxy's memory and token from now on.
@@ -110,7 +148,11 @@ impl Run {
     pub(crate) async fn reconcile(&mut self) -> Result<Reckoning> {
         let ledger = self.generator.ledger();
         let repeats = match &mut self.admin {
-            Some(admin) => admin.metrics().await?.repeats.saturating_sub(self.repeats_before),
+            Some(admin) => admin
+                .metrics()
+                .await?
+                .repeats
+                .saturating_sub(self.repeats_before),
             None => 0,
         };
         let seen = match &mut self.sandbox {
@@ -124,7 +166,9 @@ impl Run {
             unknown: ledger.unknowns(),
             repeats,
             sandbox: seen.as_ref().map(total),
-            mismatches: seen.map(|seen| mismatches(&ledger, &seen, repeats)).unwrap_or_default(),
+            mismatches: seen
+                .map(|seen| mismatches(&ledger, &seen, repeats))
+                .unwrap_or_default(),
         })
     }
 }
@@ -144,7 +188,15 @@ pub(crate) struct Reckoning {
 impl Reckoning {
     /// In words.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let Reckoning { due, answered, refused, unknown, repeats, sandbox, mismatches } = self;
+        let Reckoning {
+            due,
+            answered,
+            refused,
+            unknown,
+            repeats,
+            sandbox,
+            mismatches,
+        } = self;
         let mut lines = vec![format!(
             "{due} requests: {answered} answered by the API, {refused} refused by the proxy, {unknown} of unknown fate; \
              {repeats} sent once more by the proxy"
@@ -152,14 +204,22 @@ impl Reckoning {
         match sandbox {
             None => lines.push("not reconciled: what arrived at the API is not known".to_owned()),
             Some(seen) if mismatches.is_empty() && *unknown == 0 => {
-                lines.push(format!("the sandbox counted {seen}: nothing lost, nothing twice"));
+                lines.push(format!(
+                    "the sandbox counted {seen}: nothing lost, nothing twice"
+                ));
             }
             Some(seen) if mismatches.is_empty() => {
-                lines.push(format!("the sandbox counted {seen}: nothing twice; {unknown} got no answer"));
+                lines.push(format!(
+                    "the sandbox counted {seen}: nothing twice; {unknown} got no answer"
+                ));
             }
             Some(seen) => {
                 lines.push(format!("the sandbox counted {seen}, which does not fit:"));
-                lines.extend(mismatches.iter().map(|mismatch| format!("MISMATCH: {mismatch}")));
+                lines.extend(
+                    mismatches
+                        .iter()
+                        .map(|mismatch| format!("MISMATCH: {mismatch}")),
+                );
             }
         }
         lines

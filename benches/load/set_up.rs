@@ -1,4 +1,5 @@
-//! What is driven: a sandbox and a proxy of this build, which are started here, or the user's own proxy.
+//! What is driven: a sandbox and a proxy of this build, which are started here, or the user's own
+//! proxy.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -31,9 +32,13 @@ pub(crate) struct SetUp {
 }
 
 impl SetUp {
-    /// Starts it, unless the options say where it is, with further settings of the mode's own, which those of the user
-    /// override. Files go into `directory`.
-    pub(crate) async fn start(options: &SetUpOptions, of_mode: &[String], directory: &Path) -> Result<Self> {
+    /// Starts it, unless the options say where it is, with further settings of the mode's own,
+    /// which those of the user override. Files go into `directory`.
+    pub(crate) async fn start(
+        options: &SetUpOptions,
+        of_mode: &[String],
+        directory: &Path,
+    ) -> Result<Self> {
         let cannot = |error| Failure::of(format!("cannot write to {}", directory.display()), error);
         std::fs::create_dir_all(directory).map_err(cannot)?;
         let directory = directory.canonicalize().map_err(cannot)?;
@@ -44,7 +49,11 @@ impl SetUp {
                 admin: options.admin.clone(),
                 sandbox: None,
                 pid: options.proxy_pid,
-                key: options.caller_key_file.as_deref().map(read_key).transpose()?,
+                key: options
+                    .caller_key_file
+                    .as_deref()
+                    .map(read_key)
+                    .transpose()?,
                 processes: Vec::new(),
                 directory,
             });
@@ -60,7 +69,11 @@ impl SetUp {
             format!("upstream.ca_file={}", directory.join("ca.pem").display()),
             format!("token.endpoint={url}/as/token.oauth2"),
         ];
-        set.extend(options.workers.map(|workers| format!("listen.workers={workers}")));
+        set.extend(
+            options
+                .workers
+                .map(|workers| format!("listen.workers={workers}")),
+        );
         set.extend(of_mode.iter().chain(&options.set).cloned());
         let arguments: Vec<_> = ["run".to_owned()]
             .into_iter()
@@ -90,12 +103,18 @@ impl SetUp {
 
     /// Whoever tells of the proxy, if that is known.
     pub(crate) fn admin(&self) -> Result<Option<Probe>> {
-        self.admin.as_deref().map(|url| Probe::new(Origin::parse(url, None)?)).transpose()
+        self.admin
+            .as_deref()
+            .map(|url| Probe::new(Origin::parse(url, None)?))
+            .transpose()
     }
 
     /// The sandbox, if it is ours.
     pub(crate) fn sandbox(&self) -> Result<Option<Probe>> {
-        self.sandbox.as_deref().map(|url| Probe::new(Origin::parse(url, self.ca.as_deref())?)).transpose()
+        self.sandbox
+            .as_deref()
+            .map(|url| Probe::new(Origin::parse(url, self.ca.as_deref())?))
+            .transpose()
     }
 
     /// Where files go.
@@ -110,14 +129,18 @@ impl SetUp {
     }
 
     async fn be_ready(&self) -> Result<()> {
-        let Some(mut admin) = self.admin()? else { return Ok(()) };
+        let Some(mut admin) = self.admin()? else {
+            return Ok(());
+        };
         let began = Instant::now();
         loop {
             match admin.ask(Method::GET, "/readyz", String::new()).await {
                 Ok(_) => return Ok(()),
                 Err(error) if began.elapsed() > PATIENCE => {
                     let log = self.directory.join("proxy.log");
-                    return Err(format!("the proxy is not ready; see {}: {error}", log.display()).into());
+                    return Err(
+                        format!("the proxy is not ready; see {}: {error}", log.display()).into(),
+                    );
                 }
                 Err(_) => sleep(Duration::from_millis(20)).await,
             }
@@ -126,29 +149,48 @@ impl SetUp {
 }
 
 async fn start_sandbox(options: &SetUpOptions, directory: &Path) -> Result<(Process, String)> {
-    let mut arguments = vec!["sandbox".to_owned(), "--address=127.0.0.1:0".to_owned(), "--quiet".to_owned()];
+    let mut arguments = vec![
+        "sandbox".to_owned(),
+        "--address=127.0.0.1:0".to_owned(),
+        "--quiet".to_owned(),
+    ];
     arguments.push(format!("--ca-out={}", directory.join("ca.pem").display()));
-    arguments
-        .extend(options.token_life.map(|life| format!("--token-life={}", humantime::format_duration(life))));
-    let mut sandbox = Process::start("sandbox", &arguments, directory, options.pin.sandbox.as_deref())?;
+    arguments.extend(
+        options
+            .token_life
+            .map(|life| format!("--token-life={}", humantime::format_duration(life))),
+    );
+    let mut sandbox = Process::start(
+        "sandbox",
+        &arguments,
+        directory,
+        options.pin.sandbox.as_deref(),
+    )?;
     let url = sandbox.word_after("the sandbox listens on ").await?;
     Ok((sandbox, url))
 }
 
 fn read_key(path: &Path) -> Result<HeaderValue> {
-    let cannot =
-        |error: &dyn std::error::Error| Failure::from(format!("cannot read {}: {error}", path.display()));
+    let cannot = |error: &dyn std::error::Error| {
+        Failure::from(format!("cannot read {}: {error}", path.display()))
+    };
     let text = std::fs::read_to_string(path).map_err(|error| cannot(&error))?;
     let mut value = HeaderValue::from_str(text.trim()).map_err(|error| cannot(&error))?;
     value.set_sensitive(true);
     Ok(value)
 }
 
-/// The generator's share of the machine; its thread for look-ups of names, begun later, inherits it.
+/// The generator's share of the machine; its thread for look-ups of names, begun later, inherits
+/// it.
 fn pin_self(pins: &Pins) -> Result<()> {
-    let Some(cpus) = &pins.load else { return Ok(()) };
+    let Some(cpus) = &pins.load else {
+        return Ok(());
+    };
     let id = std::process::id().to_string();
-    let status = Command::new("taskset").args(["-a", "-p", "-c", cpus, &id]).stdout(Stdio::null()).status();
+    let status = Command::new("taskset")
+        .args(["-a", "-p", "-c", cpus, &id])
+        .stdout(Stdio::null())
+        .status();
     match status.map_err(|error| Failure::of("cannot run taskset", error))? {
         status if status.success() => Ok(()),
         status => Err(format!("taskset -p -c {cpus} failed ({status})").into()),

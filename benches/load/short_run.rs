@@ -1,4 +1,5 @@
-//! The test: a short run of each mode, in which nothing may be lost, done twice or fail. No speed is asserted.
+//! The test: a short run of each mode, in which nothing may be lost, done twice or fail. No speed
+//! is asserted.
 
 use clap::Parser;
 
@@ -20,9 +21,17 @@ pub(crate) async fn run() -> Result<()> {
         let out = concat!(env!("CARGO_TARGET_TMPDIR"), "/load");
         let line = format!("load {line} --timeout 60s --workers 1 --out");
         let arguments = Arguments::try_parse_from(line.split(' ').chain([out]));
-        let done = arguments.map_err(|error| error.to_string())?.mode.run().await?;
+        let done = arguments
+            .map_err(|error| error.to_string())?
+            .mode
+            .run()
+            .await?;
         if done.is_mismatched || done.failures > 0 {
-            return Err(format!("{} requests failed, or what arrived does not fit", done.failures).into());
+            return Err(format!(
+                "{} requests failed, or what arrived does not fit",
+                done.failures
+            )
+            .into());
         }
         say("")?;
     }

@@ -26,7 +26,8 @@ const SECOND: Duration = Duration::from_secs(1);
 
 /// Hold one rate for long, while tokens are replaced every few seconds
 ///
-/// It compares the seconds in which there was a new token with all others, and says whether the memory of the proxy grows.
+/// It compares the seconds in which there was a new token with all others, and says whether the
+/// memory of the proxy grows.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   cargo bench --bench load -- soak --rate 200 --for 10m
@@ -68,7 +69,8 @@ struct Results {
 #[derive(Serialize)]
 struct Seconds {
     latency_ms: Percentiles,
-    /// The p99.9 of a second, the median of them: a stall of the machine in a few of them does not show in it.
+    /// The p99.9 of a second, the median of them: a stall of the machine in a few of them does not
+    /// show in it.
     p999_of_a_second_ms: f64,
 }
 
@@ -81,7 +83,10 @@ impl Seconds {
         }
         tails.sort_unstable();
         let median = tails.get(tails.len() / 2).copied().unwrap_or_default();
-        Seconds { latency_ms: all.percentiles(), p999_of_a_second_ms: milliseconds(median) }
+        Seconds {
+            latency_ms: all.percentiles(),
+            p999_of_a_second_ms: milliseconds(median),
+        }
     }
 }
 
@@ -97,7 +102,11 @@ impl Soak {
         if self.set_up.target.is_none() {
             self.set_up.token_life.get_or_insert(TOKEN_LIFE);
         }
-        let needs = Needs { mix: JOURNEY, set: Vec::new(), faults: Vec::new() };
+        let needs = Needs {
+            mix: JOURNEY,
+            set: Vec::new(),
+            faults: Vec::new(),
+        };
         let mut run = Run::begin(&self.set_up, &self.load, needs).await?;
         say(&format!(
             "{} a second of {}, for {}",
@@ -112,20 +121,35 @@ impl Soak {
         let generations: Vec<_> = watch
             .samples()
             .iter()
-            .filter_map(|sample| Some((sample.at.checked_duration_since(driven.began)?, sample.generation?)))
+            .filter_map(|sample| {
+                Some((
+                    sample.at.checked_duration_since(driven.began)?,
+                    sample.generation?,
+                ))
+            })
             .collect();
         let refreshes = (!generations.is_empty()).then(|| moments(&generations));
         let memory = watch.memory(driven.began);
-        let [figures] = &driven.figures[..] else { return Err("a phase is missing".into()) };
+        let [figures] = &driven.figures[..] else {
+            return Err("a phase is missing".into());
+        };
         let results = results(figures, driven.cpu, refreshes, &memory);
         results.say()?;
         let reckoning = run.reconcile().await?;
         finish(&run, "soak", &results, &reckoning, &results.panels(&memory))?;
-        Ok(Done { is_mismatched: !reckoning.mismatches.is_empty(), failures: figures.failed() })
+        Ok(Done {
+            is_mismatched: !reckoning.mismatches.is_empty(),
+            failures: figures.failed(),
+        })
     }
 
     fn phase(&self, time: Duration) -> Phase {
-        Phase { rate: f64::from(self.rate), time, span: SECOND, grace: SECOND }
+        Phase {
+            rate: f64::from(self.rate),
+            time,
+            span: SECOND,
+            grace: SECOND,
+        }
     }
 }
 
@@ -136,18 +160,29 @@ fn results(
     memory: &[(Duration, u64)],
 ) -> Results {
     let moments = refreshes.as_deref().unwrap_or_default();
-    let (with_refresh, without): (Vec<_>, Vec<_>) =
-        figures.spans.iter().enumerate().partition(|&(second, _)| has_refresh(second, moments));
-    let second = |span: &Span| Second { latency_ms: span.good.percentiles(), failures: span.bad };
+    let (with_refresh, without): (Vec<_>, Vec<_>) = figures
+        .spans
+        .iter()
+        .enumerate()
+        .partition(|&(second, _)| has_refresh(second, moments));
+    let second = |span: &Span| Second {
+        latency_ms: span.good.percentiles(),
+        failures: span.bad,
+    };
     Results {
         asked: figures.asked(),
         achieved: (figures.achieved() * 10.0).round() / 10.0,
         latency_ms: figures.good().percentiles(),
-        by_kind_ms: figures.by_kind().map(|(kind, latency)| (kind.name(), latency.percentiles())).collect(),
+        by_kind_ms: figures
+            .by_kind()
+            .map(|(kind, latency)| (kind.name(), latency.percentiles()))
+            .collect(),
         failures: figures.failures.clone(),
         late_ms: milliseconds(figures.late),
         cpu_us_per_request: cpu.map(|cpu| cpu.as_nanos() as f64 / 1e3),
-        refreshes: refreshes.as_ref().map(|moments| moments.iter().map(Duration::as_secs_f64).collect()),
+        refreshes: refreshes
+            .as_ref()
+            .map(|moments| moments.iter().map(Duration::as_secs_f64).collect()),
         with_refresh: Seconds::of(&with_refresh),
         without: Seconds::of(&without),
         memory: Memory::of(memory),
@@ -158,7 +193,11 @@ fn results(
 impl Results {
     fn say(&self) -> Result<()> {
         let row = |name: &str, of: &Percentiles| {
-            say(&format!("{name:<24} {:>9} {}", of.count, report::percentiles(of)))
+            say(&format!(
+                "{name:<24} {:>9} {}",
+                of.count,
+                report::percentiles(of)
+            ))
         };
         say(&format!("\n{:<24} {:>9} {PERCENTILES}", "", "good"))?;
         row("all", &self.latency_ms)?;
@@ -181,22 +220,35 @@ impl Results {
             true => "none failed".to_owned(),
             false => format!("FAILED: {}", report::failures(&self.failures)),
         };
-        let cpu = micros(self.cpu_us_per_request.map(|cpu| Duration::from_secs_f64(cpu / 1e6)));
+        let cpu = micros(
+            self.cpu_us_per_request
+                .map(|cpu| Duration::from_secs_f64(cpu / 1e6)),
+        );
         say(&format!(
             "\n{} a second asked, {} achieved; {failures}; the generator was late by {} ms at most; {cpu} µs of CPU a request",
             self.asked, self.achieved, self.late_ms
         ))?;
-        self.memory.as_ref().map_or(Ok(()), |memory| say(&memory.line()))
+        self.memory
+            .as_ref()
+            .map_or(Ok(()), |memory| say(&memory.line()))
     }
 
     fn panels(&self, memory: &[(Duration, u64)]) -> Vec<Panel> {
         let line = |name, value: fn(&Second) -> f64| Line {
             name,
-            points: self.seconds.iter().enumerate().map(|(at, second)| (at as f64, value(second))).collect(),
+            points: self
+                .seconds
+                .iter()
+                .enumerate()
+                .map(|(at, second)| (at as f64, value(second)))
+                .collect(),
         };
         let marks = self.refreshes.clone().unwrap_or_default();
         let latency = Panel {
-            title: format!("Latency of each second at {} requests / s; new tokens are marked", self.asked),
+            title: format!(
+                "Latency of each second at {} requests / s; new tokens are marked",
+                self.asked
+            ),
             x: "s",
             y: "ms",
             is_log: true,
@@ -207,13 +259,18 @@ impl Results {
             ],
             marks: marks.clone(),
         };
-        let resident = memory.iter().map(|&(at, bytes)| (at.as_secs_f64(), mebibytes(bytes)));
+        let resident = memory
+            .iter()
+            .map(|&(at, bytes)| (at.as_secs_f64(), mebibytes(bytes)));
         let memory = Panel {
             title: "Resident memory of the proxy".to_owned(),
             x: "s",
             y: "MiB",
             is_log: false,
-            lines: vec![Line { name: "resident", points: resident.collect() }],
+            lines: vec![Line {
+                name: "resident",
+                points: resident.collect(),
+            }],
             marks,
         };
         vec![latency, memory]

@@ -21,8 +21,8 @@ const WARM_UP: Duration = Duration::from_secs(2);
 
 /// Raise the rate step by step until the knee is found
 ///
-/// The knee is the last step of which 99 % were answered in time and as they should be, without a failure, and whose p99 is
-/// below the bound. Two steps in a row that do not hold end the search.
+/// The knee is the last step of which 99 % were answered in time and as they should be, without a
+/// failure, and whose p99 is below the bound. Two steps in a row that do not hold end the search.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   cargo bench --bench load -- steps
@@ -76,16 +76,29 @@ struct Told {
 
 impl Steps {
     pub(crate) async fn run(self) -> Result<Done> {
-        let needs = Needs { mix: JOURNEY, set: Vec::new(), faults: Vec::new() };
+        let needs = Needs {
+            mix: JOURNEY,
+            set: Vec::new(),
+            faults: Vec::new(),
+        };
         let mut run = Run::begin(&self.set_up, &self.load, needs).await?;
-        say(&format!("steps of {} of {}:\n", humantime::format_duration(self.step_time), run.mix))?;
-        say(&format!("  asked/s  achieved{PERCENTILES}  late ms  connections  CPU µs  RSS MiB  failures"))?;
-        run.drive(&[self.phase(self.from, WARM_UP.min(self.step_time))]).await?;
+        say(&format!(
+            "steps of {} of {}:\n",
+            humantime::format_duration(self.step_time),
+            run.mix
+        ))?;
+        say(&format!(
+            "  asked/s  achieved{PERCENTILES}  late ms  connections  CPU µs  RSS MiB  failures"
+        ))?;
+        run.drive(&[self.phase(self.from, WARM_UP.min(self.step_time))])
+            .await?;
         run.let_go_wrong().await?;
         let (mut steps, mut told) = (Vec::new(), Vec::new());
         for rate in (self.from..=self.to).step_by(self.by.max(1) as usize) {
             let driven = run.drive(&[self.phase(rate, self.step_time)]).await?;
-            let [figures] = &driven.figures[..] else { return Err("a phase is missing".into()) };
+            let [figures] = &driven.figures[..] else {
+                return Err("a phase is missing".into());
+            };
             let step = Step {
                 asked: figures.asked(),
                 achieved: figures.achieved(),
@@ -111,15 +124,29 @@ impl Steps {
         })?;
         let failures = steps.iter().map(|step| step.failures).sum();
         let panels = panels(&told);
-        let knee = found.and_then(|index| steps.get(index)).map(|step| step.asked);
-        let results = Results { bound_ms: milliseconds(self.bound), steps: told, knee };
+        let knee = found
+            .and_then(|index| steps.get(index))
+            .map(|step| step.asked);
+        let results = Results {
+            bound_ms: milliseconds(self.bound),
+            steps: told,
+            knee,
+        };
         let reckoning = run.reconcile().await?;
         finish(&run, "steps", &results, &reckoning, &panels)?;
-        Ok(Done { is_mismatched: !reckoning.mismatches.is_empty(), failures })
+        Ok(Done {
+            is_mismatched: !reckoning.mismatches.is_empty(),
+            failures,
+        })
     }
 
     fn phase(&self, rate: u32, time: Duration) -> Phase {
-        Phase { rate: f64::from(rate), time, span: time, grace: self.bound }
+        Phase {
+            rate: f64::from(rate),
+            time,
+            span: time,
+            grace: self.bound,
+        }
     }
 
     fn tell(&self, run: &Run, figures: &Figures, cpu: Option<Duration>, step: Step) -> Told {
@@ -143,8 +170,13 @@ impl Steps {
 
 impl Told {
     fn row(&self) -> String {
-        let cpu = micros(self.cpu_us_per_request.map(|cpu| Duration::from_secs_f64(cpu / 1e6)));
-        let memory = self.memory_mib.map_or("-".to_owned(), |memory| format!("{memory:.1}"));
+        let cpu = micros(
+            self.cpu_us_per_request
+                .map(|cpu| Duration::from_secs_f64(cpu / 1e6)),
+        );
+        let memory = self
+            .memory_mib
+            .map_or("-".to_owned(), |memory| format!("{memory:.1}"));
         format!(
             "{:>9} {:>9.1} {}  {:>7.2}  {:>11}  {cpu:>6}  {memory:>7}  {}{}",
             self.asked,
@@ -153,7 +185,8 @@ impl Told {
             self.late_ms,
             self.connections,
             report::failures(&self.failures),
-            self.broken_by.map_or(String::new(), |why| format!("  ✗ {why}")),
+            self.broken_by
+                .map_or(String::new(), |why| format!("  ✗ {why}")),
         )
     }
 }
@@ -186,7 +219,9 @@ fn panels(told: &[Told]) -> Vec<Panel> {
         lines: vec![
             line("asked", |step| step.asked),
             line("achieved", |step| step.achieved),
-            line("failures", |step| step.failures.values().sum::<u64>() as f64),
+            line("failures", |step| {
+                step.failures.values().sum::<u64>() as f64
+            }),
         ],
         marks: Vec::new(),
     };

@@ -1,11 +1,12 @@
-//! Waits until a moment, to some ten microseconds: tokio's own timer counts in milliseconds, which is longer than most
-//! answers take.
+//! Waits until a moment, to some ten microseconds: tokio's own timer counts in milliseconds, which
+//! is longer than most answers take.
 
 use std::io;
 use std::time::Instant;
 
 use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
 };
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
@@ -27,12 +28,18 @@ impl Timer {
         if left.is_zero() {
             return Ok(());
         }
-        let once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         let value = Timespec {
             tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: left.subsec_nanos().into(),
         };
-        let spec = Itimerspec { it_interval: once, it_value: value };
+        let spec = Itimerspec {
+            it_interval: once,
+            it_value: value,
+        };
         timerfd_settime(&self.0, TimerfdTimerFlags::empty(), &spec)?;
         self.0.read_exact(&mut [0; 8]).await.map(drop)
     }

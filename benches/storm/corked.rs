@@ -1,5 +1,5 @@
-//! A socket whose writes can be held back, so that several HTTP/2 frames leave in one write, and into which a frame can be put
-//! that the h2 crate would not send.
+//! A socket whose writes can be held back, so that several HTTP/2 frames leave in one write, and
+//! into which a frame can be put that the h2 crate would not send.
 
 use std::collections::HashMap;
 use std::io;
@@ -80,9 +80,14 @@ impl Frames {
             let taken = (FRAME_HEADER - self.header.len()).min(bytes.len());
             self.header.extend(&bytes[..taken]);
             bytes = &bytes[taken..];
-            let &[a, b, c, kind, _, s, t, u, v] = &self.header[..] else { continue };
+            let &[a, b, c, kind, _, s, t, u, v] = &self.header[..] else {
+                continue;
+            };
             self.left = u32::from_be_bytes([0, a, b, c]) as usize;
-            let stream = self.streams.entry(u32::from_be_bytes([s, t, u, v])).or_default();
+            let stream = self
+                .streams
+                .entry(u32::from_be_bytes([s, t, u, v]))
+                .or_default();
             match kind {
                 DATA => stream.data += self.left,
                 HEADERS => stream.heads += 1,
@@ -103,7 +108,13 @@ impl Corked {
         if is_client {
             cork.state().frames.left = PREFACE;
         }
-        (Corked { stream, cork: cork.clone() }, cork)
+        (
+            Corked {
+                stream,
+                cork: cork.clone(),
+            },
+            cork,
+        )
     }
 
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -140,7 +151,13 @@ impl Cork {
     pub(crate) async fn wait(&self, stream: u32, is_written: impl Fn(Written) -> bool) {
         loop {
             let notified = self.written.notified();
-            let written = self.state().frames.streams.get(&stream).copied().unwrap_or_default();
+            let written = self
+                .state()
+                .frames
+                .streams
+                .get(&stream)
+                .copied()
+                .unwrap_or_default();
             if is_written(written) {
                 return;
             }
@@ -160,11 +177,13 @@ impl Cork {
         }
     }
 
-    /// Whether h2 has sent a GOAWAY that names a later stream than the injected one, of which it knows nothing: the other side
-    /// closes the connection (RFC 9113 section 6.8).
+    /// Whether h2 has sent a GOAWAY that names a later stream than the injected one, of which it
+    /// knows nothing: the other side closes the connection (RFC 9113 section 6.8).
     pub(crate) fn has_false_goaway(&self) -> bool {
         let state = self.state();
-        state.injected_last.is_some_and(|injected| state.frames.goaway.is_some_and(|last| last > injected))
+        state
+            .injected_last
+            .is_some_and(|injected| state.frames.goaway.is_some_and(|last| last > injected))
     }
 
     /// Has the connection end with RST when it is dropped.
@@ -185,7 +204,11 @@ impl AsyncRead for Corked {
 }
 
 impl AsyncWrite for Corked {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.cork.state().held.len() > MAX_HELD_BYTES {
             ready!(self.poll_drain(cx))?;
         }

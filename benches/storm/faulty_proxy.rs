@@ -1,4 +1,5 @@
-//! A proxy that breaks every rule now and then: the storm before it proves that each verdict can fail.
+//! A proxy that breaks every rule now and then: the storm before it proves that each verdict can
+//! fail.
 
 use std::convert::Infallible;
 use std::io;
@@ -8,7 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING};
+use http::header::{
+    AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, TE, TRAILER, TRANSFER_ENCODING,
+};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Version};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -60,7 +63,13 @@ struct Proxy {
 pub(crate) async fn serve(api: SocketAddr, http: Http, tokens: Tokens) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let proxy = Proxy { api, http, tokens, count: Arc::default(), before: Arc::default() };
+    let proxy = Proxy {
+        api,
+        http,
+        tokens,
+        count: Arc::default(),
+        before: Arc::default(),
+    };
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(connection(proxy.clone(), stream));
@@ -82,8 +91,10 @@ async fn connection(proxy: Proxy, stream: TcpStream) {
         let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         let _ = builder.serve_connection(io, service).await;
     } else {
-        let _ =
-            hyper::server::conn::http1::Builder::new().half_close(true).serve_connection(io, service).await;
+        let _ = hyper::server::conn::http1::Builder::new()
+            .half_close(true)
+            .serve_connection(io, service)
+            .await;
     }
 }
 
@@ -95,13 +106,19 @@ impl Proxy {
         let turn = self.count.fetch_add(1, Ordering::Relaxed);
         let has = |defect: Defect| (turn / SELDOM.pow(defect as u32)).is_multiple_of(SELDOM);
         let response = timeout(EXCHANGE_TIMEOUT, self.forward(request, &has)).await;
-        let response = response.ok().flatten().filter(|_| !has(Defect::Misreads)).unwrap_or_else(|| {
-            let mut own = Response::new(Bytes::new());
-            *own.status_mut() = StatusCode::BAD_REQUEST;
-            let details = HeaderValue::from_static("faulty; error=http_request_error; details=\"broken\"");
-            own.headers_mut().insert("proxy-status", details);
-            own
-        });
+        let response = response
+            .ok()
+            .flatten()
+            .filter(|_| !has(Defect::Misreads))
+            .unwrap_or_else(|| {
+                let mut own = Response::new(Bytes::new());
+                *own.status_mut() = StatusCode::BAD_REQUEST;
+                let details = HeaderValue::from_static(
+                    "faulty; error=http_request_error; details=\"broken\"",
+                );
+                own.headers_mut().insert("proxy-status", details);
+                own
+            });
         let response = if has(Defect::Mixes) {
             let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
             before.replace(response.clone()).unwrap_or(response)
@@ -123,20 +140,39 @@ impl Proxy {
     }
 
     /// The response of the API; `None` where there is none.
-    async fn forward(&self, request: Request<Incoming>, has: &impl Fn(Defect) -> bool) -> Option<Whole> {
+    async fn forward(
+        &self,
+        request: Request<Incoming>,
+        has: &impl Fn(Defect) -> bool,
+    ) -> Option<Whole> {
         let (mut head, body) = request.into_parts();
         let body = read(body, has(Defect::EndsCleanly)).await?;
-        for name in [CONTENT_LENGTH, TRANSFER_ENCODING, TE, TRAILER, HOST, CONNECTION] {
+        for name in [
+            CONTENT_LENGTH,
+            TRANSFER_ENCODING,
+            TE,
+            TRAILER,
+            HOST,
+            CONNECTION,
+        ] {
             head.headers.remove(name);
         }
         let token = format!("Bearer storm-{}", self.tokens.newest());
-        head.headers.insert(AUTHORIZATION, HeaderValue::from_str(&token).ok()?);
+        head.headers
+            .insert(AUTHORIZATION, HeaderValue::from_str(&token).ok()?);
         let path = head.uri.path().to_owned();
         let origin = format!("http://{}{path}", self.api);
-        head.uri = if self.http == Http::One { path } else { origin }.parse().ok()?;
-        head.version = if self.http == Http::One { Version::HTTP_11 } else { Version::HTTP_2 };
+        head.uri = if self.http == Http::One { path } else { origin }
+            .parse()
+            .ok()?;
+        head.version = if self.http == Http::One {
+            Version::HTTP_11
+        } else {
+            Version::HTTP_2
+        };
         if self.http == Http::One {
-            head.headers.insert(HOST, HeaderValue::from_static("localhost"));
+            head.headers
+                .insert(HOST, HeaderValue::from_static("localhost"));
         }
         let request = Request::from_parts(head, Full::new(body));
         if has(Defect::SendsTwice) {
@@ -147,7 +183,11 @@ impl Proxy {
                 Ok(response) => {
                     let (mut head, body) = response.into_parts();
                     let body = read(body, has(Defect::EndsCleanly)).await?;
-                    for name in [CONTENT_LENGTH, TRANSFER_ENCODING, HeaderName::from_static("trailer")] {
+                    for name in [
+                        CONTENT_LENGTH,
+                        TRANSFER_ENCODING,
+                        HeaderName::from_static("trailer"),
+                    ] {
                         head.headers.remove(name);
                     }
                     return Some(Response::from_parts(head, body));
@@ -187,6 +227,8 @@ async fn read(mut body: Incoming, ends_cleanly: bool) -> Option<Bytes> {
 }
 
 fn is_refused(error: &Cause) -> bool {
-    let source = error.source().and_then(|source| source.downcast_ref::<h2::Error>());
+    let source = error
+        .source()
+        .and_then(|source| source.downcast_ref::<h2::Error>());
     source.and_then(h2::Error::reason) == Some(h2::Reason::REFUSED_STREAM)
 }

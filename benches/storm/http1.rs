@@ -1,4 +1,5 @@
-//! HTTP/1.1 by hand: messages as bytes that can be cut anywhere, and a reader that tells a whole message from a broken one.
+//! HTTP/1.1 by hand: messages as bytes that can be cut anywhere, and a reader that tells a whole
+//! message from a broken one.
 
 use std::io;
 use std::ops::Range;
@@ -51,7 +52,12 @@ pub(crate) fn encode(start: &str, message: Message, body: &[u8], rng: &mut Rng) 
     if message.framing != Framing::Unknown {
         bytes.extend(body);
         let tail = bytes.len() - body.len().min(3);
-        return Encoded { bytes, body: head, lines, tail };
+        return Encoded {
+            bytes,
+            body: head,
+            lines,
+            tail,
+        };
     }
     let mut rest = body;
     let largest = (body.len() / 2).max(1);
@@ -71,14 +77,22 @@ pub(crate) fn encode(start: &str, message: Message, body: &[u8], rng: &mut Rng) 
         bytes.extend(format!("{TRAILER}: yes\r\n").as_bytes());
     }
     bytes.extend(b"\r\n");
-    Encoded { bytes, body: head, lines, tail: tail.saturating_sub(2) }
+    Encoded {
+        bytes,
+        body: head,
+        lines,
+        tail: tail.saturating_sub(2),
+    }
 }
 
 impl Encoded {
     /// How many bytes are sent of a message that is cut there; never all.
     pub(crate) fn cut(&self, at: CutAt, rng: &mut Rng) -> usize {
         let end = self.bytes.len();
-        let line = self.lines.get(rng.usize(..self.lines.len().max(1))).cloned();
+        let line = self
+            .lines
+            .get(rng.usize(..self.lines.len().max(1)))
+            .cloned();
         match (at, line) {
             (CutAt::Head, _) => rng.usize(1..self.body),
             (CutAt::Body, _) => rng.usize(self.body..end),
@@ -96,7 +110,9 @@ pub(crate) async fn write_pieces<W: AsyncWrite + Unpin>(
     before_last: impl FnOnce(),
 ) -> io::Result<()> {
     // Below the length: the last piece is never empty.
-    let mut cuts: Vec<_> = (1..rng.usize(1..=MAX_WRITES)).map(|_| rng.usize(..bytes.len().max(1))).collect();
+    let mut cuts: Vec<_> = (1..rng.usize(1..=MAX_WRITES))
+        .map(|_| rng.usize(..bytes.len().max(1)))
+        .collect();
     cuts.sort_unstable();
     let mut from = 0;
     for to in cuts {
@@ -149,7 +165,10 @@ pub(crate) struct Reader<R> {
 
 impl<R: AsyncRead + Unpin> Reader<R> {
     pub(crate) fn new(io: R) -> Self {
-        Reader { io, held: Vec::new() }
+        Reader {
+            io,
+            held: Vec::new(),
+        }
     }
 
     /// More bytes; `None` at the end.
@@ -158,7 +177,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         (read > 0).then_some(())
     }
 
-    /// The next head that is not of an interim response; `None` where the connection ends before, or what comes is none.
+    /// The next head that is not of an interim response; `None` where the connection ends before,
+    /// or what comes is none.
     pub(crate) async fn head(&mut self, is_response: bool) -> Option<Head> {
         loop {
             if let Some((length, head)) = parse(&self.held, is_response)? {
@@ -190,7 +210,14 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         } else {
             Some(())
         };
-        (body, if whole.is_some() { Ended::Whole } else { Ended::Broken })
+        (
+            body,
+            if whole.is_some() {
+                Ended::Whole
+            } else {
+                Ended::Broken
+            },
+        )
     }
 
     async fn until_end(&mut self, body: &mut Vec<u8>) -> Option<()> {
@@ -257,7 +284,9 @@ fn parse(bytes: &[u8], is_response: bool) -> Option<Option<Parsed>> {
     } else {
         (httparse::Request::new(&mut fields).parse(bytes).ok()?, 0)
     };
-    let httparse::Status::Complete(end) = parsed else { return Some(None) };
+    let httparse::Status::Complete(end) = parsed else {
+        return Some(None);
+    };
     let mut map = HeaderMap::new();
     for field in fields.iter().take_while(|field| !field.name.is_empty()) {
         map.append(
@@ -265,5 +294,11 @@ fn parse(bytes: &[u8], is_response: bool) -> Option<Option<Parsed>> {
             HeaderValue::from_bytes(field.value).ok()?,
         );
     }
-    Some(Some((end, Head { status, fields: map })))
+    Some(Some((
+        end,
+        Head {
+            status,
+            fields: map,
+        },
+    )))
 }

@@ -33,7 +33,10 @@ pub(crate) async fn receive(mut stream: RecvStream) -> (Vec<u8>, Ended) {
             None => break,
         }
     }
-    let ended = stream.trailers().await.map_or_else(|error| broken(&error), |_| Ended::Whole);
+    let ended = stream
+        .trailers()
+        .await
+        .map_or_else(|error| broken(&error), |_| Ended::Whole);
     (body, ended)
 }
 
@@ -73,8 +76,8 @@ pub(crate) fn end(stream: &mut SendStream<Bytes>, has_trailers: bool) -> Option<
     stream.send_trailers(trailers).ok()
 }
 
-/// Sends `part` over a stream whose head was sent, and resets it. Where all is to leave in one write, `cork` is held already;
-/// it is released here.
+/// Sends `part` over a stream whose head was sent, and resets it. Where all is to leave in one
+/// write, `cork` is held already; it is released here.
 pub(crate) async fn send_and_reset(
     cork: &Cork,
     stream: &mut SendStream<Bytes>,
@@ -93,7 +96,10 @@ pub(crate) async fn send_and_reset(
     let sent = async {
         send(stream, part, rng).await;
         // What h2 has not written when a stream is reset, it throws away.
-        cork.wait(id, |written| written.heads > 0 && written.data >= part.len()).await;
+        cork.wait(id, |written| {
+            written.heads > 0 && written.data >= part.len()
+        })
+        .await;
     };
     // While writes are held back, nothing makes room for more.
     let _ = timeout(WRITE_TIMEOUT, sent).await;

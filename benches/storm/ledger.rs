@@ -1,4 +1,5 @@
-//! What became of each request: what its caller sent, what the API received and answered, what the caller received.
+//! What became of each request: what its caller sent, what the API received and answered, what the
+//! caller received.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -101,7 +102,10 @@ pub(crate) struct Entry {
 impl Entry {
     /// How often the API did `act`.
     pub(crate) fn count(&self, act: Act) -> usize {
-        self.exchanges.iter().filter(|exchange| exchange.act == act).count()
+        self.exchanges
+            .iter()
+            .filter(|exchange| exchange.act == act)
+            .count()
     }
 }
 
@@ -124,7 +128,8 @@ impl Ledger {
         self.change(id, |entry| entry.request = sent);
     }
 
-    /// Waits until the API has received the head of `id`, but not for long: a fault is to meet all states of the proxy.
+    /// Waits until the API has received the head of `id`, but not for long: a fault is to meet all
+    /// states of the proxy.
     pub(crate) async fn wait_until_begun(&self, id: u64) {
         for _ in 0..BEGUN_POLLS {
             if self.change(id, |entry| !entry.exchanges.is_empty()) != Some(false) {
@@ -140,7 +145,9 @@ impl Ledger {
 
     /// Copies of all entries with their ids.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (u64, Entry)> {
-        (0..).zip(&self.0).map(|(id, entry)| (id, lock(entry).clone()))
+        (0..)
+            .zip(&self.0)
+            .map(|(id, entry)| (id, lock(entry).clone()))
     }
 }
 
@@ -156,13 +163,26 @@ pub(crate) struct Record {
 
 impl Record {
     /// Begins the next exchange of `id`.
-    pub(crate) fn begin(ledger: &Arc<Ledger>, id: u64, connection: &Killed, persists: bool) -> Option<Self> {
+    pub(crate) fn begin(
+        ledger: &Arc<Ledger>,
+        id: u64,
+        connection: &Killed,
+        persists: bool,
+    ) -> Option<Self> {
         let (index, is_due) = ledger.change(id, |entry| {
             let is_due = persists || entry.exchanges.iter().all(|exchange| !exchange.is_faulty);
-            entry.exchanges.push(Exchange { connection: connection.clone(), ..Exchange::default() });
+            entry.exchanges.push(Exchange {
+                connection: connection.clone(),
+                ..Exchange::default()
+            });
             (entry.exchanges.len() - 1, is_due)
         })?;
-        Some(Record { ledger: Arc::clone(ledger), id, index, is_due })
+        Some(Record {
+            ledger: Arc::clone(ledger),
+            id,
+            index,
+            is_due,
+        })
     }
 
     /// Its number, from 1 on.
@@ -171,7 +191,9 @@ impl Record {
     }
 
     pub(crate) fn change(&self, change: impl FnOnce(&mut Exchange)) {
-        self.ledger.change(self.id, |entry| entry.exchanges.get_mut(self.index).map(change));
+        self.ledger.change(self.id, |entry| {
+            entry.exchanges.get_mut(self.index).map(change)
+        });
     }
 
     /// The request has come that far.

@@ -1,5 +1,6 @@
-//! The storm: random requests with faults on all sides, against the real proxy. No torn body may pass for a whole one, no
-//! request may be doubled, no response mixed up, none lost without a reason.
+//! The storm: random requests with faults on all sides, against the real proxy. No torn body may
+//! pass for a whole one, no request may be doubled, no response mixed up, none lost without a
+//! reason.
 //!
 //! ```text
 //! plan (seed, id) ─┬─▶ callers ──▶ the proxy ──▶ apis
@@ -7,9 +8,9 @@
 //!                  └──────────────▶ verdict ──▶ report
 //! ```
 //!
-//! Bodies are derived from the id (`wire`), so that each side tells a whole body from a torn one whatever its framing says.
-//! `http1` and `http2` are the two codecs, `corked` puts several frames into one write, `faulty_proxy` proves that each
-//! verdict can fail, `run` starts it all.
+//! Bodies are derived from the id (`wire`), so that each side tells a whole body from a torn one
+//! whatever its framing says. `http1` and `http2` are the two codecs, `corked` puts several frames
+//! into one write, `faulty_proxy` proves that each verdict can fail, `run` starts it all.
 
 mod apis;
 mod callers;
@@ -54,7 +55,8 @@ type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 /// Send random requests with faults on all sides through the proxy, and compare what each side saw
 ///
-/// The exit code is 1 if a torn body passed for a whole one, a request was doubled, or a response was mixed up or lost.
+/// The exit code is 1 if a torn body passed for a whole one, a request was doubled, or a response
+/// was mixed up or lost.
 #[derive(Debug, Parser)]
 #[command(
     name = "storm",
@@ -79,7 +81,8 @@ struct Arguments {
 enum Mode {
     /// Send so many requests before each API
     Run {
-        /// Seed of all that is random, but for the order in which threads run; by default another one each time
+        /// Seed of all that is random, but for the order in which threads run; by default another
+        /// one each time
         #[arg(long)]
         seed: Option<u64>,
         /// Requests before each API
@@ -127,7 +130,11 @@ fn main() -> ExitCode {
             Err(error) => {
                 // Help comes this way as well; it goes to standard output, and is no failure.
                 let _ = error.print();
-                return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+                return if error.use_stderr() {
+                    ExitCode::from(USAGE)
+                } else {
+                    ExitCode::SUCCESS
+                };
             }
         }
     } else if filter.is_some_and(|filter| !"storm".contains(filter.as_str()) && filter != "run") {
@@ -146,11 +153,18 @@ fn main() -> ExitCode {
     }
 }
 
-/// The name of a test or a bench among the arguments of `cargo test` and `cargo bench`, or the mode.
+/// The name of a test or a bench among the arguments of `cargo test` and `cargo bench`, or the
+/// mode.
 fn filter(arguments: &[String]) -> Option<&String> {
     /// libtest's options that take a value.
-    const WITH_VALUE: [&str; 6] =
-        ["--color", "--format", "--logfile", "--shuffle-seed", "--skip", "--test-threads"];
+    const WITH_VALUE: [&str; 6] = [
+        "--color",
+        "--format",
+        "--logfile",
+        "--shuffle-seed",
+        "--skip",
+        "--test-threads",
+    ];
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         if WITH_VALUE.contains(&argument.as_str()) {
@@ -163,28 +177,57 @@ fn filter(arguments: &[String]) -> Option<&String> {
 }
 
 async fn full_run(mode: Mode) -> Result<()> {
-    let Mode::Run { seed, requests, api, id, concurrency } = mode;
+    let Mode::Run {
+        seed,
+        requests,
+        api,
+        id,
+        concurrency,
+    } = mode;
     let seed = seed.unwrap_or_else(|| fastrand::u64(..1_000_000));
     let mut is_clean = true;
     for &api in api.each() {
-        let plans = Plans { seed, api, only: id };
-        let storm = Storm { plans, requests, concurrency, time: None, is_faulty: false };
+        let plans = Plans {
+            seed,
+            api,
+            only: id,
+        };
+        let storm = Storm {
+            plans,
+            requests,
+            concurrency,
+            time: None,
+            is_faulty: false,
+        };
         let report = storm.run().await?;
         say(&report.to_string())?;
         is_clean &= report.is_clean();
     }
-    if is_clean { Ok(()) } else { Err("a rule was broken".into()) }
+    if is_clean {
+        Ok(())
+    } else {
+        Err("a rule was broken".into())
+    }
 }
 
 /// The test: each verdict can fail, and none does before the real proxy.
 async fn short_run() -> Result<()> {
     let seed = std::env::var("STORM_SEED").map_or(Ok(SEED), |seed| seed.parse())?;
     for api in [Http::One, Http::Two] {
-        prove(Plans { seed, api, only: None }).await?;
+        prove(Plans {
+            seed,
+            api,
+            only: None,
+        })
+        .await?;
     }
     for api in [Http::One, Http::Two] {
         let storm = Storm {
-            plans: Plans { seed, api, only: None },
+            plans: Plans {
+                seed,
+                api,
+                only: None,
+            },
             requests: SHORT_REQUESTS,
             concurrency: CONCURRENCY,
             time: Some(SHORT_TIME),
@@ -199,12 +242,15 @@ async fn short_run() -> Result<()> {
     Ok(())
 }
 
-/// Fails unless each verdict is found before a proxy that breaks each rule: within a few seeds, since what happens depends on
-/// the order in which threads run as well.
+/// Fails unless each verdict is found before a proxy that breaks each rule: within a few seeds,
+/// since what happens depends on the order in which threads run as well.
 async fn prove(plans: Plans) -> Result<()> {
     let mut missed = Vec::new();
     for turn in 0..PROOF_SEEDS {
-        let plans = Plans { seed: plans.seed + turn, ..plans };
+        let plans = Plans {
+            seed: plans.seed + turn,
+            ..plans
+        };
         let storm = Storm {
             plans,
             requests: PROOF_REQUESTS,
@@ -219,7 +265,11 @@ async fn prove(plans: Plans) -> Result<()> {
             return Ok(());
         }
     }
-    Err(format!("a proxy that breaks the rules is not found out: no {}", missed.join(", no ")).into())
+    Err(format!(
+        "a proxy that breaks the rules is not found out: no {}",
+        missed.join(", no ")
+    )
+    .into())
 }
 
 fn say(text: &str) -> Result<()> {
@@ -227,8 +277,13 @@ fn say(text: &str) -> Result<()> {
 }
 
 fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
-    // Each connection is an open file; if the limit cannot be raised, connections fail and are counted.
+    // Each connection is an open file; if the limit cannot be raised, connections fail and are
+    // counted.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let _ = rustls::crypto::ring::default_provider().install_default();
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?.block_on(work)
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?
+        .block_on(work)
 }

@@ -1,4 +1,5 @@
-//! What goes wrong with each request: a plan that follows from the seed and the id, so that caller and API need not agree on it.
+//! What goes wrong with each request: a plan that follows from the seed and the id, so that caller
+//! and API need not agree on it.
 
 use fastrand::Rng;
 
@@ -31,7 +32,8 @@ pub(crate) struct Plan {
     pub(crate) api: ApiFault,
     /// Whether the API does the same to a request that is sent again.
     pub(crate) persists: bool,
-    /// Seed of all that is left to chance on the way: sizes of writes, pauses, the exact place of a cut.
+    /// Seed of all that is left to chance on the way: sizes of writes, pauses, the exact place of a
+    /// cut.
     pub(crate) chance: u64,
 }
 
@@ -122,7 +124,8 @@ pub(crate) enum ApiFault {
     None,
     /// 401 until a later token comes.
     Unauthorized,
-    /// A whole response before the request was read; then the connection, or the request's stream, ends.
+    /// A whole response before the request was read; then the connection, or the request's stream,
+    /// ends.
     Early,
     /// HTTP/1.1: the connection ends before the response.
     CloseBefore {
@@ -183,11 +186,17 @@ impl Plans {
             2..=4 => (false, "/v2/captain/journey/state/fetch", true),
             _ => (false, "/v2/captain/journey/interaction/submit", false),
         };
-        let needs_body =
-            matches!(caller, CallerFault::Cut(..) | CallerFault::Reset(_) | CallerFault::Drop(_));
+        let needs_body = matches!(
+            caller,
+            CallerFault::Cut(..) | CallerFault::Reset(_) | CallerFault::Drop(_)
+        );
         let mut request = message(&mut rng, needs_body);
         if is_get && !needs_body {
-            request = Message { length: 0, framing: Framing::Length, has_trailers: false };
+            request = Message {
+                length: 0,
+                framing: Framing::Length,
+                has_trailers: false,
+            };
         }
         if matches!(caller, CallerFault::Cut(CutAt::ChunkLine, _)) {
             request.framing = Framing::Unknown;
@@ -195,7 +204,9 @@ impl Plans {
         let mut response = message(&mut rng, true);
         match api {
             ApiFault::Cut(CutAt::ChunkLine, _) => response.framing = Framing::Unknown,
-            ApiFault::Cut(_, End::Reset) | ApiFault::None if self.api == Http::One && rng.u32(..8) == 0 => {
+            ApiFault::Cut(_, End::Reset) | ApiFault::None
+                if self.api == Http::One && rng.u32(..8) == 0 =>
+            {
                 response.framing = Framing::Close;
             }
             _ => {}
@@ -209,14 +220,22 @@ impl Plans {
             status: [200, 200, 200, 201, 404, 500][rng.usize(..6)],
             response,
             api,
-            persists: if let ApiFault::Refused { is_always } = api { is_always } else { rng.bool() },
+            persists: if let ApiFault::Refused { is_always } = api {
+                is_always
+            } else {
+                rng.bool()
+            },
             chance: rng.u64(..),
         }
     }
 
     /// The HTTP of the callers of a session.
     pub(crate) fn caller_http(&self, session: u64) -> Http {
-        if mix(self.seed ^ 0x5e55_1011, session).is_multiple_of(2) { Http::One } else { Http::Two }
+        if mix(self.seed ^ 0x5e55_1011, session).is_multiple_of(2) {
+            Http::One
+        } else {
+            Http::Two
+        }
     }
 }
 
@@ -228,8 +247,16 @@ fn message(rng: &mut Rng, needs_body: bool) -> Message {
         17..=18 => rng.usize(16_384..80_000),
         _ => rng.usize(80_000..200_000),
     };
-    let framing = if rng.bool() { Framing::Length } else { Framing::Unknown };
-    Message { length, framing, has_trailers: rng.u32(..4) == 0 }
+    let framing = if rng.bool() {
+        Framing::Length
+    } else {
+        Framing::Unknown
+    };
+    Message {
+        length,
+        framing,
+        has_trailers: rng.u32(..4) == 0,
+    }
 }
 
 fn end(rng: &mut Rng) -> End {
@@ -237,13 +264,29 @@ fn end(rng: &mut Rng) -> End {
 }
 
 fn cut(rng: &mut Rng) -> CutAt {
-    [CutAt::Head, CutAt::Body, CutAt::Body, CutAt::ChunkLine, CutAt::ChunkLine, CutAt::Tail][rng.usize(..6)]
+    [
+        CutAt::Head,
+        CutAt::Body,
+        CutAt::Body,
+        CutAt::ChunkLine,
+        CutAt::ChunkLine,
+        CutAt::Tail,
+    ][rng.usize(..6)]
 }
 
 fn stream_reset(rng: &mut Rng) -> StreamReset {
-    let at = [ResetAt::AfterHead, ResetAt::MidBody, ResetAt::MidBody, ResetAt::NoEnd][rng.usize(..4)];
+    let at = [
+        ResetAt::AfterHead,
+        ResetAt::MidBody,
+        ResetAt::MidBody,
+        ResetAt::NoEnd,
+    ][rng.usize(..4)];
     let writes = [Writes::One, Writes::HeadApart, Writes::Each][rng.usize(..3)];
-    StreamReset { at, code: code(rng), writes }
+    StreamReset {
+        at,
+        code: code(rng),
+        writes,
+    }
 }
 
 /// A code; those two that are no errors as often as all others together.
@@ -280,7 +323,10 @@ fn http1_api_fault(rng: &mut Rng) -> ApiFault {
         0..=99 => ApiFault::None,
         100..=101 => ApiFault::Unauthorized,
         102..=109 => ApiFault::Early,
-        110..=124 => ApiFault::CloseBefore { end: end(rng), is_read: rng.bool() },
+        110..=124 => ApiFault::CloseBefore {
+            end: end(rng),
+            is_read: rng.bool(),
+        },
         125..=179 => ApiFault::Cut(cut(rng), end(rng)),
         180..=191 => ApiFault::CloseAfter(end(rng)),
         _ => ApiFault::Unsolicited,
@@ -292,9 +338,14 @@ fn http2_api_fault(rng: &mut Rng) -> ApiFault {
         0..=99 => ApiFault::None,
         100..=101 => ApiFault::Unauthorized,
         102..=109 => ApiFault::Early,
-        110..=124 => ApiFault::ResetBefore { code: code(rng), is_read: rng.bool() },
+        110..=124 => ApiFault::ResetBefore {
+            code: code(rng),
+            is_read: rng.bool(),
+        },
         125..=174 => ApiFault::Reset(stream_reset(rng)),
-        175..=184 => ApiFault::Refused { is_always: rng.bool() },
+        175..=184 => ApiFault::Refused {
+            is_always: rng.bool(),
+        },
         185..=188 => ApiFault::GoAwayBefore(code(rng)),
         189..=192 => ApiFault::GoAwayAfter,
         193..=196 => ApiFault::GoAwayNow(code(rng)),

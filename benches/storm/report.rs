@@ -78,8 +78,9 @@ impl Report {
                 *count += 1;
                 if *count <= SHOWN as u64 {
                     let caller = storm.plans.caller_http(id / crate::plan::SESSION);
-                    let before =
-                        id.checked_sub(1).and_then(|before| ledger.change(before, |entry| entry.clone()));
+                    let before = id
+                        .checked_sub(1)
+                        .and_then(|before| ledger.change(before, |entry| entry.clone()));
                     report.shown.push(format!(
                         "{}: request {id}, caller over HTTP {caller:?}\n    {plan:?}\n    {entry:?}\n    before it: {:?} {before:?}\n    again: {}",
                         verdict.name(),
@@ -116,12 +117,20 @@ impl Report {
     /// Whether no rule was broken, in a storm in which the proxy served.
     pub(crate) fn is_clean(&self) -> bool {
         let is_all = self.unsettled == 0 || self.storm.time.is_some();
-        self.is_over && is_all && self.is_served() && self.verdicts.values().all(|&count| count == 0)
+        self.is_over
+            && is_all
+            && self.is_served()
+            && self.verdicts.values().all(|&count| count == 0)
     }
 
-    /// Whether most requests without a fault were answered by the API: a proxy that refuses everything breaks no rule.
+    /// Whether most requests without a fault were answered by the API: a proxy that refuses
+    /// everything breaks no rule.
     pub(crate) fn is_served(&self) -> bool {
-        let answered = self.faultless.get(&Faultless::Answered).copied().unwrap_or(0);
+        let answered = self
+            .faultless
+            .get(&Faultless::Answered)
+            .copied()
+            .unwrap_or(0);
         answered > 0 && answered * 2 > self.faultless.values().sum()
     }
 }
@@ -129,16 +138,28 @@ impl Report {
 impl Storm {
     /// The command that repeats it, or one request of it.
     fn command(&self, id: Option<u64>) -> String {
-        let api = if self.plans.api == Http::One { "1.1" } else { "2" };
-        let which =
-            id.map_or(format!("--requests {}", self.requests), |id| format!("--requests 1000 --id {id}"));
-        format!("cargo bench --bench storm -- run --seed {} --api {api} {which}", self.plans.seed)
+        let api = if self.plans.api == Http::One {
+            "1.1"
+        } else {
+            "2"
+        };
+        let which = id.map_or(format!("--requests {}", self.requests), |id| {
+            format!("--requests 1000 --id {id}")
+        });
+        format!(
+            "cargo bench --bench storm -- run --seed {} --api {api} {which}",
+            self.plans.seed
+        )
     }
 }
 
 impl Display for Report {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let api = if self.storm.plans.api == Http::One { "HTTP/1.1" } else { "HTTP/2" };
+        let api = if self.storm.plans.api == Http::One {
+            "HTTP/1.1"
+        } else {
+            "HTTP/2"
+        };
         writeln!(
             f,
             "{} requests before an API over {api} in {:.1} s ({:.0} a second), seed {}; {} tokens, {} reloads",
@@ -151,7 +172,9 @@ impl Display for Report {
         )?;
         for (title, counts) in [("callers", &self.callers), ("API", &self.apis)] {
             writeln!(f, "  {title}:")?;
-            counts.iter().try_for_each(|(kind, count)| writeln!(f, "    {count:>7}  {kind}"))?;
+            counts
+                .iter()
+                .try_for_each(|(kind, count)| writeln!(f, "    {count:>7}  {kind}"))?;
         }
         if !self.codes.is_empty() {
             write!(f, "  resets by code (of callers/of the API):")?;
@@ -161,9 +184,13 @@ impl Display for Report {
             writeln!(f)?;
         }
         writeln!(f, "  exchanges with the API:")?;
-        self.acts.iter().try_for_each(|(act, count)| writeln!(f, "    {count:>7}  {act}"))?;
+        self.acts
+            .iter()
+            .try_for_each(|(act, count)| writeln!(f, "    {count:>7}  {act}"))?;
         writeln!(f, "  pairs without a fault of their own:")?;
-        self.faultless.iter().try_for_each(|(what, count)| writeln!(f, "    {count:>7}  {what:?}"))?;
+        self.faultless
+            .iter()
+            .try_for_each(|(what, count)| writeln!(f, "    {count:>7}  {what:?}"))?;
         writeln!(f, "  verdicts:")?;
         for (verdict, count) in &self.verdicts {
             writeln!(f, "    {count:>7}  {}", verdict.name())?;
@@ -177,7 +204,9 @@ impl Display for Report {
         if !self.is_served() {
             writeln!(f, "  the API did not answer most requests without a fault")?;
         }
-        self.shown.iter().try_for_each(|failure| writeln!(f, "  {failure}"))?;
+        self.shown
+            .iter()
+            .try_for_each(|failure| writeln!(f, "  {failure}"))?;
         if !self.is_clean() {
             writeln!(f, "  again: {}", self.storm.command(None))?;
         }
@@ -250,8 +279,14 @@ impl Report {
     /// The verdicts that found nothing, of those that can find something before this API.
     pub(crate) fn missed(&self) -> impl Iterator<Item = &'static str> {
         let is_http1 = self.storm.plans.api == Http::One;
-        let missed = self.verdicts.iter().filter(|(_, count)| **count == 0).map(|(verdict, _)| *verdict);
+        let missed = self
+            .verdicts
+            .iter()
+            .filter(|(_, count)| **count == 0)
+            .map(|(verdict, _)| *verdict);
         // Only HTTP/2 refuses streams.
-        missed.filter(move |verdict| !(is_http1 && *verdict == Verdict::Multiplied)).map(Verdict::name)
+        missed
+            .filter(move |verdict| !(is_http1 && *verdict == Verdict::Multiplied))
+            .map(Verdict::name)
     }
 }

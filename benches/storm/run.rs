@@ -1,4 +1,5 @@
-//! One storm: the API, the token endpoint, a proxy before them, the callers, and the reloads meanwhile.
+//! One storm: the API, the token endpoint, a proxy before them, the callers, and the reloads
+//! meanwhile.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -48,11 +49,20 @@ impl Storm {
         let began = Instant::now();
         let ledger = Arc::new(Ledger::new(self.requests));
         let tokens = Tokens::default();
-        let api = Api { plans: self.plans, ledger: Arc::clone(&ledger), tokens: tokens.clone() };
+        let api = Api {
+            plans: self.plans,
+            ledger: Arc::clone(&ledger),
+            tokens: tokens.clone(),
+        };
         let (api, connections) = api.serve().await?;
         let reloads = Arc::new(AtomicU64::new(0));
         let deadline = self.time.map(|time| began + time);
-        let callers = |proxy| Callers { proxy, plans: self.plans, ledger: Arc::clone(&ledger), deadline };
+        let callers = |proxy| Callers {
+            proxy,
+            plans: self.plans,
+            ledger: Arc::clone(&ledger),
+            deadline,
+        };
         if self.is_faulty {
             let rotating = tokens.clone();
             let rotation = tokio::spawn(async move {
@@ -82,11 +92,22 @@ impl Storm {
         }
         let is_over = connections.ended(END_TIMEOUT).await;
         let reloads = reloads.load(Ordering::Relaxed);
-        Ok(Report::new(self, &ledger, began.elapsed(), is_over, tokens.newest(), reloads))
+        Ok(Report::new(
+            self,
+            &ledger,
+            began.elapsed(),
+            is_over,
+            tokens.newest(),
+            reloads,
+        ))
     }
 
     fn configuration(&self, api: SocketAddr, tokens: SocketAddr, seconds: u64) -> Result<Config> {
-        let version = if self.plans.api == Http::One { "1.1" } else { "2" };
+        let version = if self.plans.api == Http::One {
+            "1.1"
+        } else {
+            "2"
+        };
         let set = vec![
             "listen.address=127.0.0.1:0".to_owned(),
             "listen.workers=2".to_owned(),
@@ -99,8 +120,15 @@ impl Storm {
             "drain.timeout=10s".to_owned(),
         ];
         let env = [("GBG_CLIENT_ID", "storm"), ("GBG_CLIENT_SECRET", "storm")];
-        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Ok(config::load(&Sources { set, env, ..Sources::default() })?.config)
+        let env = env
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        Ok(config::load(&Sources {
+            set,
+            env,
+            ..Sources::default()
+        })?
+        .config)
     }
 }
 

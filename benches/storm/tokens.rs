@@ -17,7 +17,8 @@ use crate::http1::Reader;
 /// Short, so that tokens rotate; the proxy asks for the next one after half of it.
 const LIFETIME_SECONDS: u64 = 3;
 
-/// How long the API waits for a later token before it answers 401, so that there is one to repeat the request with.
+/// How long the API waits for a later token before it answers 401, so that there is one to repeat
+/// the request with.
 const LATER_TIMEOUT: Duration = Duration::from_millis(2_500);
 
 /// How long a new token may take to the proxy's workers.
@@ -38,10 +39,18 @@ impl Tokens {
         *self.0.borrow()
     }
 
-    /// The serial number of the token that `fields` bring, if the API takes it: the newest or the one before.
+    /// The serial number of the token that `fields` bring, if the API takes it: the newest or the
+    /// one before.
     pub(crate) fn accepted(&self, fields: &HeaderMap) -> Option<u64> {
-        let token = fields.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer storm-")?;
-        token.parse().ok().filter(|&serial: &u64| serial + 1 >= self.newest())
+        let token = fields
+            .get(AUTHORIZATION)?
+            .to_str()
+            .ok()?
+            .strip_prefix("Bearer storm-")?;
+        token
+            .parse()
+            .ok()
+            .filter(|&serial: &u64| serial + 1 >= self.newest())
     }
 
     /// Waits until there is a later token than `serial`, but not for long.

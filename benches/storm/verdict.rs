@@ -39,7 +39,9 @@ impl Verdict {
             Verdict::Mixed => "requests or responses with the content of another",
             Verdict::Multiplied => "requests that were refused (REFUSED_STREAM) more than twice",
             Verdict::NoError => "partial responses that ended with RST_STREAM(NO_ERROR)",
-            Verdict::Lost => "whole responses to whole requests that did not arrive, without a reason",
+            Verdict::Lost => {
+                "whole responses to whole requests that did not arrive, without a reason"
+            }
             Verdict::Misread => "whole requests that were refused with a 4xx of the proxy's own",
         }
     }
@@ -51,8 +53,8 @@ pub(crate) enum Faultless {
     Answered,
     /// The proxy's own response, and its reason.
     Own(String),
-    /// Not read by the proxy, which closed an HTTP/1.1 connection that had carried another response: after an early one it
-    /// may, and the API knows nothing of the request.
+    /// Not read by the proxy, which closed an HTTP/1.1 connection that had carried another
+    /// response: after an early one it may, and the API knows nothing of the request.
     Closed,
     /// Broken off because a fault of another request ended the connection.
     Collateral,
@@ -63,14 +65,16 @@ pub(crate) enum Faultless {
 pub(crate) fn judge(id: u64, plan: &Plan, entry: &Entry) -> Vec<Verdict> {
     let mut found = Vec::new();
     let is_torn = |content| content == Content::Torn;
+    if entry.exchanges.iter().any(|exchange| {
+        exchange.is_framed && (entry.request == Sent::Torn || is_torn(exchange.content))
+    }) {
+        found.push(Verdict::TornRequest);
+    }
     if entry
         .exchanges
         .iter()
-        .any(|exchange| exchange.is_framed && (entry.request == Sent::Torn || is_torn(exchange.content)))
+        .any(|exchange| exchange.content == Content::Foreign)
     {
-        found.push(Verdict::TornRequest);
-    }
-    if entry.exchanges.iter().any(|exchange| exchange.content == Content::Foreign) {
         found.push(Verdict::Mixed);
     }
     // What is safe to repeat is repeated once.
@@ -81,7 +85,12 @@ pub(crate) fn judge(id: u64, plan: &Plan, entry: &Entry) -> Vec<Verdict> {
         found.push(Verdict::Multiplied);
     }
     match &entry.outcome {
-        Outcome::Response { tag, content, ended, .. } => {
+        Outcome::Response {
+            tag,
+            content,
+            ended,
+            ..
+        } => {
             let exchange = tag
                 .filter(|tag| tag.id == id)
                 .and_then(|tag| entry.exchanges.get((tag.attempt as usize).checked_sub(1)?));
@@ -116,11 +125,22 @@ pub(crate) fn faultless(plan: &Plan, entry: &Entry) -> Option<Faultless> {
         return None;
     }
     Some(match &entry.outcome {
-        Outcome::Response { ended: Ended::Whole, .. } => Faultless::Answered,
+        Outcome::Response {
+            ended: Ended::Whole,
+            ..
+        } => Faultless::Answered,
         Outcome::Own(reason) => Faultless::Own(reason.clone()),
         Outcome::None | Outcome::GaveUp => Faultless::Collateral,
-        _ if entry.exchanges.iter().any(|exchange| exchange.connection.is_set()) => Faultless::Collateral,
+        _ if entry
+            .exchanges
+            .iter()
+            .any(|exchange| exchange.connection.is_set()) =>
+        {
+            Faultless::Collateral
+        }
         Outcome::Closed if entry.exchanges.is_empty() => Faultless::Closed,
-        Outcome::Silent | Outcome::NoHead(_) | Outcome::Closed | Outcome::Response { .. } => Faultless::Lost,
+        Outcome::Silent | Outcome::NoHead(_) | Outcome::Closed | Outcome::Response { .. } => {
+            Faultless::Lost
+        }
     })
 }

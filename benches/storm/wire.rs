@@ -1,4 +1,5 @@
-//! Bodies by id: every byte follows from the id, the attempt and the length, which the first 16 bytes and three fields declare.
+//! Bodies by id: every byte follows from the id, the attempt and the length, which the first 16
+//! bytes and three fields declare.
 
 use http::HeaderMap;
 
@@ -42,18 +43,29 @@ pub(crate) enum Content {
 impl Tag {
     /// The tag that the fields of a request declare.
     pub(crate) fn of_request(fields: &HeaderMap) -> Option<Self> {
-        Some(Tag { id: number(fields, ID)?, attempt: REQUEST, length: number(fields, LENGTH)? as usize })
+        Some(Tag {
+            id: number(fields, ID)?,
+            attempt: REQUEST,
+            length: number(fields, LENGTH)? as usize,
+        })
     }
 
     /// The tag that the fields of a response declare.
     pub(crate) fn of_response(fields: &HeaderMap) -> Option<Self> {
         let attempt = u32::try_from(number(fields, ATTEMPT)?).ok()?;
-        Some(Tag { attempt, ..Tag::of_request(fields)? })
+        Some(Tag {
+            attempt,
+            ..Tag::of_request(fields)?
+        })
     }
 
     /// The fields that declare it.
     pub(crate) fn fields(&self) -> [(&'static str, u64); 3] {
-        [(ID, self.id), (LENGTH, self.length as u64), (ATTEMPT, self.attempt.into())]
+        [
+            (ID, self.id),
+            (LENGTH, self.length as u64),
+            (ATTEMPT, self.attempt.into()),
+        ]
     }
 
     /// The whole body.

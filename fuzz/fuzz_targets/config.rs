@@ -1,6 +1,7 @@
 //! Any text as a configuration file: an error names a place, and repeats no secret.
 //!
-//! `@@` stands for a secret in clear. Where it is the value of a key that is for secrets, nobody may read it again.
+//! `@@` stands for a secret in clear. Where it is the value of a key that is for secrets, nobody
+//! may read it again.
 
 #![no_main]
 
@@ -27,8 +28,8 @@ static FILE: OnceLock<PathBuf> = OnceLock::new();
 
 fuzz_target!(
     init: {
-        // One root in the place of the platform's hundred and more, which would be read anew each time.
-        // SAFETY: there is one thread yet.
+        // One root in the place of the platform's hundred and more, which would be read anew each
+        // time. SAFETY: there is one thread yet.
         unsafe { std::env::set_var("SSL_CERT_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/root.pem")) };
         let in_memory = Path::new("/dev/shm");
         let directory = if in_memory.is_dir() { in_memory.to_owned() } else { std::env::temp_dir() };
@@ -64,29 +65,44 @@ fn check_place(origin: &ValueOrigin, key: &str, text: &str) {
         ValueOrigin::Place { line, column, .. } => {
             // Behind the last line end there is one more line, if an empty one.
             let lines: Vec<&str> = text.split('\n').collect();
-            assert!((1..=lines.len()).contains(line), "line {line} of {}", lines.len());
+            assert!(
+                (1..=lines.len()).contains(line),
+                "line {line} of {}",
+                lines.len()
+            );
             let length = lines[line - 1].chars().count();
-            assert!((1..=length + 1).contains(column), "column {column} of {length} in line {line}");
+            assert!(
+                (1..=length + 1).contains(column),
+                "column {column} of {length} in line {line}"
+            );
         }
         // A value that nobody wrote has its key only.
         _ => assert!(!key.is_empty(), "{origin:?} without a key"),
     }
 }
 
-/// Whether the secret stands in `text` at least once, and everywhere as the value of a key that is for secrets.
+/// Whether the secret stands in `text` at least once, and everywhere as the value of a key that is
+/// for secrets.
 fn is_secret(text: &str) -> bool {
     let Ok(table) = text.parse::<toml::Table>() else {
-        // No place of a key: what comes before the equals sign of its line, and what is in brackets.
-        return text.lines().filter(|line| line.contains(WRITTEN)).all(|line| {
-            line.split_once('=').is_some_and(|(name, _)| !name.contains(WRITTEN))
-                && !line.trim_start().starts_with('[')
-        });
+        // No place of a key: what comes before the equals sign of its line, and what is in
+        // brackets.
+        return text
+            .lines()
+            .filter(|line| line.contains(WRITTEN))
+            .all(|line| {
+                line.split_once('=')
+                    .is_some_and(|(name, _)| !name.contains(WRITTEN))
+                    && !line.trim_start().starts_with('[')
+            });
     };
     let mut public = table.clone();
     for (section, name) in SECRETS {
         let tables = match public.get_mut(section) {
             Some(Value::Table(section)) => vec![section],
-            Some(Value::Array(callers)) => callers.iter_mut().filter_map(Value::as_table_mut).collect(),
+            Some(Value::Array(callers)) => {
+                callers.iter_mut().filter_map(Value::as_table_mut).collect()
+            }
             _ => continue,
         };
         for table in tables {
@@ -101,7 +117,11 @@ fn is_secret(text: &str) -> bool {
 /// Whether `value` is no name of a place where a secret is kept, and no address without a password.
 fn may_not_be_told(value: &Value) -> bool {
     match value {
-        Value::String(text) if ["env:", "file:", "credential:"].iter().any(|kind| text.starts_with(kind)) => {
+        Value::String(text)
+            if ["env:", "file:", "credential:"]
+                .iter()
+                .any(|kind| text.starts_with(kind)) =>
+        {
             false
         }
         Value::String(text) if text.starts_with("http") => text.contains(&format!(":{WRITTEN}@")),
@@ -112,9 +132,11 @@ fn may_not_be_told(value: &Value) -> bool {
 /// The keys of the tables within `value`: names, which an error repeats.
 fn keys(value: &Value) -> Box<dyn Iterator<Item = &str> + '_> {
     match value {
-        Value::Table(table) => {
-            Box::new(table.iter().flat_map(|(name, value)| std::iter::once(name.as_str()).chain(keys(value))))
-        }
+        Value::Table(table) => Box::new(
+            table
+                .iter()
+                .flat_map(|(name, value)| std::iter::once(name.as_str()).chain(keys(value))),
+        ),
         Value::Array(values) => Box::new(values.iter().flat_map(keys)),
         _ => Box::new(std::iter::empty()),
     }

@@ -1,7 +1,9 @@
-//! Any bytes as what a caller sends on a connection: it ends, and brings no more requests than it has whole heads.
+//! Any bytes as what a caller sends on a connection: it ends, and brings no more requests than it
+//! has whole heads.
 //!
-//! The first byte picks what the service does with a body, whether the caller shuts its side in the end, and how the
-//! bytes are cut. Time is paused: where nothing else is left to do, the next deadline comes at once.
+//! The first byte picks what the service does with a body, whether the caller shuts its side in the
+//! end, and how the bytes are cut. Time is paused: where nothing else is left to do, the next
+//! deadline comes at once.
 
 #![no_main]
 
@@ -30,8 +32,11 @@ const PIPE: usize = 4096;
 
 fuzz_target!(|data: &[u8]| {
     let [flags, sent @ ..] = data else { return };
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
     let requests = runtime.block_on(converse(Flags(*flags), sent));
     let most = match sent.strip_prefix(PREFACE) {
         Some(frames) => heads_of_http2(frames),
@@ -100,7 +105,9 @@ async fn converse(flags: Flags, sent: &[u8]) -> usize {
             () = called => {}
         }
     };
-    timeout(FOR_EVER, ended).await.expect("the connection hangs");
+    timeout(FOR_EVER, ended)
+        .await
+        .expect("the connection hangs");
     seen.load(Ordering::Relaxed)
 }
 
@@ -156,7 +163,8 @@ fn options() -> Options {
     }
 }
 
-/// The requests that may be read at most: the HEADERS and CONTINUATION frames that end a head (RFC 9113 section 6.2).
+/// The requests that may be read at most: the HEADERS and CONTINUATION frames that end a head (RFC
+/// 9113 section 6.2).
 fn heads_of_http2(mut frames: &[u8]) -> usize {
     const HEADERS: u8 = 1;
     const CONTINUATION: u8 = 9;
@@ -164,7 +172,9 @@ fn heads_of_http2(mut frames: &[u8]) -> usize {
     let mut heads = 0;
     while let [a, b, c, kind, flags, _, _, _, _, rest @ ..] = frames {
         let length = u32::from_be_bytes([0, *a, *b, *c]) as usize;
-        let Some(after) = rest.get(length..) else { break };
+        let Some(after) = rest.get(length..) else {
+            break;
+        };
         if [HEADERS, CONTINUATION].contains(kind) && flags & END_HEADERS != 0 {
             heads += 1;
         }
@@ -173,8 +183,8 @@ fn heads_of_http2(mut frames: &[u8]) -> usize {
     heads
 }
 
-/// The requests that may be read at most. Where body and next head can be told apart beyond doubt, no byte of a body
-/// counts; from the first doubt on, every empty line may end a head.
+/// The requests that may be read at most. Where body and next head can be told apart beyond doubt,
+/// no byte of a body counts; from the first doubt on, every empty line may end a head.
 fn heads_of_http1(mut text: &[u8]) -> usize {
     let mut heads = 0;
     loop {
@@ -210,8 +220,10 @@ fn body_length(head: &[u8]) -> Option<usize> {
         }
         if name.eq_ignore_ascii_case("content-length") {
             let value = value.trim_matches([' ', '\t']);
-            let told =
-                value.bytes().all(|byte| byte.is_ascii_digit()).then(|| value.parse::<usize>().ok())??;
+            let told = value
+                .bytes()
+                .all(|byte| byte.is_ascii_digit())
+                .then(|| value.parse::<usize>().ok())??;
             if length.replace(told).is_some() {
                 return None;
             }
@@ -221,7 +233,12 @@ fn body_length(head: &[u8]) -> Option<usize> {
 }
 
 fn empty_lines(text: &[u8]) -> usize {
-    let after_line_ends =
-        text.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(at, _)| &text[at + 1..]);
-    after_line_ends.filter(|rest| rest.starts_with(b"\n") || rest.starts_with(b"\r\n")).count()
+    let after_line_ends = text
+        .iter()
+        .enumerate()
+        .filter(|(_, byte)| **byte == b'\n')
+        .map(|(at, _)| &text[at + 1..]);
+    after_line_ends
+        .filter(|rest| rest.starts_with(b"\n") || rest.starts_with(b"\r\n"))
+        .count()
 }

@@ -1,5 +1,5 @@
-//! Any list of fields: nothing of one hop and no credential of the caller's is left, nothing that Connection named, and
-//! what is ours cannot be taken out or forged.
+//! Any list of fields: nothing of one hop and no credential of the caller's is left, nothing that
+//! Connection named, and what is ours cannot be taken out or forged.
 //!
 //! The first byte picks version, path and rules; then comes a field a line.
 
@@ -57,15 +57,22 @@ thread_local! {
 }
 
 fuzz_target!(|data: &[u8]| -> Corpus {
-    let [flags, lines @ ..] = data else { return Corpus::Reject };
+    let [flags, lines @ ..] = data else {
+        return Corpus::Reject;
+    };
     let (is_http2, is_callers, is_open) = (flags & 1 != 0, flags & 2 != 0, flags & 4 != 0);
     let mut came = fields(lines);
     if !came.contains_key("host") {
         came.insert("host", HeaderValue::from_static("localhost"));
     }
-    let mut req =
-        Request::post(if is_callers { CALLERS } else { PLAIN }).body(Empty::<Bytes>::new()).unwrap();
-    *req.version_mut() = if is_http2 { Version::HTTP_2 } else { Version::HTTP_11 };
+    let mut req = Request::post(if is_callers { CALLERS } else { PLAIN })
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    *req.version_mut() = if is_http2 {
+        Version::HTTP_2
+    } else {
+        Version::HTTP_11
+    };
     *req.headers_mut() = came.clone();
     let gate = if is_open { &OPEN } else { &CLOSED };
     match gate.with(|gate| gate.borrow_mut().pass(req)) {
@@ -83,7 +90,9 @@ fuzz_target!(|data: &[u8]| -> Corpus {
 fn fields(lines: &[u8]) -> HeaderMap {
     let mut fields = HeaderMap::new();
     for line in lines.split(|&byte| byte == b'\n').take(MOST) {
-        let Some(colon) = line.iter().position(|&byte| byte == b':') else { continue };
+        let Some(colon) = line.iter().position(|&byte| byte == b':') else {
+            continue;
+        };
         let name = HeaderName::from_bytes(&line[..colon]);
         let value = HeaderValue::from_bytes(line[colon + 1..].trim_ascii());
         if let (Ok(name), Ok(value)) = (name, value) {
@@ -100,14 +109,26 @@ fn check(came: &HeaderMap, sent: &HeaderMap, is_callers: bool, is_open: bool) {
     if !is_open {
         let is_forwarded = |name: &str| {
             name.starts_with("x-forwarded")
-                || ["forwarded", "forwarded-for", "true-client-ip", "x-client-ip", "x-real-ip"]
-                    .contains(&name)
+                || [
+                    "forwarded",
+                    "forwarded-for",
+                    "true-client-ip",
+                    "x-client-ip",
+                    "x-real-ip",
+                ]
+                .contains(&name)
         };
         assert!(!sent.contains_key("cookie"), "a cookie is left of {came:?}");
-        assert!(!sent.keys().any(|name| is_forwarded(name.as_str())), "{sent:?} of {came:?}");
+        assert!(
+            !sent.keys().any(|name| is_forwarded(name.as_str())),
+            "{sent:?} of {came:?}"
+        );
     }
     let named = named(came);
-    for (name, values) in sent.keys().map(|name| (name, sent.get_all(name).iter().collect::<Vec<_>>())) {
+    for (name, values) in sent
+        .keys()
+        .map(|name| (name, sent.get_all(name).iter().collect::<Vec<_>>()))
+    {
         let ours = ours(name.as_str(), is_callers, is_open);
         let all = came.get_all(name).iter().collect::<Vec<_>>();
         // The last one is ours, and those before are the caller's, unless Connection named them.
@@ -126,18 +147,31 @@ fn check(came: &HeaderMap, sent: &HeaderMap, is_callers: bool, is_open: bool) {
             }
             _ => &values[..],
         };
-        assert!(theirs.is_empty() || !named.contains(name), "{name} was named by Connection: {came:?}");
+        assert!(
+            theirs.is_empty() || !named.contains(name),
+            "{name} was named by Connection: {came:?}"
+        );
         if name != "cookie" {
-            assert!(theirs.iter().all(|value| all.contains(value)), "{name}: {theirs:?} of {all:?}");
+            assert!(
+                theirs.iter().all(|value| all.contains(value)),
+                "{name}: {theirs:?} of {all:?}"
+            );
         }
         if name == "authorization" || name == "te" {
             assert_eq!(values.len(), 1, "{name} twice");
         }
     }
-    let must =
-        [("via", true), ("authorization", !is_callers), ("x-gbg-source", is_open), ("forwarded", is_open)];
+    let must = [
+        ("via", true),
+        ("authorization", !is_callers),
+        ("x-gbg-source", is_open),
+        ("forwarded", is_open),
+    ];
     for (name, _) in must.iter().filter(|(_, must)| *must) {
-        assert!(sent.contains_key(*name), "our {name} was taken out by {came:?}");
+        assert!(
+            sent.contains_key(*name),
+            "our {name} was taken out by {came:?}"
+        );
     }
 }
 
@@ -159,5 +193,7 @@ fn ours(name: &str, is_callers: bool, is_open: bool) -> Option<&'static [&'stati
 fn named(came: &HeaderMap) -> Vec<HeaderName> {
     let values = came.get_all("connection").iter();
     let members = values.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
-    members.filter_map(|member| HeaderName::from_bytes(member.trim_ascii()).ok()).collect()
+    members
+        .filter_map(|member| HeaderName::from_bytes(member.trim_ascii()).ok())
+        .collect()
 }

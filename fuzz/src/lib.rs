@@ -39,10 +39,18 @@ pub struct Gate {
 impl Gate {
     /// A stack that is configured with `set` over what it needs at least.
     pub fn new(set: &[&str]) -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
         let config = config(set);
         let shared = Shared::new(&config, &Metrics::new(1), None);
-        let rules = Arc::new(Rules::new(&config, &shared, tokens(&runtime), Arc::default()));
+        let rules = Arc::new(Rules::new(
+            &config,
+            &shared,
+            tokens(&runtime),
+            Arc::default(),
+        ));
         let sent = Arc::new(Mutex::new(None));
         let kept = Arc::clone(&sent);
         let leaf = service_fn(move |authorized: Authorized<Observed<Empty<Bytes>>>| {
@@ -50,10 +58,16 @@ impl Gate {
             std::future::ready(Ok::<_, Error>(Response::new(Empty::<Bytes>::new())))
         });
         // As over a Unix socket, where a caller may name any host.
-        let peer = rules
-            .peer(ConnectionInfo { addr: Some(([192, 0, 2, 1], 4711).into()), ..ConnectionInfo::default() });
+        let peer = rules.peer(ConnectionInfo {
+            addr: Some(([192, 0, 2, 1], 4711).into()),
+            ..ConnectionInfo::default()
+        });
         let service = stack(&rules, peer, leaf).map_response(|res| res.status());
-        Gate { runtime, service: BoxCloneService::new(service), sent }
+        Gate {
+            runtime,
+            service: BoxCloneService::new(service),
+            sent,
+        }
     }
 
     /// Lets `req` go through.
@@ -68,12 +82,27 @@ impl Gate {
 }
 
 fn config(set: &[&str]) -> Config {
-    let least =
-        ["upstream.base_url=http://127.0.0.1:1", "token.endpoint=http://127.0.0.1:1", "log.access=false"];
-    let set = least.iter().chain(set).map(|&text| text.to_owned()).collect();
+    let least = [
+        "upstream.base_url=http://127.0.0.1:1",
+        "token.endpoint=http://127.0.0.1:1",
+        "log.access=false",
+    ];
+    let set = least
+        .iter()
+        .chain(set)
+        .map(|&text| text.to_owned())
+        .collect();
     let env = [("GBG_CLIENT_ID", "fuzz"), ("GBG_CLIENT_SECRET", "fuzz")];
-    let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    load(&Sources { set, env, file: None }).unwrap().config
+    let env = env
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+    load(&Sources {
+        set,
+        env,
+        file: None,
+    })
+    .unwrap()
+    .config
 }
 
 /// A reader of a token that outlives any run.
@@ -81,9 +110,17 @@ fn tokens(runtime: &Runtime) -> Reader {
     let (publisher, reader) = token::channel(Duration::from_secs(5), Arc::default());
     let fetch = || async {
         let life = Some(Duration::from_secs(365 * 86_400));
-        Ok::<_, FetchError>(Grant { header: HeaderValue::from_static(BEARER), life })
+        Ok::<_, FetchError>(Grant {
+            header: HeaderValue::from_static(BEARER),
+            life,
+        })
     };
-    runtime.spawn(token::refresh(fetch, std::future::pending, publisher, || Duration::from_secs(300)));
+    runtime.spawn(token::refresh(
+        fetch,
+        std::future::pending,
+        publisher,
+        || Duration::from_secs(300),
+    ));
     runtime.block_on(reader.wait()).unwrap();
     reader
 }

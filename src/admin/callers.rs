@@ -18,12 +18,16 @@ pub struct Limits {
 
 impl From<&Caller> for Limits {
     fn from(caller: &Caller) -> Self {
-        Limits { name: caller.name.clone(), rate: caller.rate, max_in_flight: caller.max_in_flight }
+        Limits {
+            name: caller.name.clone(),
+            rate: caller.rate,
+            max_in_flight: caller.max_in_flight,
+        }
     }
 }
 
-/// What each did within `period`, and `recent`ly, in so much time; the first is of those whom nobody knows, if there were any.
-/// Empty where callers are not told apart.
+/// What each did within `period`, and `recent`ly, in so much time; the first is of those whom
+/// nobody knows, if there were any. Empty where callers are not told apart.
 pub(super) fn json(
     names: &[String],
     limits: &[Limits],

@@ -21,7 +21,11 @@ impl Trouble {
         if *handles.draining.borrow() {
             return Some(Trouble::Draining);
         }
-        let why = handles.tokens.current().is_none().then(|| handles.tokens.error())?;
+        let why = handles
+            .tokens
+            .current()
+            .is_none()
+            .then(|| handles.tokens.error())?;
         Some(match why {
             Error::ClientRefused { .. } => Trouble::Token(
                 "the token endpoint refuses the credentials of this proxy",
@@ -59,7 +63,8 @@ impl Trouble {
     }
 }
 
-/// Alive is a process whose threads turn, whatever they are told by GBG: the others are to be started anew.
+/// Alive is a process whose threads turn, whatever they are told by GBG: the others are to be
+/// started anew.
 pub(super) async fn live(handles: &Handles) -> Page {
     match Pulse::are_felt(&handles.workers).await {
         true => text(StatusCode::OK, "ok\n"),
@@ -67,12 +72,16 @@ pub(super) async fn live(handles: &Handles) -> Page {
     }
 }
 
-/// Ready is who has a usable token and is not about to end. The reason why not is given if `says_why`.
+/// Ready is who has a usable token and is not about to end. The reason why not is given if
+/// `says_why`.
 pub(super) fn ready(handles: &Handles, says_why: bool) -> Page {
     match Trouble::of(handles) {
         None => text(StatusCode::OK, "ready\n"),
         Some(_) if !says_why => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-        Some(trouble) => text(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", trouble.what())),
+        Some(trouble) => text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            format!("not ready: {}\n", trouble.what()),
+        ),
     }
 }
 
@@ -99,7 +108,10 @@ mod tests {
             limits: watch::channel(Vec::new()).1,
             workers: vec![pulse],
         };
-        assert_eq!(live(&handles).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(
+            live(&handles).await.status(),
+            StatusCode::SERVICE_UNAVAILABLE
+        );
         tokio::spawn(heart.beat());
         assert_eq!(live(&handles).await.status(), StatusCode::OK);
     }

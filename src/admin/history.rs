@@ -1,4 +1,5 @@
-//! The last quarter of an hour: the sums of each five seconds, taken from the counters beside the requests.
+//! The last quarter of an hour: the sums of each five seconds, taken from the counters beside the
+//! requests.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -45,7 +46,8 @@ impl History {
         samples.push_back((at, tally));
     }
 
-    /// What came in the last `window` until it was `tally`, or since the start, and how long that is.
+    /// What came in the last `window` until it was `tally`, or since the start, and how long that
+    /// is.
     pub(super) fn since(&self, now: Instant, tally: &Tally, window: Duration) -> (Tally, Duration) {
         match before(&self.samples(), now, window) {
             Some((at, earlier)) => (tally.since(earlier), now.saturating_duration_since(*at)),
@@ -58,7 +60,10 @@ impl History {
         let samples = self.samples();
         let pairs: Vec<_> = samples.iter().zip(samples.iter().skip(1)).collect();
         let list = |of: &dyn Fn(&Sample, &Sample) -> Value| -> Value {
-            pairs.iter().map(|(earlier, later)| of(earlier, later)).collect()
+            pairs
+                .iter()
+                .map(|(earlier, later)| of(earlier, later))
+                .collect()
         };
         let faults = |of: fn(Faults) -> u64| {
             list(&|(_, earlier), (_, later)| json!(of(later.since(earlier).faults())))
@@ -67,7 +72,12 @@ impl History {
             list(&|_, (at, tally)| {
                 let times = |tally: &Tally| if is_gbgs { tally.upstream } else { tally.times };
                 let earlier = before(&samples, *at, SMOOTH).map(|(_, earlier)| times(earlier));
-                json!(times(tally).since(&earlier.unwrap_or_default()).quantile(part).map(rounded))
+                json!(
+                    times(tally)
+                        .since(&earlier.unwrap_or_default())
+                        .quantile(part)
+                        .map(rounded)
+                )
             })
         };
         let seconds = |time: Duration| rounded(time.as_secs_f64());
@@ -102,7 +112,8 @@ impl History {
 
 /// The last sample that is at least `window` older than `now`, else the oldest.
 fn before(samples: &VecDeque<Sample>, now: Instant, window: Duration) -> Option<&Sample> {
-    let old_enough = samples.partition_point(|(at, _)| now.saturating_duration_since(*at) >= window);
+    let old_enough =
+        samples.partition_point(|(at, _)| now.saturating_duration_since(*at) >= window);
     samples.get(old_enough.saturating_sub(1))
 }
 
@@ -119,7 +130,10 @@ mod tests {
     }
 
     fn of(requests: u64) -> Tally {
-        Tally { requests, ..Tally::default() }
+        Tally {
+            requests,
+            ..Tally::default()
+        }
     }
 
     #[test]
@@ -133,7 +147,10 @@ mod tests {
         let json: Value = serde_json::from_str(&history.json(now)).unwrap();
         let rates = json["requests_per_second"].as_array().unwrap();
         assert_eq!(rates.len(), KEPT - 1);
-        assert!(rates.iter().all(|rate| rate.as_f64() == Some(2.0)), "{rates:?}");
+        assert!(
+            rates.iter().all(|rate| rate.as_f64() == Some(2.0)),
+            "{rates:?}"
+        );
         assert_eq!(json["seconds_ago"][0], 895.0);
         assert_eq!(json["latency_seconds"]["p99"][0], Value::Null);
 

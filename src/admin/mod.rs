@@ -1,5 +1,6 @@
-//! What is told of the proxy, on a listener of its own: health for probes, metrics for Prometheus, status for people and
-//! scripts. It reads, and changes nothing, but for `POST /quit` where that is allowed.
+//! What is told of the proxy, on a listener of its own: health for probes, metrics for Prometheus,
+//! status for people and scripts. It reads, and changes nothing, but for `POST /quit` where that is
+//! allowed.
 
 mod callers;
 mod health;
@@ -17,7 +18,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, X_CONTENT_TYPE_OPTIONS,
+};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
@@ -37,7 +40,8 @@ use crate::pulse::Pulse;
 use crate::seldom::Seldom;
 use crate::token::Reader;
 
-/// Connections that are open at once, in all, where there are files enough, and of one address; probes and scrapes are few.
+/// Connections that are open at once, in all, where there are files enough, and of one address;
+/// probes and scrapes are few.
 const MAX_CONNECTIONS: u32 = 64;
 const MAX_CONNECTIONS_PER_ADDRESS: usize = 16;
 
@@ -47,12 +51,12 @@ const MAX_CONNECTION_AGE: Duration = Duration::from_secs(60);
 /// What is held of an HTTP/1 connection in each direction; probes and scrapes have short heads.
 const BUFFER: usize = 16 * 1024;
 
-/// Streams of one HTTP/2 connection: with more, a response that is not read would not count as stalled while another one of
-/// the connection is being made.
+/// Streams of one HTTP/2 connection: with more, a response that is not read would not count as
+/// stalled while another one of the connection is being made.
 const MAX_STREAMS: u32 = 1;
 
-/// Timeouts within a request or response, and between two. Kubelet opens a connection for each probe; for Prometheus one more
-/// connection for a scrape is nothing.
+/// Timeouts within a request or response, and between two. Kubelet opens a connection for each
+/// probe; for Prometheus one more connection for a scrape is nothing.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -78,7 +82,10 @@ pub struct Handles {
 /// # Errors
 /// When the runtime cannot take the socket.
 pub async fn serve(socket: Socket, config: &Admin, handles: Handles) -> io::Result<()> {
-    let max_connections = config.max_connections.unwrap_or(MAX_CONNECTIONS).min(MAX_CONNECTIONS) as usize;
+    let max_connections = config
+        .max_connections
+        .unwrap_or(MAX_CONNECTIONS)
+        .min(MAX_CONNECTIONS) as usize;
     let refused_connections = RefusalLog::new("admin", Arc::clone(&handles.metrics.refused_admin));
     let options = Options {
         tls: None,
@@ -95,7 +102,10 @@ pub async fn serve(socket: Socket, config: &Admin, handles: Handles) -> io::Resu
         buffer: BUFFER,
         // No connection waits: `evicting` bounds them.
         connections: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
-        evicting: Some(EvictingLimit::new(max_connections, MAX_CONNECTIONS_PER_ADDRESS)),
+        evicting: Some(EvictingLimit::new(
+            max_connections,
+            MAX_CONNECTIONS_PER_ADDRESS,
+        )),
         counted: Arc::default(),
         refused: Arc::clone(&refused_connections),
     };
@@ -116,7 +126,8 @@ pub async fn serve(socket: Socket, config: &Admin, handles: Handles) -> io::Resu
         let peer = Arc::new(peer);
         service_fn(move |req: Request<CallerBody>| {
             let (admin, peer) = (Arc::clone(&admin), Arc::clone(&peer));
-            // Nothing here reads a body: what is kept of it while the response is made would be held for nothing.
+            // Nothing here reads a body: what is kept of it while the response is made would be
+            // held for nothing.
             let (head, _) = req.into_parts();
             async move {
                 let _active = peer.usage.as_ref().map(ConnectionUse::begin_request);
@@ -149,19 +160,24 @@ impl Pages {
             ("/livez", &Method::GET | &Method::HEAD) => health::live(&self.handles).await,
             _ => self.page(req, peer).await,
         };
-        res.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        res.headers_mut().insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        res.headers_mut()
+            .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        res.headers_mut()
+            .insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
         res
     }
 
     async fn page(&self, req: &Parts, peer: &Arc<Peer>) -> Page {
         let path = req.uri.path();
         let is_called_rightly = self.is_called_rightly(req, peer);
-        // Kubelet, Prometheus and balancers may come by any name. These tell no names of callers to a web page that has
-        // its own name point here.
+        // Kubelet, Prometheus and balancers may come by any name. These tell no names of callers to
+        // a web page that has its own name point here.
         let is_for_any = matches!(path, "/livez" | "/startupz" | "/readyz" | "/metrics");
         if !is_for_any && !is_called_rightly {
-            return text(StatusCode::FORBIDDEN, "the Host header is not allowed; admin.hosts adds names\n");
+            return text(
+                StatusCode::FORBIDDEN,
+                "the Host header is not allowed; admin.hosts adds names\n",
+            );
         }
         let is_read = matches!(req.method, Method::GET | Method::HEAD);
         match path {
@@ -181,9 +197,17 @@ impl Pages {
             "/readyz" => health::ready(&self.handles, is_called_rightly),
             "/metrics" => self.metrics(req, peer, is_called_rightly).await,
             "/status" => {
-                self.made(peer, "application/json", || status::json(&self.handles, &self.history)).await
+                self.made(peer, "application/json", || {
+                    status::json(&self.handles, &self.history)
+                })
+                .await
             }
-            "/history" => self.made(peer, "application/json", || self.history.json(Instant::now())).await,
+            "/history" => {
+                self.made(peer, "application/json", || {
+                    self.history.json(Instant::now())
+                })
+                .await
+            }
             "/" => page::answer(),
             _ => text(
                 StatusCode::NOT_FOUND,
@@ -200,34 +224,67 @@ impl Pages {
                 "hid the names of callers in /metrics: the Host header is not in admin.hosts"
             );
         }
-        let accept = req.headers.get(ACCEPT).map_or(&b""[..], HeaderValue::as_bytes);
+        let accept = req
+            .headers
+            .get(ACCEPT)
+            .map_or(&b""[..], HeaderValue::as_bytes);
         let metrics = &self.handles.metrics;
         const WANTED: &[u8] = b"application/openmetrics-text";
-        match accept.windows(WANTED.len()).any(|part| part.eq_ignore_ascii_case(WANTED)) {
-            true => self.made(peer, metrics::OPEN_METRICS, || metrics.text(with_names)).await,
-            false => self.made(peer, metrics::PLAIN, || metrics.plain_text(with_names)).await,
+        match accept
+            .windows(WANTED.len())
+            .any(|part| part.eq_ignore_ascii_case(WANTED))
+        {
+            true => {
+                self.made(peer, metrics::OPEN_METRICS, || metrics.text(with_names))
+                    .await
+            }
+            false => {
+                self.made(peer, metrics::PLAIN, || metrics.plain_text(with_names))
+                    .await
+            }
         }
     }
 
-    /// A response with what `make` makes, as soon as there is a permit for it. The permit is given back with the memory.
-    async fn made(&self, peer: &Arc<Peer>, media_type: &'static str, make: impl FnOnce() -> String) -> Page {
+    /// A response with what `make` makes, as soon as there is a permit for it. The permit is given
+    /// back with the memory.
+    async fn made(
+        &self,
+        peer: &Arc<Peer>,
+        media_type: &'static str,
+        make: impl FnOnce() -> String,
+    ) -> Page {
         let Some(mut permit) = self.permits.acquire().await else {
-            return text(StatusCode::SERVICE_UNAVAILABLE, "too many responses are being read\n");
+            return text(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many responses are being read\n",
+            );
         };
         let making = self.making.lock().await;
         let began = Instant::now();
         let text = make();
-        // Half of the thread's time is left to probes, and to the token task, whoever asks for how many pages.
+        // Half of the thread's time is left to probes, and to the token task, whoever asks for how
+        // many pages.
         sleep(began.elapsed()).await;
         drop(making);
         self.permits.limit(&mut permit, peer);
-        with_type(media_type, Bytes::from_owner(Made { text, _permit: permit }))
+        with_type(
+            media_type,
+            Bytes::from_owner(Made {
+                text,
+                _permit: permit,
+            }),
+        )
     }
 
     fn is_called_rightly(&self, req: &Parts, peer: &Peer) -> bool {
         let hosts = req.headers.get_all(HOST).iter().map(HeaderValue::as_bytes);
-        let named = req.uri.authority().map(|authority| authority.as_str().as_bytes());
-        hosts.chain(named).all(|host| self.hosts.has(host, peer.local))
+        let named = req
+            .uri
+            .authority()
+            .map(|authority| authority.as_str().as_bytes());
+        hosts
+            .chain(named)
+            .all(|host| self.hosts.has(host, peer.local))
     }
 }
 
@@ -251,12 +308,17 @@ fn text(status: StatusCode, text: impl Into<Bytes>) -> Page {
 
 fn with_type(media_type: &'static str, text: impl Into<Bytes>) -> Page {
     let mut res = Response::new(Full::new(text.into()));
-    res.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
+    res.headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     res
 }
 
 fn refused(methods: &'static str) -> Page {
-    let mut res = text(StatusCode::METHOD_NOT_ALLOWED, "this method is for nothing here\n");
-    res.headers_mut().insert(ALLOW, HeaderValue::from_static(methods));
+    let mut res = text(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "this method is for nothing here\n",
+    );
+    res.headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(methods));
     res
 }

@@ -1,4 +1,5 @@
-//! The page for people. It is one file; the browser is told to load nothing else, and to run only what is in it.
+//! The page for people. It is one file; the browser is told to load nothing else, and to run only
+//! what is in it.
 
 use std::sync::LazyLock;
 
@@ -30,11 +31,19 @@ pub(super) fn answer() -> Page {
     res
 }
 
-/// The hash of what is in the only element `name`, as Content Security Policy 3 section 2.3.1 has it.
+/// The hash of what is in the only element `name`, as Content Security Policy 3 section 2.3.1 has
+/// it.
 fn hash_of(name: &str) -> String {
-    let start = HTML.split_once(&format!("<{name}>")).map_or("", |(_, rest)| rest);
-    let inside = start.split_once(&format!("</{name}>")).map_or("", |(inside, _)| inside);
-    format!("sha256-{}", STANDARD.encode(digest(&SHA256, inside.as_bytes())))
+    let start = HTML
+        .split_once(&format!("<{name}>"))
+        .map_or("", |(_, rest)| rest);
+    let inside = start
+        .split_once(&format!("</{name}>"))
+        .map_or("", |(inside, _)| inside);
+    format!(
+        "sha256-{}",
+        STANDARD.encode(digest(&SHA256, inside.as_bytes()))
+    )
 }
 
 #[cfg(test)]
@@ -46,7 +55,14 @@ mod tests {
         for name in ["style", "script"] {
             assert_eq!(HTML.matches(&format!("<{name}")).count(), 1, "{name}");
         }
-        for word in ["src=", "@import", "url(", "innerHTML", " style=\"", " onclick"] {
+        for word in [
+            "src=",
+            "@import",
+            "url(",
+            "innerHTML",
+            " style=\"",
+            " onclick",
+        ] {
             assert!(!HTML.contains(word), "{word}");
         }
         assert!(!POLICY.to_str().unwrap().contains("unsafe"));

@@ -1,5 +1,6 @@
-//! Permits for responses that are made for their request: each holds its page in memory until the caller has read it. While
-//! all are held, the response that is read for longest gives way to the request that waits for longest, one for each.
+//! Permits for responses that are made for their request: each holds its page in memory until the
+//! caller has read it. While all are held, the response that is read for longest gives way to the
+//! request that waits for longest, one for each.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -13,7 +14,8 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::downstream::{Peer, RefusalLog};
 use crate::metrics::ConnectionRefusal;
 
-/// Responses in memory at once: a page of metrics may have megabytes, and whoever asked for it may read slowly.
+/// Responses in memory at once: a page of metrics may have megabytes, and whoever asked for it may
+/// read slowly.
 const MAX_PAGES: usize = 8;
 
 /// The longest that a response may be read, and while others wait for a permit.
@@ -54,7 +56,8 @@ struct Reader {
 
 impl Reader {
     fn cut_off(&self) {
-        self.refused.report(&self.peer, ConnectionRefusal::ResponseTimeout);
+        self.refused
+            .report(&self.peer, ConnectionRefusal::ResponseTimeout);
         if let Some(usage) = &self.peer.usage {
             usage.abort();
         }
@@ -64,7 +67,12 @@ impl Reader {
 impl Permits {
     pub(super) fn new(refused: Arc<RefusalLog>) -> Self {
         let free = Arc::new(Semaphore::new(MAX_PAGES));
-        Permits { free, turn: Default::default(), readers: Mutex::default(), refused }
+        Permits {
+            free,
+            turn: Default::default(),
+            readers: Mutex::default(),
+            refused,
+        }
     }
 
     /// A permit; `None` if there is none in time.
@@ -73,10 +81,15 @@ impl Permits {
             Ok(free) => free,
             Err(_) => timeout(MAX_WAIT, self.wait()).await.ok()??,
         };
-        Some(Permit { reader: None, _free: free, deadline: JoinSet::new() })
+        Some(Permit {
+            reader: None,
+            _free: free,
+            deadline: JoinSet::new(),
+        })
     }
 
-    /// Waits for a permit. Cuts off one reader at most: what that gives back is for this request alone.
+    /// Waits for a permit. Cuts off one reader at most: what that gives back is for this request
+    /// alone.
     async fn wait(&self) -> Option<OwnedSemaphorePermit> {
         let _turn = self.turn.lock().await;
         let mut free = pin!(Arc::clone(&self.free).acquire_owned());
@@ -92,13 +105,18 @@ impl Permits {
     async fn cut_off_oldest(&self) {
         loop {
             // With no reader, all permits are held for responses that are still being made.
-            let since = self.oldest().map_or_else(Instant::now, |oldest| oldest.since);
+            let since = self
+                .oldest()
+                .map_or_else(Instant::now, |oldest| oldest.since);
             sleep_until(since + MAX_CONTENDED_TIME).await;
             // It may have read its response meanwhile.
             if let Some(oldest) = self.oldest()
                 && oldest.since <= since
             {
-                self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                self.readers
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .pop_front();
                 return oldest.cut_off();
             }
         }
@@ -113,7 +131,11 @@ impl Permits {
     /// Ends the connection of `peer` unless it has read the response in time.
     pub(super) fn limit(&self, permit: &mut Permit, peer: &Arc<Peer>) {
         let (peer, refused) = (Arc::clone(peer), Arc::clone(&self.refused));
-        let reader = Arc::new(Reader { since: Instant::now(), peer, refused });
+        let reader = Arc::new(Reader {
+            since: Instant::now(),
+            peer,
+            refused,
+        });
         let weak = Arc::downgrade(&reader);
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         readers.retain(|reader| reader.strong_count() > 0);
@@ -137,11 +159,16 @@ mod tests {
     /// Permits that count in what is returned with them.
     fn counted() -> (Permits, Arc<RefusedConnections>) {
         let counts = Arc::new(RefusedConnections::default());
-        (Permits::new(RefusalLog::new("test", Arc::clone(&counts))), counts)
+        (
+            Permits::new(RefusalLog::new("test", Arc::clone(&counts))),
+            counts,
+        )
     }
 
     fn cut_off(counts: &RefusedConnections) -> u64 {
-        let count = counts.by_reason().find(|(reason, _)| *reason == ConnectionRefusal::ResponseTimeout);
+        let count = counts
+            .by_reason()
+            .find(|(reason, _)| *reason == ConnectionRefusal::ResponseTimeout);
         count.unwrap().1
     }
 
@@ -196,7 +223,10 @@ mod tests {
             sleep(MAX_CONTENDED_TIME).await;
             assert_eq!(cut_off(&counts), round);
             let oldest = permits.oldest().unwrap();
-            assert!(Arc::ptr_eq(&oldest, held[1].reader.as_ref().unwrap()), "round {round}");
+            assert!(
+                Arc::ptr_eq(&oldest, held[1].reader.as_ref().unwrap()),
+                "round {round}"
+            );
             held.pop_front();
             granted.push(waiting.join_next().await.unwrap().unwrap());
         }
@@ -223,6 +253,8 @@ mod tests {
             _ = permits.acquire() => panic!("no permit has come back"),
         }
         let elapsed = began.elapsed();
-        assert!((MAX_CONTENDED_TIME..MAX_CONTENDED_TIME + Duration::from_millis(5)).contains(&elapsed));
+        assert!(
+            (MAX_CONTENDED_TIME..MAX_CONTENDED_TIME + Duration::from_millis(5)).contains(&elapsed)
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! How things are, as JSON: for scripts, and for the person who asks whether it is us, the proxy or GBG.
+//! How things are, as JSON: for scripts, and for the person who asks whether it is us, the proxy or
+//! GBG.
 //!
 //! `docs/status.md` explains the fields; a test compares the two.
 
@@ -32,7 +33,10 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
         .map(|(name, of)| (name, of.requests))
         .collect();
     let now = Instant::now();
-    let (by_source, by_status) = (counts(requests.by_source.clone()), counts(requests.by_status.clone()));
+    let (by_source, by_status) = (
+        counts(requests.by_source.clone()),
+        counts(requests.by_status.clone()),
+    );
     let (total, refusals) = (requests.total, counts(requests.refusals.clone()));
     let tally = Tally::of(requests);
     let (recent, recent_time) = history.since(now, &tally, RECENT);
@@ -40,7 +44,12 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
     let facts = facts(handles, recent);
     let all = verdicts(&facts);
     let recent = &facts.recent;
-    let milliseconds = |part| recent.times.quantile(part).map(|time| (time * 1e4).round() / 10.0);
+    let milliseconds = |part| {
+        recent
+            .times
+            .quantile(part)
+            .map(|time| (time * 1e4).round() / 10.0)
+    };
     let status = json!({
         "verdict": verdict(&all[0]),
         "also": all[1..].iter().map(verdict).collect::<Vec<_>>(),
@@ -82,7 +91,11 @@ fn facts(handles: &Handles, recent: Tally) -> Facts {
     Facts {
         draining: *handles.draining.borrow(),
         held: handles.tokens.current().is_some(),
-        failure: handles.metrics.token.last_fetch().and_then(|fetch| fetch.failure),
+        failure: handles
+            .metrics
+            .token
+            .last_fetch()
+            .and_then(|fetch| fetch.failure),
         refused_config: handles.metrics.reloads().problem.is_some(),
         recent,
     }
@@ -100,8 +113,8 @@ fn verdict(verdict: &Verdict) -> Value {
     })
 }
 
-/// How each of the three does: the worst that is theirs to mend, and how many of the last requests failed by them. What
-/// nobody has heard of is not called well.
+/// How each of the three does: the worst that is theirs to mend, and how many of the last requests
+/// failed by them. What nobody has heard of is not called well.
 fn parties(all: &[Verdict], recent: &Tally) -> Value {
     let faults = recent.faults();
     let of = |fault: Fault, failures: u64| {
@@ -128,7 +141,9 @@ fn token(handles: &Handles, held: bool) -> Value {
     let token = &handles.metrics.token;
     let last = token.last_fetch();
     let failing = last.is_some_and(|fetch| fetch.failure.is_some());
-    let next = failing.then(|| handles.tokens.error().retry_after()).flatten();
+    let next = failing
+        .then(|| handles.tokens.error().retry_after())
+        .flatten();
     json!({
         "state": match (held, failing) {
             (true, false) => "held",
@@ -153,11 +168,17 @@ fn token(handles: &Handles, held: bool) -> Value {
 }
 
 fn failure(failure: &Failure, callers: &[String]) -> Value {
-    let reason = REASONS.iter().find(|reason| Some(reason.name) == failure.reason);
-    let of_gbg = GbgFailure::of(failure.endpoint, failure.status).filter(|_| failure.source == Source::Gbg);
+    let reason = REASONS
+        .iter()
+        .find(|reason| Some(reason.name) == failure.reason);
+    let of_gbg =
+        GbgFailure::of(failure.endpoint, failure.status).filter(|_| failure.source == Source::Gbg);
     // What is ours and has no reason is a login that was refused.
     let of_login = (failure.source == Source::Proxy).then_some(Fault::Caller);
-    let fault = reason.map(|reason| reason.fault).or(of_gbg.map(GbgFailure::fault)).or(of_login);
+    let fault = reason
+        .map(|reason| reason.fault)
+        .or(of_gbg.map(GbgFailure::fault))
+        .or(of_login);
     let caller = callers.get(failure.caller).filter(|name| !name.is_empty());
     json!({
         "at": humantime::format_rfc3339_seconds(failure.at).to_string(),
@@ -175,6 +196,9 @@ fn failure(failure: &Failure, callers: &[String]) -> Value {
 
 fn counts<K: ToString>(counts: impl IntoIterator<Item = (K, u64)>) -> Value {
     Value::Object(
-        counts.into_iter().map(|(name, count)| (name.to_string(), json!(count))).collect::<Map<_, _>>(),
+        counts
+            .into_iter()
+            .map(|(name, count)| (name.to_string(), json!(count)))
+            .collect::<Map<_, _>>(),
     )
 }

@@ -1,4 +1,5 @@
-//! Requests by what became of them, and whose fault it was: the sums of a moment, or what came between two.
+//! Requests by what became of them, and whose fault it was: the sums of a moment, or what came
+//! between two.
 
 use crate::error::{Fault, REASONS, Reason};
 use crate::gbg;
@@ -36,14 +37,20 @@ pub(super) enum GbgFailure {
 }
 
 impl GbgFailure {
-    const ALL: [GbgFailure; 4] =
-        [GbgFailure::Broken, GbgFailure::Unauthorized, GbgFailure::Limited, GbgFailure::Refused];
+    const ALL: [GbgFailure; 4] = [
+        GbgFailure::Broken,
+        GbgFailure::Unauthorized,
+        GbgFailure::Limited,
+        GbgFailure::Refused,
+    ];
 
     /// What `status` means for a call of `endpoint`, if that is a failure.
     pub(super) fn of(endpoint: &str, status: u16) -> Option<Self> {
         // For a path that it does not have, the API answers 401 as well.
         let has_our_bearer = !matches!(endpoint, "other" | "login")
-            && !gbg::CALLER_BEARER.iter().any(|path| path.ends_with(endpoint));
+            && !gbg::CALLER_BEARER
+                .iter()
+                .any(|path| path.ends_with(endpoint));
         match status {
             500.. => Some(GbgFailure::Broken),
             401 | 403 if has_our_bearer => Some(GbgFailure::Unauthorized),
@@ -111,8 +118,16 @@ impl Tally {
         let less = |now: &mut u64, before: u64| *now = now.saturating_sub(before);
         less(&mut tally.requests, earlier.requests);
         less(&mut tally.gone, earlier.gone);
-        tally.reasons.iter_mut().zip(earlier.reasons).for_each(|(now, before)| less(now, before));
-        tally.gbg.iter_mut().zip(earlier.gbg).for_each(|(now, before)| less(now, before));
+        tally
+            .reasons
+            .iter_mut()
+            .zip(earlier.reasons)
+            .for_each(|(now, before)| less(now, before));
+        tally
+            .gbg
+            .iter_mut()
+            .zip(earlier.gbg)
+            .for_each(|(now, before)| less(now, before));
         tally.times = self.times.since(&earlier.times);
         tally.upstream = self.upstream.since(&earlier.upstream);
         for (now, before) in tally.callers.iter_mut().zip(&earlier.callers) {
@@ -124,8 +139,12 @@ impl Tally {
     }
 
     pub(super) fn faults(&self) -> Faults {
-        let mut faults = Faults { gone: self.gone, ..Faults::default() };
-        self.reasons().for_each(|(reason, count)| faults.add(reason.fault, count));
+        let mut faults = Faults {
+            gone: self.gone,
+            ..Faults::default()
+        };
+        self.reasons()
+            .for_each(|(reason, count)| faults.add(reason.fault, count));
         for failure in GbgFailure::ALL {
             faults.add(failure.fault(), self.gbg(failure));
         }
@@ -146,12 +165,19 @@ impl Tally {
 /// What tests make up: so many requests, of which `reasons` and `gbg` failed.
 #[cfg(test)]
 pub(super) fn made_up(requests: u64, reasons: &[(&str, u64)], gbg: &[(GbgFailure, u64)]) -> Tally {
-    let mut tally = Tally { requests, ..Tally::default() };
+    let mut tally = Tally {
+        requests,
+        ..Tally::default()
+    };
     for (name, count) in reasons {
-        let index = REASONS.iter().position(|reason| reason.name == *name).unwrap();
+        let index = REASONS
+            .iter()
+            .position(|reason| reason.name == *name)
+            .unwrap();
         tally.reasons[index] = *count;
     }
-    gbg.iter().for_each(|(failure, count)| tally.gbg[*failure as usize] = *count);
+    gbg.iter()
+        .for_each(|(failure, count)| tally.gbg[*failure as usize] = *count);
     tally
 }
 
@@ -164,15 +190,30 @@ mod tests {
         let of = GbgFailure::of;
         assert_eq!(of("journey/start", 401), Some(GbgFailure::Unauthorized));
         assert_eq!(of("journey/device/connect", 401), Some(GbgFailure::Refused));
-        assert_eq!(of("other", 401), Some(GbgFailure::Refused), "a path that does not exist");
+        assert_eq!(
+            of("other", 401),
+            Some(GbgFailure::Refused),
+            "a path that does not exist"
+        );
         assert_eq!(of("journey/start", 503), Some(GbgFailure::Broken));
-        assert_eq!((of("journey/start", 200), of("journey/start", 302)), (None, None));
+        assert_eq!(
+            (of("journey/start", 200), of("journey/start", 302)),
+            (None, None)
+        );
     }
 
     #[test]
     fn failures_are_told_by_whose_fault_they_are() {
-        let mut summary = Summary { total: 10, ..Summary::default() };
-        summary.refusals = [("path_unknown", 1), ("overloaded", 2), ("upstream_timeout", 3)].into();
+        let mut summary = Summary {
+            total: 10,
+            ..Summary::default()
+        };
+        summary.refusals = [
+            ("path_unknown", 1),
+            ("overloaded", 2),
+            ("upstream_timeout", 3),
+        ]
+        .into();
         summary.by_answer = [
             (("other", 404, Source::Proxy), 1),
             (("journey/start", 502, Source::Gbg), 1),
@@ -181,7 +222,15 @@ mod tests {
         ]
         .into();
         let tally = Tally::of(summary);
-        assert_eq!(tally.faults(), Faults { caller: 3, proxy: 2, upstream: 4, gone: 1 });
+        assert_eq!(
+            tally.faults(),
+            Faults {
+                caller: 3,
+                proxy: 2,
+                upstream: 4,
+                gone: 1
+            }
+        );
         assert_eq!(tally.since(&tally).faults(), Faults::default());
     }
 }

@@ -1,10 +1,12 @@
-//! What the matter is, in plain words, and what to do: decided from the token and from what became of the last requests.
-//! Pure, and of fixed texts, so that a screen reader is told once and not again with each number.
+//! What the matter is, in plain words, and what to do: decided from the token and from what became
+//! of the last requests. Pure, and of fixed texts, so that a screen reader is told once and not
+//! again with each number.
 
 use super::tally::{GbgFailure, Tally};
 use crate::error::{Fault, Reason};
 
-/// From this part of the requests on, failures of one kind are worth a word, if there are as many as [`SOME`].
+/// From this part of the requests on, failures of one kind are worth a word, if there are as many
+/// as [`SOME`].
 const MANY: f64 = 0.01;
 /// The same of those for which callers are to blame: that some are refused is daily life.
 const MANY_OF_CALLERS: f64 = 0.05;
@@ -72,7 +74,11 @@ pub(super) fn verdicts(facts: &Facts) -> Vec<Verdict> {
         all.insert(0, DRAINING);
     }
     if all.is_empty() {
-        all.push(if facts.recent.requests > 0 { WELL } else { IDLE });
+        all.push(if facts.recent.requests > 0 {
+            WELL
+        } else {
+            IDLE
+        });
     }
     all
 }
@@ -114,8 +120,15 @@ const IDLE: Verdict = Verdict {
 };
 
 fn token(facts: &Facts) -> Option<Verdict> {
-    let base =
-        |kind, level, fault, title| Verdict { kind, level, fault, partial: false, title, what: "", mend: "" };
+    let base = |kind, level, fault, title| Verdict {
+        kind,
+        level,
+        fault,
+        partial: false,
+        title,
+        what: "",
+        mend: "",
+    };
     if facts.held {
         let (fault, mend) = match facts.failure? {
             "refused" => (Fault::Proxy, REFUSED),
@@ -124,35 +137,60 @@ fn token(facts: &Facts) -> Option<Verdict> {
         };
         let what = "Requests are served with the token that is held, until it expires. If none has come by then, they fail.";
         let title = "The next token does not come";
-        return Some(Verdict { what, mend, ..base("token_late", Level::Warn, Some(fault), title) });
+        return Some(Verdict {
+            what,
+            mend,
+            ..base("token_late", Level::Warn, Some(fault), title)
+        });
     }
     let bad = |kind, fault, title| base(kind, Level::Bad, Some(fault), title);
     Some(match facts.failure {
         None => Verdict {
             what: "It was asked for and has not come yet. Requests wait for it for a few seconds.",
             mend: "Wait a moment.",
-            ..base("token_awaited", Level::Warn, None, "The token is on its way")
+            ..base(
+                "token_awaited",
+                Level::Warn,
+                None,
+                "The token is on its way",
+            )
         },
         Some("refused") => Verdict {
             what: "The token endpoint refuses the client id or the secret of this proxy. Without a token no request is \
                    served, and trying again changes nothing.",
             mend: REFUSED,
-            ..bad("client_refused", Fault::Proxy, "GBG refuses our credentials")
+            ..bad(
+                "client_refused",
+                Fault::Proxy,
+                "GBG refuses our credentials",
+            )
         },
         Some("credentials") => Verdict {
             what: "The key or the certificate of the client cannot be used, and without a token no request is served.",
             mend: CREDENTIALS,
-            ..bad("credentials_unusable", Fault::Proxy, "Our own credentials cannot be used")
+            ..bad(
+                "credentials_unusable",
+                Fault::Proxy,
+                "Our own credentials cannot be used",
+            )
         },
         Some("unreachable" | "timeout" | "broken") => Verdict {
             what: "No token can be got, and without one no request is served.",
             mend: SILENT,
-            ..bad("token_endpoint_silent", Fault::Upstream, "GBG's token endpoint does not answer")
+            ..bad(
+                "token_endpoint_silent",
+                Fault::Upstream,
+                "GBG's token endpoint does not answer",
+            )
         },
         Some(_) => Verdict {
             what: "It answers, but grants no token, and without one no request is served.",
             mend: SILENT,
-            ..bad("token_endpoint_fails", Fault::Upstream, "GBG's token endpoint fails")
+            ..bad(
+                "token_endpoint_fails",
+                Fault::Upstream,
+                "GBG's token endpoint fails",
+            )
         },
     })
 }
@@ -167,13 +205,21 @@ const SILENT: &str = "The proxy goes on trying. `gbg-proxy doctor` shows where t
 fn traffic(facts: &Facts) -> Vec<Verdict> {
     let recent = &facts.recent;
     let sum = |names: &[&str]| -> u64 {
-        recent.reasons().filter(|(reason, _)| names.contains(&reason.name)).map(|(_, count)| count).sum()
+        recent
+            .reasons()
+            .filter(|(reason, _)| names.contains(&reason.name))
+            .map(|(_, count)| count)
+            .sum()
     };
     let caller = Some(Fault::Caller);
     let (refused, action) = refused_of_callers(recent);
     let rows = [
         (
-            sum(&["upstream_unreachable", "upstream_broken", "upstream_timeout"]),
+            sum(&[
+                "upstream_unreachable",
+                "upstream_broken",
+                "upstream_timeout",
+            ]),
             Verdict {
                 kind: "gbg_silent",
                 level: Level::Bad,
@@ -297,24 +343,41 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
             },
         ),
     ];
-    rows.into_iter().filter_map(|(count, verdict)| weighed(count, recent.requests, verdict)).collect()
+    rows.into_iter()
+        .filter_map(|(count, verdict)| weighed(count, recent.requests, verdict))
+        .collect()
 }
 
-/// How often callers are to blame, but for their share, and what they should do about what is most frequent.
+/// How often callers are to blame, but for their share, and what they should do about what is most
+/// frequent.
 fn refused_of_callers(recent: &Tally) -> (u64, &'static str) {
-    let is_theirs =
-        |(reason, _): &(&Reason, u64)| reason.fault == Fault::Caller && reason.name != "rate_limited";
-    let ours = recent.reasons().filter(is_theirs).map(|(reason, count)| (reason.action, count));
+    let is_theirs = |(reason, _): &(&Reason, u64)| {
+        reason.fault == Fault::Caller && reason.name != "rate_limited"
+    };
+    let ours = recent
+        .reasons()
+        .filter(is_theirs)
+        .map(|(reason, count)| (reason.action, count));
     let of_gbg = recent.gbg(GbgFailure::Refused);
-    let all: Vec<_> = ours.chain([("Callers: see what GBG says in its answer", of_gbg)]).collect();
-    let most = all.iter().max_by_key(|(_, count)| *count).map_or("", |(action, _)| action);
+    let all: Vec<_> = ours
+        .chain([("Callers: see what GBG says in its answer", of_gbg)])
+        .collect();
+    let most = all
+        .iter()
+        .max_by_key(|(_, count)| *count)
+        .map_or("", |(action, _)| action);
     (all.iter().map(|(_, count)| count).sum(), most)
 }
 
-/// `verdict`, if `count` of `requests` are enough for it: at its own level for most, as a warning for many.
+/// `verdict`, if `count` of `requests` are enough for it: at its own level for most, as a warning
+/// for many.
 fn weighed(count: u64, requests: u64, verdict: Verdict) -> Option<Verdict> {
     let part = count as f64 / requests.max(1) as f64;
-    let many = if verdict.fault == Some(Fault::Caller) { MANY_OF_CALLERS } else { MANY };
+    let many = if verdict.fault == Some(Fault::Caller) {
+        MANY_OF_CALLERS
+    } else {
+        MANY
+    };
     let level = if count > 0 && part >= MOST {
         verdict.level
     } else if count >= SOME && part >= many {
@@ -322,7 +385,11 @@ fn weighed(count: u64, requests: u64, verdict: Verdict) -> Option<Verdict> {
     } else {
         return None;
     };
-    Some(Verdict { level, partial: part < MOST, ..verdict })
+    Some(Verdict {
+        level,
+        partial: part < MOST,
+        ..verdict
+    })
 }
 
 #[cfg(test)]

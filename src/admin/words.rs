@@ -15,7 +15,10 @@ pub(super) fn fetch_failure(reason: &str) -> (&'static str, &'static str) {
         "timeout" => ("the token endpoint does not answer in time", DOCTOR),
         "unreachable" => ("the token endpoint cannot be reached", DOCTOR),
         "broken" => ("the connection to the token endpoint broke off", DOCTOR),
-        "credentials" => ("the client's key or certificate cannot be used", "mend what [token] names"),
+        "credentials" => (
+            "the client's key or certificate cannot be used",
+            "mend what [token] names",
+        ),
         _ => ("no token came", "the log has the cause"),
     }
 }

@@ -9,8 +9,8 @@ use crate::config::{Caller, Config, Effective, Loaded};
 
 /// Check a configuration without running it
 ///
-/// Reads the file, the environment and the secrets as `run` would. Exit code 0 if `run` could use them, 64 and the
-/// mend if not. Nothing is sent anywhere.
+/// Reads the file, the environment and the secrets as `run` would. Exit code 0 if `run` could use
+/// them, 64 and the mend if not. Nothing is sent anywhere.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gbg-proxy check
@@ -31,7 +31,14 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let (Loaded { config, warnings, effective }, file) = self.config.load()?;
+        let (
+            Loaded {
+                config,
+                warnings,
+                effective,
+            },
+            file,
+        ) = self.config.load()?;
         if self.json {
             let all = serde_json::json!({ "file": file, "warnings": warnings, "keys": effective });
             return print(&format!("{all:#}\n"));
@@ -40,7 +47,12 @@ impl Check {
         for warning in warnings {
             text += &format!("warning: {warning}\n");
         }
-        let allow: Vec<_> = config.forward.allow.iter().map(|prefix| prefix.as_str()).collect();
+        let allow: Vec<_> = config
+            .forward
+            .allow
+            .iter()
+            .map(|prefix| prefix.as_str())
+            .collect();
         text += &format!(
             "the configuration is good: {}\n  listens on      {}\n  forwards        {} to {}\n  token from      {}\n  lets in         {}\n",
             file,
@@ -67,13 +79,20 @@ impl Check {
 }
 
 fn print(text: &str) -> Result<(), Failure> {
-    std::io::stdout().write_all(text.as_bytes()).map_err(|error| Failure::failed(&error))
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .map_err(|error| Failure::failed(&error))
 }
 
 /// A line for each key.
 fn table(effective: &[Effective]) -> String {
-    let line = |Effective { key, value, origin, .. }: &Effective| {
-        format!("  {key:<28} {:<44} {origin}\n", value.as_deref().unwrap_or("-"))
+    let line = |Effective {
+                    key, value, origin, ..
+                }: &Effective| {
+        format!(
+            "  {key:<28} {:<44} {origin}\n",
+            value.as_deref().unwrap_or("-")
+        )
     };
     effective.iter().map(line).collect()
 }

@@ -20,7 +20,14 @@ pub(super) struct Completions {
 impl Completions {
     pub(super) fn run(self) -> Result<(), Failure> {
         let mut text = Vec::new();
-        generate(self.shell, &mut Arguments::command(), "gbg-proxy", &mut text);
-        std::io::stdout().write_all(&text).map_err(|error| Failure::failed(&error))
+        generate(
+            self.shell,
+            &mut Arguments::command(),
+            "gbg-proxy",
+            &mut text,
+        );
+        std::io::stdout()
+            .write_all(&text)
+            .map_err(|error| Failure::failed(&error))
     }
 }

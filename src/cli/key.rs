@@ -28,8 +28,9 @@ enum KeyCommand {
 
 /// Make a key for the caller NAME
 ///
-/// The key goes to standard output, once: it is kept nowhere. What else there is to say goes to standard error, and is
-/// the `[[caller]]` of the configuration's file, which holds the key's SHA-256 alone.
+/// The key goes to standard output, once: it is kept nowhere. What else there is to say goes to
+/// standard error, and is the `[[caller]]` of the configuration's file, which holds the key's
+/// SHA-256 alone.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 struct New {

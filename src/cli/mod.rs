@@ -1,4 +1,5 @@
-//! The commands, one file each, and what they share: the sources of the configuration, and the exit codes.
+//! The commands, one file each, and what they share: the sources of the configuration, and the exit
+//! codes.
 
 mod check;
 mod completions;
@@ -39,9 +40,14 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version come this way as well; they go to standard output, and are no failure.
+            // Help and version come this way as well; they go to standard output, and are no
+            // failure.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() {
+                ExitCode::from(USAGE)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     let done = match arguments.command {
@@ -63,8 +69,9 @@ pub fn main() -> ExitCode {
 
 /// An authenticating reverse proxy in front of the GBG GO API.
 ///
-/// It gets and refreshes the OAuth2 token itself, and puts it on each request that it forwards: your callers need none of
-/// GBG's credentials, only its address, and a key of yours if you want to know who calls.
+/// It gets and refreshes the OAuth2 token itself, and puts it on each request that it forwards:
+/// your callers need none of GBG's credentials, only its address, and a key of yours if you want to
+/// know who calls.
 #[derive(Debug, Parser)]
 #[command(
     name = "gbg-proxy",
@@ -96,8 +103,8 @@ enum Command {
     Key(key::Key),
 }
 
-/// Where the configuration comes from: `--set`, then the environment (GBG_PROXY_SECTION_KEY), then the file, then the
-/// defaults.
+/// Where the configuration comes from: `--set`, then the environment (GBG_PROXY_SECTION_KEY), then
+/// the file, then the defaults.
 #[derive(Debug, Args)]
 struct ConfigArguments {
     /// The configuration; without it ./proxy.toml if it exists, else the built-in defaults
@@ -114,7 +121,8 @@ impl ConfigArguments {
         load(&self.sources()?)
     }
 
-    /// Where the proxy of this configuration tells how it is; neither secrets nor certificates are looked at for it.
+    /// Where the proxy of this configuration tells how it is; neither secrets nor certificates are
+    /// looked at for it.
     fn admin_address(self) -> Result<Address, Failure> {
         let address = config::admin_address(&self.sources()?);
         address.map_err(|error| Failure::Usage(error.to_string()))?.ok_or_else(|| {
@@ -130,14 +138,16 @@ impl ConfigArguments {
     /// # Errors
     /// When a variable that sets a key is not UTF-8.
     fn sources(self) -> Result<Sources, Failure> {
-        let file = self
-            .config
-            .or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.symlink_metadata().is_ok()));
-        // In any other value, U+FFFD replaces what is not UTF-8: a secret with it is refused rather than taken for unset, and a
-        // misspelt key is warned of.
+        let file = self.config.or_else(|| {
+            Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.symlink_metadata().is_ok())
+        });
+        // In any other value, U+FFFD replaces what is not UTF-8: a secret with it is refused rather
+        // than taken for unset, and a misspelt key is warned of.
         let mut env = BTreeMap::new();
         for (name, value) in std::env::vars_os() {
-            let Ok(name) = name.into_string() else { continue };
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
             if value.to_str().is_none() && config::is_key_variable(&name) {
                 return Err(Failure::Usage(format!(
                     "the environment variable {name} is not UTF-8 text\n  mend: set {name} to UTF-8 text, or unset it"
@@ -145,14 +155,20 @@ impl ConfigArguments {
             }
             env.insert(name, value.to_string_lossy().into_owned());
         }
-        Ok(Sources { file, set: self.set, env })
+        Ok(Sources {
+            file,
+            set: self.set,
+            env,
+        })
     }
 }
 
 /// The configuration that `sources` come to, and the file it came from in words.
 fn load(sources: &Sources) -> Result<(config::Loaded, String), Failure> {
     let named = sources.file.as_ref();
-    let named = named.map_or("built-in defaults".to_owned(), |file| file.display().to_string());
+    let named = named.map_or("built-in defaults".to_owned(), |file| {
+        file.display().to_string()
+    });
     let loaded = config::load(sources).map_err(|error| Failure::Usage(error.to_string()))?;
     Ok((loaded, named))
 }
@@ -192,13 +208,14 @@ fn block_on<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, F
         .build()
         .map_err(|error| Failure::failed(&error))?;
     let done = runtime.block_on(command);
-    // Dropped, it would wait for the threads that wait for the workers: a second signal is not to wait for those.
+    // Dropped, it would wait for the threads that wait for the workers: a second signal is not to
+    // wait for those.
     runtime.shutdown_background();
     done
 }
 
-/// Raises the limit of open files, which is 1,024 in most places and not enough for 10,000 connections, and gives it;
-/// `None` where it is not known.
+/// Raises the limit of open files, which is 1,024 in most places and not enough for 10,000
+/// connections, and gives it; `None` where it is not known.
 #[cfg(unix)]
 fn raise_open_files() -> Option<u64> {
     match rlimit::increase_nofile_limit(u64::MAX) {
@@ -231,7 +248,11 @@ async fn shut_down(app: App) {
 
 fn log_settings(log: &config::Log) -> telemetry::Settings {
     let level = telemetry::Level::new(log_level(log));
-    telemetry::Settings { level, json: log.format == LogFormat::Json, file: log.file.clone() }
+    telemetry::Settings {
+        level,
+        json: log.format == LogFormat::Json,
+        file: log.file.clone(),
+    }
 }
 
 fn log_level(log: &config::Log) -> LevelFilter {

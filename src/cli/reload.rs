@@ -1,7 +1,8 @@
-//! Reading the configuration again while the proxy runs: at SIGHUP, and when its file has become another one.
+//! Reading the configuration again while the proxy runs: at SIGHUP, and when its file has become
+//! another one.
 //!
-//! It is read and checked as a whole first. A bad one is told, and the last good one stays. What cannot be changed without a
-//! restart is named.
+//! It is read and checked as a whole first. A bad one is told, and the last good one stays. What
+//! cannot be changed without a restart is named.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -22,7 +23,8 @@ use crate::telemetry;
 /// How often it is looked whether the file is another one.
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// When a configuration that was not used is tried again: what was in its way may have passed, such as a file that was missing.
+/// When a configuration that was not used is tried again: what was in its way may have passed, such
+/// as a file that was missing.
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// How long reading may take: the files of a configuration may be on a network.
@@ -39,7 +41,8 @@ pub(super) enum Why {
 }
 
 impl Why {
-    /// Whether somebody has done something for it: a try of our own is no news, to a service manager either.
+    /// Whether somebody has done something for it: a try of our own is no news, to a service
+    /// manager either.
     pub(super) fn is_news(self) -> bool {
         self != Why::Again
     }
@@ -69,8 +72,8 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    /// Begins to wait, also for `hangup`; `effective` is what `sources` came to at the start, when the file was `read`. It sets
-    /// `log_level`.
+    /// Begins to wait, also for `hangup`; `effective` is what `sources` came to at the start, when
+    /// the file was `read`. It sets `log_level`.
     pub(super) fn new(
         sources: Sources,
         effective: Vec<Effective>,
@@ -79,12 +82,27 @@ impl Reload {
         hangup: Signals,
     ) -> Self {
         let sources = Arc::new(sources);
-        Reload { sources, effective, hangup, log_level, read, problem: None, aside: Aside::default() }
+        Reload {
+            sources,
+            effective,
+            hangup,
+            log_level,
+            read,
+            problem: None,
+            aside: Aside::default(),
+        }
     }
 
     /// Waits for a reason, and gives it.
     pub(super) async fn due(&mut self) -> Why {
-        let Reload { sources, hangup, read, problem, aside, .. } = self;
+        let Reload {
+            sources,
+            hangup,
+            read,
+            problem,
+            aside,
+            ..
+        } = self;
         tokio::select! {
             _ = hangup.next() => {
                 // Who asks is told, also what he was told before.
@@ -118,21 +136,36 @@ impl Reload {
     async fn try_to_apply(&mut self, app: &mut App, why: Why) -> Result<(), String> {
         let sources = Arc::clone(&self.sources);
         // The stamp first: what is written while it is read is read again.
-        let read = self.aside.run(move || (stamp(&sources), config::load(&sources)));
-        let Ok(Some((stamp, loaded))) = timeout(PATIENCE, read).await else { return Err(HANGS.to_owned()) };
+        let read = self
+            .aside
+            .run(move || (stamp(&sources), config::load(&sources)));
+        let Ok(Some((stamp, loaded))) = timeout(PATIENCE, read).await else {
+            return Err(HANGS.to_owned());
+        };
         self.read = stamp.or(self.read);
-        let Loaded { config, warnings, effective } = loaded.map_err(|error| error.to_string())?;
-        // A file that was emptied or cut off may say nothing of callers, and nobody may have meant that.
-        if config.callers.is_empty() && self.effective.iter().any(|one| one.key.starts_with("caller ")) {
+        let Loaded {
+            config,
+            warnings,
+            effective,
+        } = loaded.map_err(|error| error.to_string())?;
+        // A file that was emptied or cut off may say nothing of callers, and nobody may have meant
+        // that.
+        if config.callers.is_empty()
+            && self
+                .effective
+                .iter()
+                .any(|one| one.key.starts_with("caller "))
+        {
             return Err(
-                "no [[caller]] is left, which would let everybody in; that needs a restart".to_owned()
+                "no [[caller]] is left, which would let everybody in; that needs a restart"
+                    .to_owned(),
             );
         }
         let why = why.text();
         let changed = changes(&self.effective, &effective);
         let (live, fixed): (Vec<_>, Vec<_>) = changed.into_iter().partition(|key| is_live(key));
-        // Who may call depends on where is listened, and a client's secret and its tokens are for one API: neither is changed
-        // without the other.
+        // Who may call depends on where is listened, and a client's secret and its tokens are for
+        // one API: neither is changed without the other.
         if let Some(key) = fixed.iter().find(|key| says_where(key)) {
             return Err(format!(
                 "{key} is another one, which needs a restart; until then nothing is changed"
@@ -147,9 +180,15 @@ impl Reload {
         }
         self.log_level.set(log_level(&config.log));
         match (live.is_empty(), fixed.is_empty()) {
-            (true, true) => tracing::info!(why, "the configuration is read again, and says the same"),
+            (true, true) => {
+                tracing::info!(why, "the configuration is read again, and says the same")
+            }
             (true, false) => {}
-            (false, _) => tracing::info!(why, changed = live.join(", "), "the configuration is put in force"),
+            (false, _) => tracing::info!(
+                why,
+                changed = live.join(", "),
+                "the configuration is put in force"
+            ),
         }
         if !fixed.is_empty() {
             tracing::warn!(
@@ -164,13 +203,16 @@ impl Reload {
             .filter(|old| !is_live(&old.key))
             .map(|old| (old.key.clone(), old))
             .collect();
-        self.effective =
-            effective.into_iter().map(|new| fixed.get(&new.key).cloned().unwrap_or(new)).collect();
+        self.effective = effective
+            .into_iter()
+            .map(|new| fixed.get(&new.key).cloned().unwrap_or(new))
+            .collect();
         Ok(())
     }
 }
 
-/// Whether `key` says where is listened and who reaches that, or where requests and the client's credentials go.
+/// Whether `key` says where is listened and who reaches that, or where requests and the client's
+/// credentials go.
 fn says_where(key: &str) -> bool {
     const PLACES: [&str; 6] = [
         "listen.address",
@@ -194,17 +236,25 @@ fn changes(old: &[Effective], new: &[Effective]) -> Vec<String> {
     let new: HashMap<&str, &Effective> = new.iter().map(|one| (one.key.as_str(), one)).collect();
     let keys: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
     let value = |all: &HashMap<&str, &Effective>, key: &str| all.get(key).map(|one| one.identity());
-    keys.into_iter().filter(|key| value(&old, key) != value(&new, key)).map(str::to_owned).collect()
+    keys.into_iter()
+        .filter(|key| value(&old, key) != value(&new, key))
+        .map(str::to_owned)
+        .collect()
 }
 
-/// Waits until `file` is another one than `read`, and has been so for a while: it may be written piece by piece.
+/// Waits until `file` is another one than `read`, and has been so for a while: it may be written
+/// piece by piece.
 async fn changed(file: Option<PathBuf>, read: Option<Stamp>, aside: &Aside) -> Option<Stamp> {
-    let Some(file) = file else { return std::future::pending().await };
+    let Some(file) = file else {
+        return std::future::pending().await;
+    };
     let mut before = read;
     loop {
         sleep(PERIOD).await;
         let path = file.clone();
-        let Some(now) = aside.run(move || Stamp::of(&path)).await else { continue };
+        let Some(now) = aside.run(move || Stamp::of(&path)).await else {
+            continue;
+        };
         if now.is_some() && now != read && now == before {
             return now;
         }

@@ -20,9 +20,9 @@ use crate::telemetry::{self, Reopener};
 
 /// Run the proxy
 ///
-/// With GBG_CLIENT_ID and GBG_CLIENT_SECRET set and nothing else, it forwards http://127.0.0.1:8080 to EU production.
-/// SIGHUP reloads the configuration, as a change of the file does, and reopens log.file; SIGUSR1 only reopens log.file.
-/// SIGTERM, SIGINT and SIGQUIT drain.
+/// With GBG_CLIENT_ID and GBG_CLIENT_SECRET set and nothing else, it forwards http://127.0.0.1:8080
+/// to EU production. SIGHUP reloads the configuration, as a change of the file does, and reopens
+/// log.file; SIGUSR1 only reopens log.file. SIGTERM, SIGINT and SIGQUIT drain.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   GBG_CLIENT_ID=… GBG_CLIENT_SECRET=… gbg-proxy run
@@ -36,8 +36,9 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(mut self, unprotected: Vec<String>) -> Result<(), Failure> {
-        let handed = systemd::socket()
-            .map_err(|error| Failure::Failed(format!("{}\n  mend: {}", chain(&error), error.mend())))?;
+        let handed = systemd::socket().map_err(|error| {
+            Failure::Failed(format!("{}\n  mend: {}", chain(&error), error.mend()))
+        })?;
         if let Some(socket) = &handed {
             // Its address in the place of what is written, so that the same is asked of it.
             let address = socket.address().map_err(|error| Failure::failed(&error))?;
@@ -47,7 +48,8 @@ impl Run {
     }
 
     async fn start(self, handed: Option<Socket>, unprotected: Vec<String>) -> Result<(), Failure> {
-        // First: the SIGUSR1 of a log rotation must not end a process that still reads its configuration.
+        // First: the SIGUSR1 of a log rotation must not end a process that still reads its
+        // configuration.
         let stray = Signals::stray();
         let rotation = Signals::rotation().map_err(|error| Failure::failed(&error))?;
         let hangup = Signals::reload().map_err(|error| Failure::failed(&error))?;
@@ -69,7 +71,16 @@ impl Run {
         let reopener = logging.reopener();
         let signals = tokio::spawn(reopen_at_signals(rotation, reopener.clone()));
         let stray = tokio::spawn(report_stray(stray));
-        let served = serve(Started { config, file, reload, reopener }, handed).await;
+        let served = serve(
+            Started {
+                config,
+                file,
+                reload,
+                reopener,
+            },
+            handed,
+        )
+        .await;
         signals.abort();
         stray.abort();
         served
@@ -85,11 +96,18 @@ struct Started {
 }
 
 async fn serve(started: Started, handed: Option<Socket>) -> Result<(), Failure> {
-    let Started { config, file, mut reload, reopener } = started;
+    let Started {
+        config,
+        file,
+        mut reload,
+        reopener,
+    } = started;
     // First, so that a signal drains from the moment that there is something to drain.
     let signalled = shutdown::signalled().map_err(|error| Failure::failed(&error))?;
     let is_handed = handed.is_some();
-    let mut app = App::start_on(&config, handed).await.map_err(|error| cannot_start(&error))?;
+    let mut app = App::start_on(&config, handed)
+        .await
+        .map_err(|error| cannot_start(&error))?;
     tracing::info!(
         version = env!("GBG_PROXY_VERSION"),
         address = %app.address(),
@@ -120,7 +138,8 @@ async fn serve(started: Started, handed: Option<Socket>) -> Result<(), Failure> 
         if why == Why::Hangup
             && let Some(reopener) = &reopener
         {
-            // Before the reload is reported as done: the caller of it may compress the old file next.
+            // Before the reload is reported as done: the caller of it may compress the old file
+            // next.
             reopener.reopen().await;
         }
         tokio::select! {
@@ -169,20 +188,24 @@ async fn report_stray(mut stray: Signals) {
     }
 }
 
-/// Divides `limit` open files: a reserve for all that must go on whatever callers do, and of the rest half for callers'
-/// connections, as long as `listen.max_connections` does not want less, and what is left for connections to the API.
-/// Callers of HTTP/2 need more of those than they have connections.
+/// Divides `limit` open files: a reserve for all that must go on whatever callers do, and of the
+/// rest half for callers' connections, as long as `listen.max_connections` does not want less, and
+/// what is left for connections to the API. Callers of HTTP/2 need more of those than they have
+/// connections.
 fn divide_open_files(config: &mut Config, limit: u64) {
-    /// Standard streams, the control runtime, the token endpoint, files that are read again, the log, and the connections of
-    /// the admin listener that are being evicted.
+    /// Standard streams, the control runtime, the token endpoint, files that are read again, the
+    /// log, and the connections of the admin listener that are being evicted.
     const RESERVED: u64 = 32;
-    /// A worker's runtime and listener, look-ups of the API's name, and one accepted connection that waits for its turn.
+    /// A worker's runtime and listener, look-ups of the API's name, and one accepted connection
+    /// that waits for its turn.
     const RESERVED_BY_WORKER: u64 = 8;
-    /// Connections of the admin listener: as many where there are files enough, and at least twice as many as are admitted in
-    /// one turn.
+    /// Connections of the admin listener: as many where there are files enough, and at least twice
+    /// as many as are admitted in one turn.
     const ADMIN_CONNECTIONS: u32 = 64;
     const MIN_ADMIN_CONNECTIONS: u32 = 8;
-    let admin = u32::try_from(limit / 8).unwrap_or(u32::MAX).clamp(MIN_ADMIN_CONNECTIONS, ADMIN_CONNECTIONS);
+    let admin = u32::try_from(limit / 8)
+        .unwrap_or(u32::MAX)
+        .clamp(MIN_ADMIN_CONNECTIONS, ADMIN_CONNECTIONS);
     config.admin.max_connections = Some(admin);
     let workers = config.listen.workers.get() as u64;
     let reserved = RESERVED + u64::from(admin) + workers * RESERVED_BY_WORKER;
@@ -197,12 +220,18 @@ fn divide_open_files(config: &mut Config, limit: u64) {
         );
         config.listen.max_connections = most;
     }
-    let upstream = rest.saturating_sub(u64::from(config.listen.max_connections.get())).max(workers);
+    let upstream = rest
+        .saturating_sub(u64::from(config.listen.max_connections.get()))
+        .max(workers);
     config.upstream.max_connections = Some(u32::try_from(upstream).unwrap_or(u32::MAX));
 }
 
 fn cannot_log(log: &Log, error: &std::io::Error) -> Failure {
-    let path = log.file.as_deref().unwrap_or_else(|| Path::new("")).display();
+    let path = log
+        .file
+        .as_deref()
+        .unwrap_or_else(|| Path::new(""))
+        .display();
     Failure::Usage(format!(
         "log.file: cannot open {path} to append to it: {error}\n  \
          mend: name a file in a directory that is there and that the proxy's user may write to, or leave log.file out"
@@ -210,7 +239,10 @@ fn cannot_log(log: &Log, error: &std::io::Error) -> Failure {
 }
 
 fn cannot_start(error: &StartError) -> Failure {
-    let mend = error.mend().map(|mend| format!("\n  mend: {mend}")).unwrap_or_default();
+    let mend = error
+        .mend()
+        .map(|mend| format!("\n  mend: {mend}"))
+        .unwrap_or_default();
     Failure::Failed(chain(error) + &mend)
 }
 
@@ -221,10 +253,24 @@ mod tests {
 
     /// The configuration of a process with two workers and so many open files.
     fn config(limit: u64, set: &str) -> Config {
-        let set = ["upstream.base_url=http://127.0.0.1:1", "listen.workers=2", set].map(str::to_owned).into();
+        let set = [
+            "upstream.base_url=http://127.0.0.1:1",
+            "listen.workers=2",
+            set,
+        ]
+        .map(str::to_owned)
+        .into();
         let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")];
-        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let mut config = crate::config::load(&Sources { set, env, file: None }).unwrap().config;
+        let env = env
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        let mut config = crate::config::load(&Sources {
+            set,
+            env,
+            file: None,
+        })
+        .unwrap()
+        .config;
         divide_open_files(&mut config, limit);
         config
     }
@@ -232,7 +278,10 @@ mod tests {
     /// What callers and the API get of them.
     fn divided(limit: u64, set: &str) -> (u32, u32) {
         let config = config(limit, set);
-        (config.listen.max_connections.get(), config.upstream.max_connections.unwrap())
+        (
+            config.listen.max_connections.get(),
+            config.upstream.max_connections.unwrap(),
+        )
     }
 
     #[test]
@@ -247,7 +296,11 @@ mod tests {
     #[test]
     fn the_admin_listener_is_bounded_by_its_reserve() {
         for (limit, expected) in [(16, 8), (256, 32), (65_536, 64)] {
-            assert_eq!(config(limit, "upstream.warm=0").admin.max_connections, Some(expected), "{limit}");
+            assert_eq!(
+                config(limit, "upstream.warm=0").admin.max_connections,
+                Some(expected),
+                "{limit}"
+            );
         }
     }
 }

@@ -17,8 +17,8 @@ use crate::shutdown;
 
 /// Run a stand-in for GBG GO: token endpoint and API, v1 and v2
 ///
-/// It answers in the shapes that GBG documents, checks the token of each call, and shows what arrived. It keeps nothing
-/// of what is sent to it.
+/// It answers in the shapes that GBG documents, checks the token of each call, and shows what
+/// arrived. It keeps nothing of what is sent to it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gbg-proxy sandbox
@@ -85,13 +85,14 @@ impl SandboxCommand {
         };
         let signalled = shutdown::signalled().map_err(|error| Failure::failed(&error))?;
         let (id, secret) = (options.client_id.clone(), options.client_secret.clone());
-        let sandbox = Sandbox::start(options)
-            .await
-            .map_err(|error| Failure::Failed(format!("cannot listen on {}: {error}", self.address)))?;
+        let sandbox = Sandbox::start(options).await.map_err(|error| {
+            Failure::Failed(format!("cannot listen on {}: {error}", self.address))
+        })?;
         let (mut ca, mut curl_ca) = (String::new(), String::new());
         if let (Some(path), Some(pem)) = (&self.ca_out, sandbox.ca_pem()) {
-            std::fs::write(path, pem)
-                .map_err(|error| Failure::Failed(format!("cannot write {}: {error}", path.display())))?;
+            std::fs::write(path, pem).map_err(|error| {
+                Failure::Failed(format!("cannot write {}: {error}", path.display()))
+            })?;
             ca = format!(" --set upstream.ca_file={}", path.display());
             curl_ca = format!(" --cacert {}", path.display());
         }
@@ -118,7 +119,8 @@ fn fault_help() -> String {
     )
 }
 
-/// Shows each of `calls`, without end. In a thread of its own: whoever reads standard output may stop to.
+/// Shows each of `calls`, without end. In a thread of its own: whoever reads standard output may
+/// stop to.
 pub(super) async fn show_calls(mut calls: broadcast::Receiver<Seen>) -> Result<(), Failure> {
     let shown = spawn_blocking(move || {
         loop {
@@ -129,11 +131,19 @@ pub(super) async fn show_calls(mut calls: broadcast::Receiver<Seen>) -> Result<(
             }
         }
     });
-    shown.await.unwrap_or_else(|error| Err(Failure::failed(&error)))
+    shown
+        .await
+        .unwrap_or_else(|error| Err(Failure::failed(&error)))
 }
 
 fn describe(seen: &Seen) -> String {
-    let Seen { method, path, status, body_bytes, .. } = seen;
+    let Seen {
+        method,
+        path,
+        status,
+        body_bytes,
+        ..
+    } = seen;
     let path = path.split('?').next().unwrap_or_default();
     format!(
         "{:<6} {path:<44} {:>3}  {body_bytes:>9} bytes  {}",
@@ -147,8 +157,14 @@ fn describe(seen: &Seen) -> String {
 pub(super) fn who(authorization: &Authorization) -> String {
     match authorization {
         Authorization::None => "no Authorization".to_owned(),
-        Authorization::Bearer { generation, current: true } => format!("Bearer … (token {generation})"),
-        Authorization::Bearer { generation, current: false } => {
+        Authorization::Bearer {
+            generation,
+            current: true,
+        } => format!("Bearer … (token {generation})"),
+        Authorization::Bearer {
+            generation,
+            current: false,
+        } => {
             format!("Bearer … (token {generation}, replaced)")
         }
         Authorization::ConnectToken => "Bearer … (connect token)".to_owned(),

@@ -26,8 +26,8 @@ const LONGEST: usize = 4096;
 
 /// Wait until a proxy is ready
 ///
-/// Asks /readyz at admin.address of the same configuration that the proxy has. Ready is a proxy that has a usable token
-/// and is not about to end.
+/// Asks /readyz at admin.address of the same configuration that the proxy has. Ready is a proxy
+/// that has a usable token and is not about to end.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gbg-proxy wait                   for up to 30 s
@@ -46,13 +46,22 @@ impl Wait {
         let address = self.config.admin_address()?;
         let end = Instant::now() + self.timeout;
         loop {
-            let limit =
-                Instant::now() + PATIENCE.min(end.saturating_duration_since(Instant::now())).max(SHORTEST);
+            let limit = Instant::now()
+                + PATIENCE
+                    .min(end.saturating_duration_since(Instant::now()))
+                    .max(SHORTEST);
             let why = match ask(&address, limit) {
-                Ok(answer) if answer.starts_with("HTTP/1.1 200 ") || answer.starts_with("HTTP/1.0 200 ") => {
+                Ok(answer)
+                    if answer.starts_with("HTTP/1.1 200 ")
+                        || answer.starts_with("HTTP/1.0 200 ") =>
+                {
                     return Ok(());
                 }
-                Ok(answer) => answer.lines().last().unwrap_or("it answers nothing").to_owned(),
+                Ok(answer) => answer
+                    .lines()
+                    .last()
+                    .unwrap_or("it answers nothing")
+                    .to_owned(),
                 Err(error) => format!("no proxy answers at {address}: {error}"),
             };
             if Instant::now() + PAUSE >= end {
@@ -82,7 +91,11 @@ fn ask(address: &Address, limit: Instant) -> io::Result<String> {
 
 fn left(limit: Instant) -> io::Result<Duration> {
     let left = limit.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
+    if left.is_zero() {
+        Err(io::ErrorKind::TimedOut.into())
+    } else {
+        Ok(left)
+    }
 }
 
 /// A listener on all addresses is on this machine's own.
@@ -97,9 +110,12 @@ fn reachable(addr: SocketAddr) -> SocketAddr {
     addr
 }
 
-/// Asks, and reads the answer to its end; `limit_next` bounds each read, so that one who answers byte by byte is not waited
-/// for without an end.
-fn exchange(mut stream: impl Read + Write, limit_next: impl Fn() -> io::Result<()>) -> io::Result<String> {
+/// Asks, and reads the answer to its end; `limit_next` bounds each read, so that one who answers
+/// byte by byte is not waited for without an end.
+fn exchange(
+    mut stream: impl Read + Write,
+    limit_next: impl Fn() -> io::Result<()>,
+) -> io::Result<String> {
     stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     let mut part = [0; LONGEST];

@@ -17,7 +17,8 @@ pub struct Admin {
     pub hosts: Hosts,
     /// Whether `POST /quit` ends the process.
     pub quit: bool,
-    /// How many connections may be open at once; no key, but what the limit of open files leaves. `None` for no such limit.
+    /// How many connections may be open at once; no key, but what the limit of open files leaves.
+    /// `None` for no such limit.
     pub max_connections: Option<u32>,
 }
 
@@ -80,7 +81,9 @@ impl Raw {
                      another machine need it",
                 ));
             }
-            if *address == listen.address && !matches!(address, Address::Tcp(addr) if addr.port() == 0) {
+            if *address == listen.address
+                && !matches!(address, Address::Tcp(addr) if addr.port() == 0)
+            {
                 return Err(Problem::new(
                     KEY,
                     format!("{address} is listen.address as well"),
@@ -89,6 +92,11 @@ impl Raw {
             }
         }
         let own = address.clone().unwrap_or_else(|| listen.address.clone());
-        Ok(Admin { hosts: Hosts::new(&own, self.hosts), address, quit: self.quit, max_connections: None })
+        Ok(Admin {
+            hosts: Hosts::new(&own, self.hosts),
+            address,
+            quit: self.quit,
+            max_connections: None,
+        })
     }
 }

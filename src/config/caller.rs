@@ -76,7 +76,10 @@ impl Raw {
                 ),
             ));
         }
-        let asks_for_certificates = listen.tls.as_ref().is_some_and(|tls| !tls.client_roots.is_empty());
+        let asks_for_certificates = listen
+            .tls
+            .as_ref()
+            .is_some_and(|tls| !tls.client_roots.is_empty());
         if self.certificate.is_some() && !asks_for_certificates {
             return Err(place.key("certificate").problem(
                 "callers are not asked for a certificate",
@@ -91,7 +94,9 @@ impl Raw {
         }
         if self.uid == Some(u32::MAX) {
             let mend = "write the number that `id -u NAME` prints";
-            return Err(place.key("uid").problem("this is the number of no user", mend));
+            return Err(place
+                .key("uid")
+                .problem("this is the number of no user", mend));
         }
         check_within_paths(self.allow.as_deref(), &forward.allow, place)?;
         check_within_methods(self.methods.as_deref(), &forward.methods, place)?;
@@ -129,7 +134,10 @@ pub(super) fn resolve(
         }
         if let Some(expires) = caller.expires.filter(|expires| *expires <= now) {
             let expires = humantime::format_rfc3339_seconds(expires);
-            warnings.push(format!("caller {:?} has expired ({expires}): it is not let in", caller.name));
+            warnings.push(format!(
+                "caller {:?} has expired ({expires}): it is not let in",
+                caller.name
+            ));
         }
         resolved.push(caller);
     }
@@ -147,11 +155,18 @@ enum Mark {
 
 fn marks(caller: &Caller) -> Vec<(&'static str, Mark)> {
     let name = [("name", Mark::Name(caller.name.clone()))];
-    let keys = caller.keys.iter().map(|digest| ("key_sha256", Mark::Key(*digest)));
+    let keys = caller
+        .keys
+        .iter()
+        .map(|digest| ("key_sha256", Mark::Key(*digest)));
     let certificate = caller.certificate.iter().cloned();
     let certificate = certificate.map(|name| ("certificate", Mark::Certificate(name)));
     let uid = caller.uid.map(|uid| ("uid", Mark::Uid(uid)));
-    name.into_iter().chain(keys).chain(certificate).chain(uid).collect()
+    name.into_iter()
+        .chain(keys)
+        .chain(certificate)
+        .chain(uid)
+        .collect()
 }
 
 fn twice(place: Place, name: &str, other: &str) -> Problem {
@@ -174,19 +189,35 @@ fn twice(place: Place, name: &str, other: &str) -> Problem {
     }
 }
 
-fn check_within_paths(written: Option<&[Prefix]>, outer: &[Prefix], place: Place) -> Result<(), Problem> {
+fn check_within_paths(
+    written: Option<&[Prefix]>,
+    outer: &[Prefix],
+    place: Place,
+) -> Result<(), Problem> {
     let place = place.key("allow");
-    let Some(written) = written else { return Ok(()) };
+    let Some(written) = written else {
+        return Ok(());
+    };
     if written.is_empty() {
         return Err(nothing(place));
     }
-    let is_within = |prefix: &&Prefix| outer.iter().any(|outer| prefix.as_str().starts_with(outer.as_str()));
+    let is_within = |prefix: &&Prefix| {
+        outer
+            .iter()
+            .any(|outer| prefix.as_str().starts_with(outer.as_str()))
+    };
     match written.iter().find(|prefix| !is_within(prefix)) {
         None => Ok(()),
         Some(outside) => {
-            let outer: Vec<_> = outer.iter().map(|prefix| format!("{:?}", prefix.as_str())).collect();
+            let outer: Vec<_> = outer
+                .iter()
+                .map(|prefix| format!("{:?}", prefix.as_str()))
+                .collect();
             Err(place.problem(
-                format!("{:?} lies outside upstream.allow, and is forwarded for nobody", outside.as_str()),
+                format!(
+                    "{:?} lies outside upstream.allow, and is forwarded for nobody",
+                    outside.as_str()
+                ),
                 format!(
                     "write a prefix that begins with one of {}, or extend upstream.allow",
                     outer.join(", ")
@@ -196,19 +227,31 @@ fn check_within_paths(written: Option<&[Prefix]>, outer: &[Prefix], place: Place
     }
 }
 
-fn check_within_methods(written: Option<&[Method]>, outer: &[Method], place: Place) -> Result<(), Problem> {
+fn check_within_methods(
+    written: Option<&[Method]>,
+    outer: &[Method],
+    place: Place,
+) -> Result<(), Problem> {
     let place = place.key("methods");
-    let Some(written) = written else { return Ok(()) };
+    let Some(written) = written else {
+        return Ok(());
+    };
     if written.is_empty() {
         return Err(nothing(place));
     }
-    match written.iter().find(|method| !outer.is_empty() && !outer.contains(method)) {
+    match written
+        .iter()
+        .find(|method| !outer.is_empty() && !outer.contains(method))
+    {
         None => Ok(()),
         Some(outside) => {
             let outer: Vec<_> = outer.iter().map(Method::as_str).collect();
             Err(place.problem(
                 format!("{outside} is not among upstream.methods, and is forwarded for nobody"),
-                format!("write some of {}, or extend upstream.methods", outer.join(", ")),
+                format!(
+                    "write some of {}, or extend upstream.methods",
+                    outer.join(", ")
+                ),
             ))
         }
     }
@@ -238,7 +281,8 @@ impl Place {
     }
 }
 
-/// Reads a caller's name: 1 to 64 letters, digits, `.`, `_` and `-`, so that it can stand anywhere unquoted.
+/// Reads a caller's name: 1 to 64 letters, digits, `.`, `_` and `-`, so that it can stand anywhere
+/// unquoted.
 ///
 /// # Errors
 /// What is wrong with the text, and how to write it.
@@ -257,10 +301,16 @@ fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> 
     parse_caller_name(&String::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
-fn certificate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<CertificateName>, D::Error> {
-    CertificateName::parse(&String::deserialize(deserializer)?).map(Some).map_err(D::Error::custom)
+fn certificate<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<CertificateName>, D::Error> {
+    CertificateName::parse(&String::deserialize(deserializer)?)
+        .map(Some)
+        .map_err(D::Error::custom)
 }
 
-fn some_methods<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Method>>, D::Error> {
+fn some_methods<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<Method>>, D::Error> {
     methods(deserializer).map(Some)
 }

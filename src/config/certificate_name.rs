@@ -1,4 +1,5 @@
-//! Subject alternative names of callers' certificates, each with its type: a URI that reads like a DNS name is not one.
+//! Subject alternative names of callers' certificates, each with its type: a URI that reads like a
+//! DNS name is not one.
 
 use std::net::IpAddr;
 
@@ -8,14 +9,16 @@ const NOT_A_NAME: &str = "not a subject alternative name; write one as it stands
                           (\"crm.corp.example\"), a URI (\"spiffe://corp.example/crm\"), an address (\"10.0.0.5\") or an \
                           e-mail address (\"crm@corp.example\")";
 
-/// A subject alternative name (RFC 5280 section 4.2.1.6). Two are equal if they have the same type and the same value.
+/// A subject alternative name (RFC 5280 section 4.2.1.6). Two are equal if they have the same type
+/// and the same value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum CertificateName {
     /// A DNS name, in lower case: case means nothing in it (RFC 5280 section 7.2).
     Dns(String),
     /// A URI, compared byte for byte.
     Uri(String),
-    /// An e-mail address, its host in lower case: case may mean something before that (section 7.5).
+    /// An e-mail address, its host in lower case: case may mean something before that (section
+    /// 7.5).
     Email(String),
     /// An IP address.
     Address(IpAddr),
@@ -35,8 +38,8 @@ impl CertificateName {
         })
     }
 
-    /// Reads a name as an operator writes it, and decides its type: an IP address if it can be read as one, a URI if it has a
-    /// scheme, an e-mail address if it has an `@`, else a DNS name.
+    /// Reads a name as an operator writes it, and decides its type: an IP address if it can be read
+    /// as one, a URI if it has a scheme, an e-mail address if it has an `@`, else a DNS name.
     ///
     /// # Errors
     /// What is wrong with the text, and how to write it.
@@ -62,8 +65,10 @@ impl CertificateName {
         if let Ok(address) = text.parse() {
             return Ok(CertificateName::Address(address));
         }
-        let begins_with_address =
-            text.split(['%', '/']).next().is_some_and(|part| part.parse::<IpAddr>().is_ok());
+        let begins_with_address = text
+            .split(['%', '/'])
+            .next()
+            .is_some_and(|part| part.parse::<IpAddr>().is_ok());
         if begins_with_address {
             return Err(
                 "an address stands alone, without a zone and without a prefix length, such as \"10.0.0.5\"",
@@ -73,7 +78,9 @@ impl CertificateName {
             return Self::parse_uri(text, scheme, rest);
         }
         match text.rsplit_once('@') {
-            Some((local, host)) if !local.is_empty() && is_dns_name(host) => Ok(CertificateName::email(text)),
+            Some((local, host)) if !local.is_empty() && is_dns_name(host) => {
+                Ok(CertificateName::email(text))
+            }
             None if is_dns_name(text) => Ok(CertificateName::dns(text)),
             _ => Err(NOT_A_NAME),
         }
@@ -82,20 +89,28 @@ impl CertificateName {
     fn parse_uri(text: &str, scheme: &str, rest: &str) -> Result<Self, &'static str> {
         // RFC 3986 section 3.1.
         let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+            && scheme
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
         if rest.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(
                 "a certificate has names without a port; write the host alone, such as \"crm.corp.example\"",
             );
         }
-        if is_scheme { Ok(CertificateName::Uri(text.to_owned())) } else { Err(NOT_A_NAME) }
+        if is_scheme {
+            Ok(CertificateName::Uri(text.to_owned()))
+        } else {
+            Err(NOT_A_NAME)
+        }
     }
 }
 
 /// Whether a certificate may have `text` as a DNS name, a wildcard included.
 fn is_dns_name(text: &str) -> bool {
     text.split('.').all(|label| !label.is_empty())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.*".contains(&byte))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.*".contains(&byte))
 }
 
 #[cfg(test)]
@@ -116,7 +131,10 @@ mod tests {
             ("crm_1", dns("crm_1")),
             ("1.2.3", dns("1.2.3")),
             ("spiffe://Corp/Crm", uri("spiffe://Corp/Crm")),
-            ("https://crm@corp.example:443/x", uri("https://crm@corp.example:443/x")),
+            (
+                "https://crm@corp.example:443/x",
+                uri("https://crm@corp.example:443/x"),
+            ),
             (
                 "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
                 uri("urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6"),

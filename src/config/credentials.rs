@@ -25,8 +25,8 @@ pub enum ClientAuth {
     Tls,
 }
 
-/// Where the client's credentials are kept. They are read together each time that a token is asked for: whoever replaces
-/// them need not restart the proxy.
+/// Where the client's credentials are kept. They are read together each time that a token is asked
+/// for: whoever replaces them need not restart the proxy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CredentialSources {
     pub(super) client_id: Text,
@@ -51,7 +51,11 @@ pub(super) enum Text {
 pub(super) enum ProofSource {
     Post(Kept),
     Basic(Kept),
-    Assertion { key: Kept, algorithm: Algorithm, kid: Option<String> },
+    Assertion {
+        key: Kept,
+        algorithm: Algorithm,
+        kid: Option<String>,
+    },
     Certificate,
 }
 
@@ -101,17 +105,29 @@ impl CredentialSources {
         let proof = match &self.proof {
             ProofSource::Post(kept) => Proof::Post(secret(kept)?),
             ProofSource::Basic(kept) => Proof::Basic(secret(kept)?),
-            ProofSource::Assertion { key, algorithm, kid } => {
-                let pem = key.read_lines().map_err(|error| unreadable("token.jwt_key", key, &error))?;
+            ProofSource::Assertion {
+                key,
+                algorithm,
+                kid,
+            } => {
+                let pem = key
+                    .read_lines()
+                    .map_err(|error| unreadable("token.jwt_key", key, &error))?;
                 Proof::Assertion(SigningKey::parse(&pem, key, *algorithm, kid.clone())?)
             }
             ProofSource::Certificate => Proof::Certificate,
         };
         let user = match &self.user {
-            Some((name, password)) => Some((name.read("token.username")?, read("token.password", password)?)),
+            Some((name, password)) => Some((
+                name.read("token.username")?,
+                read("token.password", password)?,
+            )),
             None => None,
         };
-        let certificate = self.certificate.as_ref().map(|(cert, key)| read_certificate(cert, key));
+        let certificate = self
+            .certificate
+            .as_ref()
+            .map(|(cert, key)| read_certificate(cert, key));
         Ok(Credentials {
             client_id: self.client_id.read("token.client_id")?,
             proof,
@@ -120,7 +136,8 @@ impl CredentialSources {
         })
     }
 
-    /// What is legal in them, and perhaps not meant: in `read`, which was read from them, and in the permissions of their files.
+    /// What is legal in them, and perhaps not meant: in `read`, which was read from them, and in
+    /// the permissions of their files.
     pub fn warnings(&self, read: &Credentials) -> Vec<String> {
         let mut warnings = Vec::new();
         warn_of_text("token.client_id", &read.client_id, &mut warnings);
@@ -148,33 +165,49 @@ impl CredentialSources {
     /// # Errors
     /// When it cannot be read, or its key is another's.
     pub fn identity(&self) -> Result<Option<Identity>, Problem> {
-        self.certificate.as_ref().map(|(cert, key)| pem::identity(cert, key, CERTIFICATE_KEYS)).transpose()
+        self.certificate
+            .as_ref()
+            .map(|(cert, key)| pem::identity(cert, key, CERTIFICATE_KEYS))
+            .transpose()
     }
 
     /// Every file that one of them is kept in.
     pub fn files(&self) -> Vec<&Path> {
         let kept = self.kept().into_iter().filter_map(|(_, kept)| kept.file());
-        kept.chain(self.certificate_files().map(|(_, file)| file)).collect()
+        kept.chain(self.certificate_files().map(|(_, file)| file))
+            .collect()
     }
 
     /// The key and the file of each half of the certificate that TLS presents.
     pub fn certificate_files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
-        let files = self.certificate.iter().flat_map(|(cert, key)| [cert.as_path(), key.as_path()]);
+        let files = self
+            .certificate
+            .iter()
+            .flat_map(|(cert, key)| [cert.as_path(), key.as_path()]);
         CERTIFICATE_KEYS.into_iter().zip(files)
     }
 
     /// The key and the place of each that does not stand in the configuration itself.
     pub fn kept(&self) -> Vec<(&'static str, &Kept)> {
         let proof = match &self.proof {
-            ProofSource::Post(kept) | ProofSource::Basic(kept) => Some(("token.client_secret", kept)),
+            ProofSource::Post(kept) | ProofSource::Basic(kept) => {
+                Some(("token.client_secret", kept))
+            }
             ProofSource::Assertion { key, .. } => Some(("token.jwt_key", key)),
             ProofSource::Certificate => None,
         };
         let user = self.user.iter().flat_map(|(name, password)| {
-            [name.kept().map(|kept| ("token.username", kept)), Some(("token.password", password))]
+            [
+                name.kept().map(|kept| ("token.username", kept)),
+                Some(("token.password", password)),
+            ]
         });
         let client_id = self.client_id.kept().map(|kept| ("token.client_id", kept));
-        [client_id, proof].into_iter().chain(user).flatten().collect()
+        [client_id, proof]
+            .into_iter()
+            .chain(user)
+            .flatten()
+            .collect()
     }
 }
 
@@ -218,10 +251,12 @@ impl<'de> Deserialize<'de> for RawText {
         }
         match Source::parse(&text) {
             Some(source) => Ok(RawText::Kept(source)),
-            None if secret::is_content(text.trim_end()) => {
-                Err(D::Error::custom("this is the content of a file (the value is not shown)"))
+            None if secret::is_content(text.trim_end()) => Err(D::Error::custom(
+                "this is the content of a file (the value is not shown)",
+            )),
+            None if key::is_in(&text) => {
+                Err(D::Error::custom("this is a caller's key (it is not shown)"))
             }
-            None if key::is_in(&text) => Err(D::Error::custom("this is a caller's key (it is not shown)")),
             // "file:" alone is what is left when a variable in a template is empty.
             None if Source::is_begun(&text) => Err(D::Error::custom(
                 "this names no place; write \"env:NAME\", \"file:PATH\" or \"credential:NAME\"",
@@ -236,7 +271,11 @@ impl<'de> Deserialize<'de> for RawText {
 }
 
 /// Where on this machine `source` is.
-pub(super) fn locate(key: &'static str, source: &Source, env: &Environment) -> Result<Kept, Problem> {
+pub(super) fn locate(
+    key: &'static str,
+    source: &Source,
+    env: &Environment,
+) -> Result<Kept, Problem> {
     source.locate(env).map_err(|error| {
         let hint = if key.starts_with("token.") {
             " (GBG shows id and secret once, in the portal's Clients tab)"
@@ -272,7 +311,8 @@ pub(super) fn warn_of_text(key: &str, text: &str, warnings: &mut Vec<String>) {
     warnings.extend(secret::warnings(text).map(|warning| format!("{key}: the value {warning}")));
 }
 
-/// Warns where every user of this machine can read `file`, which `key` names and which holds a secret.
+/// Warns where every user of this machine can read `file`, which `key` names and which holds a
+/// secret.
 pub(super) fn warn_of_exposure(key: &str, file: &Path, warnings: &mut Vec<String>) {
     if let Some(mode) = exposed_mode(file) {
         let file = file.display();
@@ -285,7 +325,10 @@ pub(super) fn warn_of_exposure(key: &str, file: &Path, warnings: &mut Vec<String
 
 /// `error` and what caused it.
 fn chain(error: &dyn std::error::Error) -> String {
-    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    let cause = error
+        .source()
+        .map(|cause| format!(": {cause}"))
+        .unwrap_or_default();
     format!("{error}{cause}")
 }
 
@@ -294,8 +337,13 @@ fn read_certificate(cert: &Path, key: &Path) -> Result<Secret, Problem> {
     pem::identity(cert, key, CERTIFICATE_KEYS)?;
     let read = |key, path: &Path| {
         let mend = "check the path and the permissions of the file";
-        read_bytes(path)
-            .map_err(|error| Problem::new(key, format!("cannot read {}: {error}", path.display()), mend))
+        read_bytes(path).map_err(|error| {
+            Problem::new(
+                key,
+                format!("cannot read {}: {error}", path.display()),
+                mend,
+            )
+        })
     };
     let [cert_key, key_key] = CERTIFICATE_KEYS;
     let (chain, private) = (read(cert_key, cert)?, read(key_key, key)?);
@@ -303,7 +351,8 @@ fn read_certificate(cert: &Path, key: &Path) -> Result<Secret, Problem> {
     let mut both = String::with_capacity(chain.len() + private.len() + 2);
     for (key, part) in [(cert_key, &chain), (key_key, &private)] {
         let mend = "save the file as ASCII";
-        let part = str::from_utf8(part).map_err(|_| Problem::new(key, "the file is not UTF-8 text", mend));
+        let part =
+            str::from_utf8(part).map_err(|_| Problem::new(key, "the file is not UTF-8 text", mend));
         both.push_str(part?);
         both.push('\n');
     }

@@ -11,11 +11,10 @@ use super::caller::parse_caller_name;
 use super::effective::{Effective, effective};
 use super::error::{Error, Origin, Problem};
 use super::keys::{LIST, is_section, keys, nearest, pattern, unknown};
+use super::serde_message::{quotes_long_value, without_value};
+use super::variable::{ENV_PREFIX, is_service_link, variable};
 use super::{key, manual};
 use crate::secret::{self, Environment};
-
-/// The prefix of an environment variable that sets a key: `GBG_PROXY_TOKEN_SCOPE` sets `token.scope`.
-const ENV_PREFIX: &str = "GBG_PROXY_";
 
 /// The message in place of one that may hold a secret.
 const NOT_SHOWN: &str = "this value cannot be used (it is not shown: it may be a secret)";
@@ -38,7 +37,13 @@ impl<'a> Document<'a> {
             message: format!("this is no TOML: {}", error.message()),
             mend: "see https://toml.io; texts stand in double quotes".to_owned(),
         })?;
-        let mut document = Document { file, text, root, origins: HashMap::new(), written: HashMap::new() };
+        let mut document = Document {
+            file,
+            text,
+            root,
+            origins: HashMap::new(),
+            written: HashMap::new(),
+        };
         document.index()?;
         Ok(document)
     }
@@ -51,7 +56,8 @@ impl<'a> Document<'a> {
             for (name, value) in table {
                 let path = path_of(&section, name.get_ref());
                 let origin = self.place(name.span().start);
-                let below = tables_at(&path, value).map_err(|problem| self.error(problem, origin.clone()))?;
+                let below = tables_at(&path, value)
+                    .map_err(|problem| self.error(problem, origin.clone()))?;
                 for (path, start, table) in below {
                     origins.insert(path.clone(), self.place(start));
                     tables.push((path, table));
@@ -69,21 +75,34 @@ impl<'a> Document<'a> {
         env: &'a Environment,
         warnings: &mut Vec<String>,
     ) -> Result<(), Error> {
-        let keys: HashMap<String, String> = keys().into_iter().map(|key| (variable(&key), key)).collect();
+        let keys: HashMap<String, String> = keys()
+            .into_iter()
+            .map(|key| (variable(&key), key))
+            .collect();
         for (name, value) in env.range(ENV_PREFIX.to_owned()..) {
-            let Some(rest) = name.strip_prefix(ENV_PREFIX) else { break };
+            let Some(rest) = name.strip_prefix(ENV_PREFIX) else {
+                break;
+            };
             let origin = Origin::Env(name.clone());
             // From a file of variables with other line ends, or from `$(cat …)`.
             let value = value.trim_end_matches(['\r', '\n']);
             match keys.get(name) {
-                Some(key) if is_of_caller(key) => return Err(self.error(callers_stand_in_the_file(), origin)),
+                Some(key) if is_of_caller(key) => {
+                    return Err(self.error(callers_stand_in_the_file(), origin));
+                }
                 Some(key) => self.put(key, value, origin),
                 None if is_service_link(name, value) => {}
-                None if names_a_caller(rest) => return Err(self.error(callers_stand_in_the_file(), origin)),
+                None if names_a_caller(rest) => {
+                    return Err(self.error(callers_stand_in_the_file(), origin));
+                }
                 None => {
                     let near = nearest(name, keys.keys().map(String::as_str));
-                    let hint = near.map(|near| format!("; did you mean {near}?")).unwrap_or_default();
-                    warnings.push(format!("the environment variable {name} is no key and is ignored{hint}"));
+                    let hint = near
+                        .map(|near| format!("; did you mean {near}?"))
+                        .unwrap_or_default();
+                    warnings.push(format!(
+                        "the environment variable {name} is no key and is ignored{hint}"
+                    ));
                 }
             }
         }
@@ -132,11 +151,14 @@ impl<'a> Document<'a> {
                 _ => return,
             }
         }
-        table.insert(Spanned::new(0..0, last.to_owned().into()), Spanned::new(0..0, value));
+        table.insert(
+            Spanned::new(0..0, last.to_owned().into()),
+            Spanned::new(0..0, value),
+        );
     }
 
-    /// The sections as types. A value from `--set` or the environment that its key does not take as TOML is tried
-    /// as a text, so that `--set token.client_id=12345` needs no quotes.
+    /// The sections as types. A value from `--set` or the environment that its key does not take as
+    /// TOML is tried as a text, so that `--set token.client_id=12345` needs no quotes.
     pub(super) fn deserialize<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
         let mut first: HashMap<String, String> = HashMap::new();
         loop {
@@ -162,11 +184,14 @@ impl<'a> Document<'a> {
             } else if key.starts_with("token.") || quotes_long_value(&message) {
                 message = without_value(&message);
             }
-            let missing = message.strip_prefix("missing field `").and_then(|rest| rest.strip_suffix('`'));
+            let missing = message
+                .strip_prefix("missing field `")
+                .and_then(|rest| rest.strip_suffix('`'));
             let known = pattern(&key);
             let explained = missing.and_then(|name| manual::of(&format!("{known}.{name}")));
-            let mend =
-                explained.or_else(|| manual::of(&known)).unwrap_or_else(|| "write a section".to_owned());
+            let mend = explained
+                .or_else(|| manual::of(&known))
+                .unwrap_or_else(|| "write a section".to_owned());
             return Err(self.locate(Problem::new(key, message, mend)));
         }
     }
@@ -177,16 +202,27 @@ impl<'a> Document<'a> {
     /// None that [`deserialize`](Self::deserialize) does not find first.
     pub(super) fn effective(&self) -> Result<Vec<Effective>, Error> {
         let root = toml::Table::deserialize(toml::Deserializer::from(self.root.clone()));
-        let root = root
-            .map_err(|error| self.error(Problem::new("", error.message().to_owned(), ""), Origin::Default))?;
-        Ok(effective(&root, |path| self.origin(path), |path| self.called(path)))
+        let root = root.map_err(|error| {
+            self.error(
+                Problem::new("", error.message().to_owned(), ""),
+                Origin::Default,
+            )
+        })?;
+        Ok(effective(
+            &root,
+            |path| self.origin(path),
+            |path| self.called(path),
+        ))
     }
 
     /// Where `key` was written, or what is below it, if it is a section.
     fn origin(&self, key: &str) -> Origin {
         let below = format!("{key}.");
         let found = self.origins.get(key).or_else(|| {
-            self.origins.iter().find(|(path, _)| path.starts_with(&below)).map(|(_, origin)| origin)
+            self.origins
+                .iter()
+                .find(|(path, _)| path.starts_with(&below))
+                .map(|(_, origin)| origin)
         });
         found.cloned().unwrap_or(Origin::Default)
     }
@@ -195,14 +231,22 @@ impl<'a> Document<'a> {
         Origin::place(self.file, self.text, offset)
     }
 
-    /// `key` as a person calls it: a caller by its name, if it has one that can be shown, else by its number.
+    /// `key` as a person calls it: a caller by its name, if it has one that can be shown, else by
+    /// its number.
     fn called(&self, key: &str) -> String {
-        let parts = key.strip_prefix(LIST).and_then(|rest| rest.strip_prefix('[')?.split_once(']'));
-        let Some((index, rest)) = parts.and_then(|(index, rest)| Some((index.parse::<usize>().ok()?, rest)))
+        let parts = key
+            .strip_prefix(LIST)
+            .and_then(|rest| rest.strip_prefix('[')?.split_once(']'));
+        let Some((index, rest)) =
+            parts.and_then(|(index, rest)| Some((index.parse::<usize>().ok()?, rest)))
         else {
             return key.to_owned();
         };
-        let callers = self.root.get_ref().get(LIST).and_then(|callers| callers.get_ref().as_array());
+        let callers = self
+            .root
+            .get_ref()
+            .get(LIST)
+            .and_then(|callers| callers.get_ref().as_array());
         let caller = callers.and_then(|callers| callers.get(index)?.get_ref().as_table());
         let name = caller.and_then(|caller| caller.get("name")?.get_ref().as_str());
         let caller = match name.map(parse_caller_name) {
@@ -228,7 +272,9 @@ impl<'a> Document<'a> {
         let shown = |text: String| Some(text).filter(|text| !is_secret(text));
         Error {
             origin,
-            message: shown(message).filter(|_| !is_secret(&key)).unwrap_or_else(|| NOT_SHOWN.to_owned()),
+            message: shown(message)
+                .filter(|_| !is_secret(&key))
+                .unwrap_or_else(|| NOT_SHOWN.to_owned()),
             key: shown(self.called(&key)).unwrap_or_default(),
             mend: shown(mend).unwrap_or_default(),
         }
@@ -238,17 +284,26 @@ impl<'a> Document<'a> {
 /// The path of what is called `name` in `section`.
 fn path_of(section: &str, name: &str) -> String {
     // "token.scope" in quotes is one name with a dot, and none of ours.
-    let name = if name.contains(['.', '[']) { format!("{name:?}") } else { name.to_owned() };
-    if section.is_empty() { name } else { format!("{section}.{name}") }
+    let name = if name.contains(['.', '[']) {
+        format!("{name:?}")
+    } else {
+        name.to_owned()
+    };
+    if section.is_empty() {
+        name
+    } else {
+        format!("{section}.{name}")
+    }
 }
 
-/// The tables that are `value`, which stands at `path`: one of a section, those of the callers, none of a key. Each with
-/// its path and where its values begin.
+/// The tables that are `value`, which stands at `path`: one of a section, those of the callers,
+/// none of a key. Each with its path and where its values begin.
 fn tables_at<'t, 'a>(
     path: &str,
     value: &'t Spanned<DeValue<'a>>,
 ) -> Result<Vec<(String, usize, &'t DeTable<'a>)>, Problem> {
-    const BRACKETS: &str = "begin each caller with a line [[caller]], in two brackets, and its keys below";
+    const BRACKETS: &str =
+        "begin each caller with a line [[caller]], in two brackets, and its keys below";
     let caller = |(index, value): (usize, &'t Spanned<DeValue<'a>>)| {
         let path = format!("{LIST}[{index}]");
         match value.get_ref() {
@@ -270,13 +325,18 @@ fn tables_at<'t, 'a>(
 
 /// Whether `key` is of a caller: `caller.rate`, `caller[0].rate`, or all of them.
 fn is_of_caller(key: &str) -> bool {
-    key.strip_prefix(LIST).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    key.strip_prefix(LIST)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }
 
 /// Whether a variable is meant for a key of some caller: `CALLER`, `CALLER_0_NAME`.
 fn names_a_caller(variable: &str) -> bool {
-    let rest = variable.strip_prefix("CALLER").map(|rest| rest.trim_start_matches('_'));
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(|first: char| first.is_ascii_digit()))
+    let rest = variable
+        .strip_prefix("CALLER")
+        .map(|rest| rest.trim_start_matches('_'));
+    rest.is_some_and(|rest| {
+        rest.is_empty() || rest.starts_with(|first: char| first.is_ascii_digit())
+    })
 }
 
 fn callers_stand_in_the_file() -> Problem {
@@ -287,43 +347,16 @@ fn callers_stand_in_the_file() -> Problem {
     )
 }
 
-/// The key in serde's path of a value: `upstream.allow` of `upstream.allow[1]`, `caller[0].allow` of
-/// `caller[0].allow[1]`.
+/// The key in serde's path of a value: `upstream.allow` of `upstream.allow[1]`, `caller[0].allow`
+/// of `caller[0].allow[1]`.
 fn key_of(path: &str) -> &str {
-    let caller = path.strip_prefix(LIST).filter(|rest| rest.starts_with('[')).and_then(|rest| rest.find(']'));
+    let caller = path
+        .strip_prefix(LIST)
+        .filter(|rest| rest.starts_with('['))
+        .and_then(|rest| rest.find(']'));
     let start = caller.map_or(0, |end| LIST.len() + end + 1);
-    let end = path[start..].find('[').map_or(path.len(), |end| start + end);
+    let end = path[start..]
+        .find('[')
+        .map_or(path.len(), |end| start + end);
     &path[..end]
-}
-
-/// Whether serde's message quotes a value that is longer than the typo of any name or number.
-fn quotes_long_value(message: &str) -> bool {
-    const LONGEST: usize = 60;
-    message.rsplit_once(", expected ").is_some_and(|(found, _)| found.len() > LONGEST)
-}
-
-/// serde's message without the value that it quotes, which may be a secret under the wrong key.
-fn without_value(message: &str) -> String {
-    let quotes = ["unknown variant ", "invalid type: string ", "invalid value: "];
-    let is_quoted = quotes.iter().any(|begin| message.starts_with(begin));
-    match message.rsplit_once(", expected ") {
-        Some((_, expected)) if is_quoted => format!("invalid value (it is not shown); expected {expected}"),
-        _ => message.to_owned(),
-    }
-}
-
-/// Whether the environment variable `name` sets a key.
-pub fn is_key_variable(name: &str) -> bool {
-    name.starts_with(ENV_PREFIX) && keys().iter().any(|key| variable(key) == name)
-}
-
-/// The environment variable of `key`.
-fn variable(key: &str) -> String {
-    format!("{ENV_PREFIX}{}", key.replace('.', "_").to_uppercase())
-}
-
-/// Whether Kubernetes made this variable, for a Service whose name begins with `gbg-proxy`.
-fn is_service_link(name: &str, value: &str) -> bool {
-    ["_SERVICE_HOST", "_SERVICE_PORT", "_TCP", "_UDP"].iter().any(|part| name.contains(part))
-        || ["tcp://", "udp://"].iter().any(|scheme| value.starts_with(scheme))
 }

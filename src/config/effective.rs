@@ -1,4 +1,5 @@
-//! What each key comes to, and where that was written: for the person who wonders which of the sources counted.
+//! What each key comes to, and where that was written: for the person who wonders which of the
+//! sources counted.
 
 use serde::Serialize;
 
@@ -12,7 +13,8 @@ use crate::secret;
 pub struct Effective {
     /// The key, as a person calls it.
     pub key: String,
-    /// Its value as it is written in TOML; `None` where nobody has written one, and the default depends on other keys.
+    /// Its value as it is written in TOML; `None` where nobody has written one, and the default
+    /// depends on other keys.
     pub value: Option<String>,
     /// Where it was written.
     pub origin: Origin,
@@ -33,17 +35,34 @@ impl std::fmt::Debug for Hidden {
 impl Effective {
     fn new(key: String, path: &str, value: &toml::Value, origin: Origin) -> Self {
         let value = value.to_string();
-        let is_hidden = path == "token.params" || path.ends_with(".key_sha256") || secret::holds_key(&value);
+        let is_hidden =
+            path == "token.params" || path.ends_with(".key_sha256") || secret::holds_key(&value);
         // A query may hold a key.
-        let query =
-            value.split_once('?').filter(|_| path.ends_with(".endpoint") || path.ends_with(".base_url"));
+        let query = value
+            .split_once('?')
+            .filter(|_| path.ends_with(".endpoint") || path.ends_with(".base_url"));
         if let Some((shown, _)) = query {
             let shown = Some(format!("{shown}?…\""));
-            return Effective { key, value: shown, origin, hidden: Some(Hidden(value)) };
+            return Effective {
+                key,
+                value: shown,
+                origin,
+                hidden: Some(Hidden(value)),
+            };
         }
         match is_hidden {
-            true => Effective { key, value: Some(HIDDEN.to_owned()), origin, hidden: Some(Hidden(value)) },
-            false => Effective { key, value: Some(value), origin, hidden: None },
+            true => Effective {
+                key,
+                value: Some(HIDDEN.to_owned()),
+                origin,
+                hidden: Some(Hidden(value)),
+            },
+            false => Effective {
+                key,
+                value: Some(value),
+                origin,
+                hidden: None,
+            },
         }
     }
 
@@ -53,26 +72,37 @@ impl Effective {
     }
 }
 
-/// What stands in place of a value that is not shown: secrets stand nowhere in the configuration, but these may be some, or are
-/// of no use to anybody.
+/// What stands in place of a value that is not shown: secrets stand nowhere in the configuration,
+/// but these may be some, or are of no use to anybody.
 const HIDDEN: &str = "(not shown)";
 
-/// Every key outside of callers, then those that are written of each caller. `origin` tells where a path was written, and
-/// `called` what a person calls it.
+/// Every key outside of callers, then those that are written of each caller. `origin` tells where a
+/// path was written, and `called` what a person calls it.
 pub(super) fn effective(
     root: &toml::Table,
     origin: impl Fn(&str) -> Origin,
     called: impl Fn(&str) -> String,
 ) -> Vec<Effective> {
     let of_callers = format!("{LIST}.");
-    let plain = keys().into_iter().filter(|key| !key.starts_with(&of_callers));
+    let plain = keys()
+        .into_iter()
+        .filter(|key| !key.starts_with(&of_callers));
     let mut all: Vec<_> = plain
         .map(|key| match find(root, &key) {
             Some(value) => Effective::new(key.clone(), &key, value, origin(&key)),
-            None => Effective { value: manual::default(&key), origin: Origin::Default, key, hidden: None },
+            None => Effective {
+                value: manual::default(&key),
+                origin: Origin::Default,
+                key,
+                hidden: None,
+            },
         })
         .collect();
-    let callers = root.get(LIST).and_then(toml::Value::as_array).into_iter().flatten();
+    let callers = root
+        .get(LIST)
+        .and_then(toml::Value::as_array)
+        .into_iter()
+        .flatten();
     for (index, caller) in callers.enumerate() {
         for (name, value) in caller.as_table().into_iter().flatten() {
             let path = format!("{LIST}[{index}].{name}");
@@ -97,6 +127,11 @@ impl Serialize for Effective {
             from: String,
         }
         let from = self.origin.to_string();
-        Shown { key: &self.key, value: self.value.as_deref(), from }.serialize(serializer)
+        Shown {
+            key: &self.key,
+            value: self.value.as_deref(),
+            from,
+        }
+        .serialize(serializer)
     }
 }

@@ -48,7 +48,10 @@ impl Egress {
             _ => return Err("the URL must begin with http://"),
         }
         let decoded = |part: &str| percent_decode_str(part).collect::<Vec<u8>>();
-        let (user, password) = (decoded(url.username()), decoded(url.password().unwrap_or_default()));
+        let (user, password) = (
+            decoded(url.username()),
+            decoded(url.password().unwrap_or_default()),
+        );
         let authorization = match url.username().is_empty() && url.password().is_none() {
             true => None,
             // The first colon ends the user (RFC 7617 section 2).
@@ -62,10 +65,16 @@ impl Egress {
                 STANDARD.encode([&user, &b":"[..], &password].concat())
             ))),
         };
-        url.set_password(None).and_then(|()| url.set_username("")).map_err(|()| NO_URL)?;
+        url.set_password(None)
+            .and_then(|()| url.set_username(""))
+            .map_err(|()| NO_URL)?;
         let url = HttpUrl::try_from(String::from(url))?;
-        let origin = Origin::of(&url).ok_or("behind host and port of the egress proxy nothing may follow")?;
-        Ok(Egress { origin, authorization })
+        let origin = Origin::of(&url)
+            .ok_or("behind host and port of the egress proxy nothing may follow")?;
+        Ok(Egress {
+            origin,
+            authorization,
+        })
     }
 }
 
@@ -77,7 +86,8 @@ pub(super) enum RawEgress {
 }
 
 impl<'de> Deserialize<'de> for RawEgress {
-    // By way of `Value`, since serde's own type errors quote the value, and this one may hold a password.
+    // By way of `Value`, since serde's own type errors quote the value, and this one may hold a
+    // password.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = toml::Value::deserialize(deserializer)?;
         let text = value.as_str().unwrap_or_default();
@@ -85,7 +95,10 @@ impl<'de> Deserialize<'de> for RawEgress {
             return Ok(RawEgress::Kept(source));
         }
         match Egress::parse(text) {
-            Ok(Egress { authorization: Some(_), .. }) => Err(D::Error::custom(format!(
+            Ok(Egress {
+                authorization: Some(_),
+                ..
+            }) => Err(D::Error::custom(format!(
                 "user and password do not stand in the configuration itself; {REFERENCE}"
             ))),
             Ok(egress) => Ok(RawEgress::Written(egress)),
@@ -108,7 +121,10 @@ impl TryFrom<String> for Direct {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let address = text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        let address = text
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>();
         if let Some(network) = address.map(IpNet::from).ok().or_else(|| text.parse().ok()) {
             return Ok(Direct::Network(network));
         }
@@ -133,14 +149,15 @@ impl Direct {
         match self {
             Direct::Host(name) => host == name,
             Direct::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
-            Direct::Network(network) => {
-                host.parse::<IpAddr>().is_ok_and(|addr| network.contains(&addr.to_canonical()))
-            }
+            Direct::Network(network) => host
+                .parse::<IpAddr>()
+                .is_ok_and(|addr| network.contains(&addr.to_canonical())),
         }
     }
 }
 
-/// Which way a host is reached: the one place that decides it, for the API and the token endpoint alike.
+/// Which way a host is reached: the one place that decides it, for the API and the token endpoint
+/// alike.
 #[derive(Debug)]
 pub(super) struct WayOut {
     egress: Option<Egress>,
@@ -165,7 +182,11 @@ impl WayOut {
                     warn_of_exposure(KEY, file, warnings);
                 }
                 let bad = |error| {
-                    Problem::new(KEY, format!("{source} holds no URL that can be used: {error}"), MEND)
+                    Problem::new(
+                        KEY,
+                        format!("{source} holds no URL that can be used: {error}"),
+                        MEND,
+                    )
                 };
                 Some(Egress::parse(text.expose()).map_err(bad)?)
             }
@@ -181,9 +202,14 @@ impl WayOut {
         Ok(WayOut { egress, direct })
     }
 
-    /// The egress proxy on the way to `url`, if there is one: this machine is always reached directly.
+    /// The egress proxy on the way to `url`, if there is one: this machine is always reached
+    /// directly.
     pub(super) fn toward(&self, url: &HttpUrl) -> Option<Egress> {
-        let host = url.url().host_str().unwrap_or_default().trim_matches(['[', ']']);
+        let host = url
+            .url()
+            .host_str()
+            .unwrap_or_default()
+            .trim_matches(['[', ']']);
         let is_direct = url.is_loopback() || self.direct.iter().any(|direct| direct.covers(host));
         self.egress.clone().filter(|_| !is_direct)
     }
@@ -194,18 +220,33 @@ mod tests {
     use super::*;
 
     fn authorization(url: &str) -> Option<String> {
-        Egress::parse(url).unwrap().authorization.map(|value| value.expose().to_owned())
+        Egress::parse(url)
+            .unwrap()
+            .authorization
+            .map(|value| value.expose().to_owned())
     }
 
     #[test]
     fn user_and_password_are_decoded_and_not_printed() {
         assert_eq!(authorization("http://proxy.example:3128"), None);
-        assert_eq!(authorization("http://ada:p%40ss%2F@proxy.example").unwrap(), "Basic YWRhOnBAc3Mv");
-        assert_eq!(authorization("http://ada@proxy.example").unwrap(), "Basic YWRhOg==");
+        assert_eq!(
+            authorization("http://ada:p%40ss%2F@proxy.example").unwrap(),
+            "Basic YWRhOnBAc3Mv"
+        );
+        assert_eq!(
+            authorization("http://ada@proxy.example").unwrap(),
+            "Basic YWRhOg=="
+        );
         let egress = Egress::parse("http://ada:hunter2@proxy.example:3128/").unwrap();
-        assert_eq!((egress.origin.host.as_str(), egress.origin.port), ("proxy.example", 3128));
+        assert_eq!(
+            (egress.origin.host.as_str(), egress.origin.port),
+            ("proxy.example", 3128)
+        );
         let shown = format!("{egress:?}");
-        assert!(!shown.contains("ada") && !shown.contains("hunter2") && !shown.contains("YWRh"), "{shown}");
+        assert!(
+            !shown.contains("ada") && !shown.contains("hunter2") && !shown.contains("YWRh"),
+            "{shown}"
+        );
     }
 
     #[test]
@@ -228,11 +269,21 @@ mod tests {
     #[test]
     fn hosts_suffixes_addresses_and_networks_are_reached_directly() {
         let way = |url: &str| {
-            let direct =
-                ["api.example", ".Corp.example", "10.0.0.0/8", "192.0.2.7", "[2001:db8::1]", "fd00::/8"];
-            let direct = direct.map(|text| Direct::try_from(text.to_owned()).unwrap()).into();
+            let direct = [
+                "api.example",
+                ".Corp.example",
+                "10.0.0.0/8",
+                "192.0.2.7",
+                "[2001:db8::1]",
+                "fd00::/8",
+            ];
+            let direct = direct
+                .map(|text| Direct::try_from(text.to_owned()).unwrap())
+                .into();
             let egress = Some(Egress::parse("http://proxy.example").unwrap());
-            WayOut { egress, direct }.toward(&HttpUrl::try_from(url.to_owned()).unwrap()).is_none()
+            WayOut { egress, direct }
+                .toward(&HttpUrl::try_from(url.to_owned()).unwrap())
+                .is_none()
         };
         for direct in [
             "https://api.example",
@@ -264,7 +315,16 @@ mod tests {
 
     #[test]
     fn what_names_no_host_is_refused() {
-        for bad in ["", ".", "*", "*.example", "a.example:80", "10.0.0.0/33", "http://a.example", "a b"] {
+        for bad in [
+            "",
+            ".",
+            "*",
+            "*.example",
+            "a.example:80",
+            "10.0.0.0/33",
+            "http://a.example",
+            "a b",
+        ] {
             assert!(Direct::try_from(bad.to_owned()).is_err(), "{bad}");
         }
     }

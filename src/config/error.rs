@@ -4,12 +4,14 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
-/// One thing wrong with the configuration: where, what, and the mend. Never holds a value that may be a secret.
+/// One thing wrong with the configuration: where, what, and the mend. Never holds a value that may
+/// be a secret.
 #[derive(Debug)]
 pub struct Error {
     /// Where the value comes from.
     pub origin: Origin,
-    /// The key, `section.key` or `caller "name": key`; empty where there is none (bad TOML, an unreadable file).
+    /// The key, `section.key` or `caller "name": key`; empty where there is none (bad TOML, an
+    /// unreadable file).
     pub key: String,
     /// What is wrong with it.
     pub message: String,
@@ -95,7 +97,11 @@ impl Problem {
         message: impl Into<String>,
         mend: impl Into<String>,
     ) -> Self {
-        Problem { key: key.into(), message: message.into(), mend: mend.into() }
+        Problem {
+            key: key.into(),
+            message: message.into(),
+            mend: mend.into(),
+        }
     }
 }
 

@@ -11,7 +11,10 @@ const NO_HOST: &str = "no host; write a name (\"gbg.internal\"), a suffix with i
 /// Names in lower case and addresses without brackets, as they are compared with Host fields.
 pub(super) fn hosts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
-    texts.iter().map(|text| host(text).map_err(D::Error::custom)).collect()
+    texts
+        .iter()
+        .map(|text| host(text).map_err(D::Error::custom))
+        .collect()
 }
 
 fn host(text: &str) -> Result<String, &'static str> {
@@ -27,7 +30,10 @@ fn host(text: &str) -> Result<String, &'static str> {
     if text.contains("://") {
         return Err("a Host field has no scheme; write the host alone, such as \"gbg.internal\"");
     }
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
     if let Ok(addr) = bare.parse::<IpAddr>() {
         return match addr {
             IpAddr::V4(_) if bare != text => Err(NO_HOST),
@@ -37,18 +43,24 @@ fn host(text: &str) -> Result<String, &'static str> {
     if let Some((_, port)) = text.rsplit_once(':')
         && port.bytes().all(|byte| byte.is_ascii_digit())
     {
-        return Err("hosts are compared without the port; write the host alone, such as \"gbg.internal\"");
+        return Err(
+            "hosts are compared without the port; write the host alone, such as \"gbg.internal\"",
+        );
     }
     let name = text.strip_prefix('.').unwrap_or(text);
     let name = name.strip_suffix('.').unwrap_or(name);
     let is_plain = |name: &str| {
         name.split('.').all(|label| !label.is_empty())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
     };
     match Host::parse(name) {
-        Ok(Host::Domain(name)) if is_plain(&name) => {
-            Ok(if text.starts_with('.') { format!(".{name}") } else { name })
-        }
+        Ok(Host::Domain(name)) if is_plain(&name) => Ok(if text.starts_with('.') {
+            format!(".{name}")
+        } else {
+            name
+        }),
         _ => Err(NO_HOST),
     }
 }

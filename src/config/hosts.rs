@@ -1,5 +1,5 @@
-//! The hosts by which callers may speak of us: against web pages that make a name of theirs point to this address (DNS
-//! rebinding), and so let a browser reach us as if we were their own server.
+//! The hosts by which callers may speak of us: against web pages that make a name of theirs point
+//! to this address (DNS rebinding), and so let a browser reach us as if we were their own server.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,8 +17,8 @@ pub struct Hosts {
 }
 
 impl Hosts {
-    /// Those of a listener at `address`: this machine's, the address's own, and what is `written`: names and addresses in
-    /// lower case, suffixes with their dot, `*` for all.
+    /// Those of a listener at `address`: this machine's, the address's own, and what is `written`:
+    /// names and addresses in lower case, suffixes with their dot, `*` for all.
     pub fn new(address: &Address, written: impl IntoIterator<Item = String>) -> Self {
         let written = std::iter::once("localhost".to_owned()).chain(written);
         let (suffixes, names): (Vec<_>, Vec<_>) = written.partition(|host| host.starts_with('.'));
@@ -33,18 +33,26 @@ impl Hosts {
         }
     }
 
-    /// Whether `authority`, a host that may have a port, is ours on a connection that came to `local`. A connection that
-    /// came over a Unix socket is none that a browser opens.
+    /// Whether `authority`, a host that may have a port, is ours on a connection that came to
+    /// `local`. A connection that came over a Unix socket is none that a browser opens.
     pub fn has(&self, authority: &[u8], local: Option<SocketAddr>) -> bool {
         let Some(local) = local else { return true };
         let host = without_port(authority);
         let host = host.strip_suffix(b".").unwrap_or(host);
-        if self.is_any || self.names.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(host)) {
+        if self.is_any
+            || self
+                .names
+                .iter()
+                .any(|name| name.as_bytes().eq_ignore_ascii_case(host))
+        {
             return true;
         }
-        let Ok(text) = std::str::from_utf8(host) else { return false };
+        let Ok(text) = std::str::from_utf8(host) else {
+            return false;
+        };
         match text.trim_matches(['[', ']']).parse::<IpAddr>() {
-            // The address as it was called, also where we listen on all: no page has it for a name that it could point here.
+            // The address as it was called, also where we listen on all: no page has it for a name
+            // that it could point here.
             Ok(addr) => {
                 let addr = addr.to_canonical();
                 addr.is_loopback()
@@ -60,7 +68,9 @@ impl Hosts {
 /// Whether `host` ends in `suffix`, which begins with a dot, and has more.
 fn ends_in(host: &str, suffix: &str) -> bool {
     host.len() > suffix.len()
-        && host.get(host.len() - suffix.len()..).is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+        && host
+            .get(host.len() - suffix.len()..)
+            .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
 }
 
 /// The host of an authority; that of an IPv6 address keeps its brackets.
@@ -76,7 +86,11 @@ mod tests {
     use super::*;
 
     fn hosts(address: &str, hosts: &[&str]) -> Hosts {
-        let written = hosts.iter().copied().chain(["eu.platform.go.gbgplc.com"]).map(str::to_owned);
+        let written = hosts
+            .iter()
+            .copied()
+            .chain(["eu.platform.go.gbgplc.com"])
+            .map(str::to_owned);
         Hosts::new(&Address::try_from(address.to_owned()).unwrap(), written)
     }
 
@@ -121,13 +135,26 @@ mod tests {
 
     #[test]
     fn hosts_that_are_written_are_ours_as_well() {
-        let some = hosts("0.0.0.0:8080", &["gbg.internal", ".corp.example", "2001:db8::1"]);
-        for host in
-            ["gbg.internal", "GBG.internal:80", "a.corp.example", "a.b.Corp.example.", "[2001:db8::1]:80"]
-        {
+        let some = hosts(
+            "0.0.0.0:8080",
+            &["gbg.internal", ".corp.example", "2001:db8::1"],
+        );
+        for host in [
+            "gbg.internal",
+            "GBG.internal:80",
+            "a.corp.example",
+            "a.b.Corp.example.",
+            "[2001:db8::1]:80",
+        ] {
             assert!(has(&some, host), "{host}");
         }
-        for host in ["x.gbg.internal", "corp.example", ".corp.example", "evilcorp.example", "0.0.0.1"] {
+        for host in [
+            "x.gbg.internal",
+            "corp.example",
+            ".corp.example",
+            "evilcorp.example",
+            "0.0.0.1",
+        ] {
             assert!(!has(&some, host), "{host}");
         }
         assert!(has(&hosts("0.0.0.0:8080", &["*"]), "evil.example"));

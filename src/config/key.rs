@@ -1,8 +1,9 @@
 //! Caller keys: how one is made, and how what a caller presents is told from what is no key.
 //!
-//! A key is `gbgp_`, 43 base64url characters (256 random bits) and 6 characters of checksum: the first of the SHA-256 of
-//! all that stands before them. So a scanner for leaked secrets knows a key without knowing any. What is kept of a key is its SHA-256: it has as many bits as can be guessed at, and needs no
-//! slow hash.
+//! A key is `gbgp_`, 43 base64url characters (256 random bits) and 6 characters of checksum: the
+//! first of the SHA-256 of all that stands before them. So a scanner for leaked secrets knows a key
+//! without knowing any. What is kept of a key is its SHA-256: it has as many bits as can be guessed
+//! at, and needs no slow hash.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -34,7 +35,9 @@ pub struct NoRandomness;
 /// When the system gives no random numbers.
 pub fn new_key() -> Result<Secret, NoRandomness> {
     let mut random = Zeroizing::new([0; RANDOM_BYTES]);
-    SystemRandom::new().fill(random.as_mut()).map_err(|_| NoRandomness)?;
+    SystemRandom::new()
+        .fill(random.as_mut())
+        .map_err(|_| NoRandomness)?;
     // Room for all of it from the start: growing would leave pieces behind that are not zeroed.
     let mut key = String::with_capacity(LENGTH);
     key.push_str(PREFIX);
@@ -44,18 +47,24 @@ pub fn new_key() -> Result<Secret, NoRandomness> {
     Ok(Secret::new(key))
 }
 
-/// The SHA-256 of the whole key `presented`; `None` where that is no key: its prefix, length or alphabet is another. The
-/// checksum is for those who look for leaked keys: of one that has another, nobody knows the SHA-256.
+/// The SHA-256 of the whole key `presented`; `None` where that is no key: its prefix, length or
+/// alphabet is another. The checksum is for those who look for leaked keys: of one that has
+/// another, nobody knows the SHA-256.
 pub fn key_digest(presented: &[u8]) -> Option<[u8; 32]> {
-    let rest = presented.strip_prefix(PREFIX.as_bytes()).filter(|_| presented.len() == LENGTH)?;
+    let rest = presented
+        .strip_prefix(PREFIX.as_bytes())
+        .filter(|_| presented.len() == LENGTH)?;
     let is_key = rest.iter().all(is_base64url);
-    is_key.then(|| digest(&SHA256, presented).as_ref().try_into().ok()).flatten()
+    is_key
+        .then(|| digest(&SHA256, presented).as_ref().try_into().ok())
+        .flatten()
 }
 
-/// Whether a word of `text` begins as keys do: it may be one, in quotes or with a typo. What a word of another token has within
-/// it, by chance, makes it none.
+/// Whether a word of `text` begins as keys do: it may be one, in quotes or with a typo. What a word
+/// of another token has within it, by chance, makes it none.
 pub fn holds_key(text: &[u8]) -> bool {
-    text.split(|byte| !is_base64url(byte)).any(|word| word.starts_with(PREFIX.as_bytes()))
+    text.split(|byte| !is_base64url(byte))
+        .any(|word| word.starts_with(PREFIX.as_bytes()))
 }
 
 /// Whether a key may stand in `text`, be it with a typo: it is not to be shown.
@@ -68,7 +77,8 @@ pub(super) fn is_in(text: &str) -> bool {
     const SHORTEST: usize = 20;
     let text = text.to_ascii_lowercase();
     let length = |rest: &str| rest.bytes().take_while(is_base64url).count();
-    text.match_indices(PREFIX).any(|(at, _)| length(&text[at + PREFIX.len()..]) >= SHORTEST)
+    text.match_indices(PREFIX)
+        .any(|(at, _)| length(&text[at + PREFIX.len()..]) >= SHORTEST)
 }
 
 fn is_base64url(byte: &u8) -> bool {
@@ -84,13 +94,18 @@ fn checksum(body: &[u8]) -> [u8; CHECKSUM_CHARACTERS] {
 }
 
 /// The SHA-256 of a caller's key, or of two: the second is for the time in which a key is replaced.
-pub(super) fn digests<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<[u8; 32]>, D::Error> {
-    const COUNT: &str =
-        "one SHA-256, or a list of one or two (the old key's and the new key's while a key is replaced)";
+pub(super) fn digests<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<[u8; 32]>, D::Error> {
+    const COUNT: &str = "one SHA-256, or a list of one or two (the old key's and the new key's while a key is replaced)";
     // By way of `Value`, since serde's own type errors quote the value, and this one may be a key.
     let texts = match toml::Value::deserialize(deserializer)? {
         toml::Value::Array(texts) if (1..=2).contains(&texts.len()) => texts,
-        toml::Value::Array(_) => return Err(D::Error::custom(format!("no key, or too many; write {COUNT}"))),
+        toml::Value::Array(_) => {
+            return Err(D::Error::custom(format!(
+                "no key, or too many; write {COUNT}"
+            )));
+        }
         text => vec![text],
     };
     texts
@@ -150,7 +165,10 @@ mod tests {
     fn the_form_is_the_one_that_others_rely_on() {
         let found = key_digest(KEY.as_bytes()).unwrap();
         let hex: String = found.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, "82a155c55d3d7091a738fbfc9e6fa00ac4c8930009f1d5e99e5a523c8b472c75");
+        assert_eq!(
+            hex,
+            "82a155c55d3d7091a738fbfc9e6fa00ac4c8930009f1d5e99e5a523c8b472c75"
+        );
     }
 
     #[test]
@@ -163,7 +181,11 @@ mod tests {
                     changed[at] = other;
                     let found = key_digest(&changed);
                     assert_ne!(found, digest, "{at} {other}");
-                    assert_eq!(found.is_some(), at >= PREFIX.len() && is_base64url(&other), "{at} {other}");
+                    assert_eq!(
+                        found.is_some(),
+                        at >= PREFIX.len() && is_base64url(&other),
+                        "{at} {other}"
+                    );
                 }
             }
         }
@@ -172,11 +194,26 @@ mod tests {
     #[test]
     fn what_is_longer_shorter_or_something_else_is_no_key() {
         let longer = format!("{KEY}A");
-        for text in ["", "gbgp_", &KEY[..53], &KEY[1..], &longer, &format!(" {KEY}"), &format!("{KEY}\n")] {
+        for text in [
+            "",
+            "gbgp_",
+            &KEY[..53],
+            &KEY[1..],
+            &longer,
+            &format!(" {KEY}"),
+            &format!("{KEY}\n"),
+        ] {
             assert_eq!(key_digest(text.as_bytes()), None, "{text:?}");
         }
         // A right checksum does not make one of what has another alphabet.
-        assert!(KEY.ends_with(&checksum(&KEY.as_bytes()[..BODY]).map(char::from).iter().collect::<String>()));
+        assert!(
+            KEY.ends_with(
+                &checksum(&KEY.as_bytes()[..BODY])
+                    .map(char::from)
+                    .iter()
+                    .collect::<String>()
+            )
+        );
         let mut odd = KEY[..47].to_owned() + "+";
         odd.extend(checksum(odd.as_bytes()).map(char::from));
         assert_eq!(key_digest(odd.as_bytes()), None);
@@ -187,13 +224,24 @@ mod tests {
         let digits = "82a155c55d3d7091a738fbfc9e6fa00ac4c8930009f1d5e99e5a523c8b472c75";
         assert_eq!(parse_digest(digits).ok(), key_digest(KEY.as_bytes()));
         let upper = digits.to_uppercase();
-        for bad in
-            ["", &digits[1..], &format!("{digits}0"), &upper, &format!(" {}", &digits[1..]), &"ä".repeat(32)]
-        {
-            assert!(parse_digest(bad).unwrap_err().starts_with("no SHA-256"), "{bad:?}");
+        for bad in [
+            "",
+            &digits[1..],
+            &format!("{digits}0"),
+            &upper,
+            &format!(" {}", &digits[1..]),
+            &"ä".repeat(32),
+        ] {
+            assert!(
+                parse_digest(bad).unwrap_err().starts_with("no SHA-256"),
+                "{bad:?}"
+            );
         }
         let error = parse_digest(KEY).unwrap_err();
-        assert!(error.contains("SHA-256") && !error.contains("AAEC"), "{error}");
+        assert!(
+            error.contains("SHA-256") && !error.contains("AAEC"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -206,7 +254,12 @@ mod tests {
         ] {
             assert!(holds_key(field.as_bytes()), "{field}");
         }
-        for field in ["", "Bearer eyJhbGci.eyJpc3Mi.c2lnbmF0dXJl", "Bearer eyJgbgp_x.y", "Bearer gbgp"] {
+        for field in [
+            "",
+            "Bearer eyJhbGci.eyJpc3Mi.c2lnbmF0dXJl",
+            "Bearer eyJgbgp_x.y",
+            "Bearer gbgp",
+        ] {
             assert!(!holds_key(field.as_bytes()), "{field}");
         }
     }
@@ -215,10 +268,19 @@ mod tests {
     fn what_looks_like_a_key_is_told() {
         assert!(may_be_in(KEY) && may_be_in("Bearer GBGP_x"));
         assert!(!may_be_in("gbg") && !may_be_in("gbgp-crm"));
-        for text in [KEY, &format!("/etc/{KEY}"), &KEY.to_uppercase(), &format!("\"{}\"", &KEY[..25])] {
+        for text in [
+            KEY,
+            &format!("/etc/{KEY}"),
+            &KEY.to_uppercase(),
+            &format!("\"{}\"", &KEY[..25]),
+        ] {
             assert!(is_in(text), "{text}");
         }
-        for path in ["/etc/gbgp_crm.key", "/etc/gbgp_/customers/production/tls.key", &KEY[5..]] {
+        for path in [
+            "/etc/gbgp_crm.key",
+            "/etc/gbgp_/customers/production/tls.key",
+            &KEY[5..],
+        ] {
             assert!(!is_in(path), "{path}");
         }
     }

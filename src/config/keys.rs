@@ -1,4 +1,5 @@
-//! Which keys there are, read off the types themselves, and which of them a misspelt one may have meant.
+//! Which keys there are, read off the types themselves, and which of them a misspelt one may have
+//! meant.
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor, value};
 
@@ -39,7 +40,9 @@ pub(super) fn is_section(path: &str) -> bool {
 
 /// The key of `path` whichever caller it is of: `caller.rate` of `caller[1].rate`.
 pub(super) fn pattern(path: &str) -> String {
-    let rest = path.strip_prefix(LIST).and_then(|rest| rest.strip_prefix('[')?.split_once(']'));
+    let rest = path
+        .strip_prefix(LIST)
+        .and_then(|rest| rest.strip_prefix('[')?.split_once(']'));
     rest.map_or_else(|| path.to_owned(), |(_, rest)| format!("{LIST}{rest}"))
 }
 
@@ -54,9 +57,16 @@ pub(super) fn unknown(path: &str) -> Problem {
     let sections = sections().map(|(section, _)| section);
     if is_section(path) {
         let mend = format!("write its keys, such as those below [{path}] in proxy.toml");
-        return Problem::new(path.to_owned(), "this is a section, and takes no value", mend);
+        return Problem::new(
+            path.to_owned(),
+            "this is a section, and takes no value",
+            mend,
+        );
     }
-    let mend = match pattern(path).strip_prefix(LIST).and_then(|rest| rest.strip_prefix('.')) {
+    let mend = match pattern(path)
+        .strip_prefix(LIST)
+        .and_then(|rest| rest.strip_prefix('.'))
+    {
         // Only a key of the same section may be meant, and the error names the caller already.
         Some(name) => {
             let names = fields::<caller::Raw>();
@@ -137,7 +147,10 @@ mod tests {
     #[test]
     fn the_nearest_is_near() {
         let known = ["token.scope", "token.endpoint"];
-        assert_eq!(nearest("token.scop", known.into_iter()), Some("token.scope"));
+        assert_eq!(
+            nearest("token.scop", known.into_iter()),
+            Some("token.scope")
+        );
         assert_eq!(nearest("tls", known.into_iter()), None);
     }
 }

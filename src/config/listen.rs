@@ -28,11 +28,13 @@ pub struct Listen {
     pub max_connections: NonZeroU32,
     /// How long a TLS handshake may take.
     pub handshake_timeout: Duration,
-    /// How long the head of a request may take, from its first byte or from the connection's beginning.
+    /// How long the head of a request may take, from its first byte or from the connection's
+    /// beginning.
     pub header_timeout: Duration,
     /// How long a connection stays without a request.
     pub keep_alive_timeout: Duration,
-    /// The longest silence in the middle of a request, while it is the caller's turn to send or to take.
+    /// The longest silence in the middle of a request, while it is the caller's turn to send or to
+    /// take.
     pub body_timeout: Duration,
     /// The age from which a connection takes no further request.
     pub max_age: Duration,
@@ -40,8 +42,9 @@ pub struct Listen {
     pub header_case: HeaderCase,
     /// Concurrent HTTP/2 streams on one connection.
     pub h2_streams: u32,
-    /// Names and addresses by which callers may speak of us, beside this machine's, the address's own and the API's; in
-    /// lower case, without a port. `.example` stands for all names that end in it, `*` for all.
+    /// Names and addresses by which callers may speak of us, beside this machine's, the address's
+    /// own and the API's; in lower case, without a port. `.example` stands for all names that end
+    /// in it, `*` for all.
     pub hosts: Vec<String>,
     /// How it serves TLS; without, plain TCP.
     pub tls: Option<ListenTls>,
@@ -60,8 +63,16 @@ pub struct ListenTls {
 impl ListenTls {
     /// The files that it was read from.
     pub fn files(&self) -> Vec<PathBuf> {
-        let RawTls { cert, key, client_ca } = &self.files;
-        [Some(cert), Some(key), client_ca.as_ref()].into_iter().flatten().cloned().collect()
+        let RawTls {
+            cert,
+            key,
+            client_ca,
+        } = &self.files;
+        [Some(cert), Some(key), client_ca.as_ref()]
+            .into_iter()
+            .flatten()
+            .cloned()
+            .collect()
     }
 
     /// What the same files hold by now.
@@ -73,7 +84,8 @@ impl ListenTls {
     }
 }
 
-/// How the field names of an HTTP/1 answer are spelt; they mean the same in any case (RFC 9110 section 5.1).
+/// How the field names of an HTTP/1 answer are spelt; they mean the same in any case (RFC 9110
+/// section 5.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HeaderCase {
@@ -143,7 +155,8 @@ impl Default for Raw {
 }
 
 impl Raw {
-    /// `callers` are those of the file: with none of them, everybody may call who reaches the address.
+    /// `callers` are those of the file: with none of them, everybody may call who reaches the
+    /// address.
     pub(super) fn resolve(
         self,
         callers: &[caller::Raw],
@@ -173,7 +186,10 @@ impl Raw {
             header_case: self.header_case,
             h2_streams: self.h2_streams.get(),
             hosts: self.hosts,
-            tls: self.tls.map(|tls| tls.resolve_and_warn(warnings)).transpose()?,
+            tls: self
+                .tls
+                .map(|tls| tls.resolve_and_warn(warnings))
+                .transpose()?,
         })
     }
 
@@ -189,7 +205,9 @@ impl Raw {
         if callers.is_empty() && !address.is_local() && !self.allow_anonymous {
             return Err(Problem::new(
                 "listen.address",
-                format!("{address} is open to the network, and whoever reaches it is GBG GO's customer"),
+                format!(
+                    "{address} is open to the network, and whoever reaches it is GBG GO's customer"
+                ),
                 "there are three ways:\n        \
                  - listen on a loopback address (\"127.0.0.1:8080\") or a Unix socket (\"unix:PATH\")\n        \
                  - say who may call: a [[caller]] for each (`gbg-proxy key new NAME` makes a key and prints the lines)\n        \
@@ -213,9 +231,13 @@ impl RawTls {
     fn resolve_and_warn(self, warnings: &mut Vec<String>) -> Result<ListenTls, Problem> {
         let tls = self.resolve()?;
         let now = unix_seconds();
-        let is_valid =
-            |root: &&CertificateDer<'_>| Validity::of(root).is_none_or(|validity| validity.contains(now));
-        let (valid, all) = (tls.client_roots.iter().filter(is_valid).count(), tls.client_roots.len());
+        let is_valid = |root: &&CertificateDer<'_>| {
+            Validity::of(root).is_none_or(|validity| validity.contains(now))
+        };
+        let (valid, all) = (
+            tls.client_roots.iter().filter(is_valid).count(),
+            tls.client_roots.len(),
+        );
         if let Some(path) = &tls.files.client_ca
             && valid < all
         {
@@ -235,7 +257,11 @@ impl RawTls {
             Some(path) => pem::roots(path).map_err(|error| error.at("listen.tls.client_ca"))?,
             None => Vec::new(),
         };
-        Ok(ListenTls { identity, client_roots, files: self })
+        Ok(ListenTls {
+            identity,
+            client_roots,
+            files: self,
+        })
     }
 }
 

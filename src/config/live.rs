@@ -1,7 +1,7 @@
 //! Which keys are put in force while the proxy runs, and which only by a restart.
 
-/// Keys that need a restart: where is listened and in how many threads, where requests and credentials go, and where the log
-/// goes.
+/// Keys that need a restart: where is listened and in how many threads, where requests and
+/// credentials go, and where the log goes.
 const FIXED: [&str; 22] = [
     "admin.address",
     "admin.allow_anonymous",
@@ -39,7 +39,11 @@ mod tests {
     #[test]
     fn what_needs_a_restart_is_a_key() {
         let known = super::super::keys();
-        assert!(FIXED.iter().all(|key| known.iter().any(|known| known == key)));
+        assert!(
+            FIXED
+                .iter()
+                .all(|key| known.iter().any(|known| known == key))
+        );
         assert!(is_live("caller \"crm\": rate") && !is_live("listen.address"));
     }
 }

@@ -1,4 +1,5 @@
-//! Where values come from and which of them counts: `--set`, then the environment, then the file, then the default.
+//! Where values come from and which of them counts: `--set`, then the environment, then the file,
+//! then the default.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -44,8 +45,14 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
     let text = text(sources)?;
     let mut document = document(sources, &text, &mut warnings)?;
     let raw: Raw = document.deserialize()?;
-    let config = raw.resolve(&sources.env, &mut warnings).map_err(|problem| document.locate(problem))?;
-    Ok(Loaded { config, warnings, effective: document.effective()? })
+    let config = raw
+        .resolve(&sources.env, &mut warnings)
+        .map_err(|problem| document.locate(problem))?;
+    Ok(Loaded {
+        config,
+        warnings,
+        effective: document.effective()?,
+    })
 }
 
 /// The address of `[admin]` alone; `None` where it is off.
@@ -59,7 +66,12 @@ pub fn admin_address(sources: &Sources) -> Result<Option<Address>, Error> {
 }
 
 fn text(sources: &Sources) -> Result<String, Error> {
-    Ok(sources.file.as_deref().map(read_file).transpose()?.unwrap_or_default())
+    Ok(sources
+        .file
+        .as_deref()
+        .map(read_file)
+        .transpose()?
+        .unwrap_or_default())
 }
 
 fn document<'a>(
@@ -94,7 +106,9 @@ impl Raw {
         let ca_file = self.upstream.ca_file.clone();
         let way_out = self.upstream.way_out(env, warnings)?;
         let listen = self.listen.resolve(&self.caller, warnings)?;
-        let (upstream, forward) = self.upstream.resolve(listen.header_case, &way_out, warnings)?;
+        let (upstream, forward) = self
+            .upstream
+            .resolve(listen.header_case, &way_out, warnings)?;
         let config = Config {
             callers: caller::resolve(self.caller, &listen, &forward, warnings)?,
             admin: self.admin.resolve(&listen)?,

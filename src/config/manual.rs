@@ -6,11 +6,19 @@ const SHIPPED: &str = include_str!("../../proxy.toml");
 pub(super) fn of(key: &str) -> Option<String> {
     let (section, name) = key.rsplit_once('.')?;
     let headings = [format!("[{section}]"), format!("[[{section}]]")];
-    let mut lines =
-        SHIPPED.lines().skip_while(|line| !headings.iter().any(|heading| bare(line) == heading)).skip(1);
+    let mut lines = SHIPPED
+        .lines()
+        .skip_while(|line| !headings.iter().any(|heading| bare(line) == heading))
+        .skip(1);
     let mut comment: Vec<&str> = Vec::new();
-    for line in lines.by_ref().take_while(|line| !bare(line).starts_with('[')) {
-        if bare(line).split_once(" = ").is_some_and(|(found, _)| found == name) {
+    for line in lines
+        .by_ref()
+        .take_while(|line| !bare(line).starts_with('['))
+    {
+        if bare(line)
+            .split_once(" = ")
+            .is_some_and(|(found, _)| found == name)
+        {
             comment.push(bare(line));
             return Some(comment.join("\n        "));
         }
@@ -25,10 +33,16 @@ pub(super) fn of(key: &str) -> Option<String> {
 /// The default of `key`, if it has one that depends on nothing.
 pub(super) fn default(key: &str) -> Option<String> {
     let (section, name) = key.rsplit_once('.')?;
-    let lines = SHIPPED.lines().skip_while(|line| *line != format!("[{section}]")).skip(1);
-    let mut values =
-        lines.take_while(|line| !line.starts_with('[')).filter_map(|line| line.split_once(" = "));
-    values.find(|(found, _)| *found == name).map(|(_, value)| value.to_owned())
+    let lines = SHIPPED
+        .lines()
+        .skip_while(|line| *line != format!("[{section}]"))
+        .skip(1);
+    let mut values = lines
+        .take_while(|line| !line.starts_with('['))
+        .filter_map(|line| line.split_once(" = "));
+    values
+        .find(|(found, _)| *found == name)
+        .map(|(_, value)| value.to_owned())
 }
 
 /// The line without the mark of a comment.
@@ -46,7 +60,10 @@ mod tests {
             let text = of(&key).unwrap_or_else(|| panic!("proxy.toml does not explain {key}"));
             let (section, name) = key.rsplit_once('.').unwrap();
             assert!(text.contains(&format!("{name} = ")), "{text}");
-            assert!(text.contains('\n') || section == "listen.tls", "{key} has no comment: {text}");
+            assert!(
+                text.contains('\n') || section == "listen.tls",
+                "{key} has no comment: {text}"
+            );
         }
         assert_eq!(of("no.such"), None);
         assert_eq!(default("token.scope"), None, "it depends on the grant");

@@ -1,4 +1,5 @@
-//! The configuration: text from `--set`, the environment and a file becomes types that cannot be wrong, once.
+//! The configuration: text from `--set`, the environment and a file becomes types that cannot be
+//! wrong, once.
 //!
 //! `proxy.toml` at the root of the repository holds every key with its default and a line of why.
 
@@ -23,12 +24,14 @@ mod manual;
 mod origin;
 mod pem;
 mod rate;
+mod serde_message;
 mod signing_key;
 mod token;
 mod trace;
 mod upstream;
 mod validity;
 mod value;
+mod variable;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -41,7 +44,6 @@ pub use self::admin::Admin;
 pub use self::caller::{Caller, parse_caller_name};
 pub use self::certificate_name::CertificateName;
 pub use self::credentials::{ClientAuth, CredentialSources, Credentials, Proof};
-pub use self::document::is_key_variable;
 pub use self::effective::Effective;
 pub use self::egress::Egress;
 pub use self::error::{Error, Origin as ValueOrigin, Problem};
@@ -61,6 +63,7 @@ pub use self::trace::{Exported, Trace};
 pub use self::upstream::{Forward, HttpVersion, Upstream};
 pub use self::validity::{Validity, unix_seconds};
 pub use self::value::{Address, Path, Prefix, SocketMode, parse_time};
+pub use self::variable::is_key_variable;
 
 /// The whole configuration, ready for use.
 #[derive(Clone, Debug)]
@@ -88,10 +91,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// The hosts by which callers may speak of us: ours, and the API's, whose callers may be sent here by DNS.
+    /// The hosts by which callers may speak of us: ours, and the API's, whose callers may be sent
+    /// here by DNS.
     pub fn hosts(&self) -> Hosts {
         let api = self.upstream.origin.host.to_lowercase();
-        Hosts::new(&self.listen.address, self.listen.hosts.iter().cloned().chain([api]))
+        Hosts::new(
+            &self.listen.address,
+            self.listen.hosts.iter().cloned().chain([api]),
+        )
     }
 }
 
@@ -112,7 +119,12 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Log { level: Level::Info, format: LogFormat::Text, access: true, file: None }
+        Log {
+            level: Level::Info,
+            format: LogFormat::Text,
+            access: true,
+            file: None,
+        }
     }
 }
 
@@ -157,7 +169,8 @@ pub struct Limits {
     /// The longest request body, in bytes.
     #[serde(deserialize_with = "value::size")]
     pub request_body: u64,
-    /// The longest request body, in bytes, that is kept until its answer has come, so that it can be sent once more.
+    /// The longest request body, in bytes, that is kept until its answer has come, so that it can
+    /// be sent once more.
     #[serde(deserialize_with = "value::size")]
     pub replay_body: u64,
     /// All header fields of a request together, in bytes.
@@ -209,6 +222,9 @@ pub struct Drain {
 
 impl Default for Drain {
     fn default() -> Self {
-        Drain { delay: Duration::ZERO, timeout: Duration::from_secs(25) }
+        Drain {
+            delay: Duration::ZERO,
+            timeout: Duration::from_secs(25),
+        }
     }
 }

@@ -15,7 +15,10 @@ pub struct HttpUrl(Url);
 
 impl HttpUrl {
     /// A URL that is a constant of this crate.
-    #[expect(clippy::expect_used, reason = "only constants of `gbg` come here, and a test parses them all")]
+    #[expect(
+        clippy::expect_used,
+        reason = "only constants of `gbg` come here, and a test parses them all"
+    )]
     pub(super) fn known(text: &'static str) -> Self {
         HttpUrl(Url::parse(text).expect("a constant URL"))
     }
@@ -60,7 +63,8 @@ impl TryFrom<String> for HttpUrl {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
-        let url = Url::parse(&text).map_err(|_| "no URL; write one such as \"https://host.example\"")?;
+        let url =
+            Url::parse(&text).map_err(|_| "no URL; write one such as \"https://host.example\"")?;
         if !matches!(url.scheme(), "https" | "http") {
             return Err("the URL must begin with https://");
         }
@@ -104,7 +108,8 @@ pub struct Origin {
     pub host: String,
     /// The port, the scheme's own where none is written.
     pub port: u16,
-    /// The value of the Host field: the port only where it is not the scheme's own (RFC 9110 section 7.2).
+    /// The value of the Host field: the port only where it is not the scheme's own (RFC 9110
+    /// section 7.2).
     pub authority: HeaderValue,
 }
 
@@ -119,22 +124,36 @@ impl Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "https" } else { "http" };
-        write!(f, "{scheme}://{}", self.authority.to_str().unwrap_or_default())
+        write!(
+            f,
+            "{scheme}://{}",
+            self.authority.to_str().unwrap_or_default()
+        )
     }
 }
 
-/// Origins of web pages, as browsers write them (RFC 6454 section 6.2): scheme, host, and the port where it is not the
-/// scheme's own.
-pub(super) fn origins<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<HeaderValue>, D::Error> {
+/// Origins of web pages, as browsers write them (RFC 6454 section 6.2): scheme, host, and the port
+/// where it is not the scheme's own.
+pub(super) fn origins<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<HeaderValue>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
-    texts.into_iter().map(|text| origin(&text).ok_or_else(|| D::Error::custom(NO_ORIGIN))).collect()
+    texts
+        .into_iter()
+        .map(|text| origin(&text).ok_or_else(|| D::Error::custom(NO_ORIGIN)))
+        .collect()
 }
 
-const NO_ORIGIN: &str = "no origin; write scheme and host as a browser does, such as \"https://crm.example\"";
+const NO_ORIGIN: &str =
+    "no origin; write scheme and host as a browser does, such as \"https://crm.example\"";
 
 fn origin(text: &str) -> Option<HeaderValue> {
-    let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "https" | "http"))?;
-    (url.origin().ascii_serialization() == text).then(|| HeaderValue::from_str(text).ok()).flatten()
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "https" | "http"))?;
+    (url.origin().ascii_serialization() == text)
+        .then(|| HeaderValue::from_str(text).ok())
+        .flatten()
 }
 
 #[cfg(test)]
@@ -149,20 +168,36 @@ mod tests {
     fn an_origin_has_no_path_and_names_its_port_only_where_it_must() {
         let origin = Origin::of(&url("https://EU.example:443")).unwrap();
         assert_eq!(
-            (origin.host.as_str(), origin.port, origin.authority.as_bytes()),
+            (
+                origin.host.as_str(),
+                origin.port,
+                origin.authority.as_bytes()
+            ),
             ("eu.example", 443, &b"eu.example"[..])
         );
-        assert_eq!(Origin::of(&url("http://[::1]:8080/")).unwrap().to_string(), "http://[::1]:8080");
+        assert_eq!(
+            Origin::of(&url("http://[::1]:8080/")).unwrap().to_string(),
+            "http://[::1]:8080"
+        );
         assert_eq!(Origin::of(&url("https://x/v2")), None);
         assert_eq!(Origin::of(&url("https://x/?a")), None);
     }
 
     #[test]
     fn loopback_is_told_by_name_and_address() {
-        for text in ["http://localhost:1", "http://127.9.9.9", "http://[::1]", "http://a.localhost"] {
+        for text in [
+            "http://localhost:1",
+            "http://127.9.9.9",
+            "http://[::1]",
+            "http://a.localhost",
+        ] {
             assert!(url(text).is_loopback(), "{text}");
         }
-        for text in ["http://10.0.0.1", "http://localhost.example", "http://0.0.0.0"] {
+        for text in [
+            "http://10.0.0.1",
+            "http://localhost.example",
+            "http://0.0.0.0",
+        ] {
             assert!(!url(text).is_loopback(), "{text}");
         }
     }
@@ -170,13 +205,21 @@ mod tests {
     #[test]
     fn the_query_of_a_url_is_not_shown() {
         let of = |text| format!("{0} {0:?}", url(text));
-        assert_eq!(of("https://a.example/x"), "https://a.example/x https://a.example/x");
-        assert_eq!(of("https://a.example/x?key=hunter2"), "https://a.example/x?… https://a.example/x?…");
+        assert_eq!(
+            of("https://a.example/x"),
+            "https://a.example/x https://a.example/x"
+        );
+        assert_eq!(
+            of("https://a.example/x?key=hunter2"),
+            "https://a.example/x?… https://a.example/x?…"
+        );
     }
 
     #[test]
     fn an_origin_of_a_page_is_as_a_browser_writes_it() {
-        assert!(origin("https://crm.example").is_some() && origin("http://localhost:3000").is_some());
+        assert!(
+            origin("https://crm.example").is_some() && origin("http://localhost:3000").is_some()
+        );
         for bad in [
             "https://crm.example/",
             "https://CRM.example",

@@ -1,6 +1,7 @@
 //! Certificates and keys, from PEM files or from the platform.
 //!
-//! No error holds a byte of a file: a file that is named as a certificate may hold the private key as well.
+//! No error holds a byte of a file: a file that is named as a certificate may hold the private key
+//! as well.
 
 mod fault;
 
@@ -32,7 +33,10 @@ pub(super) struct Error {
 enum Reason {
     Unreadable(io::Error),
     Malformed(Option<Fault>),
-    Missing { has_key: bool, has_certificate: bool },
+    Missing {
+        has_key: bool,
+        has_certificate: bool,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +59,11 @@ impl Wanted {
 impl Error {
     /// This error as a problem of `key`.
     pub(super) fn at(self, key: &'static str) -> Problem {
-        let Error { path, wanted, reason } = self;
+        let Error {
+            path,
+            wanted,
+            reason,
+        } = self;
         let (path, name) = (path.display(), wanted.name());
         match reason {
             Reason::Unreadable(error) => Problem::new(
@@ -65,20 +73,31 @@ impl Error {
             ),
             Reason::Malformed(Some(Fault { cause, fix })) => {
                 let fix = fix.replace("FILE", &path.to_string());
-                Problem::new(key, format!("{path} is not a usable PEM file: {cause}"), fix)
+                Problem::new(
+                    key,
+                    format!("{path} is not a usable PEM file: {cause}"),
+                    fix,
+                )
             }
             Reason::Malformed(None) => Problem::new(
                 key,
                 format!("{path} is not a usable PEM file"),
                 format!("give a PEM file with a {name}, as it was issued"),
             ),
-            Reason::Missing { has_key, has_certificate } => {
+            Reason::Missing {
+                has_key,
+                has_certificate,
+            } => {
                 let other = match wanted {
                     Wanted::PrivateKey if has_certificate => ", but a certificate",
                     Wanted::Certificate | Wanted::TrustAnchor if has_key => ", but a private key",
                     _ => "",
                 };
-                let swapped = if other.is_empty() { "" } else { "; the paths of two keys may be swapped" };
+                let swapped = if other.is_empty() {
+                    ""
+                } else {
+                    "; the paths of two keys may be swapped"
+                };
                 Problem::new(
                     key,
                     format!("{path} holds no {name}{other}"),
@@ -97,7 +116,11 @@ struct File<'a> {
 
 impl<'a> File<'a> {
     fn read(path: &'a Path, wanted: Wanted) -> Result<Self, Error> {
-        let error = |reason| Error { path: path.to_owned(), wanted, reason };
+        let error = |reason| Error {
+            path: path.to_owned(),
+            wanted,
+            reason,
+        };
         let bytes = read_bytes(path).map_err(|found| error(Reason::Unreadable(found)))?;
         // The parser takes the first section for text around it then, and drops it.
         if fault::begins_with_mark(&bytes) {
@@ -122,17 +145,30 @@ impl<'a> File<'a> {
         if let Some(fault) = fault::find(&self.bytes) {
             return self.error(wanted, Reason::Malformed(Some(fault)));
         }
-        let has_key = PrivateKeyDer::from_pem_slice(&self.bytes).map(Zeroizing::new).is_ok();
+        let has_key = PrivateKeyDer::from_pem_slice(&self.bytes)
+            .map(Zeroizing::new)
+            .is_ok();
         let has_certificate = CertificateDer::from_pem_slice(&self.bytes).is_ok();
-        self.error(wanted, Reason::Missing { has_key, has_certificate })
+        self.error(
+            wanted,
+            Reason::Missing {
+                has_key,
+                has_certificate,
+            },
+        )
     }
 
     fn error(&self, wanted: Wanted, reason: Reason) -> Error {
-        Error { path: self.path.to_owned(), wanted, reason }
+        Error {
+            path: self.path.to_owned(),
+            wanted,
+            reason,
+        }
     }
 }
 
-/// The likely cause, and its fix, why `text` is not PEM; `None` where nothing is wrong with its form.
+/// The likely cause, and its fix, why `text` is not PEM; `None` where nothing is wrong with its
+/// form.
 pub(super) fn fault(text: &[u8], file: Option<&Path>) -> Option<(&'static str, String)> {
     let file = file.map_or_else(|| "FILE".to_owned(), |file| file.display().to_string());
     fault::find(text).map(|Fault { cause, fix }| (cause, fix.replace("FILE", &file)))
@@ -144,7 +180,10 @@ pub(super) fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> 
     let file = File::read(path, wanted)?;
     let found = usable(file.sections(Wanted::Certificate)?);
     if found.is_empty() {
-        let reason = Reason::Missing { has_key: false, has_certificate: true };
+        let reason = Reason::Missing {
+            has_key: false,
+            has_certificate: true,
+        };
         return Err(file.error(wanted, reason));
     }
     Ok(found)
@@ -176,8 +215,13 @@ pub struct Identity {
     pub key: Arc<Zeroizing<PrivateKeyDer<'static>>>,
 }
 
-/// The chain and the key in two PEM files, if they belong together; `keys` are where the files were named.
-pub(super) fn identity(cert: &Path, key: &Path, keys: [&'static str; 2]) -> Result<Identity, Problem> {
+/// The chain and the key in two PEM files, if they belong together; `keys` are where the files were
+/// named.
+pub(super) fn identity(
+    cert: &Path,
+    key: &Path,
+    keys: [&'static str; 2],
+) -> Result<Identity, Problem> {
     let [cert_key, key_key] = keys;
     let chain = certificates(cert).map_err(|error| error.at(cert_key))?;
     let private = private_key(key).map_err(|error| error.at(key_key))?;
@@ -204,7 +248,10 @@ pub(super) fn identity(cert: &Path, key: &Path, keys: [&'static str; 2]) -> Resu
             Problem::new(key_key, message, fix)
         },
     )?;
-    Ok(Identity { chain, key: Arc::new(private) })
+    Ok(Identity {
+        chain,
+        key: Arc::new(private),
+    })
 }
 
 /// The certificates that this platform trusts; `key` is where others could be named.
@@ -217,12 +264,18 @@ pub(super) fn platform_roots(key: &'static str) -> Result<Vec<CertificateDer<'st
     let why: Vec<_> = found.errors.iter().map(describe).collect();
     Err(Problem::new(
         key,
-        format!("this machine has no trusted certificates {}", why.join("; ")).trim_end().to_owned(),
+        format!(
+            "this machine has no trusted certificates {}",
+            why.join("; ")
+        )
+        .trim_end()
+        .to_owned(),
         format!("install the package ca-certificates, or write {key}"),
     ))
 }
 
-/// The error of the platform's store, without the lines of a file that its own text holds: `SSL_CERT_FILE` names any file.
+/// The error of the platform's store, without the lines of a file that its own text holds:
+/// `SSL_CERT_FILE` names any file.
 fn describe(error: &rustls_native_certs::Error) -> String {
     match &error.kind {
         ErrorKind::Io { inner, path } => format!("{}: {}: {inner}", error.context, path.display()),
@@ -232,8 +285,10 @@ fn describe(error: &rustls_native_certs::Error) -> String {
     }
 }
 
-/// Those that rustls can read: a store may hold odd ones, and one of them must not keep the rest from being used.
+/// Those that rustls can read: a store may hold odd ones, and one of them must not keep the rest
+/// from being used.
 fn usable(certificates: Vec<CertificateDer<'static>>) -> Vec<CertificateDer<'static>> {
-    let can_be_read = |found: &CertificateDer<'static>| RootCertStore::empty().add(found.clone()).is_ok();
+    let can_be_read =
+        |found: &CertificateDer<'static>| RootCertStore::empty().add(found.clone()).is_ok();
     certificates.into_iter().filter(can_be_read).collect()
 }

@@ -20,7 +20,8 @@ const NO_RATE: &str = "no rate; write how many requests in which time, and how m
                        \"100/s, burst 20\" (the times are s, min and h)";
 
 impl Rate {
-    /// Reads `"100/s"` or `"100/s, burst 20"`; without a burst as many may come at once as in the whole time.
+    /// Reads `"100/s"` or `"100/s, burst 20"`; without a burst as many may come at once as in the
+    /// whole time.
     fn parse(text: &str) -> Result<Self, &'static str> {
         let (rate, burst) = match text.split_once(',') {
             Some((rate, burst)) => (rate, Some(burst)),
@@ -41,14 +42,20 @@ impl Rate {
         let per = Duration::from_secs(seconds);
         let gap = u64::try_from((per / requests.get()).as_nanos()).unwrap_or(0);
         if gap == 0 {
-            return Err("no more than 1000000000 requests a second can be counted; remove the rate instead");
+            return Err(
+                "no more than 1000000000 requests a second can be counted; remove the rate instead",
+            );
         }
         // What the limiter counts with: nanoseconds, in 64 bits.
         match gap.checked_mul(burst.get().into()) {
-            Some(_) => Ok(Rate { requests, per, burst }),
-            None => {
-                Err("the burst is that of centuries at this rate; write a smaller one, or remove the rate")
-            }
+            Some(_) => Ok(Rate {
+                requests,
+                per,
+                burst,
+            }),
+            None => Err(
+                "the burst is that of centuries at this rate; write a smaller one, or remove the rate",
+            ),
         }
     }
 }
@@ -68,7 +75,11 @@ impl<'de> Deserialize<'de> for Rate {
     // By way of `Value`, so that a bare number is told what a text without a unit is told.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = toml::Value::deserialize(deserializer)?;
-        value.as_str().ok_or(NO_RATE).and_then(Rate::parse).map_err(D::Error::custom)
+        value
+            .as_str()
+            .ok_or(NO_RATE)
+            .and_then(Rate::parse)
+            .map_err(D::Error::custom)
     }
 }
 
@@ -79,7 +90,11 @@ mod tests {
     #[test]
     fn a_rate_has_a_number_a_time_and_perhaps_a_burst() {
         let rate = |text: &str| {
-            let Rate { requests, per, burst } = Rate::parse(text).unwrap();
+            let Rate {
+                requests,
+                per,
+                burst,
+            } = Rate::parse(text).unwrap();
             (requests.get(), per.as_secs(), burst.get())
         };
         assert_eq!(rate("100/s, burst 20"), (100, 1, 20));

@@ -64,19 +64,30 @@ impl SigningKey {
             Problem::new("token.jwt_key", message, mend)
         };
         let key = key.map_err(|_| match pem::fault(pem, place.file()) {
-            Some((cause, fix)) => {
-                Problem::new("token.jwt_key", format!("{place} is not a usable PEM file: {cause}"), fix)
-            }
+            Some((cause, fix)) => Problem::new(
+                "token.jwt_key",
+                format!("{place} is not a usable PEM file: {cause}"),
+                fix,
+            ),
             None => problem(format!("{place} holds no private key for {algorithm:?}")),
         })?;
         let fits = match algorithm {
             Algorithm::RS256 | Algorithm::PS256 => RsaKeyPair::from_der(key.as_bytes()).map(drop),
             Algorithm::ES256 => {
                 let random = ring::rand::SystemRandom::new();
-                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.as_bytes(), &random).map(drop)
+                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, key.as_bytes(), &random)
+                    .map(drop)
             }
         };
-        fits.map_err(|error| problem(format!("the key in {place} cannot sign with {algorithm:?}: {error}")))?;
-        Ok(SigningKey { algorithm, key, kid })
+        fits.map_err(|error| {
+            problem(format!(
+                "the key in {place} cannot sign with {algorithm:?}: {error}"
+            ))
+        })?;
+        Ok(SigningKey {
+            algorithm,
+            key,
+            kid,
+        })
     }
 }

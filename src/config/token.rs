@@ -39,14 +39,21 @@ pub struct Token {
     pub wait: Duration,
     /// The life of a token whose answer does not tell it.
     pub fallback_life: Duration,
-    /// The answers of the API that say that the token is not taken: a new one is got, and the request sent once more.
+    /// The answers of the API that say that the token is not taken: a new one is got, and the
+    /// request sent once more.
     pub retry_statuses: Vec<StatusCode>,
 }
 
 impl Token {
     /// Whether both ask the same endpoint for the same, in the same way, as the same client.
     pub fn asks_like(&self, other: &Token) -> bool {
-        let what = |token: &Token| (token.endpoint.clone(), token.scope.clone(), token.params.clone());
+        let what = |token: &Token| {
+            (
+                token.endpoint.clone(),
+                token.scope.clone(),
+                token.params.clone(),
+            )
+        };
         what(self) == what(other)
             && self.credentials == other.credentials
             && self.roots == other.roots
@@ -162,7 +169,10 @@ impl Raw {
             Grant::Password => {
                 let username = needed(self.username, "token.username", "grant = \"password\"")?;
                 let password = needed(self.password, "token.password", "grant = \"password\"")?;
-                Some((username.locate("token.username", env)?, locate("token.password", &password.0, env)?))
+                Some((
+                    username.locate("token.username", env)?,
+                    locate("token.password", &password.0, env)?,
+                ))
             }
         };
         let secret = || -> Result<Kept, Problem> {
@@ -174,7 +184,11 @@ impl Raw {
             ClientAuth::Post => ProofSource::Post(secret()?),
             ClientAuth::Basic => ProofSource::Basic(secret()?),
             ClientAuth::PrivateKeyJwt => {
-                let key = needed(self.jwt_key, "token.jwt_key", "client_auth = \"private_key_jwt\"")?;
+                let key = needed(
+                    self.jwt_key,
+                    "token.jwt_key",
+                    "client_auth = \"private_key_jwt\"",
+                )?;
                 ProofSource::Assertion {
                     key: locate("token.jwt_key", &key.0, env)?,
                     algorithm: self.jwt_alg.unwrap_or_default(),
@@ -191,7 +205,12 @@ impl Raw {
                 needed(key, "token.client_key", "token.client_cert")?,
             )),
         };
-        let credentials = CredentialSources { client_id, proof, user, certificate };
+        let credentials = CredentialSources {
+            client_id,
+            proof,
+            user,
+            certificate,
+        };
         // What cannot be read now is told now. They are read again for each token.
         warnings.extend(credentials.warnings(&credentials.read()?));
         Ok(Token {
@@ -216,7 +235,8 @@ impl Raw {
         })
     }
 
-    /// A key that is written and has no effect is a slip, and a secret that is not used is a secret too many.
+    /// A key that is written and has no effect is a slip, and a secret that is not used is a secret
+    /// too many.
     fn refuse_what_does_nothing(&self) -> Result<(), Problem> {
         let secret_is_used = matches!(self.client_auth, ClientAuth::Post | ClientAuth::Basic);
         let key_is_used = self.client_auth == ClientAuth::PrivateKeyJwt;
@@ -236,10 +256,23 @@ impl Raw {
             ("token.jwt_kid", self.jwt_kid.is_some(), key_is_used, auth),
             ("token.client_cert", self.client_cert.is_some(), is_tls, tls),
             ("token.client_key", self.client_key.is_some(), is_tls, tls),
-            ("token.username", self.username.is_some(), user_is_used, "grant = \"password\""),
-            ("token.password", self.password.is_some(), user_is_used, "grant = \"password\""),
+            (
+                "token.username",
+                self.username.is_some(),
+                user_is_used,
+                "grant = \"password\"",
+            ),
+            (
+                "token.password",
+                self.password.is_some(),
+                user_is_used,
+                "grant = \"password\"",
+            ),
         ];
-        match unused.into_iter().find(|(_, is_written, is_used, _)| *is_written && !is_used) {
+        match unused
+            .into_iter()
+            .find(|(_, is_written, is_used, _)| *is_written && !is_used)
+        {
             Some((key, _, _, goes_with)) => Err(Problem::new(
                 key,
                 format!("it goes with {goes_with}, and has no effect here"),
@@ -271,7 +304,10 @@ const OUR_FIELDS: [&str; 8] = [
 ];
 
 fn check_params(params: &BTreeMap<String, String>) -> Result<(), Problem> {
-    match params.keys().find(|name| OUR_FIELDS.contains(&name.as_str())) {
+    match params
+        .keys()
+        .find(|name| OUR_FIELDS.contains(&name.as_str()))
+    {
         Some(name) => Err(Problem::new(
             "token.params",
             format!("the field {name} is filled from a key of its own"),
@@ -293,70 +329,4 @@ fn retry_status(status: u16) -> Result<StatusCode, Problem> {
 }
 
 #[cfg(test)]
-mod tests {
-    use crate::config::{Sources, load};
-
-    fn refusal(set: &[&str]) -> String {
-        let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")];
-        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let set = set.iter().map(|&set| set.to_owned()).collect();
-        load(&Sources { set, env, file: None }).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn a_token_is_asked_for_as_another_or_otherwise_where_what_is_asked_or_the_way_there_changes() {
-        let of = |more: &[&str]| {
-            let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s"), ("OTHER", "s")];
-            let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-            let set = ["token.endpoint=http://token.example", "token.plain_http=true"];
-            let set = set.iter().chain(more).map(|&set| set.to_owned()).collect();
-            load(&Sources { set, env, file: None }).unwrap().config.token
-        };
-        let certificate = rcgen::generate_simple_self_signed(["token.example".to_owned()]).unwrap().cert;
-        let ca_file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(ca_file.path(), certificate.pem()).unwrap();
-        let ca_file = format!("token.ca_file={}", ca_file.path().display());
-        for other in [
-            "token.client_id=b",
-            "token.client_auth=basic",
-            "token.client_secret=env:OTHER",
-            "token.scope=other",
-            "token.params={ audience = \"a\" }",
-            "upstream.egress_proxy=http://127.0.0.1:3",
-            &ca_file,
-        ] {
-            assert!(!of(&[other]).asks_like(&of(&[])), "{other}");
-        }
-        for same in ["token.timeout=1s", "token.wait=1s", "token.fallback_life=1m", "token.retry_statuses=[]"]
-        {
-            assert!(of(&[same]).asks_like(&of(&[])) && of(&[same]) != of(&[]), "{same}");
-        }
-    }
-
-    #[test]
-    fn a_client_certificate_that_no_tls_would_show_is_refused() {
-        let set = [
-            "token.endpoint=http://127.0.0.1:1",
-            "token.client_auth=tls",
-            "token.client_cert=/c",
-            "token.client_key=/k",
-        ];
-        let refusal = refusal(&set);
-        assert!(refusal.contains("token.client_cert: it goes with an endpoint with https://"), "{refusal}");
-    }
-
-    #[test]
-    fn a_fallback_life_that_no_token_outlives_its_way_with_is_refused() {
-        let refusal = refusal(&["token.fallback_life=1ms"]);
-        assert!(refusal.contains("token.fallback_life: the token would be over"), "{refusal}");
-    }
-
-    /// `file:` is what a template makes of a path that is empty; it would be sent as the id.
-    #[test]
-    fn a_client_id_that_begins_like_a_place_and_names_none_is_refused() {
-        for text in ["file:", "env:", "env:A=B", "credential:../x"] {
-            let refusal = refusal(&[&format!("token.client_id={text}")]);
-            assert!(refusal.contains("token.client_id: this names no place"), "{refusal}");
-        }
-    }
-}
+mod tests;

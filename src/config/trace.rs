@@ -45,7 +45,13 @@ pub(super) struct Raw {
 
 impl Default for Raw {
     fn default() -> Self {
-        Raw { start: false, sample: 1.0, endpoint: None, ca_file: None, plain_http: false }
+        Raw {
+            start: false,
+            sample: 1.0,
+            endpoint: None,
+            ca_file: None,
+            plain_http: false,
+        }
     }
 }
 
@@ -53,7 +59,11 @@ impl Raw {
     pub(super) fn resolve(self) -> Result<Trace, Problem> {
         if self.ca_file.is_some() && self.endpoint.is_none() {
             let message = "it goes with trace.endpoint, and has no effect here";
-            return Err(Problem::new("trace.ca_file", message, "remove it, or write trace.endpoint"));
+            return Err(Problem::new(
+                "trace.ca_file",
+                message,
+                "remove it, or write trace.endpoint",
+            ));
         }
         let exported = match self.endpoint {
             None => None,
@@ -68,7 +78,10 @@ impl Raw {
                 return Err(Problem::new(
                     "trace.endpoint",
                     "this is where the collector is, without the path that it takes traces at",
-                    format!("write \"{}v1/traces\"", endpoint.url().origin().ascii_serialization() + "/"),
+                    format!(
+                        "write \"{}v1/traces\"",
+                        endpoint.url().origin().ascii_serialization() + "/"
+                    ),
                 ));
             }
             Some(endpoint) if !endpoint.is_tls() && !endpoint.is_loopback() && !self.plain_http => {
@@ -80,14 +93,20 @@ impl Raw {
             }
             Some(endpoint) => {
                 let roots = match (&self.ca_file, endpoint.is_tls()) {
-                    (Some(path), _) => pem::roots(path).map_err(|error| error.at("trace.ca_file"))?,
+                    (Some(path), _) => {
+                        pem::roots(path).map_err(|error| error.at("trace.ca_file"))?
+                    }
                     (None, true) => pem::platform_roots("trace.ca_file")?,
                     (None, false) => Vec::new(),
                 };
                 Some(Exported { endpoint, roots })
             }
         };
-        Ok(Trace { start: self.start, sample: self.sample, exported })
+        Ok(Trace {
+            start: self.start,
+            sample: self.sample,
+            exported,
+        })
     }
 }
 
@@ -97,8 +116,9 @@ fn fraction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error>
         toml::Value::Float(part) if (0.0..=1.0).contains(&part) => Ok(part),
         toml::Value::Integer(part @ 0..=1) => Ok(part as f64),
         toml::Value::Float(_) | toml::Value::Integer(_) => Err(unexpected()),
-        other => {
-            Err(de::Error::invalid_type(de::Unexpected::Other(other.type_str()), &"a number from 0 to 1"))
-        }
+        other => Err(de::Error::invalid_type(
+            de::Unexpected::Other(other.type_str()),
+            &"a number from 0 to 1",
+        )),
     }
 }

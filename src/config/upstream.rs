@@ -46,7 +46,8 @@ pub struct Upstream {
     pub warm: u16,
     /// Whether answers keep the spelling of their field names, for callers to see it.
     pub keep_header_case: bool,
-    /// Connections to the API in the whole process; `None` for any number. No key: the limit of open files decides it.
+    /// Connections to the API in the whole process; `None` for any number. No key: the limit of
+    /// open files decides it.
     pub max_connections: Option<u32>,
 }
 
@@ -154,7 +155,12 @@ impl Raw {
         env: &Environment,
         warnings: &mut Vec<String>,
     ) -> Result<WayOut, Problem> {
-        WayOut::resolve(self.egress_proxy.take(), std::mem::take(&mut self.no_proxy), env, warnings)
+        WayOut::resolve(
+            self.egress_proxy.take(),
+            std::mem::take(&mut self.no_proxy),
+            env,
+            warnings,
+        )
     }
 
     pub(super) fn resolve(
@@ -220,7 +226,11 @@ impl Raw {
         const KEYS: [&str; 2] = ["upstream.client_cert", "upstream.client_key"];
         let alone = |written: &str, missing| {
             let message = format!("{written} is written, and needs it");
-            Problem::new(missing, message, format!("write {missing} as well, or remove {written}"))
+            Problem::new(
+                missing,
+                message,
+                format!("write {missing} as well, or remove {written}"),
+            )
         };
         match (&self.client_cert, &self.client_key) {
             (None, None) => Ok(None),
@@ -240,7 +250,9 @@ impl Raw {
             (Some(_), Some(region)) => {
                 return Err(Problem::new(
                     "upstream.base_url",
-                    format!("both base_url and region = \"{region}\" are written, and each names the API"),
+                    format!(
+                        "both base_url and region = \"{region}\" are written, and each names the API"
+                    ),
                     "remove one of the two",
                 ));
             }

@@ -20,7 +20,10 @@ impl Validity {
         let seconds = |time: i64| u64::try_from(time).unwrap_or(0);
         let validity = parsed.validity();
         let end = seconds(validity.not_after.timestamp()).saturating_add(1);
-        Some(Validity { begin: seconds(validity.not_before.timestamp()), end })
+        Some(Validity {
+            begin: seconds(validity.not_before.timestamp()),
+            end,
+        })
     }
 
     /// The first second in which it is no longer valid.
@@ -36,5 +39,7 @@ impl Validity {
 
 /// The second that the wall clock shows.
 pub fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs())
 }

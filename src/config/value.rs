@@ -127,7 +127,9 @@ impl TryFrom<String> for Path {
         if is_plain_path(&text) && !text.ends_with('/') {
             Ok(Path(text))
         } else {
-            Err("no whole path; it begins with \"/\", such as \"/v2/captain/journey/device/connect\"")
+            Err(
+                "no whole path; it begins with \"/\", such as \"/v2/captain/journey/device/connect\"",
+            )
         }
     }
 }
@@ -135,7 +137,9 @@ impl TryFrom<String> for Path {
 /// Whether `text` is an absolute path that can be read in one way only.
 fn is_plain_path(text: &str) -> bool {
     text.starts_with('/')
-        && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#%;\\".contains(&byte))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && !b"?#%;\\".contains(&byte))
         && !text.contains("//")
         && !text.split('/').any(|segment| matches!(segment, "." | ".."))
 }
@@ -145,22 +149,27 @@ fn is_plain_path(text: &str) -> bool {
 pub(super) struct SecretRef(pub(super) Source);
 
 impl<'de> Deserialize<'de> for SecretRef {
-    // By way of `Value`, since serde's own type errors quote the value, and this one may be a secret.
+    // By way of `Value`, since serde's own type errors quote the value, and this one may be a
+    // secret.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = toml::Value::deserialize(deserializer).map_err(|_| {
             D::Error::custom("this value cannot be read (it is not shown: it may be a secret)")
         })?;
-        value.as_str().and_then(Source::parse).map(SecretRef).ok_or_else(|| {
-            D::Error::custom(
-                "a secret does not stand in the configuration itself; \
+        value
+            .as_str()
+            .and_then(Source::parse)
+            .map(SecretRef)
+            .ok_or_else(|| {
+                D::Error::custom(
+                    "a secret does not stand in the configuration itself; \
                  write \"env:NAME\", \"file:PATH\" or \"credential:NAME\"",
-            )
-        })
+                )
+            })
     }
 }
 
-/// Reads a span of time such as `"5s"`, `"250ms"`, `"1m 30s"`, at most a year: far beyond, adding it to the clock
-/// overflows.
+/// Reads a span of time such as `"5s"`, `"250ms"`, `"1m 30s"`, at most a year: far beyond, adding
+/// it to the clock overflows.
 ///
 /// # Errors
 /// What is wrong with the text, and how to write it.
@@ -184,10 +193,16 @@ pub(super) fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
 }
 
 /// A span of time.
-pub(super) fn duration_or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+pub(super) fn duration_or_zero<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Duration, D::Error> {
     // By way of `Value`, so that a bare number is told what a text without a unit is told.
     let value = toml::Value::deserialize(deserializer)?;
-    value.as_str().ok_or(NO_TIME).and_then(parse_time).map_err(D::Error::custom)
+    value
+        .as_str()
+        .ok_or(NO_TIME)
+        .and_then(parse_time)
+        .map_err(D::Error::custom)
 }
 /// A number of bytes, such as `"64KiB"`.
 pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
@@ -195,7 +210,9 @@ pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D:
     let bytes = match &value {
         toml::Value::Integer(0) => Some(0),
         // 64 may mean bytes, or be a slip: the unit is to be written.
-        toml::Value::String(text) if text == "0" || !text.ends_with(|last: char| last.is_ascii_digit()) => {
+        toml::Value::String(text)
+            if text == "0" || !text.ends_with(|last: char| last.is_ascii_digit()) =>
+        {
             text.parse::<ByteSize>().ok().map(|size| size.as_u64())
         }
         _ => None,
@@ -205,11 +222,14 @@ pub(super) fn size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D:
     })
 }
 
-/// A size of all header fields together: with the request line they fit into what is held of a connection.
+/// A size of all header fields together: with the request line they fit into what is held of a
+/// connection.
 pub(super) fn header_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     match size(deserializer)? {
         bytes @ 1..=MOST_HEADER_BYTES => Ok(bytes),
-        _ => Err(D::Error::custom("the header fields must be given from 1B to 96KiB")),
+        _ => Err(D::Error::custom(
+            "the header fields must be given from 1B to 96KiB",
+        )),
     }
 }
 
@@ -217,7 +237,9 @@ pub(super) fn header_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<
 pub(super) fn target_size<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     match size(deserializer)? {
         bytes @ 1..=MOST_TARGET_BYTES => Ok(bytes),
-        _ => Err(D::Error::custom("the target must be given from 1B to 24KiB")),
+        _ => Err(D::Error::custom(
+            "the target must be given from 1B to 24KiB",
+        )),
     }
 }
 
@@ -229,36 +251,53 @@ const MOST_TARGET_BYTES: u64 = 24 << 10;
 pub(super) fn methods<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Method>, D::Error> {
     let texts = Vec::<String>::deserialize(deserializer)?;
     let method = |text: String| match Method::from_bytes(text.as_bytes()) {
-        Ok(Method::CONNECT | Method::TRACE) => Err(D::Error::custom("CONNECT and TRACE are never forwarded")),
+        Ok(Method::CONNECT | Method::TRACE) => {
+            Err(D::Error::custom("CONNECT and TRACE are never forwarded"))
+        }
         // "get" is another method than GET (RFC 9110 section 9.1), and none that the API has.
-        Ok(method) if method.as_str().bytes().any(|byte| byte.is_ascii_lowercase()) => {
-            Err(D::Error::custom("methods are written in capitals, such as \"GET\" or \"POST\""))
+        Ok(method)
+            if method
+                .as_str()
+                .bytes()
+                .any(|byte| byte.is_ascii_lowercase()) =>
+        {
+            Err(D::Error::custom(
+                "methods are written in capitals, such as \"GET\" or \"POST\"",
+            ))
         }
         Ok(method) => Ok(method),
-        Err(_) => Err(D::Error::custom("no method; write names such as \"GET\" or \"POST\"")),
+        Err(_) => Err(D::Error::custom(
+            "no method; write names such as \"GET\" or \"POST\"",
+        )),
     };
     texts.into_iter().map(method).collect()
 }
 
 /// A file's path, which an empty text is not.
-pub(super) fn file<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+pub(super) fn file<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<PathBuf>, D::Error> {
     path(deserializer).map(Some)
 }
 
 /// A file's path, where the key has to have one.
 pub(super) fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-    // By way of `Value`, since serde's own type errors quote the value, and this one may be the private key itself.
-    let value = toml::Value::deserialize(deserializer)
-        .map_err(|_| D::Error::custom("this value cannot be read (it is not shown: it may be a secret)"))?;
+    // By way of `Value`, since serde's own type errors quote the value, and this one may be the
+    // private key itself.
+    let value = toml::Value::deserialize(deserializer).map_err(|_| {
+        D::Error::custom("this value cannot be read (it is not shown: it may be a secret)")
+    })?;
     match value.as_str() {
-        None => Err(D::Error::custom("this is not a path; write the path of a file as a text in quotes")),
+        None => Err(D::Error::custom(
+            "this is not a path; write the path of a file as a text in quotes",
+        )),
         Some("") => Err(D::Error::custom("the value is empty")),
-        Some(text) if is_content(text) => {
-            Err(D::Error::custom("this is the content of a file; write its path (the value is not shown)"))
-        }
-        Some(text) if key::is_in(text) => {
-            Err(D::Error::custom("this is a caller's key; write the path of a file (the value is not shown)"))
-        }
+        Some(text) if is_content(text) => Err(D::Error::custom(
+            "this is the content of a file; write its path (the value is not shown)",
+        )),
+        Some(text) if key::is_in(text) => Err(D::Error::custom(
+            "this is a caller's key; write the path of a file (the value is not shown)",
+        )),
         Some(text) => Ok(text.into()),
     }
 }
@@ -267,7 +306,9 @@ pub(super) fn path<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf
 pub(super) fn field_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
     match usize::deserialize(deserializer)? {
         count @ 1..=100 => Ok(count),
-        _ => Err(D::Error::custom("the number of fields must be from 1 to 100")),
+        _ => Err(D::Error::custom(
+            "the number of fields must be from 1 to 100",
+        )),
     }
 }
 
@@ -290,7 +331,9 @@ mod tests {
 
     #[test]
     fn prefixes_are_plain() {
-        for bad in ["", "v2/", "/v2", "/a//", "/a/../", "/%2e/", "/a?b/", "/a b/"] {
+        for bad in [
+            "", "v2/", "/v2", "/a//", "/a/../", "/%2e/", "/a?b/", "/a b/",
+        ] {
             assert!(Prefix::try_from(bad.to_owned()).is_err(), "{bad}");
         }
         assert!(Prefix::try_from("/".to_owned()).is_ok());

@@ -1,5 +1,5 @@
-//! What happens on one connection, as far as its deadlines need to know: noted where it happens, with an atomic store
-//! or two, and looked at when the connection's timer has run out.
+//! What happens on one connection, as far as its deadlines need to know: noted where it happens,
+//! with an atomic store or two, and looked at when the connection's timer has run out.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::Context;
@@ -41,7 +41,8 @@ pub(super) struct Activity {
     max_age: AtomicU64,
     /// Whether all bytes are those of requests and answers. HTTP/2 has frames of other kinds.
     is_http1: bool,
-    /// When a request or an answer made progress last, or when it became the caller's turn. PING and chunk sizes are none.
+    /// When a request or an answer made progress last, or when it became the caller's turn. PING
+    /// and chunk sizes are none.
     moved: AtomicU64,
     /// When the head that is being read began, or [`NONE`].
     head: AtomicU64,
@@ -73,8 +74,8 @@ pub(super) struct Activity {
 }
 
 impl Activity {
-    /// A connection that began at `epoch`. The first head of an HTTP/1 connection begins with it; an HTTP/2 connection
-    /// begins without a request.
+    /// A connection that began at `epoch`. The first head of an HTTP/1 connection begins with it;
+    /// an HTTP/2 connection begins without a request.
     pub(super) fn new(epoch: Instant, is_http2: bool) -> Self {
         Activity {
             epoch,
@@ -98,11 +99,15 @@ impl Activity {
         }
     }
 
-    /// When the connection is to be closed if nothing more is noted, and for what; `None` while it is for us or for the
-    /// API to move.
+    /// When the connection is to be closed if nothing more is noted, and for what; `None` while it
+    /// is for us or for the API to move.
     pub(super) fn due(&self, timeouts: &Timeouts) -> Option<(Instant, Late)> {
         let (since, limit, late) = if self.waits_for_caller() {
-            (self.moved.load(Relaxed), timeouts.body + PRECEDENCE, Late::Stalled)
+            (
+                self.moved.load(Relaxed),
+                timeouts.body + PRECEDENCE,
+                Late::Stalled,
+            )
         } else if self.in_flight.load(Relaxed) > 0 {
             return None;
         } else if self.head.load(Relaxed) != NONE {
@@ -114,12 +119,14 @@ impl Activity {
     }
 
     pub(super) fn set_max_age(&self, max_age: Duration) {
-        self.max_age.store(u64::try_from(max_age.as_millis()).unwrap_or(NONE), Relaxed);
+        self.max_age
+            .store(u64::try_from(max_age.as_millis()).unwrap_or(NONE), Relaxed);
     }
 
     /// When the connection is so old that it takes no further request.
     pub(super) fn retirement(&self) -> Option<Instant> {
-        self.epoch.checked_add(Duration::from_millis(self.max_age.load(Relaxed)))
+        self.epoch
+            .checked_add(Duration::from_millis(self.max_age.load(Relaxed)))
     }
 
     /// Whether it is that old.
@@ -132,12 +139,13 @@ impl Activity {
         self.epoch + Duration::from_millis(self.idle.load(Relaxed))
     }
 
-    /// An answer that is not held waits for the API, unless a body that is awaited is what the API waits for: with
-    /// several requests on a connection the doubt is in favour of those.
+    /// An answer that is not held waits for the API, unless a body that is awaited is what the API
+    /// waits for: with several requests on a connection the doubt is in favour of those.
     fn waits_for_caller(&self) -> bool {
         let callers_turn = self.held.load(Relaxed) + self.awaited.load(Relaxed);
         // An HTTP/2 connection without a request is idle, whatever else of its own it cannot write.
-        let is_blocked = self.blocked.load(Relaxed) && (self.is_http1 || self.in_flight.load(Relaxed) > 0);
+        let is_blocked =
+            self.blocked.load(Relaxed) && (self.is_http1 || self.in_flight.load(Relaxed) > 0);
         is_blocked || (callers_turn > 0 && self.answers.load(Relaxed) <= callers_turn)
     }
 
@@ -167,13 +175,15 @@ impl Activity {
         self.unread.load(Relaxed)
     }
 
-    /// Whether a request waits for its answer, or for the rest of it: one that has ended may not have gone out.
+    /// Whether a request waits for its answer, or for the rest of it: one that has ended may not
+    /// have gone out.
     pub(super) fn owes_answer(&self) -> bool {
         self.answers.load(Relaxed) > 0 || self.blocked.load(Relaxed)
     }
 
-    /// Since when more of a request's body is wanted than has come, as far as is known: what has come is told by those who
-    /// read it, and they do not while the caller takes nothing of their answer.
+    /// Since when more of a request's body is wanted than has come, as far as is known: what has
+    /// come is told by those who read it, and they do not while the caller takes nothing of their
+    /// answer.
     pub(super) fn awaited_since(&self) -> Option<Instant> {
         let awaits = self.awaited.load(Relaxed) > 0 && !self.blocked.load(Relaxed);
         awaits.then(|| self.epoch + Duration::from_millis(self.expected.load(Relaxed)))
@@ -185,7 +195,8 @@ impl Activity {
         self.waker.register(cx.waker());
     }
 
-    /// Whether an answer has begun, and since so long neither has a byte of it gone out nor is it the caller's turn.
+    /// Whether an answer has begun, and since so long neither has a byte of it gone out nor is it
+    /// the caller's turn.
     pub(super) fn has_paused_for(&self, pause: Duration) -> bool {
         let has_begun = self.has_answer.load(Relaxed) && !self.blocked.load(Relaxed);
         has_begun && self.moved().elapsed() >= pause
@@ -196,7 +207,8 @@ impl Activity {
         self.knows_interim.load(Relaxed) && self.may_answer()
     }
 
-    /// Notes that `bytes` have come over HTTP/1. Those of a body are progress when its reader asks for more.
+    /// Notes that `bytes` have come over HTTP/1. Those of a body are progress when its reader asks
+    /// for more.
     pub(super) fn note_read(&self, bytes: &[u8]) {
         if self.in_flight.load(Relaxed) == 0
             && self.head.load(Relaxed) == NONE
@@ -207,7 +219,8 @@ impl Activity {
         }
     }
 
-    /// Notes that data has come over HTTP/2: a part of a frame, whose reader gets it once all of it has come.
+    /// Notes that data has come over HTTP/2: a part of a frame, whose reader gets it once all of it
+    /// has come.
     pub(super) fn note_data(&self) {
         if self.awaited.load(Relaxed) > 0 {
             self.moved.store(self.now(), Relaxed);
@@ -244,7 +257,8 @@ impl Activity {
 
     /// Notes that the head of a request of `version` is whole: its answer is now in flight.
     pub(super) fn begin_request(&self, version: Version) {
-        self.knows_interim.store(version == Version::HTTP_11, Relaxed);
+        self.knows_interim
+            .store(version == Version::HTTP_11, Relaxed);
         self.head.store(NONE, Relaxed);
         self.has_answer.store(false, Relaxed);
         self.is_delimited_by_close.store(false, Relaxed);

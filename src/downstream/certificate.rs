@@ -1,4 +1,5 @@
-//! The certificate of a caller's connection, which may lose its validity while the connection is open.
+//! The certificate of a caller's connection, which may lose its validity while the connection is
+//! open.
 
 use std::sync::atomic::{
     AtomicU64,
@@ -18,12 +19,13 @@ use super::tls::ServerTls;
 use crate::config::{CertificateName, unix_seconds};
 use crate::tick;
 
-const EXPIRED: &str = "the client certificate of this connection has expired; connect again with a valid one";
+const EXPIRED: &str =
+    "the client certificate of this connection has expired; connect again with a valid one";
 const NOT_TRUSTED: &str = "the client certificate of this connection is not signed by a certificate of listen.tls.client_ca any \
                            more; connect again with one that is";
 
-/// A caller's certificate, verified in the handshake. It is verified again once the certificates that it may be signed by have
-/// changed, and once one of its chain ends.
+/// A caller's certificate, verified in the handshake. It is verified again once the certificates
+/// that it may be signed by have changed, and once one of its chain ends.
 #[derive(Debug)]
 pub struct CallerCertificate {
     names: Vec<CertificateName>,
@@ -40,14 +42,21 @@ pub struct CallerCertificate {
 }
 
 impl CallerCertificate {
-    /// The certificate that was shown in the handshake of `session`, which `used` was made with; `None` if none was.
+    /// The certificate that was shown in the handshake of `session`, which `used` was made with;
+    /// `None` if none was.
     pub(super) fn of(
         session: &ServerConnection,
         used: &ServerTls,
         newest: &watch::Receiver<ServerTls>,
     ) -> Option<Self> {
-        let chain = session.peer_certificates().filter(|chain| !chain.is_empty())?.to_vec();
-        let began = Clocks { wall: unix_seconds(), monotonic: Instant::now() };
+        let chain = session
+            .peer_certificates()
+            .filter(|chain| !chain.is_empty())?
+            .to_vec();
+        let began = Clocks {
+            wall: unix_seconds(),
+            monotonic: Instant::now(),
+        };
         let verify_at = match session.handshake_kind() {
             // It was verified in another handshake, some time ago.
             Some(HandshakeKind::Resumed) => 0,
@@ -83,7 +92,8 @@ impl CallerCertificate {
         if has_same_roots && now < self.verify_at.load(Relaxed) {
             return Ok(());
         }
-        self.verify(now).map_err(|why| *self.ended.get_or_init(|| why))
+        self.verify(now)
+            .map_err(|why| *self.ended.get_or_init(|| why))
     }
 
     /// Whether a [`check`](Self::check) has failed.
@@ -112,7 +122,8 @@ impl CallerCertificate {
     }
 }
 
-/// Both clocks at one moment. The wall clock decides, as it does in a handshake, but setting it back prolongs nothing.
+/// Both clocks at one moment. The wall clock decides, as it does in a handshake, but setting it
+/// back prolongs nothing.
 #[derive(Clone, Copy, Debug)]
 struct Clocks {
     wall: u64,
@@ -122,7 +133,9 @@ struct Clocks {
 impl Clocks {
     /// The second of the Unix epoch by the clock that is ahead.
     fn latest(&self, wall: u64, monotonic: Instant) -> u64 {
-        let elapsed = monotonic.saturating_duration_since(self.monotonic).as_secs();
+        let elapsed = monotonic
+            .saturating_duration_since(self.monotonic)
+            .as_secs();
         wall.max(self.wall.saturating_add(elapsed))
     }
 }
@@ -134,11 +147,18 @@ mod tests {
     #[test]
     fn a_wall_clock_that_is_set_back_prolongs_nothing() {
         let monotonic = Instant::now();
-        let began = Clocks { wall: 1_000, monotonic };
+        let began = Clocks {
+            wall: 1_000,
+            monotonic,
+        };
         let after = |seconds| monotonic + Duration::from_secs(seconds);
         assert_eq!(began.latest(1_010, after(10)), 1_010);
         assert_eq!(began.latest(500, after(10)), 1_010, "set back");
-        assert_eq!(began.latest(5_000, after(10)), 5_000, "set forward, or suspended");
+        assert_eq!(
+            began.latest(5_000, after(10)),
+            5_000,
+            "set forward, or suspended"
+        );
         assert_eq!(began.latest(0, monotonic), 1_000);
     }
 }

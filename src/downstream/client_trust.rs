@@ -1,4 +1,5 @@
-//! Trust in callers' certificates: which certificates they may be signed by, and which TLS sessions may be resumed.
+//! Trust in callers' certificates: which certificates they may be signed by, and which TLS sessions
+//! may be resumed.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,35 +16,52 @@ use crate::error::Cause;
 /// TLS sessions that one acceptor keeps; as many as rustls keeps by default.
 const MAX_SESSIONS: usize = 256;
 
-/// The certificates that callers' may be signed by, each with its validity: rustls does not look at that of a root.
+/// The certificates that callers' may be signed by, each with its validity: rustls does not look at
+/// that of a root.
 #[derive(Clone, Debug)]
 pub(super) struct ClientRoots(Vec<(CertificateDer<'static>, Option<Validity>)>);
 
 impl ClientRoots {
     pub(super) fn new(roots: &[CertificateDer<'static>]) -> Self {
-        ClientRoots(roots.iter().map(|root| (root.clone(), Validity::of(root))).collect())
+        ClientRoots(
+            roots
+                .iter()
+                .map(|root| (root.clone(), Validity::of(root)))
+                .collect(),
+        )
     }
 
     /// Those that are valid in the second `now`.
     pub(super) fn valid_at(&self, now: u64) -> Vec<CertificateDer<'static>> {
-        let is_valid = |validity: &Option<Validity>| validity.is_none_or(|validity| validity.contains(now));
-        self.0.iter().filter(|(_, validity)| is_valid(validity)).map(|(root, _)| root.clone()).collect()
+        let is_valid =
+            |validity: &Option<Validity>| validity.is_none_or(|validity| validity.contains(now));
+        self.0
+            .iter()
+            .filter(|(_, validity)| is_valid(validity))
+            .map(|(root, _)| root.clone())
+            .collect()
     }
 }
 
-/// Verifies callers' certificates. A caller without a certificate is let through: it may have a key instead.
+/// Verifies callers' certificates. A caller without a certificate is let through: it may have a key
+/// instead.
 ///
 /// # Errors
 /// When a root cannot be used.
-pub(super) fn verifier(roots: &[CertificateDer<'static>]) -> Result<Arc<dyn ClientCertVerifier>, Cause> {
+pub(super) fn verifier(
+    roots: &[CertificateDer<'static>],
+) -> Result<Arc<dyn ClientCertVerifier>, Cause> {
     let mut anchors = RootCertStore::empty();
     for root in roots {
         anchors.add(root.clone())?;
     }
-    Ok(WebPkiClientVerifier::builder(Arc::new(anchors)).allow_unauthenticated().build()?)
+    Ok(WebPkiClientVerifier::builder(Arc::new(anchors))
+        .allow_unauthenticated()
+        .build()?)
 }
 
-/// When the first certificate of `chain`, which was verified in the second `now`, ends; `now` itself where one cannot be read.
+/// When the first certificate of `chain`, which was verified in the second `now`, ends; `now`
+/// itself where one cannot be read.
 pub(super) fn first_end(chain: &[CertificateDer<'_>], now: u64) -> u64 {
     let mut first = u64::MAX;
     for certificate in chain {
@@ -57,8 +75,9 @@ pub(super) fn first_end(chain: &[CertificateDer<'_>], now: u64) -> u64 {
     first
 }
 
-/// TLS sessions of one acceptor. A session holds the certificate of its caller, and rustls resumes it without a look at that:
-/// when the first of these certificates ends, all sessions are forgotten.
+/// TLS sessions of one acceptor. A session holds the certificate of its caller, and rustls resumes
+/// it without a look at that: when the first of these certificates ends, all sessions are
+/// forgotten.
 #[derive(Debug)]
 pub(super) struct Sessions {
     kept: Mutex<Arc<ServerSessionMemoryCache>>,
@@ -139,9 +158,12 @@ impl ClientCertVerifier for NotingVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, rustls::Error> {
-        let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
+        let verified = self
+            .inner
+            .verify_client_cert(end_entity, intermediates, now)?;
         let now = now.as_secs();
-        self.sessions.note_end(first_end(std::slice::from_ref(end_entity), now));
+        self.sessions
+            .note_end(first_end(std::slice::from_ref(end_entity), now));
         self.sessions.note_end(first_end(intermediates, now));
         Ok(verified)
     }
@@ -152,7 +174,8 @@ impl ClientCertVerifier for NotingVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls12_signature(message, certificate, signature)
+        self.inner
+            .verify_tls12_signature(message, certificate, signature)
     }
 
     fn verify_tls13_signature(
@@ -161,7 +184,8 @@ impl ClientCertVerifier for NotingVerifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.inner.verify_tls13_signature(message, certificate, signature)
+        self.inner
+            .verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -1,8 +1,8 @@
 //! The end of an HTTP/1 connection (RFC 9112 section 9.6).
 //!
-//! A socket that is closed with unread bytes resets its connection, and the reset destroys what the other side has not
-//! read yet: the very answer that told it to stop sending. So our half is shut first, and what still comes is read and
-//! thrown away for a while.
+//! A socket that is closed with unread bytes resets its connection, and the reset destroys what the
+//! other side has not read yet: the very answer that told it to stop sending. So our half is shut
+//! first, and what still comes is read and thrown away for a while.
 
 use std::io;
 use std::time::Duration;
@@ -26,7 +26,8 @@ pub(super) const REQUEST_TIMEOUT: &[u8] =
 pub(super) const BAD_REQUEST: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// Sends `last_words` and closes `io`; where it `has_unread` bytes, so that the other side can read what we sent.
+/// Sends `last_words` and closes `io`; where it `has_unread` bytes, so that the other side can read
+/// what we sent.
 pub(super) async fn close<IO: Stream>(mut io: IO, last_words: &[u8], has_unread: bool) {
     let end = async {
         io.write_all(last_words).await?;

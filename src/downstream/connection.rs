@@ -34,21 +34,23 @@ pub const BUFFER: usize = 128 * 1024;
 /// The longest list of fields of an HTTP/2 request.
 const H2_HEADER_LIST: u32 = 64 * 1024;
 
-/// What may come on one HTTP/2 stream before it is read, and on all streams of a connection: a stream whose body nobody
-/// reads leaves room for others.
+/// What may come on one HTTP/2 stream before it is read, and on all streams of a connection: a
+/// stream whose body nobody reads leaves room for others.
 const H2_STREAM_WINDOW: u32 = 256 * 1024;
 const H2_CONNECTION_WINDOW: u32 = 1024 * 1024;
 
-/// What is held of an answer on an HTTP/2 stream whose caller does not take it, besides one part of it as it came from the API.
+/// What is held of an answer on an HTTP/2 stream whose caller does not take it, besides one part of
+/// it as it came from the API.
 const H2_SEND_BUFFER: usize = 64 * 1024;
 
-/// HTTP/2 streams that the caller reset before they were looked at (CVE-2023-44487), and that it made us reset
-/// (CVE-2025-8671), before the connection is closed.
+/// HTTP/2 streams that the caller reset before they were looked at (CVE-2023-44487), and that it
+/// made us reset (CVE-2025-8671), before the connection is closed.
 const H2_PENDING_RESETS: usize = 20;
 const H2_OWN_RESETS: usize = 1024;
 
-/// Serves `io`, at whose other end is `peer`, until it ends. The service is made when all is known of the peer that a
-/// handshake tells. When `drain` turns true, the request in flight is the last one.
+/// Serves `io`, at whose other end is `peer`, until it ends. The service is made when all is known
+/// of the peer that a handshake tells. When `drain` turns true, the request in flight is the last
+/// one.
 pub(super) async fn serve<IO, S, B>(
     io: IO,
     mut peer: Peer,
@@ -67,14 +69,25 @@ pub(super) async fn serve<IO, S, B>(
     let tls = newest.borrow().clone();
     let acceptor = tls.acceptor.clone();
     // Boxed: what stands in this future is held of a connection without TLS as well.
-    let Some(io) = Box::pin(handshake(io, acceptor, options, drain.clone(), reporter)).await else { return };
+    let Some(io) = Box::pin(handshake(io, acceptor, options, drain.clone(), reporter)).await else {
+        return;
+    };
     let session = io.get_ref().1;
     let is_http2 = session.alpn_protocol() == Some(b"h2");
     let certificate = CallerCertificate::of(session, &tls, newest).map(Arc::new);
     drop(tls);
     peer.is_tls = true;
     peer.certificate = certificate.clone();
-    serve_http(io, Some(is_http2), certificate, options, make_service(peer), drain, reporter).await;
+    serve_http(
+        io,
+        Some(is_http2),
+        certificate,
+        options,
+        make_service(peer),
+        drain,
+        reporter,
+    )
+    .await;
 }
 
 /// Serves HTTP/2 or HTTP/1, as was `agreed` or else as the first bytes tell.
@@ -92,8 +105,11 @@ async fn serve_http<IO, S, B>(
     B: AnswerBody,
 {
     let began = Instant::now();
-    // Waits for the first bytes in any case: hyper, told to drain, closes a connection that has brought none.
-    let Some((told, io)) = first_bytes(io, options, &drain, reporter).await else { return };
+    // Waits for the first bytes in any case: hyper, told to drain, closes a connection that has
+    // brought none.
+    let Some((told, io)) = first_bytes(io, options, &drain, reporter).await else {
+        return;
+    };
     if agreed.is_none() && io.begins_with_tls() {
         reporter.report(ConnectionRefusal::TlsOnHttpPort);
         return close(io, BAD_REQUEST, true).await;
@@ -123,7 +139,12 @@ async fn first_bytes<IO: Stream>(
         }
     };
     // A caller of TLS 1.3 may reject the listener's certificate after its side of the handshake.
-    told.inspect_err(|error| tls_refusal(error).into_iter().for_each(|reason| reporter.report(reason))).ok()
+    told.inspect_err(|error| {
+        tls_refusal(error)
+            .into_iter()
+            .for_each(|reason| reporter.report(reason))
+    })
+    .ok()
 }
 
 /// The reason for which a connection is not waited for any longer.
@@ -133,7 +154,8 @@ pub(super) enum TooLate {
     Draining,
 }
 
-/// Ends when a connection should have begun by now: after `limit`, and soon after `drain` has turned true.
+/// Ends when a connection should have begun by now: after `limit`, and soon after `drain` has
+/// turned true.
 pub(super) async fn too_late(limit: Duration, mut drain: watch::Receiver<bool>) -> TooLate {
     let drained = async {
         // An error means that the worker is gone, which drains as well.
@@ -162,7 +184,8 @@ async fn serve_http1<IO, S, B>(
     let mut io = TokioIo::new(Watched::keeping_open(io, Arc::clone(&activity)));
     let mut service = noted(service, Arc::clone(&activity));
     let (ended, has_left) = loop {
-        // No header timeout of hyper's: it costs a timer a request, and runs on while a connection is idle.
+        // No header timeout of hyper's: it costs a timer a request, and runs on while a connection
+        // is idle.
         let connection = http1::Builder::new()
             .header_read_timeout(None)
             .title_case_headers(options.title_case)
@@ -175,7 +198,14 @@ async fn serve_http1<IO, S, B>(
         };
         // Its answers say themselves that they are the last.
         let has_ended = || false;
-        let ended = drive(connection.as_mut(), &mut deadlines, &mut drain, has_ended, shut_down).await;
+        let ended = drive(
+            connection.as_mut(),
+            &mut deadlines,
+            &mut drain,
+            has_ended,
+            shut_down,
+        )
+        .await;
         let parts = Pin::into_inner(connection).into_inner().into_parts();
         (io, service) = (parts.io, parts.service);
         if !matches!(ended, Err(Late::Resting)) {
@@ -203,8 +233,8 @@ async fn serve_http1<IO, S, B>(
     };
     let io = io.into_inner().into_inner();
     if breaks_off {
-        // Over TLS an end without close_notify says so (RFC 9112 section 9.8). Without, what was sent and not yet taken is
-        // given up only where there is no other way to tell.
+        // Over TLS an end without close_notify says so (RFC 9112 section 9.8). Without, what was
+        // sent and not yet taken is given up only where there is no other way to tell.
         if activity.is_delimited_by_close() {
             io.reset_on_drop();
         }
@@ -216,7 +246,8 @@ async fn serve_http1<IO, S, B>(
     close(io, last_words, has_unread).await;
 }
 
-/// What of `read` is the beginning of a request (RFC 9112 section 2.2); what is none holds no buffer either.
+/// What of `read` is the beginning of a request (RFC 9112 section 2.2); what is none holds no
+/// buffer either.
 fn begun(read: Bytes) -> Bytes {
     match read.iter().position(|byte| !matches!(byte, b'\r' | b'\n')) {
         Some(from) => read.slice(from..),
@@ -224,8 +255,13 @@ fn begun(read: Bytes) -> Bytes {
     }
 }
 
-/// Waits, without what a request needs, until there is something to read from `io`; false if it is to be closed instead.
-async fn rest<IO: Stream>(io: &IO, deadlines: &mut Deadlines, drain: &mut watch::Receiver<bool>) -> bool {
+/// Waits, without what a request needs, until there is something to read from `io`; false if it is
+/// to be closed instead.
+async fn rest<IO: Stream>(
+    io: &IO,
+    deadlines: &mut Deadlines,
+    drain: &mut watch::Receiver<bool>,
+) -> bool {
     deadlines.note_resting();
     let awake = tokio::select! {
         // What has come before it is to be closed is answered.
@@ -265,9 +301,22 @@ async fn serve_http2<IO, S, B>(
         .max_local_error_reset_streams(H2_OWN_RESETS)
         .serve_connection(TokioIo::new(io), noted(service, Arc::clone(&activity)));
     // What is late is dropped, and closed by that.
-    let shut_down = |connection: Pin<&mut http2::Connection<_, _, _>>| connection.graceful_shutdown();
-    let has_ended = || certificate.as_ref().is_some_and(|certificate| certificate.has_ended());
-    match drive(Box::pin(connection).as_mut(), &mut deadlines, &mut drain, has_ended, shut_down).await {
+    let shut_down =
+        |connection: Pin<&mut http2::Connection<_, _, _>>| connection.graceful_shutdown();
+    let has_ended = || {
+        certificate
+            .as_ref()
+            .is_some_and(|certificate| certificate.has_ended())
+    };
+    match drive(
+        Box::pin(connection).as_mut(),
+        &mut deadlines,
+        &mut drain,
+        has_ended,
+        shut_down,
+    )
+    .await
+    {
         Ok(Err(error)) => reporter.report_http2(&error),
         Err(late) => report_late(late, &activity, reporter),
         Ok(Ok(())) => {}
@@ -278,15 +327,17 @@ async fn serve_http2<IO, S, B>(
 fn report_late(late: Late, activity: &Activity, reporter: Reporter<'_>) {
     match late {
         Late::Head => reporter.report(ConnectionRefusal::RequestTimeout),
-        Late::Stalled if activity.may_answer() => reporter.report(ConnectionRefusal::RequestTimeout),
+        Late::Stalled if activity.may_answer() => {
+            reporter.report(ConnectionRefusal::RequestTimeout)
+        }
         Late::Stalled => reporter.report(ConnectionRefusal::ResponseTimeout),
         Late::Idle | Late::Resting | Late::Aged => {}
     }
 }
 
-/// Drives `connection` to its end, or until it is late or may rest. It is told by `shut_down`, once, when it has had no
-/// request for too long, or for long enough to rest, when it is too old, when its caller `has_ended` to be accepted, or when
-/// `drain` turns true.
+/// Drives `connection` to its end, or until it is late or may rest. It is told by `shut_down`,
+/// once, when it has had no request for too long, or for long enough to rest, when it is too old,
+/// when its caller `has_ended` to be accepted, or when `drain` turns true.
 async fn drive<C>(
     mut connection: Pin<&mut C>,
     deadlines: &mut Deadlines,
@@ -304,16 +355,21 @@ where
         let mut resting_since = None;
         loop {
             if let Poll::Ready(ended) = connection.as_mut().poll(cx) {
-                // One more request may have come at the last moment, and have left a part of its body unread, which must not be
-                // taken for the next request.
+                // One more request may have come at the last moment, and have left a part of its
+                // body unread, which must not be taken for the next request.
                 let may_rest = ended.is_ok() && resting_since == Some(deadlines.idle_since());
-                return Poll::Ready(if may_rest { Err(Late::Resting) } else { Ok(ended) });
+                return Poll::Ready(if may_rest {
+                    Err(Late::Resting)
+                } else {
+                    Ok(ended)
+                });
             }
             if closing || (draining.as_mut().poll(cx).is_pending() && !has_ended()) {
                 match deadlines.poll(cx) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Late::Idle | Late::Aged) if !closing => {}
-                    // hyper ends at once if it has nothing in hand either, and else with the answer that it has.
+                    // hyper ends at once if it has nothing in hand either, and else with the answer
+                    // that it has.
                     Poll::Ready(Late::Resting) => resting_since = Some(deadlines.idle_since()),
                     Poll::Ready(late) => return Poll::Ready(Err(late)),
                 }

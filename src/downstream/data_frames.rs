@@ -1,5 +1,6 @@
-//! Tells the bytes of bodies from all else that crosses an HTTP/2 connection: only data in DATA frames (RFC 9113 section 6.1)
-//! is progress. PING, WINDOW_UPDATE, SETTINGS, PRIORITY, padding and frames of an unknown type are not.
+//! Tells the bytes of bodies from all else that crosses an HTTP/2 connection: only data in DATA
+//! frames (RFC 9113 section 6.1) is progress. PING, WINDOW_UPDATE, SETTINGS, PRIORITY, padding and
+//! frames of an unknown type are not.
 
 const HEAD_BYTES: usize = 9;
 
@@ -26,7 +27,10 @@ pub(super) struct DataFrames {
 impl DataFrames {
     /// Those that a client sends, after its preface.
     pub(super) fn of_client() -> Self {
-        DataFrames { left: PREFACE_BYTES, ..DataFrames::default() }
+        DataFrames {
+            left: PREFACE_BYTES,
+            ..DataFrames::default()
+        }
     }
 
     /// Those that a server sends.
@@ -69,7 +73,11 @@ impl DataFrames {
             self.head_length = 0;
             self.left = u32::from_be_bytes([0, a, b, c]) as usize;
             self.is_padded = kind == DATA && flags & PADDED != 0;
-            self.data_left = if kind == DATA && !self.is_padded { self.left } else { 0 };
+            self.data_left = if kind == DATA && !self.is_padded {
+                self.left
+            } else {
+                0
+            };
         }
         length
     }
@@ -106,13 +114,19 @@ mod tests {
 
     #[test]
     fn frames_are_read_in_whatever_pieces_they_come() {
-        let settings = [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &frame(4, 0, &[0; 6])].concat();
+        let settings = [
+            &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+            &frame(4, 0, &[0; 6]),
+        ]
+        .concat();
         let data = frame(DATA, PADDED, &[3, b'a', b'b', 0, 0, 0]);
         let bytes = [&settings[..], &data, &frame(1, 0, &[0; 5])].concat();
         let mut frames = DataFrames::of_client();
         let counted: Vec<_> = bytes.iter().map(|byte| frames.read(&[*byte])).collect();
         let first = settings.len() + HEAD_BYTES + 1;
-        let expected: Vec<_> = (0..bytes.len()).map(|at| at == first || at == first + 1).collect();
+        let expected: Vec<_> = (0..bytes.len())
+            .map(|at| at == first || at == first + 1)
+            .collect();
         assert_eq!(counted, expected);
     }
 }

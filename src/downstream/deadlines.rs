@@ -1,5 +1,5 @@
-//! The timer of a connection: one for all its requests, set again only when it has run out, or when the connection has
-//! rested.
+//! The timer of a connection: one for all its requests, set again only when it has run out, or when
+//! the connection has rested.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -13,11 +13,12 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::Timeouts;
 use super::activity::{Activity, Late};
 
-/// After how long without a request a connection rests: soon, so that the next connection takes the memory that it gives
-/// up, and the process does not grow with their number.
+/// After how long without a request a connection rests: soon, so that the next connection takes the
+/// memory that it gives up, and the process does not grow with their number.
 const REST: Duration = Duration::from_millis(50);
 
-/// What that comes to, doubled each time, where requests come sooner than this: to wake costs two fifths of a request.
+/// What that comes to, doubled each time, where requests come sooner than this: to wake costs two
+/// fifths of a request.
 const LONGEST_REST: Duration = Duration::from_secs(3);
 
 /// The time between two looks whether a connection may rest.
@@ -30,8 +31,8 @@ pub(super) struct Deadlines {
     /// Whether it may rest, and after how long.
     may_rest: bool,
     rest: Duration,
-    /// Whether it retires when it is old enough, and at which part of `max_age`: connections that were opened together do not
-    /// all end together.
+    /// Whether it retires when it is old enough, and at which part of `max_age`: connections that
+    /// were opened together do not all end together.
     retires: bool,
     age: f64,
     /// Since when the connection takes no further requests.
@@ -67,8 +68,8 @@ impl Deadlines {
         self.activity.set_max_age(max_age.mul_f64(self.age));
     }
 
-    /// Those of a connection that may rest. Its answers say themselves when it is too old: without a request it is closed by
-    /// `keep_alive`, and no sooner, since a request may be on its way.
+    /// Those of a connection that may rest. Its answers say themselves when it is too old: without
+    /// a request it is closed by `keep_alive`, and no sooner, since a request may be on its way.
     pub(super) fn with_rest(activity: Arc<Activity>, timeouts: watch::Receiver<Timeouts>) -> Self {
         let mut deadlines = Deadlines::new(activity, timeouts);
         deadlines.retires = false;
@@ -90,7 +91,11 @@ impl Deadlines {
     /// Notes that something has come.
     pub(super) fn note_awake(&mut self) {
         let came_soon = self.activity.idle_since().elapsed() < LONGEST_REST;
-        self.rest = if came_soon { LONGEST_REST.min(self.rest * 2) } else { REST };
+        self.rest = if came_soon {
+            LONGEST_REST.min(self.rest * 2)
+        } else {
+            REST
+        };
         self.wait_for_rest();
     }
 
@@ -144,7 +149,8 @@ impl Deadlines {
         }
         let rest = self.activity.idle_since() + self.rest;
         Some(match self.closing {
-            // HTTP/2 keeps the end of an answer that its caller is slow to take beyond the end of the request.
+            // HTTP/2 keeps the end of an answer that its caller is slow to take beyond the end of
+            // the request.
             Some(closing) => (closing.max(self.activity.moved()) + timeouts.body, late),
             None if self.may_rest && rest < due => (rest, Late::Resting),
             None => (due, late),
@@ -153,7 +159,11 @@ impl Deadlines {
 
     fn shortest(&self) -> Duration {
         let shortest = self.timeouts.borrow().shortest();
-        if self.may_rest { shortest.min(LOOK) } else { shortest }
+        if self.may_rest {
+            shortest.min(LOOK)
+        } else {
+            shortest
+        }
     }
 }
 
@@ -181,8 +191,13 @@ mod tests {
     async fn a_connection_retires_at_its_age() {
         let minute = Duration::from_secs(60);
         let hour = minute * 60;
-        let timeouts =
-            Timeouts { handshake: minute, header: minute, keep_alive: hour * 9, body: minute, max_age: hour };
+        let timeouts = Timeouts {
+            handshake: minute,
+            header: minute,
+            keep_alive: hour * 9,
+            body: minute,
+            max_age: hour,
+        };
         for in_flight in [false, true] {
             let (change, changing) = watch::channel(timeouts);
             let activity = Arc::new(Activity::new(Instant::now(), true));
@@ -196,14 +211,20 @@ mod tests {
             // Once it closes, it has nothing more to retire from.
             deadlines.note_closing();
             if in_flight {
-                assert!(timeout(hour, told(&mut deadlines)).await.is_err(), "what is in flight is cut off");
+                assert!(
+                    timeout(hour, told(&mut deadlines)).await.is_err(),
+                    "what is in flight is cut off"
+                );
             }
 
             let activity = Arc::new(Activity::new(Instant::now(), true));
             let mut deadlines = Deadlines::new(activity, change.subscribe());
             change.send_modify(|timeouts| timeouts.max_age = minute * 10);
             let (late, after) = told(&mut deadlines).await;
-            assert!(late == Late::Aged && after <= 11 * 60_000, "{late:?} after {after} ms");
+            assert!(
+                late == Late::Aged && after <= 11 * 60_000,
+                "{late:?} after {after} ms"
+            );
         }
     }
 
@@ -221,7 +242,10 @@ mod tests {
         let mut deadlines = Deadlines::with_rest(Arc::clone(&activity), timeouts.fixed());
         activity.begin_request(Version::HTTP_11);
         assert!(!activity.is_aged());
-        assert!(timeout(minute * 5, told(&mut deadlines)).await.is_err(), "it is closed in a request");
+        assert!(
+            timeout(minute * 5, told(&mut deadlines)).await.is_err(),
+            "it is closed in a request"
+        );
         assert!(activity.is_aged());
     }
 
@@ -240,16 +264,25 @@ mod tests {
         let mut deadlines = Deadlines::with_rest(Arc::clone(&activity), timeouts);
         for rest in [50, 100, 200, 400, 800, 1600, 3000, 50, 100] {
             activity.begin_request(Version::HTTP_11);
-            assert!(timeout(minute * 5, told(&mut deadlines)).await.is_err(), "it rests in a request");
+            assert!(
+                timeout(minute * 5, told(&mut deadlines)).await.is_err(),
+                "it rests in a request"
+            );
             activity.end_answer();
             let (late, after) = told(&mut deadlines).await;
             assert_eq!(late, Late::Resting);
-            assert!((rest..=rest + 1000).contains(&after), "{after} ms for {rest}");
+            assert!(
+                (rest..=rest + 1000).contains(&after),
+                "{after} ms for {rest}"
+            );
             deadlines.note_resting();
             deadlines.note_awake();
         }
         deadlines.note_resting();
         let (late, after) = told(&mut deadlines).await;
-        assert!(late == Late::Idle && after < minute.as_millis(), "{late:?} after {after} ms");
+        assert!(
+            late == Late::Idle && after < minute.as_millis(),
+            "{late:?} after {after} ms"
+        );
     }
 }

@@ -1,9 +1,10 @@
-//! Bound on the open connections of a listener that makes no new one wait: the connection that was idle longest is closed
-//! in its place.
+//! Bound on the open connections of a listener that makes no new one wait: the connection that was
+//! idle longest is closed in its place.
 //!
-//! It is for a listener whose requests are short, and must be answered whoever else is connected: a semaphore would let idle
-//! connections keep probes out. A new connection first evicts one of its own address, so that one peer cannot evict the
-//! connections of others, and otherwise one of the address that has the most.
+//! It is for a listener whose requests are short, and must be answered whoever else is connected: a
+//! semaphore would let idle connections keep probes out. A new connection first evicts one of its
+//! own address, so that one peer cannot evict the connections of others, and otherwise one of the
+//! address that has the most.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -14,7 +15,8 @@ use tokio::task::AbortHandle;
 
 use super::Peer;
 
-/// Bits of an IPv6 address that one peer can choose at will: its interface identifier (RFC 4291 section 2.5.1).
+/// Bits of an IPv6 address that one peer can choose at will: its interface identifier (RFC 4291
+/// section 2.5.1).
 const INTERFACE_BITS: u32 = 64;
 
 /// Bound on the open connections of a listener.
@@ -72,7 +74,8 @@ impl ConnectionUse {
     }
 
     fn touch(&self) {
-        self.last_use.store(self.uses.fetch_add(1, Relaxed), Relaxed);
+        self.last_use
+            .store(self.uses.fetch_add(1, Relaxed), Relaxed);
     }
 }
 
@@ -88,13 +91,20 @@ impl Drop for ActiveRequest {
 }
 
 impl EvictingLimit {
-    /// A bound of `max` connections in all, and `max_per_address` of one IPv4 address or IPv6 network of 64 bits.
+    /// A bound of `max` connections in all, and `max_per_address` of one IPv4 address or IPv6
+    /// network of 64 bits.
     pub fn new(max: usize, max_per_address: usize) -> Arc<Self> {
         let (connections, uses) = (Mutex::default(), Arc::default());
-        Arc::new(EvictingLimit { max, max_per_address, connections, uses })
+        Arc::new(EvictingLimit {
+            max,
+            max_per_address,
+            connections,
+            uses,
+        })
     }
 
-    /// Admits a connection with `peer`, and gives the peer of the connection that was closed for it.
+    /// Admits a connection with `peer`, and gives the peer of the connection that was closed for
+    /// it.
     pub(super) fn admit(self: &Arc<Self>, peer: &mut Peer) -> (Admission, Option<Peer>) {
         let usage = Arc::new(ConnectionUse {
             active: AtomicUsize::new(0),
@@ -105,16 +115,29 @@ impl EvictingLimit {
         usage.touch();
         peer.usage = Some(Arc::clone(&usage));
         let address = peer.addr.map(|addr| counted_as(addr.ip()));
-        let connection = Connection { peer: peer.clone(), address, usage: Arc::clone(&usage) };
+        let connection = Connection {
+            peer: peer.clone(),
+            address,
+            usage: Arc::clone(&usage),
+        };
         let mut connections = self.lock();
-        let victim = self.victim(&connections, address).map(|index| connections.remove(index));
+        let victim = self
+            .victim(&connections, address)
+            .map(|index| connections.remove(index));
         connections.push(connection);
         drop(connections);
         let evicted = victim.map(Connection::evict);
-        (Admission { limit: Arc::clone(self), usage }, evicted)
+        (
+            Admission {
+                limit: Arc::clone(self),
+                usage,
+            },
+            evicted,
+        )
     }
 
-    /// Evicts the connection that would have to go first if there were no place, and gives its peer.
+    /// Evicts the connection that would have to go first if there were no place, and gives its
+    /// peer.
     pub(super) fn evict_one(&self) -> Option<Peer> {
         let mut connections = self.lock();
         let index = first(&connections, &counts(&connections), None)?;
@@ -123,7 +146,8 @@ impl EvictingLimit {
         Some(victim.evict())
     }
 
-    /// The index of the connection that has to go before another one from `address` can be admitted.
+    /// The index of the connection that has to go before another one from `address` can be
+    /// admitted.
     fn victim(&self, connections: &[Connection], address: Option<IpAddr>) -> Option<usize> {
         let counts = counts(connections);
         let is_crowded = address.is_some() && counts.get(&address) >= Some(&self.max_per_address);
@@ -134,18 +158,23 @@ impl EvictingLimit {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Connection>> {
-        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The number of connections of each address.
 fn counts(connections: &[Connection]) -> HashMap<Option<IpAddr>, usize> {
     let mut counts = HashMap::new();
-    connections.iter().for_each(|other| *counts.entry(other.address).or_default() += 1);
+    connections
+        .iter()
+        .for_each(|other| *counts.entry(other.address).or_default() += 1);
     counts
 }
 
-/// The index of the connection that goes first: of those of `address`, or else of the address that has the most.
+/// The index of the connection that goes first: of those of `address`, or else of the address that
+/// has the most.
 fn first(
     connections: &[Connection],
     counts: &HashMap<Option<IpAddr>, usize>,
@@ -156,7 +185,10 @@ fn first(
         Some(_) => other.address == address,
         None => counts.get(&other.address) == most,
     };
-    let candidates = connections.iter().enumerate().filter(|(_, other)| is_candidate(other));
+    let candidates = connections
+        .iter()
+        .enumerate()
+        .filter(|(_, other)| is_candidate(other));
     let first = candidates.min_by_key(|(_, Connection { usage, .. })| {
         (usage.active.load(Relaxed) > 0, usage.last_use.load(Relaxed))
     });
@@ -180,7 +212,9 @@ pub(super) struct Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.limit.lock().retain(|other| !Arc::ptr_eq(&other.usage, &self.usage));
+        self.limit
+            .lock()
+            .retain(|other| !Arc::ptr_eq(&other.usage, &self.usage));
     }
 }
 
@@ -189,15 +223,24 @@ mod tests {
     use super::*;
 
     fn peer(ip: &str, port: u16) -> Peer {
-        Peer { addr: Some((ip.parse::<IpAddr>().unwrap(), port).into()), ..Peer::default() }
+        Peer {
+            addr: Some((ip.parse::<IpAddr>().unwrap(), port).into()),
+            ..Peer::default()
+        }
     }
 
-    /// Admits connections from these addresses, the ports of which are their numbers from 0 on; those that were evicted.
+    /// Admits connections from these addresses, the ports of which are their numbers from 0 on;
+    /// those that were evicted.
     fn evicted(limit: &Arc<EvictingLimit>, ips: &[&str]) -> (Vec<Admission>, Vec<u16>) {
         let mut evicted = Vec::new();
         let admit = |(port, ip): (usize, &&str)| {
             let (admission, victims) = limit.admit(&mut peer(ip, port as u16));
-            evicted.extend(victims.into_iter().filter_map(|peer| peer.addr).map(|addr| addr.port()));
+            evicted.extend(
+                victims
+                    .into_iter()
+                    .filter_map(|peer| peer.addr)
+                    .map(|addr| addr.port()),
+            );
             admission
         };
         let admitted = ips.iter().enumerate().map(admit).collect();
@@ -206,8 +249,10 @@ mod tests {
 
     #[test]
     fn a_crowded_address_evicts_its_own_connections() {
-        let (_admitted, evicted) =
-            evicted(&EvictingLimit::new(4, 2), &["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.2"]);
+        let (_admitted, evicted) = evicted(
+            &EvictingLimit::new(4, 2),
+            &["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.2"],
+        );
         assert_eq!(evicted, [1]);
     }
 
@@ -215,12 +260,22 @@ mod tests {
     fn a_full_listener_evicts_from_the_largest_address() {
         let ips = ["10.0.0.1", "10.0.0.2", "10.0.0.2", "10.0.0.3", "10.0.0.4"];
         let (_admitted, evicted) = evicted(&EvictingLimit::new(3, 2), &ips);
-        assert_eq!(evicted, [1, 0], "the oldest of the largest; of equals the oldest");
+        assert_eq!(
+            evicted,
+            [1, 0],
+            "the oldest of the largest; of equals the oldest"
+        );
     }
 
     #[test]
     fn an_ipv6_network_counts_as_one_address() {
-        let ips = ["2001:db8::1", "2001:db8::2", "2001:db8:0:1::1", "::ffff:10.0.0.1", "10.0.0.1"];
+        let ips = [
+            "2001:db8::1",
+            "2001:db8::2",
+            "2001:db8:0:1::1",
+            "::ffff:10.0.0.1",
+            "10.0.0.1",
+        ];
         let (_admitted, evicted) = evicted(&EvictingLimit::new(9, 1), &ips);
         assert_eq!(evicted, [0, 3]);
     }
@@ -231,8 +286,16 @@ mod tests {
         assert!(limit.evict_one().is_none());
         let (_admitted, none) = evicted(&limit, &["10.0.0.1", "10.0.0.2", "10.0.0.2"]);
         assert!(none.is_empty());
-        let next = || limit.evict_one().and_then(|peer| peer.addr).map(|addr| addr.port());
-        assert_eq!([next(), next(), next(), next()], [Some(1), Some(0), Some(2), None]);
+        let next = || {
+            limit
+                .evict_one()
+                .and_then(|peer| peer.addr)
+                .map(|addr| addr.port())
+        };
+        assert_eq!(
+            [next(), next(), next(), next()],
+            [Some(1), Some(0), Some(2), None]
+        );
     }
 
     #[test]
@@ -242,7 +305,10 @@ mod tests {
         let _admitted = [limit.admit(&mut first).0, limit.admit(&mut second).0];
         let victim = |port| {
             let (admission, victims) = limit.admit(&mut peer("10.0.0.1", port));
-            (admission, victims.and_then(|peer| peer.addr).map(|addr| addr.port()))
+            (
+                admission,
+                victims.and_then(|peer| peer.addr).map(|addr| addr.port()),
+            )
         };
         let request = first.usage.as_ref().unwrap().begin_request();
         let (third, evicted) = victim(3);

@@ -1,4 +1,5 @@
-//! Tells HTTP/2 with prior knowledge from HTTP/1 by the first bytes of a connection (RFC 9113 section 3.4).
+//! Tells HTTP/2 with prior knowledge from HTTP/1 by the first bytes of a connection (RFC 9113
+//! section 3.4).
 
 use std::io;
 use std::pin::Pin;
@@ -12,8 +13,8 @@ use crate::readable::Readable;
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Reads from `io` until it is clear which HTTP it speaks; true for HTTP/2. What was read is read again from the
-/// stream that comes back.
+/// Reads from `io` until it is clear which HTTP it speaks; true for HTTP/2. What was read is read
+/// again from the stream that comes back.
 pub(super) async fn is_http2<IO>(mut io: IO) -> io::Result<(bool, Rewound<IO>)>
 where
     IO: AsyncRead + Unpin,
@@ -26,10 +27,17 @@ where
             more => length += more,
         }
     }
-    Ok((first == *PREFACE, Rewound { first: Bytes::copy_from_slice(&first[..length]), io }))
+    Ok((
+        first == *PREFACE,
+        Rewound {
+            first: Bytes::copy_from_slice(&first[..length]),
+            io,
+        },
+    ))
 }
 
-/// Reads the first byte of `io`, which is read again from the stream that comes back; `None` at its end.
+/// Reads the first byte of `io`, which is read again from the stream that comes back; `None` at its
+/// end.
 pub(super) async fn first_byte<IO>(mut io: IO) -> io::Result<(Option<u8>, Rewound<IO>)>
 where
     IO: AsyncRead + Unpin,
@@ -37,7 +45,13 @@ where
     let mut first = [0];
     let length = io.read(&mut first).await?;
     let first = &first[..length];
-    Ok((first.first().copied(), Rewound { first: Bytes::copy_from_slice(first), io }))
+    Ok((
+        first.first().copied(),
+        Rewound {
+            first: Bytes::copy_from_slice(first),
+            io,
+        },
+    ))
 }
 
 /// A stream whose first bytes are read once more.
@@ -47,7 +61,8 @@ pub(super) struct Rewound<IO> {
 }
 
 impl<IO> Rewound<IO> {
-    /// Whether a TLS handshake record begins with what was read (RFC 8446 section 5.1): no HTTP does.
+    /// Whether a TLS handshake record begins with what was read (RFC 8446 section 5.1): no HTTP
+    /// does.
     pub(super) fn begins_with_tls(&self) -> bool {
         matches!(*self.first, [0x16] | [0x16, 0x03, ..])
     }
@@ -89,7 +104,11 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Rewound<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Rewound<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
@@ -154,7 +173,10 @@ mod tests {
             told(&[b"PR", b"OPFIND / HTTP/1.1\r\n"]).await,
             (false, b"PROPFIND / HTTP/1.1\r\n".to_vec())
         );
-        assert_eq!(told(&[b"PRI * HTTP/2"]).await, (false, b"PRI * HTTP/2".to_vec()));
+        assert_eq!(
+            told(&[b"PRI * HTTP/2"]).await,
+            (false, b"PRI * HTTP/2".to_vec())
+        );
         assert_eq!(told(&[]).await, (false, Vec::new()));
     }
 }

@@ -1,12 +1,15 @@
 //! A caller that has closed its half of an HTTP/1 connection while its answer is still to come.
 //!
-//! It looks like one that is gone, and only the one that is gone has its request cancelled. TCP tells the two apart when
-//! something is sent: a socket that was closed resets the connection. So an interim answer is sent, which a caller that is
-//! still there can discard (RFC 9110 section 15.2.1), and another a little later, which finds the connection reset. Once
-//! the answer has begun nothing can be sent to ask with: when it pauses for a second in the middle, the caller is given up.
+//! It looks like one that is gone, and only the one that is gone has its request cancelled. TCP
+//! tells the two apart when something is sent: a socket that was closed resets the connection. So
+//! an interim answer is sent, which a caller that is still there can discard (RFC 9110 section
+//! 15.2.1), and another a little later, which finds the connection reset. Once the answer has begun
+//! nothing can be sent to ask with: when it pauses for a second in the middle, the caller is given
+//! up.
 //!
-//! The end of its half may arrive together with the end of a request's body, and then hyper sees it before whoever reads
-//! the body has told that it is whole. A body that is still wanted a little later was broken off.
+//! The end of its half may arrive together with the end of a request's body, and then hyper sees it
+//! before whoever reads the body has told that it is whole. A body that is still wanted a little
+//! later was broken off.
 
 use std::future::Future;
 use std::io;
@@ -19,11 +22,12 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::activity::Activity;
 
-/// An answer that comes before it is the only thing that the caller reads. Who reads a request's body has by then seen
-/// all of it that has come.
+/// An answer that comes before it is the only thing that the caller reads. Who reads a request's
+/// body has by then seen all of it that has come.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
 
-/// The longest time between two looks, and the pause in the middle of an answer after which a look finds its caller gone.
+/// The longest time between two looks, and the pause in the middle of an answer after which a look
+/// finds its caller gone.
 const LONGEST: Duration = Duration::from_secs(1);
 
 const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
@@ -38,11 +42,16 @@ pub(super) struct HalfClosed {
 
 impl HalfClosed {
     pub(super) fn new() -> Self {
-        HalfClosed { since: Instant::now(), timer: Box::pin(sleep(FIRST_LOOK)), wait: FIRST_LOOK }
+        HalfClosed {
+            since: Instant::now(),
+            timer: Box::pin(sleep(FIRST_LOOK)),
+            wait: FIRST_LOOK,
+        }
     }
 
-    /// Ready when the connection is to be told of its end: as one, where that breaks off a request's body, and else with
-    /// what the matter is, because the caller is gone. Woken as well when the answer has gone out.
+    /// Ready when the connection is to be told of its end: as one, where that breaks off a
+    /// request's body, and else with what the matter is, because the caller is gone. Woken as well
+    /// when the answer has gone out.
     pub(super) fn poll_gone<IO>(
         &mut self,
         io: &mut IO,

@@ -32,7 +32,9 @@ pub(super) async fn handshake<IO: Stream>(
         late = &mut late => return give_up(late, ConnectionRefusal::NoRequest, reporter),
     };
     // A balancer that looks whether the port is open sends nothing.
-    let Ok((Some(first), io)) = begun else { return None };
+    let Ok((Some(first), io)) = begun else {
+        return None;
+    };
     if first.is_ascii_alphabetic() {
         reporter.report(ConnectionRefusal::HttpOnTlsPort);
         close(io, BAD_REQUEST, true).await;

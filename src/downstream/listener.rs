@@ -20,15 +20,17 @@ use crate::seldom::Seldom;
 /// How long accepting rests when the process or the machine is out of file descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections that are accepted before those that have been accepted get their turn, where a new one may evict another:
-/// half of those that may always be open, so that no two turns evict what is being answered for what has just come, and more
-/// than one, so that the backlog is worked off fast.
+/// Connections that are accepted before those that have been accepted get their turn, where a new
+/// one may evict another: half of those that may always be open, so that no two turns evict what is
+/// being answered for what has just come, and more than one, so that the backlog is worked off
+/// fast.
 const ADMISSIONS_PER_TURN: usize = 4;
 
 impl Socket {
-    /// Accepts connections and serves each in a task of its own, with the service that `make_service` gives for its peer
-    /// once a handshake has told who that is, until `drain` turns true; then accepts what the kernel already holds, and
-    /// returns when the last connection has ended.
+    /// Accepts connections and serves each in a task of its own, with the service that
+    /// `make_service` gives for its peer once a handshake has told who that is, until `drain` turns
+    /// true; then accepts what the kernel already holds, and returns when the last connection has
+    /// ended.
     ///
     /// # Errors
     /// When the runtime cannot take the socket; never because of a connection.
@@ -67,8 +69,9 @@ impl Socket {
             match accepted {
                 Ok(accepted) => {
                     has_evicted = false;
-                    // The permit comes second: a worker that held one while nobody calls it would keep it from the
-                    // others. Whoever was accepted is served, also when the drain comes first.
+                    // The permit comes second: a worker that held one while nobody calls it would
+                    // keep it from the others. Whoever was accepted is served, also when the drain
+                    // comes first.
                     let permit = tokio::select! {
                         permit = Arc::clone(&options.connections).acquire_owned() => permit.ok(),
                         _ = drain.wait_for(|draining| *draining) => None,
@@ -76,7 +79,8 @@ impl Socket {
                     serve(accepted, permit);
                     admitted = admitted.wrapping_add(1);
                     if options.evicting.is_some() && admitted.is_multiple_of(ADMISSIONS_PER_TURN) {
-                        // Their tasks run before others can evict them: a request that has come is answered.
+                        // Their tasks run before others can evict them: a request that has come is
+                        // answered.
                         yield_now().await;
                     }
                 }
@@ -87,7 +91,8 @@ impl Socket {
                             "cannot accept connections for now; raise LimitNOFILE or lower listen.max_connections"
                         );
                     }
-                    // Once between two pauses: where files are short for the whole machine, one more is of no use.
+                    // Once between two pauses: where files are short for the whole machine, one
+                    // more is of no use.
                     has_evicted = !has_evicted && evict_for_files(&options);
                     if has_evicted {
                         // Its task runs, and closes it.
@@ -97,7 +102,9 @@ impl Socket {
                     }
                 }
                 // The connection died in the backlog.
-                Err(error) => tracing::debug!(%error, "a connection was lost before it was accepted"),
+                Err(error) => {
+                    tracing::debug!(%error, "a connection was lost before it was accepted")
+                }
             }
         }
         // Once around the runtime: it does not know yet what came since it last asked the kernel.
@@ -106,9 +113,10 @@ impl Socket {
         for _ in 0..BACKLOG {
             match listener.accept_waiting().await {
                 // Without a permit rather than reset.
-                Some(Ok(accepted)) => {
-                    serve(accepted, Arc::clone(&options.connections).try_acquire_owned().ok())
-                }
+                Some(Ok(accepted)) => serve(
+                    accepted,
+                    Arc::clone(&options.connections).try_acquire_owned().ok(),
+                ),
                 Some(Err(error)) if !is_exhaustion(&error) => {}
                 Some(Err(_)) | None => break,
             }
@@ -134,9 +142,13 @@ fn spawn<IO, S, B>(
     B: AnswerBody,
 {
     let open = options.counted.open();
-    let admission = options.evicting.as_ref().map(|limit| admit(limit, &mut peer, &options));
+    let admission = options
+        .evicting
+        .as_ref()
+        .map(|limit| admit(limit, &mut peer, &options));
     let usage = peer.usage.clone();
-    // Until its task runs it is evicted as late as one that is being answered: its request may have come.
+    // Until its task runs it is evicted as late as one that is being answered: its request may have
+    // come.
     let unseen = usage.as_ref().map(ConnectionUse::begin_request);
     let task = tokio::spawn(async move {
         let _open = open;
@@ -153,16 +165,26 @@ fn spawn<IO, S, B>(
 fn admit(limit: &Arc<EvictingLimit>, peer: &mut Peer, options: &Options) -> Admission {
     let (admission, evicted) = limit.admit(peer);
     if let Some(evicted) = &evicted {
-        options.refused.reporter(evicted).report(ConnectionRefusal::Evicted);
+        options
+            .refused
+            .reporter(evicted)
+            .report(ConnectionRefusal::Evicted);
     }
     admission
 }
 
-/// Evicts a connection so that a new one finds a file; false if there is none, or none may be evicted here.
+/// Evicts a connection so that a new one finds a file; false if there is none, or none may be
+/// evicted here.
 fn evict_for_files(options: &Options) -> bool {
-    let evicted = options.evicting.as_ref().and_then(|limit| limit.evict_one());
+    let evicted = options
+        .evicting
+        .as_ref()
+        .and_then(|limit| limit.evict_one());
     if let Some(evicted) = &evicted {
-        options.refused.reporter(evicted).report(ConnectionRefusal::Evicted);
+        options
+            .refused
+            .reporter(evicted)
+            .report(ConnectionRefusal::Evicted);
     }
     evicted.is_some()
 }
@@ -184,7 +206,10 @@ impl Listener {
     fn new(socket: Socket) -> io::Result<Self> {
         match socket {
             Socket::Tcp(socket) => {
-                let local = socket.local_addr().ok().filter(|local| !local.ip().is_unspecified());
+                let local = socket
+                    .local_addr()
+                    .ok()
+                    .filter(|local| !local.ip().is_unspecified());
                 TcpListener::from_std(socket).map(|listener| Listener::Tcp(listener, local))
             }
             #[cfg(unix)]
@@ -196,20 +221,31 @@ impl Listener {
         match self {
             Listener::Tcp(listener, local) => {
                 let (stream, addr) = listener.accept().await?;
-                // Answers go out at once; Nagle would hold the last segment back for the caller's ACK.
+                // Answers go out at once; Nagle would hold the last segment back for the caller's
+                // ACK.
                 stream.set_nodelay(true)?;
                 // The system is asked only where it knows more than we do.
                 let local = local.map_or_else(|| stream.local_addr(), Ok)?;
                 Ok((
                     Accepted::Tcp(Joined(stream)),
-                    Peer { addr: Some(addr), local: Some(local), ..Peer::default() },
+                    Peer {
+                        addr: Some(addr),
+                        local: Some(local),
+                        ..Peer::default()
+                    },
                 ))
             }
             #[cfg(unix)]
             Listener::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 let uid = stream.peer_cred().ok().map(|process| process.uid());
-                Ok((Accepted::Unix(stream), Peer { uid, ..Peer::default() }))
+                Ok((
+                    Accepted::Unix(stream),
+                    Peer {
+                        uid,
+                        ..Peer::default()
+                    },
+                ))
             }
         }
     }

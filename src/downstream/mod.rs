@@ -47,7 +47,8 @@ use crate::joined::Joined;
 use crate::metrics::{Connections, RefusedConnections};
 use crate::readable::Readable;
 
-/// A service that answers the requests of a connection. It is always ready, and never fails: a failure is an answer as well.
+/// A service that answers the requests of a connection. It is always ready, and never fails: a
+/// failure is an answer as well.
 pub trait Serve<B>:
     Service<Request<CallerBody>, Response = Response<B>, Error = Infallible, Future: Send + 'static>
     + Clone
@@ -57,8 +58,12 @@ pub trait Serve<B>:
 }
 
 impl<S, B> Serve<B> for S where
-    S: Service<Request<CallerBody>, Response = Response<B>, Error = Infallible, Future: Send + 'static>
-        + Clone
+    S: Service<
+            Request<CallerBody>,
+            Response = Response<B>,
+            Error = Infallible,
+            Future: Send + 'static,
+        > + Clone
         + Send
         + 'static
 {
@@ -71,7 +76,8 @@ impl<B> AnswerBody for B where B: Body<Data: Send, Error: Into<Cause>> + Unpin +
 
 /// What bytes come and go over.
 trait Stream: AsyncRead + AsyncWrite + Readable + Unpin + Send + Sync + 'static {
-    /// Makes the other side see that the connection broke when this is dropped, rather than that it ended.
+    /// Makes the other side see that the connection broke when this is dropped, rather than that it
+    /// ended.
     fn reset_on_drop(&self);
 }
 
@@ -158,13 +164,16 @@ pub struct Options {
     pub timeouts: watch::Receiver<Timeouts>,
     /// Concurrent HTTP/2 streams on one connection.
     pub h2_streams: u32,
-    /// Whether the field names of HTTP/1 answers that have no spelling of their own begin with capitals.
+    /// Whether the field names of HTTP/1 answers that have no spelling of their own begin with
+    /// capitals.
     pub title_case: bool,
-    /// What is held of an HTTP/1 connection, in each direction: its head, or the part of a body that goes through.
+    /// What is held of an HTTP/1 connection, in each direction: its head, or the part of a body
+    /// that goes through.
     pub buffer: usize,
     /// Permits for open connections, one for the whole process.
     pub connections: Arc<Semaphore>,
-    /// Bound that closes an idle connection instead of keeping a new one waiting; `None` for the permits alone.
+    /// Bound that closes an idle connection instead of keeping a new one waiting; `None` for the
+    /// permits alone.
     pub evicting: Option<Arc<EvictingLimit>>,
     /// Where connections are counted.
     pub counted: Arc<Connections>,
@@ -173,7 +182,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// The options that `listen` describes; `tls` is the receiver that [`channel`] gives for its `listen.tls`.
+    /// The options that `listen` describes; `tls` is the receiver that [`channel`] gives for its
+    /// `listen.tls`.
     pub fn new(
         listen: &Listen,
         tls: Option<watch::Receiver<ServerTls>>,

@@ -8,12 +8,22 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::CertificateName;
 
-/// The subject alternative names of `certificate` (RFC 5280 section 4.2.1.6), each with its type: DNS names, URIs, e-mail
-/// addresses and IP addresses. The subject itself is not a name (RFC 9525 section 2).
+/// The subject alternative names of `certificate` (RFC 5280 section 4.2.1.6), each with its type:
+/// DNS names, URIs, e-mail addresses and IP addresses. The subject itself is not a name (RFC 9525
+/// section 2).
 pub(super) fn names(certificate: &CertificateDer<'_>) -> Vec<CertificateName> {
-    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return Vec::new() };
-    let Ok(Some(extension)) = parsed.subject_alternative_name() else { return Vec::new() };
-    extension.value.general_names.iter().filter_map(typed).collect()
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
+        return Vec::new();
+    };
+    let Ok(Some(extension)) = parsed.subject_alternative_name() else {
+        return Vec::new();
+    };
+    extension
+        .value
+        .general_names
+        .iter()
+        .filter_map(typed)
+        .collect()
 }
 
 fn typed(name: &GeneralName<'_>) -> Option<CertificateName> {
@@ -23,7 +33,9 @@ fn typed(name: &GeneralName<'_>) -> Option<CertificateName> {
         GeneralName::RFC822Name(address) => Some(CertificateName::email(address)),
         GeneralName::IPAddress(octets) => {
             let v4 = <[u8; 4]>::try_from(*octets).map(IpAddr::from);
-            let address = v4.or_else(|_| <[u8; 16]>::try_from(*octets).map(IpAddr::from)).ok()?;
+            let address = v4
+                .or_else(|_| <[u8; 16]>::try_from(*octets).map(IpAddr::from))
+                .ok()?;
             Some(CertificateName::Address(address))
         }
         _ => None,
@@ -38,9 +50,16 @@ mod tests {
 
     fn names_of(subject_alt_names: Vec<SanType>) -> Vec<CertificateName> {
         let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "no name");
+        params
+            .distinguished_name
+            .push(DnType::CommonName, "no name");
         params.subject_alt_names = subject_alt_names;
-        names(params.self_signed(&KeyPair::generate().unwrap()).unwrap().der())
+        names(
+            params
+                .self_signed(&KeyPair::generate().unwrap())
+                .unwrap()
+                .der(),
+        )
     }
 
     #[test]
@@ -74,8 +93,16 @@ mod tests {
             SanType::DnsName("spiffe://example/crm".try_into().unwrap()),
         ]);
         assert_eq!(given.len(), 6);
-        for written in ["crm.example", "192.0.2.7", "crm@corp.example", "spiffe://example/crm"] {
-            assert!(!given.contains(&CertificateName::parse(written).unwrap()), "{written}");
+        for written in [
+            "crm.example",
+            "192.0.2.7",
+            "crm@corp.example",
+            "spiffe://example/crm",
+        ] {
+            assert!(
+                !given.contains(&CertificateName::parse(written).unwrap()),
+                "{written}"
+            );
         }
     }
 

@@ -1,6 +1,8 @@
-//! Refused connections: counted by reason, and logged with the peer, one line for each reason in ten seconds at most.
+//! Refused connections: counted by reason, and logged with the peer, one line for each reason in
+//! ten seconds at most.
 //!
-//! Nothing that the peer sent is part of a line: the errors of rustls and h2 may quote it, so they are only classified.
+//! Nothing that the peer sent is part of a line: the errors of rustls and h2 may quote it, so they
+//! are only classified.
 
 use std::error::Error as _;
 use std::io;
@@ -24,7 +26,11 @@ pub struct RefusalLog {
 impl RefusalLog {
     /// The log of the listener that lines name `listener`.
     pub fn new(listener: &'static str, counts: Arc<RefusedConnections>) -> Arc<Self> {
-        Arc::new(RefusalLog { listener, counts, throttles: Default::default() })
+        Arc::new(RefusalLog {
+            listener,
+            counts,
+            throttles: Default::default(),
+        })
     }
 
     /// Reports the refusal of a connection with `peer`.
@@ -34,7 +40,11 @@ impl RefusalLog {
 
     /// The reporter of a connection with `peer`.
     pub(super) fn reporter(&self, peer: &Peer) -> Reporter<'_> {
-        Reporter { log: self, addr: peer.addr, uid: peer.uid }
+        Reporter {
+            log: self,
+            addr: peer.addr,
+            uid: peer.uid,
+        }
     }
 }
 
@@ -50,7 +60,9 @@ impl Reporter<'_> {
     /// Counts the refusal, and logs it if the last line with this reason is old enough.
     pub(super) fn report(self, reason: ConnectionRefusal) {
         self.log.counts.count(reason);
-        let Some(suppressed) = self.log.throttles[reason as usize].due() else { return };
+        let Some(suppressed) = self.log.throttles[reason as usize].due() else {
+            return;
+        };
         tracing::info!(
             listener = self.log.listener,
             reason = reason.name(),
@@ -77,10 +89,12 @@ impl Reporter<'_> {
         }
     }
 
-    /// Reports an error of an HTTP/2 connection, if it was h2 that closed it: an error that the peer reports, or an end of
-    /// the connection, is not a refusal.
+    /// Reports an error of an HTTP/2 connection, if it was h2 that closed it: an error that the
+    /// peer reports, or an end of the connection, is not a refusal.
     pub(super) fn report_http2(self, error: &hyper::Error) {
-        let Some(error) = source::<h2::Error>(error).filter(|error| error.is_library()) else { return };
+        let Some(error) = source::<h2::Error>(error).filter(|error| error.is_library()) else {
+            return;
+        };
         match error.reason() {
             None | Some(h2::Reason::NO_ERROR) => {}
             Some(h2::Reason::ENHANCE_YOUR_CALM) => self.report(ConnectionRefusal::Http2Flood),
@@ -129,17 +143,25 @@ fn cause(reason: ConnectionRefusal) -> &'static str {
             "the caller has no TLS version or cipher suite in common with this listener (TLS 1.2 and 1.3)"
         }
         ConnectionRefusal::TlsHandshakeTimeout => "the TLS handshake took too long",
-        ConnectionRefusal::ServerCertificateRejected => "the caller rejected the certificate of listen.tls",
+        ConnectionRefusal::ServerCertificateRejected => {
+            "the caller rejected the certificate of listen.tls"
+        }
         ConnectionRefusal::ClientCertificateUntrusted => {
             "the caller's certificate is not signed by a CA of listen.tls.client_ca, or is not a client certificate"
         }
         ConnectionRefusal::ClientCertificateExpired => {
             "the caller's certificate has expired or is not valid yet"
         }
-        ConnectionRefusal::HttpOnTlsPort => "the caller sent plain HTTP, and this listener expects TLS",
-        ConnectionRefusal::TlsOnHttpPort => "the caller sent TLS, and this listener expects plain HTTP",
+        ConnectionRefusal::HttpOnTlsPort => {
+            "the caller sent plain HTTP, and this listener expects TLS"
+        }
+        ConnectionRefusal::TlsOnHttpPort => {
+            "the caller sent TLS, and this listener expects plain HTTP"
+        }
         ConnectionRefusal::NoRequest => "no request came in time",
-        ConnectionRefusal::IncompleteRequest => "the caller closed the connection within a request head",
+        ConnectionRefusal::IncompleteRequest => {
+            "the caller closed the connection within a request head"
+        }
         ConnectionRefusal::MalformedRequest => "the bytes are not an HTTP/1 request",
         ConnectionRefusal::RequestHeadTooLarge => "the request head is too large",
         ConnectionRefusal::RequestTimeout => "the caller stopped sending within a request",

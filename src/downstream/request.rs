@@ -1,4 +1,5 @@
-//! The requests of a connection, as its deadlines see them: whether one is in flight, and whose turn it is.
+//! The requests of a connection, as its deadlines see them: whether one is in flight, and whose
+//! turn it is.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -37,12 +38,14 @@ where
             answered.map(|mut res| {
                 if version <= Version::HTTP_11 && turn.activity.is_aged() {
                     // hyper ends the connection with the answer that says so.
-                    res.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    res.headers_mut()
+                        .insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                let has_length = res.body().size_hint().exact().is_some() || res.body().is_end_stream();
+                let has_length =
+                    res.body().size_hint().exact().is_some() || res.body().is_end_stream();
                 if version == Version::HTTP_10 && !has_length {
-                    // It ends with its connection, which therefore must not be said to stay (RFC 9112 section 9.3):
-                    // that is what hyper makes of an answer of HTTP/1.0.
+                    // It ends with its connection, which therefore must not be said to stay (RFC
+                    // 9112 section 9.3): that is what hyper makes of an answer of HTTP/1.0.
                     *res.version_mut() = version;
                     turn.activity.note_delimited_by_close();
                 }
@@ -52,7 +55,8 @@ where
     })
 }
 
-/// The body of a caller's request. It ends only where the message does: at its length, its last chunk or END_STREAM.
+/// The body of a caller's request. It ends only where the message does: at its length, its last
+/// chunk or END_STREAM.
 #[derive(Debug)]
 pub struct CallerBody {
     incoming: Incoming,
@@ -75,10 +79,15 @@ pub enum CallerBodyError {
 impl CallerBody {
     fn new(incoming: Incoming, version: Version, activity: &Arc<Activity>) -> Self {
         let upload = (!incoming.is_end_stream()).then(|| Upload::begin(activity));
-        CallerBody { incoming, is_http2: version == Version::HTTP_2, upload }
+        CallerBody {
+            incoming,
+            is_http2: version == Version::HTTP_2,
+            upload,
+        }
     }
 
-    /// Whether all of the body was received. hyper reports a stream that was reset with NO_ERROR like one that ended.
+    /// Whether all of the body was received. hyper reports a stream that was reset with NO_ERROR
+    /// like one that ended.
     fn is_complete(&self) -> bool {
         match self.incoming.size_hint().exact() {
             Some(remaining) => remaining == 0,
@@ -100,7 +109,9 @@ impl Body for CallerBody {
         if matches!(frame, Poll::Ready(None)) && !self.is_complete() {
             frame = Poll::Ready(Some(Err(CallerBodyError::Reset)));
         }
-        let CallerBody { incoming, upload, .. } = &mut *self;
+        let CallerBody {
+            incoming, upload, ..
+        } = &mut *self;
         if let Some(under_way) = upload {
             under_way.note_awaited(frame.is_pending());
             match &frame {
@@ -137,7 +148,11 @@ struct Upload {
 impl Upload {
     fn begin(activity: &Arc<Activity>) -> Self {
         activity.begin_body();
-        Upload { activity: Arc::clone(activity), awaited: false, whole: false }
+        Upload {
+            activity: Arc::clone(activity),
+            awaited: false,
+            whole: false,
+        }
     }
 
     fn note_awaited(&mut self, awaited: bool) {
@@ -157,14 +172,16 @@ impl Drop for Upload {
     }
 }
 
-/// The body of an answer on its way out. What it gave is the caller's to take until it is asked for more.
+/// The body of an answer on its way out. What it gave is the caller's to take until it is asked for
+/// more.
 pub(super) struct Delivery<B> {
     body: B,
     turn: Turn,
 }
 
-/// Error of a response that broke off. Without a source: hyper sends the error code that it finds in one to the caller, and
-/// the upstream's NO_ERROR or REFUSED_STREAM would be false there. Without one the code is INTERNAL_ERROR.
+/// Error of a response that broke off. Without a source: hyper sends the error code that it finds
+/// in one to the caller, and the upstream's NO_ERROR or REFUSED_STREAM would be false there.
+/// Without one the code is INTERNAL_ERROR.
 #[derive(Debug, thiserror::Error)]
 #[error("the response broke off: {0}")]
 pub(super) struct ResponseBroken(Cause);
@@ -178,7 +195,9 @@ impl<B: AnswerBody> Body for Delivery<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, ResponseBroken>>> {
         self.turn.note_held(false);
-        let frame = Pin::new(&mut self.body).poll_frame(cx).map_err(|error| ResponseBroken(error.into()));
+        let frame = Pin::new(&mut self.body)
+            .poll_frame(cx)
+            .map_err(|error| ResponseBroken(error.into()));
         if let Poll::Ready(Some(Ok(_))) = &frame {
             self.turn.note_held(true);
         }
@@ -203,7 +222,10 @@ struct Turn {
 impl Turn {
     fn begin(activity: &Arc<Activity>, version: Version) -> Self {
         activity.begin_request(version);
-        Turn { activity: Arc::clone(activity), held: false }
+        Turn {
+            activity: Arc::clone(activity),
+            held: false,
+        }
     }
 
     fn note_held(&mut self, held: bool) {

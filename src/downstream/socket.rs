@@ -34,7 +34,9 @@ impl Socket {
             #[cfg(unix)]
             Socket::Unix(socket) => {
                 let addr = socket.local_addr()?;
-                Ok(Address::Unix(addr.as_pathname().map(Path::to_owned).unwrap_or_default()))
+                Ok(Address::Unix(
+                    addr.as_pathname().map(Path::to_owned).unwrap_or_default(),
+                ))
             }
         }
     }
@@ -69,7 +71,9 @@ pub fn share(socket: Socket, count: usize) -> io::Result<Vec<Socket>> {
         #[cfg(unix)]
         Socket::Unix(socket) => socket.set_nonblocking(true)?,
     }
-    let mut sockets = (1..count).map(|_| socket.copy()).collect::<io::Result<Vec<_>>>()?;
+    let mut sockets = (1..count)
+        .map(|_| socket.copy())
+        .collect::<io::Result<Vec<_>>>()?;
     sockets.push(socket);
     Ok(sockets)
 }
@@ -88,13 +92,14 @@ pub fn bind(address: &Address, mode: SocketMode, count: usize) -> io::Result<Vec
     }
 }
 
-/// The first socket listens before it gets SO_REUSEPORT, so that a port in use is an error and not a silent half share
-/// of somebody else's connections; the others then join it.
+/// The first socket listens before it gets SO_REUSEPORT, so that a port in use is an error and not
+/// a silent half share of somebody else's connections; the others then join it.
 fn bind_tcp(addr: SocketAddr, count: usize) -> io::Result<Vec<Socket>> {
     let mut sockets: Vec<Socket> = Vec::with_capacity(count);
     let mut addr = addr;
     for index in 0..count {
-        let socket = socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        let socket =
+            socket2::Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_reuse_port(index > 0)?;
         socket.set_nonblocking(true)?;
@@ -119,12 +124,15 @@ fn bind_unix(path: &Path, mode: SocketMode, count: usize) -> io::Result<Vec<Sock
 /// Removes the socket file that a killed process left, and nothing else.
 #[cfg(unix)]
 fn remove_dead_socket(path: &Path) -> io::Result<()> {
-    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    let is_socket =
+        std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     if !is_socket {
         return Ok(());
     }
     match std::os::unix::net::UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
         _ => Err(io::ErrorKind::AddrInUse.into()),
     }
 }
@@ -141,7 +149,11 @@ mod tests {
     fn workers_share_a_port_and_a_second_instance_does_not() {
         let sockets = bind(&any_port(), SocketMode(0o600), 3).unwrap();
         let address = sockets[0].address().unwrap();
-        assert!(sockets.iter().all(|socket| socket.address().unwrap() == address));
+        assert!(
+            sockets
+                .iter()
+                .all(|socket| socket.address().unwrap() == address)
+        );
         let error = bind(&address, SocketMode(0o600), 3).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
     }
@@ -151,7 +163,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let address = Address::Unix(directory.path().join("s"));
         let living = bind(&address, SocketMode(0o600), 2).unwrap();
-        assert_eq!(bind(&address, SocketMode(0o600), 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(
+            bind(&address, SocketMode(0o600), 1).unwrap_err().kind(),
+            io::ErrorKind::AddrInUse
+        );
         drop(living);
         bind(&address, SocketMode(0o600), 1).unwrap();
     }

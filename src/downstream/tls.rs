@@ -1,5 +1,5 @@
-//! The TLS side of a listener: HTTP/2 and HTTP/1.1 by ALPN, the certificates of callers, and the change of our own while
-//! connections come and go.
+//! The TLS side of a listener: HTTP/2 and HTTP/1.1 by ALPN, the certificates of callers, and the
+//! change of our own while connections come and go.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -41,17 +41,23 @@ pub struct ServerTls {
 
 impl fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ServerTls").field("generation", &self.generation).finish_non_exhaustive()
+        f.debug_struct("ServerTls")
+            .field("generation", &self.generation)
+            .finish_non_exhaustive()
     }
 }
 
 impl ServerTls {
-    /// Serves with `identity`, TLS 1.2 and 1.3. Callers are asked for a certificate that one of `client_roots` has signed, if
-    /// there are any; one with another certificate is refused, one without is not.
+    /// Serves with `identity`, TLS 1.2 and 1.3. Callers are asked for a certificate that one of
+    /// `client_roots` has signed, if there are any; one with another certificate is refused, one
+    /// without is not.
     ///
     /// # Errors
     /// When certificate and key do not fit together, or a root cannot be used.
-    pub fn new(identity: &Identity, client_roots: &[CertificateDer<'static>]) -> Result<Self, Cause> {
+    pub fn new(
+        identity: &Identity,
+        client_roots: &[CertificateDer<'static>],
+    ) -> Result<Self, Cause> {
         ServerTls::of_generation(0, Arc::default(), identity, client_roots)
     }
 
@@ -61,9 +67,14 @@ impl ServerTls {
         identity: &Identity,
         client_roots: &[CertificateDer<'static>],
     ) -> Result<Self, Cause> {
-        // Sessions are resumed by this acceptor alone: none survives a change of certificate or roots.
+        // Sessions are resumed by this acceptor alone: none survives a change of certificate or
+        // roots.
         let sessions = Arc::new(Sessions::default());
-        let verifier = if client_roots.is_empty() { None } else { Some(verifier(client_roots)?) };
+        let verifier = if client_roots.is_empty() {
+            None
+        } else {
+            Some(verifier(client_roots)?)
+        };
         let config = ServerConfig::builder();
         let config = match verifier.clone() {
             None => config.with_no_client_auth(),
@@ -72,13 +83,24 @@ impl ServerTls {
                 config.with_client_cert_verifier(Arc::new(NotingVerifier { inner, sessions }))
             }
         };
-        let mut config = config.with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
+        let mut config =
+            config.with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
         config.session_storage = sessions.clone();
-        // A caller that offers protocols, and none of ours, would be refused: the oldest is among them.
-        config.alpn_protocols = [&b"h2"[..], b"http/1.1", b"http/1.0"].map(<[u8]>::to_vec).into();
+        // A caller that offers protocols, and none of ours, would be refused: the oldest is among
+        // them.
+        config.alpn_protocols = [&b"h2"[..], b"http/1.1", b"http/1.0"]
+            .map(<[u8]>::to_vec)
+            .into();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let client_roots = client_roots.into();
-        Ok(ServerTls { acceptor, verifier, client_roots, sessions, generation, newest_generation })
+        Ok(ServerTls {
+            acceptor,
+            verifier,
+            client_roots,
+            sessions,
+            generation,
+            newest_generation,
+        })
     }
 
     /// What verifies callers' certificates, where they are asked for one.
@@ -104,14 +126,17 @@ impl ServerTls {
 ///
 /// # Errors
 /// Those of [`ServerTls::new`].
-pub fn channel(tls: &ListenTls) -> Result<(watch::Sender<ServerTls>, watch::Receiver<ServerTls>), Cause> {
+pub fn channel(
+    tls: &ListenTls,
+) -> Result<(watch::Sender<ServerTls>, watch::Receiver<ServerTls>), Cause> {
     let valid = ClientRoots::new(&tls.client_roots).valid_at(unix_seconds());
     Ok(watch::channel(ServerTls::new(&tls.identity, &valid)?))
 }
 
-/// Looks, for as long as it is polled, whether the files of `tls` hold something else by now, or one of the roots has ended,
-/// and publishes that: for the connections that are accepted from then on, and for the certificates of those that are open.
-/// What cannot be used is told, and changes nothing.
+/// Looks, for as long as it is polled, whether the files of `tls` hold something else by now, or
+/// one of the roots has ended, and publishes that: for the connections that are accepted from then
+/// on, and for the certificates of those that are open. What cannot be used is told, and changes
+/// nothing.
 pub async fn follow(tls: ListenTls, publisher: watch::Sender<ServerTls>) {
     let files = tls.files();
     // Nothing yet: they may have changed since they were read.
@@ -127,7 +152,9 @@ pub async fn follow(tls: ListenTls, publisher: watch::Sender<ServerTls>) {
         let has_changed = now != seen;
         seen = now;
         let published = match read {
-            Some(read) => read.map_err(Cause::from).and_then(|next| served.publish(next)),
+            Some(read) => read
+                .map_err(Cause::from)
+                .and_then(|next| served.publish(next)),
             None => Ok(false),
         };
         match published {
@@ -139,8 +166,8 @@ pub async fn follow(tls: ListenTls, publisher: watch::Sender<ServerTls>) {
                     );
                 }
             }
-            // Files that are written one after the other do not fit together for a moment. What they hold still when they
-            // are looked at again is told.
+            // Files that are written one after the other do not fit together for a moment. What
+            // they hold still when they are looked at again is told.
             Err(_) if has_changed => untold = true,
             Err(error) => {
                 untold = false;
@@ -154,11 +181,19 @@ pub async fn follow(tls: ListenTls, publisher: watch::Sender<ServerTls>) {
     }
 }
 
-type Looked = (Vec<Option<Stamp>>, Option<Result<ListenTls, crate::config::Problem>>);
+type Looked = (
+    Vec<Option<Stamp>>,
+    Option<Result<ListenTls, crate::config::Problem>>,
+);
 
-/// Looks at `files`, and reads them where they are not as they were `before`, or `again`. Aside, one look at a time: a file
-/// system that hangs holds one thread, and not this one.
-async fn look(files: &[PathBuf], before: &[Option<Stamp>], again: bool, used: &ListenTls) -> Option<Looked> {
+/// Looks at `files`, and reads them where they are not as they were `before`, or `again`. Aside,
+/// one look at a time: a file system that hangs holds one thread, and not this one.
+async fn look(
+    files: &[PathBuf],
+    before: &[Option<Stamp>],
+    again: bool,
+    used: &ListenTls,
+) -> Option<Looked> {
     let (files, before, used) = (files.to_vec(), before.to_vec(), used.clone());
     let look = move || {
         let now = Stamp::of_all(&files);
@@ -180,9 +215,19 @@ struct Served {
 impl Served {
     fn new(tls: ListenTls, publisher: watch::Sender<ServerTls>) -> Self {
         let roots = ClientRoots::new(&tls.client_roots);
-        let ServerTls { client_roots, newest_generation, .. } = publisher.borrow().clone();
+        let ServerTls {
+            client_roots,
+            newest_generation,
+            ..
+        } = publisher.borrow().clone();
         let valid = client_roots.to_vec();
-        Served { tls, roots, valid, newest_generation, publisher }
+        Served {
+            tls,
+            roots,
+            valid,
+            newest_generation,
+            publisher,
+        }
     }
 
     /// Publishes `next`, and whether it is another than before.
@@ -224,9 +269,17 @@ impl Served {
         }
     }
 
-    fn send(&mut self, identity: &Identity, valid: Vec<CertificateDer<'static>>) -> Result<(), Cause> {
+    fn send(
+        &mut self,
+        identity: &Identity,
+        valid: Vec<CertificateDer<'static>>,
+    ) -> Result<(), Cause> {
         let before = self.newest_generation.load(Relaxed);
-        let generation = if valid == self.valid { before } else { before + 1 };
+        let generation = if valid == self.valid {
+            before
+        } else {
+            before + 1
+        };
         let newest = Arc::clone(&self.newest_generation);
         let tls = ServerTls::of_generation(generation, newest, identity, &valid)?;
         self.publisher.send_replace(tls);

@@ -21,7 +21,8 @@ struct Frames {
 pub(super) struct Watched<IO> {
     io: IO,
     activity: Arc<Activity>,
-    /// What comes and goes, where not all of it is a request's or an answer's. Boxed: HTTP/1 has none.
+    /// What comes and goes, where not all of it is a request's or an answer's. Boxed: HTTP/1 has
+    /// none.
     frames: Option<Box<Frames>>,
     /// Whether whoever drives the connection leaves its end to [`close`](super::close::close).
     keeps_open: bool,
@@ -32,13 +33,28 @@ pub(super) struct Watched<IO> {
 impl<IO> Watched<IO> {
     /// One that carries HTTP/2.
     pub(super) fn http2(io: IO, activity: Arc<Activity>) -> Self {
-        let frames = Frames { read: DataFrames::of_client(), written: DataFrames::of_server() };
-        Watched { io, activity, frames: Some(Box::new(frames)), keeps_open: false, half_closed: None }
+        let frames = Frames {
+            read: DataFrames::of_client(),
+            written: DataFrames::of_server(),
+        };
+        Watched {
+            io,
+            activity,
+            frames: Some(Box::new(frames)),
+            keeps_open: false,
+            half_closed: None,
+        }
     }
 
     /// One that carries HTTP/1, and is not shut down when it is told to.
     pub(super) fn keeping_open(io: IO, activity: Arc<Activity>) -> Self {
-        Watched { io, activity, frames: None, keeps_open: true, half_closed: None }
+        Watched {
+            io,
+            activity,
+            frames: None,
+            keeps_open: true,
+            half_closed: None,
+        }
     }
 
     pub(super) fn stream(&mut self) -> &mut IO {
@@ -91,8 +107,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<IO> {
                     }
                 }
             }
-        } else if matches!(read, Poll::Ready(Ok(()))) && self.keeps_open && self.activity.owes_answer() {
-            let Watched { io, activity, half_closed, .. } = &mut *self;
+        } else if matches!(read, Poll::Ready(Ok(())))
+            && self.keeps_open
+            && self.activity.owes_answer()
+        {
+            let Watched {
+                io,
+                activity,
+                half_closed,
+                ..
+            } = &mut *self;
             let half_closed = half_closed.get_or_insert_with(|| Box::new(HalfClosed::new()));
             return half_closed.poll_gone(io, activity, cx);
         }
@@ -101,7 +125,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
         self.note(&written, &[IoSlice::new(buf)]);
         written

@@ -18,13 +18,15 @@ pub const V1: &str = "/captain/api/";
 /// The path prefix of API v2, an interaction based API.
 pub const V2: &str = "/v2/captain/";
 
-/// Calls whose bearer is the caller's own: the connect token that `journey/device/start` gave is the credential
-/// of `journey/device/connect`.
-pub const CALLER_BEARER: [&str; 2] =
-    ["/v2/captain/journey/device/connect", "/captain/api/journey/device/connect"];
+/// Calls whose bearer is the caller's own: the connect token that `journey/device/start` gave is
+/// the credential of `journey/device/connect`.
+pub const CALLER_BEARER: [&str; 2] = [
+    "/v2/captain/journey/device/connect",
+    "/captain/api/journey/device/connect",
+];
 
-/// Calls that change nothing, below the prefix of either version: they may be repeated. `journey/start` may be billed, and
-/// `interaction/submit` and `task/update` advance the journey.
+/// Calls that change nothing, below the prefix of either version: they may be repeated.
+/// `journey/start` may be billed, and `interaction/submit` and `task/update` advance the journey.
 const READ_ONLY: [&str; 9] = [
     "journey/state/fetch",
     "journey/interaction/fetch",
@@ -49,18 +51,27 @@ const OTHER: [&str; 8] = [
     "journey/terminate",
 ];
 
-/// The name of what is called at `path`, without its version: that of a known call, `login`, or `other`.
+/// The name of what is called at `path`, without its version: that of a known call, `login`, or
+/// `other`.
 pub fn endpoint(path: &str) -> &'static str {
     let call = path.strip_prefix(V2).or_else(|| path.strip_prefix(V1));
-    let known = || call.and_then(|call| OTHER.into_iter().chain(READ_ONLY).find(|&known| known == call));
+    let known = || {
+        call.and_then(|call| {
+            OTHER
+                .into_iter()
+                .chain(READ_ONLY)
+                .find(|&known| known == call)
+        })
+    };
     match is_login(path) {
         true => "login",
         false => known().unwrap_or("other"),
     }
 }
 
-/// Whether a call changes nothing, so that it may be sent again when it is not known whether it arrived: by its method (RFC
-/// 9110 section 9.2.1), or by what is known of the path, since nearly every call is a POST.
+/// Whether a call changes nothing, so that it may be sent again when it is not known whether it
+/// arrived: by its method (RFC 9110 section 9.2.1), or by what is known of the path, since nearly
+/// every call is a POST.
 pub fn is_safe_to_repeat(method: &Method, path: &str) -> bool {
     let call = path.strip_prefix(V2).or_else(|| path.strip_prefix(V1));
     match *method {
@@ -70,10 +81,13 @@ pub fn is_safe_to_repeat(method: &Method, path: &str) -> bool {
     }
 }
 
-/// Where clients log in whose code fixes the path of the token endpoint, on whatever host they are pointed at: GBG's
-/// SDKs for Java and TypeScript, and the v1 samples.
-pub const LOGINS: [&str; 3] =
-    ["/as/token.oauth2", "/captain/api/as/token.oauth2", "/auth/realms/go/protocol/openid-connect/token"];
+/// Where clients log in whose code fixes the path of the token endpoint, on whatever host they are
+/// pointed at: GBG's SDKs for Java and TypeScript, and the v1 samples.
+pub const LOGINS: [&str; 3] = [
+    "/as/token.oauth2",
+    "/captain/api/as/token.oauth2",
+    "/auth/realms/go/protocol/openid-connect/token",
+];
 
 /// Whether a client logs in at `path`.
 pub fn is_login(path: &str) -> bool {
@@ -142,8 +156,14 @@ mod tests {
 
     #[test]
     fn the_version_is_told_by_the_prefix() {
-        assert_eq!(ApiVersion::of("/v2/captain/journey/start"), Some(ApiVersion::V2));
-        assert_eq!(ApiVersion::of("/captain/api/journey/start"), Some(ApiVersion::V1));
+        assert_eq!(
+            ApiVersion::of("/v2/captain/journey/start"),
+            Some(ApiVersion::V2)
+        );
+        assert_eq!(
+            ApiVersion::of("/captain/api/journey/start"),
+            Some(ApiVersion::V1)
+        );
         assert_eq!(ApiVersion::of("/captain/apis"), None);
         assert_eq!(ApiVersion::of("/designer/api/x"), None);
     }
@@ -151,7 +171,10 @@ mod tests {
     #[test]
     fn endpoints_have_names_of_which_there_are_few() {
         assert_eq!(endpoint("/v2/captain/journey/start"), "journey/start");
-        assert_eq!(endpoint("/captain/api/journey/task/list"), "journey/task/list");
+        assert_eq!(
+            endpoint("/captain/api/journey/task/list"),
+            "journey/task/list"
+        );
         assert_eq!(endpoint("/captain/api/as/token.oauth2"), "login");
         assert_eq!(endpoint("/v2/captain/journey/start/4711"), "other");
     }
@@ -172,6 +195,9 @@ mod tests {
             assert!(!post(path), "{path}");
         }
         assert!(is_safe_to_repeat(&Method::GET, "/v2/captain/x"));
-        assert!(!is_safe_to_repeat(&Method::DELETE, "/v2/captain/journey/state/fetch"));
+        assert!(!is_safe_to_repeat(
+            &Method::DELETE,
+            "/v2/captain/journey/state/fetch"
+        ));
     }
 }

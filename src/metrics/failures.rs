@@ -1,7 +1,7 @@
 //! The last requests that failed, for the person who asks what goes wrong.
 //!
-//! Written when one fails and never else, by the worker that it was of. Neither path nor anything that a caller sent is kept,
-//! but for the id that it may have chosen.
+//! Written when one fails and never else, by the worker that it was of. Neither path nor anything
+//! that a caller sent is kept, but for the id that it may have chosen.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -36,9 +36,26 @@ pub struct Failure {
 
 impl Failure {
     fn of(outcome: &Outcome<'_>) -> Self {
-        let Outcome { id, caller, endpoint, status, source, reason, .. } = *outcome;
+        let Outcome {
+            id,
+            caller,
+            endpoint,
+            status,
+            source,
+            reason,
+            ..
+        } = *outcome;
         let (at, ended) = (SystemTime::now(), Instant::now());
-        Failure { at, ended, id: id.into(), caller, endpoint, status, source, reason }
+        Failure {
+            at,
+            ended,
+            id: id.into(),
+            caller,
+            endpoint,
+            status,
+            source,
+            reason,
+        }
     }
 
     fn kind(&self) -> (Option<&'static str>, u16, Source) {
@@ -58,14 +75,20 @@ impl Failures {
     }
 
     fn all(&self) -> VecDeque<Failure> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
 impl Metrics {
     /// The last requests that failed, the newest first.
     pub fn failures(&self) -> Vec<Failure> {
-        let each = self.workers.iter().flat_map(|worker| worker.requests.failures.all());
+        let each = self
+            .workers
+            .iter()
+            .flat_map(|worker| worker.requests.failures.all());
         let mut all: Vec<_> = each.collect();
         all.sort_by_key(|failure| failure.ended);
         let mut all = VecDeque::from(all);
@@ -74,13 +97,21 @@ impl Metrics {
     }
 }
 
-/// Lets the oldest of the most frequent kind go, until no more than [`KEPT`] are left: a flood of one kind does not wash out
-/// what is rare.
+/// Lets the oldest of the most frequent kind go, until no more than [`KEPT`] are left: a flood of
+/// one kind does not wash out what is rare.
 fn shorten(failures: &mut VecDeque<Failure>) {
     while failures.len() > KEPT {
-        let count = |kind| failures.iter().filter(|failure| failure.kind() == kind).count();
-        // The first of those that are equal is the oldest: of the maxima `max_by_key` gives the last.
-        let oldest = (0..failures.len()).rev().max_by_key(|&index| count(failures[index].kind()));
+        let count = |kind| {
+            failures
+                .iter()
+                .filter(|failure| failure.kind() == kind)
+                .count()
+        };
+        // The first of those that are equal is the oldest: of the maxima `max_by_key` gives the
+        // last.
+        let oldest = (0..failures.len())
+            .rev()
+            .max_by_key(|&index| count(failures[index].kind()));
         failures.remove(oldest.unwrap_or(0));
     }
 }
@@ -117,7 +148,11 @@ mod tests {
         for number in 0..100 {
             note(number % 2, &number.to_string(), 404);
         }
-        let ids: Vec<_> = metrics.failures().into_iter().map(|failure| failure.id.into_string()).collect();
+        let ids: Vec<_> = metrics
+            .failures()
+            .into_iter()
+            .map(|failure| failure.id.into_string())
+            .collect();
         assert_eq!(ids.len(), KEPT);
         assert_eq!((ids[0].as_str(), ids[1].as_str()), ("99", "98"));
         assert_eq!(ids.last().unwrap(), "rare");

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 /// The upper ends of the buckets, in seconds; from a loopback answer to a v1 start and beyond.
-pub(super) const BUCKETS: [f64; 14] =
-    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+pub(super) const BUCKETS: [f64; 14] = [
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+];
 
 /// Times, counted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,7 +18,10 @@ pub struct Histogram {
 impl Histogram {
     pub(super) fn note(&mut self, time: Duration) {
         let seconds = time.as_secs_f64();
-        let bucket = BUCKETS.iter().position(|&end| seconds <= end).unwrap_or(BUCKETS.len());
+        let bucket = BUCKETS
+            .iter()
+            .position(|&end| seconds <= end)
+            .unwrap_or(BUCKETS.len());
         self.counts[bucket] += 1;
         self.sum += time;
     }
@@ -40,12 +44,15 @@ impl Histogram {
         for (count, before) in counts.iter_mut().zip(earlier.counts) {
             *count = count.saturating_sub(before);
         }
-        Histogram { counts, sum: self.sum.saturating_sub(earlier.sum) }
+        Histogram {
+            counts,
+            sum: self.sum.saturating_sub(earlier.sum),
+        }
     }
 
-    /// The time in seconds that the part `part` of all did not exceed, as near as the buckets tell: within one, times
-    /// are taken to be spread evenly. `None` where nothing was counted; what is longer than all buckets is told as the
-    /// end of the last.
+    /// The time in seconds that the part `part` of all did not exceed, as near as the buckets tell:
+    /// within one, times are taken to be spread evenly. `None` where nothing was counted; what is
+    /// longer than all buckets is told as the end of the last.
     pub fn quantile(&self, part: f64) -> Option<f64> {
         let rank = part * self.count() as f64;
         let mut below = 0.0;
@@ -68,7 +75,11 @@ impl Histogram {
 
     /// Each bucket's upper end, and how many are in it alone.
     pub(super) fn buckets(&self) -> Vec<(f64, u64)> {
-        BUCKETS.into_iter().chain([f64::INFINITY]).zip(self.counts).collect()
+        BUCKETS
+            .into_iter()
+            .chain([f64::INFINITY])
+            .zip(self.counts)
+            .collect()
     }
 }
 
@@ -82,8 +93,15 @@ mod tests {
         for milliseconds in [1, 2, 9_000, 60_000] {
             histogram.note(Duration::from_millis(milliseconds));
         }
-        let filled: Vec<_> = histogram.buckets().into_iter().filter(|(_, count)| *count > 0).collect();
-        assert_eq!(filled, [(0.001, 1), (0.0025, 1), (10.0, 1), (f64::INFINITY, 1)]);
+        let filled: Vec<_> = histogram
+            .buckets()
+            .into_iter()
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        assert_eq!(
+            filled,
+            [(0.001, 1), (0.0025, 1), (10.0, 1), (f64::INFINITY, 1)]
+        );
         let mut sum = histogram;
         sum.add(&histogram);
         assert_eq!((sum.count(), sum.sum()), (8, 2.0 * 69.003));

@@ -1,7 +1,8 @@
 //! What is counted, as plain handles for those who count, and as text for whoever asks.
 //!
-//! What belongs to requests is counted by each worker for itself, under a lock that no other worker takes, and summed up when
-//! somebody asks, every few seconds. Labels are bounded: callers of the configuration, endpoints of `gbg`, statuses, reasons.
+//! What belongs to requests is counted by each worker for itself, under a lock that no other worker
+//! takes, and summed up when somebody asks, every few seconds. Labels are bounded: callers of the
+//! configuration, endpoints of `gbg`, statuses, reasons.
 
 mod failures;
 mod histogram;
@@ -66,15 +67,21 @@ impl Metrics {
     /// The number of the caller `name`, the same for as long as the process lives.
     pub fn caller_number(&self, name: &str) -> usize {
         let mut callers = self.callers.lock().unwrap_or_else(PoisonError::into_inner);
-        callers.iter().position(|known| known == name).unwrap_or_else(|| {
-            callers.push(name.to_owned());
-            callers.len() - 1
-        })
+        callers
+            .iter()
+            .position(|known| known == name)
+            .unwrap_or_else(|| {
+                callers.push(name.to_owned());
+                callers.len() - 1
+            })
     }
 
     /// The names of callers, by their numbers; the first is of those who have none.
     pub fn callers(&self) -> Vec<String> {
-        self.callers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.callers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Notes that the configuration was read again, and what was wrong with it, if it is not used.
@@ -89,7 +96,10 @@ impl Metrics {
 
     /// How the configuration fared that was read again.
     pub fn reloads(&self) -> Reloads {
-        self.reloads.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.reloads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// For how long it has run.
@@ -99,7 +109,9 @@ impl Metrics {
 
     fn counts(&self) -> Counts {
         let mut sum = Counts::default();
-        self.workers.iter().for_each(|worker| worker.requests.add_to(&mut sum));
+        self.workers
+            .iter()
+            .for_each(|worker| worker.requests.add_to(&mut sum));
         sum
     }
 

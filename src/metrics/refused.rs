@@ -1,11 +1,14 @@
-//! Connections that a listener refused or cut off because of what the peer sent or did not send, counted by reason.
+//! Connections that a listener refused or cut off because of what the peer sent or did not send,
+//! counted by reason.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Reason for which a connection was refused. `docs/operations.md` explains each; a test compares the two.
+/// Reason for which a connection was refused. `docs/operations.md` explains each; a test compares
+/// the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionRefusal {
-    /// The caller closed the connection in the middle of the handshake, sent an alert, or sent what is not TLS.
+    /// The caller closed the connection in the middle of the handshake, sent an alert, or sent what
+    /// is not TLS.
     TlsHandshakeFailed,
     /// No TLS version, cipher suite or key exchange in common.
     TlsIncompatible,
@@ -35,7 +38,8 @@ pub enum ConnectionRefusal {
     ResponseTimeout,
     /// The caller violated HTTP/2: GOAWAY.
     Http2ProtocolError,
-    /// The caller sent too many frames that need an answer and do no work: GOAWAY with ENHANCE_YOUR_CALM.
+    /// The caller sent too many frames that need an answer and do no work: GOAWAY with
+    /// ENHANCE_YOUR_CALM.
     Http2Flood,
     /// A newer connection took the place of this one.
     Evicted,
@@ -97,9 +101,12 @@ impl RefusedConnections {
         self.0[reason as usize].fetch_add(1, Relaxed);
     }
 
-    /// The number of connections by reason, zeros included: an alert on an increase needs the series from the start.
+    /// The number of connections by reason, zeros included: an alert on an increase needs the
+    /// series from the start.
     pub fn by_reason(&self) -> impl Iterator<Item = (ConnectionRefusal, u64)> {
-        ConnectionRefusal::ALL.into_iter().zip(self.0.iter().map(|count| count.load(Relaxed)))
+        ConnectionRefusal::ALL
+            .into_iter()
+            .zip(self.0.iter().map(|count| count.load(Relaxed)))
     }
 }
 

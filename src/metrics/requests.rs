@@ -57,7 +57,8 @@ pub struct Outcome<'a> {
 }
 
 impl Outcome<'_> {
-    /// Whether somebody is to look at it: neither we nor the API did what was asked, or nobody waited for it.
+    /// Whether somebody is to look at it: neither we nor the API did what was asked, or nobody
+    /// waited for it.
     fn is_failure(&self) -> bool {
         self.reason.is_some() || failed(self.status)
     }
@@ -91,10 +92,23 @@ pub(super) struct Counts {
 impl Requests {
     /// Counts one.
     pub fn note(&self, outcome: &Outcome<'_>) {
-        let Outcome { caller, endpoint, status, source, .. } = *outcome;
+        let Outcome {
+            caller,
+            endpoint,
+            status,
+            source,
+            ..
+        } = *outcome;
         let mut counts = self.lock();
-        *counts.requests.entry((caller, endpoint, status, source)).or_default() += 1;
-        counts.durations.entry((endpoint, source)).or_default().note(outcome.duration);
+        *counts
+            .requests
+            .entry((caller, endpoint, status, source))
+            .or_default() += 1;
+        counts
+            .durations
+            .entry((endpoint, source))
+            .or_default()
+            .note(outcome.duration);
         if let Some(upstream) = outcome.upstream {
             counts.upstream.entry(endpoint).or_default().note(upstream);
         }

@@ -42,7 +42,11 @@ impl Metrics {
     pub fn requests(&self) -> Summary {
         let counts = self.counts();
         let callers = vec![OfCaller::default(); self.callers().len()];
-        let mut sum = Summary { refusals: counts.refusals, callers, ..Summary::default() };
+        let mut sum = Summary {
+            refusals: counts.refusals,
+            callers,
+            ..Summary::default()
+        };
         for ((caller, endpoint, status, source), count) in counts.requests {
             sum.total += count;
             *sum.by_source.entry(source.name()).or_default() += count;
@@ -51,7 +55,11 @@ impl Metrics {
             if let Some(of) = sum.callers.get_mut(caller) {
                 of.requests += count;
                 of.failed += if failed(status) { count } else { 0 };
-                of.limited += if (status, source) == (429, Source::Proxy) { count } else { 0 };
+                of.limited += if (status, source) == (429, Source::Proxy) {
+                    count
+                } else {
+                    0
+                };
             }
         }
         for ((_, source), times) in &counts.durations {
@@ -59,7 +67,10 @@ impl Metrics {
                 sum.times.add(times);
             }
         }
-        counts.upstream.values().for_each(|times| sum.upstream.add(times));
+        counts
+            .upstream
+            .values()
+            .for_each(|times| sum.upstream.add(times));
         sum
     }
 }

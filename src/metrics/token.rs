@@ -30,8 +30,8 @@ pub(super) struct Fetches {
 
 /// When the newest token was granted, on both clocks, and for how long.
 ///
-/// The monotonic clock stands still while the machine sleeps, and the wall clock can be set back: the one that has advanced
-/// further counts, as it does for the token itself.
+/// The monotonic clock stands still while the machine sleeps, and the wall clock can be set back:
+/// the one that has advanced further counts, as it does for the token itself.
 #[derive(Clone, Copy, Debug)]
 struct Grant {
     monotonic: Instant,
@@ -41,7 +41,11 @@ struct Grant {
 
 impl Grant {
     fn new(lifetime: Duration) -> Self {
-        Grant { monotonic: Instant::now(), wall: SystemTime::now(), lifetime }
+        Grant {
+            monotonic: Instant::now(),
+            wall: SystemTime::now(),
+            lifetime,
+        }
     }
 
     fn age(&self, now: Instant, wall: SystemTime) -> Duration {
@@ -101,7 +105,11 @@ impl Token {
             Fetched::Granted { .. } => None,
             Fetched::Failed { reason } => Some(reason),
         };
-        fetches.last = Some(Fetch { failure, at: now, took: time });
+        fetches.last = Some(Fetch {
+            failure,
+            at: now,
+            took: time,
+        });
         if let Some(reason) = failure {
             fetches.failed = Some((reason, now));
         }
@@ -126,7 +134,9 @@ impl Token {
     /// How long the token still serves, in seconds; 0 without one.
     pub fn left(&self) -> u64 {
         let granted = self.granted();
-        granted.map_or(0, |grant| grant.left(Instant::now(), SystemTime::now()).as_secs())
+        granted.map_or(0, |grant| {
+            grant.left(Instant::now(), SystemTime::now()).as_secs()
+        })
     }
 
     /// Its number; 0 before the first.
@@ -136,7 +146,9 @@ impl Token {
 
     /// Why the last fetch that failed did, and how many seconds ago.
     pub fn last_failure(&self) -> Option<(&'static str, u64)> {
-        self.fetches().failed.map(|(reason, at)| (reason, at.elapsed().as_secs()))
+        self.fetches()
+            .failed
+            .map(|(reason, at)| (reason, at.elapsed().as_secs()))
     }
 
     /// The fetch that ended last, if one did.
@@ -147,15 +159,23 @@ impl Token {
     /// How old it is, in seconds; 0 without one.
     pub fn age(&self) -> u64 {
         let granted = self.granted();
-        granted.map_or(0, |grant| grant.age(Instant::now(), SystemTime::now()).as_secs())
+        granted.map_or(0, |grant| {
+            grant.age(Instant::now(), SystemTime::now()).as_secs()
+        })
     }
 
     fn granted(&self) -> Option<Grant> {
-        self.fetches.lock().unwrap_or_else(PoisonError::into_inner).granted
+        self.fetches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .granted
     }
 
     pub(super) fn fetches(&self) -> Fetches {
-        self.fetches.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.fetches
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -173,13 +193,21 @@ impl Drop for Waiting<'_> {
 mod tests {
     use super::*;
 
-    /// Age and remaining seconds of a token that lives for an hour, when the two clocks have advanced by so many seconds.
+    /// Age and remaining seconds of a token that lives for an hour, when the two clocks have
+    /// advanced by so many seconds.
     fn age_and_left(monotonic: u64, wall: i64) -> (u64, u64) {
         let grant = Grant::new(Duration::from_secs(3600));
         let by = Duration::from_secs(wall.unsigned_abs());
-        let wall = if wall < 0 { grant.wall - by } else { grant.wall + by };
+        let wall = if wall < 0 {
+            grant.wall - by
+        } else {
+            grant.wall + by
+        };
         let now = grant.monotonic + Duration::from_secs(monotonic);
-        (grant.age(now, wall).as_secs(), grant.left(now, wall).as_secs())
+        (
+            grant.age(now, wall).as_secs(),
+            grant.left(now, wall).as_secs(),
+        )
     }
 
     #[test]

@@ -1,8 +1,10 @@
-//! Puts our bearer on a request, as the last thing that happens to it. What the caller sent as Authorization goes.
+//! Puts our bearer on a request, as the last thing that happens to it. What the caller sent as
+//! Authorization goes.
 //!
-//! Where the API refuses the bearer, the request is sent once more with a newer one, if there is one to be had. It did not
-//! act on what it refused, so nothing happens twice; the same holds for a request that it says it has not processed. Where the
-//! connection broke before an answer, only calls that change nothing are sent once more.
+//! Where the API refuses the bearer, the request is sent once more with a newer one, if there is
+//! one to be had. It did not act on what it refused, so nothing happens twice; the same holds for a
+//! request that it says it has not processed. Where the connection broke before an answer, only
+//! calls that change nothing are sent once more.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,14 +32,21 @@ use crate::upstream::Fresh;
 /// A request that may be sent.
 #[derive(Debug)]
 pub struct Authorized<B> {
-    /// With its one Authorization, or none. Boxed: it changes hands more often than it is looked at.
+    /// With its one Authorization, or none. Boxed: it changes hands more often than it is looked
+    /// at.
     pub req: Box<Request<RequestBody<B>>>,
     pub(super) permit: Permit,
 }
 
 impl<B> Authorized<B> {
     fn new(req: Request<RequestBody<B>>, until: Option<Moment>, rules: &Arc<super::Rules>) -> Self {
-        Authorized { req: Box::new(req), permit: Permit { until, rules: Arc::clone(rules) } }
+        Authorized {
+            req: Box::new(req),
+            permit: Permit {
+                until,
+                rules: Arc::clone(rules),
+            },
+        }
     }
 }
 
@@ -81,25 +90,34 @@ impl Rules {
             tokens: tokens.waiting(config.token.wait),
             retry_statuses: config.token.retry_statuses.clone(),
             limits: config.limits.clone(),
-            // Of the calls in ten seconds a fifth, and ten a second: a broken API is not asked twice as much.
+            // Of the calls in ten seconds a fifth, and ten a second: a broken API is not asked
+            // twice as much.
             repeats: TpsBudget::new(Duration::from_secs(10), 10, 0.2),
         }
     }
 
-    /// Whether a request that failed with `error` may be sent once more; `is_safe` if it changes nothing.
+    /// Whether a request that failed with `error` may be sent once more; `is_safe` if it changes
+    /// nothing.
     fn may_repeat(&self, error: &Error, is_safe: bool) -> bool {
         match error {
-            // The API asks for another connection. It ends each one once, so this does not multiply its load.
-            Error::UpstreamRefused { is_shutdown: true, .. } => true,
+            // The API asks for another connection. It ends each one once, so this does not multiply
+            // its load.
+            Error::UpstreamRefused {
+                is_shutdown: true, ..
+            } => true,
             Error::UpstreamRefused { .. } => self.repeats.withdraw(),
-            Error::UpstreamClosed(_) | Error::UpstreamBroken(_) => is_safe && self.repeats.withdraw(),
+            Error::UpstreamClosed(_) | Error::UpstreamBroken(_) => {
+                is_safe && self.repeats.withdraw()
+            }
             _ => false,
         }
     }
 
     /// Whether the caller's own bearer is the credential on `path`.
     pub(super) fn is_callers(&self, path: &str) -> bool {
-        self.caller_bearer.iter().any(|known| known.as_str() == path)
+        self.caller_bearer
+            .iter()
+            .any(|known| known.as_str() == path)
     }
 }
 
@@ -129,8 +147,8 @@ where
     })
 }
 
-/// Sends `req` with our bearer, or the caller's own, and once more where that helps. No async function: that would hold the
-/// request twice.
+/// Sends `req` with our bearer, or the caller's own, and once more where that helps. No async
+/// function: that would hold the request twice.
 pub(super) fn authorize_and_send<S, In, Out>(
     req: Request<Observed<In>>,
     mut inner: S,
@@ -144,7 +162,13 @@ where
     let record = Arc::clone(req.body().record());
     async move {
         let rules = &rules;
-        let Rules { tokens, retry_statuses, limits, repeats, .. } = &rules.authorize;
+        let Rules {
+            tokens,
+            retry_statuses,
+            limits,
+            repeats,
+            ..
+        } = &rules.authorize;
         let is_safe = is_safe_to_repeat(req.method(), req.uri().path());
         if is_safe {
             repeats.deposit();
@@ -169,11 +193,31 @@ where
         match (answered, generation) {
             (Ok(res), Some(generation)) if retry_statuses.contains(&res.status()) => {
                 tokens.note_unauthorized();
-                Box::pin(once_more(inner, res, kept.as_deref(), generation, rules, &record)).await
+                Box::pin(once_more(
+                    inner,
+                    res,
+                    kept.as_deref(),
+                    generation,
+                    rules,
+                    &record,
+                ))
+                .await
             }
             (Err(error), _) => match kept.filter(|kept| kept.is_whole()) {
-                Some(kept) if rules.authorize.may_repeat(&error, is_safe && generation.is_some()) => {
-                    Box::pin(repeat(inner, error, &kept, generation.is_some(), rules, &record)).await
+                Some(kept)
+                    if rules
+                        .authorize
+                        .may_repeat(&error, is_safe && generation.is_some()) =>
+                {
+                    Box::pin(repeat(
+                        inner,
+                        error,
+                        &kept,
+                        generation.is_some(),
+                        rules,
+                        &record,
+                    ))
+                    .await
                 }
                 _ => Err(error),
             },
@@ -190,8 +234,9 @@ async fn waited(tokens: &Reader, record: &Record) -> Result<Bearer, Error> {
     bearer
 }
 
-/// Sends what was `kept` with a newer bearer than `generation`, which `refusal` is the answer to. Where there is none, or
-/// not the whole request, the refusal stands as it came; the newer bearer is asked for all the same, for the next request.
+/// Sends what was `kept` with a newer bearer than `generation`, which `refusal` is the answer to.
+/// Where there is none, or not the whole request, the refusal stands as it came; the newer bearer
+/// is asked for all the same, for the next request.
 async fn once_more<S, In, Out>(
     inner: S,
     refusal: Response<Out>,
@@ -212,7 +257,9 @@ where
     if !tokens.renewed(generation).await {
         return Ok(refusal);
     }
-    let Some(bearer) = tokens.current() else { return Ok(refusal) };
+    let Some(bearer) = tokens.current() else {
+        return Ok(refusal);
+    };
     read_out(refusal.into_body()).await;
     tracing::debug!(
         generation,
@@ -221,7 +268,8 @@ where
     send_again(inner, kept.again(), bearer, rules, record).await
 }
 
-/// Sends what was `kept` again after `error`, which came instead of an answer; with `our_bearer`, or as the caller sent it.
+/// Sends what was `kept` again after `error`, which came instead of an answer; with `our_bearer`,
+/// or as the caller sent it.
 async fn repeat<S, In, Out>(
     mut inner: S,
     error: Error,
@@ -242,7 +290,9 @@ where
     if !our_bearer {
         return send(&mut inner, Authorized::new(req, None, rules), None, record).await;
     }
-    let Some(bearer) = rules.authorize.tokens.current() else { return Err(error) };
+    let Some(bearer) = rules.authorize.tokens.current() else {
+        return Err(error);
+    };
     send_again(inner, req, bearer, rules, record).await
 }
 
@@ -257,7 +307,13 @@ where
     S: Forward<In, Out>,
 {
     let generation = Some(bearer.generation);
-    send(&mut inner, authorized(req, bearer, rules), generation, record).await
+    send(
+        &mut inner,
+        authorized(req, bearer, rules),
+        generation,
+        record,
+    )
+    .await
 }
 
 /// Sends `req`, and notes what becomes of it. No async function: that would hold the request twice.
@@ -271,7 +327,9 @@ where
     S: Forward<In, Out>,
 {
     record.note_sent(generation, req.req.headers_mut());
-    inner.call(req).inspect(|answered| record.note_answered(answered))
+    inner
+        .call(req)
+        .inspect(|answered| record.note_answered(answered))
 }
 
 /// Reads what is left of a short answer, so that its connection can serve again.
@@ -294,8 +352,11 @@ async fn read_out<B: Body<Data = Bytes> + Unpin>(mut body: B) {
 /// Removes Authorization unless there is exactly one, and it is a bearer's.
 fn keep_one_bearer(headers: &mut HeaderMap) {
     let mut found = headers.get_all(AUTHORIZATION).iter();
-    let is_bearer =
-        |value: &[u8]| value.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "));
+    let is_bearer = |value: &[u8]| {
+        value
+            .get(..7)
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer "))
+    };
     if !matches!((found.next(), found.next()), (Some(value), None) if is_bearer(value.as_bytes())) {
         headers.remove(AUTHORIZATION);
     }

@@ -89,7 +89,8 @@ where
             Some(Err(error)) => watched.note_broken(error.as_ref()),
             None => watched.note_ended(),
         }
-        // The server asks no further when a body of known length has all come. Over HTTP/2 its end may come later.
+        // The server asks no further when a body of known length has all come. Over HTTP/2 its end
+        // may come later.
         if inner.is_end_stream() || inner.size_hint().exact() == Some(0) {
             watched.note_ended();
         }

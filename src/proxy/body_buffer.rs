@@ -1,7 +1,8 @@
 //! Flat copy of a body, so that what is held is what is charged.
 //!
-//! A chunk that hyper hands out is a slice of a read buffer of 8 to 128 KiB: to keep the slice keeps that buffer. A caller
-//! that sends one byte a chunk would have 64 KiB of kept chunks hold 3 MB.
+//! A chunk that hyper hands out is a slice of a read buffer of 8 to 128 KiB: to keep the slice
+//! keeps that buffer. A caller that sends one byte a chunk would have 64 KiB of kept chunks hold 3
+//! MB.
 
 /// The bytes of a body, up to a limit.
 #[derive(Debug, Default)]
@@ -17,7 +18,10 @@ pub(super) struct TooLong;
 impl BodyBuffer {
     /// An empty buffer that holds at most `limit` bytes. It allocates as bytes come.
     pub(super) fn new(limit: usize) -> Self {
-        BodyBuffer { bytes: Vec::new(), limit }
+        BodyBuffer {
+            bytes: Vec::new(),
+            limit,
+        }
     }
 
     /// Appends `chunk`.
@@ -30,7 +34,8 @@ impl BodyBuffer {
             return Err(TooLong);
         }
         if length > self.bytes.capacity() {
-            // Twice as much, so that single bytes are not copied each time; never more than the limit.
+            // Twice as much, so that single bytes are not copied each time; never more than the
+            // limit.
             let capacity = (self.bytes.capacity() * 2).clamp(length, self.limit);
             self.bytes.reserve_exact(capacity - self.bytes.len());
         }
@@ -59,7 +64,10 @@ mod tests {
         for byte in 0..64 << 10 {
             buffer.push(&[byte as u8]).unwrap();
         }
-        assert_eq!((buffer.bytes.len(), buffer.bytes.capacity()), (64 << 10, 64 << 10));
+        assert_eq!(
+            (buffer.bytes.len(), buffer.bytes.capacity()),
+            (64 << 10, 64 << 10)
+        );
         assert_eq!(buffer.push(b"x"), Err(TooLong));
         assert_eq!(buffer.bytes().len(), 64 << 10);
     }

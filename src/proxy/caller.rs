@@ -36,7 +36,10 @@ pub(super) struct Callers {
 impl Callers {
     /// The callers of `config`, with their `shares`.
     pub(super) fn new(config: &Config, shares: &Shares, guesses: Arc<Guesses>) -> Self {
-        Callers { table: Table::new(config, shares), guesses }
+        Callers {
+            table: Table::new(config, shares),
+            guesses,
+        }
     }
 
     /// Whether anybody may call.
@@ -44,15 +47,22 @@ impl Callers {
         self.table.is_empty()
     }
 
-    /// Who is at the other end of a connection whose certificate has these `names`, or whose process is of user `uid`.
-    pub(super) fn of_connection(&self, names: &[CertificateName], uid: Option<u32>) -> Option<Arc<Known>> {
+    /// Who is at the other end of a connection whose certificate has these `names`, or whose
+    /// process is of user `uid`.
+    pub(super) fn of_connection(
+        &self,
+        names: &[CertificateName],
+        uid: Option<u32>,
+    ) -> Option<Arc<Known>> {
         self.table.of_connection(names, uid)
     }
 
     /// Whose key `text` is.
     pub(super) fn of_key(&self, text: &[u8]) -> Result<Arc<Known>, Error> {
         let known = key_digest(text).and_then(|digest| self.table.of_digest(&digest));
-        known.ok_or(Error::CallerUnknown("the caller key is not known")).and_then(Known::unexpired)
+        known
+            .ok_or(Error::CallerUnknown("the caller key is not known"))
+            .and_then(Known::unexpired)
     }
 
     /// Who sends a request with these fields; `connected` is who the connection is known to be of.
@@ -79,16 +89,18 @@ impl Callers {
         match (shown, in_field) {
             (Some(key), _) => self.of_key(&key),
             (None, Some(refused)) => refused,
-            (None, None) if is_callers_bearer => {
-                Err(Error::CallerUnknown("on this path the caller key must come as X-Api-Key"))
-            }
+            (None, None) if is_callers_bearer => Err(Error::CallerUnknown(
+                "on this path the caller key must come as X-Api-Key",
+            )),
             (None, None) => Err(Error::CallerUnknown("no caller key came with the request")),
         }
     }
 
     /// Returns when a refusal for `peer` may be given: late, if its address fails often.
     pub(super) async fn hold_back(&self, peer: &Peer) {
-        self.guesses.hold_back(peer.addr.map(|addr| addr.ip())).await;
+        self.guesses
+            .hold_back(peer.addr.map(|addr| addr.ip()))
+            .await;
     }
 }
 
@@ -104,21 +116,24 @@ where
 {
     layer_fn(move |mut inner: S| {
         let (rules, peer) = (Arc::clone(&rules), Arc::clone(&peer));
-        service_fn(move |req: Request<Observed<In>>| match check(&rules, &peer, &req) {
-            Ok(()) => Either::Left(inner.call(req)),
-            Err(error @ Error::CallerUnknown(_)) => {
-                let (rules, peer) = (Arc::clone(&rules), Arc::clone(&peer));
-                Either::Right(Either::Left(Box::pin(async move {
-                    rules.callers.hold_back(&peer).await;
-                    Err(error)
-                })))
-            }
-            Err(error) => Either::Right(Either::Right(ready(Err(error)))),
-        })
+        service_fn(
+            move |req: Request<Observed<In>>| match check(&rules, &peer, &req) {
+                Ok(()) => Either::Left(inner.call(req)),
+                Err(error @ Error::CallerUnknown(_)) => {
+                    let (rules, peer) = (Arc::clone(&rules), Arc::clone(&peer));
+                    Either::Right(Either::Left(Box::pin(async move {
+                        rules.callers.hold_back(&peer).await;
+                        Err(error)
+                    })))
+                }
+                Err(error) => Either::Right(Either::Right(ready(Err(error)))),
+            },
+        )
     })
 }
 
-/// Finds the caller, notes it, and sees whether it may call this: what it may not is in the log under its name.
+/// Finds the caller, notes it, and sees whether it may call this: what it may not is in the log
+/// under its name.
 fn check<B>(rules: &super::Rules, peer: &Peer, req: &Request<Observed<B>>) -> Result<(), Error> {
     let path = req.uri().path();
     let is_callers_bearer = rules.authorize.is_callers(path);
@@ -127,17 +142,21 @@ fn check<B>(rules: &super::Rules, peer: &Peer, req: &Request<Observed<B>>) -> Re
             "on this path Authorization carries GBG's own token; send the caller key as X-Api-Key",
         ));
     }
-    let known = rules.callers.identify(req.headers(), peer.known.as_ref(), is_callers_bearer)?;
+    let known = rules
+        .callers
+        .identify(req.headers(), peer.known.as_ref(), is_callers_bearer)?;
     let may = known.check(req.method(), path);
     req.body().record().note_caller(known);
     may
 }
 
-/// Whether one of the Authorization fields shows what is, or looks like, a caller key: it must not go on to the API, be it
-/// in quotes or with a typo.
+/// Whether one of the Authorization fields shows what is, or looks like, a caller key: it must not
+/// go on to the API, be it in quotes or with a typo.
 fn shows_key(headers: &HeaderMap) -> bool {
     let mut fields = headers.get_all(AUTHORIZATION).iter();
-    fields.any(|value| holds_key(value.as_bytes()) || shown(value).is_some_and(|text| holds_key(&text)))
+    fields.any(|value| {
+        holds_key(value.as_bytes()) || shown(value).is_some_and(|text| holds_key(&text))
+    })
 }
 
 /// The value of `name` where there is exactly one.
@@ -147,7 +166,8 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue
     first.filter(|_| values.next().is_none())
 }
 
-/// What an Authorization field shows: a bearer token (RFC 6750 section 2.1), or the password of Basic.
+/// What an Authorization field shows: a bearer token (RFC 6750 section 2.1), or the password of
+/// Basic.
 fn shown(value: &HeaderValue) -> Option<std::borrow::Cow<'_, [u8]>> {
     let token = credentials(value, b"bearer").map(Into::into);
     token.or_else(|| password(value).map(Into::into))
@@ -164,7 +184,9 @@ pub(super) fn password(value: &HeaderValue) -> Option<Vec<u8>> {
 fn credentials<'a>(value: &'a HeaderValue, scheme: &[u8]) -> Option<&'a [u8]> {
     let (found, rest) = value.as_bytes().split_at_checked(scheme.len())?;
     let rest = rest.strip_prefix(b" ")?;
-    found.eq_ignore_ascii_case(scheme).then(|| rest.trim_ascii())
+    found
+        .eq_ignore_ascii_case(scheme)
+        .then(|| rest.trim_ascii())
 }
 
 #[cfg(test)]

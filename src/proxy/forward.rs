@@ -11,7 +11,9 @@ use crate::error::Cause;
 use crate::upstream::{Answer, Upstream};
 
 /// Forwards to `upstream`.
-pub fn forward<B>(upstream: Arc<Upstream<RequestBody<B>>>) -> impl Forward<B, Answer<RequestBody<B>>>
+pub fn forward<B>(
+    upstream: Arc<Upstream<RequestBody<B>>>,
+) -> impl Forward<B, Answer<RequestBody<B>>>
 where
     B: Body<Data = Bytes, Error: Into<Cause>> + Send + Unpin + 'static,
 {

@@ -1,4 +1,5 @@
-//! What is forwarded at all: methods and paths, by their exact bytes, and requests that can be read in one way only.
+//! What is forwarded at all: methods and paths, by their exact bytes, and requests that can be read
+//! in one way only.
 
 mod cross_site;
 mod methods;
@@ -8,7 +9,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{Either, ready};
-use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, MAX_FORWARDS, TRANSFER_ENCODING, VIA};
+use http::header::{
+    CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, MAX_FORWARDS, TRANSFER_ENCODING, VIA,
+};
 use http::{Method, Request, Response, Version};
 use http_body_util::Full;
 use hyper::body::Body;
@@ -64,7 +67,10 @@ impl Rules {
         check_values(req)?;
         head.check_authority(req)?;
         self.check_hosts(req, &head, peer)?;
-        if let Some(answer) = head.page.check(req, peer.is_tls, &self.limits.origins, &self.methods.list)? {
+        if let Some(answer) =
+            head.page
+                .check(req, peer.is_tls, &self.limits.origins, &self.methods.list)?
+        {
             return Ok(Some(answer));
         }
         let path = req.uri().path();
@@ -83,7 +89,12 @@ impl Rules {
             return Err(Error::BadRequest("the target has no path"));
         }
         check_path(path)?;
-        if self.allow.iter().any(|prefix| path.starts_with(prefix.as_str())) || gbg::is_login(path) {
+        if self
+            .allow
+            .iter()
+            .any(|prefix| path.starts_with(prefix.as_str()))
+            || gbg::is_login(path)
+        {
             Ok(self.last_hop(req))
         } else {
             Err(Error::PathUnknown)
@@ -93,13 +104,13 @@ impl Rules {
     /// The answer to an OPTIONS that is to go no further than here (RFC 9110 section 7.6.2).
     fn last_hop<B>(&self, req: &Request<B>) -> Option<Response<()>> {
         let is_last = *req.method() == Method::OPTIONS
-            && req
-                .headers()
-                .get(MAX_FORWARDS)
-                .is_some_and(|left| !left.is_empty() && left.as_bytes().iter().all(|&digit| digit == b'0'));
+            && req.headers().get(MAX_FORWARDS).is_some_and(|left| {
+                !left.is_empty() && left.as_bytes().iter().all(|&digit| digit == b'0')
+            });
         is_last.then(|| {
             let mut res = Response::new(());
-            res.headers_mut().insert(http::header::ALLOW, self.methods.list.clone());
+            res.headers_mut()
+                .insert(http::header::ALLOW, self.methods.list.clone());
             res
         })
     }
@@ -107,8 +118,12 @@ impl Rules {
     /// Each host that the request names is ours.
     fn check_hosts<B>(&self, req: &Request<B>, head: &Head<'_>, peer: &Peer) -> Result<(), Error> {
         let host = head.host.map(HeaderValue::as_bytes);
-        let authority = req.uri().authority().map(|authority| authority.as_str().as_bytes());
-        let is_ours = |host: Option<&[u8]>| host.is_none_or(|host| self.hosts.has(host, peer.local));
+        let authority = req
+            .uri()
+            .authority()
+            .map(|authority| authority.as_str().as_bytes());
+        let is_ours =
+            |host: Option<&[u8]>| host.is_none_or(|host| self.hosts.has(host, peer.local));
         match is_ours(host) && (authority == host || is_ours(authority)) {
             true => Ok(()),
             false => Err(Error::HostNotAllowed),
@@ -116,7 +131,10 @@ impl Rules {
     }
 
     fn check_size<B: Body>(&self, req: &Request<B>, head: &Head<'_>) -> Result<(), Error> {
-        let target = req.uri().path_and_query().map_or(0, |target| target.as_str().len());
+        let target = req
+            .uri()
+            .path_and_query()
+            .map_or(0, |target| target.as_str().len());
         if target as u64 > self.limits.target {
             return Err(Error::TargetTooLong);
         }
@@ -142,13 +160,15 @@ where
 {
     layer_fn(move |mut inner: S| {
         let (rules, peer) = (Arc::clone(&rules), Arc::clone(&peer));
-        service_fn(move |req: Request<In>| match rules.guard.check(&req, &peer) {
-            Ok(None) => Either::Left(inner.call(req)),
-            Ok(Some(answer)) => {
-                Either::Right(ready(Ok(answer.map(|()| Answer::Ours(Full::<Bytes>::default())))))
-            }
-            Err(error) => Either::Right(ready(Err(error))),
-        })
+        service_fn(
+            move |req: Request<In>| match rules.guard.check(&req, &peer) {
+                Ok(None) => Either::Left(inner.call(req)),
+                Ok(Some(answer)) => Either::Right(ready(Ok(
+                    answer.map(|()| Answer::Ours(Full::<Bytes>::default()))
+                ))),
+                Err(error) => Either::Right(ready(Err(error))),
+            },
+        )
     })
 }
 
@@ -194,18 +214,20 @@ impl<'a> Head<'a> {
         head
     }
 
-    /// Nothing but one `chunked`: the parser also takes codings before it, whose payload would go on without their name
-    /// (RFC 9112 section 6.1).
+    /// Nothing but one `chunked`: the parser also takes codings before it, whose payload would go
+    /// on without their name (RFC 9112 section 6.1).
     fn check_transfer_encoding(&self) -> Result<(), Error> {
         match (self.coding, self.codings) {
             (None, _) => Ok(()),
             (Some(coding), 1) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-            _ => Err(Error::BadRequest("the Transfer-Encoding is another than chunked")),
+            _ => Err(Error::BadRequest(
+                "the Transfer-Encoding is another than chunked",
+            )),
         }
     }
 
-    /// One authority, in one place or the same in two, and of the form that it must have (RFC 9112 section 3.2, RFC 9113
-    /// section 8.3.1). HTTP/1.0 may name none.
+    /// One authority, in one place or the same in two, and of the form that it must have (RFC 9112
+    /// section 3.2, RFC 9113 section 8.3.1). HTTP/1.0 may name none.
     fn check_authority<B>(&self, req: &Request<B>) -> Result<(), Error> {
         if self.hosts > 1 {
             return Err(Error::BadRequest("there is more than one Host field"));
@@ -220,23 +242,33 @@ impl<'a> Head<'a> {
                 Err(Error::BadRequest("the authority of the target is no host"))
             }
             (Version::HTTP_2, Some(host), Some(authority))
-                if !host.as_bytes().eq_ignore_ascii_case(authority.as_str().as_bytes()) =>
+                if !host
+                    .as_bytes()
+                    .eq_ignore_ascii_case(authority.as_str().as_bytes()) =>
             {
-                Err(Error::BadRequest("the :authority and the Host field differ"))
+                Err(Error::BadRequest(
+                    "the :authority and the Host field differ",
+                ))
             }
             _ => Ok(()),
         }
     }
 }
 
-/// What the parser of HTTP/1 sees to: no white space around a value (RFC 9113 section 8.2.1), and one length, however often
-/// it is told (RFC 9110 section 8.6).
+/// What the parser of HTTP/1 sees to: no white space around a value (RFC 9113 section 8.2.1), and
+/// one length, however often it is told (RFC 9110 section 8.6).
 fn check_values<B>(req: &Request<B>) -> Result<(), Error> {
     if req.version() != Version::HTTP_2 {
         return Ok(());
     }
-    if req.headers().values().any(|value| value.as_bytes().trim_ascii().len() < value.len()) {
-        return Err(Error::BadRequest("a field has white space around its value"));
+    if req
+        .headers()
+        .values()
+        .any(|value| value.as_bytes().trim_ascii().len() < value.len())
+    {
+        return Err(Error::BadRequest(
+            "a field has white space around its value",
+        ));
     }
     let mut lengths = req.headers().get_all(CONTENT_LENGTH).iter();
     let first = lengths.next();
@@ -246,18 +278,27 @@ fn check_values<B>(req: &Request<B>) -> Result<(), Error> {
     }
 }
 
-/// `host [":" port]`, the host not empty and without user (RFC 9110 sections 4.2.1 to 4.2.4 and 7.2).
+/// `host [":" port]`, the host not empty and without user (RFC 9110 sections 4.2.1 to 4.2.4 and
+/// 7.2).
 fn is_host(text: &[u8]) -> bool {
     let (host, port) = match text {
         [b'[', rest @ ..] => {
-            let Some(end) = rest.iter().position(|&byte| byte == b']') else { return false };
-            let is_address = rest[..end].iter().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte));
+            let Some(end) = rest.iter().position(|&byte| byte == b']') else {
+                return false;
+            };
+            let is_address = rest[..end]
+                .iter()
+                .all(|byte| byte.is_ascii_hexdigit() || b":.".contains(byte));
             if !is_address {
                 return false;
             }
             (&rest[..end], &rest[end + 1..])
         }
-        _ => text.split_at(text.iter().position(|&byte| byte == b':').unwrap_or(text.len())),
+        _ => text.split_at(
+            text.iter()
+                .position(|&byte| byte == b':')
+                .unwrap_or(text.len()),
+        ),
     };
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:".contains(byte);
     let is_port = match port {

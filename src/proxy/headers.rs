@@ -1,4 +1,5 @@
-//! Which fields pass: neither those of one hop (RFC 9110 section 7.6.1), nor what a caller may be known by.
+//! Which fields pass: neither those of one hop (RFC 9110 section 7.6.1), nor what a caller may be
+//! known by.
 //!
 //! Authorization is the matter of `authorize`.
 
@@ -8,9 +9,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::header::{
-    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, COOKIE,
-    FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, PROXY_AUTHENTICATE,
-    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA, WWW_AUTHENTICATE,
+    AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
+    COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, PROXY_AUTHENTICATE,
+    PROXY_AUTHORIZATION, SET_COOKIE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, VIA,
+    WWW_AUTHENTICATE,
 };
 use http::{Method, Request, Response, StatusCode, Version};
 
@@ -47,7 +49,9 @@ impl Rules {
         let is_options = *req.method() == Method::OPTIONS;
         let headers = req.headers_mut();
         let unwanted = find(headers, |name| {
-            is_hop_by_hop(name) || in_either_spelling(name, |name| self.is_callers(name)) || is_misspelt(name)
+            is_hop_by_hop(name)
+                || in_either_spelling(name, |name| self.is_callers(name))
+                || is_misspelt(name)
         });
         let wants_trailers = unwanted.contains(&TE) && takes_trailers(headers);
         remove(headers, unwanted);
@@ -79,20 +83,24 @@ impl Rules {
         headers.append(VIA, instance::via(version));
     }
 
-    /// What is between the caller and us: what it is known by, the addresses of a network that is nobody's business, and
-    /// what is for us alone to say.
+    /// What is between the caller and us: what it is known by, the addresses of a network that is
+    /// nobody's business, and what is for us alone to say.
     fn is_callers(&self, name: &HeaderName) -> bool {
         *name == PROXY_AUTHORIZATION
             || *name == X_API_KEY
             || *name == TE
             || *name == request_id::FIELD
             || (*name == COOKIE && !self.forward_cookies)
-            || trusted(name.as_str()).is_some_and(|kind| kind == Trusted::Override || !self.forwarded)
+            || trusted(name.as_str())
+                .is_some_and(|kind| kind == Trusted::Override || !self.forwarded)
     }
 }
 
 /// Cleans a request of `peer` on its way to the API.
-pub fn request<B>(rules: Arc<super::Rules>, peer: Arc<Peer>) -> impl Fn(Request<B>) -> Request<B> + Clone {
+pub fn request<B>(
+    rules: Arc<super::Rules>,
+    peer: Arc<Peer>,
+) -> impl Fn(Request<B>) -> Request<B> + Clone {
     move |mut req| {
         rules.headers.clean(&mut req, &peer);
         req
@@ -101,7 +109,8 @@ pub fn request<B>(rules: Arc<super::Rules>, peer: Arc<Peer>) -> impl Fn(Request<
 
 /// Cleans an answer on its way to the caller.
 pub fn response<B>(mut res: Response<B>) -> Response<B> {
-    // The version of a message is that of its sender (RFC 9112 section 2.3). A caller of HTTP/1.0 is the server's matter.
+    // The version of a message is that of its sender (RFC 9112 section 2.3). A caller of HTTP/1.0
+    // is the server's matter.
     *res.version_mut() = Version::HTTP_11;
     let headers = res.headers_mut();
     let unwanted = find(headers, |name| {
@@ -118,7 +127,8 @@ pub fn response<B>(mut res: Response<B>) -> Response<B> {
     res
 }
 
-/// Takes out of a trailer section what must not be in one: framing, routing and credentials (RFC 9110 section 6.5.1).
+/// Takes out of a trailer section what must not be in one: framing, routing and credentials (RFC
+/// 9110 section 6.5.1).
 pub(super) fn trailers(mut trailers: HeaderMap) -> HeaderMap {
     let must_not = |name: &HeaderName| {
         is_hop_by_hop(name)
@@ -154,8 +164,8 @@ fn in_either_spelling(name: &HeaderName, holds: impl Fn(&HeaderName) -> bool) ->
     holds(name) || (name.as_str().contains('_') && hyphened().is_ok_and(|name| holds(&name)))
 }
 
-/// Whether `name` is one of a hop or of the framing to a server that takes an underscore for a hyphen, and to none else:
-/// nobody on the way has read it as that.
+/// Whether `name` is one of a hop or of the framing to a server that takes an underscore for a
+/// hyphen, and to none else: nobody on the way has read it as that.
 fn is_misspelt(name: &HeaderName) -> bool {
     name.as_str().contains('_')
         && in_either_spelling(name, |name| is_hop_by_hop(name) || *name == CONTENT_LENGTH)
@@ -174,7 +184,10 @@ fn append_forwarded(headers: &mut HeaderMap, peer: &Peer) {
         Some(ip @ IpAddr::V6(_)) => format!("for=\"[{ip}]\""),
         None => "for=unknown".to_owned(),
     };
-    for (name, text) in [(FORWARDED, Some(node)), (X_FORWARDED_FOR, ip.map(|ip| ip.to_string()))] {
+    for (name, text) in [
+        (FORWARDED, Some(node)),
+        (X_FORWARDED_FOR, ip.map(|ip| ip.to_string())),
+    ] {
         if let Some(value) = text.and_then(|text| HeaderValue::try_from(text).ok()) {
             headers.append(name, value);
         }
@@ -183,7 +196,9 @@ fn append_forwarded(headers: &mut HeaderMap, peer: &Peer) {
 
 /// Counts this hop of an OPTIONS (RFC 9110 section 7.6.2).
 fn count_forward(headers: &mut HeaderMap) {
-    let left = headers.get(MAX_FORWARDS).and_then(|left| left.to_str().ok()?.parse::<u32>().ok());
+    let left = headers
+        .get(MAX_FORWARDS)
+        .and_then(|left| left.to_str().ok()?.parse::<u32>().ok());
     if let Some(left) = left {
         headers.insert(MAX_FORWARDS, HeaderValue::from(left.saturating_sub(1)));
     }
@@ -191,7 +206,11 @@ fn count_forward(headers: &mut HeaderMap) {
 
 /// HTTP/2 may split a Cookie; HTTP/1 has one (RFC 9113 section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
-    let crumbs: Vec<_> = headers.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    let crumbs: Vec<_> = headers
+        .get_all(COOKIE)
+        .iter()
+        .map(HeaderValue::as_bytes)
+        .collect();
     if crumbs.len() > 1
         && let Ok(whole) = HeaderValue::from_bytes(&crumbs.join(&b"; "[..]))
     {
@@ -208,16 +227,23 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == PROXY_CONNECTION
 }
 
-/// The names that are `unwanted`. A look at each field that came costs a fraction of a search for each name that might.
+/// The names that are `unwanted`. A look at each field that came costs a fraction of a search for
+/// each name that might.
 fn find(headers: &HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) -> Vec<HeaderName> {
-    headers.keys().filter(|name| unwanted(name)).cloned().collect()
+    headers
+        .keys()
+        .filter(|name| unwanted(name))
+        .cloned()
+        .collect()
 }
 
-/// Removes the fields `unwanted`, and where Connection is one of them, those that it names: it is the sender's list of what
-/// is meant for us alone.
+/// Removes the fields `unwanted`, and where Connection is one of them, those that it names: it is
+/// the sender's list of what is meant for us alone.
 fn remove(headers: &mut HeaderMap, unwanted: Vec<HeaderName>) {
     let named: Vec<HeaderName> = match unwanted.contains(&CONNECTION) {
-        true => members(headers, CONNECTION).filter_map(|name| HeaderName::from_bytes(name).ok()).collect(),
+        true => members(headers, CONNECTION)
+            .filter_map(|name| HeaderName::from_bytes(name).ok())
+            .collect(),
         false => Vec::new(),
     };
     for name in named.into_iter().chain(unwanted) {
@@ -228,126 +254,10 @@ fn remove(headers: &mut HeaderMap, unwanted: Vec<HeaderName>) {
 /// The members of a field that is a list (RFC 9110 section 5.6.1).
 fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     let lists = headers.get_all(name).into_iter();
-    lists.flat_map(|value| value.as_bytes().split(|&byte| byte == b',')).map(<[u8]>::trim_ascii)
+    lists
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .map(<[u8]>::trim_ascii)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RULES: Rules = Rules { forward_cookies: false, forwarded: false, source: None };
-
-    fn cleaned(rules: &Rules, version: Version, fields: &[(&str, &str)]) -> Vec<String> {
-        let mut req = Request::builder().version(version);
-        for (name, value) in fields {
-            req = req.header(*name, *value);
-        }
-        let mut req = req.body(()).unwrap();
-        let peer = Peer { addr: Some(([10, 0, 0, 9], 4711).into()), ..Peer::default() };
-        rules.clean(&mut req, &peer);
-        let own = format!(" {}", instance::via(Version::HTTP_2).to_str().unwrap().split_once(' ').unwrap().1);
-        let shown = |value: &HeaderValue| value.to_str().unwrap().replace(&own, " ours");
-        req.headers().iter().map(|(name, value)| format!("{name}: {}", shown(value))).collect()
-    }
-
-    #[test]
-    fn fields_of_one_hop_and_credentials_stay_here() {
-        let left = cleaned(
-            &RULES,
-            Version::HTTP_11,
-            &[
-                ("connection", "close, X-Once , x-other"),
-                ("x-once", "1"),
-                ("X-Other", "1"),
-                ("keep-alive", "timeout=5"),
-                ("proxy-connection", "close"),
-                ("transfer-encoding", "chunked"),
-                ("upgrade", "h2c"),
-                ("te", "trailers"),
-                ("trailer", "x-api-key"),
-                ("proxy-authorization", "Basic a"),
-                ("x-api-key", "k"),
-                ("cookie", "a=b"),
-                ("x-proxy-request-id", "1"),
-                ("accept", "*/*"),
-                ("x-gbg-source", "us"),
-            ],
-        );
-        assert_eq!(
-            left,
-            [
-                "trailer: x-api-key",
-                "x-gbg-source: us",
-                "accept: */*",
-                "te: trailers",
-                "connection: te",
-                "via: 1.1 ours"
-            ]
-        );
-    }
-
-    #[test]
-    fn what_a_server_may_take_for_framing_stays_here_and_the_framing_itself_does_not() {
-        let fields = [
-            ("content-length", "3"),
-            ("Content_Length", "5"),
-            ("Transfer_Encoding", "chunked"),
-            ("transfer_Encoding", "gzip"),
-            ("Proxy_Connection", "close"),
-            ("Keep_Alive", "timeout=5"),
-            ("X_Other", "1"),
-            ("content_type", "text/plain"),
-        ];
-        let mut left = cleaned(&RULES, Version::HTTP_11, &fields);
-        left.sort_unstable();
-        assert_eq!(left, ["content-length: 3", "content_type: text/plain", "via: 1.1 ours", "x_other: 1"]);
-    }
-
-    #[test]
-    fn what_is_passed_on_and_added_if_that_is_written() {
-        let source = Some(HeaderValue::from_static("crm"));
-        let rules = Rules { forward_cookies: true, forwarded: true, source };
-        let fields =
-            [("cookie", "a=b"), ("x-forwarded-for", "10.1.2.3"), ("cookie", "c=d"), ("forwarded", "for=x")];
-        assert_eq!(
-            cleaned(&rules, Version::HTTP_2, &fields),
-            [
-                "cookie: a=b; c=d",
-                "x-forwarded-for: 10.1.2.3",
-                "x-forwarded-for: 10.0.0.9",
-                "forwarded: for=x",
-                "forwarded: for=10.0.0.9",
-                "x-gbg-source: crm",
-                "via: 2 ours"
-            ]
-        );
-        let fields = [("x-gbg-source", "mine"), ("te", "gzip, trailers;q=0.5")];
-        assert!(cleaned(&rules, Version::HTTP_11, &fields).contains(&"x-gbg-source: mine".to_owned()));
-    }
-
-    #[test]
-    fn trailers_bring_nothing_in_that_fields_may_not() {
-        let mut fields = HeaderMap::new();
-        for name in [
-            "Authorization",
-            "Host",
-            "Content-Length",
-            "Transfer-Encoding",
-            "X-Api-Key",
-            "Cookie",
-            "X-T",
-            "X_Api_Key",
-            "Via",
-            "TE",
-            "Expect",
-            "X-Original-URL",
-            "X_HTTP_Method_Override",
-            "X-Forwarded-For",
-            "Baggage",
-        ] {
-            fields.insert(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_static("x"));
-        }
-        let left = trailers(fields);
-        assert_eq!(left.keys().map(HeaderName::as_str).collect::<Vec<_>>(), ["x-t"]);
-    }
-}
+mod tests;

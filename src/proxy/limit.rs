@@ -1,5 +1,6 @@
-//! How much: the rate and the concurrency of each caller, then of the whole process. What is too much is refused at once, and
-//! what is taken is given back when the body of the answer has ended, not with its head.
+//! How much: the rate and the concurrency of each caller, then of the whole process. What is too
+//! much is refused at once, and what is taken is given back when the body of the answer has ended,
+//! not with its head.
 
 mod gate;
 
@@ -45,30 +46,46 @@ pub(super) struct Shares(Vec<(Bounds, usize, Arc<Share>)>);
 type Bounds = (String, Option<Rate>, Option<NonZeroU32>);
 
 impl Shares {
-    /// Those of the callers of `config`, by the numbers under which `metrics` counts them. What is counted of the `former`
-    /// goes on.
+    /// Those of the callers of `config`, by the numbers under which `metrics` counts them. What is
+    /// counted of the `former` goes on.
     pub(super) fn new(config: &Config, metrics: &Metrics, former: Option<&Shares>) -> Self {
         let former = former.map_or(&[][..], |former| &former.0);
         let share = |bounds: Bounds| {
             let (name, rate, most) = &bounds;
-            let known = former.iter().find(|((known, ..), ..)| known == name).map(|(.., share)| &**share);
+            let known = former
+                .iter()
+                .find(|((known, ..), ..)| known == name)
+                .map(|(.., share)| &**share);
             let share = Arc::new(Share::renewed(known, *rate, *most));
             let number = metrics.caller_number(&bounds.0);
             (bounds, number, share)
         };
-        let of_callers =
-            config.callers.iter().map(|caller| (caller.name.clone(), caller.rate, caller.max_in_flight));
-        Shares(std::iter::once((String::new(), None, None)).chain(of_callers).map(share).collect())
+        let of_callers = config
+            .callers
+            .iter()
+            .map(|caller| (caller.name.clone(), caller.rate, caller.max_in_flight));
+        Shares(
+            std::iter::once((String::new(), None, None))
+                .chain(of_callers)
+                .map(share)
+                .collect(),
+        )
     }
 
     /// That of those who have no name.
     pub(super) fn of_anyone(&self) -> Arc<Share> {
-        self.0.first().map(|(.., share)| Arc::clone(share)).unwrap_or_default()
+        self.0
+            .first()
+            .map(|(.., share)| Arc::clone(share))
+            .unwrap_or_default()
     }
 
     /// Those of the callers, in their order, each with its number.
     pub(super) fn of_callers(&self) -> impl Iterator<Item = (usize, Arc<Share>)> {
-        self.0.iter().skip(1).map(|(_, number, share)| (*number, Arc::clone(share)))
+        self.0
+            .iter()
+            .skip(1)
+            .map(|(_, number, share)| (*number, Arc::clone(share)))
     }
 }
 
@@ -102,10 +119,14 @@ impl Share {
         Share::renewed(None, rate, most)
     }
 
-    /// The share that `former` becomes: a rate that is another one begins anew, and all else that is counted goes on.
+    /// The share that `former` becomes: a rate that is another one begins anew, and all else that
+    /// is counted goes on.
     fn renewed(former: Option<&Share>, rate: Option<Rate>, most: Option<NonZeroU32>) -> Self {
-        let counted = former.and_then(|former| former.rate.clone()).filter(|counted| Some(counted.0) == rate);
-        let begun = || rate.and_then(|rate| Some(Arc::new((rate, RateLimiter::direct(quota(rate)?)))));
+        let counted = former
+            .and_then(|former| former.rate.clone())
+            .filter(|counted| Some(counted.0) == rate);
+        let begun =
+            || rate.and_then(|rate| Some(Arc::new((rate, RateLimiter::direct(quota(rate)?)))));
         let standing = former.map(|former| Arc::clone(&former.standing));
         Share {
             rate: counted.or_else(begun),
@@ -134,7 +155,11 @@ impl Share {
 
 impl Default for Standing {
     fn default() -> Self {
-        Standing { in_flight: AtomicU32::new(0), epoch: Instant::now(), rests_until: AtomicU64::new(0) }
+        Standing {
+            in_flight: AtomicU32::new(0),
+            epoch: Instant::now(),
+            rests_until: AtomicU64::new(0),
+        }
     }
 }
 
@@ -145,9 +170,10 @@ impl Standing {
             return Ok(());
         }
         match Duration::from_millis(until).checked_sub(self.epoch.elapsed()) {
-            Some(retry_after) if !retry_after.is_zero() => {
-                Err(Error::RateLimited { retry_after, quota: None })
-            }
+            Some(retry_after) if !retry_after.is_zero() => Err(Error::RateLimited {
+                retry_after,
+                quota: None,
+            }),
             _ => Ok(()),
         }
     }
@@ -155,11 +181,13 @@ impl Standing {
     /// Holds the caller back for `time`.
     fn rest(&self, time: Duration) {
         let until = (self.epoch.elapsed() + time.min(LONGEST_REST)).as_millis();
-        self.rests_until.fetch_max(u64::try_from(until).unwrap_or(u64::MAX), Relaxed);
+        self.rests_until
+            .fetch_max(u64::try_from(until).unwrap_or(u64::MAX), Relaxed);
     }
 }
 
-/// The rate as GCRA has it: a cell in every so much time. `None` for more than a thousand million a second.
+/// The rate as GCRA has it: a cell in every so much time. `None` for more than a thousand million a
+/// second.
 fn quota(rate: Rate) -> Option<Quota> {
     Some(Quota::with_period(rate.per / rate.requests.get())?.allow_burst(rate.burst))
 }
@@ -173,7 +201,10 @@ impl Taken {
         let taken = Taken(Arc::clone(known));
         match known.share.most {
             Some(most) if known.share.standing.in_flight.fetch_add(1, Relaxed) >= most => {
-                Err(Error::RateLimited { retry_after: A_MOMENT, quota: None })
+                Err(Error::RateLimited {
+                    retry_after: A_MOMENT,
+                    quota: None,
+                })
             }
             _ => Ok(taken),
         }
@@ -217,7 +248,16 @@ where
             let heeds = rules.heeds_retry_after;
             match rules.door.enter() {
                 Some(place) => Either::Left(inner.call(req).map(move |answered| {
-                    answered.map(|res| within(res, Permit { _taken: taken, _place: place }, heeds))
+                    answered.map(|res| {
+                        within(
+                            res,
+                            Permit {
+                                _taken: taken,
+                                _place: place,
+                            },
+                            heeds,
+                        )
+                    })
                 })),
                 None => {
                     let door = Arc::clone(&rules.door);
@@ -226,7 +266,14 @@ where
                     Either::Right(Either::Right(Box::pin(async move {
                         let place = door.wait(taken.0.number()).await?;
                         let res = inner.call(req).await?;
-                        Ok(within(res, Permit { _taken: taken, _place: place }, heeds))
+                        Ok(within(
+                            res,
+                            Permit {
+                                _taken: taken,
+                                _place: place,
+                            },
+                            heeds,
+                        ))
                     })))
                 }
             }
@@ -234,7 +281,8 @@ where
     })
 }
 
-/// The answer with what its request has taken. Where the API asks a caller to wait, it is made to if that `heeds` it.
+/// The answer with what its request has taken. Where the API asks a caller to wait, it is made to
+/// if that `heeds` it.
 fn within<B>(res: Response<B>, permit: Permit, heeds: bool) -> Response<Limited<B>> {
     if heeds
         && res.status() == StatusCode::TOO_MANY_REQUESTS
@@ -242,7 +290,10 @@ fn within<B>(res: Response<B>, permit: Permit, heeds: bool) -> Response<Limited<
     {
         permit._taken.0.share.standing.rest(wait);
     }
-    res.map(|body| Limited { inner: body, permit: Some(permit) })
+    res.map(|body| Limited {
+        inner: body,
+        permit: Some(permit),
+    })
 }
 
 /// The body of an answer whose end gives back what its request has taken.

@@ -1,10 +1,11 @@
-//! The token endpoint that callers find here: for those that insist on logging in, whose code fixes its path and lets only the
-//! host be changed.
+//! The token endpoint that callers find here: for those that insist on logging in, whose code fixes
+//! its path and lets only the host be changed.
 //!
-//! The token that they get is their own caller key, or a word that opens nothing where they need none. Ours is never in an
-//! answer, and nothing of this goes to GBG.
+//! The token that they get is their own caller key, or a word that opens nothing where they need
+//! none. Ours is never in an answer, and nothing of this goes to GBG.
 //!
-//! Everybody may send a form, without a key: what one holds is bounded in bytes, in time and in number.
+//! Everybody may send a form, without a key: what one holds is bounded in bytes, in time and in
+//! number.
 
 mod forms;
 
@@ -55,7 +56,10 @@ pub(super) struct Rules {
 
 impl Rules {
     pub(super) fn new(config: &Config, forms: Arc<LoginForms>) -> Self {
-        Rules { forms, timeout: config.listen.header_timeout }
+        Rules {
+            forms,
+            timeout: config.listen.header_timeout,
+        }
     }
 
     /// The form in `body`; `None` where it is too long, or broke off.
@@ -96,16 +100,22 @@ where
 {
     layer_fn(move |mut inner: S| {
         let (rules, peer) = (Arc::clone(&rules), Arc::clone(&peer));
-        service_fn(move |req: Request<Observed<In>>| match gbg::is_login(req.uri().path()) {
-            false => Either::Left(inner.call(req).map(|answered| Ok(answered?.map(Answer::Theirs)))),
-            true => {
-                let (rules, peer) = (Arc::clone(&rules), Arc::clone(&peer));
-                Either::Right(Box::pin(async move {
-                    let answer = log_in(&rules, &peer, req).await?;
-                    Ok(answer.map(|body| Answer::Ours(Full::from(body))))
-                }))
-            }
-        })
+        service_fn(
+            move |req: Request<Observed<In>>| match gbg::is_login(req.uri().path()) {
+                false => Either::Left(
+                    inner
+                        .call(req)
+                        .map(|answered| Ok(answered?.map(Answer::Theirs))),
+                ),
+                true => {
+                    let (rules, peer) = (Arc::clone(&rules), Arc::clone(&peer));
+                    Either::Right(Box::pin(async move {
+                        let answer = log_in(&rules, &peer, req).await?;
+                        Ok(answer.map(|body| Answer::Ours(Full::from(body))))
+                    }))
+                }
+            },
+        )
     })
 }
 
@@ -139,19 +149,27 @@ where
     B: Body<Data = Bytes, Error: Into<Cause>> + Unpin + Send,
 {
     if *req.method() != Method::POST {
-        return Err(Error::MethodNotAllowed { allow: HeaderValue::from_static("POST") });
+        return Err(Error::MethodNotAllowed {
+            allow: HeaderValue::from_static("POST"),
+        });
     }
     let record = Arc::clone(req.body().record());
     let basic = Basic::of(req.headers());
     let Some(form) = rules.login.read(req.into_body()).await? else {
-        return Ok(refused("invalid_request", "the form is too long, or broke off"));
+        return Ok(refused(
+            "invalid_request",
+            "the form is too long, or broke off",
+        ));
     };
     let form = Form::parse(form.bytes());
     match form.grant_type.as_str() {
         "client_credentials" | "password" => {}
         "" => return Ok(refused("invalid_request", "grant_type is missing")),
         _ => {
-            return Ok(refused("unsupported_grant_type", "the grants are client_credentials and password"));
+            return Ok(refused(
+                "unsupported_grant_type",
+                "the grants are client_credentials and password",
+            ));
         }
     }
     let callers = &rules.callers;
@@ -172,8 +190,8 @@ where
     Ok(unknown_client(is_by_basic))
 }
 
-/// What Authorization says of a client (RFC 6749 section 2.3.1): read before the form, so that the head of the request, of
-/// up to 64 KiB, is not held with it.
+/// What Authorization says of a client (RFC 6749 section 2.3.1): read before the form, so that the
+/// head of the request, of up to 64 KiB, is not held with it.
 struct Basic {
     is_there: bool,
     secret: Option<Vec<u8>>,
@@ -189,7 +207,10 @@ impl Basic {
             // It is nobody's key, as an empty one is not.
             *secret = Vec::new();
         }
-        Basic { is_there: value.is_some(), secret }
+        Basic {
+            is_there: value.is_some(),
+            secret,
+        }
     }
 
     /// The client secret: this one, or else that of `form`.
@@ -202,19 +223,31 @@ impl Basic {
 }
 
 fn granted(token: &str) -> Response<String> {
-    answer(StatusCode::OK, &json!({ "access_token": token, "token_type": "Bearer", "expires_in": LIFE }))
+    answer(
+        StatusCode::OK,
+        &json!({ "access_token": token, "token_type": "Bearer", "expires_in": LIFE }),
+    )
 }
 
 /// RFC 6749 section 5.2.
 fn refused(error: &str, description: &str) -> Response<String> {
-    answer(StatusCode::BAD_REQUEST, &json!({ "error": error, "error_description": description }))
+    answer(
+        StatusCode::BAD_REQUEST,
+        &json!({ "error": error, "error_description": description }),
+    )
 }
 
 fn unknown_client(by_basic: bool) -> Response<String> {
-    let mut res = refused("invalid_client", "the client secret must be a caller key of this proxy");
+    let mut res = refused(
+        "invalid_client",
+        "the client secret must be a caller key of this proxy",
+    );
     *res.status_mut() = StatusCode::UNAUTHORIZED;
     if by_basic {
-        res.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"gbg-proxy\""));
+        res.headers_mut().insert(
+            WWW_AUTHENTICATE,
+            HeaderValue::from_static("Basic realm=\"gbg-proxy\""),
+        );
     }
     res
 }

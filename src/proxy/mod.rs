@@ -53,12 +53,17 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// What `config` says of it; who is in flight, who waits, and who calls, is counted in `metrics`. Spans go to `exporter`.
+    /// What `config` says of it; who is in flight, who waits, and who calls, is counted in
+    /// `metrics`. Spans go to `exporter`.
     pub fn new(config: &Config, metrics: &Metrics, exporter: Option<Arc<Exporter>>) -> Self {
         let limits = &config.limits;
         let places = Arc::clone(&metrics.places);
-        let gate =
-            Gate::new(limits.max_in_flight.get() as usize, limits.queue(), limits.queue_timeout, places);
+        let gate = Gate::new(
+            limits.max_in_flight.get() as usize,
+            limits.queue(),
+            limits.queue_timeout,
+            places,
+        );
         Shared {
             shares: Shares::new(config, metrics, None),
             guesses: Arc::new(Guesses::new()),
@@ -68,10 +73,15 @@ impl Shared {
         }
     }
 
-    /// What another `config` says of it, with what is in flight, and what is counted of callers who are as they were.
+    /// What another `config` says of it, with what is in flight, and what is counted of callers who
+    /// are as they were.
     pub fn renewed(&self, config: &Config, metrics: &Metrics) -> Self {
         let limits = &config.limits;
-        self.gate.change(limits.max_in_flight.get() as usize, limits.queue(), limits.queue_timeout);
+        self.gate.change(
+            limits.max_in_flight.get() as usize,
+            limits.queue(),
+            limits.queue_timeout,
+        );
         Shared {
             shares: Shares::new(config, metrics, Some(&self.shares)),
             guesses: Arc::clone(&self.guesses),
@@ -87,7 +97,8 @@ impl Shared {
     }
 }
 
-/// What the steps need to know. Each worker has its own, so that cores share nothing that is counted, but for what they must.
+/// What the steps need to know. Each worker has its own, so that cores share nothing that is
+/// counted, but for what they must.
 #[derive(Debug)]
 pub struct Rules {
     callers: Callers,
@@ -103,8 +114,14 @@ pub struct Rules {
 }
 
 impl Rules {
-    /// The rules that `config` describes, with `tokens` for the forwarded requests, which are counted in `metrics`.
-    pub fn new(config: &Config, shared: &Shared, tokens: Reader, metrics: Arc<metrics::Worker>) -> Self {
+    /// The rules that `config` describes, with `tokens` for the forwarded requests, which are
+    /// counted in `metrics`.
+    pub fn new(
+        config: &Config,
+        shared: &Shared,
+        tokens: Reader,
+        metrics: Arc<metrics::Worker>,
+    ) -> Self {
         Rules {
             callers: Callers::new(config, &shared.shares, Arc::clone(&shared.guesses)),
             door: Door::new(Arc::clone(&shared.gate)),
@@ -121,8 +138,21 @@ impl Rules {
 
     /// The caller at the other end of `connection`.
     pub fn peer(&self, connection: ConnectionInfo<'_>) -> Peer {
-        let ConnectionInfo { addr, local, is_tls, names, certificate, uid } = connection;
-        Peer { addr, local, is_tls, certificate, known: self.callers.of_connection(names, uid) }
+        let ConnectionInfo {
+            addr,
+            local,
+            is_tls,
+            names,
+            certificate,
+            uid,
+        } = connection;
+        Peer {
+            addr,
+            local,
+            is_tls,
+            certificate,
+            known: self.callers.of_connection(names, uid),
+        }
     }
 }
 
@@ -167,25 +197,34 @@ pub struct Peer {
 impl Peer {
     /// Whether the certificate that the connection was opened with, if any, is still accepted.
     fn check_certificate(&self) -> Result<(), Error> {
-        self.certificate.as_ref().map_or(Ok(()), |shown| shown.check()).map_err(Error::CertificateEnded)
+        self.certificate
+            .as_ref()
+            .map_or(Ok(()), |shown| shown.check())
+            .map_err(Error::CertificateEnded)
     }
 }
 
-/// A step of the stack, or all below one. It is always ready: load is shed in `call`, where there is a request to
-/// answer.
+/// A step of the stack, or all below one. It is always ready: load is shed in `call`, where there
+/// is a request to answer.
 pub trait Step<In, Out, E = Error>:
     Service<Request<In>, Response = Response<Out>, Error = E, Future: Send> + Clone + Send + 'static
 {
 }
 
 impl<S, In, Out, E> Step<In, Out, E> for S where
-    S: Service<Request<In>, Response = Response<Out>, Error = E, Future: Send> + Clone + Send + 'static
+    S: Service<Request<In>, Response = Response<Out>, Error = E, Future: Send>
+        + Clone
+        + Send
+        + 'static
 {
 }
 
 /// The last step, which takes nothing that is not authorized.
 pub trait Forward<In, Out>:
-    Service<Authorized<In>, Response = Response<Out>, Error = Error, Future: Send> + Clone + Send + 'static
+    Service<Authorized<In>, Response = Response<Out>, Error = Error, Future: Send>
+    + Clone
+    + Send
+    + 'static
 {
 }
 
@@ -211,17 +250,20 @@ where
     let peer = Arc::new(peer);
     ServiceBuilder::new()
         .layer(observe::layer(Arc::clone(rules), peer.addr))
-        // Outside of everything that can fail: below, a failure is an `Error`; here it becomes an answer.
+        // Outside of everything that can fail: below, a failure is an `Error`; here it becomes an
+        // answer.
         .layer(respond::layer(Arc::clone(rules)))
         .layer(guard::layer(Arc::clone(rules), Arc::clone(&peer)))
         // Before anybody is asked who he is: this is where some say it for the first time.
         .layer(login::layer(Arc::clone(rules), Arc::clone(&peer)))
         .layer(caller::layer(Arc::clone(rules), Arc::clone(&peer)))
         .layer(limit::layer(Arc::clone(rules)))
-        // Hop-by-hop fields go out before anything of ours comes in, so that no Connection option can remove it.
+        // Hop-by-hop fields go out before anything of ours comes in, so that no Connection option
+        // can remove it.
         .map_request(headers::request(Arc::clone(rules), peer))
         .map_response(headers::response)
-        // Last, so that nothing else sees the token. Sends the request once more, if the API refuses that.
+        // Last, so that nothing else sees the token. Sends the request once more, if the API
+        // refuses that.
         .layer(authorize::layer(Arc::clone(rules)))
         .service(forward)
 }
@@ -252,10 +294,21 @@ pub(crate) mod tests {
 
     /// A configuration that needs no file, and whose upstream is never reached.
     pub(crate) fn config() -> Config {
-        let set = ["upstream.base_url=http://127.0.0.1:1", "token.endpoint=http://127.0.0.1:1"];
+        let set = [
+            "upstream.base_url=http://127.0.0.1:1",
+            "token.endpoint=http://127.0.0.1:1",
+        ];
         let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")];
-        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        load(&Sources { set: set.map(str::to_owned).into(), env, file: None }).unwrap().config
+        let env = env
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        load(&Sources {
+            set: set.map(str::to_owned).into(),
+            env,
+            file: None,
+        })
+        .unwrap()
+        .config
     }
 
     pub(crate) fn rules(config: &Config, tokens: Reader) -> Arc<Rules> {
@@ -263,9 +316,9 @@ pub(crate) mod tests {
         Arc::new(Rules::new(config, &shared, tokens, Arc::default()))
     }
 
-    /// It is moved several times for each request, and held for each connection; `authorize` and what is below it have a
-    /// box, into which they are moved. An async block too many, or a rare state that is not boxed, makes either tens of
-    /// kilobytes.
+    /// It is moved several times for each request, and held for each connection; `authorize` and
+    /// what is below it have a box, into which they are moved. An async block too many, or a rare
+    /// state that is not boxed, makes either tens of kilobytes.
     #[test]
     fn the_future_of_a_request_is_small() {
         let (_publisher, tokens) = crate::token::channel(Duration::from_secs(1), Arc::default());
@@ -277,11 +330,23 @@ pub(crate) mod tests {
         )
         .unwrap();
         let forward = forward(Arc::new(upstream));
-        let mut service = stack(&rules, rules.peer(ConnectionInfo::default()), forward.clone());
+        let mut service = stack(
+            &rules,
+            rules.peer(ConnectionInfo::default()),
+            forward.clone(),
+        );
         let future = service.call(Request::new(Full::default()));
-        assert!(size_of_val(&future) <= 432, "{} bytes", size_of_val(&future));
+        assert!(
+            size_of_val(&future) <= 432,
+            "{} bytes",
+            size_of_val(&future)
+        );
         let req = record::observed(Request::new(Full::default()));
         let future = authorize::authorize_and_send(req, forward, rules);
-        assert!(size_of_val(&future) <= 896, "{} bytes", size_of_val(&future));
+        assert!(
+            size_of_val(&future) <= 896,
+            "{} bytes",
+            size_of_val(&future)
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! The outermost step: names the request, begins its record, and sees that it is counted and logged when the answer has
-//! ended.
+//! The outermost step: names the request, begins its record, and sees that it is counted and logged
+//! when the answer has ended.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -30,17 +30,26 @@ where
     layer_fn(move |mut inner: S| {
         let rules = Arc::clone(&rules);
         // Written once for all requests of the connection.
-        let peer = addr.filter(|_| rules.access_log).map(|addr| Arc::<str>::from(addr.to_string()));
+        let peer = addr
+            .filter(|_| rules.access_log)
+            .map(|addr| Arc::<str>::from(addr.to_string()));
         service_fn(move |req: Request<In>| {
             let id = request_id::settle(req.headers());
-            let record = Arc::new(Record::new(peer.clone(), id.clone(), rules.trace.of(req.headers()), &req));
+            let record = Arc::new(Record::new(
+                peer.clone(),
+                id.clone(),
+                rules.trace.of(req.headers()),
+                &req,
+            ));
             let watched = Watched::new(Arc::clone(&record), Arc::clone(&rules));
-            inner.call(req.map(|body| Observed::new(body, record))).map(move |answered| {
-                let Ok(mut res) = answered;
-                watched.note_head(&res);
-                res.headers_mut().insert(request_id::FIELD, id);
-                Ok(res.map(|body| ProxyBody::new(body, watched)))
-            })
+            inner
+                .call(req.map(|body| Observed::new(body, record)))
+                .map(move |answered| {
+                    let Ok(mut res) = answered;
+                    watched.note_head(&res);
+                    res.headers_mut().insert(request_id::FIELD, id);
+                    Ok(res.map(|body| ProxyBody::new(body, watched)))
+                })
         })
     })
 }

@@ -102,8 +102,8 @@ impl Record {
         self.with_trace(|trace| trace.note_wait(began.into_std()));
     }
 
-    /// Notes that the request goes to the API, with our bearer of `generation` or the caller's own, and puts on its `headers`
-    /// which trace it belongs to.
+    /// Notes that the request goes to the API, with our bearer of `generation` or the caller's own,
+    /// and puts on its `headers` which trace it belongs to.
     pub(super) fn note_sent(&self, generation: Option<u64>, headers: &mut HeaderMap) {
         self.with_trace(|trace| trace.note_sent(headers));
         let mut fate = self.fate();
@@ -114,7 +114,10 @@ impl Record {
 
     /// Notes that the API has answered, or failed to.
     pub(super) fn note_answered<B>(&self, answered: &Result<Response<B>, Error>) {
-        let told = answered.as_ref().map(Response::status).map_err(|error| error.reason().name);
+        let told = answered
+            .as_ref()
+            .map(Response::status)
+            .map_err(|error| error.reason().name);
         self.with_trace(|trace| trace.note_answered(told));
         let mut fate = self.fate();
         fate.took = fate.at.map(|at| tick::now().duration_since(at));
@@ -137,7 +140,9 @@ impl Record {
 
     fn with_trace<R>(&self, act: impl FnOnce(&mut Traced) -> R) -> Option<R> {
         let trace = self.trace.as_ref()?;
-        Some(act(&mut trace.lock().unwrap_or_else(PoisonError::into_inner)))
+        Some(act(&mut trace
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)))
     }
 
     fn outcome(&self, fate: &Fate) -> Outcome<'_> {
@@ -200,7 +205,8 @@ fn milliseconds(time: Duration) -> f64 {
     micros as f64 / 1e3
 }
 
-/// A request, to its end: when this is dropped, at the end of the answer or of the connection, it is counted and logged.
+/// A request, to its end: when this is dropped, at the end of the answer or of the connection, it
+/// is counted and logged.
 #[derive(Debug)]
 pub(super) struct Watched {
     record: Arc<Record>,
@@ -246,12 +252,19 @@ impl Drop for Watched {
         }
         self.record.with_trace(|trace| {
             let caller = self.record.caller().and_then(|caller| caller.name());
-            trace.export(&self.rules.trace, &self.record.method, caller, &outcome, fate.broken.is_some());
+            trace.export(
+                &self.rules.trace,
+                &self.record.method,
+                caller,
+                &outcome,
+                fate.broken.is_some(),
+            );
         });
     }
 }
 
-/// A request's body, counted, with the record of its request: what lets each step note what it knows.
+/// A request's body, counted, with the record of its request: what lets each step note what it
+/// knows.
 #[derive(Debug)]
 pub struct Observed<B> {
     inner: B,
@@ -296,7 +309,9 @@ impl<B: Body<Data = Bytes> + Unpin> Body for Observed<B> {
 
 /// The beginning of `path`: lines wait in a queue that counts them, whatever their length.
 fn shortened(path: &str) -> &str {
-    let end = (0..=MAX_LOGGED_PATH_BYTES.min(path.len())).rev().find(|&at| path.is_char_boundary(at));
+    let end = (0..=MAX_LOGGED_PATH_BYTES.min(path.len()))
+        .rev()
+        .find(|&at| path.is_char_boundary(at));
     &path[..end.unwrap_or(0)]
 }
 

@@ -1,5 +1,5 @@
-//! The stack of a connection, made anew when the rules are: a key that is no longer in the configuration is not known any more
-//! on connections that are open either.
+//! The stack of a connection, made anew when the rules are: a key that is no longer in the
+//! configuration is not known any more on connections that are open either.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,6 +1,6 @@
-//! The request on its way to the API: its body is counted, and kept with its head until the answer has come, so that it can
-//! be sent once more. It is copied as it streams by, if it is short enough: a chunk itself would keep the read buffer that it
-//! is a slice of.
+//! The request on its way to the API: its body is counted, and kept with its head until the answer
+//! has come, so that it can be sent once more. It is copied as it streams by, if it is short
+//! enough: a chunk itself would keep the read buffer that it is a slice of.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,28 +36,41 @@ struct KeptBody {
 
 impl KeptBody {
     fn note(&mut self, frame: &Frame<Bytes>) {
-        let Some(buffer) = &mut self.buffer else { return };
+        let Some(buffer) = &mut self.buffer else {
+            return;
+        };
         // Trailers cannot be kept.
-        let is_kept = frame.data_ref().is_some_and(|data| buffer.push(data).is_ok());
+        let is_kept = frame
+            .data_ref()
+            .is_some_and(|data| buffer.push(data).is_ok());
         if !is_kept {
             self.buffer = None;
         }
     }
 }
 
-/// Keeps `req`, but for a body of more than `limits.replay_body` bytes. `None` where it is known from the start to be
-/// longer.
+/// Keeps `req`, but for a body of more than `limits.replay_body` bytes. `None` where it is known
+/// from the start to be longer.
 pub(super) fn keep<B: Body<Data = Bytes>>(
     req: Request<B>,
     limits: &Limits,
 ) -> (Request<RequestBody<B>>, Option<Arc<Kept>>) {
     let is_empty = req.body().is_end_stream();
-    let from_caller = |body, kept| RequestBody(Source::Caller { body, left: limits.request_body, kept });
+    let from_caller = |body, kept| {
+        RequestBody(Source::Caller {
+            body,
+            left: limits.request_body,
+            kept,
+        })
+    };
     if !is_empty && req.body().size_hint().lower() > limits.replay_body {
         return (req.map(|body| from_caller(body, None)), None);
     }
     let limit = usize::try_from(limits.replay_body).unwrap_or(usize::MAX);
-    let body = KeptBody { buffer: Some(BodyBuffer::new(limit)), is_whole: is_empty };
+    let body = KeptBody {
+        buffer: Some(BodyBuffer::new(limit)),
+        is_whole: is_empty,
+    };
     let kept = Arc::new(Kept {
         method: req.method().clone(),
         uri: req.uri().clone(),
@@ -77,7 +90,12 @@ impl Kept {
 
     /// The request, for the second and last time.
     pub(super) fn again<B>(&self) -> Request<RequestBody<B>> {
-        let kept = self.lock().buffer.take().map(BodyBuffer::into_bytes).unwrap_or_default();
+        let kept = self
+            .lock()
+            .buffer
+            .take()
+            .map(BodyBuffer::into_bytes)
+            .unwrap_or_default();
         let mut req = Request::new(RequestBody(Source::Kept(kept.into())));
         *req.method_mut() = self.method.clone();
         *req.uri_mut() = self.uri.clone();
@@ -99,14 +117,18 @@ impl Kept {
     }
 }
 
-/// A request body on its way to the API: from the caller, of whom no more than `limits.request_body` is taken, or from
-/// what was kept.
+/// A request body on its way to the API: from the caller, of whom no more than
+/// `limits.request_body` is taken, or from what was kept.
 #[derive(Debug)]
 pub struct RequestBody<B>(Source<B>);
 
 #[derive(Debug)]
 enum Source<B> {
-    Caller { body: B, left: u64, kept: Option<Arc<Kept>> },
+    Caller {
+        body: B,
+        left: u64,
+        kept: Option<Arc<Kept>>,
+    },
     Kept(Bytes),
 }
 
@@ -121,7 +143,9 @@ impl<B: Body<Data = Bytes, Error: Into<Cause>> + Unpin> Body for RequestBody<B> 
         match &mut self.0 {
             Source::Caller { body, left, kept } => {
                 let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
-                let frame = frame.map(|frame| take(frame.map_err(Into::into)?, left)).transpose();
+                let frame = frame
+                    .map(|frame| take(frame.map_err(Into::into)?, left))
+                    .transpose();
                 if let (Some(kept), Ok(frame)) = (kept, &frame) {
                     kept.note(frame.as_ref(), frame.is_none() || body.is_end_stream());
                 }
@@ -147,7 +171,8 @@ impl<B: Body<Data = Bytes, Error: Into<Cause>> + Unpin> Body for RequestBody<B> 
     }
 }
 
-/// The frame as it goes on, if it is within what is `left`; trailers without what must not be in them.
+/// The frame as it goes on, if it is within what is `left`; trailers without what must not be in
+/// them.
 fn take(frame: Frame<Bytes>, left: &mut u64) -> Result<Frame<Bytes>, Cause> {
     match frame.into_trailers() {
         Ok(trailers) => Ok(Frame::trailers(headers::trailers(trailers))),
@@ -171,7 +196,11 @@ mod tests {
     type Frames = Vec<Result<Frame<Bytes>, Infallible>>;
 
     fn limits(replay_body: u64) -> Limits {
-        Limits { replay_body, request_body: 20, ..Limits::default() }
+        Limits {
+            replay_body,
+            request_body: 20,
+            ..Limits::default()
+        }
     }
 
     /// What is kept, with room for 10 bytes, of a body of these frames, of which so many are read.
@@ -187,7 +216,10 @@ mod tests {
     }
 
     fn data(texts: &[&'static str]) -> Frames {
-        texts.iter().map(|text| Ok(Frame::data(Bytes::from_static(text.as_bytes())))).collect()
+        texts
+            .iter()
+            .map(|text| Ok(Frame::data(Bytes::from_static(text.as_bytes()))))
+            .collect()
     }
 
     #[tokio::test]
@@ -200,14 +232,18 @@ mod tests {
             ("/x?y", &"b".parse().unwrap())
         );
         assert_eq!(again.body().size_hint().exact(), Some(10));
-        assert_eq!(again.into_body().collect().await.unwrap().to_bytes(), "0123456789");
+        assert_eq!(
+            again.into_body().collect().await.unwrap().to_bytes(),
+            "0123456789"
+        );
     }
 
     /// The caller's chunk is a slice of a read buffer, which must not be kept for it.
     #[tokio::test]
     async fn what_is_kept_is_a_copy() {
         let read_buffer = Bytes::from(vec![7; 128 << 10]);
-        let frames = [0, 1, 2].map(|at| Ok::<_, Infallible>(Frame::data(read_buffer.slice(at..at + 1))));
+        let frames =
+            [0, 1, 2].map(|at| Ok::<_, Infallible>(Frame::data(read_buffer.slice(at..at + 1))));
         let kept = keep_of(frames.into(), 4).await;
         assert!(kept.is_whole());
         assert!(read_buffer.is_unique());
@@ -219,19 +255,37 @@ mod tests {
         assert!(!keep_of(data(&["01234", "56789"]), 1).await.is_whole());
         let trailers = Frame::trailers(HeaderMap::new());
         assert!(!keep_of(vec![Ok(trailers)], 2).await.is_whole());
-        let long = Request::new(http_body_util::Full::new(Bytes::from_static(b"0123456789x")));
+        let long = Request::new(http_body_util::Full::new(Bytes::from_static(
+            b"0123456789x",
+        )));
         assert!(keep(long, &limits(10)).1.is_none());
-        assert!(keep(Request::new(Empty::<Bytes>::new()), &limits(0)).1.unwrap().is_whole());
+        assert!(
+            keep(Request::new(Empty::<Bytes>::new()), &limits(0))
+                .1
+                .unwrap()
+                .is_whole()
+        );
     }
 
     #[tokio::test]
     async fn a_body_without_a_length_is_taken_up_to_its_limit_and_no_further() {
         let read = async |texts: &[&'static str]| {
             let body = StreamBody::new(stream::iter(data(texts)));
-            keep(Request::new(body), &limits(0)).0.into_body().collect().await.map(|all| all.to_bytes())
+            keep(Request::new(body), &limits(0))
+                .0
+                .into_body()
+                .collect()
+                .await
+                .map(|all| all.to_bytes())
         };
-        assert_eq!(read(&["0123456789", "0123456789"]).await.unwrap(), "01234567890123456789");
+        assert_eq!(
+            read(&["0123456789", "0123456789"]).await.unwrap(),
+            "01234567890123456789"
+        );
         let error = read(&["0123456789", "0123456789", "x"]).await.unwrap_err();
-        assert!(matches!(*error.downcast::<Error>().unwrap(), Error::BodyTooLarge));
+        assert!(matches!(
+            *error.downcast::<Error>().unwrap(),
+            Error::BodyTooLarge
+        ));
     }
 }

@@ -1,4 +1,5 @@
-//! Turns a failure into the one answer that tells it: marked as ours, and in the shape that the caller expects.
+//! Turns a failure into the one answer that tells it: marked as ours, and in the shape that the
+//! caller expects.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -51,7 +52,9 @@ where
                     answer(&error, &dialect, id).map(Answer::Ours)
                 });
                 if res.body().is_ours() {
-                    res.headers_mut().entry(PROXY_STATUS).or_insert(HeaderValue::from_static("gbg-proxy"));
+                    res.headers_mut()
+                        .entry(PROXY_STATUS)
+                        .or_insert(HeaderValue::from_static("gbg-proxy"));
                 }
                 if let Some(page) = page {
                     guard::admit(res.headers_mut(), page);
@@ -92,11 +95,24 @@ impl Dialect {
 
 /// The line that says why: what lies behind a failure is for the log alone.
 fn log(error: &Error, request_id: &str) {
-    let Reason { name: reason, fault, .. } = error.reason();
-    // The access log has what callers do wrong: it is no event in our life. What is too much is told once, by the gate.
-    let is_throttled = matches!(error, Error::Overloaded | Error::NoConnectionLeft | Error::TooManyLogins);
+    let Reason {
+        name: reason,
+        fault,
+        ..
+    } = error.reason();
+    // The access log has what callers do wrong: it is no event in our life. What is too much is
+    // told once, by the gate.
+    let is_throttled = matches!(
+        error,
+        Error::Overloaded | Error::NoConnectionLeft | Error::TooManyLogins
+    );
     if *fault == Fault::Caller || is_throttled {
-        tracing::debug!(request_id, reason, error = chain(error), "a request is refused");
+        tracing::debug!(
+            request_id,
+            reason,
+            error = chain(error),
+            "a request is refused"
+        );
     } else {
         tracing::warn!(request_id, reason, %fault, error = chain(error), "a request failed");
     }
@@ -108,9 +124,15 @@ fn answer(error: &Error, dialect: &Dialect, request_id: &str) -> Response<Full<B
     let mut res = Response::new(Full::new(Bytes::from(body.to_string())));
     *res.status_mut() = reason.status;
     let headers = res.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(dialect.content_type()));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static(dialect.content_type()),
+    );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let status = format!("gbg-proxy; error={}; details=\"{}\"", reason.proxy_error, reason.name);
+    let status = format!(
+        "gbg-proxy; error={}; details=\"{}\"",
+        reason.proxy_error, reason.name
+    );
     if let Ok(status) = HeaderValue::try_from(status) {
         headers.insert(PROXY_STATUS, status);
     }
@@ -125,10 +147,19 @@ fn answer(error: &Error, dialect: &Dialect, request_id: &str) -> Response<Full<B
         Error::MethodNotAllowed { allow } => drop(headers.insert(ALLOW, allow.clone())),
         Error::CallerUnknown(_) | Error::CertificateEnded(_) => {
             // RFC 9110 section 11.6.1: both ways in which Authorization is taken.
-            headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"gbg-proxy\""));
-            headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"gbg-proxy\""));
+            headers.append(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Bearer realm=\"gbg-proxy\""),
+            );
+            headers.append(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"gbg-proxy\""),
+            );
         }
-        Error::RateLimited { quota: Some((requests, seconds)), retry_after } => {
+        Error::RateLimited {
+            quota: Some((requests, seconds)),
+            retry_after,
+        } => {
             let policy = format!("\"caller\";q={requests};w={seconds}");
             let state = format!("\"caller\";r=0;t={}", whole_seconds(*retry_after));
             for (name, text) in [(RATELIMIT_POLICY, policy), (RATELIMIT, state)] {
@@ -215,14 +246,21 @@ mod tests {
     use super::*;
 
     fn dialect(version: ApiVersion, accept: &'static str) -> Dialect {
-        Dialect { version, accept: Some(HeaderValue::from_static(accept)), is_http1: true }
+        Dialect {
+            version,
+            accept: Some(HeaderValue::from_static(accept)),
+            is_http1: true,
+        }
     }
 
     async fn told(version: ApiVersion, accept: &'static str) -> (Response<()>, Value) {
         let error = Error::UpstreamBroken("connection reset by 10.0.0.1".into());
         let (head, body) = answer(&error, &dialect(version, accept), "id-1").into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        (Response::from_parts(head, ()), serde_json::from_slice(&body).unwrap())
+        (
+            Response::from_parts(head, ()),
+            serde_json::from_slice(&body).unwrap(),
+        )
     }
 
     #[tokio::test]
@@ -235,24 +273,36 @@ mod tests {
             res.headers()[PROXY_STATUS],
             "gbg-proxy; error=connection_terminated; details=\"upstream_broken\""
         );
-        assert_eq!((&v2["reason"], &v2["status"]), (&json!("upstream_broken"), &json!(502)));
+        assert_eq!(
+            (&v2["reason"], &v2["status"]),
+            (&json!("upstream_broken"), &json!(502))
+        );
         assert_eq!(v2["request_id"], "id-1");
         assert_eq!(v2["errors"][0]["name"], "upstream_broken");
         let (res, v1) = told(ApiVersion::V1, "application/json").await;
         assert_eq!(res.headers()[CONTENT_TYPE], "application/json");
-        assert_eq!((&v1["error"], &v1["status"]), (&json!("upstream_broken"), &json!(502)));
+        assert_eq!(
+            (&v1["error"], &v1["status"]),
+            (&json!("upstream_broken"), &json!(502))
+        );
         assert!(!v1.to_string().contains("10.0.0.1") && !v2.to_string().contains("10.0.0.1"));
     }
 
     #[test]
     fn who_is_told_to_wait_waits_long_enough() {
-        assert_eq!([0, 1, 1000, 1001].map(|time| whole_seconds(Duration::from_millis(time))), [0, 1, 1, 2]);
+        assert_eq!(
+            [0, 1, 1000, 1001].map(|time| whole_seconds(Duration::from_millis(time))),
+            [0, 1, 1, 2]
+        );
     }
 
     #[test]
     fn problem_json_is_sent_to_those_who_name_it() {
         let of = |accept| dialect(ApiVersion::V2, accept).content_type();
-        assert_eq!(of("text/html, Application/Problem+JSON;q=0.5"), PROBLEM_JSON);
+        assert_eq!(
+            of("text/html, Application/Problem+JSON;q=0.5"),
+            PROBLEM_JSON
+        );
         assert_eq!(of("*/*"), "application/json");
         assert_eq!(of("application/json"), "application/json");
     }

@@ -1,4 +1,5 @@
-//! The trace of a request: passed on as it came, begun here, or taken part in, where spans are exported.
+//! The trace of a request: passed on as it came, begun here, or taken part in, where spans are
+//! exported.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -8,7 +9,9 @@ use http::{Method, StatusCode};
 
 use crate::config::{self, Config, Origin};
 use crate::metrics::Outcome;
-use crate::trace::{Context, Exporter, Kind, Span, TRACEPARENT, TRACESTATE, TraceId, Value, span_id};
+use crate::trace::{
+    Context, Exporter, Kind, Span, TRACEPARENT, TRACESTATE, TraceId, Value, span_id,
+};
 
 /// What is done with the traces of requests.
 #[derive(Debug)]
@@ -23,20 +26,36 @@ pub(super) struct Rules {
 impl Rules {
     pub(super) fn new(config: &Config, exporter: Option<Arc<Exporter>>) -> Self {
         let config::Trace { start, sample, .. } = config.trace;
-        // Who records traces begins them as well. The one who does counts, and not what is written: that needs a restart.
-        Rules { start: start || exporter.is_some(), sample, exporter, api: config.upstream.origin.clone() }
+        // Who records traces begins them as well. The one who does counts, and not what is written:
+        // that needs a restart.
+        Rules {
+            start: start || exporter.is_some(),
+            sample,
+            exporter,
+            api: config.upstream.origin.clone(),
+        }
     }
 
     /// The trace of the request with these `headers`, if it belongs to one, or begins one.
     pub(super) fn of(&self, headers: &HeaderMap) -> Option<Traced> {
         let came = Context::of(headers);
-        let begun =
-            || self.start.then(|| Context::begin(self.exporter.is_some() && fastrand::f64() < self.sample));
+        let begun = || {
+            self.start
+                .then(|| Context::begin(self.exporter.is_some() && fastrand::f64() < self.sample))
+        };
         let context = came.or_else(begun)?;
         let exporter = self.exporter.clone().filter(|_| context.is_sampled);
-        let recorded =
-            exporter.map(|exporter| Recorded { exporter, id: span_id(), waited: None, attempts: Vec::new() });
-        Some(Traced { context, is_begun: came.is_none(), recorded: recorded.map(Box::new) })
+        let recorded = exporter.map(|exporter| Recorded {
+            exporter,
+            id: span_id(),
+            waited: None,
+            attempts: Vec::new(),
+        });
+        Some(Traced {
+            context,
+            is_begun: came.is_none(),
+            recorded: recorded.map(Box::new),
+        })
     }
 }
 
@@ -81,12 +100,16 @@ impl Traced {
         }
     }
 
-    /// Notes that the request goes to the API, and names in its `headers` the trace and the span that it is sent by. Where we
-    /// take no part, they stay as they came.
+    /// Notes that the request goes to the API, and names in its `headers` the trace and the span
+    /// that it is sent by. Where we take no part, they stay as they came.
     pub(super) fn note_sent(&mut self, headers: &mut HeaderMap) {
         let span = match &mut self.recorded {
             Some(recorded) => {
-                let attempt = Attempt { id: span_id(), began: Instant::now(), ended: None };
+                let attempt = Attempt {
+                    id: span_id(),
+                    began: Instant::now(),
+                    ended: None,
+                };
                 recorded.attempts.push(attempt);
                 recorded.attempts[recorded.attempts.len() - 1].id
             }
@@ -103,13 +126,18 @@ impl Traced {
 
     /// Notes how the API answered, or that it failed to.
     pub(super) fn note_answered(&mut self, answered: Result<StatusCode, &'static str>) {
-        if let Some(attempt) = self.recorded.as_mut().and_then(|recorded| recorded.attempts.last_mut()) {
+        if let Some(attempt) = self
+            .recorded
+            .as_mut()
+            .and_then(|recorded| recorded.attempts.last_mut())
+        {
             attempt.ended = Some((Instant::now(), answered));
         }
     }
 
-    /// Tells the collector of the request, which has ended; `is_broken` if the answer broke off. Names and attributes are those
-    /// of OpenTelemetry's semantic conventions for HTTP, but for paths and addresses of callers: they may tell of a person.
+    /// Tells the collector of the request, which has ended; `is_broken` if the answer broke off.
+    /// Names and attributes are those of OpenTelemetry's semantic conventions for HTTP, but for
+    /// paths and addresses of callers: they may tell of a person.
     pub(super) fn export(
         &self,
         rules: &Rules,
@@ -118,7 +146,9 @@ impl Traced {
         outcome: &Outcome<'_>,
         is_broken: bool,
     ) {
-        let Some(recorded) = &self.recorded else { return };
+        let Some(recorded) = &self.recorded else {
+            return;
+        };
         let now = (Instant::now(), SystemTime::now());
         let at = |then: Instant| now.1 - now.0.saturating_duration_since(then);
         let (method, verb) = named(method);
@@ -142,9 +172,11 @@ impl Traced {
         let problem = match status {
             _ if is_broken => Some(UPSTREAM_BROKEN.to_owned()),
             None => Some(CANCELLED.to_owned()),
-            Some(status) if status.is_server_error() => {
-                Some(outcome.reason.map_or_else(|| status.as_str().to_owned(), str::to_owned))
-            }
+            Some(status) if status.is_server_error() => Some(
+                outcome
+                    .reason
+                    .map_or_else(|| status.as_str().to_owned(), str::to_owned),
+            ),
             Some(_) => None,
         };
         request.failed = problem.is_some();
@@ -157,14 +189,28 @@ impl Traced {
         request
             .attributes
             .extend(status.map(|status| ("http.response.status_code", number(status.as_u16()))));
-        request.attributes.extend(caller.map(|caller| ("gbg_proxy.caller", text(caller))));
-        request.attributes.extend(outcome.reason.map(|reason| ("gbg_proxy.reason", text(reason))));
-        request.attributes.extend(problem.map(|problem| ("error.type", Value::Text(problem))));
+        request
+            .attributes
+            .extend(caller.map(|caller| ("gbg_proxy.caller", text(caller))));
+        request.attributes.extend(
+            outcome
+                .reason
+                .map(|reason| ("gbg_proxy.reason", text(reason))),
+        );
+        request
+            .attributes
+            .extend(problem.map(|problem| ("error.type", Value::Text(problem))));
         recorded.exporter.export(request);
 
         if let Some((began, ended)) = recorded.waited {
             let waited = (at(began), at(ended));
-            let waited = span(span_id(), recorded.id, Kind::Internal, "wait for a token", waited);
+            let waited = span(
+                span_id(),
+                recorded.id,
+                Kind::Internal,
+                "wait for a token",
+                waited,
+            );
             recorded.exporter.export(waited);
         }
         for (index, attempt) in recorded.attempts.iter().enumerate() {
@@ -172,7 +218,13 @@ impl Traced {
                 Some((ended, answered)) => (at(ended), answered),
                 None => (now.1, Err(CANCELLED)),
             };
-            let mut sent = span(attempt.id, recorded.id, Kind::Client, &name, (at(attempt.began), ended));
+            let mut sent = span(
+                attempt.id,
+                recorded.id,
+                Kind::Client,
+                &name,
+                (at(attempt.began), ended),
+            );
             let status = answered.ok();
             let problem = match &answered {
                 Ok(status) if status.as_u16() < 400 => None,
@@ -185,12 +237,15 @@ impl Traced {
                 ("server.address", text(&rules.api.host)),
                 ("server.port", number(rules.api.port)),
             ];
+            sent.attributes.extend(
+                status.map(|status| ("http.response.status_code", number(status.as_u16()))),
+            );
             sent.attributes
-                .extend(status.map(|status| ("http.response.status_code", number(status.as_u16()))));
-            sent.attributes.extend(problem.map(|problem| ("error.type", text(problem))));
+                .extend(problem.map(|problem| ("error.type", text(problem))));
             if index > 0 {
                 let index = u16::try_from(index).unwrap_or(u16::MAX);
-                sent.attributes.push(("http.request.resend_count", number(index)));
+                sent.attributes
+                    .push(("http.request.resend_count", number(index)));
             }
             recorded.exporter.export(sent);
         }
@@ -203,7 +258,8 @@ const CANCELLED: &str = "cancelled";
 /// Why it ended in the middle.
 const UPSTREAM_BROKEN: &str = "upstream_broken";
 
-/// `method` as an attribute and in a name. What callers make up is neither: it could be anything, and be too many.
+/// `method` as an attribute and in a name. What callers make up is neither: it could be anything,
+/// and be too many.
 fn named(method: &Method) -> (&str, &str) {
     match *method {
         Method::CONNECT

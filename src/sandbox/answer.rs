@@ -27,7 +27,9 @@ pub(super) fn json_text(status: StatusCode, text: String) -> Answer {
 
 /// An answer with a text of another type.
 pub(super) fn text(status: StatusCode, content_type: HeaderValue, text: String) -> Answer {
-    let body = Full::from(text).map_err(|never| match never {}).boxed_unsync();
+    let body = Full::from(text)
+        .map_err(|never| match never {})
+        .boxed_unsync();
     let mut answer = Response::new(body);
     *answer.status_mut() = status;
     with(answer, CONTENT_TYPE, content_type)

@@ -19,8 +19,12 @@ pub(super) async fn answer(call: &mut Call<'_>) -> Result<Answer, Refusal> {
     use Needs::{Access, AccessOrEndUser, Connect, Nothing};
     let shared = call.shared;
     match call.path {
-        "journey/health" => call.admit(Method::GET, Nothing).map(|()| ok(&json!({"message": "OK"}))),
-        "version" => call.admit(Method::GET, Nothing).map(|()| ok(&json!({"version": "sandbox"}))),
+        "journey/health" => call
+            .admit(Method::GET, Nothing)
+            .map(|()| ok(&json!({"message": "OK"}))),
+        "version" => call
+            .admit(Method::GET, Nothing)
+            .map(|()| ok(&json!({"version": "sandbox"}))),
         "journey/start" => start(shared, &call.post(Access).await?).await,
         "journey/task/list" => list_tasks(shared, &call.post(AccessOrEndUser).await?),
         "journey/task/schema" => {
@@ -33,7 +37,11 @@ pub(super) async fn answer(call: &mut Call<'_>) -> Result<Answer, Refusal> {
         "journey/device/start" => {
             let fields = call.post(Access).await?;
             with_journey(shared, &fields, |_, _| ())?;
-            Ok(device_started(shared, &fields, json!(CONNECT_LIFE.as_secs().to_string())))
+            Ok(device_started(
+                shared,
+                &fields,
+                json!(CONNECT_LIFE.as_secs().to_string()),
+            ))
         }
         "journey/device/connect" => {
             let fields = call.post(Connect).await?;
@@ -76,7 +84,8 @@ fn list_schemas(shared: &Shared, fields: &Fields) -> Result<Answer, Refusal> {
         } else {
             json!([])
         };
-        let body = json!({"status": phase.status(), "tasks": tasks, "schemas": {VARIANT: task_schema()}});
+        let body =
+            json!({"status": phase.status(), "tasks": tasks, "schemas": {VARIANT: task_schema()}});
         json(StatusCode::CREATED, &body)
     })
 }
@@ -90,10 +99,14 @@ fn update_task(shared: &Shared, fields: &Fields) -> Result<Answer, Refusal> {
         _ => return Err(Refusal::Field("intent", "Save, Complete or Validate")),
     };
     with_journey(shared, fields, |number, journey| {
-        if task.strip_prefix("Tk") != Some(number) || (complete && journey.submit(true, true).is_err()) {
+        if task.strip_prefix("Tk") != Some(number)
+            || (complete && journey.submit(true, true).is_err())
+        {
             return Err(Refusal::NotFound("task"));
         }
-        Ok(ok(&json!({"instanceId": format!("Pi{number}"), "taskId": task})))
+        Ok(ok(
+            &json!({"instanceId": format!("Pi{number}"), "taskId": task}),
+        ))
     })?
 }
 
@@ -122,7 +135,12 @@ fn fetch_state(shared: &Shared, fields: &Fields) -> Result<Answer, Refusal> {
 
 fn find_task(shared: &Shared, task: &str) -> Result<(), Refusal> {
     let number = task.strip_prefix("Tk").unwrap_or_default();
-    shared.state().journeys.find(number).map(|_| ()).ok_or(Refusal::NotFound("task"))
+    shared
+        .state()
+        .journeys
+        .find(number)
+        .map(|_| ())
+        .ok_or(Refusal::NotFound("task"))
 }
 
 /// Does something with the journey that `instanceId` names: `Pi` and its number.
@@ -131,9 +149,15 @@ fn with_journey<T>(
     fields: &Fields,
     act: impl FnOnce(&str, &mut Journey) -> T,
 ) -> Result<T, Refusal> {
-    let number = fields.text("instanceId")?.strip_prefix("Pi").unwrap_or_default();
+    let number = fields
+        .text("instanceId")?
+        .strip_prefix("Pi")
+        .unwrap_or_default();
     let mut state = shared.state();
-    let journey = state.journeys.find(number).ok_or(Refusal::NotFound("instance"))?;
+    let journey = state
+        .journeys
+        .find(number)
+        .ok_or(Refusal::NotFound("instance"))?;
     Ok(act(number, journey))
 }
 

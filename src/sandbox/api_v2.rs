@@ -14,7 +14,8 @@ use super::{Shared, invented};
 /// Whom the interaction asks, as its `outstanding` and a submission's `participants` name it.
 const PARTICIPANT: &str = "grn:::gbg:design:domainelement:sandbox-identity@latest";
 
-/// The in-band code for an instance that is not, or no longer, there; 410 was seen, 404 is invented.
+/// The in-band code for an instance that is not, or no longer, there; 410 was seen, 404 is
+/// invented.
 const GONE: u16 = 410;
 const UNKNOWN: u16 = 404;
 
@@ -23,17 +24,29 @@ pub(super) async fn answer(call: &mut Call<'_>) -> Result<Answer, Refusal> {
     use Needs::{Access, AccessOrEndUser, Connect, Nothing};
     let shared = call.shared;
     match call.path {
-        "journey/health" => call.admit(Method::GET, Nothing).map(|()| ok(&json!({"message": "OK"}))),
-        "version" => call.admit(Method::GET, Nothing).map(|()| ok(&json!({"version": "sandbox"}))),
+        "journey/health" => call
+            .admit(Method::GET, Nothing)
+            .map(|()| ok(&json!({"message": "OK"}))),
+        "version" => call
+            .admit(Method::GET, Nothing)
+            .map(|()| ok(&json!({"version": "sandbox"}))),
         "journey/start" => start(shared, &call.post(Access).await?),
-        "journey/interaction/fetch" => fetch_interaction(shared, &call.post(AccessOrEndUser).await?),
-        "journey/interaction/submit" => submit_interaction(shared, &call.post(AccessOrEndUser).await?),
+        "journey/interaction/fetch" => {
+            fetch_interaction(shared, &call.post(AccessOrEndUser).await?)
+        }
+        "journey/interaction/submit" => {
+            submit_interaction(shared, &call.post(AccessOrEndUser).await?)
+        }
         "journey/state/fetch" => fetch_state(shared, &call.post(Access).await?),
         "journey/state/delete" => delete_state(shared, &call.post(Access).await?),
         "journey/device/start" => {
             let fields = call.post(Access).await?;
             with_journey(shared, &fields, |_, _| ())?;
-            Ok(device_started(shared, &fields, json!(CONNECT_LIFE.as_secs())))
+            Ok(device_started(
+                shared,
+                &fields,
+                json!(CONNECT_LIFE.as_secs()),
+            ))
         }
         "journey/device/connect" => {
             let fields = call.post(Connect).await?;
@@ -99,7 +112,9 @@ fn fetch_interaction(shared: &Shared, fields: &Fields) -> Result<Answer, Refusal
             body["interaction"] = interaction();
             body["outstanding"] = json!([PARTICIPANT]);
         }
-        Phase::Completed => body["interactionId"] = json!("grn:::gbg:design:interaction:end@latest"),
+        Phase::Completed => {
+            body["interactionId"] = json!("grn:::gbg:design:interaction:end@latest")
+        }
     }
     Ok(ok(&body))
 }
@@ -179,7 +194,8 @@ pub(super) fn device_started(shared: &Shared, fields: &Fields, expires_in: Value
     json(StatusCode::CREATED, &body)
 }
 
-/// The answer of `device/connect` in both versions: the connect token, in the body and as the bearer, is used up.
+/// The answer of `device/connect` in both versions: the connect token, in the body and as the
+/// bearer, is used up.
 pub(super) fn connect_device(call: &Call<'_>, fields: &Fields) -> Result<Answer, Refusal> {
     let token = fields.text("connectToken")?;
     let mut state = call.shared.state();
@@ -197,7 +213,11 @@ pub(super) fn connect_device(call: &Call<'_>, fields: &Fields) -> Result<Answer,
 fn list_tasks(shared: &Shared, fields: &Fields) -> Result<Answer, Refusal> {
     with_journey(shared, fields, |id, journey| {
         let phase = journey.look();
-        let tasks = if phase == Phase::Collecting { json!([{"taskId": task_id(id)}]) } else { json!([]) };
+        let tasks = if phase == Phase::Collecting {
+            json!([{"taskId": task_id(id)}])
+        } else {
+            json!([])
+        };
         ok(&json!({"instanceId": id, "status": phase.status(), "tasks": tasks}))
     })
 }
@@ -230,7 +250,12 @@ fn update_task(shared: &Shared, fields: &Fields) -> Result<Answer, Refusal> {
 
 fn find_task(shared: &Shared, task: &str) -> Result<(), Refusal> {
     let id = task.strip_prefix("Tk").unwrap_or_default();
-    shared.state().journeys.find(id).map(|_| ()).ok_or(Refusal::NotFound("task"))
+    shared
+        .state()
+        .journeys
+        .find(id)
+        .map(|_| ())
+        .ok_or(Refusal::NotFound("task"))
 }
 
 /// A task carries the number of its instance: there is one task a journey.
@@ -246,7 +271,10 @@ fn with_journey<T>(
 ) -> Result<T, Refusal> {
     let id = fields.text("instanceId")?;
     let mut state = shared.state();
-    let journey = state.journeys.find(id).ok_or(Refusal::NotFound("instance"))?;
+    let journey = state
+        .journeys
+        .find(id)
+        .ok_or(Refusal::NotFound("instance"))?;
     Ok(act(id, journey))
 }
 

@@ -1,7 +1,8 @@
-//! A request's body as it arrives: counted always, kept no longer and no larger than its reader needs.
+//! A request's body as it arrives: counted always, kept no longer and no larger than its reader
+//! needs.
 //!
-//! A body is read to its end whatever the answer is, so that a refused upload leaves a connection that can be used
-//! again, and a count that can be relied on.
+//! A body is read to its end whatever the answer is, so that a refused upload leaves a connection
+//! that can be used again, and a count that can be relied on.
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
@@ -10,7 +11,8 @@ use serde_json::Value;
 use super::refusal::Refusal;
 use crate::downstream::CallerBody;
 
-/// The largest body that the JSON calls take: 48 MiB, above what three images of 10 MB make in base64.
+/// The largest body that the JSON calls take: 48 MiB, above what three images of 10 MB make in
+/// base64.
 const JSON_LIMIT: u64 = 48 << 20;
 
 /// Of a run of base64 characters in JSON, so many are kept.
@@ -54,7 +56,8 @@ impl Arriving {
     /// [`Refusal::TooLarge`] above `limit` bytes, [`Refusal::Malformed`] when it broke off.
     pub(super) async fn collect(&mut self, limit: u64) -> Result<Vec<u8>, Refusal> {
         let mut kept = Vec::new();
-        self.each(limit, |chunk| kept.extend_from_slice(chunk)).await?;
+        self.each(limit, |chunk| kept.extend_from_slice(chunk))
+            .await?;
         Ok(kept)
     }
 
@@ -65,7 +68,8 @@ impl Arriving {
     pub(super) async fn json(&mut self) -> Result<Value, Refusal> {
         let mut shortener = Shortener::default();
         self.each(JSON_LIMIT, |chunk| shortener.push(chunk)).await?;
-        serde_json::from_slice(&shortener.kept).map_err(|error| Refusal::Malformed(error.to_string()))
+        serde_json::from_slice(&shortener.kept)
+            .map_err(|error| Refusal::Malformed(error.to_string()))
     }
 
     /// Reads what is left, to no purpose.
@@ -84,10 +88,11 @@ impl Arriving {
     }
 }
 
-/// Cuts long runs of base64 short: images are strings in the JSON, megabytes of them, and nobody here looks at one.
+/// Cuts long runs of base64 short: images are strings in the JSON, megabytes of them, and nobody
+/// here looks at one.
 ///
-/// Such a run is part of a string, or of a number, and both stay valid when they lose characters from the middle of
-/// a run: no quote and no escape is in it.
+/// Such a run is part of a string, or of a number, and both stay valid when they lose characters
+/// from the middle of a run: no quote and no escape is in it.
 #[derive(Default)]
 struct Shortener {
     kept: Vec<u8>,
@@ -97,7 +102,10 @@ struct Shortener {
 impl Shortener {
     fn push(&mut self, mut chunk: &[u8]) {
         while let Some(&first) = chunk.first() {
-            let length = chunk.iter().position(|&byte| !is_base64(byte)).unwrap_or(chunk.len());
+            let length = chunk
+                .iter()
+                .position(|&byte| !is_base64(byte))
+                .unwrap_or(chunk.len());
             let (run, rest) = chunk.split_at(length);
             let room = RUN_KEPT.saturating_sub(self.run);
             self.kept.extend_from_slice(&run[..room.min(length)]);
@@ -124,14 +132,18 @@ mod tests {
 
     fn shortened(text: &str, chunk: usize) -> Vec<u8> {
         let mut shortener = Shortener::default();
-        text.as_bytes().chunks(chunk).for_each(|chunk| shortener.push(chunk));
+        text.as_bytes()
+            .chunks(chunk)
+            .for_each(|chunk| shortener.push(chunk));
         shortener.kept
     }
 
     #[test]
     fn an_image_is_cut_short_and_everything_else_stays() {
         let image = "aGk/".repeat(50_000);
-        let text = format!(r#"{{"side1Image":"{image}","name":"J\u00f6rg \"X\" 😀","n":[1,2.5e-7,true]}}"#);
+        let text = format!(
+            r#"{{"side1Image":"{image}","name":"J\u00f6rg \"X\" 😀","n":[1,2.5e-7,true]}}"#
+        );
         for chunk in [1, 7, 4096, text.len()] {
             let kept: Value = serde_json::from_slice(&shortened(&text, chunk)).unwrap();
             assert_eq!(kept["side1Image"], image[..RUN_KEPT], "chunks of {chunk}");

@@ -1,4 +1,5 @@
-//! One API call on its way to the part that answers it: who may make it, and the fields of its body.
+//! One API call on its way to the part that answers it: who may make it, and the fields of its
+//! body.
 
 use http::request::Parts;
 use http::{HeaderMap, Method};
@@ -43,7 +44,14 @@ impl<'a> Call<'a> {
     ) -> Self {
         let path = head.uri.path();
         let path = path.strip_prefix(prefix).unwrap_or(path);
-        Call { shared, path, headers: &head.headers, body, method: &head.method, authorization }
+        Call {
+            shared,
+            path,
+            headers: &head.headers,
+            body,
+            method: &head.method,
+            authorization,
+        }
     }
 
     /// Lets the call pass if it has the right token and method.
@@ -89,7 +97,10 @@ impl Fields {
     /// # Errors
     /// [`Refusal::Field`].
     pub(super) fn text(&self, name: &'static str) -> Result<&str, Refusal> {
-        self.0.get(name).and_then(Value::as_str).ok_or(Refusal::Field(name, "string"))
+        self.0
+            .get(name)
+            .and_then(Value::as_str)
+            .ok_or(Refusal::Field(name, "string"))
     }
 
     /// Whether there is something in the array or object at `pointer`.
@@ -117,6 +128,9 @@ mod tests {
         assert!(!fields.has("/d"));
         assert!(!fields.has("/a"));
         assert!(!fields.has("/nowhere/else"));
-        assert_eq!(Fields(json!([])).text("a"), Err(Refusal::Field("a", "string")));
+        assert_eq!(
+            Fields(json!([])).text("a"),
+            Err(Refusal::Field("a", "string"))
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! The certificate that a sandbox makes for itself at its start: self-signed, so that it is its own trust anchor.
+//! The certificate that a sandbox makes for itself at its start: self-signed, so that it is its own
+//! trust anchor.
 
 use std::io;
 use std::net::IpAddr;
@@ -22,7 +23,11 @@ impl Certificate {
     /// # Errors
     /// When no key can be made.
     pub(super) fn make(addr: IpAddr) -> io::Result<Self> {
-        let mut names = vec!["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned()];
+        let mut names = vec![
+            "localhost".to_owned(),
+            "127.0.0.1".to_owned(),
+            "::1".to_owned(),
+        ];
         if !addr.is_unspecified() && !names.contains(&addr.to_string()) {
             names.push(addr.to_string());
         }
@@ -30,7 +35,14 @@ impl Certificate {
             generate_simple_self_signed(names).map_err(io::Error::other)?;
         let der = cert.der().clone();
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
-        let identity = Identity { chain: vec![der.clone()], key: Arc::new(key.into()) };
-        Ok(Certificate { identity, der, pem: cert.pem() })
+        let identity = Identity {
+            chain: vec![der.clone()],
+            key: Arc::new(key.into()),
+        };
+        Ok(Certificate {
+            identity,
+            der,
+            pem: cert.pem(),
+        })
     }
 }

@@ -1,6 +1,8 @@
-//! The sandbox's own control endpoint, beside the API on the same port: what is to go wrong, and what was counted.
+//! The sandbox's own control endpoint, beside the API on the same port: what is to go wrong, and
+//! what was counted.
 //!
-//! It takes no token and is no part of the API: what comes here is not recorded, and never goes wrong on purpose.
+//! It takes no token and is no part of the API: what comes here is not recorded, and never goes
+//! wrong on purpose.
 
 use http::header::{ALLOW, HeaderValue};
 use http::request::Parts;
@@ -23,7 +25,8 @@ pub(super) async fn answer(shared: &Shared, head: &Parts, body: &mut Arriving) -
     let path = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
     let answer = match (path, &head.method) {
         ("faults", &Method::GET) => tell_faults(shared),
-        ("faults", &Method::PUT) => match read(&body.collect(LIST_LIMIT).await.unwrap_or_default()) {
+        ("faults", &Method::PUT) => match read(&body.collect(LIST_LIMIT).await.unwrap_or_default())
+        {
             Ok(faults) => {
                 shared.state().faults = InForce::new(faults);
                 tell_faults(shared)
@@ -42,14 +45,23 @@ pub(super) async fn answer(shared: &Shared, head: &Parts, body: &mut Arriving) -
         ("faults", _) => refuse(StatusCode::METHOD_NOT_ALLOWED, "GET, PUT, DELETE"),
         ("revoke", _) => refuse(StatusCode::METHOD_NOT_ALLOWED, "POST"),
         ("calls", _) => refuse(StatusCode::METHOD_NOT_ALLOWED, "GET"),
-        _ => json(StatusCode::NOT_FOUND, &json!({"error": "there are faults, revoke and calls"})),
+        _ => json(
+            StatusCode::NOT_FOUND,
+            &json!({"error": "there are faults, revoke and calls"}),
+        ),
     };
     body.discard().await;
     answer
 }
 
 fn tell_faults(shared: &Shared) -> Answer {
-    let texts: Vec<_> = shared.state().faults.all().iter().map(Fault::to_string).collect();
+    let texts: Vec<_> = shared
+        .state()
+        .faults
+        .all()
+        .iter()
+        .map(Fault::to_string)
+        .collect();
     json(StatusCode::OK, &json!(texts))
 }
 
@@ -67,15 +79,21 @@ fn tell_calls(shared: &Shared) -> Answer {
 /// The faults of a JSON list of texts; otherwise the JSON that says what is wrong with it.
 fn read(list: &[u8]) -> Result<Vec<Fault>, Value> {
     let Ok(texts) = serde_json::from_slice::<Vec<String>>(list) else {
-        return Err(json!({"error": "send a JSON list of texts, such as [\"token-status=500*3\"]"}));
+        return Err(
+            json!({"error": "send a JSON list of texts, such as [\"token-status=500*3\"]"}),
+        );
     };
     let read = |text: &String| {
-        text.parse().map_err(|error: FaultError| json!({"error": error.to_string(), "fault": text}))
+        text.parse()
+            .map_err(|error: FaultError| json!({"error": error.to_string(), "fault": text}))
     };
     texts.iter().map(read).collect()
 }
 
 fn refuse(status: StatusCode, allow: &'static str) -> Answer {
-    let answer = json(status, &json!({"error": format!("this path takes {allow} only")}));
+    let answer = json(
+        status,
+        &json!({"error": format!("this path takes {allow} only")}),
+    );
     with(answer, ALLOW, HeaderValue::from_static(allow))
 }

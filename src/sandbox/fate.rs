@@ -1,7 +1,8 @@
 //! The faults in force, what of them the next call gets, and how its answer then leaves.
 //!
-//! Of the faults that exclude each other (a hanging call is not refused as well) a call gets the first in the list that
-//! is not used up: `token-status=500*2` and `token-reset*1` are two calls answered with 500, and then one reset.
+//! Of the faults that exclude each other (a hanging call is not refused as well) a call gets the
+//! first in the list that is not used up: `token-status=500*2` and `token-reset*1` are two calls
+//! answered with 500, and then one reset.
 
 use std::time::Duration;
 
@@ -49,7 +50,12 @@ pub(super) enum End {
 
 impl InForce {
     pub(super) fn new(faults: impl IntoIterator<Item = Fault>) -> Self {
-        InForce(faults.into_iter().filter(|fault| fault.calls != Some(0)).collect())
+        InForce(
+            faults
+                .into_iter()
+                .filter(|fault| fault.calls != Some(0))
+                .collect(),
+        )
     }
 
     pub(super) fn all(&self) -> &[Fault] {
@@ -61,7 +67,11 @@ impl InForce {
         let delay = self.take(|kind| delay(kind, place));
         let end = self.take(|kind| end(kind, place));
         if matches!(end, Some(End::Hang | End::Reset)) {
-            return Fate { end, delay, ..Fate::default() };
+            return Fate {
+                end,
+                delay,
+                ..Fate::default()
+            };
         }
         Fate {
             end,
@@ -76,9 +86,14 @@ impl InForce {
         self.take(|other| (other == kind).then_some(())).is_some()
     }
 
-    /// What `pick` finds in the first fault that it finds something in, one call of which is used up.
+    /// What `pick` finds in the first fault that it finds something in, one call of which is used
+    /// up.
     pub(super) fn take<T>(&mut self, pick: impl Fn(&FaultKind) -> Option<T>) -> Option<T> {
-        let found = self.0.iter().enumerate().find_map(|(index, fault)| Some((index, pick(&fault.kind)?)));
+        let found = self
+            .0
+            .iter()
+            .enumerate()
+            .find_map(|(index, fault)| Some((index, pick(&fault.kind)?)));
         let (index, picked) = found?;
         match &mut self.0[index].calls {
             None => {}
@@ -101,10 +116,11 @@ fn delay(kind: &FaultKind, place: Place) -> Option<Duration> {
 fn end(kind: &FaultKind, place: Place) -> Option<End> {
     match (kind, place) {
         (FaultKind::TokenHang, Place::Token) | (FaultKind::ApiHang, Place::Api) => Some(End::Hang),
-        (FaultKind::TokenReset, Place::Token) | (FaultKind::ApiReset, Place::Api) => Some(End::Reset),
-        (FaultKind::TokenStatus(status), Place::Token) | (FaultKind::ApiStatus(status), Place::Api) => {
-            Some(End::Status(*status))
+        (FaultKind::TokenReset, Place::Token) | (FaultKind::ApiReset, Place::Api) => {
+            Some(End::Reset)
         }
+        (FaultKind::TokenStatus(status), Place::Token)
+        | (FaultKind::ApiStatus(status), Place::Api) => Some(End::Status(*status)),
         (FaultKind::RefuseClient, Place::Token) => Some(End::RefuseClient),
         _ => None,
     }
@@ -112,9 +128,8 @@ fn end(kind: &FaultKind, place: Place) -> Option<End> {
 
 fn retry_after(kind: &FaultKind, place: Place) -> Option<HeaderValue> {
     match (kind, place) {
-        (FaultKind::TokenRetryAfter(value), Place::Token) | (FaultKind::ApiRetryAfter(value), Place::Api) => {
-            Some(value.clone())
-        }
+        (FaultKind::TokenRetryAfter(value), Place::Token)
+        | (FaultKind::ApiRetryAfter(value), Place::Api) => Some(value.clone()),
         _ => None,
     }
 }
@@ -139,7 +154,11 @@ impl Fate {
         if let Some(value) = self.retry_after {
             answer = with(answer, RETRY_AFTER, value);
         }
-        if self.breaks_off { answer.map(broken::in_the_middle) } else { answer }
+        if self.breaks_off {
+            answer.map(broken::in_the_middle)
+        } else {
+            answer
+        }
     }
 }
 
@@ -158,9 +177,20 @@ mod tests {
     #[test]
     fn those_that_exclude_each_other_come_one_after_the_other() {
         let mut in_force = in_force(&["token-status=500*2", "token-reset*1", "refuse-client"]);
-        let ends: Vec<_> = (0..5).map(|_| in_force.fate(Place::Token).end.unwrap()).collect();
+        let ends: Vec<_> = (0..5)
+            .map(|_| in_force.fate(Place::Token).end.unwrap())
+            .collect();
         let status = End::Status(StatusCode::INTERNAL_SERVER_ERROR);
-        assert_eq!(ends, [status, status, End::Reset, End::RefuseClient, End::RefuseClient]);
+        assert_eq!(
+            ends,
+            [
+                status,
+                status,
+                End::Reset,
+                End::RefuseClient,
+                End::RefuseClient
+            ]
+        );
         assert_eq!(texts(&in_force), ["refuse-client"]);
     }
 
@@ -175,13 +205,23 @@ mod tests {
         ];
         let mut in_force = in_force(&all);
         in_force.fate(Place::Token);
-        assert_eq!(texts(&in_force), ["token-hang*1", all[1], all[2], all[3], all[4]]);
+        assert_eq!(
+            texts(&in_force),
+            ["token-hang*1", all[1], all[2], all[3], all[4]]
+        );
         in_force.fate(Place::Api);
-        assert_eq!(texts(&in_force)[2..], ["api-truncated*1", "token-body=html*2", "api-delay=1s*1"]);
+        assert_eq!(
+            texts(&in_force)[2..],
+            ["api-truncated*1", "token-body=html*2", "api-delay=1s*1"]
+        );
     }
 
     #[test]
     fn a_fault_for_no_call_is_none() {
-        assert!(InForce::new([FaultKind::TokenHang.times(0)]).all().is_empty());
+        assert!(
+            InForce::new([FaultKind::TokenHang.times(0)])
+                .all()
+                .is_empty()
+        );
     }
 }

@@ -6,8 +6,8 @@ use http::{HeaderValue, StatusCode};
 
 /// Something that goes wrong on purpose, until it is cleared or used up.
 ///
-/// A text is such as `token-status=500*3`. A value that ends in `*` and digits cannot be written: they are read as the
-/// count.
+/// A text is such as `token-status=500*3`. A value that ends in `*` and digits cannot be written:
+/// they are read as the count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
     /// What goes wrong.
@@ -35,7 +35,8 @@ pub enum FaultKind {
     TokenType(String),
     /// The token has a line end in it, which no header value can have.
     TokenBad,
-    /// The token is the one that was issued last, while it lives, and says how many whole seconds it has left.
+    /// The token is the one that was issued last, while it lives, and says how many whole seconds
+    /// it has left.
     TokenSame,
     /// `expires_in` is this JSON as it stands; `None` leaves it out.
     TokenExpiresIn(Option<String>),
@@ -43,7 +44,8 @@ pub enum FaultKind {
     TokenLife(Duration),
     /// The token endpoint refuses the client, whose id and secret may be right.
     RefuseClient,
-    /// The API does nothing, and answers with this status, in the form of the version that was called.
+    /// The API does nothing, and answers with this status, in the form of the version that was
+    /// called.
     ApiStatus(StatusCode),
     /// The API does at once what it is asked to, and answers so much later.
     ApiDelay(Duration),
@@ -81,7 +83,10 @@ pub enum TokenBody {
 impl FaultKind {
     /// This, for the next so many calls only.
     pub fn times(self, calls: u32) -> Fault {
-        Fault { kind: self, calls: Some(calls) }
+        Fault {
+            kind: self,
+            calls: Some(calls),
+        }
     }
 }
 

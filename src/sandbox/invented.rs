@@ -1,4 +1,5 @@
-//! Two calls that GBG does not have, invented for tests: a long answer, and a place where a long body goes.
+//! Two calls that GBG does not have, invented for tests: a long answer, and a place where a long
+//! body goes.
 
 use std::fmt::Write;
 use std::io;
@@ -20,7 +21,8 @@ use super::refusal::Refusal;
 /// The longest answer: 1 GiB.
 const LONGEST: u64 = 1 << 30;
 
-/// The byte at offset `i` of a long answer is `i` modulo this prime, so that a lost or repeated piece shows.
+/// The byte at offset `i` of a long answer is `i` modulo this prime, so that a lost or repeated
+/// piece shows.
 const PERIOD: usize = 251;
 
 /// What one frame takes its bytes from.
@@ -39,7 +41,11 @@ pub(super) fn bytes(count: &str) -> Result<Answer, Refusal> {
     let left = count.parse().ok().filter(|&count| count <= LONGEST);
     let left = left.ok_or(Refusal::Field("path", "a number of bytes, at most 1 GiB"))?;
     let answer = Response::new(Pattern { left }.boxed_unsync());
-    Ok(with(answer, CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")))
+    Ok(with(
+        answer,
+        CONTENT_TYPE,
+        HeaderValue::from_static("application/octet-stream"),
+    ))
 }
 
 /// `POST sandbox/sink`, invented: reads a body of any length, and tells its length and hash.
@@ -48,12 +54,19 @@ pub(super) async fn sink(body: &mut Arriving) -> Result<Answer, Refusal> {
     while let Some(chunk) = body.chunk().await? {
         hash.update(&chunk);
     }
-    let sha256 = hash.finish().as_ref().iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a String does not fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
-    Ok(json(StatusCode::OK, &json!({"bytes": body.bytes(), "sha256": sha256})))
+    let sha256 = hash
+        .finish()
+        .as_ref()
+        .iter()
+        .fold(String::new(), |mut hex, byte| {
+            // Writing to a String does not fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
+    Ok(json(
+        StatusCode::OK,
+        &json!({"bytes": body.bytes(), "sha256": sha256}),
+    ))
 }
 
 /// A body of the repeated pattern.
@@ -73,9 +86,13 @@ impl Body for Pattern {
             return Poll::Ready(None);
         }
         // Each frame but the last is a whole number of periods.
-        let length = PERIODS.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let length = PERIODS
+            .len()
+            .min(usize::try_from(self.left).unwrap_or(usize::MAX));
         self.left -= length as u64;
-        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(&PERIODS[..length])))))
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(
+            &PERIODS[..length],
+        )))))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -97,7 +114,11 @@ mod tests {
         assert_eq!(answer.size_hint().exact(), Some(200_000));
         let got = answer.collect().await.unwrap().to_bytes();
         assert_eq!(got.len(), 200_000);
-        assert!(got.iter().enumerate().all(|(index, &byte)| usize::from(byte) == index % PERIOD));
+        assert!(
+            got.iter()
+                .enumerate()
+                .all(|(index, &byte)| usize::from(byte) == index % PERIOD)
+        );
     }
 
     #[test]

@@ -12,7 +12,8 @@ use super::faults::{FaultKind, TokenBody};
 use super::tokens::Tokens;
 use super::{Shared, State, broken};
 
-const HTML: &str = "<!DOCTYPE html>\n<html><head><title>Sign on</title></head><body>Sign on</body></html>\n";
+const HTML: &str =
+    "<!DOCTYPE html>\n<html><head><title>Sign on</title></head><body>Sign on</body></html>\n";
 
 /// Issues a token, or what the faults in force make of it.
 pub(super) fn answer(shared: &Shared) -> Answer {
@@ -57,7 +58,11 @@ pub(super) fn answer(shared: &Shared) -> Answer {
 
 /// A token; `life` becomes what it has left.
 fn issue(faults: &mut InForce, tokens: &mut Tokens, life: &mut Duration) -> String {
-    let before = if faults.has(&FaultKind::TokenSame) { tokens.newest_access() } else { None };
+    let before = if faults.has(&FaultKind::TokenSame) {
+        tokens.newest_access()
+    } else {
+        None
+    };
     let token = match before {
         Some((token, left)) => {
             *life = left;
@@ -65,10 +70,15 @@ fn issue(faults: &mut InForce, tokens: &mut Tokens, life: &mut Duration) -> Stri
         }
         None => tokens.issue_access(*life),
     };
-    if faults.has(&FaultKind::TokenBad) { token + "\r\nX-Injected: 1" } else { token }
+    if faults.has(&FaultKind::TokenBad) {
+        token + "\r\nX-Injected: 1"
+    } else {
+        token
+    }
 }
 
-/// The body, in the order of PingFederate's; `expires_in` may be no value that `serde_json` can hold.
+/// The body, in the order of PingFederate's; `expires_in` may be no value that `serde_json` can
+/// hold.
 fn written(faults: &mut InForce, token: Option<&str>, life: Duration) -> String {
     let kind = faults.take(|kind| match kind {
         FaultKind::TokenType(other) => Some(other.clone()),
@@ -80,12 +90,18 @@ fn written(faults: &mut InForce, token: Option<&str>, life: Duration) -> String 
     });
     let fields = [
         token.map(|token| format!(r#""access_token":{}"#, json!(token))),
-        Some(format!(r#""token_type":{}"#, json!(kind.as_deref().unwrap_or("Bearer")))),
+        Some(format!(
+            r#""token_type":{}"#,
+            json!(kind.as_deref().unwrap_or("Bearer"))
+        )),
         expires_in
             .unwrap_or_else(|| Some(life.as_secs().to_string()))
             .map(|value| format!(r#""expires_in":{value}"#)),
     ];
-    format!("{{{}}}", fields.into_iter().flatten().collect::<Vec<_>>().join(","))
+    format!(
+        "{{{}}}",
+        fields.into_iter().flatten().collect::<Vec<_>>().join(",")
+    )
 }
 
 fn streamed(body: Body) -> Answer {

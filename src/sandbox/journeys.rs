@@ -1,4 +1,5 @@
-//! The journeys that were started: a state machine that both API versions show, each in its own words.
+//! The journeys that were started: a state machine that both API versions show, each in its own
+//! words.
 //!
 //! Of what is submitted nothing is kept, only that it came.
 
@@ -59,10 +60,16 @@ pub(super) struct Journey {
 impl Journey {
     fn new(resource_id: &str, phase: Phase) -> Self {
         let resource_id = resource_id.chars().take(RESOURCE_ID).collect();
-        Journey { phase, resource_id, started: SystemTime::now(), ended: None }
+        Journey {
+            phase,
+            resource_id,
+            started: SystemTime::now(),
+            ended: None,
+        }
     }
 
-    /// Where the journey is. What it does by itself is done by the next look, so that whoever polls has to.
+    /// Where the journey is. What it does by itself is done by the next look, so that whoever polls
+    /// has to.
     pub(super) fn look(&mut self) -> Phase {
         let found = self.phase;
         match found {
@@ -76,8 +83,8 @@ impl Journey {
         found
     }
 
-    /// Takes a submission: with participants and data the journey goes on; without participants nothing happens,
-    /// and nobody is told, as with GBG.
+    /// Takes a submission: with participants and data the journey goes on; without participants
+    /// nothing happens, and nobody is told, as with GBG.
     ///
     /// # Errors
     /// When it cannot be taken; the journey is where it was.
@@ -95,7 +102,9 @@ impl Journey {
 
     /// The journey's id and version, which are the two halves of the resource id.
     pub(super) fn resource(&self) -> (&str, &str) {
-        self.resource_id.split_once('@').unwrap_or((&self.resource_id, "latest"))
+        self.resource_id
+            .split_once('@')
+            .unwrap_or((&self.resource_id, "latest"))
     }
 
     /// When it started, in the form of RFC 3339.
@@ -105,7 +114,8 @@ impl Journey {
 
     /// When it completed, in the form of RFC 3339.
     pub(super) fn ended(&self) -> Option<String> {
-        self.ended.map(|time| humantime::format_rfc3339_millis(time).to_string())
+        self.ended
+            .map(|time| humantime::format_rfc3339_millis(time).to_string())
     }
 }
 
@@ -142,7 +152,8 @@ impl Journeys {
             self.by_number.remove(&oldest);
         }
         let number = random::text(22);
-        self.by_number.insert(number.clone(), Journey::new(resource_id, phase));
+        self.by_number
+            .insert(number.clone(), Journey::new(resource_id, phase));
         self.oldest_first.push_back(number.clone());
         number
     }
@@ -197,8 +208,10 @@ mod tests {
     #[test]
     fn journeys_are_independent_and_can_be_deleted() {
         let mut journeys = Journeys::default();
-        let (one, two) =
-            (journeys.start("abc@1", Phase::Collecting), journeys.start("abc", Phase::Preparing));
+        let (one, two) = (
+            journeys.start("abc@1", Phase::Collecting),
+            journeys.start("abc", Phase::Preparing),
+        );
         journeys.find(&one).unwrap().submit(true, true).unwrap();
         assert_eq!(journeys.find(&two).unwrap().look(), Phase::Preparing);
         assert_eq!(journeys.find(&two).unwrap().resource(), ("abc", "latest"));

@@ -1,4 +1,5 @@
-//! A GBG GO of our own, for the demo, tests and load tests: a token endpoint and both API versions on one port.
+//! A GBG GO of our own, for the demo, tests and load tests: a token endpoint and both API versions
+//! on one port.
 //!
 //! ```text
 //!             ┌─▶ token_endpoint ─▶ issue ─▶ tokens
@@ -7,12 +8,12 @@
 //!    ▼        └─▶ control ─▶ faults
 //! ```
 //!
-//! What goes wrong does so on purpose: each call gets its fate from the faults in force ([`Sandbox::set_faults`]), and
-//! its answer leaves as the fate lets it.
+//! What goes wrong does so on purpose: each call gets its fate from the faults in force
+//! ([`Sandbox::set_faults`]), and its answer leaves as the fate lets it.
 //!
-//! It speaks in the shapes that GBG documents, and in what was seen of it where the documentation is silent. What
-//! neither tells is marked "invented". It keeps no data of what is submitted, and tells each call to whoever asks
-//! ([`Sandbox::seen`]).
+//! It speaks in the shapes that GBG documents, and in what was seen of it where the documentation
+//! is silent. What neither tells is marked "invented". It keeps no data of what is submitted, and
+//! tells each call to whoever asks ([`Sandbox::seen`]).
 
 mod answer;
 mod api_v1;
@@ -74,7 +75,8 @@ const SOURCE: HeaderName = HeaderName::from_static("x-gbg-source");
 /// How long a sandbox that stops waits for calls in flight.
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
-/// A running sandbox. When it is dropped it stops listening, and its connections end after the call in flight.
+/// A running sandbox. When it is dropped it stops listening, and its connections end after the call
+/// in flight.
 pub struct Sandbox {
     shared: Arc<Shared>,
     addr: SocketAddr,
@@ -94,12 +96,21 @@ impl Sandbox {
         // The mode is for Unix sockets.
         let socket = downstream::bind(&address, SocketMode(0o600), 1)?.pop();
         let socket = socket.ok_or(io::ErrorKind::AddrNotAvailable)?;
-        let Address::Tcp(addr) = socket.address()? else { return Err(io::ErrorKind::Unsupported.into()) };
-        let certificate = options.tls.then(|| Certificate::make(addr.ip())).transpose()?;
-        let acceptor =
-            certificate.as_ref().map(|made| downstream::ServerTls::new(&made.identity, &[])).transpose();
+        let Address::Tcp(addr) = socket.address()? else {
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let certificate = options
+            .tls
+            .then(|| Certificate::make(addr.ip()))
+            .transpose()?;
+        let acceptor = certificate
+            .as_ref()
+            .map(|made| downstream::ServerTls::new(&made.identity, &[]))
+            .transpose();
         let connections = downstream::Options {
-            tls: acceptor.map_err(io::Error::other)?.map(|only| watch::channel(only).1),
+            tls: acceptor
+                .map_err(io::Error::other)?
+                .map(|only| watch::channel(only).1),
             timeouts: Timeouts {
                 handshake: Duration::from_secs(10),
                 header: Duration::from_secs(10),
@@ -136,16 +147,26 @@ impl Sandbox {
                 let shared = Arc::clone(&serving);
                 async move { Ok::<_, Infallible>(shared.answer(req).await) }
             });
-            if let Err(error) = socket.serve(connections, stopped, move |_| service.clone()).await {
+            if let Err(error) = socket
+                .serve(connections, stopped, move |_| service.clone())
+                .await
+            {
                 tracing::error!(%error, "the sandbox cannot serve");
             }
         });
         let certificate = certificate.map(|made| (made.der, made.pem));
-        Ok(Sandbox { shared, addr, certificate, stop, serving })
+        Ok(Sandbox {
+            shared,
+            addr,
+            certificate,
+            stop,
+            serving,
+        })
     }
 
-    /// Stops listening, and returns when the connections have ended, each after the call in flight; or after 2
-    /// seconds, when only the port is sure to be free. Calls that a fault holds back are cut off.
+    /// Stops listening, and returns when the connections have ended, each after the call in flight;
+    /// or after 2 seconds, when only the port is sure to be free. Calls that a fault holds back are
+    /// cut off.
     pub async fn stop(self) {
         self.stop.send_replace(true);
         // Whoever is not done by then is left to itself.
@@ -197,8 +218,8 @@ impl Sandbox {
         self.shared.state().record.count()
     }
 
-    /// The newest 10,000 access tokens that were issued, dead or alive, oldest first: for a test that looks for them
-    /// where they must not be.
+    /// The newest 10,000 access tokens that were issued, dead or alive, oldest first: for a test
+    /// that looks for them where they must not be.
     pub fn issued_tokens(&self) -> Vec<String> {
         self.shared.state().tokens.all_access()
     }
@@ -234,7 +255,11 @@ fn base_url(addr: SocketAddr, tls: bool) -> String {
     if tls {
         return format!("https://localhost:{}", addr.port());
     }
-    let ip = if addr.ip().is_unspecified() { IpAddr::from(Ipv4Addr::LOCALHOST) } else { addr.ip() };
+    let ip = if addr.ip().is_unspecified() {
+        IpAddr::from(Ipv4Addr::LOCALHOST)
+    } else {
+        addr.ip()
+    };
     format!("http://{}", SocketAddr::new(ip, addr.port()))
 }
 
@@ -255,20 +280,31 @@ struct State {
 }
 
 impl Shared {
-    /// Every request passes here before anything answers it: what is to go wrong on purpose goes wrong here.
+    /// Every request passes here before anything answers it: what is to go wrong on purpose goes
+    /// wrong here.
     async fn answer(&self, req: Request<CallerBody>) -> Answer {
         let (head, body) = req.into_parts();
         let mut body = Arriving::new(body);
         let request_id = random::uuid();
         let path = head.uri.path();
         let (mut answer, fate) = if path.starts_with(control::PREFIX) {
-            (control::answer(self, &head, &mut body).await, Fate::default())
+            (
+                control::answer(self, &head, &mut body).await,
+                Fate::default(),
+            )
         } else if path == token_endpoint::PATH {
             let fate = self.state().faults.fate(Place::Token);
-            (token_endpoint::answer(self, &head, &mut body, fate.end).await, fate)
+            (
+                token_endpoint::answer(self, &head, &mut body, fate.end).await,
+                fate,
+            )
         } else {
             let fate = self.state().faults.fate(Place::Api);
-            (self.answer_api(&head, &mut body, &request_id, fate.end).await, fate)
+            (
+                self.answer_api(&head, &mut body, &request_id, fate.end)
+                    .await,
+                fate,
+            )
         };
         if let Ok(value) = HeaderValue::try_from(request_id) {
             answer.headers_mut().insert(REQUEST_ID, value);
@@ -297,7 +333,13 @@ impl Shared {
         };
         let answer = answer.unwrap_or_else(|refusal| refusal.answer(version));
         body.discard().await;
-        self.remember(head, authorization, body.bytes(), request_id, answer.status());
+        self.remember(
+            head,
+            authorization,
+            body.bytes(),
+            request_id,
+            answer.status(),
+        );
         answer
     }
 
@@ -309,7 +351,10 @@ impl Shared {
         request_id: &str,
         status: StatusCode,
     ) {
-        let path = head.uri.path_and_query().map_or_else(|| head.uri.path(), |path| path.as_str());
+        let path = head
+            .uri
+            .path_and_query()
+            .map_or_else(|| head.uri.path(), |path| path.as_str());
         let seen = Seen {
             method: head.method.clone(),
             path: path.to_owned(),
@@ -331,7 +376,9 @@ impl Shared {
 }
 
 fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    headers
+        .get(name)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
 #[cfg(test)]

@@ -1,17 +1,27 @@
-//! Random names: ids and tokens. Not for secrets that protect anything: the generator is fast, not cryptographic.
+//! Random names: ids and tokens. Not for secrets that protect anything: the generator is fast, not
+//! cryptographic.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
 /// `length` characters that are safe in a URL.
 pub(super) fn text(length: usize) -> String {
-    (0..length).map(|_| char::from(ALPHABET[fastrand::usize(..ALPHABET.len())])).collect()
+    (0..length)
+        .map(|_| char::from(ALPHABET[fastrand::usize(..ALPHABET.len())]))
+        .collect()
 }
 
 /// A UUID, version 4.
 pub(super) fn uuid() -> String {
     let bits = fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
     let hex = format!("{bits:032x}");
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+    [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ]
+    .join("-")
 }
 
 /// Looks like a JWT that RS256 signed, and has the length of one, but says nothing.

@@ -69,16 +69,19 @@ impl Authorization {
         if count > 1 {
             return Authorization::Several(count);
         }
-        let Some(value) = headers.get(AUTHORIZATION) else { return Authorization::None };
+        let Some(value) = headers.get(AUTHORIZATION) else {
+            return Authorization::None;
+        };
         let Some(token) = bearer(headers) else {
             let value = String::from_utf8_lossy(value.as_bytes());
             let scheme = value.split_once(' ').map_or("", |(scheme, _)| scheme);
             return Authorization::OtherScheme(scheme.to_owned());
         };
         match tokens.find(token) {
-            Some(Kind::Access { generation }) => {
-                Authorization::Bearer { generation, current: generation == tokens.issued() }
-            }
+            Some(Kind::Access { generation }) => Authorization::Bearer {
+                generation,
+                current: generation == tokens.issued(),
+            },
             Some(Kind::Connect) => Authorization::ConnectToken,
             Some(Kind::EndUser) => Authorization::EndUserToken,
             None => Authorization::Unknown,
@@ -104,12 +107,21 @@ pub(super) struct Record {
 
 impl Record {
     pub(super) fn new() -> Self {
-        Record { calls: VecDeque::new(), answered: Answered::new(), news: broadcast::Sender::new(BEHIND) }
+        Record {
+            calls: VecDeque::new(),
+            answered: Answered::new(),
+            news: broadcast::Sender::new(BEHIND),
+        }
     }
 
     pub(super) fn add(&mut self, seen: Seen) {
         let path = seen.path.split('?').next().unwrap_or_default();
-        *self.answered.entry(gbg::endpoint(path)).or_default().entry(seen.status.as_u16()).or_default() += 1;
+        *self
+            .answered
+            .entry(gbg::endpoint(path))
+            .or_default()
+            .entry(seen.status.as_u16())
+            .or_default() += 1;
         if self.news.receiver_count() > 0 {
             // It fails only when the last subscriber has just left.
             let _ = self.news.send(seen.clone());
@@ -125,7 +137,8 @@ impl Record {
         self.answered.values().flat_map(BTreeMap::values).sum()
     }
 
-    /// The same by endpoint and status; as many entries as there are endpoints and statuses, however many calls come.
+    /// The same by endpoint and status; as many entries as there are endpoints and statuses,
+    /// however many calls come.
     pub(super) fn answered(&self) -> &Answered {
         &self.answered
     }
@@ -160,19 +173,40 @@ mod tests {
         let new = tokens.issue_access(Duration::from_secs(60));
         let connect = tokens.issue_connect();
         let bearer = |token: &str| told(&[&format!("Bearer {token}")], &tokens);
-        assert_eq!(bearer(&old), Authorization::Bearer { generation: 1, current: false });
-        assert_eq!(bearer(&new), Authorization::Bearer { generation: 2, current: true });
+        assert_eq!(
+            bearer(&old),
+            Authorization::Bearer {
+                generation: 1,
+                current: false
+            }
+        );
+        assert_eq!(
+            bearer(&new),
+            Authorization::Bearer {
+                generation: 2,
+                current: true
+            }
+        );
         assert_eq!(bearer(&connect), Authorization::ConnectToken);
         assert_eq!(bearer("somebody else's"), Authorization::Unknown);
         assert_eq!(told(&[&format!("bearer {new}")], &tokens), bearer(&new));
         assert_eq!(told(&[], &tokens), Authorization::None);
-        assert_eq!(told(&["Bearer a", "Basic b"], &tokens), Authorization::Several(2));
+        assert_eq!(
+            told(&["Bearer a", "Basic b"], &tokens),
+            Authorization::Several(2)
+        );
     }
 
     #[test]
     fn another_scheme_is_named_and_its_secret_is_not() {
         let tokens = Tokens::default();
-        assert_eq!(told(&["Basic c2VjcmV0"], &tokens), Authorization::OtherScheme("Basic".to_owned()));
-        assert_eq!(told(&["c2VjcmV0"], &tokens), Authorization::OtherScheme(String::new()));
+        assert_eq!(
+            told(&["Basic c2VjcmV0"], &tokens),
+            Authorization::OtherScheme("Basic".to_owned())
+        );
+        assert_eq!(
+            told(&["c2VjcmV0"], &tokens),
+            Authorization::OtherScheme(String::new())
+        );
     }
 }

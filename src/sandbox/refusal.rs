@@ -64,7 +64,9 @@ impl Refusal {
             Refusal::NotFound(what) => format!("There is no such {what}"),
             Refusal::Method(method) => format!("This path takes {method} only"),
             Refusal::TooLarge => "The body is too large".to_owned(),
-            Refusal::Ordered(status) => format!("The sandbox was told to answer with {}", status.as_u16()),
+            Refusal::Ordered(status) => {
+                format!("The sandbox was told to answer with {}", status.as_u16())
+            }
         }
     }
 
@@ -74,22 +76,39 @@ impl Refusal {
         let (code, name, location, action) = match self {
             Refusal::Malformed(_) => ("4000", "SANDBOX_MALFORMED", "Body", "Send well-formed JSON"),
             Refusal::Field(..) => ("4002", "MISSING_FIELD", "Body", "Correct the request body"),
-            Refusal::Unauthorized => {
-                ("4010", "SANDBOX_UNAUTHORIZED", "Authorization", "Send a valid bearer token")
-            }
-            Refusal::NotFound(_) => ("4040", "SANDBOX_NOT_FOUND", "Body", "Start a journey and use its ids"),
-            Refusal::Method(_) => ("4050", "SANDBOX_METHOD_NOT_ALLOWED", "Path", "Use the documented method"),
+            Refusal::Unauthorized => (
+                "4010",
+                "SANDBOX_UNAUTHORIZED",
+                "Authorization",
+                "Send a valid bearer token",
+            ),
+            Refusal::NotFound(_) => (
+                "4040",
+                "SANDBOX_NOT_FOUND",
+                "Body",
+                "Start a journey and use its ids",
+            ),
+            Refusal::Method(_) => (
+                "4050",
+                "SANDBOX_METHOD_NOT_ALLOWED",
+                "Path",
+                "Use the documented method",
+            ),
             Refusal::TooLarge => ("4130", "SANDBOX_TOO_LARGE", "Body", "Send less"),
-            Refusal::Ordered(_) => {
-                (ordered.as_str(), "SANDBOX_FAULT", "Sandbox", "Clear the sandbox's faults")
-            }
+            Refusal::Ordered(_) => (
+                ordered.as_str(),
+                "SANDBOX_FAULT",
+                "Sandbox",
+                "Clear the sandbox's faults",
+            ),
         };
         json!({"errors": [
             {"code": code, "name": name, "location": location, "problem": self.problem(), "action": action},
         ]})
     }
 
-    /// The values of `error` are invented, after the `forbidden-error` of a service in GBG's family.
+    /// The values of `error` are invented, after the `forbidden-error` of a service in GBG's
+    /// family.
     fn in_v1(&self) -> serde_json::Value {
         let error = match self {
             Refusal::Malformed(_) | Refusal::Field(..) => "bad-request-error",

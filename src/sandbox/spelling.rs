@@ -1,4 +1,5 @@
-//! How a fault is written: `name` or `name=value`, and `*N` at the end where it is for the next N calls only.
+//! How a fault is written: `name` or `name=value`, and `*N` at the end where it is for the next N
+//! calls only.
 
 use std::fmt;
 use std::str::FromStr;
@@ -50,42 +51,88 @@ const fn form(
     meaning: &'static str,
     read: fn(&str) -> Result<FaultKind, String>,
 ) -> Form {
-    Form { name, example, meaning, read }
+    Form {
+        name,
+        example,
+        meaning,
+        read,
+    }
 }
 
 static FORMS: [Form; 18] = {
     use FaultKind::*;
     [
-        form("token-delay", "2s", "the token comes late", |text| read_time(text).map(TokenDelay)),
+        form("token-delay", "2s", "the token comes late", |text| {
+            read_time(text).map(TokenDelay)
+        }),
         form("token-hang", "", "no answer, ever", |_| Ok(TokenHang)),
-        form("token-reset", "", "the connection closes instead", |_| Ok(TokenReset)),
-        form("token-status", "500", "any status, a body that is no JSON", |text| {
-            read_status(text).map(TokenStatus)
+        form("token-reset", "", "the connection closes instead", |_| {
+            Ok(TokenReset)
         }),
-        form("token-retry-after", "7", "a Retry-After on any answer; a date as well", |text| {
-            read_field(text).map(TokenRetryAfter)
+        form(
+            "token-status",
+            "500",
+            "any status, a body that is no JSON",
+            |text| read_status(text).map(TokenStatus),
+        ),
+        form(
+            "token-retry-after",
+            "7",
+            "a Retry-After on any answer; a date as well",
+            |text| read_field(text).map(TokenRetryAfter),
+        ),
+        form(
+            "token-body",
+            "html",
+            "or empty, no-token, crlf, bom, truncated, endless, drip",
+            |text| read_body(text).map(TokenBody),
+        ),
+        form("token-type", "mac", "another token_type", |text| {
+            Ok(TokenType(text.to_owned()))
         }),
-        form("token-body", "html", "or empty, no-token, crlf, bom, truncated, endless, drip", |text| {
-            read_body(text).map(TokenBody)
+        form("token-bad", "", "a token with a line end in it", |_| {
+            Ok(TokenBad)
         }),
-        form("token-type", "mac", "another token_type", |text| Ok(TokenType(text.to_owned()))),
-        form("token-bad", "", "a token with a line end in it", |_| Ok(TokenBad)),
-        form("token-same", "", "the token before, while it lives", |_| Ok(TokenSame)),
-        form("token-expires-in", "-1", "any JSON; none leaves it out", |text| {
-            read_json(text).map(TokenExpiresIn)
+        form("token-same", "", "the token before, while it lives", |_| {
+            Ok(TokenSame)
         }),
-        form("token-life", "3s", "another life", |text| read_time(text).map(TokenLife)),
-        form("refuse-client", "", "401 invalid_client", |_| Ok(RefuseClient)),
-        form("api-status", "503", "any status, in GBG's form of an error", |text| {
-            read_status(text).map(ApiStatus)
+        form(
+            "token-expires-in",
+            "-1",
+            "any JSON; none leaves it out",
+            |text| read_json(text).map(TokenExpiresIn),
+        ),
+        form("token-life", "3s", "another life", |text| {
+            read_time(text).map(TokenLife)
         }),
-        form("api-delay", "1s", "the answer comes late", |text| read_time(text).map(ApiDelay)),
+        form("refuse-client", "", "401 invalid_client", |_| {
+            Ok(RefuseClient)
+        }),
+        form(
+            "api-status",
+            "503",
+            "any status, in GBG's form of an error",
+            |text| read_status(text).map(ApiStatus),
+        ),
+        form("api-delay", "1s", "the answer comes late", |text| {
+            read_time(text).map(ApiDelay)
+        }),
         form("api-hang", "", "no answer, ever", |_| Ok(ApiHang)),
-        form("api-reset", "", "the connection closes instead", |_| Ok(ApiReset)),
-        form("api-truncated", "", "the body breaks off in the middle", |_| Ok(ApiTruncated)),
-        form("api-retry-after", "7", "a Retry-After on any answer", |text| {
-            read_field(text).map(ApiRetryAfter)
+        form("api-reset", "", "the connection closes instead", |_| {
+            Ok(ApiReset)
         }),
+        form(
+            "api-truncated",
+            "",
+            "the body breaks off in the middle",
+            |_| Ok(ApiTruncated),
+        ),
+        form(
+            "api-retry-after",
+            "7",
+            "a Retry-After on any answer",
+            |text| read_field(text).map(ApiRetryAfter),
+        ),
     ]
 };
 
@@ -104,8 +151,12 @@ impl Fault {
     /// A line for each kind of fault: how it is written, and what it does.
     pub fn manual() -> String {
         FORMS.iter().fold(String::new(), |manual, form| {
-            let text =
-                format!("{}{}{}", form.name, if form.example.is_empty() { "" } else { "=" }, form.example);
+            let text = format!(
+                "{}{}{}",
+                form.name,
+                if form.example.is_empty() { "" } else { "=" },
+                form.example
+            );
             manual + &format!("  {text:<20} {}\n", form.meaning)
         })
     }
@@ -115,31 +166,42 @@ impl FromStr for Fault {
     type Err = FaultError;
 
     fn from_str(text: &str) -> Result<Self, FaultError> {
-        let is_count = |count: &str| !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
+        let is_count =
+            |count: &str| !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
         let Some((kind, count)) = text.rsplit_once('*').filter(|(_, count)| is_count(count)) else {
             return read_kind(text).map(Fault::from);
         };
-        let count = count.parse().ok().filter(|&count| count > 0).ok_or(FaultError::Count)?;
+        let count = count
+            .parse()
+            .ok()
+            .filter(|&count| count > 0)
+            .ok_or(FaultError::Count)?;
         read_kind(kind).map(|kind| kind.times(count))
     }
 }
 
 fn read_kind(text: &str) -> Result<FaultKind, FaultError> {
-    let (name, value) = text.split_once('=').map_or((text, None), |(name, value)| (name, Some(value)));
+    let (name, value) = text
+        .split_once('=')
+        .map_or((text, None), |(name, value)| (name, Some(value)));
     let Some(form) = FORMS.iter().find(|form| form.name == name) else {
         let known = || FORMS.iter().map(|form| form.name);
         let hint = match nearest(name, known()) {
             Some(nearest) => format!("did you mean {nearest}?"),
             None => format!("there are {}", known().collect::<Vec<_>>().join(", ")),
         };
-        return Err(FaultError::Unknown { name: name.to_owned(), hint });
+        return Err(FaultError::Unknown {
+            name: name.to_owned(),
+            hint,
+        });
     };
     match value {
         Some(_) if form.example.is_empty() => Err(FaultError::TakesNoValue(form.name)),
-        None | Some("") if !form.example.is_empty() => Err(FaultError::NeedsValue(form.name, form.example)),
-        value => {
-            (form.read)(value.unwrap_or_default()).map_err(|problem| FaultError::Value(form.name, problem))
+        None | Some("") if !form.example.is_empty() => {
+            Err(FaultError::NeedsValue(form.name, form.example))
         }
+        value => (form.read)(value.unwrap_or_default())
+            .map_err(|problem| FaultError::Value(form.name, problem)),
     }
 }
 
@@ -149,7 +211,10 @@ fn read_time(text: &str) -> Result<Duration, String> {
 
 /// An answer ends with its status, so it is none of 1xx (RFC 9110 section 15.2).
 fn read_status(text: &str) -> Result<StatusCode, String> {
-    let status = text.parse().ok().filter(|status: &StatusCode| !status.is_informational());
+    let status = text
+        .parse()
+        .ok()
+        .filter(|status: &StatusCode| !status.is_informational());
     status.ok_or_else(|| "no status; write a number from 200 to 999".to_owned())
 }
 
@@ -202,9 +267,10 @@ impl fmt::Display for FaultKind {
             FaultKind::TokenType(kind) => ("token-type", kind.clone()),
             FaultKind::TokenBad => ("token-bad", String::new()),
             FaultKind::TokenSame => ("token-same", String::new()),
-            FaultKind::TokenExpiresIn(value) => {
-                ("token-expires-in", value.clone().unwrap_or_else(|| "none".to_owned()))
-            }
+            FaultKind::TokenExpiresIn(value) => (
+                "token-expires-in",
+                value.clone().unwrap_or_else(|| "none".to_owned()),
+            ),
             FaultKind::TokenLife(life) => ("token-life", time(life)),
             FaultKind::RefuseClient => ("refuse-client", String::new()),
             FaultKind::ApiStatus(status) => ("api-status", status.as_str().to_owned()),
@@ -215,13 +281,20 @@ impl fmt::Display for FaultKind {
             FaultKind::ApiRetryAfter(value) => ("api-retry-after", field(value)),
         };
         f.write_str(name)?;
-        if value.is_empty() { Ok(()) } else { write!(f, "={value}") }
+        if value.is_empty() {
+            Ok(())
+        } else {
+            write!(f, "={value}")
+        }
     }
 }
 
 impl TokenBody {
     fn name(self) -> &'static str {
-        TOKEN_BODIES.iter().find(|(_, body)| *body == self).map_or("", |(name, _)| name)
+        TOKEN_BODIES
+            .iter()
+            .find(|(_, body)| *body == self)
+            .map_or("", |(name, _)| name)
     }
 }
 
@@ -245,8 +318,20 @@ mod tests {
                 }
             })
             .collect();
-        texts.extend(TOKEN_BODIES.iter().map(|(name, _)| format!("token-body={name}")));
-        for value in ["\"3600\"", "3600.5", "-1", "1e300", "null", "none", "{\"a\": [1]}"] {
+        texts.extend(
+            TOKEN_BODIES
+                .iter()
+                .map(|(name, _)| format!("token-body={name}")),
+        );
+        for value in [
+            "\"3600\"",
+            "3600.5",
+            "-1",
+            "1e300",
+            "null",
+            "none",
+            "{\"a\": [1]}",
+        ] {
             texts.push(format!("token-expires-in={value}"));
         }
         texts.push("token-retry-after=Wed, 21 Oct 2015 07:28:00 GMT".to_owned());
@@ -263,20 +348,41 @@ mod tests {
 
     #[test]
     fn a_wrong_text_is_told_what_is_right() {
-        assert_eq!(error("token-dealy=2s"), "there is no fault \"token-dealy\"; did you mean token-delay?");
-        assert!(error("x").contains("there are token-delay, token-hang, "), "{}", error("x"));
+        assert_eq!(
+            error("token-dealy=2s"),
+            "there is no fault \"token-dealy\"; did you mean token-delay?"
+        );
+        assert!(
+            error("x").contains("there are token-delay, token-hang, "),
+            "{}",
+            error("x")
+        );
         assert_eq!(error("token-hang=1"), "token-hang takes no value");
-        assert_eq!(error("token-status*3"), "token-status needs a value, such as token-status=500");
-        assert_eq!(error("token-type="), "token-type needs a value, such as token-type=mac");
-        assert!(error("token-delay=2").starts_with("token-delay: no time; write a number and its unit"));
+        assert_eq!(
+            error("token-status*3"),
+            "token-status needs a value, such as token-status=500"
+        );
+        assert_eq!(
+            error("token-type="),
+            "token-type needs a value, such as token-type=mac"
+        );
+        assert!(
+            error("token-delay=2").starts_with("token-delay: no time; write a number and its unit")
+        );
         for status in ["99", "100", "1000", "x"] {
-            assert!(error(&format!("api-status={status}")).contains("from 200 to 999"), "{status}");
+            assert!(
+                error(&format!("api-status={status}")).contains("from 200 to 999"),
+                "{status}"
+            );
         }
         assert!(error("token-body=xml").contains("there are empty, html, no-token, crlf"));
         assert!(error("token-expires-in=1 2").starts_with("token-expires-in: no JSON"));
         assert!(error("token-retry-after=a\nb").contains("no text that a header field can have"));
         for count in ["0", "4294967296"] {
-            assert!(error(&format!("token-hang*{count}")).contains("count of calls"), "{count}");
+            assert!(
+                error(&format!("token-hang*{count}")).contains("count of calls"),
+                "{count}"
+            );
         }
     }
 }

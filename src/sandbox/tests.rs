@@ -18,6 +18,7 @@ use super::*;
 
 mod api_faults;
 mod control;
+mod journeys;
 mod raw;
 mod token_faults;
 
@@ -49,13 +50,20 @@ impl Caller {
         } else {
             "application/json"
         };
-        let mut req =
-            Request::builder().method(method).uri(path).header(HOST, "localhost").header(CONTENT_TYPE, form);
+        let mut req = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(HOST, "localhost")
+            .header(CONTENT_TYPE, form);
         if !token.is_empty() {
             req = req.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         self.0.ready().await.unwrap();
-        let res = self.0.send_request(req.body(Full::new(body.into())).unwrap()).await.unwrap();
+        let res = self
+            .0
+            .send_request(req.body(Full::new(body.into())).unwrap())
+            .await
+            .unwrap();
         assert_eq!(res.headers()[REQUEST_ID].len(), 36, "{path}");
         let (head, body) = res.into_parts();
         Response::from_parts(head, body.collect().await.unwrap().to_bytes())
@@ -64,12 +72,17 @@ impl Caller {
     /// Posts `body`; gives status and JSON.
     async fn post(&mut self, path: &str, token: &str, body: Value) -> (u16, Value) {
         let res = self.send(Method::POST, path, token, body.to_string()).await;
-        (res.status().as_u16(), serde_json::from_slice(res.body()).unwrap())
+        (
+            res.status().as_u16(),
+            serde_json::from_slice(res.body()).unwrap(),
+        )
     }
 
     async fn token(&mut self) -> String {
         let form = "grant_type=client_credentials&scope=gbg.token&client_id=sandbox-client&client_secret=sandbox-secret";
-        let res = self.send(Method::POST, token_endpoint::PATH, "", form).await;
+        let res = self
+            .send(Method::POST, token_endpoint::PATH, "", form)
+            .await;
         assert_eq!(res.headers()["cache-control"], "no-cache, no-store");
         let body: Value = serde_json::from_slice(res.body()).unwrap();
         assert_eq!(body["expires_in"], 3600);
@@ -78,111 +91,12 @@ impl Caller {
 }
 
 async fn plain() -> Sandbox {
-    Sandbox::start(Options { tls: false, ..Options::default() }).await.unwrap()
-}
-
-#[tokio::test]
-async fn a_v2_journey_is_played_to_its_end_and_seen() {
-    let sandbox = plain().await;
-    let mut news = sandbox.subscribe();
-    let mut caller = Caller::to(&sandbox).await;
-    let token = caller.token().await;
-
-    let start = json!({"resourceId": "abc@1", "context": {"config": {"delivery": "api"}, "subject": {}}});
-    let (status, started) = caller.post(V2_START, &token, start).await;
-    assert_eq!((status, &started["status"]), (201, &json!("started")));
-    assert!(started.get("instanceUrl").is_none());
-    let id = json!({"instanceId": started["instanceId"]});
-
-    let fetch = "/v2/captain/journey/interaction/fetch";
-    assert_eq!(caller.post(fetch, &token, id.clone()).await.1["processing"], true);
-    let (_, asked) = caller.post(fetch, &token, id.clone()).await;
-    assert!(asked["interaction"]["collects"].is_array());
-
-    let submit = "/v2/captain/journey/interaction/submit";
-    let mut data = json!({"instanceId": id["instanceId"], "interactionId": asked["interactionId"]});
-    data["context"] = json!({"subject": {"documents": [{"side1Image": "aGk/".repeat(100_000)}]}});
-    assert_eq!(caller.post(submit, &token, data.clone()).await, (200, json!({"status": "success"})));
-    let state = "/v2/captain/journey/state/fetch";
-    assert_eq!(caller.post(state, &token, id.clone()).await.1["status"], "InProgress");
-    data["participants"] = json!([{"domainElementId": asked["outstanding"][0]}]);
-    assert_eq!(caller.post(submit, &token, data.clone()).await, (200, json!({"status": "success"})));
-    assert_eq!(caller.post(state, &token, id.clone()).await.1["status"], "InProgress");
-    let (_, ended) = caller.post(state, &token, id.clone()).await;
-    assert_eq!(ended["status"], "Completed");
-    assert_eq!(ended["context"]["result"]["status"], "completed");
-    assert_eq!(caller.post(submit, &token, data.clone()).await.1["code"], 410);
-
-    assert_eq!(caller.post("/v2/captain/journey/state/delete", &token, id.clone()).await.0, 200);
-    assert_eq!(caller.post(state, &token, id.clone()).await.0, 404);
-    assert_eq!(caller.post(fetch, &token, id).await.1["status"], "error");
-
-    let seen = sandbox.seen();
-    assert_eq!(seen.len(), 12);
-    assert_eq!(seen[0].path, V2_START);
-    assert_eq!(seen[0].authorization, Authorization::Bearer { generation: 1, current: true });
-    assert!(seen[3].body_bytes > 400_000);
-    assert!(!format!("{seen:?}").contains(&token));
-    assert_eq!(news.recv().await.unwrap().request_id, seen[0].request_id);
-    assert_eq!((sandbox.token_calls(), sandbox.tokens_issued()), (1, 1));
-}
-
-#[tokio::test]
-async fn a_v1_journey_is_played_to_its_end() {
-    let sandbox = plain().await;
-    let mut caller = Caller::to(&sandbox).await;
-    let token = caller.token().await;
-
-    let (_, started) =
-        caller.post("/captain/api/journey/start", &token, json!({"resourceId": "abc@1"})).await;
-    let id = started["instanceId"].as_str().unwrap().to_owned();
-    assert!(id.starts_with("Pi") && id.len() == 24, "{id}");
-    let (_, list) = caller.post("/captain/api/journey/task/list", &token, json!({"instanceId": id})).await;
-    let task = list["tasks"][0]["taskId"].clone();
-    let (status, schema) =
-        caller.post("/captain/api/journey/task/list/schema", &token, json!({"instanceId": id})).await;
-    assert_eq!((status, &schema["tasks"][0]["taskId"]), (201, &task));
-    let (status, _) = caller.post("/captain/api/journey/task/schema", &token, json!({"taskId": task})).await;
-    assert_eq!(status, 200);
-
-    let update = json!({"instanceId": id, "taskId": task, "intent": "Complete", "context": {"subject": {}}});
-    assert_eq!(caller.post("/captain/api/journey/task/update", &token, update.clone()).await.0, 200);
-    let state = json!({"instanceId": id, "filterKeys": ["/.*/"]});
-    let path = "/captain/api/journey/state/fetch";
-    assert_eq!(caller.post(path, &token, state.clone()).await.1["status"], "InProgress");
-    let (_, ended) = caller.post(path, &token, state).await;
-    assert_eq!(ended["status"], "Completed");
-    assert!(ended["metaData"]["completedTime"].is_string());
-    assert!(ended["data"]["context"]["process"]["flow"]["sandbox-identity"].is_object());
-    assert_eq!(caller.post("/captain/api/journey/task/update", &token, update).await.0, 404);
-}
-
-#[tokio::test]
-async fn a_device_connects_with_its_connect_token_once() {
-    let sandbox = plain().await;
-    let mut caller = Caller::to(&sandbox).await;
-    let token = caller.token().await;
-    for (base, expires_in) in [("/v2/captain", json!(120)), ("/captain/api", json!("120"))] {
-        let start = json!({"resourceId": "abc@1", "context": {"config": {"delivery": "page"}}});
-        let (_, started) = caller.post(&format!("{base}/journey/start"), &token, start).await;
-        let id = started["instanceId"].clone();
-        let device = json!({"instanceId": id, "scope": ["*"]});
-        let (status, pair) = caller.post(&format!("{base}/journey/device/start"), &token, device).await;
-        assert_eq!((status, &pair["expiresIn"]), (201, &expires_in));
-
-        let connect = format!("{base}/journey/device/connect");
-        let body = json!({"connectToken": pair["connectToken"]});
-        let connect_token = pair["connectToken"].as_str().unwrap();
-        assert_eq!(caller.post(&connect, &token, body.clone()).await.0, 401);
-        let (status, connected) = caller.post(&connect, connect_token, body.clone()).await;
-        assert_eq!(status, 201);
-        assert_eq!(caller.post(&connect, connect_token, body).await.0, 401);
-
-        let end_user = connected["endUserToken"].as_str().unwrap();
-        let list = format!("{base}/journey/task/list");
-        assert_eq!(caller.post(&list, end_user, json!({"instanceId": id})).await.0, 200);
-        assert_eq!(caller.post(&format!("{base}/journey/state/fetch"), end_user, json!({})).await.0, 401);
-    }
+    Sandbox::start(Options {
+        tls: false,
+        ..Options::default()
+    })
+    .await
+    .unwrap()
 }
 
 #[tokio::test]
@@ -191,23 +105,66 @@ async fn refusals_have_the_form_of_their_version() {
     let mut caller = Caller::to(&sandbox).await;
     let token = caller.token().await;
 
-    let (status, body) = caller.post(V2_START, &token, json!({"resourceId": "abc"})).await;
+    let (status, body) = caller
+        .post(V2_START, &token, json!({"resourceId": "abc"}))
+        .await;
     assert_eq!((status, &body["errors"][0]["code"]), (400, &json!("4002")));
     let (status, body) = caller.post(V2_START, "nobody's", json!({})).await;
-    assert_eq!((status, &body["errors"][0]["location"]), (401, &json!("Authorization")));
-    assert_eq!(caller.post("/v2/captain/nowhere", &token, json!({})).await.0, 401);
+    assert_eq!(
+        (status, &body["errors"][0]["location"]),
+        (401, &json!("Authorization"))
+    );
+    assert_eq!(
+        caller
+            .post("/v2/captain/nowhere", &token, json!({}))
+            .await
+            .0,
+        401
+    );
     let (status, body) = caller.post("/captain/api/nowhere", &token, json!({})).await;
     assert_eq!((status, &body["error"]), (404, &json!("not-found-error")));
-    assert_eq!(caller.post("/captain/api/journey/start", "", json!({})).await.0, 401);
-    assert_eq!(caller.post("/designer/api/x", &token, json!({})).await.0, 404);
+    assert_eq!(
+        caller
+            .post("/captain/api/journey/start", "", json!({}))
+            .await
+            .0,
+        401
+    );
+    assert_eq!(
+        caller.post("/designer/api/x", &token, json!({})).await.0,
+        404
+    );
 
-    assert_eq!(caller.send(Method::POST, V2_START, &token, "{").await.status(), 400);
+    assert_eq!(
+        caller
+            .send(Method::POST, V2_START, &token, "{")
+            .await
+            .status(),
+        400
+    );
     let res = caller.send(Method::GET, V2_START, &token, "").await;
-    assert_eq!((res.status().as_u16(), &res.headers()[ALLOW]), (405, &HeaderValue::from_static("POST")));
-    for path in ["/v2/captain/journey/health", "/captain/api/journey/health", "/v2/captain/version"] {
-        assert_eq!(caller.send(Method::GET, path, "", "").await.status(), 200, "{path}");
+    assert_eq!(
+        (res.status().as_u16(), &res.headers()[ALLOW]),
+        (405, &HeaderValue::from_static("POST"))
+    );
+    for path in [
+        "/v2/captain/journey/health",
+        "/captain/api/journey/health",
+        "/v2/captain/version",
+    ] {
+        assert_eq!(
+            caller.send(Method::GET, path, "", "").await.status(),
+            200,
+            "{path}"
+        );
     }
-    assert_eq!(caller.send(Method::GET, token_endpoint::PATH, "", "").await.status(), 405);
+    assert_eq!(
+        caller
+            .send(Method::GET, token_endpoint::PATH, "", "")
+            .await
+            .status(),
+        405
+    );
 }
 
 #[tokio::test]
@@ -216,17 +173,33 @@ async fn large_bodies_pass_both_ways_and_too_large_ones_do_not() {
     let mut caller = Caller::to(&sandbox).await;
     let token = caller.token().await;
 
-    let res = caller.send(Method::GET, "/v2/captain/sandbox/bytes/3000000", &token, "").await;
+    let res = caller
+        .send(Method::GET, "/v2/captain/sandbox/bytes/3000000", &token, "")
+        .await;
     assert_eq!(res.body().len(), 3_000_000);
-    let res = caller.send(Method::POST, "/v2/captain/sandbox/sink", &token, "abc").await;
+    let res = caller
+        .send(Method::POST, "/v2/captain/sandbox/sink", &token, "abc")
+        .await;
     let sunk: Value = serde_json::from_slice(res.body()).unwrap();
     let sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     assert_eq!(sunk, json!({"bytes": 3, "sha256": sha256}));
 
     let too_large = vec![b'x'; (48 << 20) + 1];
-    assert_eq!(caller.send(Method::POST, V2_START, &token, too_large).await.status(), 413);
+    assert_eq!(
+        caller
+            .send(Method::POST, V2_START, &token, too_large)
+            .await
+            .status(),
+        413
+    );
     // The connection is still good.
-    assert_eq!(caller.send(Method::GET, "/v2/captain/version", "", "").await.status(), 200);
+    assert_eq!(
+        caller
+            .send(Method::GET, "/v2/captain/version", "", "")
+            .await
+            .status(),
+        200
+    );
     assert_eq!(sandbox.seen()[2].body_bytes, (48 << 20) + 1);
 }
 
@@ -236,12 +209,23 @@ async fn its_certificate_is_enough_to_trust_it() {
     let sandbox = Sandbox::start(Options::default()).await.unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(sandbox.ca().unwrap()).unwrap();
-    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    let config = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
     let connector = TlsConnector::from(Arc::new(config));
-    let port = sandbox.base_url().rsplit_once(':').unwrap().1.parse::<u16>().unwrap();
+    let port = sandbox
+        .base_url()
+        .rsplit_once(':')
+        .unwrap()
+        .1
+        .parse::<u16>()
+        .unwrap();
     for name in ["localhost", "127.0.0.1", "::1"] {
         let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-        let stream = connector.connect(ServerName::try_from(name).unwrap(), stream).await.unwrap();
+        let stream = connector
+            .connect(ServerName::try_from(name).unwrap(), stream)
+            .await
+            .unwrap();
         let mut caller = Caller::over(stream).await;
         assert!(!caller.token().await.is_empty());
     }
@@ -268,7 +252,13 @@ async fn a_stopped_one_is_dead_and_its_port_is_free() {
     caller.1.await.unwrap().unwrap();
     assert!(TcpStream::connect(address).await.is_err());
 
-    let again = Sandbox::start(Options { address, tls: false, ..Options::default() }).await.unwrap();
+    let again = Sandbox::start(Options {
+        address,
+        tls: false,
+        ..Options::default()
+    })
+    .await
+    .unwrap();
     assert_eq!(again.addr(), address);
     Caller::to(&again).await.token().await;
 }

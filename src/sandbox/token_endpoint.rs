@@ -1,5 +1,5 @@
-//! The token endpoint: `client_credentials` and `password` (RFC 6749 sections 4.3 and 4.4), with the errors as
-//! PingFederate, which GBG runs, words them.
+//! The token endpoint: `client_credentials` and `password` (RFC 6749 sections 4.3 and 4.4), with
+//! the errors as PingFederate, which GBG runs, words them.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -30,7 +30,12 @@ const FORM_LIMIT: u64 = 64 << 10;
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Answers one token request, which a fault may `end` before it is looked at.
-pub(super) async fn answer(shared: &Shared, head: &Parts, body: &mut Arriving, end: Option<End>) -> Answer {
+pub(super) async fn answer(
+    shared: &Shared,
+    head: &Parts,
+    body: &mut Arriving,
+    end: Option<End>,
+) -> Answer {
     shared.state().token_calls += 1;
     let authorization = head.headers.get(AUTHORIZATION);
     let answer = match end {
@@ -42,52 +47,82 @@ pub(super) async fn answer(shared: &Shared, head: &Parts, body: &mut Arriving, e
         // This answer never leaves.
         Some(End::Hang | End::Reset) => json_text(StatusCode::OK, String::new()),
         None if head.method == Method::POST => {
-            // A form that is too large or breaks off counts as none, and so does any other content type.
-            let form = if is_form(&head.headers) { body.collect(FORM_LIMIT).await } else { Ok(Vec::new()) };
+            // A form that is too large or breaks off counts as none, and so does any other content
+            // type.
+            let form = if is_form(&head.headers) {
+                body.collect(FORM_LIMIT).await
+            } else {
+                Ok(Vec::new())
+            };
             match judge(&shared.options, authorization, &form.unwrap_or_default()) {
                 Ok(()) => issue::answer(shared),
                 Err(refusal) => refusal.answer(),
             }
         }
         None => {
-            let answer = json(StatusCode::METHOD_NOT_ALLOWED, &json!({"error": "invalid_request"}));
+            let answer = json(
+                StatusCode::METHOD_NOT_ALLOWED,
+                &json!({"error": "invalid_request"}),
+            );
             with(answer, ALLOW, HeaderValue::from_static("POST"))
         }
     };
     body.discard().await;
-    let answer = with(answer, CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
+    let answer = with(
+        answer,
+        CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, no-store"),
+    );
     with(answer, PRAGMA, HeaderValue::from_static("no-cache"))
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
-    let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    text.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(FORM))
+    let text = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    text.split(';')
+        .next()
+        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case(FORM))
 }
 
 /// Whether a token is due for this form, sent with this Authorization.
-fn judge(options: &Options, authorization: Option<&HeaderValue>, form: &[u8]) -> Result<(), Refusal> {
+fn judge(
+    options: &Options,
+    authorization: Option<&HeaderValue>,
+    form: &[u8],
+) -> Result<(), Refusal> {
     let form = Form::parse(form)?;
     let grant = form.required("grant_type")?;
     authenticate(options, authorization, &form)?;
     match grant {
         "client_credentials" => match form.find("scope") {
             None | Some(gbg::SCOPE) => Ok(()),
-            Some(_) => Err(Refusal::bad("invalid_scope", "The requested scope is invalid")),
+            Some(_) => Err(Refusal::bad(
+                "invalid_scope",
+                "The requested scope is invalid",
+            )),
         },
         "password" => {
             let user = (form.required("username")?, form.required("password")?);
             if user == (&options.username, &options.password) {
                 Ok(())
             } else {
-                Err(Refusal::bad("invalid_grant", "Invalid username or password"))
+                Err(Refusal::bad(
+                    "invalid_grant",
+                    "Invalid username or password",
+                ))
             }
         }
-        _ => Err(Refusal { description: None, ..Refusal::bad("unsupported_grant_type", "") }),
+        _ => Err(Refusal {
+            description: None,
+            ..Refusal::bad("unsupported_grant_type", "")
+        }),
     }
 }
 
-/// Client authentication, by HTTP Basic or by form fields (RFC 6749 section 2.3.1). Another scheme in the
-/// Authorization field is ignored: GBG's reference shows a Bearer there.
+/// Client authentication, by HTTP Basic or by form fields (RFC 6749 section 2.3.1). Another scheme
+/// in the Authorization field is ignored: GBG's reference shows a Bearer there.
 fn authenticate(
     options: &Options,
     authorization: Option<&HeaderValue>,
@@ -97,10 +132,16 @@ fn authenticate(
     let (id, secret) = match basic {
         // RFC 6749 section 2.3: one way of authentication a request. The wording is invented.
         Some(_) if form.find("client_secret").is_some() => {
-            return Err(Refusal::bad("invalid_request", "Only one way of client authentication is allowed"));
+            return Err(Refusal::bad(
+                "invalid_request",
+                "Only one way of client authentication is allowed",
+            ));
         }
         Some(credentials) => decode_basic(credentials).ok_or_else(|| Refusal::client(true))?,
-        None => (form.required("client_id")?.to_owned(), form.required("client_secret")?.to_owned()),
+        None => (
+            form.required("client_id")?.to_owned(),
+            form.required("client_secret")?.to_owned(),
+        ),
     };
     if id == options.client_id && secret == options.client_secret {
         Ok(())
@@ -125,7 +166,9 @@ fn decode_basic(credentials: &str) -> Option<(String, String)> {
 fn decode_form_value(text: &str) -> String {
     // Not every client encodes them, so these two are no separators here.
     let text = text.replace('&', "%26").replace('=', "%3D");
-    form_urlencoded::parse(text.as_bytes()).map(|(name, _)| name).collect()
+    form_urlencoded::parse(text.as_bytes())
+        .map(|(name, _)| name)
+        .collect()
 }
 
 /// The fields of the request, of which an empty one counts as missing (RFC 6749 section 3.2).
@@ -137,7 +180,10 @@ impl<'a> Form<'a> {
         for (name, value) in form_urlencoded::parse(form) {
             if fields.contains_key(&name) {
                 // RFC 6749 section 3.2. The wording is invented.
-                return Err(Refusal::bad("invalid_request", format!("{name} is repeated")));
+                return Err(Refusal::bad(
+                    "invalid_request",
+                    format!("{name} is repeated"),
+                ));
             }
             if !value.is_empty() {
                 fields.insert(name, value);
@@ -151,7 +197,8 @@ impl<'a> Form<'a> {
     }
 
     fn required(&self, name: &str) -> Result<&str, Refusal> {
-        self.find(name).ok_or_else(|| Refusal::bad("invalid_request", format!("{name} is required")))
+        self.find(name)
+            .ok_or_else(|| Refusal::bad("invalid_request", format!("{name} is required")))
     }
 }
 
@@ -177,7 +224,11 @@ impl Refusal {
 
     fn client(challenge: bool) -> Self {
         let refusal = Refusal::bad("invalid_client", "Invalid client or client credentials");
-        Refusal { status: StatusCode::UNAUTHORIZED, challenge, ..refusal }
+        Refusal {
+            status: StatusCode::UNAUTHORIZED,
+            challenge,
+            ..refusal
+        }
     }
 
     /// The description first, and a line end after all: so PingFederate does it.
@@ -188,7 +239,10 @@ impl Refusal {
             error_description: Option<&'a str>,
             error: &'a str,
         }
-        let body = Body { error_description: self.description.as_deref(), error: self.error };
+        let body = Body {
+            error_description: self.description.as_deref(),
+            error: self.error,
+        };
         serde_json::to_string(&body).unwrap_or_default() + "\r\n"
     }
 
@@ -197,7 +251,11 @@ impl Refusal {
         if !self.challenge {
             return answer;
         }
-        with(answer, WWW_AUTHENTICATE, HeaderValue::from_static(r#"Basic realm="sandbox""#))
+        with(
+            answer,
+            WWW_AUTHENTICATE,
+            HeaderValue::from_static(r#"Basic realm="sandbox""#),
+        )
     }
 }
 
@@ -212,24 +270,40 @@ mod tests {
     }
 
     fn judged_basic(credentials: &str, form: &str) -> Result<(), Refusal> {
-        let options = Options { client_secret: "a b+c=&:%".to_owned(), ..Options::default() };
-        let value = HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(credentials))).unwrap();
+        let options = Options {
+            client_secret: "a b+c=&:%".to_owned(),
+            ..Options::default()
+        };
+        let value =
+            HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(credentials))).unwrap();
         judge(&options, Some(&value), form.as_bytes())
     }
 
     #[test]
     fn both_grants_are_known() {
-        assert_eq!(judged(&format!("grant_type=client_credentials&scope=gbg.token&{CLIENT}")), Ok(()));
-        assert_eq!(judged(&format!("grant_type=client_credentials&scope=&{CLIENT}")), Ok(()));
+        assert_eq!(
+            judged(&format!(
+                "grant_type=client_credentials&scope=gbg.token&{CLIENT}"
+            )),
+            Ok(())
+        );
+        assert_eq!(
+            judged(&format!("grant_type=client_credentials&scope=&{CLIENT}")),
+            Ok(())
+        );
         let user = "username=sandbox-user&password=sandbox-password";
         for scope in ["", "scope=openid&", "scope=anything+else&"] {
-            assert_eq!(judged(&format!("grant_type=password&{scope}{user}&{CLIENT}")), Ok(()));
+            assert_eq!(
+                judged(&format!("grant_type=password&{scope}{user}&{CLIENT}")),
+                Ok(())
+            );
         }
     }
 
     #[test]
     fn other_fields_are_ignored() {
-        let form = format!("grant_type=client_credentials&resource=x&audience=a%26b&empty=&{CLIENT}");
+        let form =
+            format!("grant_type=client_credentials&resource=x&audience=a%26b&empty=&{CLIENT}");
         assert_eq!(judged(&form), Ok(()));
     }
 
@@ -249,11 +323,16 @@ mod tests {
             "{\"error\":\"unsupported_grant_type\"}\r\n"
         );
         assert!(
-            refused(&format!("grant_type=client_credentials&scope=openid&{CLIENT}"))
-                .contains("invalid_scope")
+            refused(&format!(
+                "grant_type=client_credentials&scope=openid&{CLIENT}"
+            ))
+            .contains("invalid_scope")
         );
         assert!(
-            refused(&format!("grant_type=password&username=a&password=b&{CLIENT}")).contains("invalid_grant")
+            refused(&format!(
+                "grant_type=password&username=a&password=b&{CLIENT}"
+            ))
+            .contains("invalid_grant")
         );
         assert!(refused("grant_type=client_credentials").contains("client_id is required"));
         assert!(refused("grant_type=a&grant_type=a").contains("grant_type is repeated"));
@@ -262,22 +341,36 @@ mod tests {
     #[test]
     fn basic_takes_form_encoded_credentials_and_is_answered_with_a_challenge() {
         let form = "grant_type=client_credentials";
-        assert_eq!(judged_basic("sandbox-client:a+b%2Bc%3D%26%3A%25", form), Ok(()));
+        assert_eq!(
+            judged_basic("sandbox-client:a+b%2Bc%3D%26%3A%25", form),
+            Ok(())
+        );
         assert_eq!(judged_basic("sandbox-client:a b%2Bc=&:%25", form), Ok(()));
         for wrong in ["sandbox-client:a", "no colon"] {
             let refusal = judged_basic(wrong, form).unwrap_err();
             assert_eq!(refusal, Refusal::client(true));
             assert!(refusal.answer().headers().contains_key(WWW_AUTHENTICATE));
         }
-        assert!(!Refusal::client(false).answer().headers().contains_key(WWW_AUTHENTICATE));
+        assert!(
+            !Refusal::client(false)
+                .answer()
+                .headers()
+                .contains_key(WWW_AUTHENTICATE)
+        );
         let twice = format!("{form}&client_secret=x");
-        assert_eq!(judged_basic("a:b", &twice).unwrap_err().error, "invalid_request");
+        assert_eq!(
+            judged_basic("a:b", &twice).unwrap_err().error,
+            "invalid_request"
+        );
     }
 
     #[test]
     fn a_form_is_told_by_its_content_type() {
         let with = |value: &'static str| {
-            is_form(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]))
+            is_form(&HeaderMap::from_iter([(
+                CONTENT_TYPE,
+                HeaderValue::from_static(value),
+            )]))
         };
         assert!(with("application/x-www-form-urlencoded"));
         assert!(with("Application/X-WWW-Form-Urlencoded; charset=UTF-8"));

@@ -53,7 +53,12 @@ impl Tokens {
     /// Issues the next access token. The ones before it stay good until they expire.
     pub(super) fn issue_access(&mut self, life: Duration) -> String {
         self.issued += 1;
-        let token = self.issue(Kind::Access { generation: self.issued }, life);
+        let token = self.issue(
+            Kind::Access {
+                generation: self.issued,
+            },
+            life,
+        );
         if self.access.len() == KEPT {
             self.access.pop_front();
         }
@@ -69,7 +74,11 @@ impl Tokens {
     /// The access token that was issued last and the life it has left, if it has any.
     pub(super) fn newest_access(&self) -> Option<(String, Duration)> {
         let token = self.access.back()?;
-        let left = self.living.get(token)?.expires.checked_duration_since(Instant::now())?;
+        let left = self
+            .living
+            .get(token)?
+            .expires
+            .checked_duration_since(Instant::now())?;
         (!left.is_zero()).then(|| (token.clone(), left))
     }
 
@@ -97,23 +106,34 @@ impl Tokens {
 
     /// What `token` is good for; `None` if it was not issued here, or has expired.
     pub(super) fn find(&self, token: &str) -> Option<Kind> {
-        self.living.get(token).filter(|token| token.expires > Instant::now()).map(|token| token.kind)
+        self.living
+            .get(token)
+            .filter(|token| token.expires > Instant::now())
+            .map(|token| token.kind)
     }
 
     /// Ends a connect token; false if there is none of this text.
     pub(super) fn use_up(&mut self, connect_token: &str) -> bool {
-        self.find(connect_token) == Some(Kind::Connect) && self.living.remove(connect_token).is_some()
+        self.find(connect_token) == Some(Kind::Connect)
+            && self.living.remove(connect_token).is_some()
     }
 
     fn issue(&mut self, kind: Kind, life: Duration) -> String {
         let now = Instant::now();
-        // Only when their number has doubled, so that a token is looked at twice on average and not at each issue.
+        // Only when their number has doubled, so that a token is looked at twice on average and not
+        // at each issue.
         if self.living.len() >= self.bury_at {
             self.living.retain(|_, token| token.expires > now);
             self.bury_at = (2 * self.living.len()).max(64);
         }
         let token = random::token();
-        self.living.insert(token.clone(), Token { kind, expires: now + life });
+        self.living.insert(
+            token.clone(),
+            Token {
+                kind,
+                expires: now + life,
+            },
+        );
         token
     }
 }

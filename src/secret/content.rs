@@ -19,20 +19,24 @@ pub fn is_content(path: &str) -> bool {
         || bare.contains(|c: char| c.is_control() || c == '\u{FEFF}')
 }
 
-/// Whether a part of `text` is a key or a certificate in PEM, or in base64 without the lines around it.
+/// Whether a part of `text` is a key or a certificate in PEM, or in base64 without the lines around
+/// it.
 pub fn holds_key(text: &str) -> bool {
     text.contains("-----") || holds_encoded_key(text)
 }
 
-/// Whether a part of `text` is the base64 or base64url of a key or a certificate, whatever stands around it or breaks its lines.
+/// Whether a part of `text` is the base64 or base64url of a key or a certificate, whatever stands
+/// around it or breaks its lines.
 pub fn holds_encoded_key(text: &str) -> bool {
-    /// The shortest part of a key that is recognized. A shorter one is little more than what all keys of a kind begin with.
+    /// The shortest part of a key that is recognized. A shorter one is little more than what all
+    /// keys of a kind begin with.
     const SHORTEST: usize = 24;
     let mut letters = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut rest = text.as_bytes().iter();
     while let Some(&byte) = rest.next() {
         match byte {
-            // A line end as JSON and shells write it: the letter behind the backslash is a part of it.
+            // A line end as JSON and shells write it: the letter behind the backslash is a part of
+            // it.
             b'\\' if matches!(rest.as_slice(), [b'n' | b'r', ..]) => {
                 rest.next();
             }
@@ -59,20 +63,21 @@ fn begins_a_key(letters: &[u8]) -> bool {
     }
     matches!(
         bytes,
-        // A SEQUENCE of some length, and in it an INTEGER of one byte: the version of a private key or of PKCS #12.
+        // A SEQUENCE of some length, and in it an INTEGER of one byte: the version of a private key
+        // or of PKCS #12.
         [0x30, ..=0x80, 0x02, 1, ..]
             | [0x30, 0x81, _, 0x02, 1, _]
             | [0x30, 0x82, _, _, 0x02, 1]
-            // Or another SEQUENCE: of a certificate, or of an encrypted or public key, in which it begins with an OBJECT
-            // IDENTIFIER.
+            // Or another SEQUENCE: of a certificate, or of an encrypted or public key, in which it
+            // begins with an OBJECT IDENTIFIER.
             | [0x30, ..=0x7f, 0x30, ..=0x7f, 0x06, _]
             | [0x30, 0x81, _, 0x30, ..=0x7f, 0x06]
             | [0x30, 0x82, _, _, 0x30, _]
     ) || bytes == *b"openss"
 }
 
-/// Whether `text` is an object in JSON, or a list of some, such as a JWK; also where a shell has taken its quotes. A template's
-/// `{{ name }}` is none.
+/// Whether `text` is an object in JSON, or a list of some, such as a JWK; also where a shell has
+/// taken its quotes. A template's `{{ name }}` is none.
 fn is_json(text: &str) -> bool {
     let object = text.trim_start_matches(|c: char| c == '[' || c.is_whitespace());
     object.starts_with('{') && !object.starts_with("{{") && object.contains(':')
@@ -84,9 +89,12 @@ fn is_token(text: &str) -> bool {
     text.starts_with("eyJ") && text.len() >= SHORTEST
 }
 
-/// `text` without the blanks and quotes around it, also escaped ones. Line ends stay: no path has one.
+/// `text` without the blanks and quotes around it, also escaped ones. Line ends stay: no path has
+/// one.
 fn unquoted(text: &str) -> &str {
-    text.trim_matches(|c: char| matches!(c, '"' | '\'' | '\\') || (c.is_whitespace() && !c.is_control()))
+    text.trim_matches(|c: char| {
+        matches!(c, '"' | '\'' | '\\') || (c.is_whitespace() && !c.is_control())
+    })
 }
 
 #[cfg(test)]
@@ -118,7 +126,10 @@ mod tests {
 
     /// `key`, of several lines, as it is written where a path is expected.
     fn written(label: &str, lines: [&str; 3]) -> Vec<(&'static str, String)> {
-        let (begin, end) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
+        let (begin, end) = (
+            format!("-----BEGIN {label}-----"),
+            format!("-----END {label}-----"),
+        );
         let plain = lines.concat();
         let broken = |by: &str| lines.join(by);
         vec![
@@ -133,13 +144,23 @@ mod tests {
             ("escaped in front", format!("\\n{plain}")),
             ("percent", broken("%0A")),
             ("with its end", format!("{plain}{end}")),
-            ("with its escaped end", format!("{}\\n{end}\\n", broken("\\n"))),
+            (
+                "with its escaped end",
+                format!("{}\\n{end}\\n", broken("\\n")),
+            ),
             ("with its begin", format!("{begin}{plain}")),
             ("whole", format!("{begin}\\n{}\\n{end}", broken("\\n"))),
             ("comma", format!("{plain},")),
             ("semicolon", format!("{plain};")),
             ("brackets", format!("[{plain}]")),
-            ("base64url", plain.replace('+', "-").replace('/', "_").trim_end_matches('=').to_owned()),
+            (
+                "base64url",
+                plain
+                    .replace('+', "-")
+                    .replace('/', "_")
+                    .trim_end_matches('=')
+                    .to_owned(),
+            ),
             ("no padding", plain.trim_end_matches('=').to_owned()),
             ("half", plain[..plain.len() / 2].to_owned()),
             ("blank in front", format!(" {plain}")),
@@ -163,7 +184,11 @@ mod tests {
     fn every_kind_of_key_is_content_however_it_is_written() {
         for (kind, begin) in KINDS {
             // With both letters that base64url writes in another way.
-            let lines = [&format!("{begin}{}", BODY.repeat(6)), &format!("+/{}", BODY.repeat(5)), "+/w=="];
+            let lines = [
+                &format!("{begin}{}", BODY.repeat(6)),
+                &format!("+/{}", BODY.repeat(5)),
+                "+/w==",
+            ];
             for (shape, content) in written("PRIVATE KEY", lines) {
                 assert!(is_content(&content), "{kind}, {shape}: {content}");
             }

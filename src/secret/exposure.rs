@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-/// The permission bits of `path`, if they let every user read or write it, and the directories above let every user through.
+/// The permission bits of `path`, if they let every user read or write it, and the directories
+/// above let every user through.
 #[cfg(unix)]
 pub fn exposed_mode(path: &Path) -> Option<u32> {
     use std::os::unix::fs::PermissionsExt;
@@ -10,7 +11,11 @@ pub fn exposed_mode(path: &Path) -> Option<u32> {
     const OTHERS_ENTER: u32 = 0o001;
     // Where a link leads: that is where the permissions count.
     let path = path.canonicalize().ok()?;
-    let mode = |path: &Path| path.metadata().ok().map(|found| found.permissions().mode() & 0o7777);
+    let mode = |path: &Path| {
+        path.metadata()
+            .ok()
+            .map(|found| found.permissions().mode() & 0o7777)
+    };
     let exposed = mode(&path).filter(|mode| mode & OTHERS_READ_OR_WRITE != 0)?;
     let is_open = |directory: &Path| mode(directory).is_some_and(|mode| mode & OTHERS_ENTER != 0);
     path.ancestors().skip(1).all(is_open).then_some(exposed)
@@ -33,10 +38,14 @@ mod tests {
     fn a_file_is_exposed_by_its_bits_and_the_way_to_it() {
         // Every user may enter what is above it, which need not be so of TMPDIR.
         let directory = tempfile::tempdir_in("/tmp").unwrap();
-        let (file, link) = (directory.path().join("secret"), directory.path().join("link"));
+        let (file, link) = (
+            directory.path().join("secret"),
+            directory.path().join("link"),
+        );
         fs::write(&file, "s3cret").unwrap();
         symlink(&file, &link).unwrap();
-        let set = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        let set =
+            |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
         for (outer, inner, exposed) in [
             (0o755, 0o644, Some(0o644)),
             (0o711, 0o604, Some(0o604)),

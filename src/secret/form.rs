@@ -1,7 +1,8 @@
 //! Form of a secret: what is trimmed, what is refused, and what is worth a warning.
 //!
-//! RFC 6749 appendix A.1 and A.2 take printable ASCII alone for a client's id and secret. A line end comes from `echo` or an
-//! editor and is never meant; any other control character is refused, since it would be sent as it is.
+//! RFC 6749 appendix A.1 and A.2 take printable ASCII alone for a client's id and secret. A line
+//! end comes from `echo` or an editor and is never meant; any other control character is refused,
+//! since it would be sent as it is.
 
 /// Why a text is not a secret. Fixed texts: none holds a part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,9 +17,14 @@ const BYTE_ORDER_MARK: Refusal = Refusal {
     cause: "begins with a byte order mark (U+FEFF)",
     fix: "save it as UTF-8 without a byte order mark",
 };
-const SEVERAL_LINES: Refusal =
-    Refusal { cause: "has more than one line", fix: "keep the value alone in it, on one line" };
-const TAB: Refusal = Refusal { cause: "holds a tab", fix: "remove the tab; keep the value alone in it" };
+const SEVERAL_LINES: Refusal = Refusal {
+    cause: "has more than one line",
+    fix: "keep the value alone in it, on one line",
+};
+const TAB: Refusal = Refusal {
+    cause: "holds a tab",
+    fix: "remove the tab; keep the value alone in it",
+};
 const CONTROL: Refusal = Refusal {
     cause: "holds a control character",
     fix: "write the value again, as it was issued; `od -c` shows control characters",
@@ -27,15 +33,20 @@ const PEM: Refusal = Refusal {
     cause: "is PEM text, which this key does not take",
     fix: "write the value that was issued; the client's private key goes into token.jwt_key or token.client_key",
 };
-pub(super) const NOT_UTF_8: Refusal =
-    Refusal { cause: "is not UTF-8 text", fix: "save it as ASCII or UTF-8" };
-pub(super) const UTF_16: Refusal =
-    Refusal { cause: "is UTF-16 text", fix: "save it as UTF-8 without a byte order mark" };
+pub(super) const NOT_UTF_8: Refusal = Refusal {
+    cause: "is not UTF-8 text",
+    fix: "save it as ASCII or UTF-8",
+};
+pub(super) const UTF_16: Refusal = Refusal {
+    cause: "is UTF-16 text",
+    fix: "save it as UTF-8 without a byte order mark",
+};
 
 /// `text` without the line ends behind it, if what is left is one line of printable characters.
 ///
 /// # Errors
-/// When it has a control character or a byte order mark, or is PEM: a private key would be sent as a secret.
+/// When it has a control character or a byte order mark, or is PEM: a private key would be sent as
+/// a secret.
 pub fn one_line(text: &str) -> Result<&str, Refusal> {
     if text.starts_with('\u{FEFF}') {
         return Err(BYTE_ORDER_MARK);
@@ -44,7 +55,10 @@ pub fn one_line(text: &str) -> Result<&str, Refusal> {
         return Err(PEM);
     }
     let line = text.trim_end_matches(['\r', '\n']);
-    match line.chars().find(|&c| c.is_control() || matches!(c, '\u{FEFF}' | '\u{FFFD}')) {
+    match line
+        .chars()
+        .find(|&c| c.is_control() || matches!(c, '\u{FEFF}' | '\u{FFFD}'))
+    {
         None => Ok(line),
         Some('\r' | '\n') => Err(SEVERAL_LINES),
         Some('\t') => Err(TAB),
@@ -101,7 +115,11 @@ mod tests {
 
     #[test]
     fn quotes_blanks_and_foreign_letters_are_warned_of() {
-        let of = |text| warnings(text).map(|warning| warning.split(',').next().unwrap()).collect::<Vec<_>>();
+        let of = |text| {
+            warnings(text)
+                .map(|warning| warning.split(',').next().unwrap())
+                .collect::<Vec<_>>()
+        };
         assert_eq!(of("s3'cr\"et"), [""; 0]);
         assert_eq!(of("\""), [""; 0]);
         assert_eq!(of("\"s3cret\""), ["stands in quotes"]);
@@ -109,6 +127,12 @@ mod tests {
         assert_eq!(of(" s3cret"), ["begins or ends with a blank"]);
         assert_eq!(of("s3cret "), ["begins or ends with a blank"]);
         assert_eq!(of("s3crét"), ["has characters outside ASCII"]);
-        assert_eq!(of("\u{a0}s3cret"), ["begins or ends with a blank", "has characters outside ASCII"]);
+        assert_eq!(
+            of("\u{a0}s3cret"),
+            [
+                "begins or ends with a blank",
+                "has characters outside ASCII"
+            ]
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! The line that a request leaves in a log of text. It is the one that there is for each request, and is formatted as cheaply as
-//! it can be; all others, and JSON, are the library's.
+//! The line that a request leaves in a log of text. It is the one that there is for each request,
+//! and is formatted as cheaply as it can be; all others, and JSON, are the library's.
 
 use std::cell::RefCell;
 use std::fmt::{self, Debug};
@@ -61,7 +61,11 @@ struct Line {
 
 impl Line {
     const fn new() -> Self {
-        Line { text: Vec::new(), second: 0, date: String::new() }
+        Line {
+            text: Vec::new(),
+            second: 0,
+            date: String::new(),
+        }
     }
 
     /// Begins a line with the time, as the library writes it.
@@ -109,8 +113,9 @@ impl Line {
 impl Visit for Line {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.name(field);
-        // Most texts are plain; what is not is escaped, so that it cannot be taken for another field, or another line.
-        // All of it is looked at, whatever is found, so that it is done several bytes at a time.
+        // Most texts are plain; what is not is escaped, so that it cannot be taken for another
+        // field, or another line. All of it is looked at, whatever is found, so that it is done
+        // several bytes at a time.
         let is_plain = |byte: u8| matches!(byte, b' '..=b'~') & !matches!(byte, b'"' | b'\\');
         if value.bytes().fold(true, |all, byte| all & is_plain(byte)) {
             self.push(b"\"");
@@ -170,10 +175,15 @@ mod tests {
         let text = Text::default();
         let (ours, theirs) = (text.clone(), text.clone());
         let plain = || fmt::format().with_ansi(false).with_target(false);
-        let lines =
-            fmt::layer().with_ansi(false).event_format(Lines(plain())).with_writer(move || ours.clone());
+        let lines = fmt::layer()
+            .with_ansi(false)
+            .event_format(Lines(plain()))
+            .with_writer(move || ours.clone());
         with_default(registry().with(lines), &tell);
-        let lines = fmt::layer().with_ansi(false).event_format(plain()).with_writer(move || theirs.clone());
+        let lines = fmt::layer()
+            .with_ansi(false)
+            .event_format(plain())
+            .with_writer(move || theirs.clone());
         let first = String::from_utf8(text.take()).unwrap();
         with_default(registry().with(lines), &tell);
         [first, String::from_utf8(text.take()).unwrap()]

@@ -1,16 +1,16 @@
 //! The log file (`log.file`): reopened as soon as its path names another file.
 //!
-//! Other programs rotate it. They rename it and perhaps create the next one, or copy it and truncate it. The path is compared
-//! with the open file before each batch of lines, so that a file that was moved gets no further line: a compressor may have
-//! read it to its end.
+//! Other programs rotate it. They rename it and perhaps create the next one, or copy it and
+//! truncate it. The path is compared with the open file before each batch of lines, so that a file
+//! that was moved gets no further line: a compressor may have read it to its end.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long the path may name no file before one is created. The program that renamed the file may create the next one, and
-/// reports an error if it finds one.
+/// How long the path may name no file before one is created. The program that renamed the file may
+/// create the next one, and reports an error if it finds one.
 const CREATE_DELAY: Duration = Duration::from_millis(100);
 
 /// An open file, and the path that it is to be found under.
@@ -40,15 +40,20 @@ impl LogFile {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = append_to(path)?;
         let id = file_id(&file.metadata()?);
-        Ok(LogFile { path: path.to_owned(), file, id, missing_since: None })
+        Ok(LogFile {
+            path: path.to_owned(),
+            file,
+            id,
+            missing_since: None,
+        })
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Reopens the path if it names another file than the open one, and in any case if it `must_reopen`. A path that names no
-    /// file is awaited for a moment if that is `patient`.
+    /// Reopens the path if it names another file than the open one, and in any case if it
+    /// `must_reopen`. A path that names no file is awaited for a moment if that is `patient`.
     pub(super) fn follow(&mut self, must_reopen: bool, patient: bool) -> io::Result<Target> {
         if !must_reopen {
             match std::fs::metadata(&self.path) {
@@ -72,7 +77,11 @@ impl LogFile {
         self.file = file;
         self.id = id;
         self.missing_since = None;
-        Ok(if is_other { Target::Other } else { Target::Same })
+        Ok(if is_other {
+            Target::Other
+        } else {
+            Target::Same
+        })
     }
 }
 

@@ -35,8 +35,8 @@ pub struct Settings {
     pub file: Option<PathBuf>,
 }
 
-/// Begins to log, from a thread of its own: a reader or a disk that does not keep up must not hold up a request. What is
-/// buffered is written when the guard is dropped.
+/// Begins to log, from a thread of its own: a reader or a disk that does not keep up must not hold
+/// up a request. What is buffered is written when the guard is dropped.
 ///
 /// # Errors
 /// When the file cannot be opened.
@@ -57,9 +57,17 @@ where
 {
     let lines = fmt::layer().with_writer(writer);
     let lines = if settings.json {
-        lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .boxed()
     } else {
-        lines.with_ansi(false).event_format(Lines(fmt::format().with_ansi(false).with_target(false))).boxed()
+        lines
+            .with_ansi(false)
+            .event_format(Lines(fmt::format().with_ansi(false).with_target(false)))
+            .boxed()
     };
     registry().with(lines.with_filter(settings.level.clone()))
 }

@@ -19,8 +19,8 @@ const LEVELS: [LevelFilter; 6] = [
     LevelFilter::TRACE,
 ];
 
-/// The least severe level that is logged, at the moment. What is logged is decided once for each place in the code, and not
-/// for each line: no lock is taken there.
+/// The least severe level that is logged, at the moment. What is logged is decided once for each
+/// place in the code, and not for each line: no lock is taken there.
 #[derive(Clone, Debug)]
 pub struct Level(Arc<AtomicUsize>);
 
@@ -39,17 +39,24 @@ impl Level {
 
     fn takes(&self, metadata: &Metadata<'_>) -> bool {
         let target = metadata.target();
-        let is_ours = target == "access" || target == "gbg_proxy" || target.starts_with("gbg_proxy::");
+        let is_ours =
+            target == "access" || target == "gbg_proxy" || target.starts_with("gbg_proxy::");
         is_ours && *metadata.level() <= self.current()
     }
 
     fn current(&self) -> LevelFilter {
-        LEVELS.get(self.0.load(Relaxed)).copied().unwrap_or(LevelFilter::INFO)
+        LEVELS
+            .get(self.0.load(Relaxed))
+            .copied()
+            .unwrap_or(LevelFilter::INFO)
     }
 }
 
 fn number(level: LevelFilter) -> usize {
-    LEVELS.iter().position(|&known| known == level).unwrap_or_default()
+    LEVELS
+        .iter()
+        .position(|&known| known == level)
+        .unwrap_or_default()
 }
 
 impl<S: Subscriber> Filter<S> for Level {
@@ -83,19 +90,29 @@ mod tests {
         let text = Text::default();
         let made = text.clone();
         let level = Level::new(LevelFilter::INFO);
-        let lines =
-            fmt::layer().with_ansi(false).with_writer(move || made.clone()).with_filter(level.clone());
+        let lines = fmt::layer()
+            .with_ansi(false)
+            .with_writer(move || made.clone())
+            .with_filter(level.clone());
         let tell = || {
             tracing::debug!("fine");
             tracing::error!(target: "h2", "a path");
             tracing::error!(target: "gbg_proxying", "another's");
         };
         with_default(registry().with(lines), || {
-            for (set, lines) in [(LevelFilter::INFO, 0), (LevelFilter::DEBUG, 1), (LevelFilter::ERROR, 0)] {
+            for (set, lines) in [
+                (LevelFilter::INFO, 0),
+                (LevelFilter::DEBUG, 1),
+                (LevelFilter::ERROR, 0),
+            ] {
                 level.set(set);
                 tell();
                 let text = String::from_utf8(text.take()).unwrap();
-                assert_eq!((text.matches("fine").count(), text.lines().count()), (lines, lines), "{text}");
+                assert_eq!(
+                    (text.matches("fine").count(), text.lines().count()),
+                    (lines, lines),
+                    "{text}"
+                );
             }
         });
     }

@@ -1,7 +1,7 @@
 //! Destination of the log: a file that may be rotated and may fail for a while, or standard output.
 //!
-//! A file that takes no bytes (no room, no directory, no permission) keeps the lines waiting, first in the batch and then in
-//! the queue, and standard error says so: the log cannot.
+//! A file that takes no bytes (no room, no directory, no permission) keeps the lines waiting, first
+//! in the batch and then in the queue, and standard error says so: the log cannot.
 
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
@@ -39,8 +39,8 @@ impl Output {
         self.writer().flush()
     }
 
-    /// Whether the destination may take later what it refused with `error`. A standard output that nobody reads any more
-    /// does not come back.
+    /// Whether the destination may take later what it refused with `error`. A standard output that
+    /// nobody reads any more does not come back.
     pub(super) fn may_recover(&self, error: &io::Error) -> bool {
         match self {
             Output::File(_) => true,
@@ -59,8 +59,8 @@ impl Output {
 /// How often standard error repeats that the destination fails.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The failures of a destination, as standard error reports them: when it fails, every minute while it does, and when it is
-/// back.
+/// The failures of a destination, as standard error reports them: when it fails, every minute while
+/// it does, and when it is back.
 #[derive(Debug)]
 pub(super) struct Outage {
     current: Option<Current>,
@@ -78,7 +78,10 @@ struct Current {
 
 impl Outage {
     pub(super) fn new(queue: usize) -> Self {
-        Outage { current: None, queue }
+        Outage {
+            current: None,
+            queue,
+        }
     }
 
     /// Reports `error`, if it is new or was reported a minute ago; `lost` lines are lost so far.
@@ -87,21 +90,33 @@ impl Outage {
         if let Some(effect) = self.due(Instant::now(), lost) {
             let path = file.path();
             let fix = fix(path, error);
-            print(&format!("log.file: cannot write to {}: {error}; {effect}\n  mend: {fix}", path.display()));
+            print(&format!(
+                "log.file: cannot write to {}: {error}; {effect}\n  mend: {fix}",
+                path.display()
+            ));
         }
     }
 
     /// What a failure at `now` costs, if it is to be reported.
     fn due(&mut self, now: Instant, lost: usize) -> Option<String> {
         let Some(current) = &mut self.current else {
-            self.current = Some(Current { reported_at: now, lost_before: lost });
-            return Some(format!("{} lines wait in memory, and further lines are lost", self.queue));
+            self.current = Some(Current {
+                reported_at: now,
+                lost_before: lost,
+            });
+            return Some(format!(
+                "{} lines wait in memory, and further lines are lost",
+                self.queue
+            ));
         };
         if now.duration_since(current.reported_at) < REPORT_INTERVAL {
             return None;
         }
         current.reported_at = now;
-        Some(format!("{} lines are lost so far", lost.saturating_sub(current.lost_before)))
+        Some(format!(
+            "{} lines are lost so far",
+            lost.saturating_sub(current.lost_before)
+        ))
     }
 
     pub(super) fn end(&mut self) {
@@ -127,7 +142,9 @@ fn print(text: &str) {
 }
 
 fn fix(path: &Path, error: &io::Error) -> String {
-    let directory = path.parent().filter(|directory| !directory.as_os_str().is_empty());
+    let directory = path
+        .parent()
+        .filter(|directory| !directory.as_os_str().is_empty());
     let directory = directory.unwrap_or(Path::new(".")).display();
     match error.kind() {
         ErrorKind::NotFound => format!("create the directory {directory}"),
@@ -152,10 +169,16 @@ mod tests {
         let mut outage = Outage::new(10);
         let began = Instant::now();
         let due = |outage: &mut Outage, seconds, lost| {
-            outage.due(began + Duration::from_secs(seconds), lost).is_some_and(|text| {
-                assert_eq!(text.starts_with(&format!("{} lines are lost", lost - 3)), seconds > 0, "{text}");
-                true
-            })
+            outage
+                .due(began + Duration::from_secs(seconds), lost)
+                .is_some_and(|text| {
+                    assert_eq!(
+                        text.starts_with(&format!("{} lines are lost", lost - 3)),
+                        seconds > 0,
+                        "{text}"
+                    );
+                    true
+                })
         };
         assert!(due(&mut outage, 0, 3));
         assert!(!due(&mut outage, 59, 5));

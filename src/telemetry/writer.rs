@@ -16,8 +16,8 @@ use super::{Settings, subscriber};
 /// Lines are written together as far as they make up so many bytes.
 const BATCH: usize = 64 * 1024;
 
-/// How long it rests when all is written: lines that come meanwhile wake nobody, and are written together. To be woken for each
-/// line costs a worker more than to make the line.
+/// How long it rests when all is written: lines that come meanwhile wake nobody, and are written
+/// together. To be woken for each line costs a worker more than to make the line.
 const REST: Duration = Duration::from_millis(5);
 
 /// The longest pause before a file that took no bytes is tried again.
@@ -62,14 +62,18 @@ pub struct Reopener {
 }
 
 impl Reopener {
-    /// Reopens the file before the next line is written. Waits until it is open, for a second at most; returns whether it is.
+    /// Reopens the file before the next line is written. Waits until it is open, for a second at
+    /// most; returns whether it is.
     pub async fn reopen(&self) -> bool {
         let request = self.shared.reopen_requests.fetch_add(1, Ordering::Relaxed) + 1;
         // If there is no room for it, the thread is awake.
         let _ = self.lines.clone().write(WAKE);
         let mut reopened = self.reopened.clone();
         let is_open = reopened.wait_for(|reopened| *reopened >= request);
-        matches!(tokio::time::timeout(REOPEN_TIMEOUT, is_open).await, Ok(Ok(_)))
+        matches!(
+            tokio::time::timeout(REOPEN_TIMEOUT, is_open).await,
+            Ok(Ok(_))
+        )
     }
 }
 
@@ -99,11 +103,24 @@ pub(super) fn spawn(out: Output, settings: Settings, limit: usize) -> (NonBlocki
         losses: Losses::default(),
         outage: Outage::new(limit),
     };
-    let (lines, thread) =
-        NonBlockingBuilder::default().buffered_lines_limit(limit).lossy(true).finish(writer);
+    let (lines, thread) = NonBlockingBuilder::default()
+        .buffered_lines_limit(limit)
+        .lossy(true)
+        .finish(writer);
     let _ = shared.dropped.set(lines.error_counter());
-    let reopener = Reopener { shared: Arc::clone(&shared), lines: lines.clone(), reopened };
-    (lines, Guard { shared, reopener: is_file.then_some(reopener), _thread: thread })
+    let reopener = Reopener {
+        shared: Arc::clone(&shared),
+        lines: lines.clone(),
+        reopened,
+    };
+    (
+        lines,
+        Guard {
+            shared,
+            reopener: is_file.then_some(reopener),
+            _thread: thread,
+        },
+    )
 }
 
 /// Writes lines, several at a time, and each as a whole.
@@ -156,9 +173,13 @@ impl Writer {
     }
 
     fn lost(&self) -> usize {
-        let dropped = self.shared.dropped.get().map_or(0, ErrorCounter::dropped_lines);
-        // Those for which there was no room are counted as dropped, and are no lines of the log. One that is still to come is
-        // taken for such a one until it has.
+        let dropped = self
+            .shared
+            .dropped
+            .get()
+            .map_or(0, ErrorCounter::dropped_lines);
+        // Those for which there was no room are counted as dropped, and are no lines of the log.
+        // One that is still to come is taken for such a one until it has.
         let requested = self.shared.reopen_requests.load(Ordering::Relaxed);
         let unwoken = usize::try_from(requested.saturating_sub(self.woken)).unwrap_or(usize::MAX);
         dropped.saturating_sub(unwoken).saturating_add(self.failed)
@@ -172,7 +193,8 @@ impl Writer {
         self.batch.clear();
     }
 
-    /// Writes `lines`, and waits until they can be written if that may be later. Returns how many are lost.
+    /// Writes `lines`, and waits until they can be written if that may be later. Returns how many
+    /// are lost.
     fn deliver(&mut self, lines: &[u8]) -> usize {
         let mut written = 0;
         let mut pause = REST;
@@ -185,7 +207,10 @@ impl Writer {
                 }
                 Ok(false) => {}
                 Err(error) if ending || !self.out.may_recover(&error) => {
-                    return lines[written..].iter().filter(|&&byte| byte == b'\n').count();
+                    return lines[written..]
+                        .iter()
+                        .filter(|&&byte| byte == b'\n')
+                        .count();
                 }
                 Err(error) => self.outage.report(&self.out, &error, self.lost()),
             }
@@ -214,7 +239,9 @@ impl Writer {
     /// Writes itself what there may be no room for among the lines that wait.
     fn tell_losses(&mut self) {
         let lost = self.lost();
-        let Some(lines) = self.losses.begin_telling(lost, self.is_ending()) else { return };
+        let Some(lines) = self.losses.begin_telling(lost, self.is_ending()) else {
+            return;
+        };
         let text = Text::default();
         let made = text.clone();
         with_default(subscriber(&self.settings, move || made.clone()), || {
@@ -235,7 +262,10 @@ impl Writer {
 
 /// Where the line begins that the byte at `position` belongs to.
 fn line_start(lines: &[u8], position: usize) -> usize {
-    lines[..position].iter().rposition(|&byte| byte == b'\n').map_or(0, |end| end + 1)
+    lines[..position]
+        .iter()
+        .rposition(|&byte| byte == b'\n')
+        .map_or(0, |end| end + 1)
 }
 
 /// What was told of lines that were lost.
@@ -270,7 +300,10 @@ impl Text {
 
 impl Write for Text {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).write(bytes)
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -279,99 +312,4 @@ impl Write for Text {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use tracing::level_filters::LevelFilter;
-
-    use super::super::Level;
-    use super::*;
-
-    /// Takes a line when it is let to; says when one comes.
-    struct Gate {
-        coming: mpsc::Sender<()>,
-        open: mpsc::Receiver<()>,
-        out: Text,
-    }
-
-    impl Write for Gate {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let _ = self.coming.send(());
-            // An error means that it stays open.
-            let _ = self.open.recv();
-            self.out.write(bytes)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    fn lost_lines(level: LevelFilter) -> String {
-        let level = Level::new(level);
-        let (coming, comes) = mpsc::channel();
-        let (open, opened) = mpsc::channel::<()>();
-        let out = Text::default();
-        let gate = Gate { coming, open: opened, out: out.clone() };
-        let (mut lines, guard) =
-            spawn(Output::Stream(Box::new(gate)), Settings { level, json: false, file: None }, 1);
-        lines.write_all(b"first\n").unwrap();
-        comes.recv().unwrap();
-        for line in ["second\n", "third\n", "fourth\n"] {
-            lines.write_all(line.as_bytes()).unwrap();
-        }
-        drop(open);
-        drop(guard);
-        String::from_utf8(out.take()).unwrap()
-    }
-
-    #[test]
-    fn lines_for_which_there_is_no_room_are_counted_and_told() {
-        let log = lost_lines(LevelFilter::INFO);
-        assert!(log.starts_with("first\n") && log.contains("second\n"), "{log}");
-        assert!(log.contains(" WARN ") && log.contains("lines=2"), "{log}");
-        assert!(!log.contains("third"), "{log}");
-        assert_eq!(log.matches("were lost").count(), 1, "{log}");
-    }
-
-    #[tokio::test]
-    async fn a_request_to_reopen_is_no_lost_line() {
-        let level = Level::new(LevelFilter::INFO);
-        let (coming, comes) = mpsc::channel();
-        let (open, opened) = mpsc::channel::<()>();
-        let out = Text::default();
-        let gate = Gate { coming, open: opened, out: out.clone() };
-        let (mut lines, guard) =
-            spawn(Output::Stream(Box::new(gate)), Settings { level, json: false, file: None }, 1);
-        lines.write_all(b"first\n").unwrap();
-        comes.recv().unwrap();
-        lines.write_all(b"second\n").unwrap();
-        let reopened = watch::channel(0).1;
-        let reopener = Reopener { shared: Arc::clone(&guard.shared), lines, reopened };
-        for _ in 0..3 {
-            assert!(!reopener.reopen().await);
-        }
-        assert_eq!(reopener.lines.error_counter().dropped_lines(), 3);
-        drop(open);
-        drop(guard);
-        assert_eq!(String::from_utf8(out.take()).unwrap(), "first\nsecond\n");
-    }
-
-    #[test]
-    fn a_log_that_takes_errors_alone_is_told_nothing_else() {
-        assert_eq!(lost_lines(LevelFilter::ERROR), "first\nsecond\n");
-    }
-
-    #[test]
-    fn losses_are_told_once_in_a_while_and_at_the_end() {
-        let mut losses = Losses::default();
-        assert_eq!(losses.begin_telling(0, false), None);
-        assert_eq!(losses.begin_telling(3, false), Some(3));
-        losses.told = 3;
-        assert_eq!(losses.begin_telling(3, false), None);
-        assert_eq!(losses.begin_telling(5, false), None);
-        assert_eq!(losses.begin_telling(5, true), Some(2));
-        losses.at = Instant::now().checked_sub(SILENCE);
-        assert_eq!(losses.begin_telling(5, false), Some(2));
-    }
-}
+mod tests;

@@ -1,4 +1,5 @@
-//! What the client says of itself, signed, in place of a secret (RFC 7523 section 3, OpenID Connect Core section 9).
+//! What the client says of itself, signed, in place of a secret (RFC 7523 section 3, OpenID Connect
+//! Core section 9).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,7 +9,8 @@ use jsonwebtoken::signature::{self, Signer};
 use jsonwebtoken::{EncodingKey, Header};
 use ring::rand::SystemRandom;
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding,
+    RsaKeyPair,
 };
 use serde::Serialize;
 
@@ -31,15 +33,17 @@ struct Claims<'a> {
     exp: u64,
 }
 
-/// An assertion that `client_id` is who it is, for the token endpoint `audience`. Each is good for one request: its
-/// `jti` never comes again.
+/// An assertion that `client_id` is who it is, for the token endpoint `audience`. Each is good for
+/// one request: its `jti` never comes again.
 ///
 /// # Errors
 /// When the key cannot sign, which the configuration has ruled out.
 pub(super) fn sign(key: &SigningKey, client_id: &str, audience: &str) -> Result<String, Error> {
     // It fails when there is one already, and that is this one.
     let _ = RING.install_default();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |time| time.as_secs());
     let claims = Claims {
         iss: client_id,
         sub: client_id,
@@ -61,13 +65,19 @@ fn algorithm(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
     }
 }
 
-/// jsonwebtoken's arithmetic by ring, which is here for TLS: its own providers bring a second library for the same.
+/// jsonwebtoken's arithmetic by ring, which is here for TLS: its own providers bring a second
+/// library for the same.
 static RING: CryptoProvider = CryptoProvider {
     signer_factory: |algorithm, key| {
         let supported = [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256];
-        let found = supported.into_iter().find(|known| self::algorithm(*known) == *algorithm);
+        let found = supported
+            .into_iter()
+            .find(|known| self::algorithm(*known) == *algorithm);
         let algorithm = found.ok_or_else(|| Error::from(ErrorKind::InvalidAlgorithm))?;
-        Ok(Box::new(RingSigner { algorithm, key: key.clone() }))
+        Ok(Box::new(RingSigner {
+            algorithm,
+            key: key.clone(),
+        }))
     },
     verifier_factory: |_, _| Err(ErrorKind::InvalidAlgorithm.into()),
     key_utils: KeyUtils::new_unimplemented(),
@@ -84,7 +94,8 @@ impl RingSigner {
         padding: &'static dyn RsaEncoding,
         message: &[u8],
     ) -> Result<Vec<u8>, signature::Error> {
-        let pair = RsaKeyPair::from_der(self.key.as_bytes()).map_err(|_| signature::Error::new())?;
+        let pair =
+            RsaKeyPair::from_der(self.key.as_bytes()).map_err(|_| signature::Error::new())?;
         let mut signed = vec![0; pair.public().modulus_len()];
         pair.sign(padding, &SystemRandom::new(), message, &mut signed)
             .map_err(|_| signature::Error::new())?;
@@ -93,9 +104,17 @@ impl RingSigner {
 
     fn sign_ecdsa(&self, message: &[u8]) -> Result<Vec<u8>, signature::Error> {
         let random = SystemRandom::new();
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, self.key.as_bytes(), &random);
-        let signed = pair.map_err(|_| signature::Error::new())?.sign(&random, message);
-        signed.map(|signed| signed.as_ref().to_vec()).map_err(|_| signature::Error::new())
+        let pair = EcdsaKeyPair::from_pkcs8(
+            &ECDSA_P256_SHA256_FIXED_SIGNING,
+            self.key.as_bytes(),
+            &random,
+        );
+        let signed = pair
+            .map_err(|_| signature::Error::new())?
+            .sign(&random, message);
+        signed
+            .map(|signed| signed.as_ref().to_vec())
+            .map_err(|_| signature::Error::new())
     }
 }
 

@@ -30,7 +30,8 @@ impl Situation {
     }
 }
 
-/// Exponential backoff with full jitter: the cap doubles, the delay is anywhere below it. Another situation begins anew.
+/// Exponential backoff with full jitter: the cap doubles, the delay is anywhere below it. Another
+/// situation begins anew.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,
@@ -62,27 +63,49 @@ mod tests {
     #[test]
     fn the_cap_doubles_up_to_its_most_and_never_stops() {
         let mut backoff = Backoff::default();
-        let waits: Vec<_> = (0..6).map(|_| backoff.next(Situation::Without, 1.0).as_secs()).collect();
+        let waits: Vec<_> = (0..6)
+            .map(|_| backoff.next(Situation::Without, 1.0).as_secs())
+            .collect();
         assert_eq!(waits, [2, 4, 8, 15, 15, 15]);
         backoff.failures = u32::MAX;
-        assert_eq!(backoff.next(Situation::Without, 1.0), Duration::from_secs(15));
+        assert_eq!(
+            backoff.next(Situation::Without, 1.0),
+            Duration::from_secs(15)
+        );
         backoff.reset();
-        assert_eq!(backoff.next(Situation::Without, 1.0), Duration::from_secs(2));
+        assert_eq!(
+            backoff.next(Situation::Without, 1.0),
+            Duration::from_secs(2)
+        );
     }
 
     #[test]
     fn another_situation_begins_anew() {
         let mut backoff = Backoff::default();
-        let holding: Vec<_> = (0..5).map(|_| backoff.next(Situation::Holding, 1.0).as_secs()).collect();
+        let holding: Vec<_> = (0..5)
+            .map(|_| backoff.next(Situation::Holding, 1.0).as_secs())
+            .collect();
         assert_eq!(holding, [2, 4, 8, 16, 30]);
-        assert_eq!(backoff.next(Situation::Without, 1.0), Duration::from_secs(2));
-        assert_eq!(backoff.next(Situation::Refused, 1.0), Duration::from_secs(10));
+        assert_eq!(
+            backoff.next(Situation::Without, 1.0),
+            Duration::from_secs(2)
+        );
+        assert_eq!(
+            backoff.next(Situation::Refused, 1.0),
+            Duration::from_secs(10)
+        );
     }
 
     #[test]
     fn no_wait_is_shorter_than_the_least() {
         let mut backoff = Backoff::default();
-        assert_eq!(backoff.next(Situation::Without, 0.0), Duration::from_secs(1));
-        assert_eq!(backoff.next(Situation::Refused, 0.0), Duration::from_secs(5));
+        assert_eq!(
+            backoff.next(Situation::Without, 0.0),
+            Duration::from_secs(1)
+        );
+        assert_eq!(
+            backoff.next(Situation::Refused, 0.0),
+            Duration::from_secs(5)
+        );
     }
 }

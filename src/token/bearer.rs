@@ -16,7 +16,8 @@ use crate::metrics;
 /// Requests that may wait for a token at a time; the next is told at once that there is none.
 const MOST_WAITING: usize = 1024;
 
-/// A token that is younger than this is not replaced because the API refuses it: another one would fare no better.
+/// A token that is younger than this is not replaced because the API refuses it: another one would
+/// fare no better.
 const YOUNG: Duration = Duration::from_secs(10);
 
 /// An access token as the value of an Authorization field (RFC 6750 section 2.1).
@@ -24,8 +25,8 @@ const YOUNG: Duration = Duration::from_secs(10);
 pub struct Bearer {
     /// `Bearer …`, marked sensitive, so that its `Debug` shows nothing.
     pub header: HeaderValue,
-    /// The number of this token, counted from one. Two parts that speak of the same generation speak of the same
-    /// token.
+    /// The number of this token, counted from one. Two parts that speak of the same generation
+    /// speak of the same token.
     pub generation: u64,
     /// From here on it is not sent: a little before the server lets it expire.
     pub stop: Moment,
@@ -34,7 +35,12 @@ pub struct Bearer {
 
 impl Bearer {
     pub(super) fn new(header: HeaderValue, generation: u64, stop: Moment) -> Self {
-        Bearer { header, generation, stop, granted: Instant::now() }
+        Bearer {
+            header,
+            generation,
+            stop,
+            granted: Instant::now(),
+        }
     }
 
     /// Whether it may be sent now.
@@ -42,11 +48,18 @@ impl Bearer {
         !self.stop.has_come()
     }
 
-    /// The same bearer in memory of its own. A clone shares a reference count, which threads on other cores would
-    /// fight over.
+    /// The same bearer in memory of its own. A clone shares a reference count, which threads on
+    /// other cores would fight over.
     fn copy(&self) -> Self {
-        let copied = self.header.to_str().ok().and_then(|text| secret_header([text, ""]));
-        Bearer { header: copied.unwrap_or_else(|| self.header.clone()), ..*self }
+        let copied = self
+            .header
+            .to_str()
+            .ok()
+            .and_then(|text| secret_header([text, ""]));
+        Bearer {
+            header: copied.unwrap_or_else(|| self.header.clone()),
+            ..*self
+        }
     }
 }
 
@@ -73,7 +86,8 @@ impl State {
 
     /// Whether `generation` is to be replaced because the API refuses it.
     fn is_due(&self, generation: u64) -> bool {
-        let is_due = |held: &Bearer| held.generation == generation && held.granted.elapsed() >= YOUNG;
+        let is_due =
+            |held: &Bearer| held.generation == generation && held.granted.elapsed() >= YOUNG;
         self.bearer.as_ref().is_some_and(is_due)
     }
 
@@ -83,7 +97,10 @@ impl State {
 
     /// What a request is told that needs a token and has none.
     fn error(&self) -> Error {
-        let next = self.failure.map(|(_, next)| next.left()).unwrap_or_default();
+        let next = self
+            .failure
+            .map(|(_, next)| next.left())
+            .unwrap_or_default();
         // Never at once: that would be a loop.
         let retry_after = next.max(Duration::from_secs(1));
         match self.is_refused() {
@@ -93,15 +110,36 @@ impl State {
     }
 }
 
-/// The two ends of a token's way to the requests; a request waits for at most `wait`. What happens is counted in `metrics`.
+/// The two ends of a token's way to the requests; a request waits for at most `wait`. What happens
+/// is counted in `metrics`.
 pub fn channel(wait: Duration, metrics: Arc<metrics::Token>) -> (Publisher, Reader) {
     let (sender, receiver) = watch::channel(State::default());
     let (complaints, rejected) = watch::channel(0);
     let (without_token, waiting) = watch::channel(0);
     let permits = Semaphore::new(MOST_WAITING);
-    let shared = Arc::new(Shared { permits, without_token, complaints, metrics: Arc::clone(&metrics) });
-    let local = Mutex::new(Local { receiver, bearer: None });
-    (Publisher { sender, rejected, waiting, metrics }, Reader { local, wait, shared })
+    let shared = Arc::new(Shared {
+        permits,
+        without_token,
+        complaints,
+        metrics: Arc::clone(&metrics),
+    });
+    let local = Mutex::new(Local {
+        receiver,
+        bearer: None,
+    });
+    (
+        Publisher {
+            sender,
+            rejected,
+            waiting,
+            metrics,
+        },
+        Reader {
+            local,
+            wait,
+            shared,
+        },
+    )
 }
 
 /// The end that the refresh task writes.
@@ -118,10 +156,14 @@ pub struct Publisher {
 impl Publisher {
     /// Makes `bearer` the one that requests carry from now on.
     pub(super) fn publish(&self, bearer: Bearer) {
-        self.sender.send_replace(State { bearer: Some(bearer), failure: None });
+        self.sender.send_replace(State {
+            bearer: Some(bearer),
+            failure: None,
+        });
     }
 
-    /// Says why there is no fresh token, and when the next try is; the token that is held stays, unless it has expired.
+    /// Says why there is no fresh token, and when the next try is; the token that is held stays,
+    /// unless it has expired.
     pub(super) fn publish_failure(&self, failure: Failure, next: Moment) {
         self.sender.send_modify(|state| {
             state.failure = Some((failure, next));
@@ -129,11 +171,15 @@ impl Publisher {
         });
     }
 
-    /// When the token that is held, and serves, must no longer be sent. One that the API refused does not serve.
+    /// When the token that is held, and serves, must no longer be sent. One that the API refused
+    /// does not serve.
     pub(super) fn serves_until(&self) -> Option<Moment> {
         let state = self.sender.borrow();
         let rejected = *self.rejected.borrow();
-        state.valid().filter(|bearer| bearer.generation > rejected).map(|bearer| bearer.stop)
+        state
+            .valid()
+            .filter(|bearer| bearer.generation > rejected)
+            .map(|bearer| bearer.stop)
     }
 
     /// Waits until at least one request has no token and waits for one.
@@ -149,7 +195,13 @@ impl Publisher {
     pub(super) async fn rejected(&mut self) {
         while self.rejected.changed().await.is_ok() {
             let rejected = *self.rejected.borrow_and_update();
-            if self.sender.borrow().bearer.as_ref().is_some_and(|bearer| bearer.generation == rejected) {
+            if self
+                .sender
+                .borrow()
+                .bearer
+                .as_ref()
+                .is_some_and(|bearer| bearer.generation == rejected)
+            {
                 return;
             }
         }
@@ -158,7 +210,8 @@ impl Publisher {
     }
 }
 
-/// The end that requests read. Each worker has a clone of its own, so that cores share nothing that is written.
+/// The end that requests read. Each worker has a clone of its own, so that cores share nothing that
+/// is written.
 #[derive(Debug)]
 pub struct Reader {
     local: Mutex<Local>,
@@ -219,8 +272,15 @@ impl Clone for Reader {
     fn clone(&self) -> Self {
         let mut receiver = self.receiver();
         receiver.mark_changed();
-        let local = Mutex::new(Local { receiver, bearer: None });
-        Reader { local, wait: self.wait, shared: Arc::clone(&self.shared) }
+        let local = Mutex::new(Local {
+            receiver,
+            bearer: None,
+        });
+        Reader {
+            local,
+            wait: self.wait,
+            shared: Arc::clone(&self.shared),
+        }
     }
 }
 
@@ -230,16 +290,27 @@ impl Reader {
         Reader { wait, ..self }
     }
 
-    /// The valid bearer, if there is one. While nothing was published since the last call this is one atomic load, a
-    /// look at two clocks, and a lock and a reference count of this reader's own.
+    /// The valid bearer, if there is one. While nothing was published since the last call this is
+    /// one atomic load, a look at two clocks, and a lock and a reference count of this reader's
+    /// own.
     pub fn current(&self) -> Option<Bearer> {
         let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
         let local = &mut *local;
-        // An error means that the publisher is gone; what it published last stays good until it expires.
+        // An error means that the publisher is gone; what it published last stays good until it
+        // expires.
         if local.receiver.has_changed().unwrap_or(true) {
-            local.bearer = local.receiver.borrow_and_update().bearer.as_ref().map(Bearer::copy);
+            local.bearer = local
+                .receiver
+                .borrow_and_update()
+                .bearer
+                .as_ref()
+                .map(Bearer::copy);
         }
-        let bearer = local.bearer.as_ref().filter(|bearer| bearer.is_valid()).cloned();
+        let bearer = local
+            .bearer
+            .as_ref()
+            .filter(|bearer| bearer.is_valid())
+            .cloned();
         if bearer.is_none() {
             // What has expired is not kept in memory.
             local.bearer = None;
@@ -250,11 +321,13 @@ impl Reader {
     /// The valid bearer, waited for if there is none.
     ///
     /// # Errors
-    /// `TokenUnavailable` when none came in time, or too many wait already; `ClientRefused` at once, since waiting is of
-    /// no use.
+    /// `TokenUnavailable` when none came in time, or too many wait already; `ClientRefused` at
+    /// once, since waiting is of no use.
     pub async fn wait(&self) -> Result<Bearer, Error> {
         let mut receiver = self.receiver();
-        let Ok(_permit) = self.shared.permits.try_acquire() else { return Err(receiver.borrow().error()) };
+        let Ok(_permit) = self.shared.permits.try_acquire() else {
+            return Err(receiver.borrow().error());
+        };
         let _waiting = self.shared.count_waiting();
         let _counted = self.shared.metrics.wait();
         let decided = receiver.wait_for(|state| state.valid().is_some() || state.is_refused());
@@ -271,11 +344,16 @@ impl Reader {
         self.receiver().borrow().error()
     }
 
-    /// Whether there is a newer token than `generation`, which the API refused. Asks for one if it is due, and waits for
-    /// it: one is asked for, however many wait, and none while this one is young or the token endpoint gives none.
+    /// Whether there is a newer token than `generation`, which the API refused. Asks for one if it
+    /// is due, and waits for it: one is asked for, however many wait, and none while this one is
+    /// young or the token endpoint gives none.
     pub async fn renewed(&self, generation: u64) -> bool {
         let mut receiver = self.receiver();
-        let is_newer = |state: &State| state.valid().is_some_and(|bearer| bearer.generation > generation);
+        let is_newer = |state: &State| {
+            state
+                .valid()
+                .is_some_and(|bearer| bearer.generation > generation)
+        };
         {
             let state = receiver.borrow();
             if is_newer(&state) {
@@ -285,7 +363,9 @@ impl Reader {
                 return false;
             }
         }
-        let Ok(_permit) = self.shared.permits.try_acquire() else { return false };
+        let Ok(_permit) = self.shared.permits.try_acquire() else {
+            return false;
+        };
         self.shared.complain(generation);
         let decided = receiver.wait_for(|state| is_newer(state) || state.failure.is_some());
         matches!(timeout(self.wait, decided).await, Ok(Ok(state)) if is_newer(&state))
@@ -296,7 +376,8 @@ impl Reader {
         self.shared.metrics.note_unauthorized();
     }
 
-    /// Asks for a newer token than `generation`, which the API refused, if one is due, for those who come later.
+    /// Asks for a newer token than `generation`, which the API refused, if one is due, for those
+    /// who come later.
     pub fn complain(&self, generation: u64) {
         if self.receiver().borrow().is_due(generation) {
             self.shared.complain(generation);
@@ -304,82 +385,13 @@ impl Reader {
     }
 
     fn receiver(&self) -> watch::Receiver<State> {
-        self.local.lock().unwrap_or_else(PoisonError::into_inner).receiver.clone()
+        self.local
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .receiver
+            .clone()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn bearer(generation: u64, life: Duration) -> Bearer {
-        let mut header = HeaderValue::from_static("Bearer abc");
-        header.set_sensitive(true);
-        Bearer::new(header, generation, Moment::now() + life)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_current_bearer_is_the_last_published_and_never_an_expired_one() {
-        let (publisher, reader) = channel(Duration::from_secs(5), Arc::default());
-        assert!(reader.current().is_none());
-        publisher.publish(bearer(1, Duration::from_secs(10)));
-        let other = reader.clone();
-        assert_eq!(reader.current().unwrap().generation, 1);
-        publisher.publish(bearer(2, Duration::from_secs(10)));
-        assert_eq!((reader.current().unwrap().generation, other.current().unwrap().generation), (2, 2));
-        publisher.publish_failure(Failure::Unavailable, Moment::now());
-        assert_eq!(reader.current().unwrap().generation, 2);
-        assert_eq!(reader.clone().current().unwrap().generation, 2);
-        tokio::time::advance(Duration::from_secs(10)).await;
-        assert!(reader.current().is_none());
-        assert!(publisher.serves_until().is_none());
-        let Error::TokenUnavailable { retry_after } = reader.error() else {
-            panic!("the client is not refused")
-        };
-        assert_eq!(retry_after, Duration::from_secs(1), "at once would be a loop");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn waiting_ends_with_the_token_with_the_deadline_or_with_a_refusal() {
-        let (publisher, reader) = channel(Duration::from_secs(5), Arc::default());
-        let began = Instant::now();
-        assert!(matches!(reader.wait().await, Err(Error::TokenUnavailable { .. })));
-        assert_eq!(began.elapsed(), Duration::from_secs(5));
-
-        let publish = async {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            publisher.publish(bearer(1, Duration::from_secs(10)));
-        };
-        let (waited, ()) = tokio::join!(reader.wait(), publish);
-        assert_eq!(waited.unwrap().generation, 1);
-
-        tokio::time::advance(Duration::from_secs(60)).await;
-        publisher.publish_failure(Failure::ClientRefused, Moment::now() + Duration::from_secs(30));
-        let began = Instant::now();
-        let refused = reader.wait().await.unwrap_err();
-        let Error::ClientRefused { retry_after } = refused else { panic!("{refused:?}") };
-        assert_eq!((began.elapsed(), retry_after), (Duration::ZERO, Duration::from_secs(30)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_expired_bearer_is_not_kept() {
-        let (publisher, reader) = channel(Duration::from_secs(5), Arc::default());
-        publisher.publish(bearer(1, Duration::from_secs(10)));
-        assert!(reader.current().is_some());
-        let is_kept = || reader.local.lock().unwrap().bearer.is_some();
-        publisher.publish_failure(Failure::Unavailable, Moment::now());
-        assert!(publisher.sender.borrow().bearer.is_some() && is_kept());
-        tokio::time::advance(Duration::from_secs(10)).await;
-        publisher.publish_failure(Failure::Unavailable, Moment::now());
-        assert!(publisher.sender.borrow().bearer.is_none());
-        assert!(reader.current().is_none() && !is_kept());
-    }
-
-    #[tokio::test]
-    async fn a_bearer_is_not_printed() {
-        let (publisher, reader) = channel(Duration::from_secs(1), Arc::default());
-        publisher.publish(bearer(1, Duration::from_secs(10)));
-        let text = format!("{publisher:?} {:?} {reader:?}", reader.current());
-        assert!(!text.contains("abc"), "{text}");
-    }
-}
+mod tests;

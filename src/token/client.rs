@@ -1,5 +1,5 @@
-//! Our client at the token endpoint, as it is configured at the moment: how it asks, and its credentials, which are read anew
-//! for each token.
+//! Our client at the token endpoint, as it is configured at the moment: how it asks, and its
+//! credentials, which are read anew for each token.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,7 +20,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(3);
 /// An OAuth client (RFC 6749 section 1.1).
 pub struct Client {
     pub(super) config: Token,
-    /// Leads to the endpoint. Kept, so that a fetch finds the name lookup that the one before it began.
+    /// Leads to the endpoint. Kept, so that a fetch finds the name lookup that the one before it
+    /// began.
     pub(super) dialer: Dialer,
     /// As they were read last without an error.
     credentials: Mutex<Credentials>,
@@ -37,10 +38,20 @@ impl Client {
     /// When the credentials cannot be read, or a certificate cannot be used.
     pub fn new(config: &Token) -> Result<Self, Cause> {
         // Before they are read: what is written meanwhile is read again.
-        let watch = Watch::new(config.credentials.files().into_iter().map(Into::into).collect());
+        let watch = Watch::new(
+            config
+                .credentials
+                .files()
+                .into_iter()
+                .map(Into::into)
+                .collect(),
+        );
         let credentials = config.credentials.read()?;
         exchange::tls(config, &credentials)?;
-        let origin = config.endpoint.origin().ok_or("token.endpoint has no host")?;
+        let origin = config
+            .endpoint
+            .origin()
+            .ok_or("token.endpoint has no host")?;
         Ok(Client {
             config: config.clone(),
             dialer: Dialer::new(origin, config.egress.clone()),
@@ -57,11 +68,12 @@ impl Client {
         self.config.asks_like(&other.config) && read(self) == read(other)
     }
 
-    /// Waits until the credentials in the watched files are other ones than those read last. A file that is written anew
-    /// with what was in it, or is gone, is no reason to ask for a token.
+    /// Waits until the credentials in the watched files are other ones than those read last. A file
+    /// that is written anew with what was in it, or is gone, is no reason to ask for a token.
     pub(super) async fn changed(&self) {
         loop {
-            // Kept, since the watch tells a change once, and this may be given up while the files are read.
+            // Kept, since the watch tells a change once, and this may be given up while the files
+            // are read.
             if !self.is_stirred.load(Ordering::Relaxed) {
                 self.watch.changed().await;
                 self.is_stirred.store(true, Ordering::Relaxed);
@@ -80,7 +92,9 @@ impl Client {
         let mut last = self.last();
         if let Some((credentials, warnings)) = read {
             if credentials != *last {
-                warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+                warnings
+                    .iter()
+                    .for_each(|warning| tracing::warn!("{warning}"));
             }
             *last = credentials;
         }
@@ -88,7 +102,9 @@ impl Client {
     }
 
     fn last(&self) -> MutexGuard<'_, Credentials> {
-        self.credentials.lock().unwrap_or_else(PoisonError::into_inner)
+        self.credentials
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The credentials as they are now, and what is to be warned of in them.
@@ -105,7 +121,10 @@ impl Client {
             Ok(None) => "the reading of them panicked".to_owned(),
             Err(_) => "the file system does not answer".to_owned(),
         };
-        tracing::warn!(problem, "the client's credentials cannot be read; those read last are used");
+        tracing::warn!(
+            problem,
+            "the client's credentials cannot be read; those read last are used"
+        );
         None
     }
 }
@@ -129,7 +148,16 @@ mod tests {
                 "token.client_id=a".to_owned(),
                 client_secret,
             ];
-            Client::new(&load(&Sources { set, ..Sources::default() }).unwrap().config.token).unwrap()
+            Client::new(
+                &load(&Sources {
+                    set,
+                    ..Sources::default()
+                })
+                .unwrap()
+                .config
+                .token,
+            )
+            .unwrap()
         };
         let (one, same, other) = (client("one"), client("one"), client("other"));
         assert!(one.asks_like(&same) && !one.asks_like(&other));
@@ -146,14 +174,25 @@ mod tests {
             "token.client_id=a".to_owned(),
             format!("token.client_secret=file:{}", secret.display()),
         ];
-        let config = load(&Sources { set, ..Sources::default() }).unwrap().config;
+        let config = load(&Sources {
+            set,
+            ..Sources::default()
+        })
+        .unwrap()
+        .config;
         let client = Client::new(&config.token).unwrap();
         std::fs::write(&secret, "another").unwrap();
         let (release, held) = mpsc::channel::<()>();
         let hang = client.aside.run(move || held.recv());
         let _ = timeout(Duration::from_millis(10), hang).await;
-        assert!(timeout(Duration::from_millis(1500), client.changed()).await.is_err());
+        assert!(
+            timeout(Duration::from_millis(1500), client.changed())
+                .await
+                .is_err()
+        );
         drop(release);
-        timeout(Duration::from_secs(1), client.changed()).await.expect("the change is lost");
+        timeout(Duration::from_secs(1), client.changed())
+            .await
+            .expect("the change is lost");
     }
 }

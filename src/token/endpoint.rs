@@ -28,7 +28,9 @@ pub struct Endpoint {
 impl fmt::Debug for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let url = self.client.borrow().config.endpoint.to_string();
-        f.debug_struct("Endpoint").field("url", &url).finish_non_exhaustive()
+        f.debug_struct("Endpoint")
+            .field("url", &url)
+            .finish_non_exhaustive()
     }
 }
 
@@ -36,7 +38,10 @@ impl Endpoint {
     /// The endpoint that `client` asks.
     pub fn new(client: Client) -> Self {
         let client = Arc::new(client);
-        Endpoint { client: watch::Sender::new(Arc::clone(&client)), asked: Mutex::new(client) }
+        Endpoint {
+            client: watch::Sender::new(Arc::clone(&client)),
+            asked: Mutex::new(client),
+        }
     }
 
     /// Whether the client that asks from now on is the one that `config` describes.
@@ -49,7 +54,8 @@ impl Endpoint {
         self.client.send_replace(Arc::new(client));
     }
 
-    /// Waits until the next token would be asked for as another client, or in another way, than the last one.
+    /// Waits until the next token would be asked for as another client, or in another way, than the
+    /// last one.
     pub async fn changed(&self) {
         let mut newest = self.client.subscribe();
         loop {
@@ -89,9 +95,16 @@ impl Endpoint {
             return parse_grant(response.body()).map_err(FetchError::Answer);
         }
         if matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED) {
-            return Err(FetchError::Refused { status, code: parse_error(response.body()), retry_after });
+            return Err(FetchError::Refused {
+                status,
+                code: parse_error(response.body()),
+                retry_after,
+            });
         }
-        Err(FetchError::Status { status, retry_after })
+        Err(FetchError::Status {
+            status,
+            retry_after,
+        })
     }
 
     fn asked(&self) -> MutexGuard<'_, Arc<Client>> {
@@ -99,7 +112,8 @@ impl Endpoint {
     }
 }
 
-/// Why no token was granted. Holds nothing that the endpoint said but a status and a code of the RFC's.
+/// Why no token was granted. Holds nothing that the endpoint said but a status and a code of the
+/// RFC's.
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// The endpoint refuses our client: 400 or 401 (RFC 6749 section 5.2).
@@ -136,7 +150,9 @@ pub enum FetchError {
         coding: &'static str,
     },
     /// A token whose life was over before it came.
-    #[error("the token endpoint's answer took longer than its token may be used, which lives for {life} s")]
+    #[error(
+        "the token endpoint's answer took longer than its token may be used, which lives for {life} s"
+    )]
     TooLate {
         /// The token's life, in seconds.
         life: u64,
@@ -178,7 +194,9 @@ impl FetchError {
     /// How long the endpoint asks us to wait, at most five minutes.
     pub fn retry_after(&self) -> Option<Duration> {
         let asked = match self {
-            FetchError::Refused { retry_after, .. } | FetchError::Status { retry_after, .. } => *retry_after,
+            FetchError::Refused { retry_after, .. } | FetchError::Status { retry_after, .. } => {
+                *retry_after
+            }
             _ => None,
         };
         asked.map(|wait| wait.min(LONGEST_WAIT))
@@ -230,14 +248,29 @@ mod tests {
                 assert_ne!(stream.read_buf(&mut request).await.unwrap(), 0);
             }
             let body = r#"{"access_token":"a","token_type":"Bearer"}"#;
-            let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+            let response = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
             stream.write_all(response.as_bytes()).await.unwrap();
         });
-        let set = ["token.endpoint=http://tokens.example/", "token.plain_http=true", "token.timeout=10s"];
+        let set = [
+            "token.endpoint=http://tokens.example/",
+            "token.plain_http=true",
+            "token.timeout=10s",
+        ];
         let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")];
-        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let config =
-            load(&Sources { set: set.map(str::to_owned).into(), env, file: None }).unwrap().config.token;
+        let env = env
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        let config = load(&Sources {
+            set: set.map(str::to_owned).into(),
+            env,
+            file: None,
+        })
+        .unwrap()
+        .config
+        .token;
         let mut client = Client::new(&config).unwrap();
         let dialer = Dialer::new(config.endpoint.origin().unwrap(), None);
         client.dialer = dialer.with_resolver(move |host, port| {
@@ -255,8 +288,12 @@ mod tests {
     async fn a_slow_name_lookup_is_bounded_by_token_timeout() {
         assert!(fetch_after_lookup(Duration::from_secs(5)).await.is_ok());
         assert!(fetch_after_lookup(Duration::from_secs(9)).await.is_ok());
-        let error = fetch_after_lookup(Duration::from_secs(11)).await.unwrap_err();
-        let FetchError::Timeout(late) = error else { panic!("{error:?}") };
+        let error = fetch_after_lookup(Duration::from_secs(11))
+            .await
+            .unwrap_err();
+        let FetchError::Timeout(late) = error else {
+            panic!("{error:?}")
+        };
         assert_eq!(late.step, Step::Lookup);
         let text = "token.timeout (10s) expired during the name lookup of tokens.example";
         assert_eq!(late.to_string(), text);
@@ -266,8 +303,15 @@ mod tests {
     fn what_the_endpoint_asks_for_is_waited_for_and_at_most_five_minutes() {
         let asked = |seconds| {
             let retry_after = Some(Duration::from_secs(seconds));
-            FetchError::Status { status: StatusCode::SERVICE_UNAVAILABLE, retry_after }.retry_after()
+            FetchError::Status {
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                retry_after,
+            }
+            .retry_after()
         };
-        assert_eq!((asked(7), asked(86_400)), (Some(Duration::from_secs(7)), Some(LONGEST_WAIT)));
+        assert_eq!(
+            (asked(7), asked(86_400)),
+            (Some(Duration::from_secs(7)), Some(LONGEST_WAIT))
+        );
     }
 }

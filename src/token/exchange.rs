@@ -1,5 +1,5 @@
-//! One token request over HTTP/1.1, on a connection of its own: one that was kept would be dead before the next token is due,
-//! and the client's certificate may be another by then.
+//! One token request over HTTP/1.1, on a connection of its own: one that was kept would be dead
+//! before the next token is due, and the client's certificate may be another by then.
 
 use std::future::pending;
 
@@ -46,13 +46,18 @@ pub(super) async fn post(
     })?;
     // Made when it can be sent: what a client signs is good for a minute.
     let request = || request(config, &origin, credentials).map_err(FetchError::Credentials);
-    let Some((tls, name)) = tls else { return exchange(tcp, request()?, &origin, &deadline).await };
-    let handshake = deadline.limit(Step::Tls, &origin.host, tls.connect(name, tcp)).await?;
+    let Some((tls, name)) = tls else {
+        return exchange(tcp, request()?, &origin, &deadline).await;
+    };
+    let handshake = deadline
+        .limit(Step::Tls, &origin.host, tls.connect(name, tcp))
+        .await?;
     let stream = handshake.map_err(|error| FetchError::Unreachable(error.into()))?;
     exchange(stream, request()?, &origin, &deadline).await
 }
 
-/// TLS as the endpoint is spoken to, and the name that its certificate must have; `None` for `http://`.
+/// TLS as the endpoint is spoken to, and the name that its certificate must have; `None` for
+/// `http://`.
 ///
 /// # Errors
 /// When a root or the client's certificate cannot be used.
@@ -60,7 +65,9 @@ pub(super) fn tls(
     config: &Token,
     credentials: &Credentials,
 ) -> Result<Option<(TlsConnector, ServerName<'static>)>, Cause> {
-    let Some(origin) = config.endpoint.origin().filter(|origin| origin.tls) else { return Ok(None) };
+    let Some(origin) = config.endpoint.origin().filter(|origin| origin.tls) else {
+        return Ok(None);
+    };
     let mut roots = RootCertStore::empty();
     for root in &config.roots {
         roots.add(root.clone())?;
@@ -74,11 +81,16 @@ pub(super) fn tls(
         None => tls.with_no_client_auth(),
     };
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(Some((TlsConnector::from(std::sync::Arc::new(tls)), ServerName::try_from(origin.host)?)))
+    Ok(Some((
+        TlsConnector::from(std::sync::Arc::new(tls)),
+        ServerName::try_from(origin.host)?,
+    )))
 }
 
 /// The chain and the key in `pem`. No error quotes it.
-fn identity(pem: &[u8]) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), &'static str> {
+fn identity(
+    pem: &[u8],
+) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), &'static str> {
     const UNREADABLE: &str = "token.client_cert or token.client_key is not a PEM file";
     let chain = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
     let key = PrivateKeyDer::from_pem_slice(pem);
@@ -91,15 +103,17 @@ fn request(
     credentials: &Credentials,
 ) -> Result<Request<Full<Bytes>>, Cause> {
     let form = form(config, credentials)?;
-    let mut request = Request::post(&config.endpoint.url()[Position::BeforePath..Position::AfterQuery])
-        .header(HOST, &origin.authority)
-        .header(USER_AGENT, concat!("gbg-proxy/", env!("CARGO_PKG_VERSION")))
-        // So that a token request that comes back to this proxy is recognized.
-        .header(VIA, instance::via(Version::HTTP_11))
-        .header(ACCEPT, "application/json")
-        // Without it any coding is acceptable (RFC 9110 section 12.5.3), and none is decoded here.
-        .header(ACCEPT_ENCODING, "identity")
-        .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+    let mut request =
+        Request::post(&config.endpoint.url()[Position::BeforePath..Position::AfterQuery])
+            .header(HOST, &origin.authority)
+            .header(USER_AGENT, concat!("gbg-proxy/", env!("CARGO_PKG_VERSION")))
+            // So that a token request that comes back to this proxy is recognized.
+            .header(VIA, instance::via(Version::HTTP_11))
+            .header(ACCEPT, "application/json")
+            // Without it any coding is acceptable (RFC 9110 section 12.5.3), and none is decoded
+            // here.
+            .header(ACCEPT_ENCODING, "identity")
+            .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
     let body = Full::new(form.body());
     if let Some(authorization) = form.basic {
         request = request.header(AUTHORIZATION, authorization);
@@ -125,11 +139,18 @@ where
             .await
             .map_err(broken)?;
         let response = async {
-            let (head, mut body) = sender.send_request(request).await.map_err(broken)?.into_parts();
-            // Room for all of it from the start: growing would leave pieces behind that are not zeroed.
+            let (head, mut body) = sender
+                .send_request(request)
+                .await
+                .map_err(broken)?
+                .into_parts();
+            // Room for all of it from the start: growing would leave pieces behind that are not
+            // zeroed.
             let mut whole = Zeroizing::new(Vec::with_capacity(MAX_BODY_BYTES));
             while let Some(frame) = body.frame().await {
-                let Ok(part) = frame.map_err(broken)?.into_data() else { continue };
+                let Ok(part) = frame.map_err(broken)?.into_data() else {
+                    continue;
+                };
                 if whole.len() + part.len() > MAX_BODY_BYTES {
                     return Err(FetchError::Answer("the answer is longer than 64 KiB"));
                 }
@@ -147,5 +168,7 @@ where
             never = connection => never,
         }
     };
-    deadline.limit(Step::Response, &origin.host, exchange).await?
+    deadline
+        .limit(Step::Response, &origin.host, exchange)
+        .await?
 }

@@ -1,4 +1,5 @@
-//! What the fuzz targets reach of this room: an answer without the endpoint that sends it, which costs a connection.
+//! What the fuzz targets reach of this room: an answer without the endpoint that sends it, which
+//! costs a connection.
 
 use super::{Grant, grant};
 

@@ -1,4 +1,5 @@
-//! The answers of a token endpoint: what is granted, and what is refused (RFC 6749 sections 5.1 and 5.2).
+//! The answers of a token endpoint: what is granted, and what is refused (RFC 6749 sections 5.1 and
+//! 5.2).
 
 use std::time::Duration;
 
@@ -40,22 +41,40 @@ pub(super) fn parse_grant(body: &[u8]) -> Result<Grant, &'static str> {
     if !answer.token_type.eq_ignore_ascii_case("Bearer") {
         return Err("the token_type is not Bearer");
     }
-    let header =
-        bearer_header(&answer.access_token).ok_or("the access_token is no bearer token (RFC 6750 2.1)")?;
-    Ok(Grant { header, life: answer.expires_in.map(life).transpose()? })
+    let header = bearer_header(&answer.access_token)
+        .ok_or("the access_token is no bearer token (RFC 6750 2.1)")?;
+    Ok(Grant {
+        header,
+        life: answer.expires_in.map(life).transpose()?,
+    })
 }
 
-/// The content codings of the IANA registry, and the older names of two of them (RFC 9110 section 8.4.1).
-const CODINGS: [&str; 9] =
-    ["gzip", "x-gzip", "br", "zstd", "deflate", "compress", "x-compress", "dcb", "dcz"];
+/// The content codings of the IANA registry, and the older names of two of them (RFC 9110 section
+/// 8.4.1).
+const CODINGS: [&str; 9] = [
+    "gzip",
+    "x-gzip",
+    "br",
+    "zstd",
+    "deflate",
+    "compress",
+    "x-compress",
+    "dcb",
+    "dcz",
+];
 
-/// The content coding of an answer, if it has one. One that is not registered is not quoted: nothing that the endpoint says is.
+/// The content coding of an answer, if it has one. One that is not registered is not quoted:
+/// nothing that the endpoint says is.
 pub(super) fn content_coding(headers: &HeaderMap) -> Option<&'static str> {
     let values = headers.get_all(CONTENT_ENCODING).into_iter();
-    let mut codings =
-        values.flat_map(|value| value.as_bytes().split(|byte| *byte == b',')).map(<[u8]>::trim_ascii);
-    let found = codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))?;
-    let known = CODINGS.into_iter().find(|known| known.as_bytes().eq_ignore_ascii_case(found));
+    let mut codings = values
+        .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii);
+    let found =
+        codings.find(|coding| !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity"))?;
+    let known = CODINGS
+        .into_iter()
+        .find(|known| known.as_bytes().eq_ignore_ascii_case(found));
     Some(known.unwrap_or("of an unknown name"))
 }
 
@@ -86,7 +105,9 @@ fn life(seconds: Seconds) -> Result<Duration, &'static str> {
         Seconds::Text(text) => text.trim().parse().ok(),
     };
     match number {
-        Some(number) if (1.0..=LONGEST_LIFE).contains(&number) => Ok(Duration::from_secs_f64(number)),
+        Some(number) if (1.0..=LONGEST_LIFE).contains(&number) => {
+            Ok(Duration::from_secs_f64(number))
+        }
         _ => Err("the expires_in is no life that a token can have"),
     }
 }
@@ -101,8 +122,8 @@ const ERROR_CODES: [&str; 6] = [
     "invalid_scope",
 ];
 
-/// The code of an error answer, if it is one of the RFC's. Nothing else of it is kept: a description may repeat what
-/// was sent, the secret among it.
+/// The code of an error answer, if it is one of the RFC's. Nothing else of it is kept: a
+/// description may repeat what was sent, the secret among it.
 pub(super) fn parse_error(body: &[u8]) -> Option<&'static str> {
     #[derive(Deserialize)]
     struct Answer {
@@ -118,7 +139,8 @@ mod tests {
 
     fn life_of(expires_in: &str) -> Result<Option<Duration>, &'static str> {
         parse_grant(
-            format!(r#"{{"access_token":"a","token_type":"bearer","expires_in":{expires_in}}}"#).as_bytes(),
+            format!(r#"{{"access_token":"a","token_type":"bearer","expires_in":{expires_in}}}"#)
+                .as_bytes(),
         )
         .map(|grant| grant.life)
     }
@@ -129,7 +151,15 @@ mod tests {
             assert_eq!(life_of(text), Ok(Some(Duration::from_secs(3600))), "{text}");
         }
         assert_eq!(life_of("null"), Ok(None));
-        for text in ["0", "-1", "1e300", "315360001", "\"soon\"", "\"NaN\"", "0.5"] {
+        for text in [
+            "0",
+            "-1",
+            "1e300",
+            "315360001",
+            "\"soon\"",
+            "\"NaN\"",
+            "0.5",
+        ] {
             assert!(life_of(text).is_err(), "{text}");
         }
     }
@@ -144,7 +174,10 @@ mod tests {
             why(r#"{"token_type":"Bearer"}"#),
             "the answer lacks access_token or token_type, or a field of a wrong kind"
         );
-        assert_eq!(why(r#"{"access_token":"a","token_type":"mac"}"#), "the token_type is not Bearer");
+        assert_eq!(
+            why(r#"{"access_token":"a","token_type":"mac"}"#),
+            "the token_type is not Bearer"
+        );
         assert!(why(r#"{"access_token":"a b","token_type":"Bearer"}"#).contains("RFC 6750"));
     }
 
@@ -152,17 +185,28 @@ mod tests {
     fn a_mark_at_the_begin_and_a_line_end_do_no_harm() {
         let body = "\u{FEFF}{\"access_token\":\"a\",\"token_type\":\"BEARER\",\"more\":[1]}\r\n";
         let grant = parse_grant(body.as_bytes()).unwrap();
-        assert_eq!((grant.header.as_bytes(), grant.life), (&b"Bearer a"[..], None));
+        assert_eq!(
+            (grant.header.as_bytes(), grant.life),
+            (&b"Bearer a"[..], None)
+        );
     }
 
     #[test]
     fn a_content_coding_is_named_if_it_is_registered() {
         let of = |values: &[&'static str]| {
-            let values = values.iter().map(|value| (CONTENT_ENCODING, HeaderValue::from_static(value)));
+            let values = values
+                .iter()
+                .map(|value| (CONTENT_ENCODING, HeaderValue::from_static(value)));
             content_coding(&HeaderMap::from_iter(values))
         };
-        assert_eq!((of(&[]), of(&["identity"]), of(&[" Identity , "])), (None, None, None));
-        assert_eq!((of(&["GZIP"]), of(&["identity, br"])), (Some("gzip"), Some("br")));
+        assert_eq!(
+            (of(&[]), of(&["identity"]), of(&[" Identity , "])),
+            (None, None, None)
+        );
+        assert_eq!(
+            (of(&["GZIP"]), of(&["identity, br"])),
+            (Some("gzip"), Some("br"))
+        );
         assert_eq!(of(&["hunter2"]), Some("of an unknown name"));
     }
 
@@ -170,7 +214,10 @@ mod tests {
     fn an_error_is_read_in_any_order_and_only_its_code_is_kept() {
         let body = b"{\"error_description\":\"Invalid client\",\"error\":\"invalid_client\"}\r\n";
         assert_eq!(parse_error(body), Some("invalid_client"));
-        assert_eq!(parse_error("\u{FEFF}{\"error\":\"invalid_scope\"}".as_bytes()), Some("invalid_scope"));
+        assert_eq!(
+            parse_error("\u{FEFF}{\"error\":\"invalid_scope\"}".as_bytes()),
+            Some("invalid_scope")
+        );
         assert_eq!(parse_error(b"{\"error\":\"secret=hunter2\"}"), None);
         assert_eq!(parse_error(b"<html>"), None);
     }

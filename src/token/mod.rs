@@ -1,7 +1,8 @@
-//! Everything OAuth: one task gets a token and replaces it before it expires; everybody else reads a ready value.
+//! Everything OAuth: one task gets a token and replaces it before it expires; everybody else reads
+//! a ready value.
 //!
-//! Nothing here knows of the requests that the token is for, and no request ever calls the token endpoint. The grant
-//! has no refresh token: a refresh is one more fetch (RFC 6749 section 4.4.3).
+//! Nothing here knows of the requests that the token is for, and no request ever calls the token
+//! endpoint. The grant has no refresh token: a refresh is one more fetch (RFC 6749 section 4.4.3).
 
 mod assertion;
 mod backoff;

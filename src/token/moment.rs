@@ -8,8 +8,8 @@ use tokio::time::{Instant, sleep};
 /// The longest time that is slept through without a look at the wall clock.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A moment on the monotonic and on the wall clock. The first stands still while a machine sleeps, and the second may be
-/// set back: a moment has come as soon as either says so.
+/// A moment on the monotonic and on the wall clock. The first stands still while a machine sleeps,
+/// and the second may be set back: a moment has come as soon as either says so.
 #[derive(Clone, Copy, Debug)]
 pub struct Moment {
     monotonic: Instant,
@@ -19,7 +19,10 @@ pub struct Moment {
 impl Moment {
     /// This moment.
     pub fn now() -> Self {
-        Moment { monotonic: Instant::now(), wall: wall_clock() }
+        Moment {
+            monotonic: Instant::now(),
+            wall: wall_clock(),
+        }
     }
 
     /// Whether it is now, or past.
@@ -30,19 +33,30 @@ impl Moment {
     /// Waits until it has come; after a sleep of the machine it may be noticed a second late.
     pub(super) async fn reached(self) {
         while !self.has_come() {
-            sleep(self.monotonic.saturating_duration_since(Instant::now()).min(LOOK)).await;
+            sleep(
+                self.monotonic
+                    .saturating_duration_since(Instant::now())
+                    .min(LOOK),
+            )
+            .await;
         }
     }
 
     /// The time until then; zero if it has come.
     pub fn left(&self) -> Duration {
         let wall = self.wall.duration_since(wall_clock()).unwrap_or_default();
-        self.monotonic.saturating_duration_since(Instant::now()).min(wall)
+        self.monotonic
+            .saturating_duration_since(Instant::now())
+            .min(wall)
     }
 
     /// The earlier of the two, as far as the monotonic clock can tell.
     pub(super) fn min(self, other: Self) -> Self {
-        if self.monotonic <= other.monotonic { self } else { other }
+        if self.monotonic <= other.monotonic {
+            self
+        } else {
+            other
+        }
     }
 }
 
@@ -50,7 +64,10 @@ impl Add<Duration> for Moment {
     type Output = Moment;
 
     fn add(self, time: Duration) -> Moment {
-        Moment { monotonic: self.monotonic + time, wall: self.wall + time }
+        Moment {
+            monotonic: self.monotonic + time,
+            wall: self.wall + time,
+        }
     }
 }
 
@@ -73,7 +90,8 @@ pub(super) mod tests {
         static WALL: Cell<Option<(SystemTime, Instant)>> = const { Cell::new(None) };
     }
 
-    /// The wall clock of a test goes with tokio's, which may be paused, and with what the machine has slept.
+    /// The wall clock of a test goes with tokio's, which may be paused, and with what the machine
+    /// has slept.
     pub(super) fn wall_clock() -> SystemTime {
         let now = Instant::now();
         let (wall, then) = WALL.get().unwrap_or_else(|| {
@@ -114,6 +132,10 @@ pub(super) mod tests {
             sleep_machine(Duration::from_secs(3600));
         };
         tokio::join!(far.reached(), slept);
-        assert!(began.elapsed() <= Duration::from_secs(11), "{:?}", began.elapsed());
+        assert!(
+            began.elapsed() <= Duration::from_secs(11),
+            "{:?}",
+            began.elapsed()
+        );
     }
 }

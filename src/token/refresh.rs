@@ -1,4 +1,5 @@
-//! The refresh task: fetches a token, publishes it, and fetches the next one in time. It never ends.
+//! The refresh task: fetches a token, publishes it, and fetches the next one in time. It never
+//! ends.
 
 use std::future::{Future, pending};
 use std::time::Duration;
@@ -18,13 +19,13 @@ use crate::metrics::Fetched;
 /// Between the starts of two fetches, whatever happens.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Between a failed fetch and the next while requests wait for a token. By default each waits for 5 s: this leaves it a second
-/// for the fetch.
+/// Between a failed fetch and the next while requests wait for a token. By default each waits for 5
+/// s: this leaves it a second for the fetch.
 const MAX_PAUSE_WHILE_AWAITED: Duration = Duration::from_secs(4);
 
-/// Publishes tokens from `fetch` for as long as it is polled. When `changed` returns, the client asks as another, or otherwise:
-/// a token is fetched at once, and a fetch with the old ones, should one be on its way, is given up. `fallback_life` tells the
-/// life of a token whose answer does not.
+/// Publishes tokens from `fetch` for as long as it is polled. When `changed` returns, the client
+/// asks as another, or otherwise: a token is fetched at once, and a fetch with the old ones, should
+/// one be on its way, is given up. `fallback_life` tells the life of a token whose answer does not.
 pub async fn refresh<F, R, C, D>(
     fetch: F,
     changed: C,
@@ -48,19 +49,27 @@ pub async fn refresh<F, R, C, D>(
             // In this order: what has changed before is what the fetch asks with.
             biased;
             fetched = fetch() => Some(fetched),
-            // Once in a row: a file that is written every second would let no fetch come to its end.
+            // Once in a row: a file that is written every second would let no fetch come to its
+            // end.
             () = changed(), if !given_up => None,
         };
         given_up = fetched.is_none();
         let took = start.elapsed();
-        let fetched = fetched.map(|fetched| fetched.and_then(|grant| in_time(grant, began, fallback_life())));
+        let fetched =
+            fetched.map(|fetched| fetched.and_then(|grant| in_time(grant, began, fallback_life())));
         let is_changed = match fetched {
             None => true,
             Some(Ok((header, life, plan))) => {
                 generation += 1;
                 backoff.reset();
                 let life_left = (began + plan.stop).left();
-                publisher.metrics.note_fetch(Fetched::Granted { generation, life: life_left }, took);
+                publisher.metrics.note_fetch(
+                    Fetched::Granted {
+                        generation,
+                        life: life_left,
+                    },
+                    took,
+                );
                 publisher.publish(Bearer::new(header, generation, began + plan.stop));
                 health.become_good(generation, life);
                 tokio::select! {
@@ -74,13 +83,19 @@ pub async fn refresh<F, R, C, D>(
                 }
             }
             Some(Err(error)) => {
-                publisher.metrics.note_fetch(Fetched::Failed { reason: error.reason() }, took);
+                publisher.metrics.note_fetch(
+                    Fetched::Failed {
+                        reason: error.reason(),
+                    },
+                    took,
+                );
                 let until = publisher.serves_until();
                 health.become_bad(&error, until.is_some());
                 let failed = Moment::now();
                 let next = next_try(&error, until, &mut backoff);
                 publisher.publish_failure(failure(&error), next);
-                // Also a pause that has begun: what was long enough for nobody is too long for a request.
+                // Also a pause that has begun: what was long enough for nobody is too long for a
+                // request.
                 let is_hurried = async {
                     let latest = failed + MAX_PAUSE_WHILE_AWAITED;
                     if !may_be_hurried(&error) || next.left() <= MAX_PAUSE_WHILE_AWAITED {
@@ -90,7 +105,8 @@ pub async fn refresh<F, R, C, D>(
                     publisher.publish_failure(failure(&error), latest);
                     latest.reached().await;
                 };
-                // The next try may be minutes after the end of the token that serves: the log must not wait for it.
+                // The next try may be minutes after the end of the token that serves: the log must
+                // not wait for it.
                 let tell_the_end = async {
                     match until {
                         Some(until) => until.reached().await,
@@ -108,15 +124,17 @@ pub async fn refresh<F, R, C, D>(
             }
         };
         if is_changed {
-            tracing::info!("the client, or how it asks, has changed; asking for another access token");
+            tracing::info!(
+                "the client, or how it asks, has changed; asking for another access token"
+            );
             backoff.reset();
         }
         sleep_until(start + LEAST_PAUSE).await;
     }
 }
 
-/// What was granted, with its life and its plan, unless it is over already: such a token helps nobody, and whoever waits for
-/// one should be told why there is none.
+/// What was granted, with its life and its plan, unless it is over already: such a token helps
+/// nobody, and whoever waits for one should be told why there is none.
 fn in_time(
     grant: Grant,
     began: Moment,
@@ -125,23 +143,33 @@ fn in_time(
     let life = grant.life.unwrap_or(fallback_life);
     let plan = schedule::plan(life, fastrand::f64());
     match (began + plan.stop).has_come() {
-        true => Err(FetchError::TooLate { life: life.as_secs() }),
+        true => Err(FetchError::TooLate {
+            life: life.as_secs(),
+        }),
         false => Ok((grant.header, life, plan)),
     }
 }
 
 fn failure(error: &FetchError) -> Failure {
-    if error.is_refusal() { Failure::ClientRefused } else { Failure::Unavailable }
+    if error.is_refusal() {
+        Failure::ClientRefused
+    } else {
+        Failure::Unavailable
+    }
 }
 
-/// Whether requests that wait for a token may shorten the pause after `error`. An endpoint that names a time is not asked
-/// earlier, and one that refuses the client or limits its rate may lock it out after more tries.
+/// Whether requests that wait for a token may shorten the pause after `error`. An endpoint that
+/// names a time is not asked earlier, and one that refuses the client or limits its rate may lock
+/// it out after more tries.
 fn may_be_hurried(error: &FetchError) -> bool {
     use http::StatusCode;
 
     let is_limited = matches!(
         error,
-        FetchError::Status { status: StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS, .. }
+        FetchError::Status {
+            status: StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS,
+            ..
+        }
     );
     !error.is_refusal() && !is_limited && error.retry_after().is_none_or(|asked| asked.is_zero())
 }
@@ -155,7 +183,8 @@ fn next_try(error: &FetchError, until: Option<Moment>, backoff: &mut Backoff) ->
     };
     let wait = backoff.next(situation, fastrand::f64());
     match (error.retry_after(), situation, until) {
-        // A wait of nothing is no wish, and a client that is refused is in no hurry, whatever the endpoint says.
+        // A wait of nothing is no wish, and a client that is refused is in no hurry, whatever the
+        // endpoint says.
         (Some(asked), ..) if !asked.is_zero() => Moment::now() + asked.max(situation.least()),
         // Once more when the token ends: from then on each moment counts.
         (_, Situation::Holding, Some(until)) => (Moment::now() + wait).min(until),
@@ -186,7 +215,10 @@ impl Health {
     }
 
     fn become_bad(&mut self, error: &FetchError, holding: bool) {
-        let now = Health::Bad { refused: error.is_refusal(), holding };
+        let now = Health::Bad {
+            refused: error.is_refusal(),
+            holding,
+        };
         if *self == now {
             tracing::debug!(error = chain(error), "still no new access token");
             return;
@@ -195,7 +227,10 @@ impl Health {
         let error = chain(error);
         match holding {
             true => {
-                tracing::warn!(error, "no new access token; the one that is held serves until it expires")
+                tracing::warn!(
+                    error,
+                    "no new access token; the one that is held serves until it expires"
+                )
             }
             false => tracing::error!(error, "there is no usable access token; requests fail"),
         }

@@ -12,7 +12,8 @@ const SHORT_LIFE: Duration = Duration::from_secs(60);
 /// How much of the margin is left to chance, so that replicas do not refresh together.
 const JITTER_SHARE: f64 = 0.2;
 
-/// How long before its expiry a token is no longer sent: the way to the API and a clock that is off both take time.
+/// How long before its expiry a token is no longer sent: the way to the API and a clock that is off
+/// both take time.
 const STOP_MOST: Duration = Duration::from_secs(5);
 const STOP_SHARE: f64 = 0.1;
 
@@ -33,7 +34,10 @@ pub(super) fn plan(life: Duration, chance: f64) -> Plan {
         life.mul_f64(MARGIN_SHARE).clamp(MARGIN_LEAST, MARGIN_MOST)
     };
     let margin = margin.mul_f64(1.0 - JITTER_SHARE * chance);
-    Plan { refresh: life - margin, stop: life - life.mul_f64(STOP_SHARE).min(STOP_MOST) }
+    Plan {
+        refresh: life - margin,
+        stop: life - life.mul_f64(STOP_SHARE).min(STOP_MOST),
+    }
 }
 
 #[cfg(test)]
@@ -45,8 +49,14 @@ mod tests {
     #[test]
     fn a_token_is_replaced_in_time_and_stopped_before_it_expires() {
         let seconds = |plan: Plan| (plan.refresh.as_secs_f64(), plan.stop.as_secs_f64());
-        assert_eq!(seconds(plan(Duration::from_secs(3600), 0.0)), (3300.0, 3595.0));
-        assert_eq!(seconds(plan(Duration::from_secs(3600), 1.0)), (3360.0, 3595.0));
+        assert_eq!(
+            seconds(plan(Duration::from_secs(3600), 0.0)),
+            (3300.0, 3595.0)
+        );
+        assert_eq!(
+            seconds(plan(Duration::from_secs(3600), 1.0)),
+            (3360.0, 3595.0)
+        );
         assert_eq!(seconds(plan(Duration::from_secs(300), 0.0)), (240.0, 295.0));
         assert_eq!(seconds(plan(Duration::from_secs(100), 0.0)), (70.0, 95.0));
         assert_eq!(seconds(plan(Duration::from_secs(60), 0.0)), (30.0, 55.0));

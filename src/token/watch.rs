@@ -1,8 +1,8 @@
 //! Notices that a file with a credential has been replaced.
 //!
-//! It looks once a second instead of asking the system to be told: what counts is what a reader of the path would find,
-//! and that changes as well when a link on the way is swapped (Kubernetes), when the file is on a network, or when it is
-//! mounted over.
+//! It looks once a second instead of asking the system to be told: what counts is what a reader of
+//! the path would find, and that changes as well when a link on the way is swapped (Kubernetes),
+//! when the file is on a network, or when it is mounted over.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -27,7 +27,11 @@ impl Watch {
     /// Watches `files`, as they are now.
     pub(super) fn new(files: Vec<PathBuf>) -> Self {
         let seen = Mutex::new(Stamp::of_all(&files));
-        Watch { files, seen, aside: Aside::default() }
+        Watch {
+            files,
+            seen,
+            aside: Aside::default(),
+        }
     }
 
     /// Waits until one of them is another than it was.
@@ -38,7 +42,9 @@ impl Watch {
         loop {
             sleep(PERIOD).await;
             let files = self.files.clone();
-            let Some(now) = self.aside.run(move || Stamp::of_all(&files)).await else { continue };
+            let Some(now) = self.aside.run(move || Stamp::of_all(&files)).await else {
+                continue;
+            };
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
             if *seen != now {
                 *seen = now;
@@ -63,7 +69,10 @@ mod tests {
     #[tokio::test]
     async fn a_file_that_is_written_or_replaced_is_noticed_once() {
         let directory = tempfile::tempdir().unwrap();
-        let (file, next) = (directory.path().join("secret"), directory.path().join("next"));
+        let (file, next) = (
+            directory.path().join("secret"),
+            directory.path().join("next"),
+        );
         fs::write(&file, "one").unwrap();
         let watch = Watch::new(vec![file.clone()]);
         fs::write(&file, "two").unwrap();

@@ -35,8 +35,8 @@ pub struct Context {
 }
 
 impl Context {
-    /// The one that `headers` name. `None` where they name none or several, or what they name is none: whoever takes part
-    /// begins another then (section 3.2.2.1 and 3.4).
+    /// The one that `headers` name. `None` where they name none or several, or what they name is
+    /// none: whoever takes part begins another then (section 3.2.2.1 and 3.4).
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let mut named = headers.get_all(TRACEPARENT).iter();
         match (named.next(), named.next()) {
@@ -47,7 +47,11 @@ impl Context {
 
     /// A new trace.
     pub fn begin(is_sampled: bool) -> Self {
-        Context { trace_id: TraceId(fastrand::u128(1..)), parent: 0, is_sampled }
+        Context {
+            trace_id: TraceId(fastrand::u128(1..)),
+            parent: 0,
+            is_sampled,
+        }
     }
 
     /// `version-trace-parent-flags` (section 3.2). A later version may have more behind that.
@@ -55,9 +59,14 @@ impl Context {
         let text = std::str::from_utf8(value.get(..55)?).ok()?;
         let rest = &value[55..];
         let mut parts = text.split('-');
-        let [version, trace_id, parent, flags] = [2, 32, 16, 2].map(|length| hex(parts.next(), length));
+        let [version, trace_id, parent, flags] =
+            [2, 32, 16, 2].map(|length| hex(parts.next(), length));
         let (version, trace_id, parent, flags) = (version?, trace_id?, parent?, flags?);
-        let has_right_length = if version == 0 { rest.is_empty() } else { matches!(rest, [] | [b'-', ..]) };
+        let has_right_length = if version == 0 {
+            rest.is_empty()
+        } else {
+            matches!(rest, [] | [b'-', ..])
+        };
         let is_valid = version != 0xff && trace_id != 0 && parent != 0 && has_right_length;
         is_valid.then_some(Context {
             trace_id: TraceId(trace_id),
@@ -81,8 +90,12 @@ pub fn span_id() -> u64 {
 /// The number that exactly `length` digits are; capitals are none (section 3.2.1).
 fn hex(digits: Option<&str>, length: usize) -> Option<u128> {
     let digits = digits.filter(|digits| digits.len() == length)?;
-    let is_hex = digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
-    is_hex.then(|| u128::from_str_radix(digits, 16).ok()).flatten()
+    let is_hex = digits
+        .bytes()
+        .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
+    is_hex
+        .then(|| u128::from_str_radix(digits, 16).ok())
+        .flatten()
 }
 
 #[cfg(test)]
@@ -92,7 +105,9 @@ mod tests {
     const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
     fn of(texts: &[&str]) -> Option<Context> {
-        let fields = texts.iter().map(|text| (TRACEPARENT, text.parse().unwrap()));
+        let fields = texts
+            .iter()
+            .map(|text| (TRACEPARENT, text.parse().unwrap()));
         Context::of(&HeaderMap::from_iter(fields))
     }
 
@@ -104,7 +119,11 @@ mod tests {
             (0x4bf92f3577b34da6a3ce929d0e0e4736, 0x00f067aa0ba902b7)
         );
         assert!(context.is_sampled);
-        assert!(!of(&["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-fe"]).unwrap().is_sampled);
+        assert!(
+            !of(&["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-fe"])
+                .unwrap()
+                .is_sampled
+        );
         assert_eq!(context.header(context.parent).unwrap(), GOOD);
         let later = GOOD.replacen("00", "cc", 1);
         assert!(of(&[&later]).is_some() && of(&[&format!("{later}-more")]).is_some());
@@ -131,6 +150,9 @@ mod tests {
         assert_eq!(of(&[GOOD, GOOD]), None);
         assert_eq!(of(&[]), None);
         let not_text = HeaderValue::from_bytes(&[0xff; 55]).unwrap();
-        assert_eq!(Context::of(&HeaderMap::from_iter([(TRACEPARENT, not_text)])), None);
+        assert_eq!(
+            Context::of(&HeaderMap::from_iter([(TRACEPARENT, not_text)])),
+            None
+        );
     }
 }

@@ -1,6 +1,8 @@
-//! Which trace a request belongs to (W3C Trace Context), and what a collector of traces is told of it (OTLP).
+//! Which trace a request belongs to (W3C Trace Context), and what a collector of traces is told of
+//! it (OTLP).
 //!
-//! Nothing here knows of the proxied request: a span is told with its times when it is over, and holds no personal data.
+//! Nothing here knows of the proxied request: a span is told with its times when it is over, and
+//! holds no personal data.
 
 mod context;
 #[cfg(feature = "otlp")]

@@ -1,5 +1,5 @@
-//! Tells a collector of spans, by OTLP over HTTP. From a thread of its own, in batches: what there is no room for is dropped
-//! rather than a request held up.
+//! Tells a collector of spans, by OTLP over HTTP. From a thread of its own, in batches: what there
+//! is no room for is dropped rather than a request held up.
 
 use std::time::Duration;
 
@@ -31,19 +31,27 @@ pub struct Exporter {
 }
 
 impl Exporter {
-    /// Begins to export to the collector that `config` names. Not to be called from an asynchronous task.
+    /// Begins to export to the collector that `config` names. Not to be called from an asynchronous
+    /// task.
     ///
     /// # Errors
     /// When its certificates cannot be used.
     pub fn start(config: &Exported) -> Result<Self, Cause> {
-        let roots = config.roots.iter().map(|root| reqwest::Certificate::from_der(root));
+        let roots = config
+            .roots
+            .iter()
+            .map(|root| reqwest::Certificate::from_der(root));
         let client = reqwest::blocking::Client::builder()
             .tls_certs_only(roots.collect::<Result<Vec<_>, _>>()?)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .timeout(PATIENCE)
             .build()?;
-        let query = config.endpoint.url().query().filter(|query| !query.is_empty());
+        let query = config
+            .endpoint
+            .url()
+            .query()
+            .filter(|query| !query.is_empty());
         let exporter = opentelemetry_otlp::SpanExporter::builder()
             .with_http()
             .with_http_client(client)
@@ -52,21 +60,34 @@ impl Exporter {
             .with_timeout(PATIENCE)
             .build()
             .map_err(|error| without_query(chain(&error), query))?;
-        let told = Told { exporter, query: query.map(str::to_owned), failed: Seldom::default() };
+        let told = Told {
+            exporter,
+            query: query.map(str::to_owned),
+            failed: Seldom::default(),
+        };
         let mut processor = BatchSpanProcessor::builder(told).build();
         let version = KeyValue::new("service.version", env!("GBG_PROXY_VERSION"));
-        let about = Resource::builder().with_service_name("gbg-proxy").with_attribute(version).build();
+        let about = Resource::builder()
+            .with_service_name("gbg-proxy")
+            .with_attribute(version)
+            .build();
         processor.set_resource(&about);
-        let scope =
-            InstrumentationScope::builder("gbg-proxy").with_version(env!("GBG_PROXY_VERSION")).build();
+        let scope = InstrumentationScope::builder("gbg-proxy")
+            .with_version(env!("GBG_PROXY_VERSION"))
+            .build();
         Ok(Exporter { processor, scope })
     }
 
     /// Has `span` told, some time later.
     pub fn export(&self, span: Span) {
         let id = span.id.into();
-        let context =
-            SpanContext::new(span.trace_id.0.into(), id, TraceFlags::SAMPLED, false, TraceState::default());
+        let context = SpanContext::new(
+            span.trace_id.0.into(),
+            id,
+            TraceFlags::SAMPLED,
+            false,
+            TraceState::default(),
+        );
         self.processor.on_end(SpanData {
             span_context: context,
             parent_span_id: span.parent.into(),
@@ -83,12 +104,17 @@ impl Exporter {
             dropped_attributes_count: 0,
             events: SpanEvents::default(),
             links: SpanLinks::default(),
-            status: if span.failed { Status::error("") } else { Status::Unset },
+            status: if span.failed {
+                Status::error("")
+            } else {
+                Status::Unset
+            },
             instrumentation_scope: self.scope.clone(),
         });
     }
 
-    /// Tells what is not told yet, as far as it takes no long time. Not to be called from an asynchronous task.
+    /// Tells what is not told yet, as far as it takes no long time. Not to be called from an
+    /// asynchronous task.
     pub fn shut_down(&self) {
         if let Err(error) = self.processor.shutdown_with_timeout(LAST) {
             tracing::debug!(%error, "the last spans could not be exported");
@@ -105,14 +131,17 @@ fn attribute((name, value): (&'static str, Value)) -> KeyValue {
 
 /// `error` with `…` in place of `query`, be it a part of a URL or by itself.
 fn without_query(error: String, query: Option<&str>) -> String {
-    query.map(|query| error.replace(query, "…")).unwrap_or(error)
+    query
+        .map(|query| error.replace(query, "…"))
+        .unwrap_or(error)
 }
 
 /// Tells in the log, once in a while, that spans cannot be exported.
 #[derive(Debug)]
 struct Told<E> {
     exporter: E,
-    /// The query of the endpoint, without its question mark, if it is not empty: it may hold a key, and errors quote the URL.
+    /// The query of the endpoint, without its question mark, if it is not empty: it may hold a key,
+    /// and errors quote the URL.
     query: Option<String>,
     failed: Seldom,
 }
@@ -125,7 +154,11 @@ impl<E: SpanExporter> SpanExporter for Told<E> {
             && self.failed.is_due()
         {
             let error = without_query(chain(error), self.query.as_deref());
-            tracing::warn!(error, lost, "spans cannot be exported to trace.endpoint; they are dropped");
+            tracing::warn!(
+                error,
+                lost,
+                "spans cannot be exported to trace.endpoint; they are dropped"
+            );
         }
         done
     }
@@ -151,7 +184,10 @@ mod tests {
                 "error sending request for url (http://a.example/v1?key=x%20y)",
                 "for url (http://a.example/v1?…)",
             ),
-            ("Url { path: \"/v1\", query: Some(\"key=x%20y\") }", "query: Some(\"…\") }"),
+            (
+                "Url { path: \"/v1\", query: Some(\"key=x%20y\") }",
+                "query: Some(\"…\") }",
+            ),
             ("key=x%20y is refused, key=x%20y", "… is refused, …"),
         ] {
             let error = without_query(error.to_owned(), Some("key=x%20y"));
@@ -164,10 +200,22 @@ mod tests {
     #[test]
     fn a_refused_endpoint_is_named_without_its_query() {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let endpoint = format!("http://127.0.0.1:1/v1/traces?key={}", "hunter2".repeat(10_000));
+        let endpoint = format!(
+            "http://127.0.0.1:1/v1/traces?key={}",
+            "hunter2".repeat(10_000)
+        );
         let endpoint = HttpUrl::try_from(endpoint).unwrap();
-        let error = Exporter::start(&Exported { endpoint, roots: Vec::new() }).unwrap_err().to_string();
-        assert!(error.contains("http://127.0.0.1:1/v1/traces?…"), "{}", &error[..error.len().min(200)]);
+        let error = Exporter::start(&Exported {
+            endpoint,
+            roots: Vec::new(),
+        })
+        .unwrap_err()
+        .to_string();
+        assert!(
+            error.contains("http://127.0.0.1:1/v1/traces?…"),
+            "{}",
+            &error[..error.len().min(200)]
+        );
         assert!(!error.contains("hunter2"));
     }
 }

@@ -38,12 +38,12 @@ pub(super) fn no_connection(limit: &ConnectionLimit) -> Error {
         limit.log_exhausted();
         return Error::NoConnectionLeft;
     }
-    let cause =
-        "no connection, or place on one, became free or could be opened within upstream.connect_timeout";
+    let cause = "no connection, or place on one, became free or could be opened within upstream.connect_timeout";
     Error::UpstreamUnreachable(cause.into())
 }
 
-/// Why a request's body did not come to its end: it broke off with its caller, unless it was ended on purpose.
+/// Why a request's body did not come to its end: it broke off with its caller, unless it was ended
+/// on purpose.
 pub(super) fn body_error(cause: Option<&(dyn std::error::Error + 'static)>) -> Error {
     match cause.and_then(|cause| cause.downcast_ref()) {
         Some(Error::BodyTooLarge) => Error::BodyTooLarge,
@@ -51,8 +51,8 @@ pub(super) fn body_error(cause: Option<&(dyn std::error::Error + 'static)>) -> E
     }
 }
 
-/// The body of an answer. Its connection, or its place on one, is free again when it has ended; when it is dropped before,
-/// the connection is closed, or the stream reset.
+/// The body of an answer. Its connection, or its place on one, is free again when it has ended;
+/// when it is dropped before, the connection is closed, or the stream reset.
 pub struct Answer<B>(Kind<B>);
 
 enum Kind<B> {

@@ -1,5 +1,5 @@
-//! Fails at once what would only wait: while no connection to the API can be opened, most requests that need one are told
-//! so, rather than each waiting for `upstream.connect_timeout`.
+//! Fails at once what would only wait: while no connection to the API can be opened, most requests
+//! that need one are told so, rather than each waiting for `upstream.connect_timeout`.
 //!
 //! ```text
 //!             5 attempts in a row have failed
@@ -9,9 +9,10 @@
 //!                 a connection has opened
 //! ```
 //!
-//! It must never be the reason why something fails. So it looks at nothing but attempts to open a connection, and is asked
-//! by nobody who has one; a request is let through every 100 ms, however long those before it still wait; and what an
-//! attempt says counts only if no connection has opened since it began.
+//! It must never be the reason why something fails. So it looks at nothing but attempts to open a
+//! connection, and is asked by nobody who has one; a request is let through every 100 ms, however
+//! long those before it still wait; and what an attempt says counts only if no connection has
+//! opened since it began.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -54,7 +55,12 @@ pub(super) struct Refused(Arc<str>);
 impl Circuit {
     /// One that is closed, and stays so unless it is `enabled`.
     pub(super) fn new(enabled: bool, connections: Arc<Connections>) -> Self {
-        Circuit { enabled, open: AtomicBool::new(false), connections, state: Mutex::default() }
+        Circuit {
+            enabled,
+            open: AtomicBool::new(false),
+            connections,
+            state: Mutex::default(),
+        }
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -126,7 +132,9 @@ impl State {
             Some(open) => open.next = now + PAUSE,
             None => {}
         }
-        Ok(Attempt { opened: self.opened })
+        Ok(Attempt {
+            opened: self.opened,
+        })
     }
 
     /// Whether that closes it.
@@ -145,7 +153,10 @@ impl State {
         match &mut self.open {
             Some(open) => open.why = why,
             None if self.failures >= FAILURES => {
-                self.open = Some(Open { next: now + PAUSE, why });
+                self.open = Some(Open {
+                    next: now + PAUSE,
+                    why,
+                });
                 return true;
             }
             None => {}
@@ -182,7 +193,10 @@ mod tests {
         fail(&circuit);
         assert!(circuit.is_open());
         let told = circuit.admit().unwrap_err().to_string();
-        assert_eq!(told, "connections to the API fail at the moment; the last attempt said: dead");
+        assert_eq!(
+            told,
+            "connections to the API fail at the moment; the last attempt said: dead"
+        );
         assert_eq!(circuit.connections.given_up(), 1);
     }
 
@@ -199,7 +213,11 @@ mod tests {
         advance(PAUSE * 100).await;
         fail(&circuit);
         assert!(circuit.admit().is_err());
-        assert_eq!(circuit.connections.given_up(), 1, "it was open all the time");
+        assert_eq!(
+            circuit.connections.given_up(),
+            1,
+            "it was open all the time"
+        );
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,6 +1,8 @@
-//! Bound on one worker's connections to the API: callers must not use up the open files of the process.
+//! Bound on one worker's connections to the API: callers must not use up the open files of the
+//! process.
 //!
-//! Each worker has its part, as it has its own pool: a connection that is idle in another worker's pool is of no use to it.
+//! Each worker has its part, as it has its own pool: a connection that is idle in another worker's
+//! pool is of no use to it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -47,7 +49,9 @@ impl Default for ConnectionLimit {
 impl ConnectionLimit {
     /// At most `sockets` at once; any number without.
     pub fn new(sockets: Option<u32>) -> Self {
-        let sockets = sockets.map_or(usize::MAX, |sockets| sockets as usize).min(Semaphore::MAX_PERMITS);
+        let sockets = sockets
+            .map_or(usize::MAX, |sockets| sockets as usize)
+            .min(Semaphore::MAX_PERMITS);
         ConnectionLimit {
             sockets: Arc::new(Semaphore::new(sockets)),
             max_sockets: sockets,
@@ -60,18 +64,28 @@ impl ConnectionLimit {
     /// A permit, if one is left.
     pub(super) fn try_acquire(&self) -> Result<ConnectionPermit, LimitReached> {
         let permit = Arc::clone(&self.sockets).try_acquire_many_owned(self.sockets_to_open);
-        permit.map(|sockets| self.permit(sockets)).map_err(|_| LimitReached)
+        permit
+            .map(|sockets| self.permit(sockets))
+            .map_err(|_| LimitReached)
     }
 
     /// Waits for a permit.
     pub(super) async fn acquire(&self) -> Result<ConnectionPermit, LimitReached> {
-        let permit = Arc::clone(&self.sockets).acquire_many_owned(self.sockets_to_open).await;
+        let permit = Arc::clone(&self.sockets)
+            .acquire_many_owned(self.sockets_to_open)
+            .await;
         // It is never closed.
-        permit.map(|sockets| self.permit(sockets)).map_err(|_| LimitReached)
+        permit
+            .map(|sockets| self.permit(sockets))
+            .map_err(|_| LimitReached)
     }
 
     fn permit(&self, sockets: OwnedSemaphorePermit) -> ConnectionPermit {
-        ConnectionPermit { sockets, is_open: false, open: Arc::clone(&self.open) }
+        ConnectionPermit {
+            sockets,
+            is_open: false,
+            open: Arc::clone(&self.open),
+        }
     }
 
     /// Whether a permit would have to be waited for.
@@ -79,8 +93,8 @@ impl ConnectionLimit {
         self.sockets.available_permits() < self.sockets_to_open as usize
     }
 
-    /// Whether connections that are open leave no permit. Where others are only being opened, it is the API that keeps
-    /// requests waiting, and not this limit.
+    /// Whether connections that are open leave no permit. Where others are only being opened, it is
+    /// the API that keeps requests waiting, and not this limit.
     pub(super) fn is_exhausted(&self) -> bool {
         self.max_sockets.saturating_sub(self.open.load(Relaxed)) < self.sockets_to_open as usize
     }
@@ -146,7 +160,10 @@ mod tests {
                 assert!(!limit.is_exhausted(), "{sockets}");
                 held.push(permit);
             }
-            let open = held.into_iter().map(ConnectionPermit::opened).collect::<Vec<_>>();
+            let open = held
+                .into_iter()
+                .map(ConnectionPermit::opened)
+                .collect::<Vec<_>>();
             assert!(limit.is_exhausted(), "{sockets}");
             drop(open);
             assert!(!limit.is_exhausted(), "{sockets}");

@@ -13,8 +13,9 @@ use tokio_rustls::TlsConnector;
 
 use super::Times;
 use super::circuit::{Attempt, Circuit};
+use super::connect_deadline::{ConnectDeadline, Step};
 use super::connection_limit::{ConnectionLimit, ConnectionPermit};
-use super::dial::{ConnectDeadline, Dialer, Step};
+use super::dial::Dialer;
 use super::http2;
 use super::pool::Slot;
 use super::progress::Watch;
@@ -31,7 +32,8 @@ const HTTP2: &[u8] = b"h2";
 const NO_HTTP2: &str = "the API does not pick HTTP/2 (ALPN), which upstream.http_version asks for; \
                         \"auto\" and \"1.1\" take what it speaks";
 
-/// What is held of an HTTP/1.1 connection, in each direction: its head, or the part of a body that goes through.
+/// What is held of an HTTP/1.1 connection, in each direction: its head, or the part of a body that
+/// goes through.
 const BUFFER: usize = 128 * 1024;
 
 /// A connection that has just been opened.
@@ -90,7 +92,11 @@ impl Connector {
     }
 
     /// Opens one connection with `permit` and starts its task; the circuit has given leave to it.
-    pub(super) async fn open<B>(&self, attempt: Attempt, permit: ConnectionPermit) -> Result<Opened<B>, Cause>
+    pub(super) async fn open<B>(
+        &self,
+        attempt: Attempt,
+        permit: ConnectionPermit,
+    ) -> Result<Opened<B>, Cause>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
@@ -108,7 +114,8 @@ impl Connector {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
     {
-        self.open(self.circuit.admit()?, self.limit.try_acquire()?).await
+        self.open(self.circuit.admit()?, self.limit.try_acquire()?)
+            .await
     }
 
     /// As [`Self::open`], without leave: that it fails is no reason to refuse any request.
@@ -152,7 +159,8 @@ impl Connector {
                 deadline.limit(Step::Http2, &self.host, handshake).await?
             }
             None => {
-                let handshake = self.handshake(stream, self.http_version == HttpVersion::Http2, permit);
+                let handshake =
+                    self.handshake(stream, self.http_version == HttpVersion::Http2, permit);
                 deadline.limit(Step::Http2, &self.host, handshake).await?
             }
         }
@@ -173,7 +181,9 @@ impl Connector {
             (true, _) => {
                 let counted = self.connections.open();
                 let open = || (counted, permit.opened());
-                http2::Connection::open(io, &self.times, open).await.map(Opened::Http2)
+                http2::Connection::open(io, &self.times, open)
+                    .await
+                    .map(Opened::Http2)
             }
             (false, HttpVersion::Http2) => Err(NO_HTTP2.into()),
             (false, _) => self.http1(io, permit).await.map(Opened::Http1),
@@ -191,7 +201,8 @@ impl Connector {
         let (sender, connection) = http1::Builder::new()
             .preserve_header_case(self.keep_header_case)
             .max_buf_size(BUFFER)
-            // A proxy removes white space before the colon of a response (RFC 9112 section 5.1); it does not refuse it.
+            // A proxy removes white space before the colon of a response (RFC 9112 section 5.1); it
+            // does not refuse it.
             .allow_spaces_after_header_name_in_responses(true)
             .handshake(TokioIo::new(watch.listen(io)))
             .await?;
@@ -214,7 +225,9 @@ fn client_config(config: &config::Upstream) -> Result<ClientConfig, Cause> {
     }
     let tls = ClientConfig::builder().with_root_certificates(roots);
     let mut tls = match &config.identity {
-        Some(identity) => tls.with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())?,
+        Some(identity) => {
+            tls.with_client_auth_cert(identity.chain.clone(), identity.key.clone_key())?
+        }
         None => tls.with_no_client_auth(),
     };
     let offered = match config.http_version {
@@ -236,10 +249,19 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_tried_without_leave_and_failed_opens_no_circuit() {
-        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let closed = TcpListener::bind("127.0.0.1:0")
+            .await
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let config = configured(&format!("upstream.base_url=http://{closed}"));
-        let connector =
-            Connector::new(&config, Times::new(&config), Arc::default(), ConnectionLimit::default()).unwrap();
+        let connector = Connector::new(
+            &config,
+            Times::new(&config),
+            Arc::default(),
+            ConnectionLimit::default(),
+        )
+        .unwrap();
         for _ in 0..10 {
             assert!(connector.try_open::<Empty<Bytes>>().await.is_err());
         }
@@ -247,7 +269,12 @@ mod tests {
         while !connector.circuit.is_open() {
             let attempt = connector.circuit.admit().unwrap();
             let permit = connector.limit.try_acquire().unwrap();
-            assert!(connector.open::<Empty<Bytes>>(attempt, permit).await.is_err());
+            assert!(
+                connector
+                    .open::<Empty<Bytes>>(attempt, permit)
+                    .await
+                    .is_err()
+            );
         }
     }
 }

@@ -1,7 +1,9 @@
-//! Outgoing connections: name lookup, TCP with happy eyeballs (RFC 8305), the egress proxy, under one deadline.
+//! Outgoing connections: name lookup, TCP with happy eyeballs (RFC 8305), the egress proxy, under
+//! one deadline.
 //!
-//! hyper-util's connector divides its timeout among the addresses of a family and tries them one after the other: behind a
-//! dead address the next one waits for seconds. reqwest has the same connector and takes no other.
+//! hyper-util's connector divides its timeout among the addresses of a family and tries them one
+//! after the other: behind a dead address the next one waits for seconds. reqwest has the same
+//! connector and takes no other.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,8 +17,9 @@ use std::time::Duration;
 
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep};
 
+use super::connect_deadline::{ConnectDeadline, DeadlineExceeded, Step};
 use super::egress::{TunnelError, tunnel};
 use crate::config::{Egress, Origin};
 
@@ -26,98 +29,17 @@ const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// Addresses of a host that are tried; a name with more of them is somebody's mistake.
 const MAX_ADDRESSES: usize = 16;
 
-/// TCP handshakes of one connection that run at once: each takes a socket ([`ConnectionLimit`](super::ConnectionLimit)).
+/// TCP handshakes of one connection that run at once: each takes a socket
+/// ([`ConnectionLimit`](super::ConnectionLimit)).
 pub(super) const MAX_ATTEMPTS: u32 = 2;
 
-/// How long a lookup runs before another is started beside it. glibc asks the second name server after 5 s.
+/// How long a lookup runs before another is started beside it. glibc asks the second name server
+/// after 5 s.
 const LOOKUP_DELAY: Duration = Duration::from_secs(6);
 
-/// The lookups of one dialer that run at once at most: each holds a thread and a socket, and none can be cancelled.
+/// The lookups of one dialer that run at once at most: each holds a thread and a socket, and none
+/// can be cancelled.
 const MAX_LOOKUPS: usize = 4;
-
-/// The time limit of everything that it takes to open a connection, with the key that sets it.
-#[derive(Clone, Copy, Debug)]
-pub struct ConnectDeadline {
-    at: Instant,
-    timeout: Duration,
-    key: &'static str,
-}
-
-impl ConnectDeadline {
-    /// `timeout` from now; `key` is where it is configured.
-    pub fn after(timeout: Duration, key: &'static str) -> Self {
-        ConnectDeadline { at: Instant::now() + timeout, timeout, key }
-    }
-
-    /// The same limit, `time` later.
-    pub fn extended(self, time: Duration) -> Self {
-        ConnectDeadline { at: self.at + time, ..self }
-    }
-
-    /// The time until then.
-    pub fn left(&self) -> Duration {
-        self.at.saturating_duration_since(Instant::now())
-    }
-
-    /// Runs `work`, which is `step` towards `peer`.
-    ///
-    /// # Errors
-    /// When it has not ended in time.
-    pub async fn limit<T>(
-        &self,
-        step: Step,
-        peer: impl fmt::Display,
-        work: impl Future<Output = T>,
-    ) -> Result<T, DeadlineExceeded> {
-        timeout_at(self.at, work).await.map_err(|_| DeadlineExceeded {
-            key: self.key,
-            timeout: humantime::format_duration(self.timeout).to_string(),
-            step,
-            peer: peer.to_string(),
-        })
-    }
-}
-
-/// A step of opening a connection, or of the exchange on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// DNS, or what else the system's resolver asks.
-    Lookup,
-    /// The TCP handshake.
-    Tcp,
-    /// CONNECT at the egress proxy.
-    Tunnel,
-    /// The TLS handshake.
-    Tls,
-    /// The server's SETTINGS.
-    Http2,
-    /// The whole response.
-    Response,
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Step::Lookup => "the name lookup of",
-            Step::Tcp => "the TCP connection to",
-            Step::Tunnel => "CONNECT at the egress proxy to",
-            Step::Tls => "the TLS handshake with",
-            Step::Http2 => "the HTTP/2 handshake with",
-            Step::Response => "the response of",
-        })
-    }
-}
-
-/// A time limit that ran out.
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("{key} ({timeout}) expired during {step} {peer}")]
-pub struct DeadlineExceeded {
-    key: &'static str,
-    timeout: String,
-    /// What had not ended.
-    pub step: Step,
-    peer: String,
-}
 
 /// Why a host name has no address.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -133,10 +55,18 @@ pub struct LookupError {
 impl LookupError {
     fn new(host: &str, error: &io::Error) -> Self {
         let text = error.to_string();
-        let text = text.trim_start_matches("failed to lookup address information: ").to_owned();
-        // EAI_AGAIN as glibc and musl word it: the standard library keeps the text of the error and not its number.
-        let is_temporary = ["Temporary failure in name resolution", "Try again"].contains(&text.as_str());
-        LookupError { host: host.to_owned(), text, is_temporary }
+        let text = text
+            .trim_start_matches("failed to lookup address information: ")
+            .to_owned();
+        // EAI_AGAIN as glibc and musl word it: the standard library keeps the text of the error and
+        // not its number.
+        let is_temporary =
+            ["Temporary failure in name resolution", "Try again"].contains(&text.as_str());
+        LookupError {
+            host: host.to_owned(),
+            text,
+            is_temporary,
+        }
     }
 }
 
@@ -180,18 +110,29 @@ pub enum DialError {
 /// # Errors
 /// When it has none.
 pub async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
-    let found = lookup_host((host, port)).await.map_err(|error| LookupError::new(host, &error))?;
-    let found: Vec<_> = interleave(found.collect()).into_iter().take(MAX_ADDRESSES).collect();
+    let found = lookup_host((host, port))
+        .await
+        .map_err(|error| LookupError::new(host, &error))?;
+    let found: Vec<_> = interleave(found.collect())
+        .into_iter()
+        .take(MAX_ADDRESSES)
+        .collect();
     match found.is_empty() {
-        true => Err(LookupError::new(host, &io::Error::other("the name has no address"))),
+        true => Err(LookupError::new(
+            host,
+            &io::Error::other("the name has no address"),
+        )),
         false => Ok(found),
     }
 }
 
-/// `addrs` with the families by turns (RFC 8305 section 4): where one is broken, the second attempt is of the other.
+/// `addrs` with the families by turns (RFC 8305 section 4): where one is broken, the second attempt
+/// is of the other.
 fn interleave(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v4 = addrs.first().is_some_and(SocketAddr::is_ipv4);
-    let (first, second): (Vec<_>, Vec<_>) = addrs.into_iter().partition(|addr| addr.is_ipv4() == first_is_v4);
+    let (first, second): (Vec<_>, Vec<_>) = addrs
+        .into_iter()
+        .partition(|addr| addr.is_ipv4() == first_is_v4);
     let mut mixed = Vec::with_capacity(first.len() + second.len());
     let (mut first, mut second) = (first.into_iter(), second.into_iter());
     loop {
@@ -211,14 +152,18 @@ struct Attempt {
 
 impl Attempt {
     fn start(addr: SocketAddr) -> Self {
-        Attempt { addr, connecting: Box::pin(TcpStream::connect(addr)) }
+        Attempt {
+            addr,
+            connecting: Box::pin(TcpStream::connect(addr)),
+        }
     }
 }
 
-/// A connection to whichever of `addrs` takes one first. The next address is tried when an attempt has failed, and when the
-/// newest one has not ended for [`ATTEMPT_DELAY`]. Where [`MAX_ATTEMPTS`] run by then, the oldest makes room. Its address is
-/// tried again after all others, and each round waits twice as long as the one before: an address that is slow, or that lost
-/// a packet, still gets the time that it needs. Has no deadline of its own.
+/// A connection to whichever of `addrs` takes one first. The next address is tried when an attempt
+/// has failed, and when the newest one has not ended for [`ATTEMPT_DELAY`]. Where [`MAX_ATTEMPTS`]
+/// run by then, the oldest makes room. Its address is tried again after all others, and each round
+/// waits twice as long as the one before: an address that is slow, or that lost a packet, still
+/// gets the time that it needs. Has no deadline of its own.
 async fn connect(addrs: &[SocketAddr]) -> Result<TcpStream, TcpError> {
     let mut untried: VecDeque<_> = addrs.iter().copied().collect();
     let mut attempts: VecDeque<Attempt> = VecDeque::new();
@@ -259,7 +204,9 @@ async fn connect(addrs: &[SocketAddr]) -> Result<TcpStream, TcpError> {
 async fn next_ended(attempts: &mut VecDeque<Attempt>) -> (SocketAddr, io::Result<TcpStream>) {
     poll_fn(|cx| {
         for index in 0..attempts.len() {
-            let Some(attempt) = attempts.get_mut(index) else { break };
+            let Some(attempt) = attempts.get_mut(index) else {
+                break;
+            };
             if let Poll::Ready(ended) = attempt.connecting.as_mut().poll(cx) {
                 let addr = attempt.addr;
                 attempts.remove(index);
@@ -291,8 +238,9 @@ struct Lookups {
     running: Arc<()>,
 }
 
-/// The lookup that all wait for who need an address now: a slow resolver holds one thread and not one for each connection, and
-/// serves the next attempt where the first gave up. One that hangs gets another beside it; the first result is for all.
+/// The lookup that all wait for who need an address now: a slow resolver holds one thread and not
+/// one for each connection, and serves the next attempt where the first gave up. One that hangs
+/// gets another beside it; the first result is for all.
 struct SharedLookup {
     found: watch::Receiver<Option<Addresses>>,
     /// Gone with the last task that looks up.
@@ -303,15 +251,23 @@ struct SharedLookup {
 
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dialer").field("origin", &self.origin).finish_non_exhaustive()
+        f.debug_struct("Dialer")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
     }
 }
 
 impl Dialer {
     /// Leads to `origin`, through `egress` if there is one.
     pub fn new(origin: Origin, egress: Option<Egress>) -> Self {
-        let resolve = |host: String, port| Box::pin(async move { look_up(&host, port).await }) as Lookup;
-        Dialer { origin, egress, resolve: Box::new(resolve), lookups: Mutex::default() }
+        let resolve =
+            |host: String, port| Box::pin(async move { look_up(&host, port).await }) as Lookup;
+        Dialer {
+            origin,
+            egress,
+            resolve: Box::new(resolve),
+            lookups: Mutex::default(),
+        }
     }
 
     /// One that asks `resolve` in place of the system's resolver.
@@ -320,7 +276,10 @@ impl Dialer {
         self,
         resolve: impl Fn(String, u16) -> Lookup + Send + Sync + 'static,
     ) -> Self {
-        Dialer { resolve: Box::new(resolve), ..self }
+        Dialer {
+            resolve: Box::new(resolve),
+            ..self
+        }
     }
 
     /// A connection that leads to the origin.
@@ -328,23 +287,37 @@ impl Dialer {
     /// # Errors
     /// When there is none before `deadline`.
     pub async fn dial(&self, deadline: &ConnectDeadline) -> Result<TcpStream, DialError> {
-        let Some(egress) = &self.egress else { return self.connect(&self.origin, deadline).await };
+        let Some(egress) = &self.egress else {
+            return self.connect(&self.origin, deadline).await;
+        };
         let mut tcp = match self.connect(&egress.origin, deadline).await {
-            Err(DialError::Lookup(error)) => return Err(TunnelError::Unreachable(error.into()).into()),
+            Err(DialError::Lookup(error)) => {
+                return Err(TunnelError::Unreachable(error.into()).into());
+            }
             Err(DialError::Tcp(error)) => return Err(TunnelError::Unreachable(error.into()).into()),
             other => other?,
         };
         let Origin { host, port, .. } = &self.origin;
         let opened = tunnel(&mut tcp, egress, &self.origin);
-        deadline.limit(Step::Tunnel, format!("{host}:{port}"), opened).await??;
+        deadline
+            .limit(Step::Tunnel, format!("{host}:{port}"), opened)
+            .await??;
         Ok(tcp)
     }
 
-    async fn connect(&self, to: &Origin, deadline: &ConnectDeadline) -> Result<TcpStream, DialError> {
+    async fn connect(
+        &self,
+        to: &Origin,
+        deadline: &ConnectDeadline,
+    ) -> Result<TcpStream, DialError> {
         let Origin { host, port, .. } = to;
         let addrs = match host.parse::<IpAddr>() {
             Ok(addr) => vec![SocketAddr::new(addr, *port)],
-            Err(_) => deadline.limit(Step::Lookup, host, self.look_up(to)).await??,
+            Err(_) => {
+                deadline
+                    .limit(Step::Lookup, host, self.look_up(to))
+                    .await??
+            }
         };
         let peer = format!("{host}:{port}");
         Ok(deadline.limit(Step::Tcp, peer, connect(&addrs)).await??)
@@ -354,14 +327,20 @@ impl Dialer {
         let mut lookup = self.running_lookup(to);
         match lookup.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(found)) => found.clone(),
-            _ => Err(LookupError::new(&to.host, &io::Error::other("the lookup was given up"))),
+            _ => Err(LookupError::new(
+                &to.host,
+                &io::Error::other("the lookup was given up"),
+            )),
         }
     }
 
     fn running_lookup(&self, to: &Origin) -> watch::Receiver<Option<Addresses>> {
         let mut lookups = self.lookups.lock().unwrap_or_else(PoisonError::into_inner);
         let is_full = Arc::strong_count(&lookups.running) > MAX_LOOKUPS;
-        let shared = lookups.shared.as_ref().filter(|shared| shared.found.borrow().is_none());
+        let shared = lookups
+            .shared
+            .as_ref()
+            .filter(|shared| shared.found.borrow().is_none());
         let shared = shared.and_then(|shared| Some((shared, shared.sender.upgrade()?)));
         let (found, sender) = match shared {
             Some((shared, _)) if is_full || shared.started.elapsed() < LOOKUP_DELAY => {

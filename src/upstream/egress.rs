@@ -1,7 +1,8 @@
 //! A tunnel through the egress proxy: CONNECT (RFC 9110 section 9.3.6).
 //!
-//! hyper-util's `Tunnel` would do for a 200 and a 407: it does not tell other refusals apart, and drops what came behind
-//! the head of the answer. Here that stays in the socket, so that a tunnel is a plain TCP stream to whoever uses it.
+//! hyper-util's `Tunnel` would do for a 200 and a 407: it does not tell other refusals apart, and
+//! drops what came behind the head of the answer. Here that stays in the socket, so that a tunnel
+//! is a plain TCP stream to whoever uses it.
 
 use std::io;
 
@@ -59,7 +60,11 @@ fn meaning(status: StatusCode, authorized: bool) -> &'static str {
 ///
 /// # Errors
 /// When the egress proxy opens no tunnel; `tcp` is of no use then.
-pub async fn tunnel(tcp: &mut TcpStream, egress: &Egress, origin: &Origin) -> Result<(), TunnelError> {
+pub async fn tunnel(
+    tcp: &mut TcpStream,
+    egress: &Egress,
+    origin: &Origin,
+) -> Result<(), TunnelError> {
     tcp.write_all(request(egress, origin).as_bytes()).await?;
     loop {
         let status = read_head(tcp).await?;
@@ -68,14 +73,22 @@ pub async fn tunnel(tcp: &mut TcpStream, egress: &Egress, origin: &Origin) -> Re
             continue;
         }
         let authorized = egress.authorization.is_some();
-        return if status.is_success() { Ok(()) } else { Err(TunnelError::Refused { status, authorized }) };
+        return if status.is_success() {
+            Ok(())
+        } else {
+            Err(TunnelError::Refused { status, authorized })
+        };
     }
 }
 
 /// In title case: there are old proxies.
 fn request(egress: &Egress, origin: &Origin) -> Zeroizing<String> {
     let Origin { host, port, .. } = origin;
-    let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+    let target = if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    };
     let agent = concat!("gbg-proxy/", env!("CARGO_PKG_VERSION"));
     let credentials = egress.authorization.as_ref().map(|value| value.expose());
     let [name, value, end] = match credentials {
@@ -87,7 +100,8 @@ fn request(egress: &Egress, origin: &Origin) -> Zeroizing<String> {
     ))
 }
 
-/// Reads one head from `tcp`, and not a byte more: what is seen is taken only once it is known to belong to the head.
+/// Reads one head from `tcp`, and not a byte more: what is seen is taken only once it is known to
+/// belong to the head.
 async fn read_head(tcp: &mut TcpStream) -> Result<StatusCode, TunnelError> {
     let mut head = vec![0; LONGEST_HEAD];
     let mut taken = 0;
@@ -98,16 +112,25 @@ async fn read_head(tcp: &mut TcpStream) -> Result<StatusCode, TunnelError> {
         }
         let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
         let mut answer = httparse::Response::new(&mut fields);
-        // White space before a colon is an error of the sender that a client can live with (RFC 9112 section 5.1).
+        // White space before a colon is an error of the sender that a client can live with (RFC
+        // 9112 section 5.1).
         let mut parser = httparse::ParserConfig::default();
         parser.allow_spaces_after_header_name_in_responses(true);
-        let parsed = parser.parse_response(&mut answer, &head[..seen]).map_err(|_| TunnelError::NoHttp)?;
+        let parsed = parser
+            .parse_response(&mut answer, &head[..seen])
+            .map_err(|_| TunnelError::NoHttp)?;
         let code = answer.code;
-        let length = if let httparse::Status::Complete(length) = parsed { length } else { seen };
+        let length = if let httparse::Status::Complete(length) = parsed {
+            length
+        } else {
+            seen
+        };
         tcp.read_exact(&mut head[taken..length]).await?;
         taken = length;
         if parsed.is_complete() {
-            return code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or(TunnelError::NoHttp);
+            return code
+                .and_then(|code| StatusCode::from_u16(code).ok())
+                .ok_or(TunnelError::NoHttp);
         }
     }
     Err(TunnelError::TooLong)
@@ -122,18 +145,38 @@ mod tests {
 
     /// A configuration with `set` for an egress proxy that wants credentials.
     fn config(set: &str) -> config::Upstream {
-        let env =
-            [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "b"), ("WAY", "http://ada:pass@a.example:1")];
-        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let set =
-            ["upstream.egress_proxy=env:WAY", "upstream.plain_http=true", set].map(str::to_owned).into();
-        config::load(&Sources { set, env, file: None }).unwrap().config.upstream
+        let env = [
+            ("GBG_CLIENT_ID", "a"),
+            ("GBG_CLIENT_SECRET", "b"),
+            ("WAY", "http://ada:pass@a.example:1"),
+        ];
+        let env = env
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        let set = [
+            "upstream.egress_proxy=env:WAY",
+            "upstream.plain_http=true",
+            set,
+        ]
+        .map(str::to_owned)
+        .into();
+        config::load(&Sources {
+            set,
+            env,
+            file: None,
+        })
+        .unwrap()
+        .config
+        .upstream
     }
 
-    /// What a proxy that says each of `parts` on its own is taken to mean, and what is left in the tunnel.
+    /// What a proxy that says each of `parts` on its own is taken to mean, and what is left in the
+    /// tunnel.
     async fn told(parts: &'static [&'static str]) -> (Result<(), TunnelError>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let mut tcp = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let mut tcp = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         let (mut there, _) = listener.accept().await.unwrap();
         there.set_nodelay(true).unwrap();
         let say = async {
@@ -156,13 +199,21 @@ mod tests {
         for (set, target) in [
             ("upstream.base_url=https://b.example", "b.example:443"),
             ("upstream.base_url=http://b.example", "b.example:80"),
-            ("upstream.base_url=https://[2001:db8::1]:8443", "[2001:db8::1]:8443"),
+            (
+                "upstream.base_url=https://[2001:db8::1]:8443",
+                "[2001:db8::1]:8443",
+            ),
         ] {
             let config = config(set);
             let req = request(config.egress.as_ref().unwrap(), &config.origin);
-            let expected = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: gbg-proxy/");
+            let expected =
+                format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: gbg-proxy/");
             assert!(req.starts_with(&expected), "{}", *req);
-            assert!(req.ends_with("\r\nProxy-Authorization: Basic YWRhOnBhc3M=\r\n\r\n"), "{}", *req);
+            assert!(
+                req.ends_with("\r\nProxy-Authorization: Basic YWRhOnBhc3M=\r\n\r\n"),
+                "{}",
+                *req
+            );
         }
     }
 
@@ -172,7 +223,12 @@ mod tests {
             &["HTTP/1.1 201 Created\r\n\r\nhello"],
             &["HTTP/1.1 200 OK\r\nProxy-Agent : Old/1.0\r\n\r\nhello"],
             &["HTTP/1.1 200 OK\r\n\r\nhello"],
-            &["HTTP/1.0 200 Connection established\r\nA: b\r", "\n\r", "\nhel", "lo"],
+            &[
+                "HTTP/1.0 200 Connection established\r\nA: b\r",
+                "\n\r",
+                "\nhel",
+                "lo",
+            ],
             &["HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 204 No Content\r\n\r\nhello"],
             &["HTTP/1.1 200\r\nContent-Length: 9\r\n\r\n", "hello"],
         ];
@@ -186,10 +242,22 @@ mod tests {
     #[tokio::test]
     async fn each_refusal_has_its_words() {
         let cases: [(&[&str], &str); 7] = [
-            (&["HTTP/1.1 407 Give\r\n\r\n"], "answers 407 Proxy Authentication Required: it does not take"),
-            (&["HTTP/1.1 403 No\r\n\r\n"], "answers 403 Forbidden: it does not let this host"),
-            (&["HTTP/1.1 502 No\r\n\r\n"], "answers 502 Bad Gateway: it has no way"),
-            (&["HTTP/1.1 302 Go\r\nLocation: /\r\n\r\n"], "answers 302 Found: it opens no tunnel"),
+            (
+                &["HTTP/1.1 407 Give\r\n\r\n"],
+                "answers 407 Proxy Authentication Required: it does not take",
+            ),
+            (
+                &["HTTP/1.1 403 No\r\n\r\n"],
+                "answers 403 Forbidden: it does not let this host",
+            ),
+            (
+                &["HTTP/1.1 502 No\r\n\r\n"],
+                "answers 502 Bad Gateway: it has no way",
+            ),
+            (
+                &["HTTP/1.1 302 Go\r\nLocation: /\r\n\r\n"],
+                "answers 302 Found: it opens no tunnel",
+            ),
             (&["220 mail.example ESMTP\r\n"], "is no HTTP"),
             (&["HTTP/1.1 200 OK\r\n"], "closed the connection"),
             (&[], "closed the connection"),

@@ -29,9 +29,9 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Cause>,
 {
-    /// Sends `req` and waits for the head of the answer, as long as less than the pool's limit passes without progress.
-    /// The connection goes to `pool` when the answer has ended; one whose exchange failed is closed. `pooled` is one that
-    /// comes from there.
+    /// Sends `req` and waits for the head of the answer, as long as less than the pool's limit
+    /// passes without progress. The connection goes to `pool` when the answer has ended; one whose
+    /// exchange failed is closed. `pooled` is one that comes from there.
     pub(super) fn exchange(
         mut self,
         req: Request<B>,
@@ -40,21 +40,29 @@ where
     ) -> impl Future<Output = Exchanged<B>> + Send + use<B> {
         let mut req = req.map(|body| self.watch.track(body));
         tell_framing(&mut req);
-        // Boxed: hyper's future has room for the request, and would be moved with each that holds it.
+        // Boxed: hyper's future has room for the request, and would be moved with each that holds
+        // it.
         let mut sent = Box::pin(self.sender.try_send_request(req));
         let mut lease = Some((self, Arc::clone(pool)));
         poll_fn(move |cx| {
             // Nobody asks again once it has ended.
-            let Some((slot, pool)) = &mut lease else { return Poll::Pending };
+            let Some((slot, pool)) = &mut lease else {
+                return Poll::Pending;
+            };
             let answered = match sent.as_mut().poll(cx) {
                 Poll::Ready(answered) => Ok(answered),
                 Poll::Pending => Err(ready!(slot.watch.poll_silent(cx, pool.times.response))),
             };
-            let Some((slot, pool)) = lease.take() else { return Poll::Pending };
+            let Some((slot, pool)) = lease.take() else {
+                return Poll::Pending;
+            };
             Poll::Ready(match answered {
                 Ok(Ok(res)) => head(res, (slot, pool)),
                 Ok(Err(error)) => Err(failed(error, pooled && !slot.watch.has_heard())),
-                Err(silent) => Err(Failed { error: too_slow(silent), unsent: None }),
+                Err(silent) => Err(Failed {
+                    error: too_slow(silent),
+                    unsent: None,
+                }),
             })
         })
     }
@@ -72,7 +80,10 @@ where
     };
     match settled {
         Ok(()) => Ok(res.map(|incoming| Answer::new(incoming, lease))),
-        Err(problem) => Err(Failed { error: Error::UpstreamBroken(problem.into()), unsent: None }),
+        Err(problem) => Err(Failed {
+            error: Error::UpstreamBroken(problem.into()),
+            unsent: None,
+        }),
     }
 }
 
@@ -90,21 +101,23 @@ fn failed<B>(mut error: TrySendError<Request<Tracked<B>>>, closed: bool) -> Fail
     Failed { error, unsent }
 }
 
-/// Says of `req` how its body ends where hyper would not, and send none: it takes it that a GET or a HEAD whose length is not
-/// told has no body.
+/// Says of `req` how its body ends where hyper would not, and send none: it takes it that a GET or
+/// a HEAD whose length is not told has no body.
 fn tell_framing<B: Body>(req: &mut Request<B>) {
     let has_bare_body = matches!(*req.method(), Method::GET | Method::HEAD)
         && !req.body().is_end_stream()
         && req.body().size_hint().exact().is_none()
         && !req.headers().contains_key(CONTENT_LENGTH);
     if has_bare_body {
-        req.headers_mut().insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        req.headers_mut()
+            .insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
 }
 
-/// Leaves of the framing of an answer what its caller may be told, as the parser takes more than it should: a coding that
-/// is not `chunked` would go on without its name, and a length beside `chunked` is none (RFC 9112 sections 6.1 and 6.3).
-/// A length that is repeated goes on once, and one that is no number not at all (RFC 9110 section 8.6).
+/// Leaves of the framing of an answer what its caller may be told, as the parser takes more than it
+/// should: a coding that is not `chunked` would go on without its name, and a length beside
+/// `chunked` is none (RFC 9112 sections 6.1 and 6.3). A length that is repeated goes on once, and
+/// one that is no number not at all (RFC 9110 section 8.6).
 fn settle_framing(headers: &mut HeaderMap) -> Result<(), &'static str> {
     let mut codings = headers.get_all(TRANSFER_ENCODING).iter();
     match (codings.next(), codings.next()) {
@@ -118,10 +131,14 @@ fn settle_framing(headers: &mut HeaderMap) -> Result<(), &'static str> {
     if has_plain_length(headers) {
         return Ok(());
     }
-    let members =
-        headers.get_all(CONTENT_LENGTH).iter().flat_map(|value| value.as_bytes().split(|&b| b == b','));
+    let members = headers
+        .get_all(CONTENT_LENGTH)
+        .iter()
+        .flat_map(|value| value.as_bytes().split(|&b| b == b','));
     let mut lengths = members.map(|text| length(text.trim_ascii()));
-    let Some(first) = lengths.next() else { return Ok(()) };
+    let Some(first) = lengths.next() else {
+        return Ok(());
+    };
     match first.filter(|_| lengths.all(|other| other == first)) {
         Some(length) => {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
@@ -131,10 +148,13 @@ fn settle_framing(headers: &mut HeaderMap) -> Result<(), &'static str> {
     }
 }
 
-/// Whether there is one length, written as every length is but for odd ones: nothing is to be settled of it.
+/// Whether there is one length, written as every length is but for odd ones: nothing is to be
+/// settled of it.
 fn has_plain_length(headers: &HeaderMap) -> bool {
     let mut lengths = headers.get_all(CONTENT_LENGTH).iter();
-    let (Some(first), None) = (lengths.next(), lengths.next()) else { return false };
+    let (Some(first), None) = (lengths.next(), lengths.next()) else {
+        return false;
+    };
     let digits = first.as_bytes();
     // So short that it is surely a number that can be counted to.
     matches!(digits.len(), 1..=18)
@@ -148,7 +168,8 @@ fn length(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// Whose fault it is that a request got no answer; `closed` if a pooled connection ended without a byte of one.
+/// Whose fault it is that a request got no answer; `closed` if a pooled connection ended without a
+/// byte of one.
 fn broken(error: hyper::Error, closed: bool) -> Error {
     match () {
         // "User" is whoever made the request's body, and that is the caller.
@@ -158,8 +179,8 @@ fn broken(error: hyper::Error, closed: bool) -> Error {
     }
 }
 
-/// The body of an answer. Its connection goes back to the pool when it has ended, and is closed when it is dropped
-/// before.
+/// The body of an answer. Its connection goes back to the pool when it has ended, and is closed
+/// when it is dropped before.
 pub(super) struct Answer<B> {
     incoming: Incoming,
     lease: Option<Lease<B>>,
@@ -205,7 +226,11 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     fn new(incoming: Incoming, lease: Lease<B>) -> Self {
-        let mut answer = Answer { incoming, lease: Some(lease), waits: false };
+        let mut answer = Answer {
+            incoming,
+            lease: Some(lease),
+            waits: false,
+        };
         if answer.incoming.is_end_stream() {
             // Nobody reads a body that is not there.
             answer.give_back();
@@ -213,10 +238,12 @@ where
         answer
     }
 
-    /// Ready when the API has been waited for too long. Only the time counts during which somebody asks for more: a caller
-    /// that reads slowly does not.
+    /// Ready when the API has been waited for too long. Only the time counts during which somebody
+    /// asks for more: a caller that reads slowly does not.
     fn poll_silent(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some((slot, pool)) = &mut self.lease else { return Poll::Pending };
+        let Some((slot, pool)) = &mut self.lease else {
+            return Poll::Pending;
+        };
         if !self.waits {
             self.waits = true;
             slot.watch.note();

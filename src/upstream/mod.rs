@@ -1,10 +1,12 @@
 //! GBG's side: a pool of connections to one origin, and the way of one request over one of them.
 //!
-//! Each worker has an upstream of its own, so that no lock or count here is ever fought over between cores. Over HTTP/1.1 a
-//! request has a connection for itself (`pool`, `exchange`); over HTTP/2 it has a stream of one (`http2`).
+//! Each worker has an upstream of its own, so that no lock or count here is ever fought over
+//! between cores. Over HTTP/1.1 a request has a connection for itself (`pool`, `exchange`); over
+//! HTTP/2 it has a stream of one (`http2`).
 
 mod answer;
 mod circuit;
+mod connect_deadline;
 mod connection_limit;
 mod connector;
 mod dial;
@@ -30,10 +32,11 @@ use tokio::time::{sleep, timeout};
 
 pub use self::answer::Answer;
 use self::answer::{AnswerSilent, Failed, body_error, no_connection, too_slow};
+pub use self::connect_deadline::{ConnectDeadline, DeadlineExceeded, Step};
 pub use self::connection_limit::ConnectionLimit;
 use self::connection_limit::ConnectionPermit;
 use self::connector::{Connector, Opened};
-pub use self::dial::{ConnectDeadline, DeadlineExceeded, DialError, Dialer, LookupError, Step, look_up};
+pub use self::dial::{DialError, Dialer, LookupError, look_up};
 pub use self::egress::{TunnelError, tunnel};
 use self::exchange::Exchanged;
 use self::http2::{Http2, Sent};
@@ -43,13 +46,13 @@ use crate::config;
 use crate::error::{Cause, Error};
 use crate::metrics::Connections;
 
-/// A connection that has been idle for longer is looked at once more before it is used: the API may have closed it, and the
-/// runtime not have heard of it yet. The look costs a system call, which a busy pool, whose connections are idle for less, is
-/// spared. Before an API that closes connections at random times it halves what is lost.
+/// Idle time after which a connection is polled before it is reused: the API may have closed it
+/// unnoticed. The poll costs a system call, which the connections of a busy pool are spared. Before
+/// an API that closes connections at random it halves the losses.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-/// HTTP/1.1 connections that a worker opens at once. Where all are busy for a moment, because the API or the machine stood still,
-/// each request that waits would open one more, and the handshakes would take the time in which the old ones come back.
+/// HTTP/1.1 connections that a worker opens at once. When the API stalls and all are busy, each
+/// waiting request would open one more, and the handshakes would delay the old ones' return.
 const OPENING: usize = 32;
 
 /// How often is looked whether as many connections are ready as are to be.
@@ -89,8 +92,8 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Cause>,
 {
-    /// The upstream that `config` describes, which counts its `connections`, and has no more of them than `limit` allows.
-    /// Opens nothing yet.
+    /// The upstream that `config` describes, which counts its `connections`, and has no more of
+    /// them than `limit` allows. Opens nothing yet.
     ///
     /// # Errors
     /// When one of `config.roots` cannot be used, or the host has no name that TLS can check.
@@ -109,16 +112,24 @@ where
         // A copy of its own: a clone would share a reference count with the other workers.
         let authority = HeaderValue::from_bytes(config.origin.authority.as_bytes())?;
         let (opening, warm) = (Semaphore::new(OPENING), config.warm.into());
-        Ok(Upstream { connector, pool, opening, http2, authority, warm })
+        Ok(Upstream {
+            connector,
+            pool,
+            opening,
+            http2,
+            authority,
+            warm,
+        })
     }
 
-    /// Sends `req` to the API, whatever host it names. The answer comes as its head arrives; its body streams. A
-    /// connection may take seconds to open: after that `renew` sees whether the fields may still be sent as they are.
+    /// Sends `req` to the API, whatever host it names. The answer comes as its head arrives; its
+    /// body streams. A connection may take seconds to open: after that `renew` sees whether the
+    /// fields may still be sent as they are.
     ///
     /// # Errors
-    /// `UpstreamUnreachable` and those of `renew` when nothing was sent; the other kinds when the request may have
-    /// arrived. `UpstreamClosed` is the one of them that says that the connection, a pooled one, ended without a byte of an
-    /// answer.
+    /// `UpstreamUnreachable` and those of `renew` when nothing was sent; the other kinds when the
+    /// request may have arrived. `UpstreamClosed` is the one of them that says that the connection,
+    /// a pooled one, ended without a byte of an answer.
     pub async fn send(
         &self,
         mut req: Box<Request<B>>,
@@ -128,7 +139,10 @@ where
         let unsent = match self.begin(req) {
             Ok(exchange) => match exchange.await {
                 Ok(res) => return Ok(res.map(Answer::http1)),
-                Err(Failed { unsent: Some(unsent), .. }) => unsent,
+                Err(Failed {
+                    unsent: Some(unsent),
+                    ..
+                }) => unsent,
                 Err(failed) => return Err(failed.error),
             },
             Err(unsent) => unsent,
@@ -137,7 +151,8 @@ where
         Box::pin(self.seek(unsent, renew)).await
     }
 
-    /// Sends `req` over a connection that was used a moment ago, if there is one; else gives it back.
+    /// Sends `req` over a connection that was used a moment ago, if there is one; else gives it
+    /// back.
     fn begin(
         &self,
         req: Box<Request<B>>,
@@ -145,7 +160,9 @@ where
         if self.http2().is_some() || req.extensions().get::<Fresh>().is_some() {
             return Err(req);
         }
-        let Some((slot, _)) = self.pool.take(LOOK_AGAIN) else { return Err(req) };
+        let Some((slot, _)) = self.pool.take(LOOK_AGAIN) else {
+            return Err(req);
+        };
         self.connector.connections.note_reused();
         Ok(slot.exchange(*req, &self.pool, true))
     }
@@ -160,16 +177,22 @@ where
         let mut looked = false;
         let mut opened_again = false;
         loop {
-            // Boxed, like what a handshake holds: some kilobytes, which would be kept until the answer comes.
+            // Boxed, like what a handshake holds: some kilobytes, which would be kept until the
+            // answer comes.
             if let Some(http2) = self.http2() {
                 match Box::pin(http2.send(*req, &renew)).await? {
                     Sent::Answered(res) => return Ok(res.map(Answer::http2)),
                     Sent::Declined(unsent) => *req = unsent,
                 }
             }
-            let idle = if fresh { None } else { self.pool.take(Duration::MAX) };
+            let idle = if fresh {
+                None
+            } else {
+                self.pool.take(Duration::MAX)
+            };
             let (slot, pooled) = match idle {
-                // A close that has arrived is seen by the connection's task, which runs before this one goes on.
+                // A close that has arrived is seen by the connection's task, which runs before this
+                // one goes on.
                 Some((slot, idle)) if idle > LOOK_AGAIN && !looked => {
                     looked = true;
                     yield_now().await;
@@ -202,8 +225,9 @@ where
             }
             match slot.exchange(*req, &self.pool, pooled).await {
                 Ok(res) => return Ok(res.map(Answer::http1)),
-                // The pooled connection had died before a byte was sent; a fresh one is next in the end. One that was opened
-                // for this request may die as well, but not time and again.
+                // The pooled connection had died before a byte was sent; a fresh one is next in the
+                // end. One that was opened for this request may die as well, but not time and
+                // again.
                 Err(failed) => match failed.unsent {
                     Some(unsent) if pooled || !opened_again => {
                         opened_again |= !pooled;
@@ -220,7 +244,8 @@ where
         self.http2.as_ref().filter(|http2| !http2.is_declined())
     }
 
-    /// Closes idle connections as they grow too old, and keeps some ready, for as long as it is polled.
+    /// Closes idle connections as they grow too old, and keeps some ready, for as long as it is
+    /// polled.
     pub async fn tend(&self) {
         tokio::join!(self.close_idle(), self.keep_warm());
     }
@@ -235,7 +260,8 @@ where
         }
     }
 
-    /// Looks again and again whether as many connections are ready as are to be; ever more seldom where they are not to be had.
+    /// Looks again and again whether as many connections are ready as are to be; ever more seldom
+    /// where they are not to be had.
     async fn keep_warm(&self) {
         if self.warm == 0 {
             return;
@@ -261,13 +287,17 @@ where
         }
     }
 
-    /// Opens connections, one after the other, until as many are ready as are to be, or one cannot be opened.
+    /// Opens connections, one after the other, until as many are ready as are to be, or one cannot
+    /// be opened.
     async fn warm_up(&self) {
         for _ in 0..self.warm {
             let connector = Arc::clone(&self.connector);
             // In a task of its own: a panic in it ends no more than that.
             let opened = tokio::spawn(async move { connector.try_open().await }).await;
-            match (&self.http2, opened.unwrap_or_else(|panicked| Err(panicked.into()))) {
+            match (
+                &self.http2,
+                opened.unwrap_or_else(|panicked| Err(panicked.into())),
+            ) {
                 (Some(http2), Ok(opened)) => http2.take_in(opened).await,
                 (None, Ok(Opened::Http1(slot))) => self.pool.take_in(slot).await,
                 // It may not be spoken.
@@ -283,7 +313,8 @@ where
         }
     }
 
-    /// Closes connections as soon as they are idle: another upstream has taken the place of this one.
+    /// Closes connections as soon as they are idle: another upstream has taken the place of this
+    /// one.
     pub fn retire(&self) {
         self.pool.retire();
         if let Some(http2) = &self.http2 {
@@ -291,22 +322,30 @@ where
         }
     }
 
-    /// Points `req` at the origin of the configuration: a target in origin-form, byte for byte what the caller sent
-    /// behind its authority, and a Host of ours (RFC 9112 section 3.2.1).
+    /// Points `req` at the origin of the configuration: a target in origin-form, byte for byte what
+    /// the caller sent behind its authority, and a Host of ours (RFC 9112 section 3.2.1).
     fn aim(&self, req: &mut Request<B>) {
-        let target = req.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+        let target = req
+            .uri()
+            .path_and_query()
+            .cloned()
+            .unwrap_or_else(|| PathAndQuery::from_static("/"));
         *req.uri_mut() = Uri::from(target);
         *req.version_mut() = Version::HTTP_11;
         req.headers_mut().insert(HOST, self.authority.clone());
     }
 
-    /// A new connection; or, unless it is to be `fresh`, one that becomes idle while there are others that open.
+    /// A new connection; or, unless it is to be `fresh`, one that becomes idle while there are
+    /// others that open.
     async fn obtain(&self, fresh: bool) -> Result<Obtained<B>, Error> {
         let limit = &self.connector.limit;
-        // While the circuit is open, those that open have hung for long, and say nothing of how long this one would.
+        // While the circuit is open, those that open have hung for long, and say nothing of how
+        // long this one would.
         if self.connector.circuit.is_open() && !limit.is_exhausted() {
             let opened = self.connector.open_at_once().await;
-            return opened.map(Obtained::Opened).map_err(Error::UpstreamUnreachable);
+            return opened
+                .map(Obtained::Opened)
+                .map_err(Error::UpstreamUnreachable);
         }
         let at_once = match self.opening.try_acquire() {
             Ok(opening) => limit.try_acquire().ok().map(|permit| (opening, permit)),
@@ -353,6 +392,9 @@ where
     async fn open(&self, permit: ConnectionPermit) -> Result<Opened<B>, Error> {
         let attempt = self.connector.circuit.admit();
         let attempt = attempt.map_err(|refused| Error::UpstreamUnreachable(refused.into()))?;
-        self.connector.open(attempt, permit).await.map_err(Error::UpstreamUnreachable)
+        self.connector
+            .open(attempt, permit)
+            .await
+            .map_err(Error::UpstreamUnreachable)
     }
 }

@@ -14,8 +14,8 @@ use super::Times;
 use super::progress::{Tracked, Watch};
 use crate::tick;
 
-/// How long a connection may take, after an answer has ended, to be ready for the next request. It waits for the
-/// rest of the request's body, which an answer may overtake.
+/// How long a connection may take, after an answer has ended, to be ready for the next request. It
+/// waits for the rest of the request's body, which an answer may overtake.
 pub(super) const SETTLE: Duration = Duration::from_secs(5);
 
 /// A connection that carries one request at a time, with what belongs to it.
@@ -29,11 +29,16 @@ pub(super) struct Slot<B> {
 impl<B> Slot<B> {
     /// A new connection, on which `watch` listens.
     pub(super) fn new(sender: SendRequest<Tracked<B>>, watch: Watch, retires: Instant) -> Self {
-        Slot { sender, watch, retires }
+        Slot {
+            sender,
+            watch,
+            retires,
+        }
     }
 }
 
-/// Idle connections, and who waits for one. Its lock is the worker's own; only `retire` comes from elsewhere.
+/// Idle connections, and who waits for one. Its lock is the worker's own; only `retire` comes from
+/// elsewhere.
 pub(super) struct Pool<B> {
     /// `None` once nobody is to use them any more.
     state: Mutex<Option<State<B>>>,
@@ -62,12 +67,19 @@ impl<B> Idle<B> {
 
 impl<B> Pool<B> {
     pub(super) fn new(times: Times) -> Self {
-        let state = State { idle: VecDeque::new(), waiting: VecDeque::new() };
-        Pool { state: Mutex::new(Some(state)), times }
+        let state = State {
+            idle: VecDeque::new(),
+            waiting: VecDeque::new(),
+        };
+        Pool {
+            state: Mutex::new(Some(state)),
+            times,
+        }
     }
 
-    /// The living connection that was used last, unless it has been idle for longer than `most`, and for how long it has
-    /// been: it is the least likely to be closed by the other side just now.
+    /// The living connection that was used last, unless it has been idle for longer than `most`,
+    /// and for how long it has been: it is the least likely to be closed by the other side just
+    /// now.
     pub(super) fn take(&self, most: Duration) -> Option<(Slot<B>, Duration)> {
         let mut state = self.lock();
         let idle = &mut state.as_mut()?.idle;
@@ -85,8 +97,8 @@ impl<B> Pool<B> {
         None
     }
 
-    /// The next connection that becomes idle and that nobody else waits for. Never comes where they are not to be used any
-    /// more.
+    /// The next connection that becomes idle and that nobody else waits for. Never comes where they
+    /// are not to be used any more.
     pub(super) fn wait(&self) -> oneshot::Receiver<Slot<B>> {
         let (sender, receiver) = oneshot::channel();
         if let Some(State { waiting, .. }) = self.lock().as_mut() {
@@ -105,7 +117,9 @@ impl<B> Pool<B> {
         }
         let mut slot = slot;
         let mut state = self.lock();
-        let Some(State { idle, waiting }) = state.as_mut() else { return };
+        let Some(State { idle, waiting }) = state.as_mut() else {
+            return;
+        };
         while let Some(sender) = waiting.pop_front() {
             match sender.send(slot) {
                 Ok(()) => return,
@@ -116,11 +130,16 @@ impl<B> Pool<B> {
         idle.push_back(Idle { slot, since: now });
     }
 
-    /// How many could be taken now, and for so `long` still; no end of them where nobody is to use any.
+    /// How many could be taken now, and for so `long` still; no end of them where nobody is to use
+    /// any.
     pub(super) fn ready(&self, long: Duration) -> usize {
         let then = Instant::now() + long;
         let ready = |idle: &&Idle<B>| idle.is_usable(then, self.times.idle);
-        self.lock().as_ref().map_or(usize::MAX, |State { idle, .. }| idle.iter().filter(ready).count())
+        self.lock()
+            .as_ref()
+            .map_or(usize::MAX, |State { idle, .. }| {
+                idle.iter().filter(ready).count()
+            })
     }
 
     /// Closes connections that are too old, or have been idle for too long.
@@ -202,7 +221,11 @@ mod tests {
         let millisecond = Duration::from_millis(1);
         assert!(pool.take(millisecond).is_none());
         let idle = |most: Duration| pool.take(most).map(|(_, idle)| idle);
-        assert_eq!(idle(millisecond * 2), Some(millisecond * 2), "the one of before has stayed");
+        assert_eq!(
+            idle(millisecond * 2),
+            Some(millisecond * 2),
+            "the one of before has stayed"
+        );
         assert_eq!(idle(millisecond * 3), None);
         assert_eq!(idle(Duration::MAX), Some(millisecond * 4));
         assert_eq!(idle(Duration::MAX), None);

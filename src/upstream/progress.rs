@@ -1,7 +1,9 @@
-//! How far a request has come, so that silence is measured from the last byte and blamed on the right side.
+//! How far a request has come, so that silence is measured from the last byte and blamed on the
+//! right side.
 //!
-//! A photo of a passport takes a slow caller minutes to send; the API's time to answer begins when it has it all. One
-//! timer serves a connection for all its requests: it is set again only when it has run out.
+//! A photo of a passport takes a slow caller minutes to send; the API's time to answer begins when
+//! it has it all. One timer serves a connection for all its requests: it is set again only when it
+//! has run out.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -70,7 +72,10 @@ impl Default for Watch {
             sent: AtomicBool::new(false),
             deaf: AtomicBool::new(false),
         };
-        Watch { progress: Arc::new(progress), timer: None }
+        Watch {
+            progress: Arc::new(progress),
+            timer: None,
+        }
     }
 }
 
@@ -80,7 +85,10 @@ impl Watch {
         self.progress.note();
         self.progress.heard.store(false, Ordering::Relaxed);
         self.progress.sent.store(false, Ordering::Relaxed);
-        Tracked { body, progress: Arc::clone(&self.progress) }
+        Tracked {
+            body,
+            progress: Arc::clone(&self.progress),
+        }
     }
 
     /// Silence counts from now on.
@@ -90,7 +98,11 @@ impl Watch {
 
     /// `io`, which notes what is heard on it.
     pub(super) fn listen<IO>(&self, io: IO) -> Heard<IO> {
-        Heard { io, is_drained: false, progress: Arc::clone(&self.progress) }
+        Heard {
+            io,
+            is_drained: false,
+            progress: Arc::clone(&self.progress),
+        }
     }
 
     /// Whether a byte has come since the request began.
@@ -98,7 +110,8 @@ impl Watch {
         self.progress.heard.load(Ordering::Relaxed)
     }
 
-    /// Whether the API has stopped reading in the middle of a request: the connection carries no other.
+    /// Whether the API has stopped reading in the middle of a request: the connection carries no
+    /// other.
     pub(super) fn is_deaf(&self) -> bool {
         self.progress.deaf.load(Ordering::Relaxed)
     }
@@ -106,9 +119,13 @@ impl Watch {
     /// Ready when nothing has moved for `limit`.
     pub(super) fn poll_silent(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<Silent> {
         let progress = &self.progress;
-        let due = || progress.epoch + Duration::from_millis(progress.last.load(Ordering::Relaxed)) + limit;
+        let due = || {
+            progress.epoch + Duration::from_millis(progress.last.load(Ordering::Relaxed)) + limit
+        };
         let mut deadline = due();
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
         if timer.deadline() > deadline {
             // It was set for a longer limit.
             timer.as_mut().reset(deadline);
@@ -118,7 +135,11 @@ impl Watch {
             deadline = due();
             if deadline <= Instant::now() {
                 let caller = progress.waits_for_caller.load(Ordering::Relaxed);
-                return Poll::Ready(if caller { Silent::Caller } else { Silent::Upstream });
+                return Poll::Ready(if caller {
+                    Silent::Caller
+                } else {
+                    Silent::Upstream
+                });
             }
             timer.as_mut().reset(deadline);
         }
@@ -168,15 +189,17 @@ impl<B: Body + Unpin> Body for Tracked<B> {
     }
 }
 
-/// A connection that notes that bytes come: hyper does not tell an answer that broke off from one that never began.
+/// A connection that notes that bytes come: hyper does not tell an answer that broke off from one
+/// that never began.
 ///
-/// An API that has answered may close without having read the whole request, and then hyper would give up at the first
-/// write that fails, with the answer unread. So what is written of a request that has begun to go out fails no more: it
-/// goes nowhere, and reading tells what there is, the answer or the end.
+/// An API that has answered may close without having read the whole request, and then hyper would
+/// give up at the first write that fails, with the answer unread. So what is written of a request
+/// that has begun to go out fails no more: it goes nowhere, and reading tells what there is, the
+/// answer or the end.
 pub(super) struct Heard<IO> {
     io: IO,
-    /// Whether the last read found nothing: then neither TLS nor the socket holds anything, and whoever waits is woken by
-    /// the socket alone.
+    /// Whether the last read found nothing: then neither TLS nor the socket holds anything, and
+    /// whoever waits is woken by the socket alone.
     is_drained: bool,
     progress: Arc<Progress>,
 }
@@ -192,12 +215,15 @@ impl<IO> Heard<IO> {
         written
     }
 
-    /// Whether `error` says that the API reads no more of a request that has begun to go out. One of which nothing has
-    /// gone out fails, as there can be no answer to it.
+    /// Whether `error` says that the API reads no more of a request that has begun to go out. One
+    /// of which nothing has gone out fails, as there can be no answer to it.
     fn goes_deaf(&self, error: &io::Error) -> bool {
         use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
         let is_deaf = self.progress.sent.load(Ordering::Relaxed)
-            && matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset);
+            && matches!(
+                error.kind(),
+                BrokenPipe | ConnectionAborted | ConnectionReset
+            );
         if is_deaf {
             self.progress.deaf.store(true, Ordering::Relaxed);
         }
@@ -224,7 +250,8 @@ impl<IO: AsyncRead + Readable + Unpin> AsyncRead for Heard<IO> {
         if buf.filled().len() > before {
             self.progress.heard.store(true, Ordering::Relaxed);
         } else if self.is_deaf() && matches!(read, Poll::Ready(Ok(()))) {
-            // The write that failed has taken the error, but this was no end in order: an answer may lack its rest.
+            // The write that failed has taken the error, but this was no end in order: an answer
+            // may lack its rest.
             return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
         }
         read
@@ -232,7 +259,11 @@ impl<IO: AsyncRead + Readable + Unpin> AsyncRead for Heard<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> AsyncWrite for Heard<IO> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         if self.is_deaf() {
             return Poll::Ready(Ok(buf.len()));
         }
@@ -273,115 +304,4 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Heard<IO> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::poll_fn;
-
-    use bytes::Bytes;
-    use http_body_util::{BodyExt, Empty, Full};
-    use tokio::time::{advance, sleep};
-
-    use super::*;
-
-    const LIMIT: Duration = Duration::from_secs(60);
-
-    #[tokio::test(start_paused = true)]
-    async fn silence_counts_from_the_last_progress_and_the_timer_serves_many_requests() {
-        let mut watch = Watch::default();
-        let first = watch.track(Empty::<Bytes>::new());
-        assert!(first.is_end_stream());
-        assert!(tokio::time::timeout(LIMIT / 2, poll_fn(|cx| watch.poll_silent(cx, LIMIT))).await.is_err());
-
-        let mut second = watch.track(Full::new(Bytes::from_static(b"x")));
-        let began = Instant::now();
-        advance(Duration::from_secs(20)).await;
-        second.frame().await.unwrap().unwrap();
-        assert_eq!(poll_fn(|cx| watch.poll_silent(cx, LIMIT)).await, Silent::Upstream);
-        assert_eq!(began.elapsed(), Duration::from_secs(80));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_shorter_limit_is_kept_although_the_timer_was_set_for_a_longer_one() {
-        let mut watch = Watch::default();
-        let _body = watch.track(Empty::<Bytes>::new());
-        assert!(tokio::time::timeout(LIMIT / 2, poll_fn(|cx| watch.poll_silent(cx, LIMIT))).await.is_err());
-        watch.note();
-        let began = Instant::now();
-        assert_eq!(poll_fn(|cx| watch.poll_silent(cx, LIMIT / 6)).await, Silent::Upstream);
-        assert_eq!(began.elapsed(), LIMIT / 6);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_caller_that_sends_nothing_is_to_blame_itself() {
-        let mut watch = Watch::default();
-        let mut body = watch.track(Never);
-        let read = async { body.frame().await };
-        let silent = poll_fn(|cx| watch.poll_silent(cx, LIMIT));
-        tokio::select! {
-            _ = read => unreachable!("the body never gives a frame"),
-            silent = silent => assert_eq!(silent, Silent::Caller),
-            () = sleep(LIMIT * 2) => panic!("the silence was not seen"),
-        }
-    }
-
-    /// As TLS does: what comes at once is decrypted at once, and read byte by byte.
-    #[derive(Default)]
-    struct Decrypting {
-        coming: Vec<u8>,
-        decrypted: Vec<u8>,
-        reads: u32,
-    }
-
-    impl AsyncRead for Decrypting {
-        fn poll_read(
-            mut self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-            buf: &mut ReadBuf<'_>,
-        ) -> Poll<io::Result<()>> {
-            self.reads += 1;
-            let coming = std::mem::take(&mut self.coming);
-            self.decrypted.extend(coming);
-            let Some(byte) = self.decrypted.pop() else { return Poll::Pending };
-            buf.put_slice(&[byte]);
-            Poll::Ready(Ok(()))
-        }
-    }
-
-    impl Readable for Decrypting {
-        fn poll_readable(&self, _: &mut Context<'_>) -> Poll<()> {
-            if self.coming.is_empty() { Poll::Pending } else { Poll::Ready(()) }
-        }
-    }
-
-    #[test]
-    fn only_where_nothing_more_has_come_nothing_is_read() {
-        let mut heard = Watch::default().listen(Decrypting::default());
-        let cx = &mut Context::from_waker(std::task::Waker::noop());
-        let mut read = |heard: &mut Heard<Decrypting>| {
-            let mut byte = [0];
-            let is_ready = Pin::new(&mut *heard).poll_read(cx, &mut ReadBuf::new(&mut byte)).is_ready();
-            (is_ready, heard.io.reads)
-        };
-        assert_eq!([(); 2].map(|()| read(&mut heard)), [(false, 1), (false, 1)]);
-        heard.io.coming = b"ab".to_vec();
-        let reads = [(); 4].map(|()| read(&mut heard));
-        assert_eq!(
-            reads,
-            [(true, 2), (true, 3), (false, 4), (false, 4)],
-            "the second byte is decrypted already"
-        );
-    }
-
-    struct Never;
-
-    impl Body for Never {
-        type Data = Bytes;
-        type Error = std::convert::Infallible;
-
-        fn poll_frame(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-            Poll::Pending
-        }
-    }
-}
+mod tests;

@@ -27,8 +27,8 @@ impl Times {
         }
     }
 
-    /// When a connection that is opened now takes no further request. Connections that were opened together do not all
-    /// end together.
+    /// When a connection that is opened now takes no further request. Connections that were opened
+    /// together do not all end together.
     pub(super) fn retirement(&self) -> Instant {
         Instant::now() + self.max_age.mul_f64(0.9 + 0.2 * fastrand::f64())
     }
@@ -48,7 +48,16 @@ pub(super) mod tests {
     pub(in crate::upstream) fn configured(base_url: &str) -> config::Upstream {
         let set = [base_url, "upstream.max_age=1h"].map(str::to_owned).into();
         let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")];
-        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        load(&Sources { set, env, file: None }).unwrap().config.upstream
+        let env = env
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        load(&Sources {
+            set,
+            env,
+            file: None,
+        })
+        .unwrap()
+        .config
+        .upstream
     }
 }

@@ -1,4 +1,5 @@
-//! The admin listener under connections that do nothing: probes are answered all the same, and names stay here.
+//! The admin listener under connections that do nothing: probes are answered all the same, and
+//! names stay here.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -25,7 +26,11 @@ const MAX_GROWTH: u64 = 64 << 20;
 /// Sends a request on `stream`, and reads the whole response to a probe.
 async fn assert_alive(mut stream: TcpStream) {
     stream.write_all(LIVEZ.as_bytes()).await.unwrap();
-    assert!(read_until(&mut stream, "ok\n").await.starts_with("HTTP/1.1 200 "));
+    assert!(
+        read_until(&mut stream, "ok\n")
+            .await
+            .starts_with("HTTP/1.1 200 ")
+    );
 }
 
 /// Connections that send `bytes` and stay, from one address or from forty.
@@ -40,9 +45,12 @@ async fn attack(addr: SocketAddr, addresses: u8, bytes: &[u8]) -> Vec<TcpStream>
     attackers
 }
 
-/// Looks whether probes are answered while `bytes` were sent on each of many connections that stay open.
+/// Looks whether probes are answered while `bytes` were sent on each of many connections that stay
+/// open.
 async fn assert_answers_probes_despite(bytes: &[u8]) {
-    let running = spawn_blocking(|| Running::start(&["admin.address=127.0.0.1:0"])).await.unwrap();
+    let running = spawn_blocking(|| Running::start(&["admin.address=127.0.0.1:0"]))
+        .await
+        .unwrap();
     let admin = running.admin();
     assert_alive(connect_from(1, admin).await).await;
     let rest = running.resident_bytes();
@@ -52,7 +60,10 @@ async fn assert_answers_probes_despite(bytes: &[u8]) {
             assert_alive(connect_from(host, admin).await).await;
         }
         let grown = running.resident_bytes().saturating_sub(rest);
-        assert!(grown < MAX_GROWTH, "{grown} bytes for {ATTACKERS} connections of {addresses} addresses");
+        assert!(
+            grown < MAX_GROWTH,
+            "{grown} bytes for {ATTACKERS} connections of {addresses} addresses"
+        );
         drop(attackers);
     }
 }
@@ -71,10 +82,22 @@ async fn half_heads_keep_no_probe_out() {
 #[tokio::test]
 async fn the_head_of_a_probe_is_short() {
     let proxy = Proxy::before(&api().await, &[]).await;
-    let head =
-        |length| format!("GET /livez HTTP/1.1\r\nConnection: close\r\nX: {}\r\n\r\n", "x".repeat(length));
-    assert!(raw(proxy.admin(), head(12_000)).await.starts_with("HTTP/1.1 200 "));
-    assert!(raw(proxy.admin(), head(20_000)).await.starts_with("HTTP/1.1 431 "));
+    let head = |length| {
+        format!(
+            "GET /livez HTTP/1.1\r\nConnection: close\r\nX: {}\r\n\r\n",
+            "x".repeat(length)
+        )
+    };
+    assert!(
+        raw(proxy.admin(), head(12_000))
+            .await
+            .starts_with("HTTP/1.1 200 ")
+    );
+    assert!(
+        raw(proxy.admin(), head(20_000))
+            .await
+            .starts_with("HTTP/1.1 431 ")
+    );
 }
 
 #[tokio::test]
@@ -88,10 +111,13 @@ async fn readers_that_stop_keep_no_probe_out() {
     assert_answers_probes_despite(requests.as_bytes()).await;
 }
 
-/// Eight that take a byte of their response now and then, which is progress, hold all there is for pages.
+/// Eight that take a byte of their response now and then, which is progress, hold all there is for
+/// pages.
 #[tokio::test]
 async fn readers_that_drip_keep_no_scrape_out() {
-    let mut running = spawn_blocking(|| Running::start(&["admin.address=127.0.0.1:0"])).await.unwrap();
+    let mut running = spawn_blocking(|| Running::start(&["admin.address=127.0.0.1:0"]))
+        .await
+        .unwrap();
     let admin = running.admin();
     // No window for responses, GET /metrics, and then a window of three bytes.
     let begin = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0\
@@ -110,23 +136,37 @@ async fn readers_that_drip_keep_no_scrape_out() {
             host
         });
     }
-    // Each of them has read for long enough to give way, and may read on for as long as nobody waits.
+    // Each of them has read for long enough to give way, and may read on for as long as nobody
+    // waits.
     sleep(Duration::from_millis(2500)).await;
     let scrape = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
     let metrics = raw(admin, scrape).await;
     assert!(metrics.starts_with("HTTP/1.1 200 "), "{metrics}");
-    let cut_off = timeout(PATIENCE, dripping.join_next()).await.expect("all of them stay open");
+    let cut_off = timeout(PATIENCE, dripping.join_next())
+        .await
+        .expect("all of them stay open");
     assert_eq!(cut_off.unwrap().unwrap(), 1, "the oldest gives way");
     let metrics = raw(admin, scrape).await;
     for (reason, expected) in [("response_timeout", "1"), ("evicted", "0")] {
-        let series =
-            format!("gbg_proxy_refused_connections_total{{listener=\"admin\",reason=\"{reason}\"}} ");
-        let count = metrics.lines().find_map(|line| line.strip_prefix(&series)).unwrap();
+        let series = format!(
+            "gbg_proxy_refused_connections_total{{listener=\"admin\",reason=\"{reason}\"}} "
+        );
+        let count = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(&series))
+            .unwrap();
         assert_eq!(count, expected, "{reason}");
     }
     assert_eq!(running.end("-TERM"), 0);
-    let line = running.log.lines().find(|line| line.contains("reason=\"response_timeout\"")).unwrap();
-    assert!(line.contains("cause=\"the caller did not read its response in time\""), "{line}");
+    let line = running
+        .log
+        .lines()
+        .find(|line| line.contains("reason=\"response_timeout\""))
+        .unwrap();
+    assert!(
+        line.contains("cause=\"the caller did not read its response in time\""),
+        "{line}"
+    );
 }
 
 #[tokio::test]
@@ -134,7 +174,12 @@ async fn http2_readers_that_stop_keep_no_probe_out() {
     // No window for responses, then GET /metrics on one stream after the other.
     let settings = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0";
     let request = |stream: u8| {
-        [b"\0\0\x17\x01\x05\0\0\0", &[stream][..], b"\x82\x86\x04\x08/metrics\x01\x09127.0.0.1"].concat()
+        [
+            b"\0\0\x17\x01\x05\0\0\0",
+            &[stream][..],
+            b"\x82\x86\x04\x08/metrics\x01\x09127.0.0.1",
+        ]
+        .concat()
     };
     let requests: Vec<_> = (0..100).map(|count| request(2 * count + 1)).collect();
     assert_answers_probes_despite(&[&settings[..], &requests.concat()].concat()).await;
@@ -158,7 +203,11 @@ async fn http2_pings_keep_no_probe_out() {
     }
     // Those that were evicted see it.
     for _ in 0..ATTACKERS - 64 {
-        timeout(PATIENCE, pinging.join_next()).await.expect("more than 64 stay open").unwrap().unwrap();
+        timeout(PATIENCE, pinging.join_next())
+            .await
+            .expect("more than 64 stay open")
+            .unwrap()
+            .unwrap();
     }
 }
 
@@ -172,13 +221,28 @@ async fn one_address_does_not_evict_another() {
     assert_alive(scraper).await;
 
     let mut first = attackers.remove(0);
-    assert_eq!(timeout(PATIENCE, first.read(&mut [0])).await.expect("it stays open").unwrap(), 0);
-    let metrics =
-        raw(proxy.admin(), "GET /metrics HTTP/1.1\r\nHost: [::1]\r\nConnection: close\r\n\r\n").await;
+    assert_eq!(
+        timeout(PATIENCE, first.read(&mut [0]))
+            .await
+            .expect("it stays open")
+            .unwrap(),
+        0
+    );
+    let metrics = raw(
+        proxy.admin(),
+        "GET /metrics HTTP/1.1\r\nHost: [::1]\r\nConnection: close\r\n\r\n",
+    )
+    .await;
     let evicted = "gbg_proxy_refused_connections_total{listener=\"admin\",reason=\"evicted\"} ";
-    let count = metrics.lines().find_map(|line| line.strip_prefix(evicted)).unwrap();
+    let count = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(evicted))
+        .unwrap();
     // Also one for the connection that asks, and perhaps one more.
-    assert!((ATTACKERS - 16..=ATTACKERS - 14).contains(&count.parse().unwrap()), "{count}");
+    assert!(
+        (ATTACKERS - 16..=ATTACKERS - 14).contains(&count.parse().unwrap()),
+        "{count}"
+    );
 }
 
 #[tokio::test]
@@ -195,21 +259,36 @@ async fn a_foreign_host_learns_no_names_of_callers() {
         assert_eq!(send(proxy.addr(), req).await.status(), StatusCode::OK);
     }
     until(async || {
-        let status = http::Request::get("/status").header("host", "localhost").body(Default::default());
+        let status = http::Request::get("/status")
+            .header("host", "localhost")
+            .body(Default::default());
         json(&send(admin, status.unwrap()).await)["requests"]["total"] == 2
     })
     .await;
     let metrics = async |fields: &str| {
-        raw(admin, format!("GET /metrics HTTP/1.1\r\n{fields}Connection: close\r\n\r\n")).await
+        raw(
+            admin,
+            format!("GET /metrics HTTP/1.1\r\n{fields}Connection: close\r\n\r\n"),
+        )
+        .await
     };
     let of = |caller: &str, count: u32| {
         format!(
             "gbg_proxy_requests_total{{caller=\"{caller}\",endpoint=\"journey/start\",status=\"200\",source=\"gbg\"}} {count}\n"
         )
     };
-    for ours in ["localhost", "LOCALHOST:1", "127.0.0.1:8081", "[::1]", "ops.example"] {
+    for ours in [
+        "localhost",
+        "LOCALHOST:1",
+        "127.0.0.1:8081",
+        "[::1]",
+        "ops.example",
+    ] {
         let told = metrics(&format!("Host: {ours}\r\n")).await;
-        assert!(told.contains(&of("crm", 1)) && told.contains(&of("web", 1)), "{ours}: {told}");
+        assert!(
+            told.contains(&of("crm", 1)) && told.contains(&of("web", 1)),
+            "{ours}: {told}"
+        );
     }
     for foreign in [
         "Host: evil.example\r\n",
@@ -220,24 +299,38 @@ async fn a_foreign_host_learns_no_names_of_callers() {
         "Host: evil.example\r\nAccept: application/openmetrics-text\r\n",
     ] {
         let told = metrics(foreign).await;
-        assert!(told.starts_with("HTTP/1.1 200 ") && told.contains(&of("(hidden)", 2)), "{foreign}: {told}");
-        assert!(!told.contains("crm") && !told.contains("web"), "{foreign}: {told}");
+        assert!(
+            told.starts_with("HTTP/1.1 200 ") && told.contains(&of("(hidden)", 2)),
+            "{foreign}: {told}"
+        );
+        assert!(
+            !told.contains("crm") && !told.contains("web"),
+            "{foreign}: {told}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_foreign_host_is_not_told_why() {
     let proxy = Proxy::start(&api().await.uri(), "http://127.0.0.1:1/", &[]).await;
-    for (host, body) in
-        [("evil.example", "not ready\n"), ("127.0.0.1", "not ready: there is no access token")]
-    {
+    for (host, body) in [
+        ("evil.example", "not ready\n"),
+        ("127.0.0.1", "not ready: there is no access token"),
+    ] {
         let asked = format!("GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
         let told = raw(proxy.admin(), asked).await;
         let (head, told) = told.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 503 ") && told.starts_with(body), "{host}: {told}");
+        assert!(
+            head.starts_with("HTTP/1.1 503 ") && told.starts_with(body),
+            "{host}: {told}"
+        );
     }
     for path in ["/startupz", "/livez"] {
-        let asked = format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
-        assert!(raw(proxy.admin(), asked).await.ends_with("\r\n\r\nok\n"), "{path}");
+        let asked =
+            format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+        assert!(
+            raw(proxy.admin(), asked).await.ends_with("\r\n\r\nok\n"),
+            "{path}"
+        );
     }
 }

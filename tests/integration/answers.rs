@@ -8,13 +8,32 @@ use crate::support::bytes::{Api, GET, answered, status};
 #[tokio::test]
 async fn an_answer_that_has_no_body_gets_none() {
     let head = "HEAD /v2/captain/x HTTP/1.1\r\nHost: a\r\n\r\n";
-    let answer = answered("HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", &head.repeat(2)).await;
+    let answer = answered(
+        "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n",
+        &head.repeat(2),
+    )
+    .await;
     assert_eq!(answer.matches("HTTP/1.1 200 OK").count(), 2, "{answer}");
-    assert_eq!(answer.to_lowercase().matches("content-length: 5000").count(), 2, "{answer}");
+    assert_eq!(
+        answer
+            .to_lowercase()
+            .matches("content-length: 5000")
+            .count(),
+        2,
+        "{answer}"
+    );
     for status in ["204 No Content", "304 Not Modified"] {
         let get = "GET /v2/captain/x HTTP/1.1\r\nHost: a\r\n\r\n";
-        let answer = answered(&format!("HTTP/1.1 {status}\r\nETag: \"x\"\r\n\r\n"), &get.repeat(2)).await;
-        assert_eq!(answer.matches(&format!("HTTP/1.1 {status}")).count(), 2, "{answer}");
+        let answer = answered(
+            &format!("HTTP/1.1 {status}\r\nETag: \"x\"\r\n\r\n"),
+            &get.repeat(2),
+        )
+        .await;
+        assert_eq!(
+            answer.matches(&format!("HTTP/1.1 {status}")).count(),
+            2,
+            "{answer}"
+        );
         assert!(
             answer.ends_with("\r\n\r\n") && !answer.to_lowercase().contains("transfer-encoding"),
             "{answer}"
@@ -24,11 +43,15 @@ async fn an_answer_that_has_no_body_gets_none() {
 
 #[tokio::test]
 async fn an_answer_that_ends_with_its_connection_is_passed_on_whole() {
-    for answer in
-        ["HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it", "HTTP/1.0 200 OK\r\n\r\nall of it"]
-    {
+    for answer in [
+        "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it",
+        "HTTP/1.0 200 OK\r\n\r\nall of it",
+    ] {
         let told = answered(answer, GET).await;
-        assert!(told.starts_with("HTTP/1.1 200 OK\r\n") && told.contains("all of it"), "{told}");
+        assert!(
+            told.starts_with("HTTP/1.1 200 OK\r\n") && told.contains("all of it"),
+            "{told}"
+        );
     }
     let kept = "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok";
     assert!(answered(kept, GET).await.ends_with("\r\n\r\nok"));
@@ -39,7 +62,10 @@ async fn interim_answers_do_not_break_an_exchange() {
     let interim = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n\
                    HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let answer = answered(interim, GET).await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -50,13 +76,20 @@ async fn an_answer_that_breaks_off_is_never_a_clean_end() {
         answer.to_lowercase().contains("content-length: 10\r\n") && answer.ends_with("\r\n\r\nabc"),
         "{answer}"
     );
-    let chunked = "HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+    let chunked =
+        "HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
     let answer = answered(chunked, GET).await;
-    assert!(answer.contains("abc") && !answer.ends_with("0\r\n\r\n"), "{answer}");
+    assert!(
+        answer.contains("abc") && !answer.ends_with("0\r\n\r\n"),
+        "{answer}"
+    );
     // HTTP/1.0 knows no other end than that of the connection, which therefore is reset.
     let proxy = Api::answering(chunked).await.proxy(&[]).await;
     let mut caller = TcpStream::connect(proxy.addr()).await.unwrap();
-    caller.write_all(b"GET /v2/captain/x HTTP/1.0\r\n\r\n").await.unwrap();
+    caller
+        .write_all(b"GET /v2/captain/x HTTP/1.0\r\n\r\n")
+        .await
+        .unwrap();
     let error = caller.read_to_end(&mut Vec::new()).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
 }
@@ -89,19 +122,29 @@ async fn an_answer_that_is_not_well_formed_is_a_502() {
 async fn white_space_before_a_colon_ends_here() {
     let whole = "HTTP/1.1 200 OK\r\nX-One : a\r\nX-Two \t: b\r\nContent-Length\t: 2\r\n\r\nok";
     let told = answered(whole, GET).await;
-    assert!(status(&told) == "200" && told.ends_with("\r\n\r\nok"), "{told}");
-    for field in ["\r\nx-one: a\r\n", "\r\nx-two: b\r\n", "\r\ncontent-length: 2\r\n"] {
+    assert!(
+        status(&told) == "200" && told.ends_with("\r\n\r\nok"),
+        "{told}"
+    );
+    for field in [
+        "\r\nx-one: a\r\n",
+        "\r\nx-two: b\r\n",
+        "\r\ncontent-length: 2\r\n",
+    ] {
         assert!(told.contains(field), "{field}: {told}");
     }
     // It may not hide the framing either.
-    let whole =
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\nContent-Length : 9\r\n\r\n2\r\nok\r\n0\r\n\r\n";
+    let whole = "HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\nContent-Length : 9\r\n\r\n2\r\nok\r\n0\r\n\r\n";
     let told = answered(whole, GET).await.to_lowercase();
-    assert!(told.ends_with("2\r\nok\r\n0\r\n\r\n") && !told.contains("content-length"), "{told}");
+    assert!(
+        told.ends_with("2\r\nok\r\n0\r\n\r\n") && !told.contains("content-length"),
+        "{told}"
+    );
 }
 
-/// RFC 9112 section 6.3: `chunked` counts, and the length beside it does not go on; RFC 9110 section 8.6: a length that is
-/// repeated goes on once, one that is no number never, and 204 has none.
+/// RFC 9112 section 6.3: `chunked` counts, and the length beside it does not go on; RFC 9110
+/// section 8.6: a length that is repeated goes on once, one that is no number never, and 204 has
+/// none.
 #[tokio::test]
 async fn the_length_of_an_answer_is_one_number_and_what_has_come() {
     for length in ["3", "0", "9", "x"] {
@@ -109,15 +152,29 @@ async fn the_length_of_an_answer_is_one_number_and_what_has_come() {
             "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
         );
         let told = answered(&answer, GET).await.to_lowercase();
-        assert!(told.ends_with("5\r\nhello\r\n0\r\n\r\n") && !told.contains("content-length"), "{told}");
+        assert!(
+            told.ends_with("5\r\nhello\r\n0\r\n\r\n") && !told.contains("content-length"),
+            "{told}"
+        );
     }
     let told = answered("HTTP/1.1 200 OK\r\nContent-Length: 5, 05\r\n\r\nhello", GET).await;
     assert!(told.contains("content-length: 5\r\n"), "{told}");
     let head = GET.replace("GET", "HEAD");
     for length in ["x", "5\r\nContent-Length: 6"] {
-        let told = answered(&format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"), &head).await;
+        let told = answered(
+            &format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"),
+            &head,
+        )
+        .await;
         assert_eq!(status(&told), "502", "{told}");
     }
-    let told = answered("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", &head).await;
-    assert!(status(&told) == "204" && !told.contains("content-length"), "{told}");
+    let told = answered(
+        "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
+        &head,
+    )
+    .await;
+    assert!(
+        status(&told) == "204" && !told.contains("content-length"),
+        "{told}"
+    );
 }

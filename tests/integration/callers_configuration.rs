@@ -1,4 +1,5 @@
-//! Who may call, as the file says it, and what is refused of that: by the real binary, with exit code, place and mend.
+//! Callers as the file names them, and the addresses that are open to them: by the real binary,
+//! with exit code, place and mend.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -8,17 +9,20 @@ use crate::support::process::{command, text, with_client};
 use gbg_proxy::config::key_digest;
 
 /// A key that was made for these tests, and opens nothing; and its SHA-256.
-const KEY: &str = "gbgp_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8l4rjr-";
-const DIGEST: &str = "82a155c55d3d7091a738fbfc9e6fa00ac4c8930009f1d5e99e5a523c8b472c75";
-const OTHER: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+pub(super) const KEY: &str = "gbgp_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8l4rjr-";
+pub(super) const DIGEST: &str = "82a155c55d3d7091a738fbfc9e6fa00ac4c8930009f1d5e99e5a523c8b472c75";
+pub(super) const OTHER: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// What `check` says of `text` as the file `proxy.toml`, and of `set`: exit code, standard output and standard error.
+/// What `check` says of `text` as the file `proxy.toml`, and of `set`: exit code, standard output
+/// and standard error.
 fn check_with(configuration: &str, set: &[&str], env: &[(&str, &str)]) -> (i32, String, String) {
     let directory = tempfile::tempdir().unwrap();
     write_certificate(directory.path());
     fs::write(directory.path().join("proxy.toml"), configuration).unwrap();
     let mut command = with_client(&["check", "--config", "proxy.toml"]);
-    command.current_dir(directory.path()).args(set.iter().flat_map(|set| ["--set", set]));
+    command
+        .current_dir(directory.path())
+        .args(set.iter().flat_map(|set| ["--set", set]));
     command.envs(env.iter().copied());
     let output = command.output().unwrap();
     let (out, err) = text(&output);
@@ -34,45 +38,64 @@ fn write_certificate(directory: &Path) {
     fs::set_permissions(key, Permissions::from_mode(0o600)).unwrap();
 }
 
-const TLS: &str = "[listen.tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\nclient_ca = \"cert.pem\"\n";
+pub(super) const TLS: &str =
+    "[listen.tls]\ncert = \"cert.pem\"\nkey = \"key.pem\"\nclient_ca = \"cert.pem\"\n";
 
 /// The output of `check`, where the configuration is good.
 #[track_caller]
-fn good(configuration: &str) -> String {
+pub(super) fn good(configuration: &str) -> String {
     let (code, out, err) = check_with(configuration, &[], &[]);
     assert_eq!(code, 0, "{err}");
     out
 }
 
-/// The place and key of the refusal are `place_and_key`, what is wrong with it begins so, and the rest has each of `parts`.
+/// The place and key of the refusal are `place_and_key`, what is wrong with it begins so, and the
+/// rest has each of `parts`.
 #[track_caller]
-fn refused(configuration: &str, place_and_key: &str, parts: &[&str]) {
+pub(super) fn refused(configuration: &str, place_and_key: &str, parts: &[&str]) {
     let (code, out, err) = check_with(configuration, &[], &[]);
     assert_eq!((code, out.as_str()), (64, ""), "{err}");
-    assert!(err.starts_with(&format!("gbg-proxy: proxy.toml:{place_and_key}")), "{err}");
-    assert!(err.contains("\n  mend: ") && parts.iter().all(|part| err.contains(part)), "{err}");
+    assert!(
+        err.starts_with(&format!("gbg-proxy: proxy.toml:{place_and_key}")),
+        "{err}"
+    );
+    assert!(
+        err.contains("\n  mend: ") && parts.iter().all(|part| err.contains(part)),
+        "{err}"
+    );
     assert!(!err.contains("AAEC"), "a key is shown: {err}");
 }
 
 /// A file with one caller that is known by a key, and `line` as its fourth line.
-fn caller_with(line: &str) -> String {
+pub(super) fn caller_with(line: &str) -> String {
     format!("[[caller]]\nname = \"crm\"\nkey_sha256 = \"{DIGEST}\"\n{line}\n")
 }
 
 #[test]
 fn an_open_address_without_callers_is_refused_with_the_three_ways_out() {
     for command in ["check", "run"] {
-        let output = with_client(&[command, "--set", "listen.address=0.0.0.0:0"]).output().unwrap();
+        let output = with_client(&[command, "--set", "listen.address=0.0.0.0:0"])
+            .output()
+            .unwrap();
         let (_, err) = text(&output);
         assert_eq!(output.status.code(), Some(64), "{err}");
         assert!(
             err.starts_with("gbg-proxy: --set: listen.address: 0.0.0.0:0 is open to the network"),
             "{err}"
         );
-        let ways = ["loopback address", "[[caller]]", "`gbg-proxy key new NAME`", "allow_anonymous = true"];
+        let ways = [
+            "loopback address",
+            "[[caller]]",
+            "`gbg-proxy key new NAME`",
+            "allow_anonymous = true",
+        ];
         assert!(ways.iter().all(|way| err.contains(way)), "{err}");
     }
-    refused("caller = []\n[listen]\naddress = \"[::]:0\"", "3:1: listen.address: [::]:0", &["three ways"]);
+    refused(
+        "caller = []\n[listen]\naddress = \"[::]:0\"",
+        "3:1: listen.address: [::]:0",
+        &["three ways"],
+    );
     good("[listen]\naddress = \"0.0.0.0:0\"\nallow_anonymous = true");
 }
 
@@ -87,13 +110,20 @@ fn keys_cross_the_network_with_tls_or_where_it_is_written_that_they_may() {
     good(&format!("{open}plaintext = true"));
     good(&format!("{open}{TLS}"));
     good(&caller_with(""));
-    good(&format!("{}[listen]\naddress = \"unix:/x.sock\"", caller_with("")));
+    good(&format!(
+        "{}[listen]\naddress = \"unix:/x.sock\"",
+        caller_with("")
+    ));
 }
 
 #[test]
 fn callers_and_everybody_do_not_go_together() {
     let both = format!("[listen]\nallow_anonymous = true\n{}", caller_with(""));
-    refused(&both, "2:1: listen.allow_anonymous: callers are configured", &["remove it"]);
+    refused(
+        &both,
+        "2:1: listen.allow_anonymous: callers are configured",
+        &["remove it"],
+    );
 }
 
 #[test]
@@ -104,10 +134,16 @@ fn a_whole_caller_is_taken_and_check_says_who_is_let_in() {
         "{}[[caller]]\nname = \"billing\"\nkey_sha256 = [\"{OTHER}\"]\n{TLS}[upstream]\nmethods = [\"GET\", \"POST\"]",
         caller_with(rest)
     ));
-    assert!(out.contains("  lets in         crm (key, certificate), billing (key)\n"), "{out}");
+    assert!(
+        out.contains("  lets in         crm (key, certificate), billing (key)\n"),
+        "{out}"
+    );
     assert!(!out.contains("warning"), "{out}");
     let out = good("");
-    assert!(out.contains("  lets in         everybody who reaches 127.0.0.1:8080\n"), "{out}");
+    assert!(
+        out.contains("  lets in         everybody who reaches 127.0.0.1:8080\n"),
+        "{out}"
+    );
     good("[[caller]]\nname = \"a\"\nuid = 1001\n[listen]\naddress = \"unix:/x.sock\"");
     good(
         "caller = [{ name = \"a\", key_sha256 = \"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\" }]",
@@ -115,140 +151,12 @@ fn a_whole_caller_is_taken_and_check_says_who_is_let_in() {
 }
 
 #[test]
-fn a_caller_that_could_not_be_known_is_refused() {
-    refused(
-        "\n[[caller]]\nname = \"crm\"",
-        "2:1: caller \"crm\": there is nothing",
-        &["`gbg-proxy key new crm`"],
-    );
-    refused(
-        &caller_with("certificate = \"a\""),
-        "4:1: caller \"crm\": certificate: callers are not asked",
-        &["client_ca"],
-    );
-    let no_client_ca = TLS.replace("client_ca = \"cert.pem\"\n", "");
-    let text = caller_with("certificate = \"a\"") + &no_client_ca;
-    refused(&text, "4:1: caller \"crm\": certificate: callers are not asked", &["client_ca"]);
-    refused(&caller_with("uid = 5"), "4:1: caller \"crm\": uid: nobody's user is known", &["unix:"]);
-    // What the system says where it knows no user.
-    let text = caller_with("uid = 4294967295") + "[listen]\naddress = \"unix:/x.sock\"";
-    refused(&text, "4:1: caller \"crm\": uid: this is the number of no user", &["`id -u NAME`"]);
-    refused(&caller_with("uid = -1"), "4:1: caller \"crm\": uid:", &["The number of the user"]);
-    refused(
-        &caller_with("certificate = \"CN=crm\""),
-        "4:1: caller \"crm\": certificate: this is a subject",
-        &[],
-    );
-    refused(
-        &caller_with("certificate = \"DNS:crm\""),
-        "4:1: caller \"crm\": certificate: write the name alone",
-        &[],
-    );
-}
-
-#[test]
-fn two_callers_that_could_be_either_are_refused() {
-    let text = caller_with("") + &caller_with("").replace(DIGEST, OTHER);
-    refused(&text, "6:1: caller \"crm\": name: another caller has this name", &["a name of its own"]);
-    let text = caller_with("") + &caller_with("").replace("crm", "billing");
-    refused(
-        &text,
-        "7:1: caller \"billing\": key_sha256: caller \"crm\" has this key",
-        &["`gbg-proxy key new billing`"],
-    );
-    let text = format!("[[caller]]\nname = \"crm\"\nkey_sha256 = [\"{DIGEST}\", \"{DIGEST}\"]");
-    refused(&text, "3:1: caller \"crm\": key_sha256: the same key is written twice", &[]);
-    let certificates =
-        "[[caller]]\nname = \"a\"\ncertificate = \"x\"\n[[caller]]\nname = \"b\"\ncertificate = \"X\"\n";
-    let text = format!("{certificates}{TLS}");
-    refused(&text, "6:1: caller \"b\": certificate: caller \"a\" has this certificate", &["one caller"]);
-    let text = "[[caller]]\nname = \"a\"\nuid = 1\n[[caller]]\nname = \"b\"\nuid = 1\n[listen]\naddress = \"unix:/x\"";
-    refused(text, "6:1: caller \"b\": uid: caller \"a\" has this uid", &["one caller"]);
-}
-
-#[test]
-fn a_key_in_the_file_is_refused_and_not_repeated() {
-    let with = |value: &str| format!("[[caller]]\nname = \"crm\"\nkey_sha256 = {value}\n");
-    let place = "3:1: caller \"crm\": key_sha256: this is a key itself";
-    refused(&with(&format!("\"{KEY}\"")), place, &["must hold its SHA-256", "gbg-proxy key new"]);
-    refused(&with(&format!("[\"{DIGEST}\", \"{KEY}\"]")), place, &[]);
-    refused(&with(&format!("\"Bearer {KEY}\"")), place, &[]);
-    refused(&with(KEY), "3:", &["this is no TOML"]);
-    refused(&format!("[[caller]]\nname = \"{KEY}\""), "2:1: caller 1: name: this looks like a key", &[]);
-    refused(
-        &caller_with(&format!("uid = \"{KEY}\"")),
-        "4:1: caller \"crm\": uid: this value cannot be used",
-        &[],
-    );
-    refused(
-        &caller_with(&format!("certificate = \"{KEY}\"")),
-        "4:1: caller \"crm\": certificate: this looks like",
-        &[],
-    );
-
-    for value in ["\"\"", "[]", "1", "\"82A1\""] {
-        refused(&with(value), "3:1: caller \"crm\": key_sha256: no ", &["gbg-proxy key new NAME"]);
-    }
-    let three = format!("[\"{DIGEST}\", \"{OTHER}\", \"{OTHER}\"]");
-    refused(&with(&three), "3:1: caller \"crm\": key_sha256: no key, or too many", &[]);
-    refused(
-        &with(&format!("\"{}\"", DIGEST.to_uppercase())),
-        "3:1: caller \"crm\": key_sha256: no SHA-256",
-        &["lower case"],
-    );
-}
-
-#[test]
-fn what_a_caller_may_is_within_what_all_may() {
-    let outside = caller_with("allow = [\"/v2/captain/\", \"/other/\"]");
-    refused(
-        &outside,
-        "4:1: caller \"crm\": allow: \"/other/\" lies outside",
-        &["\"/v2/captain/\", \"/captain/api/\""],
-    );
-    refused(&caller_with("allow = [\"/v2/\"]"), "4:1: caller \"crm\": allow: \"/v2/\" lies outside", &[]);
-    refused(&caller_with("allow = [\"/v2\"]"), "4:1: caller \"crm\": allow: no path prefix", &[]);
-    refused(&caller_with("allow = []"), "4:1: caller \"crm\": allow: an empty list", &["remove it"]);
-    let methods = "[upstream]\nmethods = [\"GET\", \"POST\"]";
-    let text = caller_with("methods = [\"DELETE\"]") + methods;
-    refused(&text, "4:1: caller \"crm\": methods: DELETE is not among upstream.methods", &["GET, POST"]);
-    refused(&caller_with("methods = []"), "4:1: caller \"crm\": methods: an empty list", &[]);
-    good(&caller_with("methods = [\"DELETE\"]"));
-    refused("[upstream]\nmethods = [\"get\"]", "2:1: upstream.methods: methods are written in capitals", &[]);
-}
-
-#[test]
-fn a_bad_value_of_a_caller_is_told_what_the_shipped_file_says_of_its_key() {
-    refused(
-        &caller_with("rate = \"100\""),
-        "4:1: caller \"crm\": rate: no rate",
-        &["rate = \"100/s, burst 20\""],
-    );
-    refused(&caller_with("max_in_flight = 0"), "4:1: caller \"crm\": max_in_flight:", &["in flight at once"]);
-    refused(&caller_with("expires = \"soon\""), "4:1: caller \"crm\": expires: no moment", &["midnight UTC"]);
-    refused(
-        &caller_with("expires = 2027-01-31T18:00:00"),
-        "4:1: caller \"crm\": expires: a time without an offset",
-        &[],
-    );
-    refused(
-        &caller_with("rat = 1"),
-        "4:1: caller \"crm\": rat: there is no such key",
-        &["did you mean rate?"],
-    );
-    refused(&caller_with("secret = 1"), "4:1: caller \"crm\": secret: there is no such key", &["key_sha256"]);
-    refused(&caller_with("").replace("crm", "c r m"), "2:1: caller 1: name: no name", &["64 letters"]);
-    refused("[[caller]]\nuid = 1", "1:1: caller 1: missing field `name`", &["Its name in logs"]);
-    refused("[caller]\nname = \"crm\"", "1:2: caller: there may be several", &["[[caller]]"]);
-    refused("[[callers]]\nname = \"crm\"", "1:3: callers: there is no such key", &["did you mean caller?"]);
-    refused("caller = [1]", "1:1: caller 1: this is no caller", &["[[caller]]"]);
-    refused("\"caller[0]\" = 1", "1:1: \"caller[0]\": there is no such key", &[]);
-}
-
-#[test]
 fn a_caller_that_has_expired_is_no_reason_not_to_start_and_is_told() {
     let out = good(&caller_with("expires = 2020-02-29"));
-    assert!(out.starts_with("warning: caller \"crm\" has expired (2020-02-29T00:00:00Z)"), "{out}");
+    assert!(
+        out.starts_with("warning: caller \"crm\" has expired (2020-02-29T00:00:00Z)"),
+        "{out}"
+    );
 }
 
 #[test]
@@ -256,19 +164,31 @@ fn neither_set_nor_the_environment_changes_who_may_call() {
     for set in ["caller=[]", "caller.name=crm", "caller[0].name=crm"] {
         let (code, _, err) = check_with("", &[set], &[]);
         assert_eq!(code, 64, "{err}");
-        assert!(err.starts_with("gbg-proxy: --set: caller: callers stand in the file alone"), "{err}");
+        assert!(
+            err.starts_with("gbg-proxy: --set: caller: callers stand in the file alone"),
+            "{err}"
+        );
         assert!(err.contains("mend: write [[caller]] in the file"), "{err}");
     }
-    for name in ["GBG_PROXY_CALLER_KEY_SHA256", "GBG_PROXY_CALLER_0_NAME", "GBG_PROXY_CALLER"] {
+    for name in [
+        "GBG_PROXY_CALLER_KEY_SHA256",
+        "GBG_PROXY_CALLER_0_NAME",
+        "GBG_PROXY_CALLER",
+    ] {
         let (code, _, err) = check_with("", &[], &[(name, DIGEST)]);
         assert_eq!(code, 64, "{err}");
         assert!(
-            err.starts_with(&format!("gbg-proxy: environment variable {name}: caller: callers stand")),
+            err.starts_with(&format!(
+                "gbg-proxy: environment variable {name}: caller: callers stand"
+            )),
             "{err}"
         );
     }
     // A caller's own key, and what Kubernetes makes of a Service, are no attempts.
-    let env = [("GBG_PROXY_CALLER_KEY", KEY), ("GBG_PROXY_CALLER_SERVICE_HOST", "10.0.0.1")];
+    let env = [
+        ("GBG_PROXY_CALLER_KEY", KEY),
+        ("GBG_PROXY_CALLER_SERVICE_HOST", "10.0.0.1"),
+    ];
     let (code, out, err) = check_with("", &[], &env);
     assert_eq!(code, 0, "{err}");
     assert!(!out.contains("AAEC"), "{out}");
@@ -281,10 +201,17 @@ fn hosts_are_hosts_and_any_host_is_warned_of_where_nobody_is_asked_who_calls() {
         "2:1: listen.hosts: hosts are compared without the port",
         &[],
     );
-    refused("[listen]\nhosts = [\"http://a\"]", "2:1: listen.hosts: a Host field has no scheme", &[]);
+    refused(
+        "[listen]\nhosts = [\"http://a\"]",
+        "2:1: listen.hosts: a Host field has no scheme",
+        &[],
+    );
     assert!(good("[listen]\nhosts = [\"*\"]").starts_with("warning: listen.hosts has \"*\""));
     assert!(!good(&format!("{}[listen]\nhosts = [\"*\"]", caller_with(""))).contains("warning"));
-    assert!(!good("[listen]\nhosts = [\"gbg.internal\", \".corp.example\", \"[::1]\"]").contains("warning"));
+    assert!(
+        !good("[listen]\nhosts = [\"gbg.internal\", \".corp.example\", \"[::1]\"]")
+            .contains("warning")
+    );
 }
 
 #[test]
@@ -293,8 +220,14 @@ fn a_new_key_is_on_standard_output_alone_and_the_rest_is_a_caller() {
     let (out, err) = text(&output);
     assert_eq!(output.status.code(), Some(0), "{err}");
     let key = out.strip_suffix('\n').unwrap();
-    assert!(key_digest(key.as_bytes()).is_some() && !err.contains(key), "{out}{err}");
-    assert!(good(&err).contains("  lets in         crm (key)\n"), "{err}");
+    assert!(
+        key_digest(key.as_bytes()).is_some() && !err.contains(key),
+        "{out}{err}"
+    );
+    assert!(
+        good(&err).contains("  lets in         crm (key)\n"),
+        "{err}"
+    );
 
     let output = command(&["key", "new", "crm", "--json"]).output().unwrap();
     let (out, err) = text(&output);
@@ -307,10 +240,18 @@ fn a_new_key_is_on_standard_output_alone_and_the_rest_is_a_caller() {
 
 #[test]
 fn a_key_for_no_name_is_64() {
-    for arguments in
-        [&["key"][..], &["key", "new"], &["key", "new", "a b"], &["key", "new", ""], &["key", "nw", "a"]]
-    {
+    for arguments in [
+        &["key"][..],
+        &["key", "new"],
+        &["key", "new", "a b"],
+        &["key", "new", ""],
+        &["key", "nw", "a"],
+    ] {
         let output = command(arguments).output().unwrap();
-        assert_eq!((output.status.code(), text(&output).0.as_str()), (Some(64), ""), "{arguments:?}");
+        assert_eq!(
+            (output.status.code(), text(&output).0.as_str()),
+            (Some(64), ""),
+            "{arguments:?}"
+        );
     }
 }

@@ -21,9 +21,12 @@ fn help_is_no_failure_and_every_command_has_examples() {
 
 #[test]
 fn wrong_usage_is_64() {
-    for arguments in
-        [&[][..], &["no-such-command"], &["run", "--no-such-option"], &["run", "--set", "nothing"]]
-    {
+    for arguments in [
+        &[][..],
+        &["no-such-command"],
+        &["run", "--no-such-option"],
+        &["run", "--set", "nothing"],
+    ] {
         let output = with_client(arguments).output().unwrap();
         assert_eq!(output.status.code(), Some(64), "{arguments:?}");
         assert!(!output.stderr.is_empty(), "{arguments:?}");
@@ -36,24 +39,37 @@ fn a_configuration_that_cannot_be_used_is_64_with_one_message() {
         let output = command(&[name]).output().unwrap();
         assert_eq!(output.status.code(), Some(64));
         let (out, err) = text(&output);
-        assert!(err.starts_with("gbg-proxy: ") && err.contains("GBG_CLIENT_ID is not set"), "{err}");
+        assert!(
+            err.starts_with("gbg-proxy: ") && err.contains("GBG_CLIENT_ID is not set"),
+            "{err}"
+        );
         assert_eq!((out.as_str(), err.matches("mend: ").count()), ("", 1));
     }
 }
 
 #[test]
 fn check_says_what_a_configuration_comes_to() {
-    let output = with_client(&["check", "--set", "upstream.region=au"]).output().unwrap();
+    let output = with_client(&["check", "--set", "upstream.region=au"])
+        .output()
+        .unwrap();
     let (out, err) = text(&output);
     assert_eq!(output.status.code(), Some(0), "{err}");
-    assert!(out.contains("https://au.platform.go.gbgplc.com") && out.contains("built-in defaults"), "{out}");
+    assert!(
+        out.contains("https://au.platform.go.gbgplc.com") && out.contains("built-in defaults"),
+        "{out}"
+    );
     assert!(!out.contains(CLIENT_SECRET));
 
     let mut command = with_client(&["check", "--set", "upstream.egress_proxy=env:HTTPS_PROXY"]);
     let no_proxy = "upstream.no_proxy=[\".auth.gbgplc.com\"]";
-    command.args(["--set", no_proxy]).env("HTTPS_PROXY", "http://ada:hunter2@proxy.example:3128");
+    command
+        .args(["--set", no_proxy])
+        .env("HTTPS_PROXY", "http://ada:hunter2@proxy.example:3128");
     let (out, err) = text(&command.output().unwrap());
-    assert!(out.contains("by way of       http://proxy.example:3128 (the API alone)\n"), "{out}{err}");
+    assert!(
+        out.contains("by way of       http://proxy.example:3128 (the API alone)\n"),
+        "{out}{err}"
+    );
 }
 
 #[test]
@@ -63,8 +79,14 @@ fn a_port_in_use_is_1() {
     let output = with_client(&["run", "--set", &address]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let (_, err) = text(&output);
-    assert!(err.contains("cannot listen on 127.0.0.1:") && err.contains("in use"), "{err}");
-    assert!(err.contains("\n  mend: end the process that listens there"), "{err}");
+    assert!(
+        err.contains("cannot listen on 127.0.0.1:") && err.contains("in use"),
+        "{err}"
+    );
+    assert!(
+        err.contains("\n  mend: end the process that listens there"),
+        "{err}"
+    );
 }
 
 #[test]
@@ -94,7 +116,11 @@ fn a_second_signal_does_not_wait_for_requests_in_flight() {
     assert_eq!(running.end("-TERM"), 0);
 
     assert!(running.log.contains("a second signal"), "{}", running.log);
-    assert!(began.elapsed() < Duration::from_secs(20), "it waited for {:?}", began.elapsed());
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "it waited for {:?}",
+        began.elapsed()
+    );
 }
 
 #[test]
@@ -110,9 +136,22 @@ fn the_demo_walks_both_versions_and_ends_with_0() {
     let output = command(&["demo", "--once"]).output().unwrap();
     let (out, err) = text(&output);
     assert_eq!(output.status.code(), Some(0), "{out}{err}");
-    let calls: Vec<_> = out.lines().filter(|line| line.starts_with("  POST ")).collect();
-    assert!(calls.iter().any(|call| call.contains("/v2/captain/journey/state/fetch")), "{out}");
-    assert!(calls.iter().any(|call| call.contains("/captain/api/journey/task/update")), "{out}");
+    let calls: Vec<_> = out
+        .lines()
+        .filter(|line| line.starts_with("  POST "))
+        .collect();
+    assert!(
+        calls
+            .iter()
+            .any(|call| call.contains("/v2/captain/journey/state/fetch")),
+        "{out}"
+    );
+    assert!(
+        calls
+            .iter()
+            .any(|call| call.contains("/captain/api/journey/task/update")),
+        "{out}"
+    );
     let as_it_must_be = |call: &&str| call.ends_with("no Authorization   Bearer … (token 1)");
     assert!(calls.iter().all(as_it_must_be), "{out}");
     assert!(out.lines().all(|line| line.chars().count() <= 100), "{out}");
@@ -120,26 +159,50 @@ fn the_demo_walks_both_versions_and_ends_with_0() {
 
 #[test]
 fn a_fault_that_is_none_is_64_and_help_lists_those_that_are() {
-    let output = command(&["sandbox", "--fault", "token-dealy=2s"]).output().unwrap();
+    let output = command(&["sandbox", "--fault", "token-dealy=2s"])
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(64));
-    assert!(text(&output).1.contains("did you mean token-delay?"), "{}", text(&output).1);
+    assert!(
+        text(&output).1.contains("did you mean token-delay?"),
+        "{}",
+        text(&output).1
+    );
     let (help, _) = text(&command(&["sandbox", "--help"]).output().unwrap());
-    assert!(help.contains("token-delay=2s") && help.contains("api-retry-after=7"), "{help}");
+    assert!(
+        help.contains("token-delay=2s") && help.contains("api-retry-after=7"),
+        "{help}"
+    );
 }
 
 #[tokio::test]
 async fn the_sandbox_goes_wrong_as_its_arguments_say_and_prints_how_to_change_that() {
-    let mut sandbox = Running::sandbox(&["--fault", "api-status=503*1", "--fault", "api-status=429*1"]);
+    let mut sandbox =
+        Running::sandbox(&["--fault", "api-status=503*1", "--fault", "api-status=429*1"]);
     sandbox.read_until("/sandbox/faults -d");
-    let url = sandbox.log.split_whitespace().find(|word| word.ends_with("/sandbox/faults")).unwrap();
-    let addr = url.strip_prefix("http://").unwrap().strip_suffix("/sandbox/faults").unwrap().parse().unwrap();
+    let url = sandbox
+        .log
+        .split_whitespace()
+        .find(|word| word.ends_with("/sandbox/faults"))
+        .unwrap();
+    let addr = url
+        .strip_prefix("http://")
+        .unwrap()
+        .strip_suffix("/sandbox/faults")
+        .unwrap()
+        .parse()
+        .unwrap();
     for status in [503, 429, 401] {
-        assert_eq!(send(addr, post("/v2/captain/journey/start")).await.status(), status);
+        assert_eq!(
+            send(addr, post("/v2/captain/journey/start")).await.status(),
+            status
+        );
     }
     assert_eq!(sandbox.end("-TERM"), 0);
 }
 
-/// What the `sandbox` command prints is what makes a proxy before it work, over TLS with a certificate in a file.
+/// What the `sandbox` command prints is what makes a proxy before it work, over TLS with a
+/// certificate in a file.
 #[tokio::test]
 async fn the_sandbox_prints_the_command_for_a_proxy_before_it() {
     let directory = tempfile::tempdir().unwrap();
@@ -147,25 +210,40 @@ async fn the_sandbox_prints_the_command_for_a_proxy_before_it() {
     let mut sandbox = Running::sandbox(&["--ca-out", ca_file.to_str().unwrap()]);
     sandbox.read_until("token.endpoint=");
     let words: Vec<_> = sandbox.log.split_whitespace().collect();
-    let set: Vec<_> =
-        words.iter().filter(|word| word.starts_with("upstream.") || word.starts_with("token.")).collect();
-    let id = words.iter().find_map(|word| word.strip_prefix("GBG_CLIENT_ID=")).unwrap();
-    let secret = words.iter().find_map(|word| word.strip_prefix("GBG_CLIENT_SECRET=")).unwrap();
+    let set: Vec<_> = words
+        .iter()
+        .filter(|word| word.starts_with("upstream.") || word.starts_with("token."))
+        .collect();
+    let id = words
+        .iter()
+        .find_map(|word| word.strip_prefix("GBG_CLIENT_ID="))
+        .unwrap();
+    let secret = words
+        .iter()
+        .find_map(|word| word.strip_prefix("GBG_CLIENT_SECRET="))
+        .unwrap();
     let directory_secret = directory.path().join("secret");
     std::fs::write(&directory_secret, format!("{secret}\n")).unwrap();
-    let client =
-        [format!("token.client_id={id}"), format!("token.client_secret=file:{}", directory_secret.display())];
+    let client = [
+        format!("token.client_id={id}"),
+        format!("token.client_secret=file:{}", directory_secret.display()),
+    ];
 
     let mut all: Vec<&str> = set.into_iter().copied().collect();
     all.extend(client.iter().map(String::as_str));
     let mut proxy = Running::start(&all);
     let res = send(proxy.addr(), post("/v2/captain/journey/start?secret=1")).await;
 
-    // The sandbox wants more than `{}`; what counts is that it was asked, with a token, and answered.
+    // The sandbox wants more than `{}`; what counts is that it was asked, with a token, and
+    // answered.
     assert_eq!(res.status(), 400);
     assert!(!res.headers().contains_key("proxy-status"), "{res:?}");
     sandbox.read_until("Bearer … (token 1)");
-    assert!(sandbox.log.contains("POST   /v2/captain/journey/start "), "{}", sandbox.log);
+    assert!(
+        sandbox.log.contains("POST   /v2/captain/journey/start "),
+        "{}",
+        sandbox.log
+    );
     assert_eq!((proxy.end("-TERM"), sandbox.end("-TERM")), (0, 0));
 }
 
@@ -178,22 +256,55 @@ fn check_shows_every_key_and_who_wrote_it_but_nothing_that_may_be_a_secret() {
     );
     std::fs::write(file.path(), written).unwrap();
     let path = file.path().to_str().unwrap();
-    let mut command = with_client(&["check", "--all", "--config", path, "--set", "log.level=debug"]);
-    let output = command.env("GBG_PROXY_LIMITS_TARGET", "4KiB").output().unwrap();
+    let mut command = with_client(&[
+        "check",
+        "--all",
+        "--config",
+        path,
+        "--set",
+        "log.level=debug",
+    ]);
+    let output = command
+        .env("GBG_PROXY_LIMITS_TARGET", "4KiB")
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let said = text(&output).0;
-    let line = |key: &str| said.lines().find(|line| line.trim_start().starts_with(key)).unwrap().to_owned();
-    assert!(line("log.level").contains("\"debug\"") && line("log.level").ends_with("--set"), "{said}");
-    assert!(line("log.format").ends_with(&format!("{path}:2:1")), "{said}");
-    assert!(line("limits.target").contains("environment variable GBG_PROXY_LIMITS_TARGET"), "{said}");
-    assert!(line("drain.timeout").contains("\"25s\"") && line("drain.timeout").ends_with("built-in default"));
+    let line = |key: &str| {
+        said.lines()
+            .find(|line| line.trim_start().starts_with(key))
+            .unwrap()
+            .to_owned()
+    };
+    assert!(
+        line("log.level").contains("\"debug\"") && line("log.level").ends_with("--set"),
+        "{said}"
+    );
+    assert!(
+        line("log.format").ends_with(&format!("{path}:2:1")),
+        "{said}"
+    );
+    assert!(
+        line("limits.target").contains("environment variable GBG_PROXY_LIMITS_TARGET"),
+        "{said}"
+    );
+    assert!(
+        line("drain.timeout").contains("\"25s\"")
+            && line("drain.timeout").ends_with("built-in default")
+    );
     assert!(line("caller \"crm\": name").contains("\"crm\""), "{said}");
     for secret in ["hush", &digest, "test-secret"] {
         assert!(!said.contains(secret), "{secret}: {said}");
     }
-    let output = with_client(&["check", "--json", "--config", path]).output().unwrap();
+    let output = with_client(&["check", "--json", "--config", path])
+        .output()
+        .unwrap();
     let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let keys = told["keys"].as_array().unwrap();
-    assert!(keys.iter().any(|key| key["key"] == "log.format" && key["value"] == "\"json\""), "{told}");
+    assert!(
+        keys.iter()
+            .any(|key| key["key"] == "log.format" && key["value"] == "\"json\""),
+        "{told}"
+    );
     assert!(!told.to_string().contains("hush"));
 }

@@ -1,4 +1,5 @@
-//! Callers' certificates that end, or whose authority is removed, while connections are open and sessions are kept.
+//! Callers' certificates that end, or whose authority is removed, while connections are open and
+//! sessions are kept.
 
 use std::fs;
 use std::path::PathBuf;
@@ -46,10 +47,17 @@ impl Listener {
         answer(&api, ResponseTemplate::new(200)).await;
         let identity = Identity::new();
         fs::write(identity.path("client_ca.pem"), pem).unwrap();
-        let client_ca = format!("listen.tls.client_ca={}", identity.path("client_ca.pem").display());
+        let client_ca = format!(
+            "listen.tls.client_ca={}",
+            identity.path("client_ca.pem").display()
+        );
         let [cert, key] = identity.set();
         let proxy = Proxy::knowing(&api, &[TABLE.to_owned()], &[cert, key, &client_ca]).await;
-        Listener { api, identity, proxy }
+        Listener {
+            api,
+            identity,
+            proxy,
+        }
     }
 
     fn client_ca(&self) -> PathBuf {
@@ -72,7 +80,9 @@ impl Listener {
 
     async fn connect(&self, tls: &TlsConnector) -> TlsStream<TcpStream> {
         let tcp = TcpStream::connect(self.proxy.addr()).await.unwrap();
-        tls.connect(ServerName::try_from("localhost").unwrap(), tcp).await.unwrap()
+        tls.connect(ServerName::try_from("localhost").unwrap(), tcp)
+            .await
+            .unwrap()
     }
 
     /// Whether a new caller with this certificate gets an answer of the API.
@@ -96,13 +106,20 @@ struct Caller {
 impl Caller {
     async fn http1(stream: TlsStream<TcpStream>) -> Caller {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
-        Caller { sender: Sender::Http1(sender), connection: tokio::spawn(connection) }
+        Caller {
+            sender: Sender::Http1(sender),
+            connection: tokio::spawn(connection),
+        }
     }
 
     async fn http2(stream: TlsStream<TcpStream>) -> Caller {
-        let (sender, connection) =
-            http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
-        Caller { sender: Sender::Http2(sender), connection: tokio::spawn(connection) }
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
+        Caller {
+            sender: Sender::Http2(sender),
+            connection: tokio::spawn(connection),
+        }
     }
 
     /// The status and the whole of an answer; `None` if none comes.
@@ -116,11 +133,17 @@ impl Caller {
                     sender.ready().await.ok()?;
                     sender.send_request(req).await.ok()?
                 }
-                Sender::Http2(sender) => sender.send_request(req().body(Empty::new()).unwrap()).await.ok()?,
+                Sender::Http2(sender) => sender
+                    .send_request(req().body(Empty::new()).unwrap())
+                    .await
+                    .ok()?,
             };
             let (head, body) = res.into_parts();
             let body = body.collect().await.ok()?.to_bytes();
-            Some((head.status, format!("{:?} {}", head.headers, String::from_utf8_lossy(&body))))
+            Some((
+                head.status,
+                format!("{:?} {}", head.headers, String::from_utf8_lossy(&body)),
+            ))
         };
         timeout(PATIENCE, answer).await.expect("no answer")
     }
@@ -137,13 +160,20 @@ impl Caller {
         };
         let (status, told) = timeout(PATIENCE, ended).await.expect("it does not end");
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{told}");
-        assert!(told.contains("\"reason\":\"caller_unknown\"") && told.contains(detail), "{told}");
+        assert!(
+            told.contains("\"reason\":\"caller_unknown\"") && told.contains(detail),
+            "{told}"
+        );
         assert_eq!(
             told.contains("\"connection\": \"close\""),
             matches!(self.sender, Sender::Http1(_)),
             "{told}"
         );
-        timeout(PATIENCE, self.connection).await.expect("it stays open").unwrap().unwrap();
+        timeout(PATIENCE, self.connection)
+            .await
+            .expect("it stays open")
+            .unwrap()
+            .unwrap();
     }
 }
 
@@ -191,7 +221,11 @@ async fn a_removed_ca_ends_open_connections() {
     for caller in [http1, http2, kept] {
         caller.assert_ends(REMOVED).await;
     }
-    assert_eq!(forwarded(&listener.api).await.len(), before, "a refused request was forwarded");
+    assert_eq!(
+        forwarded(&listener.api).await.len(),
+        before,
+        "a refused request was forwarded"
+    );
     assert!(listener.lets_in(&new).await);
 }
 
@@ -216,10 +250,20 @@ async fn an_expired_intermediate_ends_open_connections() {
     let listener = Listener::trusting(&root.as_ref().pem()).await;
     let intermediate = CertifiedIssuer::signed_by(ca_until(12), key(), &root).unwrap();
     let leaf_key = key();
-    let leaf = params_until(3600).signed_by(&leaf_key, &intermediate).unwrap();
+    let leaf = params_until(3600)
+        .signed_by(&leaf_key, &intermediate)
+        .unwrap();
     let chain = vec![leaf.der().clone(), intermediate.as_ref().der().clone()];
-    let shown = (chain, PrivateKeyDer::try_from(leaf_key.serialize_der()).unwrap());
-    let mut caller = Caller::http1(listener.connect(&listener.tls(shown, b"http/1.1", &TLS13)).await).await;
+    let shown = (
+        chain,
+        PrivateKeyDer::try_from(leaf_key.serialize_der()).unwrap(),
+    );
+    let mut caller = Caller::http1(
+        listener
+            .connect(&listener.tls(shown, b"http/1.1", &TLS13))
+            .await,
+    )
+    .await;
     assert_eq!(caller.ask().await.unwrap().0, StatusCode::OK);
     caller.assert_ends(EXPIRED).await;
 }
@@ -235,24 +279,37 @@ async fn an_expired_root_ends_what_it_signed() {
     let signed_by = |issuer: &CertifiedIssuer<'static, KeyPair>| {
         let key = key();
         let leaf = params_until(3600).signed_by(&key, issuer).unwrap();
-        (vec![leaf.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+        (
+            vec![leaf.der().clone()],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
     };
     let (by_short, by_long) = (signed_by(&short), signed_by(&long));
-    let tls = |shown: &Chain| listener.tls((shown.0.clone(), shown.1.clone_key()), b"http/1.1", &TLS13);
+    let tls =
+        |shown: &Chain| listener.tls((shown.0.clone(), shown.1.clone_key()), b"http/1.1", &TLS13);
     let mut ends = Caller::http1(listener.connect(&tls(&by_short)).await).await;
     let mut stays = Caller::http1(listener.connect(&tls(&by_long)).await).await;
     for caller in [&mut ends, &mut stays] {
         assert_eq!(caller.ask().await.unwrap().0, StatusCode::OK);
     }
     ends.assert_ends(REMOVED).await;
-    assert!(!listener.lets_in(&by_short).await, "a new connection is let in");
+    assert!(
+        !listener.lets_in(&by_short).await,
+        "a new connection is let in"
+    );
     assert_eq!(stays.ask().await.unwrap().0, StatusCode::OK);
 }
 
 /// Connects and asks once; how the handshake went, and the status.
-async fn once(listener: &Listener, tls: &TlsConnector) -> (Option<HandshakeKind>, Option<StatusCode>) {
+async fn once(
+    listener: &Listener,
+    tls: &TlsConnector,
+) -> (Option<HandshakeKind>, Option<StatusCode>) {
     let tcp = TcpStream::connect(listener.proxy.addr()).await.unwrap();
-    let Ok(stream) = tls.connect(ServerName::try_from("localhost").unwrap(), tcp).await else {
+    let Ok(stream) = tls
+        .connect(ServerName::try_from("localhost").unwrap(), tcp)
+        .await
+    else {
         return (None, None);
     };
     let kind = stream.get_ref().1.handshake_kind();
@@ -269,11 +326,17 @@ async fn no_session_is_resumed_across_other_roots() {
         let tls = listener.tls(old, b"http/1.1", version);
         let ok = Some(StatusCode::OK);
         assert_eq!(once(&listener, &tls).await, (Some(HandshakeKind::Full), ok));
-        assert_eq!(once(&listener, &tls).await, (Some(HandshakeKind::Resumed), ok));
+        assert_eq!(
+            once(&listener, &tls).await,
+            (Some(HandshakeKind::Resumed), ok)
+        );
         fs::write(listener.client_ca(), second.pem()).unwrap();
         until(async || listener.lets_in(&new).await).await;
         let (kind, status) = once(&listener, &tls).await;
-        assert!(kind != Some(HandshakeKind::Resumed) && status.is_none(), "{kind:?} {status:?}");
+        assert!(
+            kind != Some(HandshakeKind::Resumed) && status.is_none(),
+            "{kind:?} {status:?}"
+        );
     }
 }
 
@@ -282,19 +345,30 @@ async fn no_session_of_an_expired_certificate_is_resumed() {
     for version in [&TLS13, &TLS12] {
         let ca = ClientCa::new();
         let listener = Listener::trusting(&ca.pem()).await;
-        let tls = listener.tls(alone(ca.certify_with(params_until(12))), b"http/1.1", version);
+        let tls = listener.tls(
+            alone(ca.certify_with(params_until(12))),
+            b"http/1.1",
+            version,
+        );
         let ok = Some(StatusCode::OK);
         assert_eq!(once(&listener, &tls).await, (Some(HandshakeKind::Full), ok));
-        assert_eq!(once(&listener, &tls).await, (Some(HandshakeKind::Resumed), ok));
+        assert_eq!(
+            once(&listener, &tls).await,
+            (Some(HandshakeKind::Resumed), ok)
+        );
         let ended = async {
             while let (_, Some(StatusCode::OK)) = once(&listener, &tls).await {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
         timeout(PATIENCE, ended).await.expect("it does not end");
-        // The certificate may have expired between the handshake and the request of the last connection, not of this one.
-        // A caller of TLS 1.3 is done before its certificate is looked at, and is told instead of answered.
+        // The certificate may have expired between the handshake and the request of the last
+        // connection, not of this one. A caller of TLS 1.3 is done before its certificate is looked
+        // at, and is told instead of answered.
         let (kind, status) = once(&listener, &tls).await;
-        assert!(kind != Some(HandshakeKind::Resumed) && status.is_none(), "{kind:?} {status:?}");
+        assert!(
+            kind != Some(HandshakeKind::Resumed) && status.is_none(),
+            "{kind:?} {status:?}"
+        );
     }
 }

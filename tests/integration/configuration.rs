@@ -1,11 +1,12 @@
-//! What is wrong with a configuration, and how it is told.
+//! Values of a configuration: defaults, precedence, and the refusal of those that are wrong, with
+//! place and mend.
 
 use gbg_proxy::config::{self, Config, Error, Loaded, Sources};
 
 use crate::support::environment;
 
 /// Loads `text` as a file named `proxy.toml`, and `set` over it.
-fn load(text: &str, set: &[&str]) -> Result<Loaded, String> {
+pub(super) fn load(text: &str, set: &[&str]) -> Result<Loaded, String> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("proxy.toml");
     std::fs::write(&path, text).unwrap();
@@ -14,30 +15,55 @@ fn load(text: &str, set: &[&str]) -> Result<Loaded, String> {
         set: set.iter().map(|&set| set.to_owned()).collect(),
         env: environment(),
     };
-    let short = |error: Error| error.to_string().replace(&format!("{}/", directory.path().display()), "");
+    let short = |error: Error| {
+        error
+            .to_string()
+            .replace(&format!("{}/", directory.path().display()), "")
+    };
     config::load(&sources).map_err(short)
 }
 
-fn config(text: &str) -> Config {
+pub(super) fn config(text: &str) -> Config {
     load(text, &[]).unwrap().config
 }
 
 #[track_caller]
-fn assert_refused(text: &str, place_and_key: &str, mend: &str) {
+pub(super) fn assert_refused(text: &str, place_and_key: &str, mend: &str) {
     let error = load(text, &[]).unwrap_err();
     assert!(error.starts_with(place_and_key), "{error}");
-    assert!(error.split_once("mend: ").is_some_and(|(_, told)| told.contains(mend)), "{error}");
+    assert!(
+        error
+            .split_once("mend: ")
+            .is_some_and(|(_, told)| told.contains(mend)),
+        "{error}"
+    );
 }
 
 #[test]
 fn with_id_and_secret_alone_it_is_eu_production() {
-    let Loaded { config, warnings, .. } =
-        config::load(&Sources { env: environment(), ..Sources::default() }).unwrap();
-    assert_eq!(config.upstream.origin.to_string(), "https://eu.platform.go.gbgplc.com");
-    assert_eq!(config.token.endpoint.to_string(), "https://api.auth.gbgplc.com/as/token.oauth2");
+    let Loaded {
+        config, warnings, ..
+    } = config::load(&Sources {
+        env: environment(),
+        ..Sources::default()
+    })
+    .unwrap();
+    assert_eq!(
+        config.upstream.origin.to_string(),
+        "https://eu.platform.go.gbgplc.com"
+    );
+    assert_eq!(
+        config.token.endpoint.to_string(),
+        "https://api.auth.gbgplc.com/as/token.oauth2"
+    );
     assert_eq!(config.token.scope, "gbg.token");
     assert_eq!(config.listen.address.to_string(), "127.0.0.1:8080");
-    let allow: Vec<_> = config.forward.allow.iter().map(|prefix| prefix.as_str()).collect();
+    let allow: Vec<_> = config
+        .forward
+        .allow
+        .iter()
+        .map(|prefix| prefix.as_str())
+        .collect();
     assert_eq!(allow, ["/v2/captain/", "/captain/api/"]);
     assert!(!config.upstream.roots.is_empty() && !config.token.roots.is_empty());
     assert_eq!(warnings, [""; 0]);
@@ -57,14 +83,28 @@ fn set_counts_more_than_the_environment_and_that_more_than_the_file() {
     env.insert("GBG_PROXY_SERVICE_HOST".into(), "10.0.0.1".into());
     env.insert("GBG_PROXY_PORT".into(), "tcp://10.0.0.1:8080".into());
     env.insert("GBG_PROXY_ADMIN_PORT_8081_TCP_PORT".into(), "8081".into());
-    let loaded =
-        config::load(&Sources { file: Some(path), set: vec!["token.scope = set".into()], env }).unwrap();
+    let loaded = config::load(&Sources {
+        file: Some(path),
+        set: vec!["token.scope = set".into()],
+        env,
+    })
+    .unwrap();
     assert_eq!(loaded.config.token.scope, "set");
-    assert_eq!(loaded.config.token.credentials.read().unwrap().client_id, "12345");
+    assert_eq!(
+        loaded.config.token.credentials.read().unwrap().client_id,
+        "12345"
+    );
     assert_eq!(loaded.config.listen.workers.get(), 3);
-    assert_eq!(loaded.config.upstream.origin.to_string(), "https://us.platform.go.gbgplc.com");
+    assert_eq!(
+        loaded.config.upstream.origin.to_string(),
+        "https://us.platform.go.gbgplc.com"
+    );
     assert_eq!(loaded.warnings.len(), 1, "{:?}", loaded.warnings);
-    assert!(loaded.warnings[0].contains("did you mean GBG_PROXY_LISTEN_WORKERS?"), "{:?}", loaded.warnings);
+    assert!(
+        loaded.warnings[0].contains("did you mean GBG_PROXY_LISTEN_WORKERS?"),
+        "{:?}",
+        loaded.warnings
+    );
 }
 
 #[test]
@@ -85,12 +125,19 @@ fn an_unknown_key_names_the_nearest() {
         "did you mean listen.tls.cert?",
     );
     let error = load("", &["log.levl=debug"]).unwrap_err();
-    assert_eq!(error, "--set: log.levl: there is no such key\n  mend: did you mean log.level?");
+    assert_eq!(
+        error,
+        "--set: log.levl: there is no such key\n  mend: did you mean log.level?"
+    );
 }
 
 #[test]
 fn a_bad_value_names_its_place() {
-    assert_refused("[listen]\naddress = \"localhost:80\"", "proxy.toml:2:1: listen.address:", "");
+    assert_refused(
+        "[listen]\naddress = \"localhost:80\"",
+        "proxy.toml:2:1: listen.address:",
+        "",
+    );
     assert_refused(
         "[token]\ntimeout = 5",
         "proxy.toml:2:1: token.timeout: no time; write a number and its unit",
@@ -106,30 +153,65 @@ fn a_bad_value_names_its_place() {
         "proxy.toml:2:1: upstream.region: unknown variant `uk`",
         "",
     );
-    assert_refused("[upstream]\nallow = [\"/v2/captain\"]", "proxy.toml:2:1: upstream.allow:", "");
-    assert_refused("[upstream]\nhttp_version = 2", "proxy.toml:2:1: upstream.http_version:", "\"auto\"");
-    assert_refused("[upstream]\nallow = []", "proxy.toml:2:1: upstream.allow:", "at least one");
-    assert_refused("[listen]\nworkers = 0", "proxy.toml:2:1: listen.workers:", "");
+    assert_refused(
+        "[upstream]\nallow = [\"/v2/captain\"]",
+        "proxy.toml:2:1: upstream.allow:",
+        "",
+    );
+    assert_refused(
+        "[upstream]\nhttp_version = 2",
+        "proxy.toml:2:1: upstream.http_version:",
+        "\"auto\"",
+    );
+    assert_refused(
+        "[upstream]\nallow = []",
+        "proxy.toml:2:1: upstream.allow:",
+        "at least one",
+    );
+    assert_refused(
+        "[listen]\nworkers = 0",
+        "proxy.toml:2:1: listen.workers:",
+        "",
+    );
     assert_refused(
         "[listen]\nmax_connections = 9_000_000_000_000_000_000",
         "proxy.toml:2:1: listen.max_connections:",
         "",
     );
-    assert_refused("listen = 1", "proxy.toml:1:1: listen: this is a section", "[listen]");
-    assert_refused("[listen]\ntls = true", "proxy.toml:2:1: listen.tls: this is a section", "[listen.tls]");
+    assert_refused(
+        "listen = 1",
+        "proxy.toml:1:1: listen: this is a section",
+        "[listen]",
+    );
+    assert_refused(
+        "[listen]\ntls = true",
+        "proxy.toml:2:1: listen.tls: this is a section",
+        "[listen.tls]",
+    );
     let error = load("", &["listen.workers=many"]).unwrap_err();
-    assert!(error.starts_with("--set: listen.workers: invalid type: string \"many\""), "{error}");
+    assert!(
+        error.starts_with("--set: listen.workers: invalid type: string \"many\""),
+        "{error}"
+    );
 }
 
 #[test]
 fn no_toml_names_its_place() {
-    assert_refused("[token]\nscope = gbg.token\n", "proxy.toml:2:9: this is no TOML", "double quotes");
+    assert_refused(
+        "[token]\nscope = gbg.token\n",
+        "proxy.toml:2:9: this is no TOML",
+        "double quotes",
+    );
 }
 
 #[test]
 fn both_a_region_and_a_base_url_are_refused() {
     let text = "[upstream]\nregion = \"eu\"\nbase_url = \"https://x.example\"";
-    assert_refused(text, "proxy.toml:3:1: upstream.base_url: both", "remove one");
+    assert_refused(
+        text,
+        "proxy.toml:3:1: upstream.base_url: both",
+        "remove one",
+    );
 }
 
 #[test]
@@ -141,122 +223,32 @@ fn a_path_in_a_base_url_is_refused_with_the_mend() {
         "base_url = \"https://eu.platform.go.gbgplc.com\"",
     );
     assert_eq!(
-        config("[upstream]\nbase_url = \"https://x.example/\"").upstream.origin.to_string(),
+        config("[upstream]\nbase_url = \"https://x.example/\"")
+            .upstream
+            .origin
+            .to_string(),
         "https://x.example"
     );
-}
-
-#[test]
-fn http_off_this_machine_must_be_asked_for() {
-    assert_refused(
-        "[upstream]\nbase_url = \"http://x.example\"",
-        "proxy.toml:2:1: upstream.base_url:",
-        "plain_http",
-    );
-    assert_refused(
-        "[token]\nendpoint = \"http://x.example/t\"",
-        "proxy.toml:2:1: token.endpoint:",
-        "plain_http",
-    );
-    config("[upstream]\nbase_url = \"http://x.example\"\nplain_http = true");
-    config("[upstream]\nbase_url = \"http://127.0.0.1:1\"");
-}
-
-#[test]
-fn an_open_address_must_be_asked_for() {
-    assert_refused(
-        "[listen]\naddress = \"0.0.0.0:8080\"",
-        "proxy.toml:2:1: listen.address:",
-        "allow_anonymous",
-    );
-    config("[listen]\naddress = \"0.0.0.0:8080\"\nallow_anonymous = true");
 }
 
 #[cfg(feature = "otlp")]
 #[test]
 fn a_collector_without_the_path_that_it_takes_traces_at_is_refused_with_the_mend() {
     let text = "[trace]\nendpoint = \"http://127.0.0.1:4318\"";
-    assert_refused(text, "proxy.toml:2:1: trace.endpoint:", "write \"http://127.0.0.1:4318/v1/traces\"");
-}
-
-#[test]
-fn a_secret_in_clear_is_refused_and_not_repeated() {
-    for value in ["\"hunter2-clear\"", "1234567", "[\"hunter2-clear\"]", "\"env:\""] {
-        let error = load(&format!("[token]\nclient_secret = {value}"), &[]).unwrap_err();
-        assert!(error.starts_with("proxy.toml:2:1: token.client_secret:"), "{error}");
-        assert!(
-            ["env:NAME", "file:PATH", "credential:NAME"].iter().all(|way| error.contains(way)),
-            "{error}"
-        );
-        assert!(!error.contains("hunter2") && !error.contains("1234567"), "{error}");
-    }
-    for value in ["hunter2-clear", "1234567"] {
-        let error = load("", &[&format!("token.client_secret={value}")]).unwrap_err();
-        assert!(error.starts_with("--set: token.client_secret:") && !error.contains(value), "{error}");
-    }
-    let error = load("[token]\nclient_secret = hunter2-clear", &[]).unwrap_err();
-    assert!(!error.contains("hunter2"), "{error}");
-}
-
-#[test]
-fn a_missing_secret_is_told_with_the_ways_to_give_it() {
-    let Err(error) = config::load(&Sources::default()) else { panic!("loaded without a secret") };
-    assert_eq!(error.key, "token.client_id");
-    assert!(error.to_string().contains("GBG_CLIENT_ID is not set"), "{error}");
-    let error = load("[token]\nclient_secret = \"file:/no/such/file\"", &[]).unwrap_err();
-    assert!(
-        error.starts_with("proxy.toml:2:1: token.client_secret: cannot read /no/such/file: No such file"),
-        "{error}"
-    );
-}
-
-#[test]
-fn an_unreadable_file_is_named() {
-    let error =
-        config::load(&Sources { file: Some("/no/such.toml".into()), ..Sources::default() }).unwrap_err();
-    assert!(error.to_string().starts_with("/no/such.toml: cannot read"), "{error}");
-    let error = load("[upstream]\nca_file = \"/no/such.pem\"", &[]).unwrap_err();
-    assert!(error.starts_with("proxy.toml:2:1: upstream.ca_file: cannot read /no/such.pem"), "{error}");
-    let error = load(concat!("[upstream]\nca_file = \"", env!("CARGO_MANIFEST_DIR"), "/Cargo.toml\""), &[])
-        .unwrap_err();
-    assert!(error.contains("holds no certificate"), "{error}");
-}
-
-#[test]
-fn certificates_that_are_of_no_use_are_refused_before_anything_runs() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = |name: &str, text: String| {
-        let path = directory.path().join(name);
-        std::fs::write(&path, text).unwrap();
-        path.display().to_string()
-    };
-    let one = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-
-    let ca_file = file("broken.pem", broken.to_owned());
     assert_refused(
-        &format!("[upstream]\nca_file = {ca_file:?}"),
-        &format!("proxy.toml:2:1: upstream.ca_file: {ca_file} holds no certificate that can be"),
-        "trust anchor",
-    );
-    // One that cannot be read does not keep the others from being used.
-    let ca_file = file("both.pem", format!("{broken}{}", one.cert.pem()));
-    assert_eq!(config(&format!("[upstream]\nca_file = {ca_file:?}")).token.roots.len(), 1);
-
-    let (cert, key) = (file("cert.pem", one.cert.pem()), file("key.pem", other.signing_key.serialize_pem()));
-    let error = load(&format!("[listen.tls]\ncert = {cert:?}\nkey = {key:?}"), &[]).unwrap_err();
-    assert!(
-        error.starts_with("proxy.toml:3:1: listen.tls.key:") && error.contains("mend: give the key"),
-        "{error}"
+        text,
+        "proxy.toml:2:1: trace.endpoint:",
+        "write \"http://127.0.0.1:4318/v1/traces\"",
     );
 }
 
 #[test]
 fn a_quoted_key_with_a_dot_is_none_of_ours() {
-    for text in
-        ["[\"listen.tls\"]\ncert = \"/x\"", "[listen]\n\"tls.cert\" = \"/x\"", "\"token.scope\" = \"x\""]
-    {
+    for text in [
+        "[\"listen.tls\"]\ncert = \"/x\"",
+        "[listen]\n\"tls.cert\" = \"/x\"",
+        "\"token.scope\" = \"x\"",
+    ] {
         let error = load(text, &[]).unwrap_err();
         assert!(error.contains("there is no such key"), "{error}");
     }
@@ -264,8 +256,16 @@ fn a_quoted_key_with_a_dot_is_none_of_ours() {
 
 #[test]
 fn a_bad_value_is_told_what_the_shipped_file_says_of_its_key() {
-    assert_refused("[log]\nlevel = \"loud\"", "proxy.toml:2:1: log.level:", "level = \"info\"");
-    assert_refused("[listen]\nsocket_mode = 660", "proxy.toml:2:1: listen.socket_mode:", "in octal");
+    assert_refused(
+        "[log]\nlevel = \"loud\"",
+        "proxy.toml:2:1: log.level:",
+        "level = \"info\"",
+    );
+    assert_refused(
+        "[listen]\nsocket_mode = 660",
+        "proxy.toml:2:1: listen.socket_mode:",
+        "in octal",
+    );
     assert_refused(
         "[upstream]\ncaller_bearer = [\"device\"]",
         "proxy.toml:2:1: upstream.caller_bearer:",
@@ -282,15 +282,28 @@ fn a_bad_value_is_told_what_the_shipped_file_says_of_its_key() {
 
 #[test]
 fn what_set_says_is_taken_as_it_is_written() {
-    let token = load("", &["token.client_id=1_000", "token.scope=true"]).unwrap().config.token;
+    let token = load("", &["token.client_id=1_000", "token.scope=true"])
+        .unwrap()
+        .config
+        .token;
     let client_id = token.credentials.read().unwrap().client_id;
-    assert_eq!((client_id.as_str(), token.scope.as_str()), ("1_000", "true"));
+    assert_eq!(
+        (client_id.as_str(), token.scope.as_str()),
+        ("1_000", "true")
+    );
 }
 
 #[test]
 fn one_key_is_not_told_what_is_wrong_with_another() {
-    let error = load("[upstream]\nallow = \"/v2/captain/\"", &["token.client_id=12345"]).unwrap_err();
-    assert!(error.contains("upstream.allow: invalid type: string") && !error.contains("12345"), "{error}");
+    let error = load(
+        "[upstream]\nallow = \"/v2/captain/\"",
+        &["token.client_id=12345"],
+    )
+    .unwrap_err();
+    assert!(
+        error.contains("upstream.allow: invalid type: string") && !error.contains("12345"),
+        "{error}"
+    );
     let error = load("", &["listen.tls.cert=/x"]).unwrap_err();
     assert!(
         error.starts_with("--set: listen.tls: missing field `key`") && error.contains("tls.key"),
@@ -299,94 +312,45 @@ fn one_key_is_not_told_what_is_wrong_with_another() {
 }
 
 #[test]
-fn the_keys_of_a_client_go_together() {
-    let refused = |text: &str, key_and_message: &str, mend: &str| assert_refused(text, key_and_message, mend);
-    refused(
-        "[token]\nclient_auth = \"private_key_jwt\"",
-        "built-in default: token.jwt_key: client_auth = \"private_key_jwt\" needs it",
-        "write token.jwt_key",
-    );
-    refused(
-        "[token]\njwt_kid = \"a\"",
-        "proxy.toml:2:1: token.jwt_kid: it goes with client_auth = \"private_key_jwt\"",
-        "remove it",
-    );
-    refused(
-        "[token]\nclient_auth = \"tls\"\nclient_secret = \"env:GBG_CLIENT_SECRET\"",
-        "proxy.toml:3:1: token.client_secret: it goes with client_auth = \"post\" or \"basic\"",
-        "remove it",
-    );
-    refused(
-        "[token]\nclient_auth = \"tls\"",
-        "built-in default: token.client_cert: client_auth = \"tls\" needs it",
-        "write token.client_cert",
-    );
-    refused(
-        "[token]\nclient_cert = \"/x\"",
-        "built-in default: token.client_key: token.client_cert needs it",
-        "write token.client_key",
-    );
-    refused(
-        "[token]\ngrant = \"password\"\nusername = \"ada\"",
-        "built-in default: token.password: grant = \"password\" needs it",
-        "write token.password",
-    );
-    refused("[token]\nusername = \"ada\"", "proxy.toml:2:1: token.username: it goes with grant", "remove it");
-    refused(
-        "[token]\nparams = { scope = \"x\" }",
-        "proxy.toml:2:1: token.params: the field scope is filled from a key of its own",
-        "remove scope",
-    );
-    refused(
-        "[token]\nretry_statuses = [500]",
-        "proxy.toml:2:1: token.retry_statuses: 500 says nothing",
-        "401, 403",
-    );
-    refused("[limits]\nreplay_body = 64", "proxy.toml:2:1: limits.replay_body: no size", "");
-    refused("[limits]\nreplay_body = \"64\"", "proxy.toml:2:1: limits.replay_body: no size", "");
-    assert_eq!(config("[limits]\nreplay_body = \"1MiB\"").limits.replay_body, 1 << 20);
-    assert_eq!(load("", &["limits.replay_body=0"]).unwrap().config.limits.replay_body, 0);
-    assert_eq!(config("[limits]\nreplay_body = 0").limits.replay_body, 0);
-}
-
-#[test]
-fn a_key_that_cannot_sign_is_refused_and_not_shown() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = directory.path().join("key.pem");
-    let load_with = |text: &str, alg: &str| {
-        std::fs::write(&file, text).unwrap();
-        let key = format!("token.jwt_key=file:{}", file.display());
-        let set = ["token.client_auth=private_key_jwt", &key, &format!("token.jwt_alg={alg}")];
-        load("", &set).map(drop)
-    };
-    let rsa = include_str!("keys/rsa.pem");
-    load_with(rsa, "RS256").unwrap();
-    let line = rsa.lines().nth(1).unwrap();
-    for (text, alg) in [(rsa, "ES256"), ("no key", "RS256"), (&rsa.replace(line, ""), "PS256")] {
-        let error = load_with(text, alg).unwrap_err();
-        assert!(error.starts_with("--set: token.jwt_key: "), "{error}");
-        assert!(error.contains("openssl genpkey") && !error.contains(&line[..20]), "{error}");
-    }
-}
-
-#[test]
 fn what_waits_is_a_quarter_of_what_is_answered_at_once() {
     assert_eq!(config("").limits.queue(), 1024);
     assert_eq!(config("[limits]\nmax_in_flight = 100").limits.queue(), 25);
     assert_eq!(config("[limits]\nmax_in_flight = 1").limits.queue(), 0);
     assert_eq!(config("[limits]\nqueue = 7").limits.queue(), 7);
-    assert_refused("[limits]\nqueue = -1", "proxy.toml:2:1: limits.queue:", "a quarter of max_in_flight");
-    assert_refused("[limits]\nmax_in_flight = 0", "proxy.toml:2:1: limits.max_in_flight:", "at once");
+    assert_refused(
+        "[limits]\nqueue = -1",
+        "proxy.toml:2:1: limits.queue:",
+        "a quarter of max_in_flight",
+    );
+    assert_refused(
+        "[limits]\nmax_in_flight = 0",
+        "proxy.toml:2:1: limits.max_in_flight:",
+        "at once",
+    );
 }
 
 #[test]
 fn origins_are_as_browsers_write_them_and_a_log_has_a_path() {
     let origins = "[limits]\norigins = [\"https://crm.example\", \"http://localhost:3000\"]";
-    assert_eq!(config(origins).limits.origins, ["https://crm.example", "http://localhost:3000"]);
+    assert_eq!(
+        config(origins).limits.origins,
+        ["https://crm.example", "http://localhost:3000"]
+    );
     for bad in ["https://crm.example/", "crm.example", "*"] {
         let text = format!("[limits]\norigins = [{bad:?}]");
-        assert_refused(&text, "proxy.toml:2:1: limits.origins: no origin", "from a browser");
+        assert_refused(
+            &text,
+            "proxy.toml:2:1: limits.origins: no origin",
+            "from a browser",
+        );
     }
-    assert_eq!(config("[log]\nfile = \"a.log\"").log.file, Some("a.log".into()));
-    assert_refused("[log]\nfile = \"\"", "proxy.toml:2:1: log.file: the value is empty", "standard output");
+    assert_eq!(
+        config("[log]\nfile = \"a.log\"").log.file,
+        Some("a.log".into())
+    );
+    assert_refused(
+        "[log]\nfile = \"\"",
+        "proxy.toml:2:1: log.file: the value is empty",
+        "standard output",
+    );
 }

@@ -27,11 +27,20 @@ async fn an_old_http1_connection_is_said_to_close() {
     let mut count = 0;
     let last = async {
         loop {
-            let req = Request::get(PATH).header("host", "localhost").body(Empty::<Bytes>::new()).unwrap();
-            let res = sender.send_request(req).await.expect("it closes without a word");
+            let req = Request::get(PATH)
+                .header("host", "localhost")
+                .body(Empty::<Bytes>::new())
+                .unwrap();
+            let res = sender
+                .send_request(req)
+                .await
+                .expect("it closes without a word");
             count += 1;
             assert_eq!(res.status(), StatusCode::OK);
-            let closes = res.headers().get("connection").is_some_and(|value| value == "close");
+            let closes = res
+                .headers()
+                .get("connection")
+                .is_some_and(|value| value == "close");
             res.into_body().collect().await.unwrap();
             if closes {
                 return;
@@ -41,8 +50,14 @@ async fn an_old_http1_connection_is_said_to_close() {
             sender.ready().await.unwrap();
         }
     };
-    timeout(PATIENCE, last).await.expect("it is never said to close");
-    timeout(PATIENCE, connection).await.expect("it stays open").unwrap().unwrap();
+    timeout(PATIENCE, last)
+        .await
+        .expect("it is never said to close");
+    timeout(PATIENCE, connection)
+        .await
+        .expect("it stays open")
+        .unwrap()
+        .unwrap();
     assert!(count > 1, "a new connection is closed at once");
     assert_eq!(forwarded(&api).await.len(), count);
 }
@@ -50,16 +65,30 @@ async fn an_old_http1_connection_is_said_to_close() {
 #[tokio::test]
 async fn an_old_http2_connection_ends_with_what_is_in_flight() {
     let api = api().await;
-    answer(&api, ResponseTemplate::new(200).set_delay(Duration::from_secs(3))).await;
+    answer(
+        &api,
+        ResponseTemplate::new(200).set_delay(Duration::from_secs(3)),
+    )
+    .await;
     let proxy = Proxy::before(&api, &["listen.max_age=1s"]).await;
     let stream = TcpStream::connect(proxy.addr()).await.unwrap();
-    let (mut sender, connection) =
-        http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .unwrap();
     let connection = tokio::spawn(connection);
-    let req = Request::get(format!("http://localhost{PATH}")).body(Empty::<Bytes>::new()).unwrap();
-    let res = timeout(PATIENCE, sender.send_request(req)).await.expect("no answer").unwrap();
+    let req = Request::get(format!("http://localhost{PATH}"))
+        .body(Empty::<Bytes>::new())
+        .unwrap();
+    let res = timeout(PATIENCE, sender.send_request(req))
+        .await
+        .expect("no answer")
+        .unwrap();
     assert_eq!(res.status(), StatusCode::OK);
     res.into_body().collect().await.unwrap();
-    timeout(PATIENCE, connection).await.expect("it stays open").unwrap().unwrap();
+    timeout(PATIENCE, connection)
+        .await
+        .expect("it stays open")
+        .unwrap()
+        .unwrap();
     assert!(sender.is_closed());
 }

@@ -1,47 +1,50 @@
-//! What the client proves itself with, and what happens when that is replaced.
+//! Credentials of the client as the token endpoint gets them: signed assertions, certificates,
+//! Basic, users and further fields.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use gbg_proxy::config::{self, Sources};
 use gbg_proxy::token::{Client, Endpoint, FetchError};
-use http::StatusCode;
 use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, EcdsaKeyPair, KeyPair, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
-    RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_FIXED, EcdsaKeyPair, KeyPair, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
 };
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::time::timeout;
-use wiremock::matchers::{body_string_contains, path};
-use wiremock::{Mock, MockServer, ResponseTemplate};
+use wiremock::MockServer;
 
-use crate::support::caller::{post, send, until};
 use crate::support::server::token_endpoint_for;
-use crate::support::{Proxy, RSA_KEY, answer, api, environment, forwarded, granting, token_endpoint};
-
-const START: &str = "/v2/captain/journey/start";
+use crate::support::{RSA_KEY, api, environment, token_endpoint};
 
 /// The token endpoint of `api` as `set` has it, without a proxy.
-fn endpoint(url: &str, set: &[String]) -> Result<Endpoint, String> {
+pub(super) fn endpoint(url: &str, set: &[String]) -> Result<Endpoint, String> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let mut all = vec!["upstream.base_url=http://localhost".to_owned(), format!("token.endpoint={url}")];
+    let mut all = vec![
+        "upstream.base_url=http://localhost".to_owned(),
+        format!("token.endpoint={url}"),
+    ];
     all.extend_from_slice(set);
-    let loaded = config::load(&Sources { set: all, env: environment(), file: None });
+    let loaded = config::load(&Sources {
+        set: all,
+        env: environment(),
+        file: None,
+    });
     let config = loaded.map_err(|error| error.to_string())?.config;
-    Client::new(&config.token).map(Endpoint::new).map_err(|error| error.to_string())
+    Client::new(&config.token)
+        .map(Endpoint::new)
+        .map_err(|error| error.to_string())
 }
 
-/// A file that holds `text` as the client's secret, the directory that it lives as long as, and what a configuration says of
-/// it.
-fn secret_file(text: &str) -> (TempDir, PathBuf, String) {
+/// A file that holds `text` as the client's secret, the directory that it lives as long as, and
+/// what a configuration says of it.
+pub(super) fn secret_file(text: &str) -> (TempDir, PathBuf, String) {
     let directory = tempfile::tempdir().unwrap();
     let secret = directory.path().join("secret");
     fs::write(&secret, text).unwrap();
@@ -50,17 +53,30 @@ fn secret_file(text: &str) -> (TempDir, PathBuf, String) {
 }
 
 /// The forms that `api` was sent, oldest first.
-async fn forms(api: &MockServer) -> Vec<BTreeMap<String, String>> {
+pub(super) async fn forms(api: &MockServer) -> Vec<BTreeMap<String, String>> {
     let all = api.received_requests().await.unwrap();
-    all.iter().map(|req| url::form_urlencoded::parse(&req.body).into_owned().collect()).collect()
+    all.iter()
+        .map(|req| {
+            url::form_urlencoded::parse(&req.body)
+                .into_owned()
+                .collect()
+        })
+        .collect()
 }
 
 /// The parts of a signed assertion: header, claims, and whether `key` signed it.
-fn read_assertion(jwt: &str, alg: &'static dyn VerificationAlgorithm, key: &[u8]) -> (Value, Value) {
-    let [header, claims, signature]: [&str; 3] = jwt.split('.').collect::<Vec<_>>().try_into().unwrap();
+fn read_assertion(
+    jwt: &str,
+    alg: &'static dyn VerificationAlgorithm,
+    key: &[u8],
+) -> (Value, Value) {
+    let [header, claims, signature]: [&str; 3] =
+        jwt.split('.').collect::<Vec<_>>().try_into().unwrap();
     let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).unwrap();
     let signed = &jwt[..header.len() + 1 + claims.len()];
-    UnparsedPublicKey::new(alg, key).verify(signed.as_bytes(), &decode(signature)).expect("a good signature");
+    UnparsedPublicKey::new(alg, key)
+        .verify(signed.as_bytes(), &decode(signature))
+        .expect("a good signature");
     let json = |part: &str| serde_json::from_slice(&decode(part)).unwrap();
     (json(header), json(claims))
 }
@@ -78,9 +94,24 @@ async fn an_assertion_proves_the_client_and_is_another_one_each_time() {
     let rsa = RsaKeyPair::from_pkcs8(rsa.secret_der()).unwrap();
     let rsa_file = Path::new(RSA_KEY);
     let cases: [(_, _, &'static dyn VerificationAlgorithm, &[u8]); 3] = [
-        ("RS256", rsa_file, &RSA_PKCS1_2048_8192_SHA256, rsa.public_key().as_ref()),
-        ("PS256", rsa_file, &RSA_PSS_2048_8192_SHA256, rsa.public_key().as_ref()),
-        ("ES256", &ec_file, &ECDSA_P256_SHA256_FIXED, ec.public_key().as_ref()),
+        (
+            "RS256",
+            rsa_file,
+            &RSA_PKCS1_2048_8192_SHA256,
+            rsa.public_key().as_ref(),
+        ),
+        (
+            "PS256",
+            rsa_file,
+            &RSA_PSS_2048_8192_SHA256,
+            rsa.public_key().as_ref(),
+        ),
+        (
+            "ES256",
+            &ec_file,
+            &ECDSA_P256_SHA256_FIXED,
+            ec.public_key().as_ref(),
+        ),
     ];
     for (alg, file, verification, public_key) in cases {
         let api = api().await;
@@ -106,12 +137,25 @@ async fn an_assertion_proves_the_client_and_is_another_one_each_time() {
                 (form["grant_type"].as_str(), form["client_id"].as_str()),
                 ("client_credentials", "test-client")
             );
-            let (header, claims) = read_assertion(&form["client_assertion"], verification, public_key);
-            assert_eq!((&header["alg"], &header["kid"]), (&alg.into(), &"key-1".into()));
-            assert_eq!((&claims["iss"], &claims["sub"]), (&"test-client".into(), &"test-client".into()));
+            let (header, claims) =
+                read_assertion(&form["client_assertion"], verification, public_key);
+            assert_eq!(
+                (&header["alg"], &header["kid"]),
+                (&alg.into(), &"key-1".into())
+            );
+            assert_eq!(
+                (&claims["iss"], &claims["sub"]),
+                (&"test-client".into(), &"test-client".into())
+            );
             assert_eq!(claims["aud"], token_endpoint(&api));
-            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-            let (iat, exp) = (claims["iat"].as_u64().unwrap(), claims["exp"].as_u64().unwrap());
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap()
+                .as_secs();
+            let (iat, exp) = (
+                claims["iat"].as_u64().unwrap(),
+                claims["exp"].as_u64().unwrap(),
+            );
             assert_eq!(exp - iat, 60);
             assert!((now - 20..=now).contains(&iat), "{iat} at {now}");
             ids.push(claims["jti"].as_str().unwrap().to_owned());
@@ -135,51 +179,61 @@ async fn a_certificate_proves_the_client() {
     let mut set = vec![
         ca.clone(),
         "token.client_auth=tls".to_owned(),
-        format!("token.client_cert={}", written("client.pem", client.cert.pem())),
-        format!("token.client_key={}", written("client.key", client.signing_key.serialize_pem())),
+        format!(
+            "token.client_cert={}",
+            written("client.pem", client.cert.pem())
+        ),
+        format!(
+            "token.client_key={}",
+            written("client.key", client.signing_key.serialize_pem())
+        ),
     ];
-    assert_eq!(endpoint(&url, &set).unwrap().fetch().await.unwrap().header, "Bearer a");
+    assert_eq!(
+        endpoint(&url, &set).unwrap().fetch().await.unwrap().header,
+        "Bearer a"
+    );
 
     let without = endpoint(&url, &[ca]).unwrap().fetch().await;
-    assert!(matches!(without, Err(FetchError::Broken(_) | FetchError::Unreachable(_))), "{without:?}");
+    assert!(
+        matches!(
+            without,
+            Err(FetchError::Broken(_) | FetchError::Unreachable(_))
+        ),
+        "{without:?}"
+    );
     let other = rcgen::KeyPair::generate().unwrap();
-    set[3] = format!("token.client_key={}", written("other.key", other.serialize_pem()));
+    set[3] = format!(
+        "token.client_key={}",
+        written("other.key", other.serialize_pem())
+    );
     let error = endpoint(&url, &set).map(drop).unwrap_err();
-    assert!(error.contains("token.client_key") && error.contains("cannot be used together"), "{error}");
+    assert!(
+        error.contains("token.client_key") && error.contains("cannot be used together"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
 async fn id_and_secret_are_form_encoded_before_they_are_joined_for_basic() {
     let (_directory, _, kept) = secret_file("s:e c+r%t");
     let api = api().await;
-    let set = ["token.client_auth=basic".to_owned(), "token.client_id=a:b c".to_owned(), kept];
-    endpoint(&token_endpoint(&api), &set).unwrap().fetch().await.unwrap();
-    let all = api.received_requests().await.unwrap();
-    let basic = all[0].headers["authorization"].to_str().unwrap().strip_prefix("Basic ").unwrap();
-    assert_eq!(STANDARD.decode(basic).unwrap(), b"a%3Ab+c:s%3Ae+c%2Br%25t");
-}
-
-#[test]
-fn every_file_of_a_credential_is_watched() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = |name: &str, text: String| {
-        let path = directory.path().join(name);
-        fs::write(&path, text).unwrap();
-        path
-    };
-    let client = rcgen::generate_simple_self_signed(["the-client".to_owned()]).unwrap();
-    let files = [
-        ("client_id=file:", file("id", "a".to_owned())),
-        ("client_secret=file:", file("secret", "b".to_owned())),
-        ("username=file:", file("user", "c".to_owned())),
-        ("password=file:", file("password", "d".to_owned())),
-        ("client_cert=", file("cert", client.cert.pem())),
-        ("client_key=", file("key", client.signing_key.serialize_pem())),
+    let set = [
+        "token.client_auth=basic".to_owned(),
+        "token.client_id=a:b c".to_owned(),
+        kept,
     ];
-    let mut set: Vec<_> = files.iter().map(|(key, path)| format!("token.{key}{}", path.display())).collect();
-    set.push("token.grant=password".to_owned());
-    let loaded = config::load(&Sources { set, env: environment(), file: None }).unwrap();
-    assert_eq!(loaded.config.token.credentials.files(), files.each_ref().map(|(_, path)| path.as_path()));
+    endpoint(&token_endpoint(&api), &set)
+        .unwrap()
+        .fetch()
+        .await
+        .unwrap();
+    let all = api.received_requests().await.unwrap();
+    let basic = all[0].headers["authorization"]
+        .to_str()
+        .unwrap()
+        .strip_prefix("Basic ")
+        .unwrap();
+    assert_eq!(STANDARD.decode(basic).unwrap(), b"a%3Ab+c:s%3Ae+c%2Br%25t");
 }
 
 #[tokio::test]
@@ -194,7 +248,11 @@ async fn a_user_and_further_fields_are_sent_as_they_are_written() {
         format!("token.password=file:{}", password.display()),
         "token.params={ audience = \"https://api.example/\", resource = \"a b\" }".to_owned(),
     ];
-    endpoint(&token_endpoint(&api), &set).unwrap().fetch().await.unwrap();
+    endpoint(&token_endpoint(&api), &set)
+        .unwrap()
+        .fetch()
+        .await
+        .unwrap();
     let expected = [
         ("audience", "https://api.example/"),
         ("client_id", "test-client"),
@@ -206,160 +264,4 @@ async fn a_user_and_further_fields_are_sent_as_they_are_written() {
     ];
     let expected = expected.map(|(name, value)| (name.to_owned(), value.to_owned()));
     assert_eq!(forms(&api).await, [BTreeMap::from(expected)]);
-}
-
-#[tokio::test]
-async fn the_sources_are_read_again_for_each_try_and_the_last_good_ones_are_used_while_they_cannot_be() {
-    let (_directory, secret, kept) = secret_file("one\n");
-    let api = api().await;
-    let set = [kept];
-    let endpoint = endpoint(&token_endpoint(&api), &set).unwrap();
-    endpoint.fetch().await.unwrap();
-    fs::write(&secret, "two\n").unwrap();
-    endpoint.fetch().await.unwrap();
-    fs::write(&secret, "").unwrap();
-    endpoint.fetch().await.unwrap();
-    fs::remove_file(&secret).unwrap();
-    endpoint.fetch().await.unwrap();
-    let sent: Vec<_> = forms(&api).await.iter().map(|form| form["client_secret"].clone()).collect();
-    assert_eq!(sent, ["one", "two", "two", "two"]);
-}
-
-/// Whoever renders a file again and again with what was in it would else cause a token call a second.
-#[tokio::test]
-async fn a_secret_that_is_written_again_as_it_was_is_no_reason_to_ask_for_a_token() {
-    let (_directory, secret, kept) = secret_file("one");
-    let api = api().await;
-    let set = [kept];
-    let endpoint = endpoint(&token_endpoint(&api), &set).unwrap();
-    let patience = Duration::from_millis(2500);
-    fs::write(&secret, "one\n").unwrap();
-    assert!(timeout(patience, endpoint.changed()).await.is_err());
-    fs::remove_file(&secret).unwrap();
-    assert!(timeout(patience, endpoint.changed()).await.is_err());
-    fs::write(&secret, "two").unwrap();
-    assert!(timeout(patience, endpoint.changed()).await.is_ok());
-}
-
-/// A pipe that nobody writes to would else be waited for without an end, and each token with it.
-#[cfg(unix)]
-#[tokio::test]
-async fn a_secret_that_is_replaced_by_a_pipe_or_a_directory_hangs_no_fetch() {
-    let (_directory, secret, kept) = secret_file("one");
-    let api = api().await;
-    let set = [kept];
-    let endpoint = endpoint(&token_endpoint(&api), &set).unwrap();
-    fs::remove_file(&secret).unwrap();
-    assert!(Command::new("mkfifo").arg(&secret).status().unwrap().success());
-    timeout(Duration::from_secs(10), endpoint.fetch()).await.expect("it hangs").unwrap();
-    fs::remove_file(&secret).unwrap();
-    fs::create_dir(&secret).unwrap();
-    timeout(Duration::from_secs(10), endpoint.fetch()).await.expect("it hangs").unwrap();
-    let sent: Vec<_> = forms(&api).await.iter().map(|form| form["client_secret"].clone()).collect();
-    assert_eq!(sent, ["one", "one"]);
-}
-
-/// A token endpoint that knows two clients, each by its secret.
-async fn api_of_two_clients() -> MockServer {
-    let api = MockServer::start().await;
-    for (secret, token) in
-        [("client_id=one&client_secret=first", "of-one"), ("client_id=two&client_secret=second", "of-two")]
-    {
-        Mock::given(path("/as/token.oauth2"))
-            .and(body_string_contains(secret))
-            .respond_with(granting(token, 3600))
-            .mount(&api)
-            .await;
-    }
-    let refusal = ResponseTemplate::new(401).set_body_string("{\"error\":\"invalid_client\"}\r\n");
-    Mock::given(path("/as/token.oauth2")).respond_with(refusal).mount(&api).await;
-    answer(&api, ResponseTemplate::new(200)).await;
-    api
-}
-
-async fn sent_with(api: &MockServer, token: &str) -> bool {
-    forwarded(api)
-        .await
-        .last()
-        .is_some_and(|req| req.headers["authorization"] == format!("Bearer {token}").as_str())
-}
-
-#[tokio::test]
-async fn a_rotated_pair_is_tried_at_once_and_no_request_fails_meanwhile() {
-    let directory = tempfile::tempdir().unwrap();
-    let file = |name: &str| directory.path().join(name);
-    fs::write(file("id"), "one\n").unwrap();
-    fs::write(file("secret"), "first\n").unwrap();
-    let api = api_of_two_clients().await;
-    let set = [
-        format!("token.client_id=file:{}", file("id").display()),
-        format!("token.client_secret=file:{}", file("secret").display()),
-    ];
-    let proxy = Proxy::before(&api, &[&set[0], &set[1]]).await;
-    assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
-    assert!(sent_with(&api, "of-one").await);
-
-    // One after the other, as a careless hand does it: the pair in between is refused, and the token serves on.
-    fs::write(file("id"), "two\n").unwrap();
-    until(async || {
-        assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
-        api.received_requests().await.unwrap().iter().any(|req| {
-            req.body.starts_with(b"grant_type") && {
-                let body = String::from_utf8_lossy(&req.body);
-                body.contains("client_id=two&client_secret=first")
-            }
-        })
-    })
-    .await;
-    assert!(sent_with(&api, "of-one").await);
-    fs::write(file("secret"), "second\n").unwrap();
-    until(async || {
-        assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
-        sent_with(&api, "of-two").await
-    })
-    .await;
-}
-
-/// Kubernetes swaps one link for all files of a secret.
-#[cfg(unix)]
-#[tokio::test]
-async fn a_secret_that_kubernetes_swaps_is_read_as_one() {
-    use std::os::unix::fs::symlink;
-    let directory = tempfile::tempdir().unwrap();
-    let file = |name: &str| directory.path().join(name);
-    for (version, id, secret) in [("..v1", "one", "first"), ("..v2", "two", "second")] {
-        fs::create_dir(file(version)).unwrap();
-        fs::write(file(version).join("id"), id).unwrap();
-        fs::write(file(version).join("secret"), secret).unwrap();
-    }
-    symlink("..v1", file("..data")).unwrap();
-    for name in ["id", "secret"] {
-        symlink(Path::new("..data").join(name), file(name)).unwrap();
-    }
-    let api = api_of_two_clients().await;
-    let set = [
-        format!("token.client_id=file:{}", file("id").display()),
-        format!("token.client_secret=file:{}", file("secret").display()),
-    ];
-    let proxy = Proxy::before(&api, &[&set[0], &set[1]]).await;
-    assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
-    symlink("..v2", file("..data_tmp")).unwrap();
-    fs::rename(file("..data_tmp"), file("..data")).unwrap();
-    until(async || {
-        assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
-        sent_with(&api, "of-two").await
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_client_that_was_refused_is_served_as_soon_as_its_secret_is_right() {
-    let (_directory, secret, kept) = secret_file("wrong");
-    let api = api_of_two_clients().await;
-    let proxy = Proxy::before(&api, &["token.client_id=one", &kept]).await;
-    let refused = send(proxy.addr(), post(START)).await;
-    assert_eq!(crate::support::caller::json(&refused)["reason"], "client_refused");
-    assert!(refused.headers()["retry-after"].to_str().unwrap().parse::<u64>().unwrap() >= 1);
-    fs::write(&secret, "first").unwrap();
-    until(async || send(proxy.addr(), post(START)).await.status() == StatusCode::OK).await;
 }

@@ -17,8 +17,15 @@ async fn each_step_has_the_time_limit_of_run() {
     })
     .await;
     let egress = format!("upstream.egress_proxy=http://{silent}");
-    let limits = ["token.timeout=300ms", "upstream.connect_timeout=400ms", "upstream.response_timeout=500ms"];
-    let names = ["upstream.base_url=https://api.example", "token.endpoint=https://tokens.example/"];
+    let limits = [
+        "token.timeout=300ms",
+        "upstream.connect_timeout=400ms",
+        "upstream.response_timeout=500ms",
+    ];
+    let names = [
+        "upstream.base_url=https://api.example",
+        "token.endpoint=https://tokens.example/",
+    ];
     let said = doctor(&[&limits[..], &names, &[&egress]].concat()).await;
     let slow = "does not open the tunnel in time";
     said.assert(
@@ -27,7 +34,11 @@ async fn each_step_has_the_time_limit_of_run() {
         &["token.timeout (300ms) expired", slow, "raise token.timeout"],
     );
     let second = said.out.rsplit("egress proxy: CONNECT").next().unwrap();
-    assert!(second.contains("upstream.connect_timeout (400ms) expired"), "{}", said.out);
+    assert!(
+        second.contains("upstream.connect_timeout (400ms) expired"),
+        "{}",
+        said.out
+    );
 
     let port = silent.port();
     let tls = [
@@ -38,9 +49,16 @@ async fn each_step_has_the_time_limit_of_run() {
     said.assert(
         '✗',
         "token endpoint: TLS",
-        &["token.timeout (300ms) expired", "raise token.timeout (300ms)"],
+        &[
+            "token.timeout (300ms) expired",
+            "raise token.timeout (300ms)",
+        ],
     );
-    said.assert('✗', "API: TLS", &["upstream.connect_timeout (400ms) expired"]);
+    said.assert(
+        '✗',
+        "API: TLS",
+        &["upstream.connect_timeout (400ms) expired"],
+    );
 
     let plain = [
         format!("upstream.base_url=http://localhost:{port}"),
@@ -48,11 +66,19 @@ async fn each_step_has_the_time_limit_of_run() {
     ];
     let said = doctor(&[&limits[..], &[&plain[0], &plain[1]]].concat()).await;
     said.assert('✗', "clock", &["no answer within token.timeout (300ms)"]);
-    said.assert('✗', "token request", &["token.timeout (300ms) expired during the response of localhost"]);
+    said.assert(
+        '✗',
+        "token request",
+        &["token.timeout (300ms) expired during the response of localhost"],
+    );
 
     let endpoint = format!("token.endpoint={}", token_endpoint(&api().await));
     let said = doctor(&[&limits[1..], &[&endpoint, &plain[0]]].concat()).await;
-    said.assert('✗', "API: call", &["no answer within upstream.response_timeout (500ms)"]);
+    said.assert(
+        '✗',
+        "API: call",
+        &["no answer within upstream.response_timeout (500ms)"],
+    );
 }
 
 #[tokio::test]
@@ -64,14 +90,19 @@ async fn white_space_before_a_colon_breaks_no_step() {
             false => "{}",
         };
         let date = httpdate::fmt_http_date(SystemTime::now());
-        let response =
-            format!("HTTP/1.1 200 OK\r\nDate : {date}\r\nContent-Length : {}\r\n\r\n{body}", body.len());
+        let response = format!(
+            "HTTP/1.1 200 OK\r\nDate : {date}\r\nContent-Length : {}\r\n\r\n{body}",
+            body.len()
+        );
         let _ = stream.write_all(response.as_bytes()).await;
         // To close with a part of the request unread would take the response back.
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })
     .await;
-    let set = [format!("upstream.base_url=http://{addr}"), format!("token.endpoint=http://{addr}/token")];
+    let set = [
+        format!("upstream.base_url=http://{addr}"),
+        format!("token.endpoint=http://{addr}/token"),
+    ];
     let said = doctor(&[&set[0], &set[1]]).await;
     assert_eq!(said.code, Some(0), "{}", said.out);
     said.assert('✓', "clock", &["agrees"]);

@@ -1,25 +1,24 @@
 //! The way out through a corporate proxy, and the certificate that is shown to the API.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use gbg_proxy::config::{self, Sources};
 use http::StatusCode;
 use tempfile::TempDir;
 use wiremock::{MockServer, ResponseTemplate};
 
-use crate::support::caller::{json, post, send};
-use crate::support::egress::{Egress, answering, tls_before};
-use crate::support::process::Running;
+use crate::support::caller::{post, send};
+use crate::support::egress::{Egress, tls_before};
 use crate::support::{
     CLIENT_SECRET, Proxy, TOKEN, answer, api, environment, forwarded, token_calls, token_endpoint,
 };
 
-const START: &str = "/v2/captain/journey/start";
-const API: &str = "https://api.example";
-const TOKENS: &str = "https://tokens.example/as/token.oauth2";
+pub(super) const START: &str = "/v2/captain/journey/start";
+pub(super) const API: &str = "https://api.example";
+pub(super) const TOKENS: &str = "https://tokens.example/as/token.oauth2";
 
-/// An API that serves tokens as well, behind TLS and an egress proxy, and the set that trusts its certificate.
+/// An API that serves tokens as well, behind TLS and an egress proxy, and the set that trusts its
+/// certificate.
 async fn network() -> (MockServer, Egress, TempDir, String) {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
@@ -27,7 +26,12 @@ async fn network() -> (MockServer, Egress, TempDir, String) {
     let directory = tempfile::tempdir().unwrap();
     let ca_file = directory.path().join("ca.pem");
     std::fs::write(&ca_file, pem).unwrap();
-    (api, Egress::to(tls).await, directory, format!("upstream.ca_file={}", ca_file.display()))
+    (
+        api,
+        Egress::to(tls).await,
+        directory,
+        format!("upstream.ca_file={}", ca_file.display()),
+    )
 }
 
 #[tokio::test]
@@ -35,19 +39,45 @@ async fn api_and_token_endpoint_are_reached_through_the_tunnel_and_it_sees_nothi
     let (api, egress, _directory, ca_file) = network().await;
     let proxy = Proxy::start(API, TOKENS, &[&ca_file, &egress.set(), "listen.workers=1"]).await;
     for _ in 0..3 {
-        assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+        assert_eq!(
+            send(proxy.addr(), post(START)).await.status(),
+            StatusCode::OK
+        );
     }
-    assert_eq!((token_calls(&api).await, forwarded(&api).await.len()), (1, 3));
+    assert_eq!(
+        (token_calls(&api).await, forwarded(&api).await.len()),
+        (1, 3)
+    );
     assert_eq!(forwarded(&api).await[0].headers["host"], "api.example");
     // One tunnel for the token, and one for all requests: it is pooled as any other connection is.
-    assert_eq!((egress.count("tokens.example:443"), egress.count("api.example:443")), (1, 1));
+    assert_eq!(
+        (
+            egress.count("tokens.example:443"),
+            egress.count("api.example:443")
+        ),
+        (1, 1)
+    );
     let heads = egress.heads();
-    assert!(heads.iter().all(|head| head.contains("\r\nuser-agent: gbg-proxy/")), "{heads:?}");
+    assert!(
+        heads
+            .iter()
+            .all(|head| head.contains("\r\nuser-agent: gbg-proxy/")),
+        "{heads:?}"
+    );
     assert!(!format!("{heads:?}").contains("authorization"), "{heads:?}");
     let seen = egress.seen();
     assert!(!seen.is_empty());
-    for secret in [TOKEN, CLIENT_SECRET, "uthorization", "client_id", "/v2/captain"] {
-        assert!(!seen.contains(secret), "{secret} went through the tunnel in clear");
+    for secret in [
+        TOKEN,
+        CLIENT_SECRET,
+        "uthorization",
+        "client_id",
+        "/v2/captain",
+    ] {
+        assert!(
+            !seen.contains(secret),
+            "{secret} went through the tunnel in clear"
+        );
     }
 }
 
@@ -56,7 +86,10 @@ async fn user_and_password_are_for_the_egress_proxy_alone() {
     let (api, egress, directory, ca_file) = network().await;
     let with_password = egress.set_with("corp%5Cada:p%40ss", directory.path());
     let proxy = Proxy::start(API, TOKENS, &[&ca_file, &with_password]).await;
-    assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+    assert_eq!(
+        send(proxy.addr(), post(START)).await.status(),
+        StatusCode::OK
+    );
     let heads = egress.heads();
     assert_eq!(heads.len(), 2);
     for head in &heads {
@@ -65,7 +98,12 @@ async fn user_and_password_are_for_the_egress_proxy_alone() {
         assert!(head.contains(field), "{head}");
     }
     let reached = api.received_requests().await.unwrap();
-    assert!(reached.iter().all(|req| !req.headers.contains_key("proxy-authorization")), "{reached:?}");
+    assert!(
+        reached
+            .iter()
+            .all(|req| !req.headers.contains_key("proxy-authorization")),
+        "{reached:?}"
+    );
 }
 
 #[tokio::test]
@@ -75,8 +113,15 @@ async fn a_plain_api_is_reached_through_a_tunnel_as_well() {
     let egress = Egress::to(*api.address()).await;
     let set = [&egress.set(), "upstream.plain_http=true"];
     let proxy = Proxy::start("http://api.example:8080", &token_endpoint(&api), &set).await;
-    assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
-    assert_eq!(egress.heads().len(), 1, "the token endpoint is on this machine");
+    assert_eq!(
+        send(proxy.addr(), post(START)).await.status(),
+        StatusCode::OK
+    );
+    assert_eq!(
+        egress.heads().len(),
+        1,
+        "the token endpoint is on this machine"
+    );
     assert_eq!(egress.count("api.example:8080"), 1);
     assert_eq!(forwarded(&api).await[0].url.path(), START);
 }
@@ -87,192 +132,32 @@ async fn this_machine_and_no_proxy_are_reached_directly() {
     answer(&api, ResponseTemplate::new(200)).await;
     let dead = "upstream.egress_proxy=http://127.0.0.1:1";
     let proxy = Proxy::before(&api, &[dead]).await;
-    assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+    assert_eq!(
+        send(proxy.addr(), post(START)).await.status(),
+        StatusCode::OK
+    );
 
     // Linux takes this address for this machine; by the book it is none of loopback.
     let here = format!("http://0.0.0.0:{}", api.address().port());
     let plain = ["upstream.plain_http=true", "token.plain_http=true"];
     for (no_proxy, status) in [
-        ("upstream.no_proxy=[\"a.example\", \"0.0.0.0/8\"]", StatusCode::OK),
-        ("upstream.no_proxy=[\"a.example\"]", StatusCode::SERVICE_UNAVAILABLE),
+        (
+            "upstream.no_proxy=[\"a.example\", \"0.0.0.0/8\"]",
+            StatusCode::OK,
+        ),
+        (
+            "upstream.no_proxy=[\"a.example\"]",
+            StatusCode::SERVICE_UNAVAILABLE,
+        ),
     ] {
         let set = [dead, no_proxy, "token.wait=300ms", plain[0], plain[1]];
         let proxy = Proxy::start(&here, &format!("{here}/as/token.oauth2"), &set).await;
-        assert_eq!(send(proxy.addr(), post(START)).await.status(), status, "{no_proxy}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_egress_proxy_that_opens_no_tunnel_is_a_502_with_its_cause_in_the_log_alone() {
-    let api = api().await;
-    let long: &'static [&'static str] = &["HTTP/1.1 200 OK\r\nA: ", LONG, LONG, LONG];
-    let slow: &[&str] = &["H", "T", "T", "P", "/", "1", ".", "1", " ", "2", "0", "0", "\r", "\n", "\r"];
-    let cases: [(&[&str], &str); 8] = [
-        (
-            &["HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"],
-            "answers 407 Proxy Authentication Required",
-        ),
-        (&["HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\nno way"], "it does not let this host"),
-        (&["HTTP/1.1 503 Service Unavailable\r\n\r\n"], "answers 503"),
-        (&["220 mail.example ESMTP\r\n"], "answer is no HTTP"),
-        (
-            &[],
-            "upstream.connect_timeout (500ms) expired during CONNECT at the egress proxy to api.example:443",
-        ),
-        (
-            slow,
-            "upstream.connect_timeout (500ms) expired during CONNECT at the egress proxy to api.example:443",
-        ),
-        (long, "longer than 8 KiB"),
-        (
-            &["HTTP/1.1 200 OK\r\n\r\n", "220 mail.example ESMTP\r\n"],
-            "no connection to the API could be opened",
-        ),
-    ];
-    let directory = tempfile::tempdir().unwrap();
-    for (parts, cause) in cases {
-        let addr = answering(parts).await;
-        let file = directory.path().join("egress");
-        std::fs::write(&file, format!("http://ada:hunter2@{addr}")).unwrap();
-        let told = refused(&api, &format!("file:{}", file.display())).await;
-        assert!(told.log.contains(cause), "no {cause:?} in {}", told.log);
-        assert!(told.took < Duration::from_secs(10), "{:?}", told.took);
-    }
-    let told = refused(&api, "http://127.0.0.1:1").await;
-    assert!(told.log.contains("the egress proxy cannot be reached") && told.log.contains("refused"));
-}
-
-const LONG: &str = const {
-    match std::str::from_utf8(&[b'a'; 3000]) {
-        Ok(text) => text,
-        Err(_) => "",
-    }
-};
-
-struct Refused {
-    log: String,
-    took: Duration,
-}
-
-/// A request to a proxy whose way out is `egress_proxy`, which opens no tunnel.
-async fn refused(api: &MockServer, egress_proxy: &str) -> Refused {
-    let set = [
-        format!("token.endpoint={}", token_endpoint(api)),
-        format!("upstream.base_url={API}"),
-        format!("upstream.egress_proxy={egress_proxy}"),
-    ];
-    let timeout = "upstream.connect_timeout=500ms";
-    let mut running = Running::start(&[&set[0], &set[1], &set[2], timeout, "log.level=trace"]);
-    let began = Instant::now();
-    let mut req = post(START);
-    // Not one by chance, which may have the digits of a status.
-    req.headers_mut().insert("x-proxy-request-id", "chosen".parse().unwrap());
-    let res = send(running.addr(), req).await;
-    let took = began.elapsed();
-    assert_eq!(
-        (res.status(), json(&res)["reason"].as_str()),
-        (StatusCode::BAD_GATEWAY, Some("upstream_unreachable"))
-    );
-    let said = format!("{res:?}");
-    assert!(!said.contains("egress") && !said.contains("407"), "the cause is for the log: {said}");
-    assert_eq!(running.end("-TERM"), 0);
-    for secret in ["hunter2", "YWRh", "ada:"] {
-        assert!(!running.log.contains(secret) && !said.contains(secret), "{secret} in {}", running.log);
-    }
-    Refused { log: std::mem::take(&mut running.log), took }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_cannot_be_got_through_the_egress_proxy_is_told_in_the_log() {
-    let addr = answering(&["HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"]).await;
-    let set = [format!("upstream.egress_proxy=http://{addr}"), format!("token.endpoint={TOKENS}")];
-    let mut running = Running::start(&[&set[0], &set[1], "token.wait=300ms"]);
-    let res = send(running.addr(), post(START)).await;
-    assert_eq!(json(&res)["reason"], "token_unavailable");
-    assert_eq!(running.end("-TERM"), 0);
-    let log = &running.log;
-    assert!(log.contains("the egress proxy answers 407 Proxy Authentication Required: it wants"), "{log}");
-}
-
-#[test]
-fn an_egress_proxy_that_cannot_be_used_is_told_with_its_mend_and_without_its_password() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("proxy.toml");
-    let load = |text: &str, url: &str| {
-        std::fs::write(&path, format!("[upstream]\n{text}\n")).unwrap();
-        let mut env = environment();
-        env.insert("WAY_OUT".to_owned(), url.to_owned());
-        config::load(&Sources { file: Some(path.clone()), set: Vec::new(), env })
-            .map_err(|error| error.to_string())
-    };
-    for (text, url, key, message, mend) in [
-        (
-            "egress_proxy = \"http://ada:hunter2@a.example\"",
-            "",
-            "egress_proxy",
-            "user and password do not stand",
-            "env:",
-        ),
-        (
-            "egress_proxy = \"https://a.example\"",
-            "",
-            "egress_proxy",
-            "write its http:// address",
-            "egress_proxy =",
-        ),
-        (
-            "egress_proxy = \"a.example:3128\"",
-            "",
-            "egress_proxy",
-            "must begin with http://",
-            "egress_proxy =",
-        ),
-        ("egress_proxy = \"http://a.example/x\"", "", "egress_proxy", "nothing may follow", "egress_proxy ="),
-        ("egress_proxy = 3128", "", "egress_proxy", "no URL", "egress_proxy ="),
-        ("egress_proxy = \"env:WAY\"", "", "egress_proxy", "WAY is not set", "set WAY"),
-        (
-            "egress_proxy = \"env:WAY_OUT\"",
-            "",
-            "egress_proxy",
-            "env:WAY_OUT is empty",
-            "give the variable a value",
-        ),
-        (
-            "egress_proxy = \"env:WAY_OUT\"",
-            "socks5://ada:hunter2@a",
-            "egress_proxy",
-            "env:WAY_OUT holds",
-            "variable",
-        ),
-        (
-            "egress_proxy = \"env:WAY_OUT\"",
-            "http://ada:hunter2@a:b",
-            "egress_proxy",
-            "env:WAY_OUT holds",
-            "variable",
-        ),
-        (
-            "no_proxy = [\"a.example\"]",
-            "",
-            "no_proxy",
-            "has no effect without",
-            "write upstream.egress_proxy",
-        ),
-        ("egress_proxy = \"http://a\"\nno_proxy = [\"*.a\"]", "", "no_proxy", "no host", "no_proxy ="),
-    ] {
-        let error = load(text, url).map(drop).unwrap_err();
-        let line = text.lines().count() + 1;
-        let place = format!("{}:{line}:1: upstream.{key}: ", path.display());
-        assert!(error.starts_with(&place) && error.contains(message), "{text}: {error}");
-        assert!(
-            error.split_once("\n  mend: ").is_some_and(|(_, told)| told.contains(mend)),
-            "{text}: {error}"
+        assert_eq!(
+            send(proxy.addr(), post(START)).await.status(),
+            status,
+            "{no_proxy}"
         );
-        assert!(!error.contains("hunter2"), "{error}");
     }
-    let good = load("egress_proxy = \"env:WAY_OUT\"", "http://ada:hunter2@a.example:3128").unwrap().config;
-    let shown = format!("{good:?}");
-    assert!(!shown.contains("hunter2") && !shown.contains("YWRh") && shown.contains("a.example"), "{shown}");
 }
 
 /// A certificate of a client's, and the keys that name it.
@@ -284,8 +169,14 @@ fn certificate(directory: &Path) -> (rcgen::CertifiedKey<rcgen::KeyPair>, [Strin
         path.display().to_string()
     };
     let set = [
-        format!("upstream.client_cert={}", written("client.crt", client.cert.pem())),
-        format!("upstream.client_key={}", written("client.key", client.signing_key.serialize_pem())),
+        format!(
+            "upstream.client_cert={}",
+            written("client.crt", client.cert.pem())
+        ),
+        format!(
+            "upstream.client_key={}",
+            written("client.key", client.signing_key.serialize_pem())
+        ),
     ];
     (client, set)
 }
@@ -296,17 +187,28 @@ async fn the_api_is_shown_the_certificate_that_it_demands() {
     answer(&api, ResponseTemplate::new(200)).await;
     let directory = tempfile::tempdir().unwrap();
     let (client, [cert, key]) = certificate(directory.path());
-    let (addr, pem) = tls_before(*api.address(), &["localhost"], Some(client.cert.der().clone())).await;
+    let (addr, pem) = tls_before(
+        *api.address(),
+        &["localhost"],
+        Some(client.cert.der().clone()),
+    )
+    .await;
     let ca_file = directory.path().join("ca.pem");
     std::fs::write(&ca_file, pem).unwrap();
     let ca_file = format!("upstream.ca_file={}", ca_file.display());
     let base_url = format!("https://localhost:{}", addr.port());
 
     let proxy = Proxy::start(&base_url, &token_endpoint(&api), &[&ca_file, &cert, &key]).await;
-    assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+    assert_eq!(
+        send(proxy.addr(), post(START)).await.status(),
+        StatusCode::OK
+    );
 
     let proxy = Proxy::start(&base_url, &token_endpoint(&api), &[&ca_file]).await;
-    assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::BAD_GATEWAY);
+    assert_eq!(
+        send(proxy.addr(), post(START)).await.status(),
+        StatusCode::BAD_GATEWAY
+    );
     assert_eq!(forwarded(&api).await.len(), 1);
 }
 
@@ -316,20 +218,55 @@ fn a_certificate_for_the_api_needs_its_key_and_https() {
     let (_, [cert, key]) = certificate(directory.path());
     let load = |set: &[&str]| {
         let set = set.iter().map(|&set| set.to_owned()).collect();
-        config::load(&Sources { set, env: environment(), file: None }).map_err(|error| error.to_string())
+        config::load(&Sources {
+            set,
+            env: environment(),
+            file: None,
+        })
+        .map_err(|error| error.to_string())
     };
-    assert!(load(&[&cert, &key]).unwrap().config.upstream.identity.is_some());
+    assert!(
+        load(&[&cert, &key])
+            .unwrap()
+            .config
+            .upstream
+            .identity
+            .is_some()
+    );
     let other = directory.path().join("other.key");
     std::fs::write(&other, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
     let other = format!("upstream.client_key={}", other.display());
     for (set, key, mend) in [
-        (&[cert.as_str()][..], "upstream.client_key", "write upstream.client_key as well"),
-        (&[&key], "upstream.client_cert", "write upstream.client_cert as well"),
-        (&[&cert, &other], "upstream.client_key", "give the key that the first certificate"),
-        (&[&cert, "upstream.client_key=/no/such/file"], "upstream.client_key", "check the path"),
-        (&[&cert, &key, "upstream.base_url=http://localhost"], "upstream.client_cert", "write an https://"),
+        (
+            &[cert.as_str()][..],
+            "upstream.client_key",
+            "write upstream.client_key as well",
+        ),
+        (
+            &[&key],
+            "upstream.client_cert",
+            "write upstream.client_cert as well",
+        ),
+        (
+            &[&cert, &other],
+            "upstream.client_key",
+            "give the key that the first certificate",
+        ),
+        (
+            &[&cert, "upstream.client_key=/no/such/file"],
+            "upstream.client_key",
+            "check the path",
+        ),
+        (
+            &[&cert, &key, "upstream.base_url=http://localhost"],
+            "upstream.client_cert",
+            "write an https://",
+        ),
     ] {
         let error = load(set).map(drop).unwrap_err();
-        assert!(error.contains(&format!("{key}: ")) && error.contains(&format!("mend: {mend}")), "{error}");
+        assert!(
+            error.contains(&format!("{key}: ")) && error.contains(&format!("mend: {mend}")),
+            "{error}"
+        );
     }
 }

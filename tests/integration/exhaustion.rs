@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
 use h2::SendStream;
 use h2::client::{ResponseFuture, SendRequest};
 use http::{Request, Response, StatusCode};
@@ -18,17 +17,16 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
-use crate::support::bytes::Api;
 use crate::support::caller::{PATIENCE, connect_from, json, post, raw, read_until, send, until};
 use crate::support::known::Known;
 use crate::support::process::Running;
 use crate::support::server::scripted;
 use crate::support::{Proxy, api, forwarded, token_endpoint};
 
-const LOGIN: &str = "/as/token.oauth2";
-const START: &str = "/v2/captain/journey/start";
+pub(super) const LOGIN: &str = "/as/token.oauth2";
+pub(super) const START: &str = "/v2/captain/journey/start";
 /// It changes nothing, and is sent again when its connection breaks.
 const FETCH: &str = "/v2/captain/journey/state/fetch";
 
@@ -37,15 +35,22 @@ const MAX_FORMS: usize = 256;
 
 /// The value of the series `name`, with its labels; `None` while it has not been counted.
 async fn series(admin: SocketAddr, name: &str) -> Option<f64> {
-    let req = Request::get("/metrics").header("host", "localhost").body(Full::default()).unwrap();
+    let req = Request::get("/metrics")
+        .header("host", "localhost")
+        .body(Full::default())
+        .unwrap();
     let res = send(admin, req).await;
     let text = String::from_utf8_lossy(res.body()).into_owned();
-    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
     Some(value.parse().unwrap())
 }
 
 async fn metric(admin: SocketAddr, name: &str) -> f64 {
-    series(admin, name).await.unwrap_or_else(|| panic!("no {name}"))
+    series(admin, name)
+        .await
+        .unwrap_or_else(|| panic!("no {name}"))
 }
 
 /// A connection of an HTTP/2 caller; it ends when this and its streams are dropped.
@@ -63,7 +68,9 @@ async fn begin(sender: SendRequest<Bytes>, path: &str, count: usize) -> Vec<Begu
     let mut sender = sender.ready().await.unwrap();
     let mut begun = Vec::new();
     for _ in 0..count {
-        let req = Request::post(format!("http://localhost{path}")).body(()).unwrap();
+        let req = Request::post(format!("http://localhost{path}"))
+            .body(())
+            .unwrap();
         let (answering, mut body) = sender.send_request(req, false).unwrap();
         body.send_data(Bytes::from_static(b"g"), false).unwrap();
         begun.push((answering, body));
@@ -73,8 +80,14 @@ async fn begin(sender: SendRequest<Bytes>, path: &str, count: usize) -> Vec<Begu
 }
 
 async fn reason(answering: ResponseFuture) -> (StatusCode, String) {
-    let res: Response<h2::RecvStream> = timeout(PATIENCE, answering).await.expect("no answer").unwrap();
-    let status = res.headers().get("proxy-status").map(|value| value.to_str().unwrap().to_owned());
+    let res: Response<h2::RecvStream> = timeout(PATIENCE, answering)
+        .await
+        .expect("no answer")
+        .unwrap();
+    let status = res
+        .headers()
+        .get("proxy-status")
+        .map(|value| value.to_str().unwrap().to_owned());
     (res.status(), status.unwrap_or_default())
 }
 
@@ -98,9 +111,15 @@ async fn the_oldest_login_form_makes_room() {
         assert!(reason.contains("too_many_logins"), "{reason}");
     }
     let form = format!("grant_type=client_credentials&client_secret={}", crm.key);
-    let req = Request::post(LOGIN).header("host", "localhost").body(Full::from(form)).unwrap();
+    let req = Request::post(LOGIN)
+        .header("host", "localhost")
+        .body(Full::from(form))
+        .unwrap();
     let res = send(proxy.addr(), req).await;
-    assert_eq!((res.status(), &json(&res)["access_token"]), (StatusCode::OK, &(*crm.key).into()));
+    assert_eq!(
+        (res.status(), &json(&res)["access_token"]),
+        (StatusCode::OK, &(*crm.key).into())
+    );
 
     drop((rest, connections));
     until(async || metric(proxy.admin(), "gbg_proxy_login_forms").await == 0.0).await;
@@ -125,7 +144,8 @@ async fn a_login_form_that_drips_ends_in_time() {
 
     let (mut read, mut write) = TcpStream::connect(proxy.addr()).await.unwrap().into_split();
     let drip = tokio::spawn(async move {
-        let head = format!("POST {LOGIN} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+        let head =
+            format!("POST {LOGIN} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
         write.write_all(head.as_bytes()).await.unwrap();
         while write.write_all(b"1\r\ng\r\n").await.is_ok() {
             sleep(Duration::from_millis(20)).await;
@@ -133,110 +153,15 @@ async fn a_login_form_that_drips_ends_in_time() {
     });
     let mut answer = Vec::new();
     // A reset may follow what was sent on and nobody has read.
-    let _ = timeout(PATIENCE, read.read_to_end(&mut answer)).await.expect("the connection stays open");
+    let _ = timeout(PATIENCE, read.read_to_end(&mut answer))
+        .await
+        .expect("the connection stays open");
     drip.abort();
     let answer = String::from_utf8_lossy(&answer);
-    assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("caller_too_slow"), "{answer}");
-}
-
-/// A frame of HTTP/2 (RFC 9113 section 4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// The head of a POST to `path` in stream 1, in literals without a name from a table (RFC 7541 section 6.2.2).
-fn head(path: &str) -> Vec<u8> {
-    const END_HEADERS: u8 = 4;
-    let fields = [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", path)];
-    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
-    let block: Vec<u8> = fields.iter().flat_map(|(n, v)| [vec![0], text(n), text(v)].concat()).collect();
-    frame(1, END_HEADERS, 1, &block)
-}
-
-/// Opens a connection with `settings`, sends `request`, and then `again` and again until the proxy closes.
-async fn closes(proxy: &Proxy, settings: &[u8], request: &[u8], again: &[u8]) -> bool {
-    let stream = TcpStream::connect(proxy.addr()).await.unwrap();
-    let (mut read, mut write) = stream.into_split();
-    let begun = [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &*frame(4, 0, 0, settings), request].concat();
-    write.write_all(&begun).await.unwrap();
-    let again = again.to_vec();
-    let repeat = tokio::spawn(async move {
-        let mut times = interval(Duration::from_millis(30));
-        while write.write_all(&again).await.is_ok() {
-            times.tick().await;
-        }
-    });
-    // An error is a reset: the proxy has closed what more had come for.
-    let closed = timeout(PATIENCE, async { while read.read_u8().await.is_ok() {} }).await.is_ok();
-    repeat.abort();
-    closed
-}
-
-#[tokio::test]
-async fn frames_that_are_no_progress_hold_nothing() {
-    const PADDED: u8 = 8;
-    let frames = [
-        ("PING", frame(6, 0, 0, &[0; 8])),
-        ("WINDOW_UPDATE of the connection", frame(8, 0, 0, &1_u32.to_be_bytes())),
-        ("WINDOW_UPDATE of the stream", frame(8, 0, 1, &1_u32.to_be_bytes())),
-        ("SETTINGS", frame(4, 0, 0, &[])),
-        ("PRIORITY", frame(2, 0, 1, &[0, 0, 0, 0, 16])),
-        ("padding", frame(0, PADDED, 1, &[3, 0, 0, 0])),
-        ("an unknown type", frame(0x42, 0, 1, b"abc")),
-    ];
-    let silent = scripted(|mut stream: TcpStream| async move {
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-    })
-    .await;
-    let proxy = Proxy::before_server(&format!("http://{silent}"), &["listen.body_timeout=300ms"]).await;
-    for path in [LOGIN, START] {
-        let request = [head(path), frame(0, 0, 1, b"g")].concat();
-        let closed = join_all(frames.iter().map(|(_, again)| closes(&proxy, &[], &request, again))).await;
-        for ((name, _), closed) in frames.iter().zip(closed) {
-            assert!(closed, "{name} holds a request to {path}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn pings_do_not_hold_an_answer_that_is_not_taken() {
-    let api = Api::content().await;
-    let proxy = api.proxy(&["listen.body_timeout=300ms"]).await;
-    let no_window = [0, 4, 0, 0, 0, 0];
-    let request = [head(START), frame(0, 1, 1, b"")].concat();
-    assert!(closes(&proxy, &no_window, &request, &frame(6, 0, 0, &[0; 8])).await);
-}
-
-#[tokio::test]
-async fn pings_do_not_hold_an_idle_connection() {
-    let limits = ["listen.keep_alive_timeout=300ms", "listen.body_timeout=300ms"];
-    let proxy = Proxy::before(&api().await, &limits).await;
-    assert!(closes(&proxy, &[], &[], &frame(6, 0, 0, &[0; 8])).await);
-}
-
-/// Zeros before a chunk's size mean nothing (RFC 9112 section 7.1).
-#[tokio::test]
-async fn a_chunk_size_that_drips_is_no_progress() {
-    let silent = scripted(|mut stream: TcpStream| async move {
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-    })
-    .await;
-    let proxy = Proxy::before_server(&format!("http://{silent}"), &["listen.body_timeout=300ms"]).await;
-    let (mut read, mut write) = TcpStream::connect(proxy.addr()).await.unwrap().into_split();
-    let drip = tokio::spawn(async move {
-        let head =
-            format!("POST {START} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\ng\r\n");
-        write.write_all(head.as_bytes()).await.unwrap();
-        while write.write_all(b"0").await.is_ok() {
-            sleep(Duration::from_millis(30)).await;
-        }
-    });
-    let mut answer = Vec::new();
-    let _ = timeout(PATIENCE, read.read_to_end(&mut answer)).await.expect("the connection stays open");
-    drip.abort();
-    let answer = String::from_utf8_lossy(&answer);
-    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 408 ") && answer.contains("caller_too_slow"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -254,17 +179,27 @@ async fn a_body_of_single_bytes_is_sent_again_whole() {
                     req.into_body().collect().await.unwrap().to_bytes(),
                 )))
             });
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), echo).await;
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), echo)
+                .await;
         }
     });
     let proxy = Proxy::before_server(&format!("http://{}", breaks_once.await), &[]).await;
-    let body: String = (0..5000_u32).map(|at| char::from(b'a' + (at % 26) as u8)).collect();
-    let chunks: String = body.chars().map(|byte| format!("1\r\n{byte}\r\n")).collect();
+    let body: String = (0..5000_u32)
+        .map(|at| char::from(b'a' + (at % 26) as u8))
+        .collect();
+    let chunks: String = body
+        .chars()
+        .map(|byte| format!("1\r\n{byte}\r\n"))
+        .collect();
     let request = format!(
         "POST {FETCH} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"
     );
     let res = raw(proxy.addr(), request).await;
-    assert!(res.starts_with("HTTP/1.1 200 ") && res.ends_with(&body), "{res}");
+    assert!(
+        res.starts_with("HTTP/1.1 200 ") && res.ends_with(&body),
+        "{res}"
+    );
 }
 
 /// With 256 files, of which both ends of 300 requests would take more.
@@ -286,7 +221,10 @@ async fn one_http2_caller_leaves_files_for_probes() {
     let mut running = Running::start_with_open_files(256, &set);
     let (addr, admin) = (running.addr(), running.admin());
     let probe = async |path: &str| {
-        let req = Request::get(path).header("host", "localhost").body(Full::default()).unwrap();
+        let req = Request::get(path)
+            .header("host", "localhost")
+            .body(Full::default())
+            .unwrap();
         send(admin, req).await.status()
     };
     until(async || probe("/readyz").await == StatusCode::OK).await;
@@ -299,8 +237,13 @@ async fn one_http2_caller_leaves_files_for_probes() {
     }
     // The limit of 256 leaves 256 - 32 - 32 - 8 = 184 files, half of them to callers.
     until(async || metric(admin, "gbg_proxy_connections{side=\"upstream\"}").await >= 91.0).await;
-    assert!(running.open_files() < 256 - 64, "{} files are open", running.open_files());
-    // All connections that callers may have, and more idle ones of the admin listener than there are files for.
+    assert!(
+        running.open_files() < 256 - 64,
+        "{} files are open",
+        running.open_files()
+    );
+    // All connections that callers may have, and more idle ones of the admin listener than there
+    // are files for.
     for _ in 3..92 {
         connections.push(connect_http2(addr).await);
     }
@@ -308,7 +251,10 @@ async fn one_http2_caller_leaves_files_for_probes() {
     let mut idle = Vec::new();
     for host in 1..=64 {
         let mut stream = connect_from(host, admin).await;
-        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            .await
+            .unwrap();
         read_until(&mut stream, "ok\n").await;
         idle.push(stream);
     }
@@ -324,8 +270,18 @@ async fn one_http2_caller_leaves_files_for_probes() {
     drop((begun, connections, idle));
     until(async || metric(admin, "gbg_proxy_in_flight").await == 0.0).await;
     assert_eq!(running.end("-TERM"), 0);
-    assert!(running.log.contains("no further connection to the API may be opened"), "{}", running.log);
-    assert!(!running.log.contains("Too many open files"), "{}", running.log);
+    assert!(
+        running
+            .log
+            .contains("no further connection to the API may be opened"),
+        "{}",
+        running.log
+    );
+    assert!(
+        !running.log.contains("Too many open files"),
+        "{}",
+        running.log
+    );
 }
 
 /// Lines that wait for a slow reader of the log are counted, not measured.
@@ -333,8 +289,15 @@ async fn one_http2_caller_leaves_files_for_probes() {
 async fn a_long_path_is_cut_in_the_log() {
     let mut running = Running::start(&[]);
     let path = format!("/{}", "x".repeat(8000));
-    assert_eq!(send(running.addr(), post(&path)).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(
+        send(running.addr(), post(&path)).await.status(),
+        StatusCode::NOT_FOUND
+    );
     assert_eq!(running.end("-TERM"), 0);
-    let line = running.log.lines().find(|line| line.contains("path=\"/xxx")).unwrap();
+    let line = running
+        .log
+        .lines()
+        .find(|line| line.contains("path=\"/xxx"))
+        .unwrap();
     assert_eq!(line.matches('x').count() / 100, 10, "{line}");
 }

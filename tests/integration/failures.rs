@@ -21,8 +21,16 @@ async fn told(upstream: &str, set: &[&str]) -> Whole {
 }
 
 fn assert_told(res: &Whole, status: StatusCode, reason: &str) {
-    assert_eq!((res.status(), json(res)["reason"].as_str()), (status, Some(reason)));
-    assert!(res.headers()["proxy-status"].to_str().unwrap().starts_with("gbg-proxy; error="));
+    assert_eq!(
+        (res.status(), json(res)["reason"].as_str()),
+        (status, Some(reason))
+    );
+    assert!(
+        res.headers()["proxy-status"]
+            .to_str()
+            .unwrap()
+            .starts_with("gbg-proxy; error=")
+    );
     assert_eq!(res.headers()["content-type"], "application/json");
 }
 
@@ -34,7 +42,10 @@ async fn nobody_listens() {
     let addr = unheard.local_addr().unwrap();
     let res = told(&format!("http://{addr}"), &[]).await;
     assert_told(&res, StatusCode::BAD_GATEWAY, "upstream_unreachable");
-    assert!(!format!("{res:?}").contains("refused"), "the cause is for the log");
+    assert!(
+        !format!("{res:?}").contains("refused"),
+        "the cause is for the log"
+    );
 }
 
 #[tokio::test]
@@ -52,15 +63,21 @@ async fn the_certificate_is_not_one_that_is_trusted() {
     let ca_file = directory.path().join("ca.pem");
     std::fs::write(&ca_file, other.cert.pem()).unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let key =
+        rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
     let tls = rustls::ServerConfig::builder().with_no_client_auth();
-    let tls = tls.with_single_cert(vec![certified.cert.der().clone()], key).unwrap();
+    let tls = tls
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
     let tls = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
     let addr = scripted(move |stream| {
         let tls = tls.clone();
         async move {
             let served = tls.accept(stream).await;
-            assert!(served.is_err(), "the proxy took a certificate that nobody it trusts has signed");
+            assert!(
+                served.is_err(),
+                "the proxy took a certificate that nobody it trusts has signed"
+            );
         }
     })
     .await;
@@ -76,8 +93,11 @@ async fn the_tls_handshake_never_ends() {
     })
     .await;
     let began = Instant::now();
-    let res =
-        told(&format!("https://localhost:{}", silent.port()), &["upstream.connect_timeout=300ms"]).await;
+    let res = told(
+        &format!("https://localhost:{}", silent.port()),
+        &["upstream.connect_timeout=300ms"],
+    )
+    .await;
     assert_told(&res, StatusCode::BAD_GATEWAY, "upstream_unreachable");
     assert!(began.elapsed() < Duration::from_secs(5));
 }
@@ -94,18 +114,29 @@ async fn the_connection_breaks_before_the_answer_and_the_request_is_not_sent_aga
                 for _ in 0..served {
                     read_until(&mut stream, "{}").await;
                     count.fetch_add(1, Ordering::SeqCst);
-                    stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+                    stream
+                        .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                        .await
+                        .unwrap();
                 }
                 read_until(&mut stream, "{}").await;
                 count.fetch_add(1, Ordering::SeqCst);
             }
         })
         .await;
-        let proxy = Proxy::before_server(&format!("http://{breaking}"), &["listen.workers=1"]).await;
+        let proxy =
+            Proxy::before_server(&format!("http://{breaking}"), &["listen.workers=1"]).await;
         for _ in 0..served {
-            assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+            assert_eq!(
+                send(proxy.addr(), post(START)).await.status(),
+                StatusCode::OK
+            );
         }
-        assert_told(&send(proxy.addr(), post(START)).await, StatusCode::BAD_GATEWAY, "upstream_broken");
+        assert_told(
+            &send(proxy.addr(), post(START)).await,
+            StatusCode::BAD_GATEWAY,
+            "upstream_broken",
+        );
         assert_eq!(arrived.load(Ordering::SeqCst), served + 1);
     }
 }
@@ -114,7 +145,8 @@ async fn the_connection_breaks_before_the_answer_and_the_request_is_not_sent_aga
 async fn the_api_switches_protocols_unasked() {
     let switching = scripted(|mut stream: TcpStream| async move {
         read_until(&mut stream, "{}").await;
-        let answer = b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+        let answer =
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
         stream.write_all(answer).await.unwrap();
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })
@@ -130,22 +162,38 @@ async fn an_idle_connection_is_closed_in_time() {
         let closed = closed.clone();
         async move {
             read_until(&mut stream, "{}").await;
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+                .await
+                .unwrap();
             let _ = stream.read_to_end(&mut Vec::new()).await;
             let _ = closed.send(());
         }
     })
     .await;
-    let proxy = Proxy::before_server(&format!("http://{upstream}"), &["upstream.idle_timeout=300ms"]).await;
-    assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
-    tokio::time::timeout(PATIENCE, closing.recv()).await.expect("the connection stays open").unwrap();
+    let proxy = Proxy::before_server(
+        &format!("http://{upstream}"),
+        &["upstream.idle_timeout=300ms"],
+    )
+    .await;
+    assert_eq!(
+        send(proxy.addr(), post(START)).await.status(),
+        StatusCode::OK
+    );
+    tokio::time::timeout(PATIENCE, closing.recv())
+        .await
+        .expect("the connection stays open")
+        .unwrap();
 }
 
 #[tokio::test]
 async fn the_answer_is_no_http() {
     let talking = scripted(|mut stream: TcpStream| async move {
         read_until(&mut stream, "{}").await;
-        stream.write_all(b"220 mail.example ESMTP\r\n").await.unwrap();
+        stream
+            .write_all(b"220 mail.example ESMTP\r\n")
+            .await
+            .unwrap();
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })
     .await;
@@ -159,7 +207,11 @@ async fn the_answer_does_not_come() {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })
     .await;
-    let res = told(&format!("http://{silent}"), &["upstream.response_timeout=300ms"]).await;
+    let res = told(
+        &format!("http://{silent}"),
+        &["upstream.response_timeout=300ms"],
+    )
+    .await;
     assert_told(&res, StatusCode::GATEWAY_TIMEOUT, "upstream_timeout");
 }
 
@@ -169,7 +221,11 @@ async fn a_caller_that_stops_in_the_middle_of_its_body_is_to_blame_itself() {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })
     .await;
-    let proxy = Proxy::before_server(&format!("http://{silent}"), &["upstream.response_timeout=300ms"]).await;
+    let proxy = Proxy::before_server(
+        &format!("http://{silent}"),
+        &["upstream.response_timeout=300ms"],
+    )
+    .await;
     let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
     let head = format!("POST {START} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf");
     stream.write_all(head.as_bytes()).await.unwrap();
@@ -186,13 +242,19 @@ async fn a_pooled_connection_that_died_is_nobodys_business() {
         count.fetch_add(1, Ordering::SeqCst);
         async move {
             read_until(&mut stream, "{}").await;
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                .await
+                .unwrap();
         }
     })
     .await;
     let proxy = Proxy::before_server(&format!("http://{fickle}"), &["listen.workers=1"]).await;
     for _ in 0..20 {
-        assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+        assert_eq!(
+            send(proxy.addr(), post(START)).await.status(),
+            StatusCode::OK
+        );
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(connections.load(Ordering::SeqCst) >= 20);
@@ -210,7 +272,13 @@ async fn bytes_that_are_no_http_get_a_400_and_the_proxy_lives_on() {
         "PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n",
     ] {
         let answer = raw(proxy.addr(), garbage).await;
-        assert!(answer.starts_with("HTTP/1.1 400") || answer.is_empty(), "{garbage:?}: {answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 400") || answer.is_empty(),
+            "{garbage:?}: {answer}"
+        );
     }
-    assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+    assert_eq!(
+        send(proxy.addr(), post(START)).await.status(),
+        StatusCode::OK
+    );
 }

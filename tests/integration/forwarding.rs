@@ -24,7 +24,10 @@ async fn a_caller_without_credentials_reaches_the_api_with_our_bearer() {
 
     let res = send(proxy.addr(), post(START)).await;
 
-    assert_eq!((res.status(), &res.body()[..]), (StatusCode::CREATED, &b"started"[..]));
+    assert_eq!(
+        (res.status(), &res.body()[..]),
+        (StatusCode::CREATED, &b"started"[..])
+    );
     let seen = &forwarded(&api).await[0];
     assert_eq!(seen.headers["authorization"], format!("Bearer {TOKEN}"));
     assert_eq!(seen.body, b"{}");
@@ -47,13 +50,28 @@ async fn whatever_the_caller_is_known_by_stays_here_and_exactly_one_authorizatio
     let seen = &forwarded(&api).await[0];
     let authorization: Vec<_> = seen.headers.get_all("authorization").iter().collect();
     assert_eq!(authorization, [format!("Bearer {TOKEN}").as_str()]);
-    let gone =
-        ["proxy-authorization", "x-api-key", "cookie", "x-once", "keep-alive", "te", "upgrade", "connection"];
+    let gone = [
+        "proxy-authorization",
+        "x-api-key",
+        "cookie",
+        "x-once",
+        "keep-alive",
+        "te",
+        "upgrade",
+        "connection",
+    ];
     for name in gone {
         assert!(!seen.headers.contains_key(name), "{name} was forwarded");
     }
     assert_eq!(seen.headers["x-gbg-source"], "legacy");
-    assert!(seen.headers["via"].to_str().unwrap().starts_with("1.1 gbg-proxy-"), "{:?}", seen.headers);
+    assert!(
+        seen.headers["via"]
+            .to_str()
+            .unwrap()
+            .starts_with("1.1 gbg-proxy-"),
+        "{:?}",
+        seen.headers
+    );
 }
 
 #[tokio::test]
@@ -61,10 +79,14 @@ async fn a_connection_option_cannot_remove_our_bearer() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = Proxy::before(&api, &[]).await;
-    let request =
-        format!("GET {START} HTTP/1.1\r\nHost: a\r\nConnection: close, authorization, host\r\n\r\n");
+    let request = format!(
+        "GET {START} HTTP/1.1\r\nHost: a\r\nConnection: close, authorization, host\r\n\r\n"
+    );
     assert!(raw(proxy.addr(), request).await.starts_with("HTTP/1.1 200"));
-    assert_eq!(forwarded(&api).await[0].headers["authorization"], format!("Bearer {TOKEN}"));
+    assert_eq!(
+        forwarded(&api).await[0].headers["authorization"],
+        format!("Bearer {TOKEN}")
+    );
 }
 
 #[tokio::test]
@@ -101,8 +123,15 @@ async fn every_http_version_is_served() {
     answer(&api, ResponseTemplate::new(200).set_body_string("same")).await;
     let proxy = Proxy::before(&api, &[]).await;
 
-    let old = raw(proxy.addr(), format!("POST {START} HTTP/1.0\r\nContent-Length: 2\r\n\r\n{{}}")).await;
-    assert!(old.starts_with("HTTP/1.0 200") && old.ends_with("\r\n\r\nsame"), "{old}");
+    let old = raw(
+        proxy.addr(),
+        format!("POST {START} HTTP/1.0\r\nContent-Length: 2\r\n\r\n{{}}"),
+    )
+    .await;
+    assert!(
+        old.starts_with("HTTP/1.0 200") && old.ends_with("\r\n\r\nsame"),
+        "{old}"
+    );
 
     let mut req = post(&format!("http://{}{START}", proxy.addr()));
     req.headers_mut().remove("host");
@@ -114,7 +143,11 @@ async fn every_http_version_is_served() {
 
     let seen = forwarded(&api).await;
     for (seen, via) in seen.iter().zip(["1.0 gbg-proxy-", "2 gbg-proxy-"]) {
-        assert!(seen.headers["via"].to_str().unwrap().starts_with(via), "{:?}", seen.headers);
+        assert!(
+            seen.headers["via"].to_str().unwrap().starts_with(via),
+            "{:?}",
+            seen.headers
+        );
     }
     assert!(seen.iter().all(|req| req.body == b"{}"));
 }
@@ -136,7 +169,10 @@ async fn what_the_api_answers_comes_back_untouched_and_a_redirect_is_not_followe
     assert_eq!(res.status(), StatusCode::FOUND);
     assert_eq!(res.headers()["location"], "https://elsewhere.example/");
     assert_eq!(res.headers()["x-request-id"], "gbg-1");
-    assert_eq!(res.headers().get_all("x-many").iter().collect::<Vec<_>>(), ["1", "2"]);
+    assert_eq!(
+        res.headers().get_all("x-many").iter().collect::<Vec<_>>(),
+        ["1", "2"]
+    );
     assert_eq!(&res.body()[..], b"moved");
     assert!(!res.headers().contains_key("proxy-status"));
     assert_eq!(forwarded(&api).await.len(), 1);
@@ -152,7 +188,11 @@ async fn an_answer_without_a_body_has_none_and_the_connection_goes_on() {
     );
     let answers = raw(proxy.addr(), twice).await;
     assert_eq!(answers.matches("HTTP/1.1 204").count(), 2, "{answers}");
-    let methods: Vec<_> = forwarded(&api).await.iter().map(|req| req.method.clone()).collect();
+    let methods: Vec<_> = forwarded(&api)
+        .await
+        .iter()
+        .map(|req| req.method.clone())
+        .collect();
     assert_eq!(methods, [Method::HEAD, Method::DELETE]);
 }
 
@@ -161,9 +201,13 @@ async fn a_connect_token_is_the_callers_own_credential() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = Proxy::before(&api, &[]).await;
-    for path in ["/v2/captain/journey/device/connect", "/captain/api/journey/device/connect"] {
+    for path in [
+        "/v2/captain/journey/device/connect",
+        "/captain/api/journey/device/connect",
+    ] {
         let mut req = post(path);
-        req.headers_mut().insert("authorization", "Bearer connect-token".parse().unwrap());
+        req.headers_mut()
+            .insert("authorization", "Bearer connect-token".parse().unwrap());
         send(proxy.addr(), req).await;
     }
     send(proxy.addr(), post("/v2/captain/journey/device/connect")).await;
@@ -189,8 +233,14 @@ async fn what_is_not_forwarded_is_answered_here_in_the_shape_of_the_version() {
     for (method, target, status, reason) in cases {
         let request = format!("{method} {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
         let answer = raw(proxy.addr(), request).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{method} {target}: {answer}");
-        assert!(answer.contains(&format!("details=\"{reason}\"")), "{method} {target}: {answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{method} {target}: {answer}"
+        );
+        assert!(
+            answer.contains(&format!("details=\"{reason}\"")),
+            "{method} {target}: {answer}"
+        );
     }
     let v1 = send(proxy.addr(), post("/captain/api/../x")).await;
     assert_eq!(json(&v1)["error"], "bad_request");
@@ -208,13 +258,28 @@ async fn each_answer_carries_a_request_id_which_the_caller_may_choose() {
 
     let first = send(proxy.addr(), post(START)).await;
     let second = send(proxy.addr(), post("/elsewhere")).await;
-    assert_ne!(first.headers()["x-proxy-request-id"], second.headers()["x-proxy-request-id"]);
-    assert_eq!(json(&second)["request_id"], second.headers()["x-proxy-request-id"].to_str().unwrap());
+    assert_ne!(
+        first.headers()["x-proxy-request-id"],
+        second.headers()["x-proxy-request-id"]
+    );
+    assert_eq!(
+        json(&second)["request_id"],
+        second.headers()["x-proxy-request-id"].to_str().unwrap()
+    );
 
     let mut req = post(START);
-    req.headers_mut().insert("x-proxy-request-id", "order-77".parse().unwrap());
-    assert_eq!(send(proxy.addr(), req).await.headers()["x-proxy-request-id"], "order-77");
-    assert!(forwarded(&api).await.iter().all(|req| !req.headers.contains_key("x-proxy-request-id")));
+    req.headers_mut()
+        .insert("x-proxy-request-id", "order-77".parse().unwrap());
+    assert_eq!(
+        send(proxy.addr(), req).await.headers()["x-proxy-request-id"],
+        "order-77"
+    );
+    assert!(
+        forwarded(&api)
+            .await
+            .iter()
+            .all(|req| !req.headers.contains_key("x-proxy-request-id"))
+    );
 }
 
 #[tokio::test]
@@ -225,9 +290,20 @@ async fn another_prefix_is_forwarded_if_that_is_written() {
         .mount(&api)
         .await;
     let proxy = Proxy::before(&api, &["upstream.allow=[\"/other/\"]"]).await;
-    let req = |path: &str| Request::get(path).header("host", "a").body(Full::<Bytes>::default()).unwrap();
-    assert_eq!(send(proxy.addr(), req("/other/x")).await.status(), StatusCode::OK);
-    assert_eq!(send(proxy.addr(), req(START)).await.status(), StatusCode::NOT_FOUND);
+    let req = |path: &str| {
+        Request::get(path)
+            .header("host", "a")
+            .body(Full::<Bytes>::default())
+            .unwrap()
+    };
+    assert_eq!(
+        send(proxy.addr(), req("/other/x")).await.status(),
+        StatusCode::OK
+    );
+    assert_eq!(
+        send(proxy.addr(), req(START)).await.status(),
+        StatusCode::NOT_FOUND
+    );
 }
 
 #[tokio::test]
@@ -239,14 +315,20 @@ async fn connections_to_the_api_are_kept_for_the_next_request() {
         async move {
             loop {
                 read_until(&mut stream, "{}").await;
-                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await.unwrap();
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+                    .await
+                    .unwrap();
             }
         }
     })
     .await;
     let proxy = Proxy::before_server(&format!("http://{upstream}"), &["listen.workers=1"]).await;
     for _ in 0..20 {
-        assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+        assert_eq!(
+            send(proxy.addr(), post(START)).await.status(),
+            StatusCode::OK
+        );
     }
     assert_eq!(connections.load(Ordering::SeqCst), 1);
 }
@@ -259,13 +341,21 @@ async fn spelt(set: &[&str]) -> String {
         stream.write_all(answer.as_bytes()).await.unwrap();
     });
     let proxy = Proxy::before_server(&format!("http://{}", upstream.await), set).await;
-    raw(proxy.addr(), format!("GET {START} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).await
+    raw(
+        proxy.addr(),
+        format!("GET {START} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
+    )
+    .await
 }
 
 #[tokio::test]
 async fn field_names_of_answers_are_lower_case_or_spelt_as_the_api_spells_them() {
     let answer = spelt(&[]).await;
-    for field in ["\r\nx-gbg-thing: 1\r\n", "\r\nset-cookie: a\r\n", "\r\nx-proxy-request-id: "] {
+    for field in [
+        "\r\nx-gbg-thing: 1\r\n",
+        "\r\nset-cookie: a\r\n",
+        "\r\nx-proxy-request-id: ",
+    ] {
         assert!(answer.contains(field), "{answer}");
     }
     let answer = spelt(&["listen.header_case=preserve"]).await;
@@ -287,6 +377,7 @@ async fn a_long_list_of_fields_may_come_over_http2() {
     let proxy = Proxy::before(&api, &[]).await;
     let mut req = post(&format!("http://localhost{START}"));
     req.headers_mut().remove("host");
-    req.headers_mut().insert("x-long", "x".repeat(40 * 1024).parse().unwrap());
+    req.headers_mut()
+        .insert("x-long", "x".repeat(40 * 1024).parse().unwrap());
     assert_eq!(send_http2(proxy.addr(), req).await.status(), 200);
 }

@@ -1,4 +1,5 @@
-//! Requests that two readers could read in two ways: refused with the connection closed, or passed on in one form.
+//! Requests that two readers could read in two ways: refused with the connection closed, or passed
+//! on in one form.
 //!
 //! Each is sent with a second request hidden behind it, which the API must never see.
 
@@ -8,7 +9,10 @@ const HIDDEN: &str = "GET /v2/captain/hidden HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// Sends a POST with `fields` and `rest` behind its head.
 async fn assert_refused(fields: &str, rest: &str) {
-    assert_head_refused(&format!("POST /v2/captain/x HTTP/1.1\r\nHost: a\r\n{fields}\r\n{rest}")).await;
+    assert_head_refused(&format!(
+        "POST /v2/captain/x HTTP/1.1\r\nHost: a\r\n{fields}\r\n{rest}"
+    ))
+    .await;
 }
 
 #[track_caller]
@@ -16,7 +20,11 @@ fn assert_one_400(told: &(String, bool), sent: &str) {
     let (answer, closed) = told;
     assert_eq!(status(answer), "400", "{sent:?}: {answer}");
     assert!(*closed, "{sent:?}: the connection was kept");
-    assert_eq!(answer.matches("HTTP/1.").count(), 1, "{sent:?}: more than one answer: {answer}");
+    assert_eq!(
+        answer.matches("HTTP/1.").count(),
+        1,
+        "{sent:?}: more than one answer: {answer}"
+    );
 }
 
 async fn assert_head_refused(sent: &str) {
@@ -24,7 +32,11 @@ async fn assert_head_refused(sent: &str) {
     let proxy = api.proxy(&[]).await;
     let told = exchange(&proxy, format!("{sent}{HIDDEN}")).await;
     assert_one_400(&told, sent);
-    assert!(!api.seen().iter().any(|seen| seen.contains("hidden")), "{sent:?}: {:?}", api.seen());
+    assert!(
+        !api.seen().iter().any(|seen| seen.contains("hidden")),
+        "{sent:?}: {:?}",
+        api.seen()
+    );
 }
 
 /// As [`assert_refused`], and the API saw nothing of it.
@@ -36,7 +48,8 @@ async fn assert_never_seen(fields: &str, rest: &str) {
     assert!(api.seen().is_empty(), "{sent:?}: {:?}", api.seen());
 }
 
-/// RFC 9112 section 6.3 rule 3: Transfer-Encoding counts, Content-Length goes, and the connection ends.
+/// RFC 9112 section 6.3 rule 3: Transfer-Encoding counts, Content-Length goes, and the connection
+/// ends.
 #[tokio::test]
 async fn content_length_beside_transfer_encoding_is_one_chunked_request_and_the_last() {
     for fields in [
@@ -45,18 +58,35 @@ async fn content_length_beside_transfer_encoding_is_one_chunked_request_and_the_
     ] {
         let api = Api::content().await;
         let proxy = api.proxy(&[]).await;
-        let sent = format!("POST /v2/captain/x HTTP/1.1\r\nHost: a\r\n{fields}\r\n0\r\n\r\n{HIDDEN}");
+        let sent =
+            format!("POST /v2/captain/x HTTP/1.1\r\nHost: a\r\n{fields}\r\n0\r\n\r\n{HIDDEN}");
         let (answer, closed) = exchange(&proxy, sent).await;
         assert!(closed, "{answer}");
         assert_eq!(answer.matches("HTTP/1.1 200").count(), 1, "{answer}");
-        let [seen] = &api.seen()[..] else { panic!("{:?}", api.seen()) };
-        assert!(!seen.contains("content-length") && seen.contains("transfer-encoding: chunked"), "{seen}");
+        let [seen] = &api.seen()[..] else {
+            panic!("{:?}", api.seen())
+        };
+        assert!(
+            !seen.contains("content-length") && seen.contains("transfer-encoding: chunked"),
+            "{seen}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_content_length_that_is_no_one_number_is_refused() {
-    for length in ["+2", "-2", "0x2", "", "2 2", "2, 3", "99999999999999999999999", "2.0", "two", "2;a"] {
+    for length in [
+        "+2",
+        "-2",
+        "0x2",
+        "",
+        "2 2",
+        "2, 3",
+        "99999999999999999999999",
+        "2.0",
+        "two",
+        "2;a",
+    ] {
         assert_never_seen(&format!("Content-Length: {length}\r\n"), "ab").await;
     }
     assert_never_seen("Content-Length: 2\r\nContent-Length: 3\r\n", "abc").await;
@@ -69,10 +99,15 @@ async fn a_content_length_that_is_repeated_is_passed_on_once() {
     let api = Api::content().await;
     let proxy = api.proxy(&[]).await;
     let fields = "Content-Length: 2\r\nContent-Length: 2\r\nConnection: close\r\n";
-    let (answer, _) =
-        exchange(&proxy, format!("POST /v2/captain/x HTTP/1.1\r\nHost: a\r\n{fields}\r\nab")).await;
+    let (answer, _) = exchange(
+        &proxy,
+        format!("POST /v2/captain/x HTTP/1.1\r\nHost: a\r\n{fields}\r\nab"),
+    )
+    .await;
     assert_eq!(status(&answer), "200", "{answer}");
-    let [seen] = &api.seen()[..] else { panic!("{:?}", api.seen()) };
+    let [seen] = &api.seen()[..] else {
+        panic!("{:?}", api.seen())
+    };
     assert_eq!(seen.matches("content-length: 2\r\n").count(), 1, "{seen}");
     assert!(seen.ends_with("\r\n\r\nab"), "{seen}");
 }
@@ -94,8 +129,16 @@ async fn a_transfer_encoding_that_is_not_one_chunked_is_refused() {
     ] {
         assert_never_seen(&format!("Transfer-Encoding: {coding}\r\n"), "0\r\n\r\n").await;
     }
-    assert_never_seen("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n").await;
-    assert_never_seen("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n").await;
+    assert_never_seen(
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        "0\r\n\r\n",
+    )
+    .await;
+    assert_never_seen(
+        "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n",
+        "0\r\n\r\n",
+    )
+    .await;
     assert_never_seen("Transfer-Encoding: identity\r\nContent-Length: 2\r\n", "ab").await;
 }
 
@@ -133,10 +176,16 @@ async fn a_field_that_is_not_well_formed_is_refused() {
 async fn a_bare_line_feed_ends_a_line_and_goes_on_as_a_whole_one() {
     let api = Api::content().await;
     let proxy = api.proxy(&[]).await;
-    let sent = "POST /v2/captain/x HTTP/1.1\nHost: a\nX-A: b\nContent-Length: 2\nConnection: close\n\nab";
+    let sent =
+        "POST /v2/captain/x HTTP/1.1\nHost: a\nX-A: b\nContent-Length: 2\nConnection: close\n\nab";
     assert_eq!(status(&exchange(&proxy, sent).await.0), "200");
-    let [seen] = &api.seen()[..] else { panic!("{:?}", api.seen()) };
-    assert!(!seen.replace("\r\n", "").contains('\n') && seen.contains("x-a: b\r\n"), "{seen}");
+    let [seen] = &api.seen()[..] else {
+        panic!("{:?}", api.seen())
+    };
+    assert!(
+        !seen.replace("\r\n", "").contains('\n') && seen.contains("x-a: b\r\n"),
+        "{seen}"
+    );
 }
 
 #[tokio::test]
@@ -169,7 +218,11 @@ async fn chunk_extensions_end_here() {
     let body = "2;a=b;c=\"d\"\r\nab\r\n0;last\r\n\r\n";
     let sent = format!("POST /v2/captain/x HTTP/1.1\r\nHost: a\r\n{fields}\r\n{body}");
     assert_eq!(status(&exchange(&proxy, sent).await.0), "200");
-    assert!(api.seen()[0].ends_with("\r\n\r\n2\r\nab\r\n0\r\n\r\n"), "{:?}", api.seen());
+    assert!(
+        api.seen()[0].ends_with("\r\n\r\n2\r\nab\r\n0\r\n\r\n"),
+        "{:?}",
+        api.seen()
+    );
 }
 
 #[tokio::test]
@@ -249,10 +302,18 @@ async fn encoded_bytes_that_are_not_utf_8_never_arrive() {
     let api = Api::content().await;
     let proxy = api.proxy(&["upstream.allow=[\"/\"]"]).await;
     let ask = async |path: &str| {
-        exchange(&proxy, format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).await.0
+        exchange(
+            &proxy,
+            format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
+        )
+        .await
+        .0
     };
     for (path, detail) in [
-        ("/v2/captain/..%c0%af..%c0%afdesigner/api", "an overlong UTF-8 sequence"),
+        (
+            "/v2/captain/..%c0%af..%c0%afdesigner/api",
+            "an overlong UTF-8 sequence",
+        ),
         ("/v2/captain/%c0%ae%c0%ae/x", "an overlong UTF-8 sequence"),
         ("/v2/captain/..%e0%80%af/x", "an overlong UTF-8 sequence"),
         ("/v2/captain/%f0%80%80%ae/x", "an overlong UTF-8 sequence"),
@@ -260,15 +321,30 @@ async fn encoded_bytes_that_are_not_utf_8_never_arrive() {
         ("/v2/captain/%e9/x", "bytes that are not UTF-8"),
         ("/v2/captain/%c3/../x", "dot segment"),
         ("/v2/captain/a%e2%80/x", "bytes that are not UTF-8"),
-        ("/v2/captain/%ef%bc%8e%ef%bc%8e/x", "some servers read as a dot"),
-        ("/v2/captain/..%ef%bc%8fx", "some servers read as a dot, a slash"),
+        (
+            "/v2/captain/%ef%bc%8e%ef%bc%8e/x",
+            "some servers read as a dot",
+        ),
+        (
+            "/v2/captain/..%ef%bc%8fx",
+            "some servers read as a dot, a slash",
+        ),
     ] {
         let answer = ask(path).await;
         assert_eq!(status(&answer), "400", "{path}: {answer}");
-        assert!(answer.contains("\"reason\":\"bad_request\"") && answer.contains(detail), "{path}: {answer}");
+        assert!(
+            answer.contains("\"reason\":\"bad_request\"") && answer.contains(detail),
+            "{path}: {answer}"
+        );
     }
     assert!(api.seen().is_empty(), "{:?}", api.seen());
     // What is UTF-8 goes on as it came, and a query may hold anything.
     assert_eq!(status(&ask("/v2/captain/%c3%a4?q=%c0%af").await), "200");
-    assert!(api.seen().concat().starts_with("GET /v2/captain/%c3%a4?q=%c0%af "), "{:?}", api.seen());
+    assert!(
+        api.seen()
+            .concat()
+            .starts_with("GET /v2/captain/%c3%a4?q=%c0%af "),
+        "{:?}",
+        api.seen()
+    );
 }

@@ -1,5 +1,5 @@
-//! Requests that are refused before anybody is asked who sent them: by a host that is not ours, from a web page of another
-//! site, to a path that is not forwarded.
+//! Requests that are refused before anybody is asked who sent them: by a host that is not ours,
+//! from a web page of another site, to a path that is not forwarded.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use wiremock::ResponseTemplate;
@@ -19,14 +19,44 @@ async fn what_is_not_for_us_is_refused_with_its_reason_and_reaches_nothing() {
     for (line, fields, status, reason) in [
         (&*post, "Host: evil.example", 403, "host_not_allowed"),
         (&*post, "Host: evil.example:8080", 403, "host_not_allowed"),
-        (&*post, "Host: localhost.evil.example", 403, "host_not_allowed"),
+        (
+            &*post,
+            "Host: localhost.evil.example",
+            403,
+            "host_not_allowed",
+        ),
         (&*post, "Host: 10.1.2.3", 403, "host_not_allowed"),
-        (&format!("POST http://evil.example{START}"), "Host: localhost", 403, "host_not_allowed"),
-        (&format!("POST http://localhost{START}"), "Host: evil.example", 403, "host_not_allowed"),
-        (&*post, "Host: localhost\r\nOrigin: https://evil.example", 403, "cross_site"),
+        (
+            &format!("POST http://evil.example{START}"),
+            "Host: localhost",
+            403,
+            "host_not_allowed",
+        ),
+        (
+            &format!("POST http://localhost{START}"),
+            "Host: evil.example",
+            403,
+            "host_not_allowed",
+        ),
+        (
+            &*post,
+            "Host: localhost\r\nOrigin: https://evil.example",
+            403,
+            "cross_site",
+        ),
         (&*post, "Host: localhost\r\nOrigin: null", 403, "cross_site"),
-        (&*post, "Host: localhost\r\nSec-Fetch-Site: cross-site", 403, "cross_site"),
-        (&*post, "Host: localhost\r\nSec-Fetch-Site: same-site", 403, "cross_site"),
+        (
+            &*post,
+            "Host: localhost\r\nSec-Fetch-Site: cross-site",
+            403,
+            "cross_site",
+        ),
+        (
+            &*post,
+            "Host: localhost\r\nSec-Fetch-Site: same-site",
+            403,
+            "cross_site",
+        ),
         (
             &format!("OPTIONS {START}"),
             "Host: localhost\r\nOrigin: https://evil.example\r\nAccess-Control-Request-Method: POST",
@@ -34,21 +64,47 @@ async fn what_is_not_for_us_is_refused_with_its_reason_and_reaches_nothing() {
             "cross_site",
         ),
         ("POST /designer/api", "Host: localhost", 404, "path_unknown"),
-        ("POST /v2/captain/../x", "Host: localhost", 400, "bad_request"),
-        ("POST /v2/captain/%2e%2e/x", "Host: localhost", 400, "bad_request"),
-        (&format!("TRACE {START}"), "Host: localhost", 405, "method_not_allowed"),
+        (
+            "POST /v2/captain/../x",
+            "Host: localhost",
+            400,
+            "bad_request",
+        ),
+        (
+            "POST /v2/captain/%2e%2e/x",
+            "Host: localhost",
+            400,
+            "bad_request",
+        ),
+        (
+            &format!("TRACE {START}"),
+            "Host: localhost",
+            405,
+            "method_not_allowed",
+        ),
     ] {
-        let sent = format!("{line} HTTP/1.1\r\n{fields}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+        let sent = format!(
+            "{line} HTTP/1.1\r\n{fields}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        );
         let answer = raw(proxy.addr(), &sent).await;
-        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{sent}{answer}");
-        assert!(answer.contains(&format!("details=\"{reason}\"")), "{sent}{answer}");
-        assert!(!answer.to_lowercase().contains("access-control"), "{sent}{answer}");
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")),
+            "{sent}{answer}"
+        );
+        assert!(
+            answer.contains(&format!("details=\"{reason}\"")),
+            "{sent}{answer}"
+        );
+        assert!(
+            !answer.to_lowercase().contains("access-control"),
+            "{sent}{answer}"
+        );
     }
     assert!(forwarded(&api).await.is_empty());
 }
 
-/// An `http://` page of the same host is another origin than a TLS listener's, and no page's own Origin outweighs what the
-/// browser says of it.
+/// An `http://` page of the same host is another origin than a TLS listener's, and no page's own
+/// Origin outweighs what the browser says of it.
 #[tokio::test]
 async fn a_page_of_another_scheme_is_cross_site() {
     let api = api().await;
@@ -63,19 +119,45 @@ async fn a_page_of_another_scheme_is_cross_site() {
     for (fields, by_tls, by_plain) in [
         ("Origin: https://localhost\r\n", "200", "403"),
         ("Origin: http://localhost\r\n", "403", "200"),
-        ("Origin: https://localhost\r\nSec-Fetch-Site: same-origin\r\n", "200", "200"),
-        ("Origin: http://localhost\r\nSec-Fetch-Site: same-origin\r\n", "403", "200"),
-        ("Origin: https://localhost\r\nSec-Fetch-Site: cross-site\r\n", "403", "403"),
-        ("Origin: http://localhost\r\nSec-Fetch-Site: cross-site\r\n", "403", "403"),
-        ("Origin: http://localhost\r\nSec-Fetch-Site: same-site\r\n", "403", "403"),
+        (
+            "Origin: https://localhost\r\nSec-Fetch-Site: same-origin\r\n",
+            "200",
+            "200",
+        ),
+        (
+            "Origin: http://localhost\r\nSec-Fetch-Site: same-origin\r\n",
+            "403",
+            "200",
+        ),
+        (
+            "Origin: https://localhost\r\nSec-Fetch-Site: cross-site\r\n",
+            "403",
+            "403",
+        ),
+        (
+            "Origin: http://localhost\r\nSec-Fetch-Site: cross-site\r\n",
+            "403",
+            "403",
+        ),
+        (
+            "Origin: http://localhost\r\nSec-Fetch-Site: same-site\r\n",
+            "403",
+            "403",
+        ),
     ] {
         let mut tls = connect_tls(&over_tls, roots.clone(), &[]).await;
         tls.write_all(request(fields).as_bytes()).await.unwrap();
         let mut told = String::new();
         let _ = tls.read_to_string(&mut told).await;
-        assert!(told.starts_with(&format!("HTTP/1.1 {by_tls}")), "{fields}{told}");
+        assert!(
+            told.starts_with(&format!("HTTP/1.1 {by_tls}")),
+            "{fields}{told}"
+        );
         let told = raw(plain.addr(), request(fields)).await;
-        assert!(told.starts_with(&format!("HTTP/1.1 {by_plain}")), "{fields}{told}");
+        assert!(
+            told.starts_with(&format!("HTTP/1.1 {by_plain}")),
+            "{fields}{told}"
+        );
     }
 }
 
@@ -93,8 +175,12 @@ async fn every_name_of_this_machine_and_of_the_api_is_ours() {
         api.address().to_string(),
         "gbg.corp.example".to_owned(),
     ] {
-        let sent = format!("GET /v2/captain/x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        assert!(raw(proxy.addr(), sent).await.starts_with("HTTP/1.1 200"), "{host}");
+        let sent =
+            format!("GET /v2/captain/x HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+        assert!(
+            raw(proxy.addr(), sent).await.starts_with("HTTP/1.1 200"),
+            "{host}"
+        );
     }
     let nameless = "GET /v2/captain/x HTTP/1.0\r\n\r\n";
     assert!(raw(proxy.addr(), nameless).await.contains(" 200 "));
@@ -103,16 +189,26 @@ async fn every_name_of_this_machine_and_of_the_api_is_ours() {
 #[tokio::test]
 async fn a_page_whose_origin_is_written_may_call_and_read_the_answer() {
     let api = api().await;
-    answer(&api, ResponseTemplate::new(200).insert_header("vary", "accept")).await;
-    let set = ["limits.origins=[\"https://crm.example\"]", "upstream.methods=[\"POST\"]"];
+    answer(
+        &api,
+        ResponseTemplate::new(200).insert_header("vary", "accept"),
+    )
+    .await;
+    let set = [
+        "limits.origins=[\"https://crm.example\"]",
+        "upstream.methods=[\"POST\"]",
+    ];
     let proxy = Proxy::before(&api, &set).await;
     let ask = async |line: &str, fields: &str| {
         let fields = format!("{fields}Host: localhost\r\nConnection: close\r\n");
-        raw(proxy.addr(), format!("{line} HTTP/1.1\r\n{fields}\r\n")).await.to_lowercase()
+        raw(proxy.addr(), format!("{line} HTTP/1.1\r\n{fields}\r\n"))
+            .await
+            .to_lowercase()
     };
     let page = "Origin: https://crm.example\r\nSec-Fetch-Site: cross-site\r\n";
-    let asked =
-        format!("{page}Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: x-api-key\r\n");
+    let asked = format!(
+        "{page}Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: x-api-key\r\n"
+    );
 
     let told = ask(&format!("OPTIONS {START}"), &asked).await;
     assert!(told.starts_with("http/1.1 204"), "{told}");
@@ -124,17 +220,40 @@ async fn a_page_whose_origin_is_written_may_call_and_read_the_answer() {
     ] {
         assert!(told.contains(line), "{line}{told}");
     }
-    assert!(forwarded(&api).await.is_empty(), "the question went to the API");
+    assert!(
+        forwarded(&api).await.is_empty(),
+        "the question went to the API"
+    );
 
-    let answered = ask(&format!("POST {START}"), &format!("{page}Content-Length: 0\r\n")).await;
+    let answered = ask(
+        &format!("POST {START}"),
+        &format!("{page}Content-Length: 0\r\n"),
+    )
+    .await;
     assert!(answered.starts_with("http/1.1 200"), "{answered}");
-    assert!(answered.contains("access-control-allow-origin: https://crm.example\r\n"), "{answered}");
-    assert!(answered.contains("vary: accept\r\n") && answered.contains("vary: origin\r\n"), "{answered}");
+    assert!(
+        answered.contains("access-control-allow-origin: https://crm.example\r\n"),
+        "{answered}"
+    );
+    assert!(
+        answered.contains("vary: accept\r\n") && answered.contains("vary: origin\r\n"),
+        "{answered}"
+    );
     let refused = ask("POST /elsewhere", page).await;
     assert!(refused.starts_with("http/1.1 404"), "{refused}");
-    assert!(refused.contains("access-control-allow-origin: https://crm.example\r\n"), "{refused}");
-    let other = ask(&format!("POST {START}"), "Origin: https://crm.example.evil.example\r\n").await;
-    assert!(other.starts_with("http/1.1 403") && !other.contains("access-control"), "{other}");
+    assert!(
+        refused.contains("access-control-allow-origin: https://crm.example\r\n"),
+        "{refused}"
+    );
+    let other = ask(
+        &format!("POST {START}"),
+        "Origin: https://crm.example.evil.example\r\n",
+    )
+    .await;
+    assert!(
+        other.starts_with("http/1.1 403") && !other.contains("access-control"),
+        "{other}"
+    );
 }
 
 /// RFC 9110 section 7.6.2: an OPTIONS that is to go no further is answered here.
@@ -145,10 +264,17 @@ async fn an_options_that_may_go_no_further_is_answered_here() {
     let proxy = Proxy::before(&api, &[]).await;
     let ask = async |left: &str| {
         let fields = format!("Host: localhost\r\nConnection: close\r\nMax-Forwards: {left}\r\n");
-        raw(proxy.addr(), format!("OPTIONS {START} HTTP/1.1\r\n{fields}\r\n")).await
+        raw(
+            proxy.addr(),
+            format!("OPTIONS {START} HTTP/1.1\r\n{fields}\r\n"),
+        )
+        .await
     };
     let answer = ask("0").await;
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("allow: GET, HEAD, POST"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.contains("allow: GET, HEAD, POST"),
+        "{answer}"
+    );
     assert!(answer.contains("proxy-status: gbg-proxy\r\n"), "{answer}");
     assert!(forwarded(&api).await.is_empty());
     assert!(ask("5").await.starts_with("HTTP/1.1 200"));

@@ -35,7 +35,8 @@ async fn slow(time: Duration) -> SocketAddr {
     .await
 }
 
-/// A caller that has sent `parts`, each a little after the one before, and has closed its half right behind the last.
+/// A caller that has sent `parts`, each a little after the one before, and has closed its half
+/// right behind the last.
 async fn half_closed(proxy: &Proxy, parts: &[&[u8]]) -> TcpStream {
     let mut caller = TcpStream::connect(proxy.addr()).await.unwrap();
     caller.set_nodelay(true).unwrap();
@@ -51,7 +52,10 @@ async fn half_closed(proxy: &Proxy, parts: &[&[u8]]) -> TcpStream {
 
 async fn rest(caller: &mut TcpStream) -> String {
     let mut answer = Vec::new();
-    timeout(PATIENCE, caller.read_to_end(&mut answer)).await.expect("the connection stays open").unwrap();
+    timeout(PATIENCE, caller.read_to_end(&mut answer))
+        .await
+        .expect("the connection stays open")
+        .unwrap();
     String::from_utf8(answer).unwrap()
 }
 
@@ -60,10 +64,12 @@ async fn a_caller_that_has_closed_its_half_gets_its_answer() {
     let proxy = proxy_before(slow(Duration::from_millis(400)).await).await;
     for (version, body) in [("1.1", ""), ("1.0", ""), ("1.1", "body")] {
         let length = body.len();
-        let request =
-            format!("POST {SUBMIT} HTTP/{version}\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}");
+        let request = format!(
+            "POST {SUBMIT} HTTP/{version}\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}"
+        );
         let answer = rest(&mut half_closed(&proxy, &[request.as_bytes()]).await).await;
-        // What was sent to see whether it is still there is of no harm, and nothing that HTTP/1.0 does not know.
+        // What was sent to see whether it is still there is of no harm, and nothing that HTTP/1.0
+        // does not know.
         assert_eq!(answer.starts_with(INTERIM), version == "1.1", "{answer}");
         let answer = answer.replace(INTERIM, "");
         assert!(
@@ -108,9 +114,15 @@ async fn the_end_of_a_half_may_come_with_the_end_of_the_body() {
     const ROUNDS: usize = 5;
     for parts in requests {
         for _ in 0..ROUNDS {
-            let answer = rest(&mut half_closed(&proxy, parts).await).await.replace(INTERIM, "");
-            let head = String::from_utf8_lossy(parts[0].split(|&byte| byte == b'x').next().unwrap());
-            assert!(answer.contains(" 200 OK\r\n") && answer.ends_with("\r\n\r\nok"), "{head}: {answer}");
+            let answer = rest(&mut half_closed(&proxy, parts).await)
+                .await
+                .replace(INTERIM, "");
+            let head =
+                String::from_utf8_lossy(parts[0].split(|&byte| byte == b'x').next().unwrap());
+            assert!(
+                answer.contains(" 200 OK\r\n") && answer.ends_with("\r\n\r\nok"),
+                "{head}: {answer}"
+            );
         }
     }
     assert_eq!(api.seen().len(), requests.len() * ROUNDS);
@@ -131,7 +143,10 @@ async fn the_end_of_a_half_may_come_with_the_end_of_the_body_over_tls_as_well() 
         let mut answer = String::new();
         let read = timeout(PATIENCE, caller.read_to_string(&mut answer)).await;
         read.expect("the connection stays open").unwrap();
-        assert!(answer.replace(INTERIM, "").starts_with("HTTP/1.1 200 OK"), "{answer}");
+        assert!(
+            answer.replace(INTERIM, "").starts_with("HTTP/1.1 200 OK"),
+            "{answer}"
+        );
     }
 }
 
@@ -148,9 +163,17 @@ async fn a_body_that_breaks_off_is_a_bad_request_and_never_whole() {
         "Transfer-Encoding: chunked\r\n\r\n3\r\na",
     ] {
         let head = format!("POST {SUBMIT} HTTP/1.1\r\nHost: a\r\n");
-        for parts in [&[(head.clone() + request).as_bytes()][..], &[head.as_bytes(), request.as_bytes()]] {
-            let answer = rest(&mut half_closed(&proxy, parts).await).await.replace(INTERIM, "");
-            assert!(answer.starts_with("HTTP/1.1 400 Bad Request"), "{request}: {answer}");
+        for parts in [
+            &[(head.clone() + request).as_bytes()][..],
+            &[head.as_bytes(), request.as_bytes()],
+        ] {
+            let answer = rest(&mut half_closed(&proxy, parts).await)
+                .await
+                .replace(INTERIM, "");
+            assert!(
+                answer.starts_with("HTTP/1.1 400 Bad Request"),
+                "{request}: {answer}"
+            );
         }
     }
     assert!(api.seen().is_empty(), "{:?}", api.seen());
@@ -165,10 +188,15 @@ async fn the_connection_ends_with_the_answer_and_not_at_the_next_look() {
     read_until(&mut caller, "late").await;
     let answered = Instant::now();
     assert_eq!(rest(&mut caller).await, "");
-    assert!(answered.elapsed() < Duration::from_millis(500), "{:?}", answered.elapsed());
+    assert!(
+        answered.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        answered.elapsed()
+    );
 }
 
-/// The end of an answer may lie with us while the sockets are full. Of these lengths one ends just then.
+/// The end of an answer may lie with us while the sockets are full. Of these lengths one ends just
+/// then.
 #[tokio::test]
 async fn a_caller_that_is_slow_to_take_its_answer_gets_all_of_it() {
     let upstream = http(async |req: Request<Incoming>| {
@@ -180,7 +208,8 @@ async fn a_caller_that_is_slow_to_take_its_answer_gets_all_of_it() {
         .map(|number| {
             let (proxy, length) = (Arc::clone(&proxy), number * 100_000);
             tokio::spawn(async move {
-                let request = format!("GET {SUBMIT} HTTP/1.1\r\nHost: a\r\nX-Length: {length}\r\n\r\n");
+                let request =
+                    format!("GET {SUBMIT} HTTP/1.1\r\nHost: a\r\nX-Length: {length}\r\n\r\n");
                 let mut caller = half_closed(&proxy, &[request.as_bytes()]).await;
                 sleep(Duration::from_millis(500)).await;
                 let answer = rest(&mut caller).await.replace(INTERIM, "");
@@ -201,7 +230,10 @@ async fn an_answer_that_pauses_in_the_middle_is_given_up_after_a_second_or_two()
         let ended = ended.clone();
         async move {
             read_until(&mut stream, "\r\n\r\n").await;
-            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await.unwrap();
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+                .await
+                .unwrap();
             let _ = stream.read_to_end(&mut Vec::new()).await;
             let _ = ended.send(());
         }
@@ -211,7 +243,12 @@ async fn an_answer_that_pauses_in_the_middle_is_given_up_after_a_second_or_two()
     let mut caller = half_closed(&proxy, &[request.as_bytes()]).await;
     read_until(&mut caller, "half").await;
     let paused = Instant::now();
-    timeout(PATIENCE, end.recv()).await.expect("the request goes on");
+    timeout(PATIENCE, end.recv())
+        .await
+        .expect("the request goes on");
     let pause = paused.elapsed();
-    assert!(pause > Duration::from_millis(500) && pause < Duration::from_secs(4), "{pause:?}");
+    assert!(
+        pause > Duration::from_millis(500) && pause < Duration::from_secs(4),
+        "{pause:?}"
+    );
 }

@@ -41,7 +41,8 @@ async fn send(proxy: &Proxy, fields: &[(&str, &str)], body: Option<&str>) -> Fat
             match head[3] {
                 RST_STREAM => return Fate::Reset,
                 GOAWAY => return Fate::GoAway,
-                // The status stands first, as an index of the static table or as a literal behind one.
+                // The status stands first, as an index of the static table or as a literal behind
+                // one.
                 HEADERS => return Fate::Answered(payload[0]),
                 _ => {}
             }
@@ -59,8 +60,14 @@ async fn a_well_formed_request_is_answered() {
     let api = Api::content().await;
     let proxy = api.proxy(&[]).await;
     // `:status: 200` is number 8 of the static table.
-    assert_eq!(send(&proxy, &with(&[("content-length", "2")]), Some("ab")).await, Fate::Answered(0x88));
-    assert_eq!(send(&proxy, &with(&[("te", "trailers")]), None).await, Fate::Answered(0x88));
+    assert_eq!(
+        send(&proxy, &with(&[("content-length", "2")]), Some("ab")).await,
+        Fate::Answered(0x88)
+    );
+    assert_eq!(
+        send(&proxy, &with(&[("te", "trailers")]), None).await,
+        Fate::Answered(0x88)
+    );
     assert_eq!(api.seen().len(), 2);
 }
 
@@ -72,10 +79,16 @@ async fn a_get_or_a_head_without_a_length_keeps_its_body() {
     for method in ["GET", "HEAD"] {
         let [_, scheme, authority, path] = GOOD;
         let fields = [(":method", method), scheme, authority, path];
-        assert_eq!(send(&proxy, &fields, Some("abc")).await, Fate::Answered(0x88));
+        assert_eq!(
+            send(&proxy, &fields, Some("abc")).await,
+            Fate::Answered(0x88)
+        );
     }
     for (seen, method) in api.seen().iter().zip(["GET ", "HEAD "]) {
-        assert!(seen.starts_with(method) && seen.ends_with("\r\n\r\n3\r\nabc\r\n0\r\n\r\n"), "{seen}");
+        assert!(
+            seen.starts_with(method) && seen.ends_with("\r\n\r\n3\r\nabc\r\n0\r\n\r\n"),
+            "{seen}"
+        );
     }
     assert_eq!(api.seen().len(), 2);
 }
@@ -98,7 +111,10 @@ async fn fields_of_a_connection_and_names_in_upper_case_are_malformed() {
         ("", "1"),
     ] {
         let fate = send(&proxy, &with(&[field]), None).await;
-        assert!(matches!(fate, Fate::Reset | Fate::GoAway), "{field:?}: {fate:?}");
+        assert!(
+            matches!(fate, Fate::Reset | Fate::GoAway),
+            "{field:?}: {fate:?}"
+        );
     }
     assert!(api.seen().is_empty(), "{:?}", api.seen());
 }
@@ -120,7 +136,10 @@ async fn pseudo_fields_are_there_once_and_first() {
         vec![method, scheme, ("x", "1"), authority, path],
     ] {
         let fate = send(&proxy, &fields, None).await;
-        assert!(matches!(fate, Fate::Reset | Fate::GoAway), "{fields:?}: {fate:?}");
+        assert!(
+            matches!(fate, Fate::Reset | Fate::GoAway),
+            "{fields:?}: {fate:?}"
+        );
     }
     assert!(api.seen().is_empty(), "{:?}", api.seen());
 }
@@ -130,7 +149,14 @@ async fn pseudo_fields_are_there_once_and_first() {
 async fn a_body_of_another_length_than_was_told_never_reaches_the_api_as_a_whole_request() {
     let api = Api::content().await;
     let proxy = api.proxy(&[]).await;
-    for (length, body) in [("5", "ab"), ("1", "ab"), ("0", "ab"), ("2, 3", "ab"), ("x", "ab"), ("-1", "ab")] {
+    for (length, body) in [
+        ("5", "ab"),
+        ("1", "ab"),
+        ("0", "ab"),
+        ("2, 3", "ab"),
+        ("x", "ab"),
+        ("-1", "ab"),
+    ] {
         let fate = send(&proxy, &with(&[("content-length", length)]), Some(body)).await;
         assert_ne!(fate, Fate::Answered(0x88), "content-length {length}");
     }
@@ -146,7 +172,14 @@ async fn an_authority_that_is_missing_or_differs_from_host_is_refused() {
         with(&[("host", "b")]),
         vec![method, scheme, path],
         vec![method, scheme, (":authority", "u@a"), path],
-        vec![method, scheme, (":authority", "a"), ("host", "a"), ("host", "a"), path],
+        vec![
+            method,
+            scheme,
+            (":authority", "a"),
+            ("host", "a"),
+            ("host", "a"),
+            path,
+        ],
     ] {
         let fate = send(&proxy, &fields, None).await;
         assert_ne!(fate, Fate::Answered(0x88), "{fields:?}");

@@ -35,7 +35,10 @@ async fn every_worker_serves() {
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = Proxy::before(&api, &["listen.workers=4"]).await;
     for _ in 0..64 {
-        assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+        assert_eq!(
+            send(proxy.addr(), post(START)).await.status(),
+            StatusCode::OK
+        );
     }
     assert_eq!(forwarded(&api).await.len(), 64);
 }
@@ -46,13 +49,20 @@ async fn fewer_connections_than_workers_are_enough_for_every_caller() {
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = Proxy::before(&api, &["listen.workers=4", "listen.max_connections=1"]).await;
     for _ in 0..16 {
-        assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+        assert_eq!(
+            send(proxy.addr(), post(START)).await.status(),
+            StatusCode::OK
+        );
     }
 }
 
 #[tokio::test]
 async fn a_connection_above_the_limit_waits_until_one_ends() {
-    let proxy = Proxy::before(&api().await, &["listen.workers=4", "listen.max_connections=1"]).await;
+    let proxy = Proxy::before(
+        &api().await,
+        &["listen.workers=4", "listen.max_connections=1"],
+    )
+    .await;
     let request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n";
     let mut first = TcpStream::connect(proxy.addr()).await.unwrap();
     first.write_all(request).await.unwrap();
@@ -76,12 +86,18 @@ async fn callers_may_come_over_a_unix_socket() {
     let address = format!("listen.address=unix:{}", path.display());
     let proxy = Proxy::before(&api, &[&address, "listen.socket_mode=0600"]).await;
 
-    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+    let mode =
+        std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
     assert_eq!(mode & 0o777, 0o600);
     let stream = UnixStream::connect(&path).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
     let connection = tokio::spawn(connection);
-    assert_eq!(sender.send_request(post(START)).await.unwrap().status(), StatusCode::OK);
+    assert_eq!(
+        sender.send_request(post(START)).await.unwrap().status(),
+        StatusCode::OK
+    );
     connection.abort();
 
     proxy.shut_down().await;
@@ -91,13 +107,20 @@ async fn callers_may_come_over_a_unix_socket() {
 #[tokio::test]
 async fn a_draining_instance_leaves_the_socket_of_its_successor_alone() {
     let api = api().await;
-    answer(&api, ResponseTemplate::new(200).set_delay(Duration::from_secs(1))).await;
+    answer(
+        &api,
+        ResponseTemplate::new(200).set_delay(Duration::from_secs(1)),
+    )
+    .await;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("proxy.sock");
     let address = format!("listen.address=unix:{}", path.display());
     let old = Proxy::before(&api, &[&address]).await;
     let mut in_flight = UnixStream::connect(&path).await.unwrap();
-    in_flight.write_all(format!("GET {START} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+    in_flight
+        .write_all(format!("GET {START} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
     while forwarded(&api).await.is_empty() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
@@ -107,7 +130,9 @@ async fn a_draining_instance_leaves_the_socket_of_its_successor_alone() {
     }
     let _new = Proxy::before(&api, &[&address]).await;
     draining.await.unwrap();
-    UnixStream::connect(&path).await.expect("the successor is out of reach");
+    UnixStream::connect(&path)
+        .await
+        .expect("the successor is out of reach");
 }
 
 #[tokio::test]
@@ -115,7 +140,10 @@ async fn callers_may_come_over_tls_with_either_http() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let (proxy, roots) = serving_tls(&api).await;
-    for (alpn, version) in [(&b"h2"[..], http::Version::HTTP_2), (b"http/1.1", http::Version::HTTP_11)] {
+    for (alpn, version) in [
+        (&b"h2"[..], http::Version::HTTP_2),
+        (b"http/1.1", http::Version::HTTP_11),
+    ] {
         let stream = connect_tls(&proxy, roots.clone(), &[alpn]).await;
         assert_eq!(stream.get_ref().1.alpn_protocol(), Some(alpn));
         let res = if version == http::Version::HTTP_2 {
@@ -139,7 +167,11 @@ async fn callers_may_come_over_tls_with_either_http() {
 #[tokio::test]
 async fn draining_lets_requests_in_flight_finish_and_idle_connections_go() {
     let api = api().await;
-    answer(&api, ResponseTemplate::new(200).set_delay(Duration::from_millis(700))).await;
+    answer(
+        &api,
+        ResponseTemplate::new(200).set_delay(Duration::from_millis(700)),
+    )
+    .await;
     // An address of its own, which no other test can take when it is free again.
     let proxy = Proxy::before(&api, &["listen.address=127.0.0.77:0"]).await;
     let addr = proxy.addr();
@@ -150,10 +182,14 @@ async fn draining_lets_requests_in_flight_finish_and_idle_connections_go() {
     }
 
     let mut used = TcpStream::connect(addr).await.unwrap();
-    used.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    used.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
     read_until(&mut used, "path_unknown").await;
 
-    timeout(Duration::from_secs(5), proxy.shut_down()).await.expect("the drain does not end");
+    timeout(Duration::from_secs(5), proxy.shut_down())
+        .await
+        .expect("the drain does not end");
 
     assert_eq!(in_flight.await.unwrap().status(), StatusCode::OK);
     for idle in [&mut used, &mut unused] {
@@ -168,19 +204,30 @@ async fn draining_lets_requests_in_flight_finish_and_idle_connections_go() {
 #[tokio::test]
 async fn draining_ends_with_its_deadline() {
     let api = api().await;
-    answer(&api, ResponseTemplate::new(200).set_delay(Duration::from_secs(60))).await;
+    answer(
+        &api,
+        ResponseTemplate::new(200).set_delay(Duration::from_secs(60)),
+    )
+    .await;
     let proxy = Proxy::before(&api, &["drain.timeout=300ms"]).await;
     let addr = proxy.addr();
     let in_flight = tokio::spawn(async move {
         let mut stream = TcpStream::connect(addr).await.unwrap();
-        stream.write_all(format!("GET {START} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("GET {START} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
         stream.read_to_end(&mut Vec::new()).await
     });
     while forwarded(&api).await.is_empty() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    timeout(Duration::from_secs(10), proxy.shut_down()).await.expect("the drain has no end");
-    let _ = timeout(PATIENCE, in_flight).await.expect("the connection stays open");
+    timeout(Duration::from_secs(10), proxy.shut_down())
+        .await
+        .expect("the drain has no end");
+    let _ = timeout(PATIENCE, in_flight)
+        .await
+        .expect("the connection stays open");
 }
 
 #[tokio::test]
@@ -194,10 +241,17 @@ async fn a_tls_connection_may_bring_its_first_request_in_the_drain() {
     while TcpStream::connect(addr).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    caller.write_all(b"GET /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    caller
+        .write_all(b"GET /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
     let mut answer = Vec::new();
     let _ = caller.read_to_end(&mut answer).await;
 
-    assert!(answer.starts_with(b"HTTP/1.1 404"), "{}", String::from_utf8_lossy(&answer));
+    assert!(
+        answer.starts_with(b"HTTP/1.1 404"),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
     draining.await.unwrap();
 }

@@ -59,17 +59,29 @@ async fn who_sends_faster_than_its_rate_is_told_when_to_come_again_and_others_ar
     let free = Known::new("free", "");
     let proxy = Proxy::knowing(&api, &[slow.table(), free.table()], &[]).await;
     let answers = join_all((0..5).map(|_| send(proxy.addr(), keyed(&slow)))).await;
-    let refused: Vec<_> =
-        answers.iter().filter(|res| res.status() == StatusCode::TOO_MANY_REQUESTS).collect();
+    let refused: Vec<_> = answers
+        .iter()
+        .filter(|res| res.status() == StatusCode::TOO_MANY_REQUESTS)
+        .collect();
     assert_eq!(refused.len(), 2);
     for res in refused {
         assert_eq!(reason(res), "rate_limited");
-        let wait: u64 = res.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+        let wait: u64 = res.headers()["retry-after"]
+            .to_str()
+            .unwrap()
+            .parse()
+            .unwrap();
         assert!((25..=30).contains(&wait), "{wait}");
         assert_eq!(res.headers()["ratelimit-policy"], "\"caller\";q=2;w=60");
-        assert_eq!(res.headers()["ratelimit"], format!("\"caller\";r=0;t={wait}"));
+        assert_eq!(
+            res.headers()["ratelimit"],
+            format!("\"caller\";r=0;t={wait}")
+        );
     }
-    assert_eq!(send(proxy.addr(), keyed(&free)).await.status(), StatusCode::OK);
+    assert_eq!(
+        send(proxy.addr(), keyed(&free)).await.status(),
+        StatusCode::OK
+    );
     assert_eq!(forwarded(&api).await.len(), 4);
 }
 
@@ -82,29 +94,50 @@ async fn a_caller_has_so_many_requests_in_flight_and_no_more() {
     let first = tokio::spawn(send(proxy.addr(), keyed(&one)));
     arrived.acquire().await.unwrap().forget();
     let second = send(proxy.addr(), keyed(&one)).await;
-    assert_eq!((second.status(), &*reason(&second)), (StatusCode::TOO_MANY_REQUESTS, "rate_limited"));
+    assert_eq!(
+        (second.status(), &*reason(&second)),
+        (StatusCode::TOO_MANY_REQUESTS, "rate_limited")
+    );
     assert_eq!(second.headers()["retry-after"], "1");
     let_go.add_permits(2);
-    assert_eq!(send(proxy.addr(), keyed(&other)).await.status(), StatusCode::OK);
+    assert_eq!(
+        send(proxy.addr(), keyed(&other)).await.status(),
+        StatusCode::OK
+    );
     assert_eq!(first.await.unwrap().status(), StatusCode::OK);
     let_go.add_permits(1);
-    assert_eq!(send(proxy.addr(), keyed(&one)).await.status(), StatusCode::OK);
+    assert_eq!(
+        send(proxy.addr(), keyed(&one)).await.status(),
+        StatusCode::OK
+    );
 }
 
 #[tokio::test]
 async fn when_all_places_and_the_queue_are_taken_the_next_is_told_at_once() {
     let (api, let_go, arrived) = paced().await;
-    let set = ["limits.max_in_flight=2", "limits.queue=1", "limits.queue_timeout=20s"];
+    let set = [
+        "limits.max_in_flight=2",
+        "limits.queue=1",
+        "limits.queue_timeout=20s",
+    ];
     let proxy = before(api, &[], &set).await;
     let addr = proxy.addr();
-    let mut in_flight: Vec<_> = (0..2).map(|_| tokio::spawn(send(addr, post(START)))).collect();
+    let mut in_flight: Vec<_> = (0..2)
+        .map(|_| tokio::spawn(send(addr, post(START))))
+        .collect();
     let _ = arrived.acquire_many(2).await.unwrap();
     // Of two more, one waits, and the other does not.
     in_flight.extend((0..2).map(|_| tokio::spawn(send(addr, post(START)))));
     until(async || in_flight.iter().any(tokio::task::JoinHandle::is_finished)).await;
-    let first = in_flight.iter().position(tokio::task::JoinHandle::is_finished).unwrap();
+    let first = in_flight
+        .iter()
+        .position(tokio::task::JoinHandle::is_finished)
+        .unwrap();
     let refused = in_flight.remove(first).await.unwrap();
-    assert_eq!((refused.status(), &*reason(&refused)), (StatusCode::SERVICE_UNAVAILABLE, "overloaded"));
+    assert_eq!(
+        (refused.status(), &*reason(&refused)),
+        (StatusCode::SERVICE_UNAVAILABLE, "overloaded")
+    );
     assert_eq!(refused.headers()["retry-after"], "1");
     // All who were taken are served, and then there is room again.
     let_go.add_permits(100);
@@ -117,26 +150,41 @@ async fn when_all_places_and_the_queue_are_taken_the_next_is_told_at_once() {
 #[tokio::test]
 async fn who_waits_longer_than_queue_timeout_is_refused() {
     let (api, let_go, arrived) = paced().await;
-    let set = ["limits.max_in_flight=1", "limits.queue=5", "limits.queue_timeout=200ms"];
+    let set = [
+        "limits.max_in_flight=1",
+        "limits.queue=5",
+        "limits.queue_timeout=200ms",
+    ];
     let proxy = before(api, &[], &set).await;
     let first = tokio::spawn(send(proxy.addr(), post(START)));
     arrived.acquire().await.unwrap().forget();
     let began = Instant::now();
     assert_eq!(reason(&send(proxy.addr(), post(START)).await), "overloaded");
-    assert!(began.elapsed() >= Duration::from_millis(200), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() >= Duration::from_millis(200),
+        "{:?}",
+        began.elapsed()
+    );
     let_go.add_permits(1);
     assert_eq!(first.await.unwrap().status(), StatusCode::OK);
 }
 
-/// One caller has taken every place and the whole queue; the next place is nevertheless for the other.
+/// One caller has taken every place and the whole queue; the next place is nevertheless for the
+/// other.
 #[tokio::test]
 async fn a_flood_of_one_caller_does_not_keep_another_out() {
     let (api, let_go, arrived) = paced().await;
     let (flood, quiet) = (Known::new("flood", ""), Known::new("quiet", ""));
-    let set = ["limits.max_in_flight=2", "limits.queue=20", "limits.queue_timeout=20s"];
+    let set = [
+        "limits.max_in_flight=2",
+        "limits.queue=20",
+        "limits.queue_timeout=20s",
+    ];
     let proxy = before(api, &[flood.table(), quiet.table()], &set).await;
     let addr = proxy.addr();
-    let flooding: Vec<_> = (0..40).map(|_| tokio::spawn(send(addr, keyed(&flood)))).collect();
+    let flooding: Vec<_> = (0..40)
+        .map(|_| tokio::spawn(send(addr, keyed(&flood))))
+        .collect();
     // Forty came for twenty-two places.
     until(async || flooding.iter().filter(|one| one.is_finished()).count() >= 18).await;
     arrived.acquire_many(2).await.unwrap().forget();
@@ -147,7 +195,10 @@ async fn a_flood_of_one_caller_does_not_keep_another_out() {
     let_go.add_permits(2);
     arrived.acquire_many(2).await.unwrap().forget();
     let_go.add_permits(2);
-    let answered = timeout(PATIENCE, quiet).await.expect("it waits behind the flood").unwrap();
+    let answered = timeout(PATIENCE, quiet)
+        .await
+        .expect("it waits behind the flood")
+        .unwrap();
     assert_eq!(answered.status(), StatusCode::OK);
     let_go.add_permits(100);
     let mut statuses = [0, 0];
@@ -172,15 +223,23 @@ async fn a_place_is_taken_until_the_body_of_the_answer_has_ended() {
     let set = ["limits.max_in_flight=1", "limits.queue=0"];
     let proxy = before(endless, &[], &set).await;
     let mut caller = TcpStream::connect(proxy.addr()).await.unwrap();
-    caller.write_all(format!("GET {START} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+    caller
+        .write_all(format!("GET {START} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
     read_until(&mut caller, "begun").await;
     assert_eq!(reason(&send(proxy.addr(), post(START)).await), "overloaded");
     drop(caller);
     // Who goes away gives it back as well.
     until(async || {
         let mut again = TcpStream::connect(proxy.addr()).await.unwrap();
-        again.write_all(format!("GET {START} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
-        read_until(&mut again, "\r\n\r\n").await.starts_with("HTTP/1.1 200")
+        again
+            .write_all(format!("GET {START} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
+        read_until(&mut again, "\r\n\r\n")
+            .await
+            .starts_with("HTTP/1.1 200")
     })
     .await;
 }
@@ -188,41 +247,70 @@ async fn a_place_is_taken_until_the_body_of_the_answer_has_ended() {
 #[tokio::test]
 async fn the_apis_own_429_passes_and_holds_its_caller_back_if_that_is_written() {
     let api = api().await;
-    let busy = ResponseTemplate::new(429).insert_header("retry-after", "30").set_body_string("theirs");
+    let busy = ResponseTemplate::new(429)
+        .insert_header("retry-after", "30")
+        .set_body_string("theirs");
     answer(&api, busy).await;
     let (busy, other) = (Known::new("busy", ""), Known::new("other", ""));
     let tables = [busy.table(), other.table()];
     let proxy = Proxy::knowing(&api, &tables, &["limits.heed_retry_after=true"]).await;
     let first = send(proxy.addr(), keyed(&busy)).await;
-    assert_eq!((first.status(), &first.body()[..]), (StatusCode::TOO_MANY_REQUESTS, &b"theirs"[..]));
+    assert_eq!(
+        (first.status(), &first.body()[..]),
+        (StatusCode::TOO_MANY_REQUESTS, &b"theirs"[..])
+    );
     let second = send(proxy.addr(), keyed(&busy)).await;
     assert_eq!(reason(&second), "rate_limited");
-    let wait: u64 = second.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    let wait: u64 = second.headers()["retry-after"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!((25..=30).contains(&wait), "{wait}");
-    assert_eq!(&send(proxy.addr(), keyed(&other)).await.body()[..], b"theirs");
+    assert_eq!(
+        &send(proxy.addr(), keyed(&other)).await.body()[..],
+        b"theirs"
+    );
     assert_eq!(forwarded(&api).await.len(), 2);
 
     let proxy = Proxy::knowing(&api, &tables, &[]).await;
     for _ in 0..2 {
-        assert_eq!(&send(proxy.addr(), keyed(&busy)).await.body()[..], b"theirs");
+        assert_eq!(
+            &send(proxy.addr(), keyed(&busy)).await.body()[..],
+            b"theirs"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_drain_answers_those_who_wait_and_finishes_what_is_in_flight() {
     let (api, let_go, arrived) = paced().await;
-    let set = ["limits.max_in_flight=1", "limits.queue=5", "limits.queue_timeout=20s"];
+    let set = [
+        "limits.max_in_flight=1",
+        "limits.queue=5",
+        "limits.queue_timeout=20s",
+    ];
     let proxy = before(api, &[], &set).await;
     let addr = proxy.addr();
     let first = tokio::spawn(send(addr, post(START)));
     arrived.acquire().await.unwrap().forget();
     let waiting = tokio::spawn(send(addr, post(START)));
-    // Its head has been read when a further one on the same connection would be; there is nothing else to see of it.
+    // Its head has been read when a further one on the same connection would be; there is nothing
+    // else to see of it.
     tokio::time::sleep(Duration::from_millis(300)).await;
     let drained = tokio::spawn(proxy.shut_down());
-    let refused = timeout(PATIENCE, waiting).await.expect("it waits on").unwrap();
-    assert_eq!((refused.status(), &*reason(&refused)), (StatusCode::SERVICE_UNAVAILABLE, "draining"));
+    let refused = timeout(PATIENCE, waiting)
+        .await
+        .expect("it waits on")
+        .unwrap();
+    assert_eq!(
+        (refused.status(), &*reason(&refused)),
+        (StatusCode::SERVICE_UNAVAILABLE, "draining")
+    );
     let_go.add_permits(1);
     assert_eq!(first.await.unwrap().status(), StatusCode::OK);
-    timeout(PATIENCE, drained).await.expect("the drain does not end").unwrap();
+    timeout(PATIENCE, drained)
+        .await
+        .expect("the drain does not end")
+        .unwrap();
 }

@@ -41,7 +41,11 @@ async fn a_log_file_is_made_for_us_and_our_group_and_appended_to() {
     running.log.clear();
     assert_eq!(running.end("-TERM"), 0);
     assert_eq!(running.log, "", "standard output");
-    assert!(read(&file).contains("path=\"/number/1/\"") && read(&file).contains("done"), "{}", read(&file));
+    assert!(
+        read(&file).contains("path=\"/number/1/\"") && read(&file).contains("done"),
+        "{}",
+        read(&file)
+    );
 
     let before = read(&file);
     let mut running = Running::start_logging_to(&file, &["log.format=json"]);
@@ -52,7 +56,10 @@ async fn a_log_file_is_made_for_us_and_our_group_and_appended_to() {
 #[tokio::test]
 async fn a_log_file_that_is_renamed_is_followed_by_a_new_one_and_no_line_is_lost() {
     let directory = tempfile::tempdir().unwrap();
-    let (file, old) = (directory.path().join("proxy.log"), directory.path().join("proxy.log.1"));
+    let (file, old) = (
+        directory.path().join("proxy.log"),
+        directory.path().join("proxy.log.1"),
+    );
     let older = directory.path().join("proxy.log.2");
     let mut running = Running::start_logging_to(&file, &[]);
     let addr = running.addr();
@@ -69,7 +76,11 @@ async fn a_log_file_that_is_renamed_is_followed_by_a_new_one_and_no_line_is_lost
     let [oldest, middle, newest] = [older, old, file].map(|file| read(&file));
     let all = oldest + &middle + &newest;
     for number in 0..sent {
-        assert_eq!(all.matches(&format!("path=\"/number/{number}/\"")).count(), 1, "{number} of {sent}");
+        assert_eq!(
+            all.matches(&format!("path=\"/number/{number}/\"")).count(),
+            1,
+            "{number} of {sent}"
+        );
     }
     for log in [middle, newest] {
         assert!(log.contains("/number/"), "nothing went there");
@@ -104,15 +115,25 @@ fn assert_each_once(log: &str, sent: usize) {
     for part in log.split("path=\"/number/").skip(1) {
         counts[part.split('/').next().unwrap().parse::<usize>().unwrap()] += 1;
     }
-    let wrong: Vec<_> = counts.iter().enumerate().filter(|(_, count)| **count != 1).collect();
-    assert!(wrong.is_empty(), "of {sent} lines these were not written once: {wrong:?}");
+    let wrong: Vec<_> = counts
+        .iter()
+        .enumerate()
+        .filter(|(_, count)| **count != 1)
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "of {sent} lines these were not written once: {wrong:?}"
+    );
 }
 
 /// As logrotate does it with `compress` and `nocreate`: moved, told, read to its end and removed.
 #[tokio::test]
 async fn no_line_is_lost_to_a_compressor() {
     let directory = tempfile::tempdir().unwrap();
-    let (file, moved) = (directory.path().join("proxy.log"), directory.path().join("proxy.log.1"));
+    let (file, moved) = (
+        directory.path().join("proxy.log"),
+        directory.path().join("proxy.log.1"),
+    );
     let mut running = Running::start_logging_to(&file, &[]);
     let stop = Arc::<AtomicBool>::default();
     let storm = storm(running.addr(), Arc::clone(&stop));
@@ -131,7 +152,10 @@ async fn no_line_is_lost_to_a_compressor() {
     assert_eq!(running.end("-TERM"), 0);
     all += &read(&file);
     assert_each_once(&all, sent);
-    assert!(all.contains("reopened log.file signal=\"SIGUSR1\""), "{all}");
+    assert!(
+        all.contains("reopened log.file signal=\"SIGUSR1\""),
+        "{all}"
+    );
     assert!(all.contains("reopened log.file signal=\"SIGHUP\""), "{all}");
     assert_eq!(running.log, "", "standard error");
 }
@@ -139,7 +163,10 @@ async fn no_line_is_lost_to_a_compressor() {
 #[tokio::test]
 async fn a_moved_file_gets_no_further_line() {
     let directory = tempfile::tempdir().unwrap();
-    let (file, moved) = (directory.path().join("proxy.log"), directory.path().join("proxy.log.1"));
+    let (file, moved) = (
+        directory.path().join("proxy.log"),
+        directory.path().join("proxy.log.1"),
+    );
     let mut running = Running::start_logging_to(&file, &[]);
     let addr = running.addr();
     send(addr, post("/number/0/")).await;
@@ -165,7 +192,10 @@ async fn a_moved_file_gets_no_further_line() {
 #[tokio::test]
 async fn a_signal_reopens_the_file_without_any_line() {
     let directory = tempfile::tempdir().unwrap();
-    let (file, moved) = (directory.path().join("proxy.log"), directory.path().join("proxy.log.1"));
+    let (file, moved) = (
+        directory.path().join("proxy.log"),
+        directory.path().join("proxy.log.1"),
+    );
     let mut running = Running::start_logging_to(&file, &[]);
     for signal in ["-USR1", "-HUP"] {
         fs::rename(&file, &moved).unwrap();
@@ -186,7 +216,10 @@ async fn without_a_log_file_sigusr1_is_ignored() {
 #[tokio::test]
 async fn a_full_file_keeps_lines_waiting() {
     let directory = tempfile::tempdir().unwrap();
-    let (file, moved) = (directory.path().join("proxy.log"), directory.path().join("proxy.log.1"));
+    let (file, moved) = (
+        directory.path().join("proxy.log"),
+        directory.path().join("proxy.log.1"),
+    );
     let mut running = Running::start_logging_to(&file, &[]);
     let addr = running.addr();
     send(addr, post("/number/0/")).await;
@@ -194,7 +227,10 @@ async fn a_full_file_keeps_lines_waiting() {
     // In the middle of the next line.
     running.limit_file_size(Some(fs::metadata(&file).unwrap().len() + 40));
     send(addr, post("/number/1/")).await;
-    running.read_until(&format!("log.file: cannot write to {}: File too large", file.display()));
+    running.read_until(&format!(
+        "log.file: cannot write to {}: File too large",
+        file.display()
+    ));
     running.read_until("  mend: rotate ");
     for number in 2..50 {
         send(addr, post(&format!("/number/{number}/"))).await;
@@ -215,7 +251,10 @@ async fn a_full_file_keeps_lines_waiting() {
     wait_for(&file, "/number/50/").await;
     running.limit_file_size(None);
     assert_eq!(running.end("-TERM"), 0);
-    assert!(!read(&moved).ends_with('\n'), "it was not cut off in the middle of a line");
+    assert!(
+        !read(&moved).ends_with('\n'),
+        "it was not cut off in the middle of a line"
+    );
     let whole = read(&moved).rsplit_once('\n').unwrap().0.to_owned() + "\n" + &read(&file);
     assert_each_once(&whole, 51);
     assert!(!whole.contains("were lost"), "{whole}");
@@ -231,7 +270,10 @@ async fn lines_wait_for_a_directory_that_vanished() {
     let addr = running.addr();
     fs::rename(&directory, &moved).unwrap();
     send(addr, post("/number/0/")).await;
-    running.read_until(&format!("mend: create the directory {}", directory.display()));
+    running.read_until(&format!(
+        "mend: create the directory {}",
+        directory.display()
+    ));
     send(addr, post("/number/1/")).await;
     fs::create_dir(&directory).unwrap();
     wait_for(&file, "/number/1/").await;
@@ -250,18 +292,34 @@ async fn a_log_file_that_is_cut_off_is_written_from_its_beginning() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("proxy.log");
     let mut running = Running::start_logging_to(&file, &[]);
-    fs::File::options().write(true).open(&file).unwrap().set_len(0).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(&file)
+        .unwrap()
+        .set_len(0)
+        .unwrap();
     send(running.addr(), post("/number/1/")).await;
     assert_eq!(running.end("-TERM"), 0);
-    assert!(read(&file).contains("/number/1/") && !read(&file).contains('\0'), "{}", read(&file));
+    assert!(
+        read(&file).contains("/number/1/") && !read(&file).contains('\0'),
+        "{}",
+        read(&file)
+    );
 }
 
 #[test]
 fn a_log_file_that_cannot_be_opened_is_wrong_configuration() {
-    let output = with_client(&["run", "--set", "log.file=/nowhere/at/all/proxy.log"]).output().unwrap();
+    let output = with_client(&["run", "--set", "log.file=/nowhere/at/all/proxy.log"])
+        .output()
+        .unwrap();
     let (_, error) = text(&output);
     assert_eq!(output.status.code(), Some(64), "{error}");
-    for part in ["log.file", "/nowhere/at/all/proxy.log", "No such file", "mend: "] {
+    for part in [
+        "log.file",
+        "/nowhere/at/all/proxy.log",
+        "No such file",
+        "mend: ",
+    ] {
         assert!(error.contains(part), "{part} is not in {error}");
     }
 }

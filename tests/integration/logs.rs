@@ -18,23 +18,34 @@ use crate::support::{CLIENT_SECRET, TOKEN, answer, api, token_endpoint};
 #[tokio::test]
 async fn a_request_has_one_line_without_any_of_its_data() {
     let api = api().await;
-    let template =
-        ResponseTemplate::new(201).insert_header("x-request-id", "gbg-7").set_body_string("answer-data");
+    let template = ResponseTemplate::new(201)
+        .insert_header("x-request-id", "gbg-7")
+        .set_body_string("answer-data");
     answer(&api, template).await;
-    let set =
-        [format!("upstream.base_url={}", api.uri()), format!("token.endpoint={}", token_endpoint(&api))];
+    let set = [
+        format!("upstream.base_url={}", api.uri()),
+        format!("token.endpoint={}", token_endpoint(&api)),
+    ];
     let mut running = Running::start(&[&set[0], &set[1], "log.level=trace"]);
 
     let mut req = post("/v2/captain/journey/start?query-data=1");
-    req.headers_mut().insert("x-field", "field-data".parse().unwrap());
-    req.headers_mut().insert("authorization", "Bearer caller-data".parse().unwrap());
+    req.headers_mut()
+        .insert("x-field", "field-data".parse().unwrap());
+    req.headers_mut()
+        .insert("authorization", "Bearer caller-data".parse().unwrap());
     *req.body_mut() = "body-data".into();
-    assert_eq!(send(running.addr(), req).await.status(), StatusCode::CREATED);
+    assert_eq!(
+        send(running.addr(), req).await.status(),
+        StatusCode::CREATED
+    );
     send(running.addr(), post("/elsewhere")).await;
     assert_eq!(running.end("-TERM"), 0);
 
     let log = &running.log;
-    let lines: Vec<_> = log.lines().filter(|line| line.contains(" request request_id=")).collect();
+    let lines: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains(" request request_id="))
+        .collect();
     assert_eq!(lines.len(), 2, "{log}");
     for part in [
         "method=\"POST\"",
@@ -46,9 +57,20 @@ async fn a_request_has_one_line_without_any_of_its_data() {
     ] {
         assert!(lines[0].contains(part), "{part} is not in {}", lines[0]);
     }
-    assert!(lines[1].contains("status=404 source=\"proxy\" reason=\"path_unknown\""), "{}", lines[1]);
-    for data in ["query-data", "field-data", "caller-data", "body-data", "answer-data", TOKEN, CLIENT_SECRET]
-    {
+    assert!(
+        lines[1].contains("status=404 source=\"proxy\" reason=\"path_unknown\""),
+        "{}",
+        lines[1]
+    );
+    for data in [
+        "query-data",
+        "field-data",
+        "caller-data",
+        "body-data",
+        "answer-data",
+        TOKEN,
+        CLIENT_SECRET,
+    ] {
         assert!(!log.contains(data), "{data} is in the log:\n{log}");
     }
 }
@@ -68,19 +90,34 @@ async fn the_line_says_what_was_sent_twice_and_nothing_of_a_body_that_nobody_ask
         }
     })
     .await;
-    let set =
-        [format!("upstream.base_url=http://{api}"), format!("token.endpoint={}", token_endpoint(&tokens))];
+    let set = [
+        format!("upstream.base_url=http://{api}"),
+        format!("token.endpoint={}", token_endpoint(&tokens)),
+    ];
     let mut running = Running::start(&[&set[0], &set[1]]);
     for _ in 0..2 {
-        let head = Request::head("/v2/captain/x").header("host", "a").body(Full::default()).unwrap();
+        let head = Request::head("/v2/captain/x")
+            .header("host", "a")
+            .body(Full::default())
+            .unwrap();
         assert_eq!(send(running.addr(), head).await.status(), StatusCode::OK);
     }
     assert_eq!(running.end("-TERM"), 0);
 
-    let lines: Vec<_> = running.log.lines().filter(|line| line.contains(" request request_id=")).collect();
-    assert!(lines[0].contains(" repeated=true") && !lines[1].contains(" repeated="), "{lines:?}");
+    let lines: Vec<_> = running
+        .log
+        .lines()
+        .filter(|line| line.contains(" request request_id="))
+        .collect();
+    assert!(
+        lines[0].contains(" repeated=true") && !lines[1].contains(" repeated="),
+        "{lines:?}"
+    );
     for line in lines {
-        assert!(line.contains("method=\"HEAD\"") && line.contains("bytes_out=0"), "{line}");
+        assert!(
+            line.contains("method=\"HEAD\"") && line.contains("bytes_out=0"),
+            "{line}"
+        );
         assert!(!line.contains("outcome="), "{line}");
     }
 }
@@ -88,46 +125,84 @@ async fn the_line_says_what_was_sent_twice_and_nothing_of_a_body_that_nobody_ask
 #[tokio::test]
 async fn without_the_access_log_a_request_has_no_line_and_a_failure_has_one() {
     let api = api().await;
-    let set = [format!("token.endpoint={}", token_endpoint(&api)), "log.access=false".to_owned()];
+    let set = [
+        format!("token.endpoint={}", token_endpoint(&api)),
+        "log.access=false".to_owned(),
+    ];
     let mut running = Running::start(&[&set[0], &set[1]]);
-    assert_eq!(send(running.addr(), post("/v2/captain/x")).await.status(), StatusCode::BAD_GATEWAY);
-    assert_eq!(send(running.addr(), post("/elsewhere")).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(
+        send(running.addr(), post("/v2/captain/x")).await.status(),
+        StatusCode::BAD_GATEWAY
+    );
+    assert_eq!(
+        send(running.addr(), post("/elsewhere")).await.status(),
+        StatusCode::NOT_FOUND
+    );
     assert_eq!(running.end("-TERM"), 0);
-    assert!(!running.log.contains(" request request_id="), "{}", running.log);
-    let failures: Vec<_> = running.log.lines().filter(|line| line.contains("WARN")).collect();
+    assert!(
+        !running.log.contains(" request request_id="),
+        "{}",
+        running.log
+    );
+    let failures: Vec<_> = running
+        .log
+        .lines()
+        .filter(|line| line.contains("WARN"))
+        .collect();
     assert_eq!(failures.len(), 1, "{}", running.log);
-    assert!(failures[0].contains("upstream_unreachable") && failures[0].contains("refused"), "{failures:?}");
+    assert!(
+        failures[0].contains("upstream_unreachable") && failures[0].contains("refused"),
+        "{failures:?}"
+    );
 }
 
 #[tokio::test]
 async fn running_out_of_open_files_is_told_once_and_survived() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
-    let set =
-        [format!("upstream.base_url={}", api.uri()), format!("token.endpoint={}", token_endpoint(&api))];
+    let set = [
+        format!("upstream.base_url={}", api.uri()),
+        format!("token.endpoint={}", token_endpoint(&api)),
+    ];
     let mut running = Running::start(&[&set[0], &set[1], "listen.workers=1"]);
     running.read_until("an access token is held");
     running.limit_open_files(40);
 
-    let crowd: Vec<_> = (0..100).map(|_| TcpStream::connect(running.addr()).unwrap()).collect();
+    let crowd: Vec<_> = (0..100)
+        .map(|_| TcpStream::connect(running.addr()).unwrap())
+        .collect();
     running.read_until("cannot accept connections");
     // Still out of files for some rounds of the accept loop, which have nothing new to say.
     tokio::time::sleep(Duration::from_millis(500)).await;
     drop(crowd);
 
-    assert_eq!(send(running.addr(), post("/v2/captain/x")).await.status(), StatusCode::OK);
+    assert_eq!(
+        send(running.addr(), post("/v2/captain/x")).await.status(),
+        StatusCode::OK
+    );
     assert_eq!(running.end("-TERM"), 0);
-    assert_eq!(running.log.matches("cannot accept connections").count(), 1, "{}", running.log);
+    assert_eq!(
+        running.log.matches("cannot accept connections").count(),
+        1,
+        "{}",
+        running.log
+    );
 }
 
 #[tokio::test]
 async fn callers_do_not_take_the_files_that_connections_to_the_api_need() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
-    let set =
-        [format!("upstream.base_url={}", api.uri()), format!("token.endpoint={}", token_endpoint(&api))];
+    let set = [
+        format!("upstream.base_url={}", api.uri()),
+        format!("token.endpoint={}", token_endpoint(&api)),
+    ];
     let mut running = Running::start_with_open_files(64, &[&set[0], &set[1], "listen.workers=1"]);
-    assert!(running.log.contains("listen.max_connections is lowered"), "{}", running.log);
+    assert!(
+        running.log.contains("listen.max_connections is lowered"),
+        "{}",
+        running.log
+    );
 
     let addr = running.addr();
     let callers: Vec<_> = (0..100)
@@ -149,11 +224,18 @@ async fn a_caller_that_hangs_up_is_told_from_one_that_got_everything() {
     })
     .await;
     let api = api().await;
-    let set =
-        [format!("upstream.base_url=http://{endless}"), format!("token.endpoint={}", token_endpoint(&api))];
+    let set = [
+        format!("upstream.base_url=http://{endless}"),
+        format!("token.endpoint={}", token_endpoint(&api)),
+    ];
     let mut running = Running::start(&[&set[0], &set[1]]);
-    let mut caller = tokio::net::TcpStream::connect(running.addr()).await.unwrap();
-    caller.write_all(b"GET /v2/captain/x HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    let mut caller = tokio::net::TcpStream::connect(running.addr())
+        .await
+        .unwrap();
+    caller
+        .write_all(b"GET /v2/captain/x HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
     read_until(&mut caller, "the first bytes").await;
     drop(caller);
     running.read_until("status=200 source=\"gbg\" outcome=\"cut off\" bytes_in=0 bytes_out=15");
@@ -170,7 +252,10 @@ async fn a_response_whose_end_comes_late_is_not_cut_off() {
             while let Some(Ok((_, mut respond))) = connection.accept().await {
                 let mut released = released.clone();
                 tokio::spawn(async move {
-                    let res = http::Response::builder().header("content-length", 3).body(()).unwrap();
+                    let res = http::Response::builder()
+                        .header("content-length", 3)
+                        .body(())
+                        .unwrap();
                     let mut stream = respond.send_response(res, false).unwrap();
                     stream.send_data("all".into(), false).unwrap();
                     released.wait_for(|released| *released).await.unwrap();
@@ -185,7 +270,10 @@ async fn a_response_whose_end_comes_late_is_not_cut_off() {
         format!("token.endpoint={}", token_endpoint(&api)),
     ];
     let mut running = Running::start(&[&set[0], &set[1], "upstream.http_version=2"]);
-    assert_eq!(send(running.addr(), post("/v2/captain/x")).await.body(), "all");
+    assert_eq!(
+        send(running.addr(), post("/v2/captain/x")).await.body(),
+        "all"
+    );
     running.read_until("bytes_out=3 ");
     assert!(!running.log.contains("outcome="), "{}", running.log);
     release.send_replace(true);
@@ -195,11 +283,20 @@ async fn a_response_whose_end_comes_late_is_not_cut_off() {
 #[tokio::test]
 async fn odd_http2_is_not_quoted_in_the_log() {
     let api = api().await;
-    let set = [format!("token.endpoint={}", token_endpoint(&api)), "log.level=trace".to_owned()];
+    let set = [
+        format!("token.endpoint={}", token_endpoint(&api)),
+        "log.level=trace".to_owned(),
+    ];
     let mut running = Running::start(&[&set[0], &set[1]]);
-    let mut caller = tokio::net::TcpStream::connect(running.addr()).await.unwrap();
-    caller.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
-    // HEADERS with `:path` of /x? and a mark, after a space that no path may have; literal fields (RFC 7541 6.2.2).
+    let mut caller = tokio::net::TcpStream::connect(running.addr())
+        .await
+        .unwrap();
+    caller
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+        .await
+        .unwrap();
+    // HEADERS with `:path` of /x? and a mark, after a space that no path may have; literal fields
+    // (RFC 7541 6.2.2).
     let mut block = vec![0x82, 0x86, 0x04, 14];
     block.extend_from_slice(b"/x y?q=markpath");
     block[3] = 15;
@@ -207,12 +304,34 @@ async fn odd_http2_is_not_quoted_in_the_log() {
     frame.extend_from_slice(&block);
     // GOAWAY with debug data.
     let data = b"markdebug";
-    frame.extend_from_slice(&[0, 0, 8 + data.len() as u8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]);
+    frame.extend_from_slice(&[
+        0,
+        0,
+        8 + data.len() as u8,
+        7,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        2,
+    ]);
     frame.extend_from_slice(data);
     caller.write_all(&frame).await.unwrap();
     let _ = caller.read_to_end(&mut Vec::new()).await;
     assert_eq!(running.end("-TERM"), 0);
     for mark in ["markpath", "markdebug"] {
-        assert!(!running.log.contains(mark), "{mark} is in the log:\n{}", running.log);
+        assert!(
+            !running.log.contains(mark),
+            "{mark} is in the log:\n{}",
+            running.log
+        );
     }
 }

@@ -32,7 +32,10 @@ async fn a_request_that_comes_back_is_508() {
     let res = send(addr, req).await;
     assert_eq!(res.status(), StatusCode::LOOP_DETECTED);
     let status = res.headers()["proxy-status"].to_str().unwrap();
-    assert_eq!(status, "gbg-proxy; error=proxy_loop_detected; details=\"loop_detected\"");
+    assert_eq!(
+        status,
+        "gbg-proxy; error=proxy_loop_detected; details=\"loop_detected\""
+    );
     assert_eq!(json(&res)["reason"], "loop_detected");
     assert_eq!(proxy.end("-TERM"), 0);
     for text in [
@@ -55,12 +58,19 @@ async fn a_token_request_that_comes_back_is_reported() {
     let endpoint = format!("token.endpoint=http://{addr}/as/token.oauth2");
     let mut proxy = Running::start_on(socket, &[&endpoint, "token.wait=100ms"]);
     assert!(
-        proxy.log.contains("is listen.address of this proxy: it grants no token of GBG"),
+        proxy
+            .log
+            .contains("is listen.address of this proxy: it grants no token of GBG"),
         "{}",
         proxy.log
     );
-    proxy.read_until("the token endpoint answers 508 Loop Detected: token.endpoint leads back to this proxy");
-    assert_eq!(send(addr, post(START)).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    proxy.read_until(
+        "the token endpoint answers 508 Loop Detected: token.endpoint leads back to this proxy",
+    );
+    assert_eq!(
+        send(addr, post(START)).await.status(),
+        StatusCode::SERVICE_UNAVAILABLE
+    );
     assert_eq!(proxy.end("-TERM"), 0);
 }
 
@@ -72,11 +82,17 @@ async fn two_proxies_in_a_chain_are_no_loop() {
     let mut gateway = Running::start(&[&format!("upstream.base_url={}", api.uri()), &tokens]);
     let to_gateway = format!("upstream.base_url=http://{}", gateway.addr());
     let mut sidecar = Running::start(&[&to_gateway, &tokens]);
-    assert_eq!(send(sidecar.addr(), post(START)).await.status(), StatusCode::OK);
+    assert_eq!(
+        send(sidecar.addr(), post(START)).await.status(),
+        StatusCode::OK
+    );
     // One that gets its token from the gateway, too.
     let from_gateway = format!("token.endpoint=http://{}/as/token.oauth2", gateway.addr());
     let mut other = Running::start(&[&to_gateway, &from_gateway]);
-    assert_eq!(send(other.addr(), post(START)).await.status(), StatusCode::OK);
+    assert_eq!(
+        send(other.addr(), post(START)).await.status(),
+        StatusCode::OK
+    );
     let seen = forwarded(&api).await;
     let via: Vec<_> = seen[0].headers.get_all("via").iter().collect();
     assert!(via.len() == 2 && via[0] != via[1], "{via:?}");

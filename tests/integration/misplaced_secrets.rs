@@ -1,10 +1,13 @@
-//! Keys and other secrets that stand in place of a path, a name or another value: no output shows them.
+//! Keys and other secrets that stand in place of a path, a name or another value: no output shows
+//! them.
 
 use std::fs;
 
 use gbg_proxy::config::{self, Sources};
 
-use crate::secret_files::{CANARY, Configuration, KEPT, PATHS, assert_clean, load_file, malformed};
+use crate::support::canary::{
+    CANARY, Configuration, KEPT, PATHS, assert_clean, load_file, malformed,
+};
 use crate::support::environment;
 use crate::support::process::{text, with_client};
 
@@ -27,9 +30,16 @@ fn canary() -> &'static str {
 
 /// A key as it is written by somebody who was asked for its path.
 fn shapes(label: &str, begin: &str) -> Vec<String> {
-    let (header, footer) = (format!("-----BEGIN {label}-----"), format!("-----END {label}-----"));
+    let (header, footer) = (
+        format!("-----BEGIN {label}-----"),
+        format!("-----END {label}-----"),
+    );
     // With both letters that base64url writes in another way.
-    let lines = [&format!("{begin}{}", canary().repeat(5)), &format!("+/{}", canary().repeat(5)), "+/w=="];
+    let lines = [
+        &format!("{begin}{}", canary().repeat(5)),
+        &format!("+/{}", canary().repeat(5)),
+        "+/w==",
+    ];
     let (one, escaped) = (lines.concat(), lines.join("\\n"));
     vec![
         one.clone(),
@@ -44,7 +54,10 @@ fn shapes(label: &str, begin: &str) -> Vec<String> {
         format!("{escaped}\\n{footer}\\n"),
         format!("{header}\\n{escaped}\\n{footer}\\n"),
         format!("{one},"),
-        one.replace('+', "-").replace('/', "_").trim_end_matches('=').to_owned(),
+        one.replace('+', "-")
+            .replace('/', "_")
+            .trim_end_matches('=')
+            .to_owned(),
         one[..one.len() / 2].to_owned(),
         format!("  {one}"),
         format!("'{one}'"),
@@ -97,13 +110,18 @@ fn content_in_place_of_a_path_is_not_shown() {
     let contents = malformed();
     for key in PATHS.into_iter().chain(KEPT) {
         for (damage, content) in &contents {
-            let Ok(content) = str::from_utf8(content) else { continue };
+            let Ok(content) = str::from_utf8(content) else {
+                continue;
+            };
             for written in [content.to_owned(), format!("file:{content}")] {
                 fs::write(&file, configuration.with(key, &written)).unwrap();
                 match load_file(&file) {
                     Err(error) => assert_clean(&format!("{key}-{damage}"), &error.to_string()),
                     // Nothing tells base64 from a name.
-                    Ok(_) => assert!(["token.client_id", "token.username"].contains(&key), "{key}-{damage}"),
+                    Ok(_) => assert!(
+                        ["token.client_id", "token.username"].contains(&key),
+                        "{key}-{damage}"
+                    ),
                 }
             }
         }
@@ -117,12 +135,25 @@ fn a_key_in_place_of_a_path_is_not_shown() {
     let file = configuration.path("proxy.toml");
     for key in PATHS.into_iter().chain(["log.file"]).chain(KEPT) {
         // Each kind for one key of each sort: the others share its code.
-        let is_example =
-            ["listen.tls.key", "token.jwt_key", "token.client_id", "upstream.egress_proxy"].contains(&key);
+        let is_example = [
+            "listen.tls.key",
+            "token.jwt_key",
+            "token.client_id",
+            "upstream.egress_proxy",
+        ]
+        .contains(&key);
         let kinds = if is_example { &KEYS[..] } else { &KEYS[..1] };
-        for secret in kinds.iter().flat_map(|(label, begin)| shapes(label, begin)).chain(others()) {
+        for secret in kinds
+            .iter()
+            .flat_map(|(label, begin)| shapes(label, begin))
+            .chain(others())
+        {
             fs::write(&file, configuration.with(key, &secret)).unwrap();
-            let sources = Sources { file: Some(file.clone()), env: environment(), set: Vec::new() };
+            let sources = Sources {
+                file: Some(file.clone()),
+                env: environment(),
+                set: Vec::new(),
+            };
             let is_usable = load(&format!("{key} = {secret}"), &sources);
             assert!(!is_usable, "{key} = {secret}");
         }
@@ -134,23 +165,42 @@ fn a_key_in_a_variable_or_an_argument_is_not_shown() {
     let configuration = Configuration::new();
     let file = configuration.path("proxy.toml");
     fs::write(&file, configuration.with("log.level", "info")).unwrap();
-    for (at, secret) in
-        KEYS.iter().flat_map(|(label, begin)| shapes(label, begin)).chain(others()).enumerate()
+    for (at, secret) in KEYS
+        .iter()
+        .flat_map(|(label, begin)| shapes(label, begin))
+        .chain(others())
+        .enumerate()
     {
         let mut env = environment();
         env.insert("GBG_PROXY_LISTEN_TLS_KEY".to_owned(), secret.clone());
-        let sources = Sources { file: Some(file.clone()), env, set: Vec::new() };
+        let sources = Sources {
+            file: Some(file.clone()),
+            env,
+            set: Vec::new(),
+        };
         assert!(!load(&format!("variable {secret}"), &sources), "{secret}");
         if at % KEYS.len() != 0 && !others().contains(&secret) {
             continue;
         }
         // The last ones are slips around the name of the key.
-        for set in
-            ["listen.tls.key=", "listen.tls.key=\"", "log.level=", "listen.tls.key:", "listen.tls.", ""]
-        {
+        for set in [
+            "listen.tls.key=",
+            "listen.tls.key=\"",
+            "log.level=",
+            "listen.tls.key:",
+            "listen.tls.",
+            "",
+        ] {
             let set = vec![format!("{set}{secret}=")];
-            let sources = Sources { file: Some(file.clone()), env: environment(), set };
-            assert!(!load(&format!("--set {:?}", sources.set), &sources), "{secret}");
+            let sources = Sources {
+                file: Some(file.clone()),
+                env: environment(),
+                set,
+            };
+            assert!(
+                !load(&format!("--set {:?}", sources.set), &sources),
+                "{secret}"
+            );
         }
     }
 }
@@ -170,7 +220,11 @@ fn a_key_in_place_of_any_value_or_name_is_not_shown() {
                 let set = vec![format!("{key}={value}")];
                 load(
                     &format!("{set:?}"),
-                    &Sources { file: Some(file.clone()), env: environment(), set: set.clone() },
+                    &Sources {
+                        file: Some(file.clone()),
+                        env: environment(),
+                        set: set.clone(),
+                    },
                 );
             }
         }
@@ -188,7 +242,11 @@ fn a_key_in_place_of_any_value_or_name_is_not_shown() {
             format!("[[caller]]\nname = \"a\"\n{secret} = 1\n"),
         ] {
             fs::write(&file, &text).unwrap();
-            let sources = Sources { file: Some(file.clone()), env: environment(), set: Vec::new() };
+            let sources = Sources {
+                file: Some(file.clone()),
+                env: environment(),
+                set: Vec::new(),
+            };
             assert!(!load(&text, &sources), "{text}");
         }
     }
@@ -200,12 +258,25 @@ fn a_key_in_place_of_a_path_is_in_no_output_of_a_command() {
         for shape in [1, 8, 11, 12] {
             let secret = &shapes(label, begin)[shape];
             for arguments in [&["check"][..], &["run"], &["doctor"]] {
-                let output = with_client(arguments).env("GBG_PROXY_LISTEN_TLS_KEY", secret).output().unwrap();
+                let output = with_client(arguments)
+                    .env("GBG_PROXY_LISTEN_TLS_KEY", secret)
+                    .output()
+                    .unwrap();
                 let (out, err) = text(&output);
-                assert_eq!(output.status.code(), Some(64), "{secret} {arguments:?}: {out}{err}");
+                assert_eq!(
+                    output.status.code(),
+                    Some(64),
+                    "{secret} {arguments:?}: {out}{err}"
+                );
                 assert_clean(secret, &format!("{out}{err}"));
-                assert!(!format!("{out}{err}").contains(begin), "{arguments:?}: {out}{err}");
-                assert!(format!("{out}{err}").contains("mend: "), "{arguments:?}: {out}{err}");
+                assert!(
+                    !format!("{out}{err}").contains(begin),
+                    "{arguments:?}: {out}{err}"
+                );
+                assert!(
+                    format!("{out}{err}").contains("mend: "),
+                    "{arguments:?}: {out}{err}"
+                );
             }
         }
     }
@@ -241,7 +312,11 @@ fn no_byte_of_a_file_that_is_no_configuration_is_shown() {
         format!("listen.tls = \"{canary}\"\n"),
         format!("[[caller]]\nname = \"a\"\nkey_sha256 = \"{canary}\"\n"),
     ];
-    for content in malformed().into_iter().map(|(_, content)| content).chain(values.map(String::into_bytes)) {
+    for content in malformed()
+        .into_iter()
+        .map(|(_, content)| content)
+        .chain(values.map(String::into_bytes))
+    {
         fs::write(&file, &content).unwrap();
         let error = load_file(&file).map(drop).unwrap_err().to_string();
         assert_clean(&String::from_utf8_lossy(&content), &error);

@@ -1,5 +1,5 @@
-//! What operators read and load beside the proxy: alerts, dashboard and runbook speak of metrics that exist, manifests
-//! and units of keys that do.
+//! What operators read and load beside the proxy: alerts, dashboard and runbook speak of metrics
+//! that exist, manifests and units of keys that do.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -20,7 +20,9 @@ fn read(path: &str) -> String {
 /// The name of every series that the proxy has or can have.
 fn series() -> BTreeSet<String> {
     let text = Arc::new(Metrics::new(1)).text(true);
-    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let types = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
     types
         .flat_map(|(name, kind)| {
             let ends: &[&str] = match kind {
@@ -37,16 +39,26 @@ fn series() -> BTreeSet<String> {
 
 fn named(text: &str) -> BTreeSet<String> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
-    words.filter(|word| word.starts_with("gbg_proxy_")).map(str::to_owned).collect()
+    words
+        .filter(|word| word.starts_with("gbg_proxy_"))
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
 fn every_metric_that_is_named_exists() {
     let series = series();
-    assert!(series.contains("gbg_proxy_token_expires_seconds"), "{series:?}");
+    assert!(
+        series.contains("gbg_proxy_token_expires_seconds"),
+        "{series:?}"
+    );
     let alerts_test = "deploy/prometheus/alerts_test.yml";
-    for (path, least) in [(ALERTS, 8), (alerts_test, 5), ("deploy/grafana/gbg-proxy.json", 18), (RUNBOOK, 6)]
-    {
+    for (path, least) in [
+        (ALERTS, 8),
+        (alerts_test, 5),
+        ("deploy/grafana/gbg-proxy.json", 18),
+        (RUNBOOK, 6),
+    ] {
         let named = named(&read(path));
         let unknown: Vec<_> = named.difference(&series).collect();
         assert!(unknown.is_empty(), "{path} names {unknown:?}");
@@ -57,12 +69,26 @@ fn every_metric_that_is_named_exists() {
 #[test]
 fn every_alert_has_its_section_in_the_runbook() {
     let (alerts, runbook) = (read(ALERTS), read(RUNBOOK));
-    let names: Vec<_> = alerts.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
-    let links: Vec<_> = alerts.lines().filter_map(|line| line.trim().strip_prefix("runbook: ")).collect();
-    let sections: Vec<_> = runbook.lines().filter_map(|line| line.strip_prefix("### Gbg")).collect();
-    let expected: Vec<_> = names.iter().map(|name| name.strip_prefix("Gbg").unwrap()).collect();
+    let names: Vec<_> = alerts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
+    let links: Vec<_> = alerts
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("runbook: "))
+        .collect();
+    let sections: Vec<_> = runbook
+        .lines()
+        .filter_map(|line| line.strip_prefix("### Gbg"))
+        .collect();
+    let expected: Vec<_> = names
+        .iter()
+        .map(|name| name.strip_prefix("Gbg").unwrap())
+        .collect();
     assert_eq!(sections, expected);
-    let anchors = names.iter().map(|name| format!("\"{RUNBOOK}#{}\"", name.to_lowercase()));
+    let anchors = names
+        .iter()
+        .map(|name| format!("\"{RUNBOOK}#{}\"", name.to_lowercase()));
     assert_eq!(links, anchors.collect::<Vec<_>>());
 }
 
@@ -71,17 +97,27 @@ fn every_reason_of_a_refused_connection_is_explained() {
     let runbook = read(RUNBOOK);
     let (_, section) = runbook.split_once("## Refused connections\n").unwrap();
     let section = section.split("\n## ").next().unwrap();
-    let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let rows = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
     let explained: Vec<_> = rows.map(|(reason, _)| reason).collect();
-    assert_eq!(explained, ConnectionRefusal::ALL.map(ConnectionRefusal::name));
+    assert_eq!(
+        explained,
+        ConnectionRefusal::ALL.map(ConnectionRefusal::name)
+    );
 }
 
 #[test]
 fn what_the_runbook_points_at_is_there() {
     let runbook = read(RUNBOOK);
-    let links = runbook.split("](").skip(1).filter_map(|rest| rest.split_once(')'));
+    let links = runbook
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')'));
     for (link, _) in links {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(link.split('#').next().unwrap());
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("docs")
+            .join(link.split('#').next().unwrap());
         assert!(link.starts_with('#') || path.exists(), "{link}");
     }
 }
@@ -94,14 +130,26 @@ fn the_configuration_of_the_gateway_can_be_used() {
     let file = rest.split("---\n").next().unwrap();
     let identity = Identity::new();
     let file = file
-        .replace("/run/secrets/tls/tls.crt", identity.path("cert.pem").to_str().unwrap())
-        .replace("/run/secrets/tls/tls.key", identity.path("key.pem").to_str().unwrap())
+        .replace(
+            "/run/secrets/tls/tls.crt",
+            identity.path("cert.pem").to_str().unwrap(),
+        )
+        .replace(
+            "/run/secrets/tls/tls.key",
+            identity.path("key.pem").to_str().unwrap(),
+        )
         .replace("file:/run/secrets/gbg/", "env:");
     let path = identity.path("proxy.toml");
     std::fs::write(&path, file).unwrap();
-    let env = [("client-id", "a"), ("client-secret", "b")].map(|(name, value)| (name.into(), value.into()));
+    let env = [("client-id", "a"), ("client-secret", "b")]
+        .map(|(name, value)| (name.into(), value.into()));
 
-    let loaded = config::load(&Sources { file: Some(path), env: env.into(), set: Vec::new() }).unwrap();
+    let loaded = config::load(&Sources {
+        file: Some(path),
+        env: env.into(),
+        set: Vec::new(),
+    })
+    .unwrap();
 
     assert_eq!(loaded.config.callers.len(), 1);
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
@@ -119,7 +167,8 @@ fn the_variables_of_manifests_and_units_are_keys() {
         let text = read(path);
         let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
         for word in words.filter(|word| word.starts_with("GBG_PROXY_")) {
-            let known = |key: &String| key.replace('.', "_").to_uppercase() == word["GBG_PROXY_".len()..];
+            let known =
+                |key: &String| key.replace('.', "_").to_uppercase() == word["GBG_PROXY_".len()..];
             assert!(config::keys().iter().any(known), "{path}: {word}");
             found += 1;
         }
@@ -127,7 +176,8 @@ fn the_variables_of_manifests_and_units_are_keys() {
     assert!(found >= 8, "{found}");
 }
 
-/// The image's layer of dependencies is built without source: of that it makes what the manifest names.
+/// The image's layer of dependencies is built without source: of that it makes what the manifest
+/// names.
 #[test]
 fn the_image_stands_in_for_what_the_manifest_names() {
     let (manifest, image) = (read("Cargo.toml"), read("Dockerfile"));

@@ -1,4 +1,5 @@
-//! Connections that are refused before a request reaches the stack: each is counted by reason and logged with its peer.
+//! Connections that are refused before a request reaches the stack: each is counted by reason and
+//! logged with its peer.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -22,32 +23,52 @@ const CANARY: &str = "canary-5b1e";
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 const ADMIN: &str = "admin.address=127.0.0.1:0";
 
-/// The connections that the listener for callers has refused, by reason; those without any are left out.
+/// The connections that the listener for callers has refused, by reason; those without any are left
+/// out.
 async fn refused(admin: SocketAddr) -> BTreeMap<String, u64> {
-    let req = Request::get("/metrics").header("host", "localhost").body(Full::default()).unwrap();
+    let req = Request::get("/metrics")
+        .header("host", "localhost")
+        .body(Full::default())
+        .unwrap();
     let metrics = String::from_utf8(send(admin, req).await.body().to_vec()).unwrap();
     let start = "gbg_proxy_refused_connections_total{listener=\"callers\",reason=\"";
-    let lines = metrics.lines().filter_map(|line| line.strip_prefix(start)?.split_once("\"} "));
+    let lines = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix(start)?.split_once("\"} "));
     let counts = lines.map(|(reason, count)| (reason.to_owned(), count.parse().unwrap()));
     counts.filter(|(_, count)| *count > 0).collect()
 }
 
 /// Waits until `reasons` have been counted once each, and nothing else.
 async fn assert_counted(admin: SocketAddr, reasons: &[&str]) {
-    let expected: BTreeMap<_, _> = reasons.iter().map(|reason| ((*reason).to_owned(), 1)).collect();
+    let expected: BTreeMap<_, _> = reasons
+        .iter()
+        .map(|reason| ((*reason).to_owned(), 1))
+        .collect();
     let all_counted = until(async || refused(admin).await.len() >= expected.len());
     let _ = timeout(PATIENCE / 2, all_counted).await;
     assert_eq!(refused(admin).await, expected);
 }
 
-/// Ends the process, and looks for one line for each of `reasons`, with its peer, and for nothing that was sent.
+/// Ends the process, and looks for one line for each of `reasons`, with its peer, and for nothing
+/// that was sent.
 fn assert_logged(mut running: Running, reasons: &[&str]) {
     assert_eq!(running.end("-TERM"), 0);
     for reason in reasons {
         let reason = format!("reason=\"{reason}\"");
-        let lines: Vec<_> = running.log.lines().filter(|line| line.contains(&reason)).collect();
+        let lines: Vec<_> = running
+            .log
+            .lines()
+            .filter(|line| line.contains(&reason))
+            .collect();
         assert_eq!(lines.len(), 1, "{reason}: {}", running.log);
-        for part in ["INFO", "refused a connection", "listener=\"callers\"", "peer=127.0.0.1:", "cause="] {
+        for part in [
+            "INFO",
+            "refused a connection",
+            "listener=\"callers\"",
+            "peer=127.0.0.1:",
+            "cause=",
+        ] {
             assert!(lines[0].contains(part), "{part} is not in {}", lines[0]);
         }
     }
@@ -59,7 +80,9 @@ async fn send_bytes(addr: SocketAddr, bytes: impl AsRef<[u8]>) {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     // The other side may have closed before all of it was sent.
     let _ = stream.write_all(bytes.as_ref()).await;
-    let _ = timeout(PATIENCE, stream.read_to_end(&mut Vec::new())).await.expect("it stays open");
+    let _ = timeout(PATIENCE, stream.read_to_end(&mut Vec::new()))
+        .await
+        .expect("it stays open");
 }
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -78,23 +101,50 @@ async fn refused_plain_connections_are_counted_and_logged() {
     ]);
     let (addr, admin) = (running.addr(), running.admin());
 
-    let hello = [b"\x16\x03\x01\x00\xfa\x01\x00\x00\xf6\x03\x03", CANARY.as_bytes()].concat();
+    let hello = [
+        b"\x16\x03\x01\x00\xfa\x01\x00\x00\xf6\x03\x03",
+        CANARY.as_bytes(),
+    ]
+    .concat();
     assert!(raw(addr, hello).await.starts_with("HTTP/1.1 400 "));
-    assert!(raw(addr, format!("{CANARY} / HTTP/9\r\n\r\n")).await.starts_with("HTTP/1.1 400 "));
+    assert!(
+        raw(addr, format!("{CANARY} / HTTP/9\r\n\r\n"))
+            .await
+            .starts_with("HTTP/1.1 400 ")
+    );
     let fields = format!("X: {CANARY}\r\n").repeat(200);
-    assert!(raw(addr, format!("GET / HTTP/1.1\r\n{fields}\r\n")).await.starts_with("HTTP/1.1 431 "));
-    assert!(raw(addr, format!("GET /{CANARY} HTTP/1.1\r\nHo")).await.starts_with("HTTP/1.1 408 "));
+    assert!(
+        raw(addr, format!("GET / HTTP/1.1\r\n{fields}\r\n"))
+            .await
+            .starts_with("HTTP/1.1 431 ")
+    );
+    assert!(
+        raw(addr, format!("GET /{CANARY} HTTP/1.1\r\nHo"))
+            .await
+            .starts_with("HTTP/1.1 408 ")
+    );
     assert_eq!(raw(addr, "").await, "");
     let mut stream = TcpStream::connect(addr).await.unwrap();
-    stream.write_all(format!("GET /{CANARY} HTTP/1.1\r\nHo").as_bytes()).await.unwrap();
+    stream
+        .write_all(format!("GET /{CANARY} HTTP/1.1\r\nHo").as_bytes())
+        .await
+        .unwrap();
     drop(stream);
     let data_on_no_stream = frame(0, 0, 0, CANARY.as_bytes());
     send_bytes(addr, [PREFACE, &data_on_no_stream].concat()).await;
     // GET / by the static table; each is reset at once (CVE-2023-44487).
-    let request =
-        |stream| [frame(1, 5, stream, b"\x82\x84\x86\x41\x01a"), frame(3, 0, stream, &[0, 0, 0, 8])];
+    let request = |stream| {
+        [
+            frame(1, 5, stream, b"\x82\x84\x86\x41\x01a"),
+            frame(3, 0, stream, &[0, 0, 0, 8]),
+        ]
+    };
     let resets = (0..500).flat_map(|count| request(2 * count + 1)).flatten();
-    send_bytes(addr, PREFACE.iter().copied().chain(resets).collect::<Vec<_>>()).await;
+    send_bytes(
+        addr,
+        PREFACE.iter().copied().chain(resets).collect::<Vec<_>>(),
+    )
+    .await;
 
     let reasons = [
         "tls_on_http_port",
@@ -143,11 +193,19 @@ async fn refused_tls_connections_are_counted_and_logged() {
     send_bytes(addr, b"").await;
     assert!(try_connect_tls(addr, RootCertStore::empty()).await.is_err());
     let foreign = ClientCa::new().certify(CANARY);
-    assert!(connect_with(addr, identity.roots.clone(), foreign, version).await.is_err());
+    assert!(
+        connect_with(addr, identity.roots.clone(), foreign, version)
+            .await
+            .is_err()
+    );
     let mut params = CertificateParams::new([CANARY.to_owned()]).unwrap();
     (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
     let expired = ca.certify_with(params);
-    assert!(connect_with(addr, identity.roots.clone(), expired, version).await.is_err());
+    assert!(
+        connect_with(addr, identity.roots.clone(), expired, version)
+            .await
+            .is_err()
+    );
 
     let reasons = [
         "http_on_tls_port",
@@ -168,15 +226,26 @@ async fn refused_tls_connections_are_counted_and_logged() {
 async fn callers_that_stop_within_a_request_are_counted() {
     const BODY: usize = 32 << 20;
     let api = api().await;
-    answer(&api, ResponseTemplate::new(200).set_body_bytes(vec![7; BODY])).await;
+    answer(
+        &api,
+        ResponseTemplate::new(200).set_body_bytes(vec![7; BODY]),
+    )
+    .await;
     let proxy = Proxy::before(&api, &["listen.body_timeout=300ms"]).await;
     let head = "POST /v2/captain/journey/start HTTP/1.1\r\nHost: a\r\nContent-Length: ";
 
-    assert!(raw(proxy.addr(), format!("{head}9\r\n\r\n{{")).await.starts_with("HTTP/1.1 408 "));
+    assert!(
+        raw(proxy.addr(), format!("{head}9\r\n\r\n{{"))
+            .await
+            .starts_with("HTTP/1.1 408 ")
+    );
     assert_counted(proxy.admin(), &["request_timeout"]).await;
 
     let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
-    stream.write_all(format!("{head}2\r\n\r\n{{}}").as_bytes()).await.unwrap();
+    stream
+        .write_all(format!("{head}2\r\n\r\n{{}}").as_bytes())
+        .await
+        .unwrap();
     assert_counted(proxy.admin(), &["request_timeout", "response_timeout"]).await;
     drop(stream);
 }
@@ -201,11 +270,19 @@ async fn clean_closes_drains_and_port_checks_are_not_counted() {
     for addr in [plain.addr(), secured.addr()] {
         drop(TcpStream::connect(addr).await.unwrap());
     }
-    drop(try_connect_tls(secured.addr(), identity.roots.clone()).await.unwrap());
+    drop(
+        try_connect_tls(secured.addr(), identity.roots.clone())
+            .await
+            .unwrap(),
+    );
     let idle = "GET /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n";
     assert!(raw(plain.addr(), idle).await.starts_with("HTTP/1.1 404 "));
     let closing = "GET /elsewhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-    assert!(raw(plain.addr(), closing).await.starts_with("HTTP/1.1 404 "));
+    assert!(
+        raw(plain.addr(), closing)
+            .await
+            .starts_with("HTTP/1.1 404 ")
+    );
 
     // These are counted, and after those before them.
     raw(plain.addr(), "no request\r\n\r\n").await;
@@ -219,6 +296,10 @@ async fn clean_closes_drains_and_port_checks_are_not_counted() {
     let mut begun = TcpStream::connect(draining.addr()).await.unwrap();
     begun.write_all(b"\x16\x03\x01").await.unwrap();
     assert_eq!(draining.end("-TERM"), 0);
-    assert!(!draining.log.contains("refused a connection"), "{}", draining.log);
+    assert!(
+        !draining.log.contains("refused a connection"),
+        "{}",
+        draining.log
+    );
     drop(silent);
 }

@@ -25,7 +25,11 @@ pub async fn running(file: &Path, api: &MockServer, set: &'static [&'static str]
         "admin.address=127.0.0.1:0".to_owned(),
     ];
     let start = move || {
-        let all: Vec<_> = values.iter().map(String::as_str).chain(set.iter().copied()).collect();
+        let all: Vec<_> = values
+            .iter()
+            .map(String::as_str)
+            .chain(set.iter().copied())
+            .collect();
         Running::start_with_file(&file, &all)
     };
     spawn_blocking(start).await.unwrap()
@@ -53,21 +57,34 @@ pub async fn content() -> MockServer {
 #[tokio::test]
 async fn a_caller_that_is_taken_out_is_not_known_any_more_also_on_connections_that_are_open() {
     let api = content().await;
-    let (old, new) = (Known::new("old", ""), Known::new("new", "max_in_flight = 9"));
+    let (old, new) = (
+        Known::new("old", ""),
+        Known::new("new", "max_in_flight = 9"),
+    );
     let config = file(&[old.table()]);
     let mut running = running(config.path(), &api, &[]).await;
     let stream = TcpStream::connect(running.addr()).await.unwrap();
-    let (mut open, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let (mut open, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
     tokio::spawn(connection);
     let mut ask = async || {
-        let req = Request::post(START).header("host", "a").header("x-api-key", &old.key);
-        let res = open.send_request(req.body(Empty::<bytes::Bytes>::new()).unwrap()).await.unwrap();
+        let req = Request::post(START)
+            .header("host", "a")
+            .header("x-api-key", &old.key);
+        let res = open
+            .send_request(req.body(Empty::<bytes::Bytes>::new()).unwrap())
+            .await
+            .unwrap();
         let status = res.status();
         res.into_body().collect().await.unwrap();
         open.ready().await.unwrap();
         status
     };
-    assert_eq!((ask().await, call(&running, &new).await), (StatusCode::OK, StatusCode::UNAUTHORIZED));
+    assert_eq!(
+        (ask().await, call(&running, &new).await),
+        (StatusCode::OK, StatusCode::UNAUTHORIZED)
+    );
 
     replace(config.path(), &new.table());
     running.signal("-HUP");
@@ -78,18 +95,33 @@ async fn a_caller_that_is_taken_out_is_not_known_any_more_also_on_connections_th
         (StatusCode::UNAUTHORIZED, StatusCode::UNAUTHORIZED)
     );
     let admin = running.admin();
-    let status = Request::get("/status").header("host", "localhost").body(Full::default()).unwrap();
+    let status = Request::get("/status")
+        .header("host", "localhost")
+        .body(Full::default())
+        .unwrap();
     let status = json(&send(admin, status).await);
     assert_eq!(
-        (&status["configuration"]["reloads"], &status["configuration"]["problem"]),
+        (
+            &status["configuration"]["reloads"],
+            &status["configuration"]["problem"]
+        ),
         (&1.into(), &().into())
     );
     let mut callers = status["callers"].as_array().unwrap().iter();
     let of_new = callers.find(|caller| caller["name"] == "new").unwrap();
     assert_eq!(of_new["max_in_flight"], 9);
-    assert_eq!(status["requests"]["by_caller"], serde_json::json!({ "old": 1, "new": 1 }));
+    assert_eq!(
+        status["requests"]["by_caller"],
+        serde_json::json!({ "old": 1, "new": 1 })
+    );
     assert_eq!(running.end("-TERM"), 0);
-    assert!(running.log.contains("the configuration is put in force why=\"SIGHUP\""), "{}", running.log);
+    assert!(
+        running
+            .log
+            .contains("the configuration is put in force why=\"SIGHUP\""),
+        "{}",
+        running.log
+    );
     assert!(!running.log.contains(&old.key) && !running.log.contains(&new.key));
 }
 
@@ -103,8 +135,17 @@ async fn a_file_that_changes_is_read_without_a_signal() {
     std::fs::write(config.path(), new.table()).unwrap();
     until(async || call(&running, &new).await == StatusCode::OK).await;
     assert_eq!(running.end("-TERM"), 0);
-    assert!(running.log.contains("changed=\"caller \\\"crm\\\": key_sha256\""), "{}", running.log);
-    assert!(!running.log.contains(&new.table()[40..80]), "a digest is in the log");
+    assert!(
+        running
+            .log
+            .contains("changed=\"caller \\\"crm\\\": key_sha256\""),
+        "{}",
+        running.log
+    );
+    assert!(
+        !running.log.contains(&new.table()[40..80]),
+        "a digest is in the log"
+    );
 }
 
 #[tokio::test]
@@ -115,18 +156,31 @@ async fn a_bad_configuration_is_told_and_the_last_good_one_stays() {
     let mut running = running(config.path(), &api, &[]).await;
     let admin = running.admin();
     let problem = async || {
-        let status = Request::get("/status").header("host", "localhost").body(Full::default()).unwrap();
+        let status = Request::get("/status")
+            .header("host", "localhost")
+            .body(Full::default())
+            .unwrap();
         json(&send(admin, status).await)["configuration"]["problem"].clone()
     };
     replace(config.path(), &format!("{}rat = \"1/s\"\n", crm.table()));
     running.signal("-HUP");
-    until(async || problem().await.as_str().is_some_and(|problem| problem.contains("did you mean rate?")))
-        .await;
+    until(async || {
+        problem()
+            .await
+            .as_str()
+            .is_some_and(|problem| problem.contains("did you mean rate?"))
+    })
+    .await;
     assert_eq!(call(&running, &crm).await, StatusCode::OK);
     // Who asks again is told again.
     let refused = async || {
-        let status = Request::get("/status").header("host", "localhost").body(Full::default()).unwrap();
-        json(&send(admin, status).await)["configuration"]["refused"].as_u64().unwrap()
+        let status = Request::get("/status")
+            .header("host", "localhost")
+            .body(Full::default())
+            .unwrap();
+        json(&send(admin, status).await)["configuration"]["refused"]
+            .as_u64()
+            .unwrap()
     };
     let before = refused().await;
     running.signal("-HUP");
@@ -134,14 +188,21 @@ async fn a_bad_configuration_is_told_and_the_last_good_one_stays() {
 
     replace(
         config.path(),
-        &format!("{}[listen]\naddress = \"127.0.0.1:1\"\n", Known::new("other", "").table()),
+        &format!(
+            "{}[listen]\naddress = \"127.0.0.1:1\"\n",
+            Known::new("other", "").table()
+        ),
     );
     running.signal("-HUP");
     // The command line says where to listen, and so the file changes nothing.
     until(async || problem().await.is_null()).await;
     assert_eq!(call(&running, &crm).await, StatusCode::UNAUTHORIZED);
     assert_eq!(running.end("-TERM"), 0);
-    assert!(running.log.contains("the last good one stays in force"), "{}", running.log);
+    assert!(
+        running.log.contains("the last good one stays in force"),
+        "{}",
+        running.log
+    );
 }
 
 /// The file is as it was, and what it names has come.
@@ -154,12 +215,21 @@ async fn what_could_not_be_used_is_tried_again_by_itself() {
     let mut running = running(config.path(), &api, &[]).await;
     let admin = running.admin();
     let in_force = async || {
-        let metrics = Request::get("/metrics").header("host", "localhost").body(Full::default()).unwrap();
+        let metrics = Request::get("/metrics")
+            .header("host", "localhost")
+            .body(Full::default())
+            .unwrap();
         let metrics = String::from_utf8_lossy(send(admin, metrics).await.body()).into_owned();
-        metrics.lines().find_map(|line| line.strip_prefix("gbg_proxy_config_in_force ").map(str::to_owned))
+        metrics.lines().find_map(|line| {
+            line.strip_prefix("gbg_proxy_config_in_force ")
+                .map(str::to_owned)
+        })
     };
     assert_eq!(in_force().await.as_deref(), Some("1.0"));
-    replace(config.path(), &format!("[token]\nclient_secret = \"file:{}\"\n", secret.display()));
+    replace(
+        config.path(),
+        &format!("[token]\nclient_secret = \"file:{}\"\n", secret.display()),
+    );
     running.signal("-HUP");
     until(async || in_force().await.as_deref() == Some("0.0")).await;
     std::fs::write(&secret, "another").unwrap();
@@ -168,31 +238,58 @@ async fn what_could_not_be_used_is_tried_again_by_itself() {
     let refusals = running.log.matches("the configuration is not used").count();
     // At SIGHUP, and perhaps as the file was found to be another.
     assert!((1..=2).contains(&refusals), "{}", running.log);
-    assert!(running.log.contains("in force why=\"it was not used before\""), "{}", running.log);
+    assert!(
+        running
+            .log
+            .contains("in force why=\"it was not used before\""),
+        "{}",
+        running.log
+    );
 }
 
-/// Callers and where is listened belong together: without callers an open address would be open to all.
+/// Callers and where is listened belong together: without callers an open address would be open to
+/// all.
 #[tokio::test]
-async fn what_needs_a_restart_is_named_and_where_is_listened_changes_with_who_may_call_or_not_at_all() {
+async fn what_needs_a_restart_is_named_and_where_is_listened_changes_with_who_may_call_or_not_at_all()
+ {
     let api = content().await;
     let crm = Known::new("crm", "");
     let config = file(&[crm.table()]);
     let mut running = running(config.path(), &api, &[]).await;
-    let plaintext = format!("[listen]\nplaintext = true\n{}", Known::new("other", "").table());
+    let plaintext = format!(
+        "[listen]\nplaintext = true\n{}",
+        Known::new("other", "").table()
+    );
     for (text, told) in [
         ("", "no [[caller]] is left"),
-        (&plaintext, "listen.plaintext is another one, which needs a restart"),
-        ("[listen.tls]\ncert = \"/nowhere.crt\"\nkey = \"/nowhere.key\"\n", "/nowhere.crt"),
+        (
+            &plaintext,
+            "listen.plaintext is another one, which needs a restart",
+        ),
+        (
+            "[listen.tls]\ncert = \"/nowhere.crt\"\nkey = \"/nowhere.key\"\n",
+            "/nowhere.crt",
+        ),
     ] {
         replace(config.path(), text);
         running.signal("-HUP");
         running.read_until(told);
         let nobody = send(running.addr(), post(START)).await;
-        assert_eq!(nobody.status(), StatusCode::UNAUTHORIZED, "it is open to all");
+        assert_eq!(
+            nobody.status(),
+            StatusCode::UNAUTHORIZED,
+            "it is open to all"
+        );
         assert_eq!(call(&running, &crm).await, StatusCode::OK);
     }
 
-    replace(config.path(), &format!("[listen]\nh2_streams = 9\n{}", Known::new("other", "").table()));
+    replace(
+        config.path(),
+        &format!(
+            "[listen]\nh2_streams = 9\n{}",
+            Known::new("other", "").table()
+        ),
+    );
     running.signal("-HUP");
     running.read_until("needs a restart keys=\"listen.h2_streams\"");
     // As long as it is so.

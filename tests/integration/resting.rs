@@ -1,4 +1,5 @@
-//! Connections that rest: what a request needs is given up while there is none, and got again for the next one.
+//! Connections that rest: what a request needs is given up while there is none, and got again for
+//! the next one.
 
 use std::time::{Duration, Instant};
 
@@ -26,17 +27,28 @@ async fn ask<IO: AsyncRead + AsyncWrite + Unpin>(caller: &mut IO, bytes: &[u8], 
     let mut come = Vec::new();
     let read = async {
         while come.windows(6).filter(|end| end == b"\r\n\r\nok").count() < answers {
-            assert_ne!(caller.read_buf(&mut come).await.unwrap(), 0, "closed before its answers");
+            assert_ne!(
+                caller.read_buf(&mut come).await.unwrap(),
+                0,
+                "closed before its answers"
+            );
         }
     };
     timeout(PATIENCE, read).await.expect("an answer is missing");
-    assert!(come.ends_with(b"\r\n\r\nok"), "{}", String::from_utf8_lossy(&come));
+    assert!(
+        come.ends_with(b"\r\n\r\nok"),
+        "{}",
+        String::from_utf8_lossy(&come)
+    );
 }
 
 /// What comes until the other side closes.
 async fn rest<IO: AsyncRead + Unpin>(caller: &mut IO) -> String {
     let mut rest = Vec::new();
-    timeout(PATIENCE, caller.read_to_end(&mut rest)).await.expect("the connection stays open").unwrap();
+    timeout(PATIENCE, caller.read_to_end(&mut rest))
+        .await
+        .expect("the connection stays open")
+        .unwrap();
     String::from_utf8(rest).unwrap()
 }
 
@@ -58,10 +70,16 @@ async fn a_connection_that_rests_serves_on_and_stays_the_same() {
         sleep(REST).await;
     }
     assert_eq!(
-        api.seen().iter().map(|request| request.ends_with("body")).collect::<Vec<_>>(),
+        api.seen()
+            .iter()
+            .map(|request| request.ends_with("body"))
+            .collect::<Vec<_>>(),
         [false, true, false, true]
     );
-    let metrics = Request::get("/metrics").header("host", "localhost").body(Full::default()).unwrap();
+    let metrics = Request::get("/metrics")
+        .header("host", "localhost")
+        .body(Full::default())
+        .unwrap();
     let metrics = send(proxy.admin(), metrics).await.into_body();
     let metrics = String::from_utf8_lossy(&metrics);
     for told in [
@@ -71,7 +89,12 @@ async fn a_connection_that_rests_serves_on_and_stays_the_same() {
     ] {
         assert!(metrics.contains(told), "no {told} in {metrics}");
     }
-    ask(&mut caller, b"GET /v2/captain/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 1).await;
+    ask(
+        &mut caller,
+        b"GET /v2/captain/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+        1,
+    )
+    .await;
     assert_eq!(rest(&mut caller).await, "");
 }
 
@@ -83,7 +106,11 @@ async fn over_tls_and_over_a_unix_socket_as_well() {
     let mut secured = connect_tls(&proxy, roots, &[]).await;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s");
-    let proxy = Proxy::before(&wiremock, &[&format!("listen.address=unix:{}", path.display())]).await;
+    let proxy = Proxy::before(
+        &wiremock,
+        &[&format!("listen.address=unix:{}", path.display())],
+    )
+    .await;
     let mut local = UnixStream::connect(&path).await.unwrap();
     for _ in 0..3 {
         ask(&mut secured, POST, 1).await;
@@ -116,7 +143,9 @@ async fn no_byte_is_lost_by_a_rest() {
 #[tokio::test]
 async fn a_drain_ends_it_at_once() {
     let (_api, proxy, mut caller) = resting(&[]).await;
-    timeout(Duration::from_secs(5), proxy.shut_down()).await.expect("the drain does not end");
+    timeout(Duration::from_secs(5), proxy.shut_down())
+        .await
+        .expect("the drain does not end");
     assert_eq!(rest(&mut caller).await, "");
 }
 
@@ -125,8 +154,16 @@ async fn a_rest_ends_with_the_keep_alive_timeout() {
     let began = Instant::now();
     let (_api, _proxy, mut caller) = resting(&["listen.keep_alive_timeout=700ms"]).await;
     assert_eq!(rest(&mut caller).await, "");
-    assert!(began.elapsed() >= Duration::from_millis(700), "{:?}", began.elapsed());
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() >= Duration::from_millis(700),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -139,36 +176,55 @@ async fn a_caller_that_closes_its_half_meanwhile_ends_it() {
 #[tokio::test]
 async fn what_comes_after_a_rest_is_judged_as_before_it() {
     let (_api, _proxy, mut caller) = resting(&[]).await;
-    caller.write_all(b"\x16\x03\x01 no HTTP\r\n\r\n").await.unwrap();
+    caller
+        .write_all(b"\x16\x03\x01 no HTTP\r\n\r\n")
+        .await
+        .unwrap();
     assert!(rest(&mut caller).await.starts_with("HTTP/1.1 400 "));
 
     let (_api, _proxy, mut caller) = resting(&["listen.header_timeout=300ms"]).await;
     let began = Instant::now();
     caller.write_all(b"GET / HTTP/1.1\r\n").await.unwrap();
     assert!(rest(&mut caller).await.starts_with("HTTP/1.1 408 "));
-    assert!(began.elapsed() >= Duration::from_millis(300), "{:?}", began.elapsed());
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() >= Duration::from_millis(300),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 /// What is left of a body is no request, however it reads.
 #[tokio::test]
 async fn the_rest_of_an_unread_body_is_never_a_request() {
     const SMUGGLED: &str = "GET /v2/captain/smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
-    // One answers before it has read the body, and the proxy does so itself where it refuses a path.
+    // One answers before it has read the body, and the proxy does so itself where it refuses a
+    // path.
     let early = Api::reading_no_body("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
     let proxy = early.proxy(&[]).await;
     for path in ["/v2/captain/x", "/elsewhere"] {
         for wait in [Duration::ZERO, REST, REST * 4] {
             let mut caller = TcpStream::connect(proxy.addr()).await.unwrap();
             let length = 4 + SMUGGLED.len();
-            let head = format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\nbody");
+            let head =
+                format!("POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\nbody");
             caller.write_all(head.as_bytes()).await.unwrap();
             read_until(&mut caller, "HTTP/1.1 ").await;
             sleep(wait).await;
             // It may be closed by now.
             let _ = caller.write_all(SMUGGLED.as_bytes()).await;
             let _ = timeout(REST, caller.read_to_end(&mut Vec::new())).await;
-            assert!(!early.seen().iter().any(|request| request.starts_with("GET ")), "{path} after {wait:?}");
+            assert!(
+                !early
+                    .seen()
+                    .iter()
+                    .any(|request| request.starts_with("GET ")),
+                "{path} after {wait:?}"
+            );
         }
     }
 }

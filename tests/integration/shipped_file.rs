@@ -7,14 +7,24 @@ use crate::support::environment;
 const SHIPPED: &str = include_str!("../../proxy.toml");
 
 fn load(file: Option<&str>) -> Config {
-    config::load(&Sources { file: file.map(Into::into), env: environment(), set: Vec::new() }).unwrap().config
+    config::load(&Sources {
+        file: file.map(Into::into),
+        env: environment(),
+        set: Vec::new(),
+    })
+    .unwrap()
+    .config
 }
 
 /// Commented keys are keys as well: the file with each of them.
 fn uncommented() -> toml::Table {
     let all = SHIPPED.lines().map(|line| {
         let bare = line.strip_prefix("# ").unwrap_or(line);
-        if bare.starts_with('[') || bare.split_once(" = ").is_some_and(|(key, _)| !key.contains([' ', '"'])) {
+        if bare.starts_with('[')
+            || bare
+                .split_once(" = ")
+                .is_some_and(|(key, _)| !key.contains([' ', '"']))
+        {
             bare
         } else {
             ""
@@ -41,7 +51,11 @@ fn it_names_every_key() {
 
 fn collect_keys(section: &str, table: &toml::Table, keys: &mut Vec<String>) {
     for (name, value) in table {
-        let path = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
+        let path = if section.is_empty() {
+            name.clone()
+        } else {
+            format!("{section}.{name}")
+        };
         match value {
             // An empty one is a value, such as token.params.
             toml::Value::Table(inner) if !inner.is_empty() => collect_keys(&path, inner, keys),
@@ -57,7 +71,10 @@ fn collect_keys(section: &str, table: &toml::Table, keys: &mut Vec<String>) {
 /// The shipped example of a caller is a caller, but for what it needs around it.
 #[test]
 fn its_caller_is_one() {
-    let mut caller = uncommented()["caller"].as_array().unwrap()[0].as_table().unwrap().clone();
+    let mut caller = uncommented()["caller"].as_array().unwrap()[0]
+        .as_table()
+        .unwrap()
+        .clone();
     let mut config = toml::Table::new();
     for needs_more in ["certificate", "uid"] {
         assert!(caller.remove(needs_more).is_some());
@@ -69,12 +86,22 @@ fn its_caller_is_one() {
 
     let callers = load(file.to_str()).callers;
 
-    assert_eq!(callers.iter().map(|caller| caller.name.as_str()).collect::<Vec<_>>(), ["crm"]);
+    assert_eq!(
+        callers
+            .iter()
+            .map(|caller| caller.name.as_str())
+            .collect::<Vec<_>>(),
+        ["crm"]
+    );
     let rate = callers[0].rate.unwrap();
-    assert_eq!((rate.requests.get(), rate.per.as_secs(), rate.burst.get()), (100, 1, 20));
+    assert_eq!(
+        (rate.requests.get(), rate.per.as_secs(), rate.burst.get()),
+        (100, 1, 20)
+    );
 }
 
-/// `docs/configuration.md` is made of the file. After a change: `BLESS=1 cargo test the_reference_is_made_of_it`.
+/// `docs/configuration.md` is made of the file. After a change: `BLESS=1 cargo test
+/// the_reference_is_made_of_it`.
 #[test]
 fn the_reference_is_made_of_it() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
@@ -101,18 +128,32 @@ fn reference() -> String {
         let bare = line.strip_prefix("# ").unwrap_or(line);
         if bare.starts_with('[') && bare.ends_with(']') {
             let about = comment.join(" ");
-            text += &format!("\n## `{bare}`\n\n{about}{}", if about.is_empty() { "" } else { "\n\n" });
+            text += &format!(
+                "\n## `{bare}`\n\n{about}{}",
+                if about.is_empty() { "" } else { "\n\n" }
+            );
             section = bare.trim_matches(['[', ']']);
             text += "| key | default | |\n| --- | --- | --- |\n";
             comment.clear();
             continue;
         }
-        match bare.split_once(" = ").filter(|(key, _)| !key.contains([' ', '"'])) {
+        match bare
+            .split_once(" = ")
+            .filter(|(key, _)| !key.contains([' ', '"']))
+        {
             Some((key, value)) => {
                 let value = value.split("  #").next().unwrap().trim();
-                let value = if line == bare { format!("`{value}`") } else { format!("such as `{value}`") };
+                let value = if line == bare {
+                    format!("`{value}`")
+                } else {
+                    format!("such as `{value}`")
+                };
                 let about = comment.join(" ").replace('|', "\\|");
-                let restart = if is_live(&format!("{section}.{key}")) { "" } else { " *Needs a restart.*" };
+                let restart = if is_live(&format!("{section}.{key}")) {
+                    ""
+                } else {
+                    " *Needs a restart.*"
+                };
                 let about = format!("{about}{restart}");
                 text += &format!("| `{key}` | {value} | {} |\n", about.trim_start());
                 comment.clear();

@@ -38,7 +38,8 @@ async fn a_signal_without_meaning_ends_nothing() {
     assert_eq!(running.end("-TERM"), 0);
 }
 
-/// Each goes to a process of its own: they share a name, and only the first of a name is logged at once.
+/// Each goes to a process of its own: they share a name, and only the first of a name is logged at
+/// once.
 #[test]
 fn each_real_time_signal_is_reported_and_ends_nothing() {
     for signal in ["34", "35", "64"] {
@@ -61,12 +62,21 @@ fn a_signal_that_comes_often_is_reported_seldom() {
     assert_eq!(running.end("-TERM"), 0);
     assert!(!running.log.contains("SIGXFSZ"), "{}", running.log);
     // Seldom, and not once: 20 signals may take longer than the silence.
-    assert!(running.log.matches("SIGUSR2").count() <= 5, "{}", running.log);
+    assert!(
+        running.log.matches("SIGUSR2").count() <= 5,
+        "{}",
+        running.log
+    );
 }
 
 #[test]
 fn each_signal_that_ends_the_process_drains_it() {
-    for (signal, name) in [("TERM", "TERM"), ("INT", "INT"), ("QUIT", "QUIT"), ("30", "PWR")] {
+    for (signal, name) in [
+        ("TERM", "TERM"),
+        ("INT", "INT"),
+        ("QUIT", "QUIT"),
+        ("30", "PWR"),
+    ] {
         let mut running = Running::start(&[]);
         assert_eq!(running.end(&format!("-{signal}")), 0, "{signal}");
         let drained = format!("requests in flight finish signal=\"SIG{name}\"");
@@ -78,7 +88,13 @@ fn each_signal_that_ends_the_process_drains_it() {
 fn a_rotation_during_the_start_ends_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let fifo = directory.path().join("proxy.toml");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    assert!(
+        Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
     let mut running = Running::start_reading(&fifo);
     for _ in 0..1000 {
         if running.handles(SIGUSR1) && running.handles(SIGHUP) {
@@ -88,7 +104,12 @@ fn a_rotation_during_the_start_ends_nothing() {
     }
     running.signal("-USR1");
     running.signal("-HUP");
-    std::fs::File::options().write(true).open(&fifo).unwrap().write_all(b"").unwrap();
+    std::fs::File::options()
+        .write(true)
+        .open(&fifo)
+        .unwrap()
+        .write_all(b"")
+        .unwrap();
     running.read_until("gbg-proxy listens");
     assert_eq!(running.end("-TERM"), 0);
 }

@@ -16,7 +16,9 @@ const TAB: char = '\u{E004}';
 
 #[tokio::test]
 async fn the_page_shows_a_refusal_and_its_recovery_without_a_reload() {
-    let Some(browser) = Browser::start().await else { return };
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
     browser.prefer("light").await;
     let sandbox = sandbox(&["refuse-client"]).await;
     let known = Known::new("crm", "rate = \"100/s, burst 20\"\nmax_in_flight = 7");
@@ -25,20 +27,45 @@ async fn the_page_shows_a_refusal_and_its_recovery_without_a_reload() {
     let call = async |path: &str, id: &str| {
         let mut req = post(path);
         req.headers_mut().extend([known.shown("x-api-key", "")]);
-        req.headers_mut().insert("x-proxy-request-id", id.parse().unwrap());
+        req.headers_mut()
+            .insert("x-proxy-request-id", id.parse().unwrap());
         send(proxy.addr(), req).await.status()
     };
 
     browser.open(&page).await;
     browser.until("#title", "GBG refuses our credentials").await;
     browser.run("window.isTheSame = true").await;
-    assert!(browser.text("#mend").await.contains("What to do: Check client id, secret"));
-    assert!(browser.text("#proxy").await.contains("GBG refuses our credentials"));
-    assert!(browser.text("#token").await.contains("The token endpoint refuses our credentials (refused"));
-    assert_eq!(call(START, "refused-1").await, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(
+        browser
+            .text("#mend")
+            .await
+            .contains("What to do: Check client id, secret")
+    );
+    assert!(
+        browser
+            .text("#proxy")
+            .await
+            .contains("GBG refuses our credentials")
+    );
+    assert!(
+        browser
+            .text("#token")
+            .await
+            .contains("The token endpoint refuses our credentials (refused")
+    );
+    assert_eq!(
+        call(START, "refused-1").await,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
     browser.until("#failures", "refused-1").await;
     let row = browser.text("#failures tbody tr").await;
-    for told in ["This proxy", "client_refused", "503", "journey/start", "crm"] {
+    for told in [
+        "This proxy",
+        "client_refused",
+        "503",
+        "journey/start",
+        "crm",
+    ] {
         assert!(row.contains(told), "{row}");
     }
     assert_fits(&browser).await;
@@ -47,18 +74,40 @@ async fn the_page_shows_a_refusal_and_its_recovery_without_a_reload() {
     let base = sandbox.base_url();
     let faults = Request::delete(format!("{base}/sandbox/faults")).header("host", "localhost");
     let at = base.trim_start_matches("http://").parse().unwrap();
-    assert_eq!(send(at, faults.body(Full::default()).unwrap()).await.status(), StatusCode::OK);
+    assert_eq!(
+        send(at, faults.body(Full::default()).unwrap())
+            .await
+            .status(),
+        StatusCode::OK
+    );
     browser.until("#title", "All is well").await;
-    assert_eq!(browser.run("return window.isTheSame").await, true, "it was loaded anew");
-    assert!(browser.text("#token").await.contains("a token has come since"));
+    assert_eq!(
+        browser.run("return window.isTheSame").await,
+        true,
+        "it was loaded anew"
+    );
+    assert!(
+        browser
+            .text("#token")
+            .await
+            .contains("a token has come since")
+    );
     for _ in 0..20 {
         call(START, "start").await;
     }
-    assert!(call("/v2/captain/4711", "<i>lost</i>").await.is_client_error());
+    assert!(
+        call("/v2/captain/4711", "<i>lost</i>")
+            .await
+            .is_client_error()
+    );
     browser.until("#failures", "<i>lost</i>").await;
-    browser.until("#rate .legend", "Requests per second: ").await;
+    browser
+        .until("#rate .legend", "Requests per second: ")
+        .await;
     browser.until("#latency .legend", "p95: ").await;
-    browser.until("#callers tbody", "100/s, burst 20; 7 in flight").await;
+    browser
+        .until("#callers tbody", "100/s, burst 20; 7 in flight")
+        .await;
     let html = browser.run("return document.body.innerHTML").await;
     assert!(!html.as_str().unwrap().contains("4711"), "a path is told");
 
@@ -68,14 +117,21 @@ async fn the_page_shows_a_refusal_and_its_recovery_without_a_reload() {
     let console = browser.log("browser").await;
     assert!(console.is_empty(), "{console:?}");
     // Before it the browser shows a page of its own.
-    let asked = requests(&browser.log("performance").await).into_iter().skip_while(|url| *url != page);
+    let asked = requests(&browser.log("performance").await)
+        .into_iter()
+        .skip_while(|url| *url != page);
     let asked: Vec<_> = asked.collect();
-    assert!(asked.iter().any(|url| url.ends_with("/history")), "{asked:?}");
+    assert!(
+        asked.iter().any(|url| url.ends_with("/history")),
+        "{asked:?}"
+    );
     let own = |url: &&String| url.starts_with(&page) || url.starts_with("data:");
     assert_eq!(asked.iter().find(|url| !own(url)), None, "it asks others");
 
     drop(proxy);
-    browser.until("#title", "This page cannot reach the proxy").await;
+    browser
+        .until("#title", "This page cannot reach the proxy")
+        .await;
     browser.until("#upstream", "Not known").await;
 }
 
@@ -86,7 +142,10 @@ async fn the_fields_that_are_explained_are_those_that_are_told() {
     let known = Known::new("crm", "");
     let proxy = Proxy::knowing_before(&sandbox, &[known.table()]).await;
     let told = async |path: &str| {
-        let req = Request::get(path).header("host", "localhost").body(Full::default()).unwrap();
+        let req = Request::get(path)
+            .header("host", "localhost")
+            .body(Full::default())
+            .unwrap();
         json_of(&send(proxy.admin(), req).await)
     };
     until(async || !told("/status").await["token"]["last_failure"].is_null()).await;
@@ -104,7 +163,8 @@ async fn the_fields_that_are_explained_are_those_that_are_told() {
     assert_eq!(fields, explained.collect());
 }
 
-/// The paths of the fields of `value`; what counts by names is one, and so is what is like the verdict.
+/// The paths of the fields of `value`; what counts by names is one, and so is what is like the
+/// verdict.
 fn flatten(path: &str, value: &Value, fields: &mut BTreeSet<String>) {
     let is_map = path.starts_with("requests.") || path == "also";
     match value {
@@ -130,22 +190,34 @@ fn requests(log: &[Value]) -> Vec<String> {
     each.collect()
 }
 
-/// On a phone and on a desk the page is not to be scrolled sideways, with the tables of the charts open.
+/// On a phone and on a desk the page is not to be scrolled sideways, with the tables of the charts
+/// open.
 async fn assert_fits(browser: &Browser) {
-    browser.run("document.querySelectorAll('details').forEach(details => details.open = true)").await;
+    browser
+        .run("document.querySelectorAll('details').forEach(details => details.open = true)")
+        .await;
     for width in [360, 1100] {
         browser.resize(width, 800).await;
-        let wide = browser.run("return document.documentElement.scrollWidth").await.as_u64().unwrap();
+        let wide = browser
+            .run("return document.documentElement.scrollWidth")
+            .await
+            .as_u64()
+            .unwrap();
         assert!(wide <= width.into(), "{wide} px on {width}");
     }
 }
 
-/// What a screen reader tells by name has one, and texts stand out from what is behind them (WCAG 1.4.3, AA).
+/// What a screen reader tells by name has one, and texts stand out from what is behind them (WCAG
+/// 1.4.3, AA).
 async fn assert_readable(browser: &Browser) {
-    let tree = browser.devtools("Accessibility.getFullAXTree", json!({})).await;
+    let tree = browser
+        .devtools("Accessibility.getFullAXTree", json!({}))
+        .await;
     let nodes = tree["nodes"].as_array().unwrap();
     let of = |role: &'static str| {
-        nodes.iter().filter(move |node| node["role"]["value"] == role && node["ignored"] != true)
+        nodes
+            .iter()
+            .filter(move |node| node["role"]["value"] == role && node["ignored"] != true)
     };
     for (role, least) in [
         ("image", 3),
@@ -156,7 +228,9 @@ async fn assert_readable(browser: &Browser) {
         ("region", 7),
         ("group", 0),
     ] {
-        let names: Vec<_> = of(role).map(|node| node["name"]["value"].as_str().unwrap_or_default()).collect();
+        let names: Vec<_> = of(role)
+            .map(|node| node["name"]["value"].as_str().unwrap_or_default())
+            .collect();
         assert!(names.len() >= least, "{role}: {names:?}");
         assert!(!names.contains(&"") || role == "group", "{role}: {names:?}");
     }
@@ -192,11 +266,13 @@ return [...document.body.querySelectorAll('*')]
   })
   .filter(([, contrast]) => contrast < 4.5)";
 
-/// All that can be worked is reached by the tab key, in the order in which it is read, and is seen to be.
+/// All that can be worked is reached by the tab key, in the order in which it is read, and is seen
+/// to be.
 async fn assert_reached_by_tab(browser: &Browser) {
     const NAME: &str = "const name = node => node.getAttribute('aria-label') ?? node.innerText;";
-    let script =
-        format!("{NAME} return [...document.querySelectorAll('button, summary, a, .wide')].map(name)");
+    let script = format!(
+        "{NAME} return [...document.querySelectorAll('button, summary, a, .wide')].map(name)"
+    );
     let all = browser.run(&script).await;
     let count = all.as_array().unwrap().len();
     assert!(count >= 10, "{all}");
@@ -213,7 +289,8 @@ async fn assert_reached_by_tab(browser: &Browser) {
     assert_eq!(all, json!(reached));
 }
 
-/// Makes docs/status.png of the page at `STATUS_PAGE`, of a proxy that has had some traffic for a quarter of an hour.
+/// Makes docs/status.png of the page at `STATUS_PAGE`, of a proxy that has had some traffic for a
+/// quarter of an hour.
 #[tokio::test]
 #[ignore = "not a test: it makes the picture for the README"]
 async fn picture() {
@@ -224,12 +301,13 @@ async fn picture() {
     browser.resize(1120, 900).await;
     browser.open(&page).await;
     browser.until("#latency .legend", "p95: ").await;
-    let script =
-        "return document.getElementById('callers').closest('section').getBoundingClientRect().bottom";
+    let script = "return document.getElementById('callers').closest('section').getBoundingClientRect().bottom";
     let height = browser.run(script).await.as_f64().unwrap() + 16.0;
     let clip = json!({ "x": 0, "y": 0, "width": 1120, "height": height, "scale": 1 });
     let shown = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
     let shot = browser.devtools("Page.captureScreenshot", shown).await;
-    let png = base64::engine::general_purpose::STANDARD.decode(shot["data"].as_str().unwrap()).unwrap();
+    let png = base64::engine::general_purpose::STANDARD
+        .decode(shot["data"].as_str().unwrap())
+        .unwrap();
     std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/status.png"), png).unwrap();
 }

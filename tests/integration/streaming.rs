@@ -25,7 +25,9 @@ const MIB: usize = 1024 * 1024;
 
 /// Bytes that are different everywhere, so that none can be lost, doubled or swapped unseen.
 fn pattern(length: usize) -> Bytes {
-    (0..length as u32 / 4).flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes()).collect()
+    (0..length as u32 / 4)
+        .flat_map(|number| number.wrapping_mul(2_654_435_761).to_le_bytes())
+        .collect()
 }
 
 async fn proxy_before(upstream: SocketAddr) -> Proxy {
@@ -50,7 +52,10 @@ async fn echo(req: Request<Incoming>) -> Response<Incoming> {
 async fn twenty_mebibytes_up_and_down_arrive_as_they_were() {
     let proxy = proxy_before(http(echo).await).await;
     let body = pattern(20 * MIB);
-    let req = Request::post(SUBMIT).header("host", "a").body(Full::new(body.clone())).unwrap();
+    let req = Request::post(SUBMIT)
+        .header("host", "a")
+        .body(Full::new(body.clone()))
+        .unwrap();
     let res = send(proxy.addr(), req).await;
     assert!(res.body() == &body, "the body was changed");
 }
@@ -59,7 +64,9 @@ async fn twenty_mebibytes_up_and_down_arrive_as_they_were() {
 async fn a_chunked_body_arrives_as_it_was() {
     let upstream = http(|req: Request<Incoming>| async {
         assert!(!req.headers().contains_key("content-length"));
-        Response::new(Full::new(req.into_body().collect().await.unwrap().to_bytes()))
+        Response::new(Full::new(
+            req.into_body().collect().await.unwrap().to_bytes(),
+        ))
     });
     let proxy = proxy_before(upstream.await).await;
     let body = "x".repeat(1000);
@@ -68,7 +75,10 @@ async fn a_chunked_body_arrives_as_it_was() {
          3e8\r\n{body}\r\n0\r\n\r\n"
     );
     let answer = raw(proxy.addr(), request).await;
-    assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with(&body), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200") && answer.ends_with(&body),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -81,12 +91,20 @@ async fn both_sides_stream_at_the_same_time() {
 #[tokio::test]
 async fn a_caller_that_expects_100_continue_is_told_to_go_on() {
     let proxy = proxy_before(http(echo).await).await;
-    let mut stream = begin(&proxy, "POST", "Expect: 100-continue\r\nContent-Length: 5\r\n").await;
+    let mut stream = begin(
+        &proxy,
+        "POST",
+        "Expect: 100-continue\r\nContent-Length: 5\r\n",
+    )
+    .await;
     let first = read_until(&mut stream, "HTTP/1.1 100 Continue\r\n\r\n").await;
     stream.write_all(b"hello").await.unwrap();
     // The head of the answer may have come with the 100.
     let answer = first + &read_until(&mut stream, "hello").await;
-    assert!(answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200"),
+        "{answer}"
+    );
 }
 
 #[tokio::test]
@@ -97,7 +115,11 @@ async fn a_caller_that_reads_nothing_holds_the_api_back() {
         async move {
             let (mut sender, body) = Channel::<Bytes, Infallible>::new(1);
             tokio::spawn(async move {
-                while sender.send_data(Bytes::from(vec![7; 64 * 1024])).await.is_ok() {
+                while sender
+                    .send_data(Bytes::from(vec![7; 64 * 1024]))
+                    .await
+                    .is_ok()
+                {
                     let _ = made.send(());
                 }
             });
@@ -109,7 +131,10 @@ async fn a_caller_that_reads_nothing_holds_the_api_back() {
     read_until(&mut stream, "\r\n\r\n").await;
     // The API stops when the buffers on the way are full: those of the sockets, and a few of ours.
     let mut count = 0;
-    while timeout(Duration::from_millis(500), chunks.recv()).await.is_ok() {
+    while timeout(Duration::from_millis(500), chunks.recv())
+        .await
+        .is_ok()
+    {
         count += 1;
         assert!(count < 1024, "64 MiB went to a caller that reads nothing");
     }
@@ -129,18 +154,29 @@ async fn an_api_that_reads_nothing_holds_the_caller_back() {
 
 #[tokio::test]
 async fn an_answer_that_breaks_off_is_never_a_clean_end() {
-    for framing in ["Content-Length: 100\r\n\r\nhalf", "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n"] {
+    for framing in [
+        "Content-Length: 100\r\n\r\nhalf",
+        "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+    ] {
         let upstream = scripted(move |mut stream: TcpStream| async move {
             read_until(&mut stream, "\r\n\r\n").await;
-            stream.write_all(format!("HTTP/1.1 200 OK\r\n{framing}").as_bytes()).await.unwrap();
+            stream
+                .write_all(format!("HTTP/1.1 200 OK\r\n{framing}").as_bytes())
+                .await
+                .unwrap();
         });
         let proxy = proxy_before(upstream.await).await;
         let mut stream = begin(&proxy, "GET", "").await;
         let mut answer = Vec::new();
         // A reset is as good as an end that comes too early.
-        let _ = timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the connection stays open");
+        let _ = timeout(PATIENCE, stream.read_to_end(&mut answer))
+            .await
+            .expect("the connection stays open");
         let answer = String::from_utf8(answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("half"), "{answer}");
+        assert!(
+            answer.starts_with("HTTP/1.1 200") && answer.contains("half"),
+            "{answer}"
+        );
         assert!(!answer.ends_with("0\r\n\r\n"), "{answer}");
     }
 }
@@ -156,9 +192,14 @@ async fn an_answer_without_a_length_that_breaks_off_over_tls_is_no_clean_end_eit
     let proxy = Proxy::before_server(&format!("http://{}", upstream.await), &identity.set()).await;
     let mut caller = connect_tls(&proxy, identity.roots.clone(), &[b"http/1.0"]).await;
     // Its answer ends where the connection ends.
-    caller.write_all(format!("GET {SUBMIT} HTTP/1.0\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+    caller
+        .write_all(format!("GET {SUBMIT} HTTP/1.0\r\nHost: a\r\n\r\n").as_bytes())
+        .await
+        .unwrap();
     let mut answer = Vec::new();
-    let read = timeout(PATIENCE, caller.read_to_end(&mut answer)).await.expect("the connection stays open");
+    let read = timeout(PATIENCE, caller.read_to_end(&mut answer))
+        .await
+        .expect("the connection stays open");
     assert!(read.is_err(), "{}", String::from_utf8_lossy(&answer));
 }
 
@@ -177,12 +218,19 @@ async fn a_caller_that_goes_away_cancels_its_request_at_once() {
     });
     let proxy = proxy_before(upstream.await).await;
     let stream = begin(&proxy, "GET", "").await;
-    timeout(PATIENCE, begin_seen.recv()).await.expect("the request does not reach the API");
+    timeout(PATIENCE, begin_seen.recv())
+        .await
+        .expect("the request does not reach the API");
     // Waits for an answer that does not come; then it is gone.
     tokio::time::sleep(Duration::from_millis(200)).await;
-    assert!(end.try_recv().is_err(), "the request ended before its caller went");
+    assert!(
+        end.try_recv().is_err(),
+        "the request ended before its caller went"
+    );
     drop(stream);
-    timeout(PATIENCE, end.recv()).await.expect("the upstream request goes on without a caller");
+    timeout(PATIENCE, end.recv())
+        .await
+        .expect("the upstream request goes on without a caller");
 }
 
 #[tokio::test]
@@ -212,9 +260,15 @@ async fn an_api_that_answers_and_closes_with_the_body_unread_is_heard() {
         });
         let proxy = proxy_before(upstream.await).await;
         for _ in 0..rounds {
-            let req = Request::post(SUBMIT).header("host", "a").body(Full::new(pattern(2 * MIB))).unwrap();
+            let req = Request::post(SUBMIT)
+                .header("host", "a")
+                .body(Full::new(pattern(2 * MIB)))
+                .unwrap();
             let res = send(proxy.addr(), req).await;
-            assert_eq!((res.status().to_string().as_str(), &res.body()[..]), (status, &b"big"[..]));
+            assert_eq!(
+                (res.status().to_string().as_str(), &res.body()[..]),
+                (status, &b"big"[..])
+            );
         }
     }
 }
@@ -232,7 +286,10 @@ async fn an_api_that_answers_over_tls_and_closes_with_the_body_unread_is_heard()
     .await;
     let proxy = Proxy::before_server(&secured.base_url, &[&secured.ca_file]).await;
     for _ in 0..20 {
-        let req = Request::post(SUBMIT).header("host", "a").body(Full::new(pattern(2 * MIB))).unwrap();
+        let req = Request::post(SUBMIT)
+            .header("host", "a")
+            .body(Full::new(pattern(2 * MIB)))
+            .unwrap();
         let res = send(proxy.addr(), req).await;
         assert_eq!((res.status().as_u16(), &res.body()[..]), (413, &b"big"[..]));
     }
@@ -247,7 +304,10 @@ async fn an_api_that_closes_with_the_body_unread_and_without_a_whole_answer_has_
         });
         let proxy = proxy_before(upstream.await).await;
         for _ in 0..10 {
-            let req = Request::post(SUBMIT).header("host", "a").body(Full::new(pattern(2 * MIB))).unwrap();
+            let req = Request::post(SUBMIT)
+                .header("host", "a")
+                .body(Full::new(pattern(2 * MIB)))
+                .unwrap();
             // Without a length its answer ends where the connection ends, and that was reset.
             match try_send(proxy.addr(), req).await {
                 Ok(res) => assert_eq!(res.status(), 502, "{answer:?}"),
@@ -261,11 +321,20 @@ async fn an_api_that_closes_with_the_body_unread_and_without_a_whole_answer_has_
 async fn a_request_without_a_body_has_none_upstream() {
     let upstream = scripted(|mut stream: TcpStream| async move {
         let head = read_until(&mut stream, "\r\n\r\n").await.to_lowercase();
-        assert!(!head.contains("transfer-encoding") && !head.contains("content-length"), "{head}");
-        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        assert!(
+            !head.contains("transfer-encoding") && !head.contains("content-length"),
+            "{head}"
+        );
+        stream
+            .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .await
+            .unwrap();
     });
     let proxy = proxy_before(upstream.await).await;
-    let req = Request::get(SUBMIT).header("host", "a").body(Full::new(Bytes::new())).unwrap();
+    let req = Request::get(SUBMIT)
+        .header("host", "a")
+        .body(Full::new(Bytes::new()))
+        .unwrap();
     assert_eq!(send(proxy.addr(), req).await.status(), 200);
 }
 
@@ -274,7 +343,10 @@ async fn a_request_without_a_body_has_none_upstream() {
 async fn what_has_been_decrypted_of_an_answer_waits_for_nothing_more_to_come() {
     const LENGTH: usize = 60_000;
     let secured = tls(&["http/1.1"], async |mut stream| {
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n{}", "x".repeat(LENGTH));
+        let answer = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {LENGTH}\r\n\r\n{}",
+            "x".repeat(LENGTH)
+        );
         let mut head = [0; 4096];
         while matches!(stream.read(&mut head).await, Ok(1..)) {
             stream.write_all(answer.as_bytes()).await.unwrap();
@@ -282,10 +354,16 @@ async fn what_has_been_decrypted_of_an_answer_waits_for_nothing_more_to_come() {
         }
     })
     .await;
-    let proxy = Proxy::before_server(&secured.base_url, &[&secured.ca_file, "listen.workers=1"]).await;
+    let proxy =
+        Proxy::before_server(&secured.base_url, &[&secured.ca_file, "listen.workers=1"]).await;
     for _ in 0..20 {
-        let req = Request::get(SUBMIT).header("host", "a").body(Full::new(Bytes::new())).unwrap();
-        let res = timeout(PATIENCE, send(proxy.addr(), req)).await.expect("the answer came to a stop");
+        let req = Request::get(SUBMIT)
+            .header("host", "a")
+            .body(Full::new(Bytes::new()))
+            .unwrap();
+        let res = timeout(PATIENCE, send(proxy.addr(), req))
+            .await
+            .expect("the answer came to a stop");
         assert_eq!((res.status().as_u16(), res.body().len()), (200, LENGTH));
     }
 }

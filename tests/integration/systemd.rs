@@ -27,8 +27,14 @@ impl Manager {
     fn new() -> Manager {
         let directory = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(directory.path().join("notify")).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-        Manager { socket, directory, told: String::new() }
+        socket
+            .set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        Manager {
+            socket,
+            directory,
+            told: String::new(),
+        }
     }
 
     fn path(&self) -> String {
@@ -39,7 +45,10 @@ impl Manager {
     fn read_until(&mut self, line: &str) {
         let mut buffer = [0; 1024];
         while !self.told.contains(line) {
-            let length = self.socket.recv(&mut buffer).unwrap_or_else(|_| panic!("{line}: {}", self.told));
+            let length = self
+                .socket
+                .recv(&mut buffer)
+                .unwrap_or_else(|_| panic!("{line}: {}", self.told));
             self.told += std::str::from_utf8(&buffer[..length]).unwrap();
         }
     }
@@ -49,10 +58,18 @@ impl Manager {
 async fn systemd_is_told_of_the_beginning_the_token_the_life_and_the_end() {
     let api = api().await;
     let mut manager = Manager::new();
-    let set =
-        [format!("token.endpoint={}", token_endpoint(&api)), format!("upstream.base_url={}", api.uri())];
-    let env = [("NOTIFY_SOCKET", manager.path()), ("WATCHDOG_USEC", "300000".to_owned())];
-    let env: Vec<_> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let set = [
+        format!("token.endpoint={}", token_endpoint(&api)),
+        format!("upstream.base_url={}", api.uri()),
+    ];
+    let env = [
+        ("NOTIFY_SOCKET", manager.path()),
+        ("WATCHDOG_USEC", "300000".to_owned()),
+    ];
+    let env: Vec<_> = env
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     let mut proxy = Running::start_with_env(&env, &set.each_ref().map(String::as_str));
 
     manager.read_until("READY=1\n");
@@ -80,11 +97,17 @@ fn an_abstract_notify_socket_is_reached() {
 
     let name = format!("gbg-proxy-test-{}", std::process::id());
     let socket = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
     let mut proxy = Running::start_with_env(&[("NOTIFY_SOCKET", &format!("@{name}"))], &[]);
     let mut buffer = [0; 1024];
     let length = socket.recv(&mut buffer).unwrap();
-    assert!(buffer[..length].starts_with(b"READY=1\nSTATUS="), "{:?}", &buffer[..length]);
+    assert!(
+        buffer[..length].starts_with(b"READY=1\nSTATUS="),
+        "{:?}",
+        &buffer[..length]
+    );
     assert_eq!(proxy.end("-TERM"), 0);
     assert!(!proxy.log.contains("could not be told"), "{}", proxy.log);
 }
@@ -97,7 +120,10 @@ fn systemd_is_told_of_a_reload_that_somebody_asked_for_and_of_no_other() {
     std::fs::write(secret.path(), "secret").unwrap();
     let client_secret = format!("token.client_secret=file:{}", secret.path().display());
     let env = [("NOTIFY_SOCKET", manager.path())];
-    let env: Vec<_> = env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let env: Vec<_> = env
+        .iter()
+        .map(|(name, value)| (*name, value.as_str()))
+        .collect();
     let mut proxy = Running::start_with_env(&env, &[&client_secret]);
     std::fs::write(secret.path(), "").unwrap();
     proxy.signal("-HUP");
@@ -107,7 +133,12 @@ fn systemd_is_told_of_a_reload_that_somebody_asked_for_and_of_no_other() {
     proxy.read_until("why=\"it was not used before\"");
     assert_eq!(proxy.end("-TERM"), 0);
     manager.read_until("STOPPING=1\n");
-    assert_eq!(manager.told.matches("RELOADING=1\n").count(), 1, "{}", manager.told);
+    assert_eq!(
+        manager.told.matches("RELOADING=1\n").count(),
+        1,
+        "{}",
+        manager.told
+    );
 }
 
 #[test]
@@ -115,7 +146,11 @@ fn systemd_is_told_that_there_is_no_token_and_nothing_of_a_watchdog_that_it_has_
     let mut manager = Manager::new();
     // A watchdog of another process.
     let path = manager.path();
-    let env = [("NOTIFY_SOCKET", path.as_str()), ("WATCHDOG_USEC", "100000"), ("WATCHDOG_PID", "1")];
+    let env = [
+        ("NOTIFY_SOCKET", path.as_str()),
+        ("WATCHDOG_USEC", "100000"),
+        ("WATCHDOG_PID", "1"),
+    ];
     let mut proxy = Running::start_with_env(&env, &[]);
     manager.read_until("STATUS=no token: ");
     assert_eq!(proxy.end("-TERM"), 0);
@@ -173,10 +208,18 @@ fn a_unix_socket_that_is_handed_over_is_served_and_its_file_stays() {
     let path = directory.path().join("proxy.sock");
     let socket = UnixListener::bind(&path).unwrap();
     let mut proxy = Running::start_on(socket, &[]);
-    assert!(proxy.log.contains(&format!("address=unix:{}", path.display())), "{}", proxy.log);
+    assert!(
+        proxy
+            .log
+            .contains(&format!("address=unix:{}", path.display())),
+        "{}",
+        proxy.log
+    );
 
     let mut caller = UnixStream::connect(&path).unwrap();
-    caller.write_all(b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    caller
+        .write_all(b"GET /x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        .unwrap();
     let mut answer = String::new();
     caller.read_to_string(&mut answer).unwrap();
     assert!(answer.contains("path_unknown"), "{answer}");
@@ -190,11 +233,18 @@ fn what_is_handed_over_and_is_no_socket_that_listens_is_told() {
     let file = tempfile::tempfile().unwrap();
     let (connected, _other) = UnixStream::pair().unwrap();
     let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    for what in [file.into(), connected.into(), std::os::fd::OwnedFd::from(datagram)] {
+    for what in [
+        file.into(),
+        connected.into(),
+        std::os::fd::OwnedFd::from(datagram),
+    ] {
         let output = handed(what, "$$", &[]).output().unwrap();
         let (_, err) = text(&output);
         assert_eq!(output.status.code(), Some(1), "{err}");
-        assert!(err.contains("is no TCP or Unix stream socket that listens"), "{err}");
+        assert!(
+            err.contains("is no TCP or Unix stream socket that listens"),
+            "{err}"
+        );
         assert!(err.contains("\n  mend: "), "{err}");
     }
 }
@@ -204,11 +254,15 @@ fn a_socket_that_was_handed_to_another_process_is_left_alone() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap().to_string();
     let mut command = handed(socket, "1", &["listen.address=127.0.0.1:1"]);
-    // It tries the address of its configuration, a port that it may not have or that it must not share.
+    // It tries the address of its configuration, a port that it may not have or that it must not
+    // share.
     command.args(["--set", &format!("listen.address={address}")]);
     let output = command.output().unwrap();
     let (_, err) = text(&output);
-    assert!(err.contains(&format!("cannot listen on {address}")), "{err}");
+    assert!(
+        err.contains(&format!("cannot listen on {address}")),
+        "{err}"
+    );
 }
 
 /// The address of the socket is asked what `listen.address` is.
@@ -229,13 +283,25 @@ fn the_units_are_taken_by_systemd() {
     // The command has to be there.
     let service = service.replace("/usr/local/bin/gbg-proxy", env!("CARGO_BIN_EXE_gbg-proxy"));
     std::fs::write(directory.path().join("gbg-proxy.service"), service).unwrap();
-    std::fs::copy(units.join("gbg-proxy.socket"), directory.path().join("gbg-proxy.socket")).unwrap();
+    std::fs::copy(
+        units.join("gbg-proxy.socket"),
+        directory.path().join("gbg-proxy.socket"),
+    )
+    .unwrap();
     for arguments in [
         &["verify", "./gbg-proxy.service", "./gbg-proxy.socket"][..],
         // 10.0 is exposed to everything; what is left is the network, and users by their numbers.
-        &["security", "--offline=true", "--threshold=20", "./gbg-proxy.service"],
+        &[
+            "security",
+            "--offline=true",
+            "--threshold=20",
+            "./gbg-proxy.service",
+        ],
     ] {
-        let output = Command::new("systemd-analyze").args(arguments).current_dir(directory.path()).output();
+        let output = Command::new("systemd-analyze")
+            .args(arguments)
+            .current_dir(directory.path())
+            .output();
         let Ok(output) = output else {
             println!("skipped: systemd-analyze is not installed");
             return;
@@ -246,6 +312,9 @@ fn the_units_are_taken_by_systemd() {
             continue;
         }
         // It may have something to say of the machine's own units.
-        assert!(output.status.success() && !err.contains("gbg-proxy"), "{arguments:?}: {out}{err}");
+        assert!(
+            output.status.success() && !err.contains("gbg-proxy"),
+            "{arguments:?}: {out}{err}"
+        );
     }
 }

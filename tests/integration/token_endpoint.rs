@@ -27,7 +27,9 @@ const TOKENS: &str = "https://tokens.example/as/token.oauth2";
 async fn fetch(token_endpoint: &str, set: &[&str]) -> Result<Grant, FetchError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = configured("http://127.0.0.1:1", token_endpoint, set).config;
-    Endpoint::new(Client::new(&config.token).unwrap()).fetch().await
+    Endpoint::new(Client::new(&config.token).unwrap())
+        .fetch()
+        .await
 }
 
 /// An egress proxy that sends `head` after `delay`, and leads to `server`.
@@ -43,20 +45,25 @@ async fn egress(head: &'static str, delay: Duration, server: SocketAddr) -> Stri
     format!("upstream.egress_proxy=http://{}", addr.await)
 }
 
-/// TLS for `tokens.example` and `localhost` before `plain`, `delay` after a connection has come; and the set that trusts it.
+/// TLS for `tokens.example` and `localhost` before `plain`, `delay` after a connection has come;
+/// and the set that trusts it.
 async fn slow_tls(plain: SocketAddr, delay: Duration) -> (SocketAddr, TempDir, String) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let names = ["tokens.example", "localhost"].map(str::to_owned);
     let certified = rcgen::generate_simple_self_signed(names).unwrap();
     let key = PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
     let tls = rustls::ServerConfig::builder().with_no_client_auth();
-    let tls = tls.with_single_cert(vec![certified.cert.der().clone()], key).unwrap();
+    let tls = tls
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
     let tls = TlsAcceptor::from(Arc::new(tls));
     let addr = scripted(move |stream| {
         let tls = tls.clone();
         async move {
             sleep(delay).await;
-            let Ok(mut stream) = tls.accept(stream).await else { return };
+            let Ok(mut stream) = tls.accept(stream).await else {
+                return;
+            };
             let mut plain = TcpStream::connect(plain).await.unwrap();
             let _ = copy_bidirectional(&mut stream, &mut plain).await;
         }
@@ -65,7 +72,11 @@ async fn slow_tls(plain: SocketAddr, delay: Duration) -> (SocketAddr, TempDir, S
     let directory = tempfile::tempdir().unwrap();
     let ca_file = directory.path().join("ca.pem");
     std::fs::write(&ca_file, certified.cert.pem()).unwrap();
-    (addr, directory, format!("token.ca_file={}", ca_file.display()))
+    (
+        addr,
+        directory,
+        format!("token.ca_file={}", ca_file.display()),
+    )
 }
 
 /// A server that answers each request with `response`.
@@ -110,7 +121,11 @@ async fn an_expired_timeout_names_its_step() {
     let tls = format!("https://localhost:{}/", silent.port());
     let plain = format!("http://localhost:{}/", silent.port());
     for (endpoint, set, step) in [
-        (TOKENS, Some(egress.as_str()), "CONNECT at the egress proxy to tokens.example:443"),
+        (
+            TOKENS,
+            Some(egress.as_str()),
+            "CONNECT at the egress proxy to tokens.example:443",
+        ),
         (tls.as_str(), None, "the TLS handshake with localhost"),
         (plain.as_str(), None, "the response of localhost"),
     ] {
@@ -118,7 +133,10 @@ async fn an_expired_timeout_names_its_step() {
         let error = fetch(endpoint, &set).await.unwrap_err();
         assert_eq!(error.reason(), "timeout");
         let text = chain(&error);
-        assert!(text.ends_with(&format!(": token.timeout (300ms) expired during {step}")), "{text}");
+        assert!(
+            text.ends_with(&format!(": token.timeout (300ms) expired during {step}")),
+            "{text}"
+        );
     }
 }
 
@@ -139,7 +157,10 @@ async fn any_2xx_opens_the_tunnel_to_the_token_endpoint() {
     }
     let egress = egress("HTTP/1.1 302 Found\r\n\r\n", Duration::ZERO, tls).await;
     let text = chain(&fetch(TOKENS, &[&ca_file, &egress]).await.unwrap_err());
-    assert!(text.contains("the egress proxy answers 302 Found: it opens no tunnel"), "{text}");
+    assert!(
+        text.contains("the egress proxy answers 302 Found: it opens no tunnel"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -149,15 +170,25 @@ async fn any_2xx_with_a_token_grants_it() {
         let template = ResponseTemplate::new(status).set_body_json(
             serde_json::json!({"access_token": TOKEN, "token_type": "Bearer", "expires_in": 60}),
         );
-        Mock::given(path("/as/token.oauth2")).respond_with(template).mount(&tokens).await;
-        let grant =
-            fetch(&token_endpoint(&tokens), &[]).await.unwrap_or_else(|error| panic!("{status}: {error}"));
+        Mock::given(path("/as/token.oauth2"))
+            .respond_with(template)
+            .mount(&tokens)
+            .await;
+        let grant = fetch(&token_endpoint(&tokens), &[])
+            .await
+            .unwrap_or_else(|error| panic!("{status}: {error}"));
         assert_eq!(grant.header, format!("Bearer {TOKEN}"));
     }
     let tokens = MockServer::start().await;
-    Mock::given(path("/as/token.oauth2")).respond_with(ResponseTemplate::new(204)).mount(&tokens).await;
+    Mock::given(path("/as/token.oauth2"))
+        .respond_with(ResponseTemplate::new(204))
+        .mount(&tokens)
+        .await;
     let error = fetch(&token_endpoint(&tokens), &[]).await.unwrap_err();
-    assert!(error.to_string().ends_with("the answer is empty"), "{error}");
+    assert!(
+        error.to_string().ends_with("the answer is empty"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -165,18 +196,28 @@ async fn identity_is_asked_for_and_another_coding_is_named() {
     let tokens = MockServer::start().await;
     let coded = |coding: &str| granting(TOKEN, 60).insert_header("content-encoding", coding);
     for coding in ["identity", "gzip", "hunter2"] {
-        let once = Mock::given(path("/as/token.oauth2")).respond_with(coded(coding)).up_to_n_times(1);
+        let once = Mock::given(path("/as/token.oauth2"))
+            .respond_with(coded(coding))
+            .up_to_n_times(1);
         once.mount(&tokens).await;
     }
     let endpoint = token_endpoint(&tokens);
     assert!(fetch(&endpoint, &[]).await.is_ok());
     let error = fetch(&endpoint, &[]).await.unwrap_err();
-    assert!(error.to_string().contains("it has Content-Encoding gzip"), "{error}");
+    assert!(
+        error.to_string().contains("it has Content-Encoding gzip"),
+        "{error}"
+    );
     assert_eq!(error.reason(), "answer");
     let error = fetch(&endpoint, &[]).await.unwrap_err();
     assert!(!error.to_string().contains("hunter2"), "{error}");
     let requests = tokens.received_requests().await.unwrap();
-    assert!(requests.iter().all(|req| req.headers["accept-encoding"] == "identity"), "{requests:?}");
+    assert!(
+        requests
+            .iter()
+            .all(|req| req.headers["accept-encoding"] == "identity"),
+        "{requests:?}"
+    );
 }
 
 #[tokio::test]
@@ -187,19 +228,28 @@ async fn white_space_before_a_colon_costs_no_token() {
         "HTTP/1.1 200 OK\r\nContent-Type : application/json\r\nContent-Length\t : {length}\r\n\r\n{body}"
     );
     let endpoint = raw(response).await;
-    assert_eq!(fetch(&endpoint, &[]).await.unwrap().header, format!("Bearer {TOKEN}"));
+    assert_eq!(
+        fetch(&endpoint, &[]).await.unwrap().header,
+        format!("Bearer {TOKEN}")
+    );
 
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = Proxy::start(&api.uri(), &endpoint, &[]).await;
-    assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+    assert_eq!(
+        send(proxy.addr(), post(START)).await.status(),
+        StatusCode::OK
+    );
 }
 
 #[tokio::test]
 async fn a_query_of_the_endpoint_reaches_it() {
     let tokens = MockServer::start().await;
     let mock = Mock::given(wiremock::matchers::query_param("tenant", "a b"));
-    mock.and(path("/as/token.oauth2")).respond_with(granting(TOKEN, 60)).mount(&tokens).await;
+    mock.and(path("/as/token.oauth2"))
+        .respond_with(granting(TOKEN, 60))
+        .mount(&tokens)
+        .await;
     let endpoint = format!("{}?tenant=a%20b", token_endpoint(&tokens));
     fetch(&endpoint, &[]).await.unwrap();
     let host = tokens.received_requests().await.unwrap()[0].headers["host"].clone();

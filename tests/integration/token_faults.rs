@@ -26,7 +26,10 @@ const YOUNG: Duration = Duration::from_secs(10);
 
 fn upload(number: usize) -> Request<Full<Bytes>> {
     let body = format!("upload {number} {}", "x".repeat(20_000));
-    Request::post(SINK).header("host", "localhost").body(Full::from(body)).unwrap()
+    Request::post(SINK)
+        .header("host", "localhost")
+        .body(Full::from(body))
+        .unwrap()
 }
 
 /// Counts the calls that came with a token which is not, or no longer, one of the sandbox's.
@@ -42,7 +45,9 @@ fn count_unknown(sandbox: &Sandbox) -> Arc<AtomicU64> {
                 }
                 Ok(_) => {}
                 // What was missed may have been one.
-                Err(RecvError::Lagged(missed)) => drop(counted.fetch_add(missed, Ordering::Relaxed)),
+                Err(RecvError::Lagged(missed)) => {
+                    counted.fetch_add(missed, Ordering::Relaxed);
+                }
                 Err(RecvError::Closed) => return,
             }
         }
@@ -71,8 +76,16 @@ async fn tokens_that_live_two_seconds_are_replaced_under_64_callers_who_notice_n
     for caller in callers {
         sent += caller.await.unwrap();
     }
-    assert_eq!(sandbox.api_calls(), sent, "a request was lost, or sent twice");
-    assert_eq!(unknown.load(Ordering::Relaxed), 0, "an expired token was sent");
+    assert_eq!(
+        sandbox.api_calls(),
+        sent,
+        "a request was lost, or sent twice"
+    );
+    assert_eq!(
+        unknown.load(Ordering::Relaxed),
+        0,
+        "an expired token was sent"
+    );
     let calls = sandbox.token_calls();
     assert!((10..=24).contains(&calls), "{calls} token calls");
 }
@@ -103,13 +116,26 @@ async fn fifty_requests_that_are_refused_after_a_revocation_are_sent_once_more()
     sandbox.revoke_all();
     let seen = sandbox.seen().len();
     let after = join_all((0..50).map(|number| received(proxy.addr(), number))).await;
-    assert!(after.iter().all(|(status, _)| *status == StatusCode::OK), "{after:?}");
+    assert!(
+        after.iter().all(|(status, _)| *status == StatusCode::OK),
+        "{after:?}"
+    );
     assert_eq!(before, after, "a body was not sent again as it was");
     assert_eq!(sandbox.token_calls(), 2);
     let seen = &sandbox.seen()[seen..];
-    let with = |wanted: Authorization| seen.iter().filter(|call| call.authorization == wanted).count();
-    let newest = Authorization::Bearer { generation: 2, current: true };
-    assert_eq!((with(Authorization::Unknown), with(newest), seen.len()), (50, 50, 100));
+    let with = |wanted: Authorization| {
+        seen.iter()
+            .filter(|call| call.authorization == wanted)
+            .count()
+    };
+    let newest = Authorization::Bearer {
+        generation: 2,
+        current: true,
+    };
+    assert_eq!(
+        (with(Authorization::Unknown), with(newest), seen.len()),
+        (50, 50, 100)
+    );
 }
 
 #[tokio::test]
@@ -121,7 +147,8 @@ async fn an_api_that_always_refuses_costs_two_token_calls_in_ten_seconds_and_is_
     sandbox.set_faults(parse_faults(&["api-status=401"]));
     let began = Instant::now();
     for batch in 0..10 {
-        let told = join_all((0..50).map(|_| send(proxy.addr(), post("/v2/captain/journey/start")))).await;
+        let told =
+            join_all((0..50).map(|_| send(proxy.addr(), post("/v2/captain/journey/start")))).await;
         for res in told {
             assert_eq!(res.status(), StatusCode::UNAUTHORIZED);
             assert!(!res.headers().contains_key("proxy-status"), "{res:?}");
@@ -130,9 +157,17 @@ async fn an_api_that_always_refuses_costs_two_token_calls_in_ten_seconds_and_is_
         let due = began + Duration::from_millis(900) * (batch + 1);
         tokio::time::sleep_until(due).await;
     }
-    assert!(sandbox.token_calls() <= 1 + 2, "{} token calls", sandbox.token_calls());
+    assert!(
+        sandbox.token_calls() <= 1 + 2,
+        "{} token calls",
+        sandbox.token_calls()
+    );
     // Those in flight as the token was replaced were sent twice, and no other.
-    assert!(sandbox.api_calls() <= 1 + 500 + 50, "{} calls", sandbox.api_calls());
+    assert!(
+        sandbox.api_calls() <= 1 + 500 + 50,
+        "{} calls",
+        sandbox.api_calls()
+    );
 }
 
 #[tokio::test]
@@ -148,7 +183,11 @@ async fn a_token_endpoint_that_is_dead_for_three_lives_is_told_and_healed_withou
         (res.status(), &json(&res)["reason"]),
         (StatusCode::SERVICE_UNAVAILABLE, &"token_unavailable".into())
     );
-    let wait: u64 = res.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    let wait: u64 = res.headers()["retry-after"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!((1..=15).contains(&wait), "{wait}");
     assert_eq!(sandbox.api_calls(), calls, "sent without a token");
     sandbox.clear_faults();
@@ -161,13 +200,22 @@ async fn each_bad_answer_of_the_token_endpoint_is_one_clear_reason() {
     let bad = [
         ("token-body=empty", "the answer is empty"),
         ("token-body=html", "the answer is no JSON"),
-        ("token-body=no-token", "the answer lacks access_token or token_type"),
-        ("token-body=truncated", "the connection to the token endpoint broke off"),
+        (
+            "token-body=no-token",
+            "the answer lacks access_token or token_type",
+        ),
+        (
+            "token-body=truncated",
+            "the connection to the token endpoint broke off",
+        ),
         ("token-body=endless", "the answer is longer than 64 KiB"),
         ("token-body=drip", "does not answer in time"),
         ("token-hang", "does not answer in time"),
         ("token-delay=20s", "does not answer in time"),
-        ("token-reset", "the connection to the token endpoint broke off"),
+        (
+            "token-reset",
+            "the connection to the token endpoint broke off",
+        ),
         ("token-type=mac", "the token_type is not Bearer"),
         ("token-bad", "the access_token is no bearer token"),
         ("token-expires-in=0", "the expires_in is no life"),
@@ -176,13 +224,19 @@ async fn each_bad_answer_of_the_token_endpoint_is_one_clear_reason() {
         ("token-status=500", "the token endpoint answers 500"),
         ("token-status=429", "the token endpoint answers 429"),
         ("token-status=302", "the token endpoint answers 302"),
-        ("refuse-client", "refuses our client: 401 Unauthorized, invalid_client"),
+        (
+            "refuse-client",
+            "refuses our client: 401 Unauthorized, invalid_client",
+        ),
     ];
     for (fault, reason) in bad {
         let sandbox = sandbox(&[fault]).await;
         let set = ["token.timeout=1s"];
         let config = configured(&sandbox.base_url(), &sandbox.token_endpoint(), &set).config;
-        let error = Endpoint::new(Client::new(&config.token).unwrap()).fetch().await.expect_err(fault);
+        let error = Endpoint::new(Client::new(&config.token).unwrap())
+            .fetch()
+            .await
+            .expect_err(fault);
         assert!(error.to_string().contains(reason), "{fault}: {error}");
     }
     let good = [
@@ -198,12 +252,15 @@ async fn each_bad_answer_of_the_token_endpoint_is_one_clear_reason() {
     for fault in good {
         let sandbox = sandbox(&[fault]).await;
         let config = configured(&sandbox.base_url(), &sandbox.token_endpoint(), &[]).config;
-        let grant = Endpoint::new(Client::new(&config.token).unwrap()).fetch().await;
+        let grant = Endpoint::new(Client::new(&config.token).unwrap())
+            .fetch()
+            .await;
         grant.unwrap_or_else(|error| panic!("{fault}: {error}"));
     }
 }
 
-/// Every way to go wrong, the log as talkative as it gets, and a caller that sends secrets of its own.
+/// Every way to go wrong, the log as talkative as it gets, and a caller that sends secrets of its
+/// own.
 #[tokio::test]
 async fn neither_secret_nor_token_is_in_any_output_or_answer_whatever_goes_wrong() {
     let faults = [
@@ -235,62 +292,89 @@ async fn neither_secret_nor_token_is_in_any_output_or_answer_whatever_goes_wrong
     let password = &directory.path().join("password");
     std::fs::write(password, "sandbox-password").unwrap();
     let key = std::fs::read_to_string(RSA_KEY).unwrap();
-    let runs = faults.iter().enumerate().map(|(number, faults)| async move {
-        let sandbox = sandbox(faults).await;
-        let mut set = vec![
-            format!("upstream.base_url={}", sandbox.base_url()),
-            format!("token.endpoint={}", sandbox.token_endpoint()),
-            format!("log.format={}", ["text", "json"][number / 2 % 2]),
-            "log.level=trace".to_owned(),
-            "admin.address=127.0.0.1:0".to_owned(),
-            "token.wait=300ms".to_owned(),
-            "token.timeout=1s".to_owned(),
-            "upstream.response_timeout=1s".to_owned(),
-        ];
-        match number {
-            0 => set.extend([
-                "token.client_auth=private_key_jwt".to_owned(),
-                format!("token.jwt_key=file:{RSA_KEY}"),
-            ]),
-            _ => set.push(format!("token.client_auth={}", ["post", "basic"][number % 2])),
-        }
-        if number % 3 == 1 {
-            let user = "token.username=sandbox-user";
-            let password = format!("token.password=file:{}", password.display());
-            set.extend(["token.grant=password".to_owned(), user.to_owned(), password]);
-        }
-        let start = move || {
-            let set: Vec<_> = set.iter().map(String::as_str).collect();
-            Running::start_with_errors(&set)
-        };
-        let mut proxy = spawn_blocking(start).await.unwrap();
-        let mut heard = String::new();
-        for path in [SINK, "/captain/api/journey/start", "/v2/captain/journey/device/connect", "/elsewhere"] {
-            for _ in 0..3 {
-                let req = Request::post(format!("{path}?token=query-secret")).header("host", "localhost");
-                let req = req
-                    .header("authorization", "Bearer callers-secret")
-                    .header("x-api-key", "callers-secret");
-                let req = req.header("cookie", "a=callers-secret").body(Full::from("body-secret")).unwrap();
-                heard += &describe(crate::support::caller::try_send(proxy.addr(), req).await);
-                sleep(Duration::from_millis(300)).await;
+    let runs = faults
+        .iter()
+        .enumerate()
+        .map(|(number, faults)| async move {
+            let sandbox = sandbox(faults).await;
+            let mut set = vec![
+                format!("upstream.base_url={}", sandbox.base_url()),
+                format!("token.endpoint={}", sandbox.token_endpoint()),
+                format!("log.format={}", ["text", "json"][number / 2 % 2]),
+                "log.level=trace".to_owned(),
+                "admin.address=127.0.0.1:0".to_owned(),
+                "token.wait=300ms".to_owned(),
+                "token.timeout=1s".to_owned(),
+                "upstream.response_timeout=1s".to_owned(),
+            ];
+            match number {
+                0 => set.extend([
+                    "token.client_auth=private_key_jwt".to_owned(),
+                    format!("token.jwt_key=file:{RSA_KEY}"),
+                ]),
+                _ => set.push(format!(
+                    "token.client_auth={}",
+                    ["post", "basic"][number % 2]
+                )),
             }
-        }
-        for path in ["/metrics", "/status", "/readyz"] {
-            let req = Request::get(path).header("host", "localhost").body(Full::default()).unwrap();
-            heard += &describe(crate::support::caller::try_send(proxy.admin(), req).await);
-        }
-        spawn_blocking(move || (proxy.end("-TERM"), heard + &proxy.log))
-            .await
-            .map(|told| (faults, sandbox, told))
-            .unwrap()
-    });
+            if number % 3 == 1 {
+                let user = "token.username=sandbox-user";
+                let password = format!("token.password=file:{}", password.display());
+                set.extend(["token.grant=password".to_owned(), user.to_owned(), password]);
+            }
+            let start = move || {
+                let set: Vec<_> = set.iter().map(String::as_str).collect();
+                Running::start_with_errors(&set)
+            };
+            let mut proxy = spawn_blocking(start).await.unwrap();
+            let mut heard = String::new();
+            for path in [
+                SINK,
+                "/captain/api/journey/start",
+                "/v2/captain/journey/device/connect",
+                "/elsewhere",
+            ] {
+                for _ in 0..3 {
+                    let req = Request::post(format!("{path}?token=query-secret"))
+                        .header("host", "localhost");
+                    let req = req
+                        .header("authorization", "Bearer callers-secret")
+                        .header("x-api-key", "callers-secret");
+                    let req = req
+                        .header("cookie", "a=callers-secret")
+                        .body(Full::from("body-secret"))
+                        .unwrap();
+                    heard += &describe(crate::support::caller::try_send(proxy.addr(), req).await);
+                    sleep(Duration::from_millis(300)).await;
+                }
+            }
+            for path in ["/metrics", "/status", "/readyz"] {
+                let req = Request::get(path)
+                    .header("host", "localhost")
+                    .body(Full::default())
+                    .unwrap();
+                heard += &describe(crate::support::caller::try_send(proxy.admin(), req).await);
+            }
+            spawn_blocking(move || (proxy.end("-TERM"), heard + &proxy.log))
+                .await
+                .map(|told| (faults, sandbox, told))
+                .unwrap()
+        });
     for (faults, sandbox, (code, heard)) in join_all(runs).await {
         assert_eq!(code, 0, "{faults:?}: {heard}");
-        assert!(heard.contains("gbg-proxy listens") && heard.contains("DEBUG"), "{heard}");
+        assert!(
+            heard.contains("gbg-proxy listens") && heard.contains("DEBUG"),
+            "{heard}"
+        );
         let encoded = "dGVzdC1jbGllbnQ6dGVzdC1zZWNyZXQtN2MxZg";
         // The last is how every assertion begins.
-        let ours = [CLIENT_SECRET, encoded, "sandbox-password", key.lines().nth(1).unwrap(), "eyJ"];
+        let ours = [
+            CLIENT_SECRET,
+            encoded,
+            "sandbox-password",
+            key.lines().nth(1).unwrap(),
+            "eyJ",
+        ];
         let mut secrets = ours.map(str::to_owned).to_vec();
         secrets.extend(["callers-secret", "query-secret", "body-secret"].map(str::to_owned));
         secrets.extend(sandbox.issued_tokens());
@@ -303,7 +387,12 @@ async fn neither_secret_nor_token_is_in_any_output_or_answer_whatever_goes_wrong
 fn describe(answered: Result<Whole, String>) -> String {
     match answered {
         Ok(res) => {
-            format!("{:?} {:?} {}\n", res.status(), res.headers(), String::from_utf8_lossy(res.body()))
+            format!(
+                "{:?} {:?} {}\n",
+                res.status(),
+                res.headers(),
+                String::from_utf8_lossy(res.body())
+            )
         }
         Err(error) => error,
     }

@@ -21,18 +21,25 @@ const START: &str = "/v2/captain/journey/start";
 async fn requests_that_come_before_the_first_token_wait_for_one_call() {
     let api = MockServer::start().await;
     let slow = granting("a", 3600).set_delay(Duration::from_millis(500));
-    Mock::given(path("/as/token.oauth2")).respond_with(slow).mount(&api).await;
+    Mock::given(path("/as/token.oauth2"))
+        .respond_with(slow)
+        .mount(&api)
+        .await;
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = Proxy::before(&api, &[]).await;
 
     let addr = proxy.addr();
-    let callers: Vec<_> =
-        (0..50).map(|_| tokio::spawn(async move { send(addr, post(START)).await })).collect();
+    let callers: Vec<_> = (0..50)
+        .map(|_| tokio::spawn(async move { send(addr, post(START)).await }))
+        .collect();
     for caller in callers {
         assert_eq!(caller.await.unwrap().status(), StatusCode::OK);
     }
 
-    assert_eq!((token_calls(&api).await, forwarded(&api).await.len()), (1, 50));
+    assert_eq!(
+        (token_calls(&api).await, forwarded(&api).await.len()),
+        (1, 50)
+    );
 }
 
 #[tokio::test]
@@ -42,11 +49,19 @@ async fn the_token_request_is_the_documented_form() {
     let proxy = Proxy::before(&api, &[]).await;
     send(proxy.addr(), post(START)).await;
     let all = api.received_requests().await.unwrap();
-    let call = all.iter().find(|req| req.url.path() == "/as/token.oauth2").unwrap();
+    let call = all
+        .iter()
+        .find(|req| req.url.path() == "/as/token.oauth2")
+        .unwrap();
     assert_eq!(call.method, http::Method::POST);
-    assert_eq!(call.headers["content-type"], "application/x-www-form-urlencoded");
+    assert_eq!(
+        call.headers["content-type"],
+        "application/x-www-form-urlencoded"
+    );
     assert!(!call.headers.contains_key("authorization"));
-    let mut form: Vec<_> = url::form_urlencoded::parse(&call.body).into_owned().collect();
+    let mut form: Vec<_> = url::form_urlencoded::parse(&call.body)
+        .into_owned()
+        .collect();
     form.sort();
     let expected = [
         ("client_id", CLIENT_ID),
@@ -54,7 +69,10 @@ async fn the_token_request_is_the_documented_form() {
         ("grant_type", "client_credentials"),
         ("scope", "gbg.token"),
     ];
-    assert_eq!(form, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    assert_eq!(
+        form,
+        expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+    );
 }
 
 #[tokio::test]
@@ -64,8 +82,14 @@ async fn basic_client_authentication_keeps_the_secret_out_of_the_form() {
     let proxy = Proxy::before(&api, &["token.client_auth=basic", "token.scope="]).await;
     send(proxy.addr(), post(START)).await;
     let all = api.received_requests().await.unwrap();
-    let call = all.iter().find(|req| req.url.path() == "/as/token.oauth2").unwrap();
-    assert_eq!(call.headers["authorization"], "Basic dGVzdC1jbGllbnQ6dGVzdC1zZWNyZXQtN2MxZg==");
+    let call = all
+        .iter()
+        .find(|req| req.url.path() == "/as/token.oauth2")
+        .unwrap();
+    assert_eq!(
+        call.headers["authorization"],
+        "Basic dGVzdC1jbGllbnQ6dGVzdC1zZWNyZXQtN2MxZg=="
+    );
     assert_eq!(call.body, b"grant_type=client_credentials");
 }
 
@@ -76,7 +100,10 @@ async fn a_refused_client_is_told_apart_and_nothing_is_forwarded() {
         let refusal = ResponseTemplate::new(status).set_body_string(
             "{\"error_description\":\"Invalid client or client credentials\",\"error\":\"invalid_client\"}\r\n",
         );
-        Mock::given(path("/as/token.oauth2")).respond_with(refusal).mount(&api).await;
+        Mock::given(path("/as/token.oauth2"))
+            .respond_with(refusal)
+            .mount(&api)
+            .await;
         let proxy = Proxy::before(&api, &[]).await;
         let res = send(proxy.addr(), post(START)).await;
         assert_eq!(
@@ -104,10 +131,17 @@ async fn answers_that_grant_nothing_are_no_token() {
     ];
     for template in useless {
         let api = MockServer::start().await;
-        Mock::given(path("/as/token.oauth2")).respond_with(template.clone()).mount(&api).await;
+        Mock::given(path("/as/token.oauth2"))
+            .respond_with(template.clone())
+            .mount(&api)
+            .await;
         let proxy = Proxy::before(&api, &["token.wait=200ms"]).await;
         let res = send(proxy.addr(), post(START)).await;
-        assert_eq!(res.status(), StatusCode::SERVICE_UNAVAILABLE, "{template:?}");
+        assert_eq!(
+            res.status(),
+            StatusCode::SERVICE_UNAVAILABLE,
+            "{template:?}"
+        );
         assert_eq!(json(&res)["reason"], "token_unavailable", "{template:?}");
         assert!(forwarded(&api).await.is_empty());
     }
@@ -122,10 +156,16 @@ async fn a_dead_token_endpoint_is_told_in_time_and_healed_without_a_restart() {
         .mount_as_scoped(&api)
         .await;
     let proxy = Proxy::before(&api, &["token.wait=200ms"]).await;
-    assert_eq!(json(&send(proxy.addr(), post(START)).await)["reason"], "token_unavailable");
+    assert_eq!(
+        json(&send(proxy.addr(), post(START)).await)["reason"],
+        "token_unavailable"
+    );
 
     drop(dead);
-    Mock::given(path("/as/token.oauth2")).respond_with(granting("a", 3600)).mount(&api).await;
+    Mock::given(path("/as/token.oauth2"))
+        .respond_with(granting("a", 3600))
+        .mount(&api)
+        .await;
 
     until(async || send(proxy.addr(), post(START)).await.status() == StatusCode::OK).await;
 }
@@ -138,12 +178,18 @@ async fn a_token_is_replaced_before_it_expires_and_nobody_notices() {
         .up_to_n_times(1)
         .mount(&api)
         .await;
-    Mock::given(path("/as/token.oauth2")).respond_with(granting("second", 3600)).mount(&api).await;
+    Mock::given(path("/as/token.oauth2"))
+        .respond_with(granting("second", 3600))
+        .mount(&api)
+        .await;
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = Proxy::before(&api, &[]).await;
 
     until(async || {
-        assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+        assert_eq!(
+            send(proxy.addr(), post(START)).await.status(),
+            StatusCode::OK
+        );
         let seen = forwarded(&api).await;
         seen[0].headers["authorization"] == "Bearer first"
             && seen.last().unwrap().headers["authorization"] == "Bearer second"
@@ -160,19 +206,32 @@ async fn a_failed_refresh_keeps_the_token_and_an_expired_one_is_never_sent() {
         .up_to_n_times(1)
         .mount(&api)
         .await;
-    Mock::given(path("/as/token.oauth2")).respond_with(ResponseTemplate::new(500)).mount(&api).await;
+    Mock::given(path("/as/token.oauth2"))
+        .respond_with(ResponseTemplate::new(500))
+        .mount(&api)
+        .await;
     answer(&api, ResponseTemplate::new(200)).await;
     let began = Instant::now();
     let proxy = Proxy::before(&api, &["token.wait=100ms"]).await;
 
     // The refresh is due after half the life, and fails; the token serves on.
     until(async || {
-        assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+        assert_eq!(
+            send(proxy.addr(), post(START)).await.status(),
+            StatusCode::OK
+        );
         token_calls(&api).await >= 2
     })
     .await;
-    until(async || send(proxy.addr(), post(START)).await.status() == StatusCode::SERVICE_UNAVAILABLE).await;
-    assert!(began.elapsed() >= Duration::from_millis(5400), "given up too early: {:?}", began.elapsed());
+    until(async || {
+        send(proxy.addr(), post(START)).await.status() == StatusCode::SERVICE_UNAVAILABLE
+    })
+    .await;
+    assert!(
+        began.elapsed() >= Duration::from_millis(5400),
+        "given up too early: {:?}",
+        began.elapsed()
+    );
     let count = forwarded(&api).await.len();
     let res = send(proxy.addr(), post(START)).await;
     assert_eq!(json(&res)["reason"], "token_unavailable");
@@ -182,13 +241,23 @@ async fn a_failed_refresh_keeps_the_token_and_an_expired_one_is_never_sent() {
 #[tokio::test]
 async fn a_redirect_of_the_token_endpoint_is_not_followed() {
     let elsewhere = api().await;
-    let moved =
-        ResponseTemplate::new(307).insert_header("location", format!("{}/as/token.oauth2", elsewhere.uri()));
+    let moved = ResponseTemplate::new(307)
+        .insert_header("location", format!("{}/as/token.oauth2", elsewhere.uri()));
     let api = MockServer::start().await;
-    Mock::given(path("/as/token.oauth2")).respond_with(moved).mount(&api).await;
+    Mock::given(path("/as/token.oauth2"))
+        .respond_with(moved)
+        .mount(&api)
+        .await;
     let proxy = Proxy::before(&api, &["token.wait=300ms"]).await;
-    assert_eq!(json(&send(proxy.addr(), post(START)).await)["reason"], "token_unavailable");
-    assert_eq!(token_calls(&elsewhere).await, 0, "the secret went elsewhere");
+    assert_eq!(
+        json(&send(proxy.addr(), post(START)).await)["reason"],
+        "token_unavailable"
+    );
+    assert_eq!(
+        token_calls(&elsewhere).await,
+        0,
+        "the secret went elsewhere"
+    );
 }
 
 #[tokio::test]
@@ -199,20 +268,31 @@ async fn a_token_that_expires_while_a_connection_opens_is_not_sent() {
         .up_to_n_times(1)
         .mount(&tokens)
         .await;
-    Mock::given(path("/as/token.oauth2")).respond_with(ResponseTemplate::new(500)).mount(&tokens).await;
+    Mock::given(path("/as/token.oauth2"))
+        .respond_with(ResponseTemplate::new(500))
+        .mount(&tokens)
+        .await;
     // Takes connections, and begins a TLS handshake that takes three seconds.
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let key =
+        rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let tls = rustls::ServerConfig::builder().with_no_client_auth();
-    let tls =
-        TlsAcceptor::from(Arc::new(tls.with_single_cert(vec![certified.cert.der().clone()], key).unwrap()));
+    let tls = TlsAcceptor::from(Arc::new(
+        tls.with_single_cert(vec![certified.cert.der().clone()], key)
+            .unwrap(),
+    ));
     let slow = scripted(move |stream| {
         let tls = tls.clone();
         async move {
             tokio::time::sleep(Duration::from_secs(3)).await;
             let mut seen = Vec::new();
-            let _ = tls.accept(stream).await.unwrap().read_to_end(&mut seen).await;
+            let _ = tls
+                .accept(stream)
+                .await
+                .unwrap()
+                .read_to_end(&mut seen)
+                .await;
             assert!(seen.is_empty(), "an expired token was sent");
         }
     })
@@ -233,19 +313,29 @@ async fn a_refusal_that_repeats_the_secret_is_told_without_it() {
     let in_basic = "dGVzdC1jbGllbnQ6dGVzdC1zZWNyZXQtN2MxZg==".to_owned();
     for said in [CLIENT_SECRET.to_owned(), in_a_form, in_basic] {
         let api = MockServer::start().await;
-        let answer =
-            serde_json::json!({"error": "invalid_client", "error_description": format!("what is {said}?")});
+        let answer = serde_json::json!({"error": "invalid_client", "error_description": format!("what is {said}?")});
         let other = serde_json::json!({"error": said, "error_description": "x"});
         for (status, body) in [(401, answer), (400, other)] {
             let echo = ResponseTemplate::new(status).set_body_json(body);
-            Mock::given(path("/as/token.oauth2")).respond_with(echo).up_to_n_times(1).mount(&api).await;
+            Mock::given(path("/as/token.oauth2"))
+                .respond_with(echo)
+                .up_to_n_times(1)
+                .mount(&api)
+                .await;
         }
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config = crate::support::configured(&api.uri(), &token_endpoint(&api), &[]).config;
-        let endpoint = gbg_proxy::token::Endpoint::new(gbg_proxy::token::Client::new(&config.token).unwrap());
-        let (first, second) = (endpoint.fetch().await.unwrap_err(), endpoint.fetch().await.unwrap_err());
+        let endpoint =
+            gbg_proxy::token::Endpoint::new(gbg_proxy::token::Client::new(&config.token).unwrap());
+        let (first, second) = (
+            endpoint.fetch().await.unwrap_err(),
+            endpoint.fetch().await.unwrap_err(),
+        );
         let text = format!("{first} {first:?} {second} {second:?} {endpoint:?} {config:?}");
-        assert!(text.contains("invalid_client; check token.client_id"), "{text}");
+        assert!(
+            text.contains("invalid_client; check token.client_id"),
+            "{text}"
+        );
         assert!(!text.contains(&said), "{text}");
     }
 }

@@ -49,14 +49,23 @@ async fn http1_api(received: Arc<Received>) -> SocketAddr {
                 let is_first = request.is_empty();
                 match stream.read_buf(&mut request).await {
                     Ok(0) | Err(_) => break,
-                    Ok(_) => drop(received.begun.fetch_add(usize::from(is_first), Ordering::SeqCst)),
+                    Ok(_) => drop(
+                        received
+                            .begun
+                            .fetch_add(usize::from(is_first), Ordering::SeqCst),
+                    ),
                 }
             }
-            received.complete.fetch_add(usize::from(is_complete(&request)), Ordering::SeqCst);
+            received
+                .complete
+                .fetch_add(usize::from(is_complete(&request)), Ordering::SeqCst);
             // One that was closed before its first byte carried no request.
-            received.ended.fetch_add(usize::from(!request.is_empty()), Ordering::SeqCst);
-            let _ =
-                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").await;
+            received
+                .ended
+                .fetch_add(usize::from(!request.is_empty()), Ordering::SeqCst);
+            let _ = stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                .await;
         }
     })
     .await
@@ -65,11 +74,16 @@ async fn http1_api(received: Arc<Received>) -> SocketAddr {
 /// Whether a request is complete by its framing.
 fn is_complete(request: &[u8]) -> bool {
     let text = String::from_utf8_lossy(request).to_lowercase();
-    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let Some((head, body)) = text.split_once("\r\n\r\n") else {
+        return false;
+    };
     if head.contains("transfer-encoding: chunked") {
         return body.ends_with("0\r\n\r\n");
     }
-    let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+    let length = head
+        .split("content-length: ")
+        .nth(1)
+        .and_then(|rest| rest.lines().next());
     body.len() >= length.map_or(0, |length| length.parse().unwrap())
 }
 
@@ -85,12 +99,16 @@ async fn http2_api(received: Arc<Received>) -> SocketAddr {
                     let mut body = req.into_body();
                     let is_complete = loop {
                         match body.data().await {
-                            Some(Ok(data)) => body.flow_control().release_capacity(data.len()).unwrap(),
+                            Some(Ok(data)) => {
+                                body.flow_control().release_capacity(data.len()).unwrap()
+                            }
                             Some(Err(_)) => break false,
                             None => break true,
                         }
                     };
-                    received.complete.fetch_add(usize::from(is_complete), Ordering::SeqCst);
+                    received
+                        .complete
+                        .fetch_add(usize::from(is_complete), Ordering::SeqCst);
                     received.ended.fetch_add(1, Ordering::SeqCst);
                     if is_complete {
                         respond.send_response(Response::new(()), true).unwrap();
@@ -132,15 +150,17 @@ impl Reset {
                 (None, false, None),
                 (Some("1000"), false, None),
             ];
-            kinds.into_iter().flat_map(move |(length, announces_trailers, body)| {
-                [Split::Nothing, Split::Reset, Split::DataAndReset].map(|split| Reset {
-                    code,
-                    length,
-                    announces_trailers,
-                    body,
-                    split,
+            kinds
+                .into_iter()
+                .flat_map(move |(length, announces_trailers, body)| {
+                    [Split::Nothing, Split::Reset, Split::DataAndReset].map(|split| Reset {
+                        code,
+                        length,
+                        announces_trailers,
+                        body,
+                        split,
+                    })
                 })
-            })
         })
     }
 
@@ -150,7 +170,11 @@ impl Reset {
         if self.announces_trailers {
             fields.extend([("te", "trailers"), ("trailer", "x-checksum")]);
         }
-        let data: Vec<u8> = self.body.iter().flat_map(|body| frame(DATA, 0, 1, body.as_bytes())).collect();
+        let data: Vec<u8> = self
+            .body
+            .iter()
+            .flat_map(|body| frame(DATA, 0, 1, body.as_bytes()))
+            .collect();
         let mut bytes = [preface(), frame(HEADERS, END_HEADERS, 1, &block(&fields))].concat();
         if self.split != Split::DataAndReset {
             bytes.extend(&data);
@@ -169,7 +193,10 @@ impl Reset {
         stream.write_all(&bytes).await.unwrap();
         // The proxy has read the reset when it answers what was sent behind it.
         const PING: u8 = 6;
-        stream.write_all(&frame(PING, 0, 0, b"are read")).await.unwrap();
+        stream
+            .write_all(&frame(PING, 0, 0, b"are read"))
+            .await
+            .unwrap();
         let mut answer = Vec::new();
         let pong = async {
             while !answer.windows(8).any(|part| part == b"are read") {
@@ -193,7 +220,11 @@ async fn never_complete(api: SocketAddr, received: &Received, set: &[&str]) {
         let before = Received::count(&received.complete);
         assert_eq!(send(proxy.addr(), post(HEALTHY)).await.status(), 200);
         received.settle().await;
-        assert_eq!(Received::count(&received.complete), before + 1, "{reset:?}: complete at the API");
+        assert_eq!(
+            Received::count(&received.complete),
+            before + 1,
+            "{reset:?}: complete at the API"
+        );
     }
     // Anything that was still on its way.
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -210,7 +241,12 @@ async fn a_reset_request_is_never_complete_over_http1() {
 #[tokio::test]
 async fn a_reset_request_is_never_complete_over_http2() {
     let received = Arc::<Received>::default();
-    never_complete(http2_api(Arc::clone(&received)).await, &received, &["upstream.http_version=2"]).await;
+    never_complete(
+        http2_api(Arc::clone(&received)).await,
+        &received,
+        &["upstream.http_version=2"],
+    )
+    .await;
 }
 
 /// What has ended stays complete, whatever is reset behind it: END_STREAM, or all of the length.

@@ -65,13 +65,18 @@ pub(super) async fn read(mut body: RecvStream) -> Bytes {
 }
 
 pub(super) fn assert_told(res: &Whole, status: StatusCode, reason: &str) {
-    assert_eq!((res.status(), json(res)["reason"].as_str()), (status, Some(reason)));
+    assert_eq!(
+        (res.status(), json(res)["reason"].as_str()),
+        (status, Some(reason))
+    );
 }
 
 /// Sends so many requests at once; the answers.
 async fn at_once(proxy: &Proxy, count: usize) -> Vec<Whole> {
     let addr = proxy.addr();
-    let sent: Vec<_> = (0..count).map(|_| tokio::spawn(send(addr, post(START)))).collect();
+    let sent: Vec<_> = (0..count)
+        .map(|_| tokio::spawn(send(addr, post(START))))
+        .collect();
     let mut answers = Vec::new();
     for answered in sent {
         answers.push(answered.await.unwrap());
@@ -85,7 +90,12 @@ async fn the_head_is_that_of_http2_and_names_the_configured_origin_and_one_beare
     let upstream = http2(100, move |_, connection| {
         let seen = seen.clone();
         each(connection, move |req, respond| {
-            seen.send((req.method().clone(), req.uri().clone(), req.headers().clone())).unwrap();
+            seen.send((
+                req.method().clone(),
+                req.uri().clone(),
+                req.headers().clone(),
+            ))
+            .unwrap();
             async move { assert_eq!(answer(req, respond, "started").await, "{}") }
         })
     })
@@ -97,9 +107,15 @@ async fn the_head_is_that_of_http2_and_names_the_configured_origin_and_one_beare
          Transfer-Encoding: chunked\r\nX-GBG-Source: legacy\r\n\r\n2\r\n{{}}\r\n0\r\n\r\n"
     );
     let res = raw(proxy.addr(), request).await;
-    assert!(res.starts_with("HTTP/1.1 200") && res.contains("started"), "{res}");
+    assert!(
+        res.starts_with("HTTP/1.1 200") && res.contains("started"),
+        "{res}"
+    );
     let (method, uri, headers) = requests.recv().await.unwrap();
-    assert_eq!((method.as_str(), uri.to_string()), ("POST", format!("http://{upstream}{START}")));
+    assert_eq!(
+        (method.as_str(), uri.to_string()),
+        ("POST", format!("http://{upstream}{START}"))
+    );
     let authorization: Vec<_> = headers.get_all("authorization").iter().collect();
     assert_eq!(authorization, [format!("Bearer {TOKEN}").as_str()]);
     let mut names: Vec<_> = headers.keys().map(|name| name.as_str()).collect();
@@ -111,15 +127,27 @@ async fn the_head_is_that_of_http2_and_names_the_configured_origin_and_one_beare
 /// Answers over the HTTP that ALPN has picked, and tells which.
 async fn whichever(stream: tokio_rustls::server::TlsStream<TcpStream>) {
     let service = hyper::service::service_fn(|req: Request<Incoming>| async move {
-        assert_eq!(req.headers().contains_key("host"), req.version() == Version::HTTP_11);
-        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(format!("{:?}", req.version())))))
+        assert_eq!(
+            req.headers().contains_key("host"),
+            req.version() == Version::HTTP_11
+        );
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(format!(
+            "{:?}",
+            req.version()
+        )))))
     });
     let io = TokioIo::new(stream);
     let _ = match io.inner().get_ref().1.alpn_protocol() == Some(b"h2") {
         true => {
-            hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await
+            hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                .serve_connection(io, service)
+                .await
         }
-        false => hyper::server::conn::http1::Builder::new().serve_connection(io, service).await,
+        false => {
+            hyper::server::conn::http1::Builder::new()
+                .serve_connection(io, service)
+                .await
+        }
     };
 }
 
@@ -161,7 +189,11 @@ async fn alpn_picks_what_both_speak_and_the_configuration_lets() {
 #[tokio::test]
 async fn many_requests_at_once_reach_an_api_that_declines_http2() {
     let upstream = tls(&["http/1.1"], whichever).await;
-    let set = [upstream.ca_file.as_str(), "upstream.http_version=auto", "listen.workers=1"];
+    let set = [
+        upstream.ca_file.as_str(),
+        "upstream.http_version=auto",
+        "listen.workers=1",
+    ];
     let proxy = Proxy::before_server(&upstream.base_url, &set).await;
     for res in at_once(&proxy, 30).await {
         assert_eq!(res.body(), "HTTP/1.1");
@@ -172,11 +204,17 @@ async fn many_requests_at_once_reach_an_api_that_declines_http2() {
 async fn an_api_that_speaks_no_http2_is_told_at_the_opening() {
     let old = scripted(|mut stream: TcpStream| async move {
         read_until(&mut stream, "\r\n\r\n").await;
-        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
+        let _ = stream
+            .write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+            .await;
         let _ = stream.read_to_end(&mut Vec::new()).await;
     });
     let proxy = proxy_before(old.await, &[]).await;
-    assert_told(&send(proxy.addr(), post(START)).await, StatusCode::BAD_GATEWAY, "upstream_unreachable");
+    assert_told(
+        &send(proxy.addr(), post(START)).await,
+        StatusCode::BAD_GATEWAY,
+        "upstream_unreachable",
+    );
 }
 
 #[tokio::test]
@@ -188,7 +226,10 @@ async fn requests_share_a_connection_as_far_as_the_api_lets_and_then_open_anothe
         let together = Arc::clone(&together);
         let in_flight = Arc::new(AtomicUsize::new(0));
         each(connection, move |req, respond| {
-            assert!(in_flight.fetch_add(1, Ordering::SeqCst) < 2, "a stream too many");
+            assert!(
+                in_flight.fetch_add(1, Ordering::SeqCst) < 2,
+                "a stream too many"
+            );
             let (together, in_flight) = (Arc::clone(&together), Arc::clone(&in_flight));
             async move {
                 together.wait().await;
@@ -200,7 +241,12 @@ async fn requests_share_a_connection_as_far_as_the_api_lets_and_then_open_anothe
     .await;
     let proxy = proxy_before(upstream, &[]).await;
     for _ in 0..3 {
-        assert!(at_once(&proxy, 10).await.iter().all(|res| res.status() == StatusCode::OK));
+        assert!(
+            at_once(&proxy, 10)
+                .await
+                .iter()
+                .all(|res| res.status() == StatusCode::OK)
+        );
     }
     assert_eq!(opened.load(Ordering::SeqCst), 5);
 }
@@ -214,11 +260,19 @@ async fn a_cold_start_opens_one_connection_for_as_many_as_it_carries() {
         async move {
             sleep(Duration::from_millis(300)).await;
             let connection = h2::server::handshake(stream).await.unwrap();
-            each(connection, |req, respond| async { drop(answer(req, respond, "").await) }).await;
+            each(connection, |req, respond| async {
+                drop(answer(req, respond, "").await)
+            })
+            .await;
         }
     });
     let proxy = proxy_before(upstream.await, &[]).await;
-    assert!(at_once(&proxy, 90).await.iter().all(|res| res.status() == StatusCode::OK));
+    assert!(
+        at_once(&proxy, 90)
+            .await
+            .iter()
+            .all(|res| res.status() == StatusCode::OK)
+    );
     assert_eq!(opened.load(Ordering::SeqCst), 1);
 }
 
@@ -254,7 +308,10 @@ async fn after_goaway_what_is_in_flight_ends_and_new_requests_go_elsewhere() {
                     connection.graceful_shutdown();
                 }
                 tokio::spawn(async move {
-                    released.wait_for(|released| *released || number == 2).await.unwrap();
+                    released
+                        .wait_for(|released| *released || number == 2)
+                        .await
+                        .unwrap();
                     answer(req, respond, number.to_string()).await;
                 });
             }
@@ -304,14 +361,23 @@ async fn a_caller_that_hangs_up_resets_its_stream_and_nobody_elses() {
     let proxy = proxy_before(upstream, &[]).await;
     for path in ["/v2/captain/head", "/v2/captain/body"] {
         let mut stream = TcpStream::connect(proxy.addr()).await.unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
         begins.recv().await.unwrap();
         if path.ends_with("body") {
             read_until(&mut stream, "some").await;
         }
         drop(stream);
-        let reset = timeout(PATIENCE, ends.recv()).await.expect("the stream goes on without a caller");
+        let reset = timeout(PATIENCE, ends.recv())
+            .await
+            .expect("the stream goes on without a caller");
         assert_eq!(reset, Some(Reason::CANCEL));
     }
-    assert_eq!(send(proxy.addr(), post(START)).await.body(), "1", "the connection was closed");
+    assert_eq!(
+        send(proxy.addr(), post(START)).await.body(),
+        "1",
+        "the connection was closed"
+    );
 }

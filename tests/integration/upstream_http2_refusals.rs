@@ -1,4 +1,5 @@
-//! Requests that the API says it has not processed: by REFUSED_STREAM, or by GOAWAY with a lower stream.
+//! Requests that the API says it has not processed: by REFUSED_STREAM, or by GOAWAY with a lower
+//! stream.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -24,7 +25,10 @@ async fn a_request_above_the_last_stream_of_goaway_is_sent_again_with_its_body()
                 stream.write_all(&frame(SETTINGS, 0, 0, &[])).await.unwrap();
                 // All of it has come, and none of it is looked at.
                 read_until(&mut stream, "{}").await;
-                stream.write_all(&frame(GOAWAY, 0, 0, &[0; 8])).await.unwrap();
+                stream
+                    .write_all(&frame(GOAWAY, 0, 0, &[0; 8]))
+                    .await
+                    .unwrap();
                 let _ = stream.read_to_end(&mut Vec::new()).await;
                 return;
             }
@@ -39,7 +43,8 @@ async fn a_request_above_the_last_stream_of_goaway_is_sent_again_with_its_body()
     assert_eq!(send(proxy.addr(), post(START)).await.body(), "second");
 }
 
-/// What a caller is told whose first requests are reset for `reason`, and how many of them there were.
+/// What a caller is told whose first requests are reset for `reason`, and how many of them there
+/// were.
 async fn reset(reason: Reason, times: usize, set: &[&str]) -> (Whole, Vec<(usize, Bytes)>) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&seen);
@@ -71,7 +76,10 @@ async fn a_refused_request_is_sent_again_once() {
     let whole = || Bytes::from_static(b"{}");
     // A refused stream says nothing of its connection (RFC 9113 section 8.7).
     let (res, seen) = reset(Reason::REFUSED_STREAM, 1, &[]).await;
-    assert_eq!((&res.body()[..], seen), (&b"taken"[..], vec![(1, whole()), (1, whole())]));
+    assert_eq!(
+        (&res.body()[..], seen),
+        (&b"taken"[..], vec![(1, whole()), (1, whole())])
+    );
     let (res, seen) = reset(Reason::REFUSED_STREAM, 100, &[]).await;
     assert_told(&res, StatusCode::SERVICE_UNAVAILABLE, "upstream_refused");
     assert_eq!(res.headers()["retry-after"], "1");
@@ -106,18 +114,31 @@ async fn an_api_that_refuses_everything_is_asked_twice_at_most() {
         }
         assert_eq!(seen.load(Ordering::SeqCst), 2 * sent, "{path}");
     }
-    // What is sent again comes out of a budget: a hundred in ten seconds, and a fifth of the calls that may be repeated.
+    // What is sent again comes out of a budget: a hundred in ten seconds, and a fifth of the calls
+    // that may be repeated.
     for _ in 0..60 {
         send(proxy.addr(), post(START)).await;
     }
     let repeated = seen.load(Ordering::SeqCst) - 120;
-    assert!((100..=110).contains(&repeated), "{repeated} were sent again");
-    assert_eq!(opened.load(Ordering::SeqCst), 1, "a refusal ended its connection");
+    assert!(
+        (100..=110).contains(&repeated),
+        "{repeated} were sent again"
+    );
+    assert_eq!(
+        opened.load(Ordering::SeqCst),
+        1,
+        "a refusal ended its connection"
+    );
 }
 
 #[tokio::test]
 async fn a_request_that_is_reset_for_another_reason_is_not_sent_again() {
-    for reason in [Reason::INTERNAL_ERROR, Reason::CANCEL, Reason::NO_ERROR, Reason::ENHANCE_YOUR_CALM] {
+    for reason in [
+        Reason::INTERNAL_ERROR,
+        Reason::CANCEL,
+        Reason::NO_ERROR,
+        Reason::ENHANCE_YOUR_CALM,
+    ] {
         let (res, seen) = reset(reason, 1, &[]).await;
         assert_told(&res, StatusCode::BAD_GATEWAY, "upstream_broken");
         assert_eq!(seen.len(), 1, "{reason:?}");

@@ -1,4 +1,5 @@
-//! Connections to the API within the limit of open files: requests wait for one, and what the API causes is not the limit's.
+//! Connections to the API within the limit of open files: requests wait for one, and what the API
+//! causes is not the limit's.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -23,8 +24,14 @@ use crate::support::{api, token_endpoint};
 
 const START: &str = "/v2/captain/journey/start";
 
-/// A proxy with so many open files before `upstream`, to which it speaks `http_version`; where its tokens come from.
-async fn started(files: u32, upstream: &str, http_version: &str, set: &[&str]) -> (Running, MockServer) {
+/// A proxy with so many open files before `upstream`, to which it speaks `http_version`; where its
+/// tokens come from.
+async fn started(
+    files: u32,
+    upstream: &str,
+    http_version: &str,
+    set: &[&str],
+) -> (Running, MockServer) {
     let tokens = api().await;
     let own = [
         format!("upstream.base_url={upstream}"),
@@ -32,7 +39,11 @@ async fn started(files: u32, upstream: &str, http_version: &str, set: &[&str]) -
         format!("token.endpoint={}", token_endpoint(&tokens)),
         "listen.workers=1".to_owned(),
     ];
-    let set: Vec<_> = own.iter().map(String::as_str).chain(set.iter().copied()).collect();
+    let set: Vec<_> = own
+        .iter()
+        .map(String::as_str)
+        .chain(set.iter().copied())
+        .collect();
     (Running::start_with_open_files(files, &set), tokens)
 }
 
@@ -45,22 +56,44 @@ async fn connect(addr: SocketAddr) -> SendRequest<Bytes> {
 }
 
 async fn begin(sender: &SendRequest<Bytes>) -> ResponseFuture {
-    let req = Request::get(format!("http://localhost{START}")).body(()).unwrap();
-    sender.clone().ready().await.unwrap().send_request(req, true).unwrap().0
+    let req = Request::get(format!("http://localhost{START}"))
+        .body(())
+        .unwrap();
+    sender
+        .clone()
+        .ready()
+        .await
+        .unwrap()
+        .send_request(req, true)
+        .unwrap()
+        .0
 }
 
 /// The status of an answer, with the reason.
 async fn answer(answering: ResponseFuture) -> (StatusCode, String) {
-    let res = timeout(PATIENCE, answering).await.expect("no answer").unwrap();
-    let reason = res.headers().get("proxy-status").map(|value| value.to_str().unwrap().to_owned());
+    let res = timeout(PATIENCE, answering)
+        .await
+        .expect("no answer")
+        .unwrap();
+    let reason = res
+        .headers()
+        .get("proxy-status")
+        .map(|value| value.to_str().unwrap().to_owned());
     (res.status(), reason.unwrap_or_default())
 }
 
-/// Ends the process, which has not logged that the limit was reached. Callers' connections go on meanwhile, and close.
+/// Ends the process, which has not logged that the limit was reached. Callers' connections go on
+/// meanwhile, and close.
 async fn assert_ends_without_limit(mut running: Running) {
     let ended = spawn_blocking(move || {
         assert_eq!(running.end("-TERM"), 0);
-        assert!(!running.log.contains("no further connection to the API may be opened"), "{}", running.log);
+        assert!(
+            !running
+                .log
+                .contains("no further connection to the API may be opened"),
+            "{}",
+            running.log
+        );
     });
     ended.await.unwrap();
 }
@@ -100,11 +133,15 @@ async fn assert_requests_wait(upstream: SocketAddr, http_version: &str) {
     for answering in answers {
         assert_eq!(answer(answering).await.0, StatusCode::OK);
     }
-    assert_eq!(send(running.addr(), post(START)).await.status(), StatusCode::OK);
+    assert_eq!(
+        send(running.addr(), post(START)).await.status(),
+        StatusCode::OK
+    );
     assert_ends_without_limit(running).await;
 }
 
-/// All files are taken by the connection that is being opened. After five attempts the circuit is open.
+/// All files are taken by the connection that is being opened. After five attempts the circuit is
+/// open.
 #[tokio::test]
 async fn an_api_that_is_dead_is_unreachable_however_few_files_there_are() {
     let dead = scripted(|mut stream: TcpStream| async move {
@@ -114,7 +151,8 @@ async fn an_api_that_is_dead_is_unreachable_however_few_files_there_are() {
     for (http_version, scheme) in [("1.1", "https"), ("2", "https"), ("2", "http")] {
         let set = ["upstream.connect_timeout=100ms"];
         // 52 - 32 - 8 - 8 = 4 files, half of them to callers: one connection to the API.
-        let (running, _tokens) = started(52, &format!("{scheme}://{dead}"), http_version, &set).await;
+        let (running, _tokens) =
+            started(52, &format!("{scheme}://{dead}"), http_version, &set).await;
         let sender = connect(running.addr()).await;
         for _ in 0..6 {
             let mut answers = Vec::new();
@@ -123,17 +161,24 @@ async fn an_api_that_is_dead_is_unreachable_however_few_files_there_are() {
             }
             for answering in answers {
                 let (status, reason) = answer(answering).await;
-                assert_eq!(status, StatusCode::BAD_GATEWAY, "{http_version}, {scheme}: {reason}");
-                assert!(reason.contains("upstream_unreachable"), "{http_version}, {scheme}: {reason}");
+                assert_eq!(
+                    status,
+                    StatusCode::BAD_GATEWAY,
+                    "{http_version}, {scheme}: {reason}"
+                );
+                assert!(
+                    reason.contains("upstream_unreachable"),
+                    "{http_version}, {scheme}: {reason}"
+                );
             }
         }
         assert_ends_without_limit(running).await;
     }
 }
 
-/// The first connection takes no further request (GOAWAY) while one is in flight on it, and beside it there is room for
-/// `full` others, on which all places are taken. The one in flight is given up: the connection ends after that, and not with
-/// it.
+/// The first connection takes no further request (GOAWAY) while one is in flight on it, and beside
+/// it there is room for `full` others, on which all places are taken. The one in flight is given
+/// up: the connection ends after that, and not with it.
 async fn assert_request_waits_for_connection_that_goes_away(files: u32, full: usize) {
     let (come, mut coming) = mpsc::unbounded_channel();
     let (release, released) = watch::channel(false);
@@ -153,7 +198,10 @@ async fn assert_request_waits_for_connection_that_goes_away(files: u32, full: us
                     }
                     come.send(number).unwrap();
                     let is_held = number <= 1 + full;
-                    released.wait_for(|released| *released || !is_held).await.unwrap();
+                    released
+                        .wait_for(|released| *released || !is_held)
+                        .await
+                        .unwrap();
                     let _ = respond.send_response(Response::new(()), true);
                 });
             }
@@ -166,13 +214,20 @@ async fn assert_request_waits_for_connection_that_goes_away(files: u32, full: us
     let mut held = Vec::new();
     for number in 1..=1 + full {
         held.push(begin(&sender).await);
-        assert_eq!(timeout(PATIENCE, coming.recv()).await.expect("it does not come"), Some(number));
+        assert_eq!(
+            timeout(PATIENCE, coming.recv())
+                .await
+                .expect("it does not come"),
+            Some(number)
+        );
     }
     let waiting = begin(&sender).await;
     let scrape = "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     until(async || {
         let metrics = raw(admin, scrape).await;
-        let in_flight = metrics.lines().find_map(|line| line.strip_prefix("gbg_proxy_in_flight "));
+        let in_flight = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("gbg_proxy_in_flight "));
         in_flight.unwrap().parse() == Ok(held.len() as f64 + 1.0)
     })
     .await;

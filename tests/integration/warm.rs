@@ -51,13 +51,23 @@ async fn connections_are_ready_before_anybody_asks_and_again_after_the_api_has_c
     let opened = || opened.load(SeqCst);
 
     until(async || opened() == 2).await;
-    assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+    assert_eq!(
+        send(proxy.addr(), post(START)).await.status(),
+        StatusCode::OK
+    );
     sleep(A_WHILE).await;
-    assert_eq!(opened(), 2, "the request had one that was ready, and both are again");
+    assert_eq!(
+        opened(),
+        2,
+        "the request had one that was ready, and both are again"
+    );
 
     close.notify_waiters();
     until(async || opened() == 4).await;
-    assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+    assert_eq!(
+        send(proxy.addr(), post(START)).await.status(),
+        StatusCode::OK
+    );
     assert_eq!(opened(), 4);
 }
 
@@ -81,16 +91,26 @@ async fn of_http2_one_is_ready() {
         }
     })
     .await;
-    let set = ["listen.workers=1", "upstream.warm=3", "upstream.http_version=2"];
+    let set = [
+        "listen.workers=1",
+        "upstream.warm=3",
+        "upstream.http_version=2",
+    ];
     let proxy = Proxy::before_server(&format!("http://{upstream}"), &set).await;
     until(async || opened.load(SeqCst) == 1).await;
     sleep(A_WHILE).await;
-    assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+    assert_eq!(
+        send(proxy.addr(), post(START)).await.status(),
+        StatusCode::OK
+    );
     assert_eq!(opened.load(SeqCst), 1);
 
     close.notify_waiters();
     until(async || opened.load(SeqCst) == 2).await;
-    assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+    assert_eq!(
+        send(proxy.addr(), post(START)).await.status(),
+        StatusCode::OK
+    );
     assert_eq!(opened.load(SeqCst), 2);
 }
 
@@ -102,14 +122,24 @@ async fn an_api_that_picks_http1_has_as_many_ready_as_are_to_be() {
         count.fetch_add(1, SeqCst);
         async move {
             let answer = service_fn(async |_| Ok::<_, Infallible>(Response::new(String::new())));
-            let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await;
+            let _ = http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), answer)
+                .await;
         }
     })
     .await;
-    let set = ["listen.workers=1", "upstream.warm=3", "upstream.http_version=auto", &secured.ca_file];
+    let set = [
+        "listen.workers=1",
+        "upstream.warm=3",
+        "upstream.http_version=auto",
+        &secured.ca_file,
+    ];
     let proxy = Proxy::before_server(&secured.base_url, &set).await;
     until(async || opened.load(SeqCst) == 3).await;
-    assert_eq!(send(proxy.addr(), post(START)).await.status(), StatusCode::OK);
+    assert_eq!(
+        send(proxy.addr(), post(START)).await.status(),
+        StatusCode::OK
+    );
     sleep(A_WHILE).await;
     assert_eq!(opened.load(SeqCst), 3);
 }

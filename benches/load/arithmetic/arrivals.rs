@@ -12,7 +12,10 @@ pub(crate) struct Arrivals {
 impl Arrivals {
     /// So many a second, for so long.
     pub(crate) fn new(rate: f64, time: Duration) -> Self {
-        Arrivals { rate, count: (rate * time.as_secs_f64()).round() as u64 }
+        Arrivals {
+            rate,
+            count: (rate * time.as_secs_f64()).round() as u64,
+        }
     }
 
     /// How many there are.
@@ -20,8 +23,8 @@ impl Arrivals {
         self.count
     }
 
-    /// When request `index` is due, since the beginning; `None` after the last. Counted from the beginning, so that no
-    /// rounding adds up.
+    /// When request `index` is due, since the beginning; `None` after the last. Counted from the
+    /// beginning, so that no rounding adds up.
     pub(crate) fn due(&self, index: u64) -> Option<Duration> {
         (index < self.count).then(|| Duration::from_secs_f64(index as f64 / self.rate))
     }

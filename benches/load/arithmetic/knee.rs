@@ -5,7 +5,8 @@ use std::time::Duration;
 /// What must be achieved of the rate that was asked for.
 const ENOUGH: f64 = 0.99;
 
-/// How many steps in a row do not hold when the knee is behind: one alone may be a moment of the machine's.
+/// How many steps in a row do not hold when the knee is behind: one alone may be a moment of the
+/// machine's.
 const PAST: usize = 2;
 
 /// One rate, and what came of it.
@@ -38,10 +39,15 @@ impl Step {
 
 /// The index of the last step that holds.
 pub(crate) fn knee(steps: &[Step], bound: Duration) -> Option<usize> {
-    steps.iter().rposition(|step| step.broken_by(bound).is_none())
+    steps
+        .iter()
+        .rposition(|step| step.broken_by(bound).is_none())
 }
 
 /// Whether higher rates need not be tried.
 pub(crate) fn is_past(steps: &[Step], bound: Duration) -> bool {
-    steps.len() >= PAST && steps[steps.len() - PAST..].iter().all(|step| step.broken_by(bound).is_some())
+    steps.len() >= PAST
+        && steps[steps.len() - PAST..]
+            .iter()
+            .all(|step| step.broken_by(bound).is_some())
 }

@@ -48,7 +48,10 @@ pub(crate) struct Mix([u32; 4]);
 impl Mix {
     /// The kinds, each as often as its weight says and as evenly spread as can be.
     pub(crate) fn turns(self) -> Turns {
-        Turns { mix: self, credit: [0; 4] }
+        Turns {
+            mix: self,
+            credit: [0; 4],
+        }
     }
 }
 
@@ -61,9 +64,14 @@ impl FromStr for Mix {
             let (name, weight) = part.split_once('=').unwrap_or((part, "1"));
             let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name);
             let kind = kind.ok_or_else(|| {
-                format!("there is no kind {name:?}; there are {}", Kind::ALL.map(Kind::name).join(", "))
+                format!(
+                    "there is no kind {name:?}; there are {}",
+                    Kind::ALL.map(Kind::name).join(", ")
+                )
             })?;
-            let weight = weight.parse::<u16>().map_err(|_| format!("{weight:?} is no weight"))?;
+            let weight = weight
+                .parse::<u16>()
+                .map_err(|_| format!("{weight:?} is no weight"))?;
             weights[kind as usize] = u32::from(weight);
         }
         match weights.iter().sum() {
@@ -75,13 +83,19 @@ impl FromStr for Mix {
 
 impl fmt::Display for Mix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let weights = Kind::ALL.into_iter().zip(self.0).filter(|&(_, weight)| weight > 0);
-        let parts: Vec<_> = weights.map(|(kind, weight)| format!("{}={weight}", kind.name())).collect();
+        let weights = Kind::ALL
+            .into_iter()
+            .zip(self.0)
+            .filter(|&(_, weight)| weight > 0);
+        let parts: Vec<_> = weights
+            .map(|(kind, weight)| format!("{}={weight}", kind.name()))
+            .collect();
         f.write_str(&parts.join(","))
     }
 }
 
-/// Whose turn it is: smooth weighted round robin, which needs no chance and is the same in every run.
+/// Whose turn it is: smooth weighted round robin, which needs no chance and is the same in every
+/// run.
 #[derive(Clone, Debug)]
 pub(crate) struct Turns {
     mix: Mix,

@@ -1,4 +1,5 @@
-//! What was sent and answered, against what the sandbox counted: nothing may be lost, and nothing done twice.
+//! What was sent and answered, against what the sandbox counted: nothing may be lost, and nothing
+//! done twice.
 
 use std::collections::BTreeMap;
 
@@ -35,24 +36,39 @@ pub(crate) fn total(counts: &Counts) -> u64 {
     counts.values().flat_map(BTreeMap::values).sum()
 }
 
-/// What does not fit, a line each, where the API counted `seen` and the proxy sent `repeats` requests once more.
+/// What does not fit, a line each, where the API counted `seen` and the proxy sent `repeats`
+/// requests once more.
 ///
-/// What the API counts beyond the answers must be requests whose fate nobody knows, or what the proxy says it repeated.
+/// What the API counts beyond the answers must be requests whose fate nobody knows, or what the
+/// proxy says it repeated.
 pub(crate) fn mismatches(ledger: &Ledger, seen: &Counts, repeats: u64) -> Vec<String> {
     let mut found = Vec::new();
     let ended = ledger.answers() + ledger.refused + ledger.unknowns();
     if ledger.due != ended {
-        found.push(format!("{} requests were due, and {ended} ended", ledger.due));
+        found.push(format!(
+            "{} requests were due, and {ended} ended",
+            ledger.due
+        ));
     }
     for (endpoint, status, answered) in each(&ledger.answered) {
-        let seen = seen.get(endpoint).and_then(|counts| counts.get(&status)).copied().unwrap_or_default();
+        let seen = seen
+            .get(endpoint)
+            .and_then(|counts| counts.get(&status))
+            .copied()
+            .unwrap_or_default();
         if answered > seen {
-            found.push(format!("{endpoint}: {answered} answers {status}, of which the sandbox gave {seen}"));
+            found.push(format!(
+                "{endpoint}: {answered} answers {status}, of which the sandbox gave {seen}"
+            ));
         }
     }
     let mut beyond = BTreeMap::new();
     for (endpoint, status, seen) in each(seen) {
-        let answered = ledger.answered.get(endpoint).and_then(|counts| counts.get(&status)).copied();
+        let answered = ledger
+            .answered
+            .get(endpoint)
+            .and_then(|counts| counts.get(&status))
+            .copied();
         *beyond.entry(endpoint).or_default() += seen.saturating_sub(answered.unwrap_or_default());
     }
     for (endpoint, &beyond) in &beyond {
@@ -76,6 +92,8 @@ pub(crate) fn mismatches(ledger: &Ledger, seen: &Counts, repeats: u64) -> Vec<St
 
 fn each(counts: &Counts) -> impl Iterator<Item = (&str, u16, u64)> {
     counts.iter().flat_map(|(endpoint, counts)| {
-        counts.iter().map(move |(&status, &count)| (endpoint.as_str(), status, count))
+        counts
+            .iter()
+            .map(move |(&status, &count)| (endpoint.as_str(), status, count))
     })
 }

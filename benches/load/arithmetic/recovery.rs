@@ -14,12 +14,18 @@ pub(crate) struct Span {
     pub(crate) median: Option<Duration>,
 }
 
-/// The index of the first span since which all are well: nothing fails, and the median is as it was `before`; `None` if the
-/// last one is not.
+/// The index of the first span since which all are well: nothing fails, and the median is as it was
+/// `before`; `None` if the last one is not.
 pub(crate) fn recovered(spans: &[Span], before: Duration) -> Option<usize> {
     let is_well = |span: &Span| {
-        span.failed == 0 && span.median.is_none_or(|median| median <= before.saturating_mul(WELL))
+        span.failed == 0
+            && span
+                .median
+                .is_none_or(|median| median <= before.saturating_mul(WELL))
     };
-    let index = spans.iter().rposition(|span| !is_well(span)).map_or(0, |last| last + 1);
+    let index = spans
+        .iter()
+        .rposition(|span| !is_well(span))
+        .map_or(0, |last| last + 1);
     (index < spans.len()).then_some(index)
 }

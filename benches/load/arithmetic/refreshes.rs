@@ -4,10 +4,13 @@ use std::time::Duration;
 
 /// Whether there was a refresh in `second`.
 pub(crate) fn has_refresh(second: usize, refreshes: &[Duration]) -> bool {
-    refreshes.iter().any(|refresh| refresh.as_secs() as usize == second)
+    refreshes
+        .iter()
+        .any(|refresh| refresh.as_secs() as usize == second)
 }
 
-/// When the generation changed, of samples in the order of time; a change is dated at the middle of the two samples.
+/// When the generation changed, of samples in the order of time; a change is dated at the middle of
+/// the two samples.
 pub(crate) fn moments(samples: &[(Duration, u64)]) -> Vec<Duration> {
     let changes = samples.windows(2).filter(|pair| pair[0].1 != pair[1].1);
     changes.map(|pair| (pair[0].0 + pair[1].0) / 2).collect()

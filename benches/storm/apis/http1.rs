@@ -21,8 +21,12 @@ pub(super) async fn serve(mut stream: TcpStream, api: Api) {
     let (read, mut write) = stream.split();
     let mut reader = Reader::new(read);
     let end = loop {
-        let Some(head) = reader.head(false).await else { return };
-        let Some(request) = api.request(&head.fields, &connection) else { return };
+        let Some(head) = reader.head(false).await else {
+            return;
+        };
+        let Some(request) = api.request(&head.fields, &connection) else {
+            return;
+        };
         let mut rng = Rng::with_seed(request.plan.chance ^ 1);
         let is_read = match request.fault {
             ApiFault::Early => false,
@@ -48,9 +52,13 @@ pub(super) async fn serve(mut stream: TcpStream, api: Api) {
         End::Reset => reset_on_close(&stream),
         End::Close => {}
         End::HalfClose => {
-            // What is unread when a socket closes resets the connection, and the response may be lost with it.
+            // What is unread when a socket closes resets the connection, and the response may be
+            // lost with it.
             let _ = write.shutdown().await;
-            let _ = timeout(LINGER, async { while reader.head(false).await.is_some() {} }).await;
+            let _ = timeout(LINGER, async {
+                while reader.head(false).await.is_some() {}
+            })
+            .await;
         }
     }
 }
@@ -69,20 +77,31 @@ async fn answer(request: &Request, write: &mut WriteHalf<'_>, rng: &mut Rng) -> 
         ApiFault::CloseBefore { end, .. } => Some(Next::End(end)),
         ApiFault::Cut(at, end) => {
             let cut = response.cut(at, rng);
-            write_pieces(write, &response.bytes[..cut], rng, || {}).await.ok()?;
+            write_pieces(write, &response.bytes[..cut], rng, || {})
+                .await
+                .ok()?;
             pause(rng).await;
             Some(Next::End(end))
         }
         ApiFault::CloseAfter(end) => {
             // A reset may destroy what the proxy has not read yet.
-            let sent = if end == End::Reset { Sent::ByLength } else { Sent::Whole };
+            let sent = if end == End::Reset {
+                Sent::ByLength
+            } else {
+                Sent::Whole
+            };
             request.record.record_response(sent);
-            write_pieces(write, &response.bytes, rng, || {}).await.ok()?;
+            write_pieces(write, &response.bytes, rng, || {})
+                .await
+                .ok()?;
             pause(rng).await;
             Some(Next::End(end))
         }
         ApiFault::Unsolicited => {
-            let tag = Tag { attempt: UNSOLICITED, ..request.response_tag() };
+            let tag = Tag {
+                attempt: UNSOLICITED,
+                ..request.response_tag()
+            };
             let mut both = response.bytes;
             both.extend(encoded(request, tag, rng).bytes);
             finish();
@@ -90,13 +109,21 @@ async fn answer(request: &Request, write: &mut WriteHalf<'_>, rng: &mut Rng) -> 
             Some(Next::Read)
         }
         ApiFault::Early => {
-            write_pieces(write, &response.bytes, rng, finish).await.ok()?;
+            write_pieces(write, &response.bytes, rng, finish)
+                .await
+                .ok()?;
             Some(Next::End(End::HalfClose))
         }
         _ => {
-            write_pieces(write, &response.bytes, rng, finish).await.ok()?;
+            write_pieces(write, &response.bytes, rng, finish)
+                .await
+                .ok()?;
             let is_last = request.plan.response.framing == Framing::Close;
-            Some(if is_last { Next::End(End::Close) } else { Next::Read })
+            Some(if is_last {
+                Next::End(End::Close)
+            } else {
+                Next::Read
+            })
         }
     }
 }

@@ -47,9 +47,15 @@ pub(super) async fn serve(stream: TcpStream, api: Api) {
         .max_concurrent_streams(32)
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW);
-    let Ok(mut http2) = builder.handshake::<_, Bytes>(io).await else { return };
+    let Ok(mut http2) = builder.handshake::<_, Bytes>(io).await else {
+        return;
+    };
     let (commands, mut commanded) = mpsc::unbounded_channel();
-    let connection = Connection { cork, killed: Killed::default(), commands };
+    let connection = Connection {
+        cork,
+        killed: Killed::default(),
+        commands,
+    };
     let mut requests = JoinSet::new();
     // The last stream that GOAWAY named; a second one must not name a later one.
     let mut last = None;
@@ -148,9 +154,18 @@ async fn answer(
             reset_response(&begun, respond, reset, connection, &mut rng).await;
         }
         ApiFault::GoAwayNow(code) => {
-            break_off(&begun, respond, Command::GoAwayNow(code), connection, &mut rng).await
+            break_off(
+                &begun,
+                respond,
+                Command::GoAwayNow(code),
+                connection,
+                &mut rng,
+            )
+            .await
         }
-        ApiFault::Drop(end) => break_off(&begun, respond, Command::Drop(end), connection, &mut rng).await,
+        ApiFault::Drop(end) => {
+            break_off(&begun, respond, Command::Drop(end), connection, &mut rng).await
+        }
         fault => {
             if fault == ApiFault::GoAwayAfter {
                 let _ = connection.commands.send(Command::GoAway);
@@ -169,12 +184,18 @@ fn head(begun: &Request) -> Response<()> {
         response.headers_mut().insert(name, value.into());
     }
     if begun.plan.response.framing == Framing::Length {
-        response.headers_mut().insert(CONTENT_LENGTH, begun.plan.response.length.into());
+        response
+            .headers_mut()
+            .insert(CONTENT_LENGTH, begun.plan.response.length.into());
     }
     response
 }
 
-async fn whole_response(begun: &Request, respond: &mut SendResponse<Bytes>, rng: &mut Rng) -> Option<()> {
+async fn whole_response(
+    begun: &Request,
+    respond: &mut SendResponse<Bytes>,
+    rng: &mut Rng,
+) -> Option<()> {
     let mut stream = respond.send_response(head(begun), false).ok()?;
     if begun.plan.response.framing == Framing::Length {
         // The proxy may take the length for the end before the end comes.

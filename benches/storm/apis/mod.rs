@@ -34,7 +34,8 @@ pub(crate) struct Connections {
 }
 
 impl Connections {
-    /// Takes no further connection, and waits until all have ended, but not for long; whether they have.
+    /// Takes no further connection, and waits until all have ended, but not for long; whether they
+    /// have.
     pub(crate) async fn ended(self, patience: Duration) -> bool {
         self.listener.abort();
         timeout(patience, self.open.closed()).await.is_ok()
@@ -95,18 +96,32 @@ impl Api {
                 _ => Act::Done,
             };
         });
-        Some(Request { tag, plan, record, fault, token })
+        Some(Request {
+            tag,
+            plan,
+            record,
+            fault,
+            token,
+        })
     }
 }
 
 impl Request {
     /// The tag of its response.
     fn response_tag(&self) -> Tag {
-        Tag { id: self.record.id, attempt: self.record.attempt(), length: self.plan.response.length }
+        Tag {
+            id: self.record.id,
+            attempt: self.record.attempt(),
+            length: self.plan.response.length,
+        }
     }
 
     fn status(&self) -> u16 {
-        if self.fault == ApiFault::Unauthorized { 401 } else { self.plan.status }
+        if self.fault == ApiFault::Unauthorized {
+            401
+        } else {
+            self.plan.status
+        }
     }
 
     /// Waits, before a 401, until the request can be sent again with a later token.

@@ -22,7 +22,9 @@ pub(super) async fn session(callers: &Callers, ids: Ids) {
             None => callers.connect(id).await,
         };
         let Some(stream) = connected else {
-            callers.ledger.record_outcome(id, Outcome::NoHead(Ended::Broken));
+            callers
+                .ledger
+                .record_outcome(id, Outcome::NoHead(Ended::Broken));
             continue;
         };
         open = exchange(callers, id, stream).await;
@@ -117,10 +119,14 @@ fn encoded(callers: &Callers, id: u64, rng: &mut Rng) -> Encoded {
 async fn receive(read: ReadHalf<'_>) -> (Outcome, bool) {
     let mut reader = Reader::new(read);
     let received = async {
-        let Some(head) = reader.head(true).await else { return (Outcome::NoHead(Ended::Broken), false) };
+        let Some(head) = reader.head(true).await else {
+            return (Outcome::NoHead(Ended::Broken), false);
+        };
         let (body, ended) = reader.body(&head.fields, true).await;
         let stays = ended == Ended::Whole && !head.fields.contains_key(CONNECTION);
         (outcome(head.status, &head.fields, &body, ended), stays)
     };
-    timeout(RESPONSE_TIMEOUT, received).await.unwrap_or((Outcome::Silent, false))
+    timeout(RESPONSE_TIMEOUT, received)
+        .await
+        .unwrap_or((Outcome::Silent, false))
 }

@@ -37,15 +37,31 @@ struct Connection {
 
 /// Sends the requests over one connection, at once or one after the other.
 pub(super) async fn session(callers: &Callers, session: u64, ids: Ids) {
-    let refuse =
-        |ids: Ids| ids.for_each(|id| callers.ledger.record_outcome(id, Outcome::NoHead(Ended::Broken)));
-    let Some(stream) = callers.connect(ids.start).await else { return refuse(ids) };
+    let refuse = |ids: Ids| {
+        ids.for_each(|id| {
+            callers
+                .ledger
+                .record_outcome(id, Outcome::NoHead(Ended::Broken))
+        })
+    };
+    let Some(stream) = callers.connect(ids.start).await else {
+        return refuse(ids);
+    };
     let (io, cork) = Corked::new(stream, true);
     let mut builder = h2::client::Builder::new();
-    builder.initial_window_size(STREAM_WINDOW).initial_connection_window_size(STREAM_WINDOW * 8);
-    let Ok((sender, connection)) = builder.handshake::<_, Bytes>(io).await else { return refuse(ids) };
+    builder
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(STREAM_WINDOW * 8);
+    let Ok((sender, connection)) = builder.handshake::<_, Bytes>(io).await else {
+        return refuse(ids);
+    };
     let task = tokio::spawn(connection);
-    let connection = Connection { sender, cork, killed: Killed::default(), task: task.abort_handle() };
+    let connection = Connection {
+        sender,
+        cork,
+        killed: Killed::default(),
+        task: task.abort_handle(),
+    };
     if mix(callers.plans.seed, session).is_multiple_of(3) {
         for id in ids.take_while(|_| !callers.is_over()) {
             exchange(callers, id, connection.clone()).await;
@@ -66,11 +82,13 @@ async fn exchange(callers: &Callers, id: u64, connection: Connection) {
     let killed = connection.killed.clone();
     let outcome = match timeout(RESPONSE_TIMEOUT, attempt(callers, id, &plan, connection)).await {
         Err(_) => Outcome::Silent,
-        Ok(Outcome::NoHead(Ended::Broken) | Outcome::Response { ended: Ended::Broken, .. })
-            if killed.is_set() =>
-        {
-            Outcome::GaveUp
-        }
+        Ok(
+            Outcome::NoHead(Ended::Broken)
+            | Outcome::Response {
+                ended: Ended::Broken,
+                ..
+            },
+        ) if killed.is_set() => Outcome::GaveUp,
         Ok(outcome) => outcome,
     };
     callers.ledger.record_outcome(id, outcome);
@@ -89,7 +107,13 @@ async fn attempt(callers: &Callers, id: u64, plan: &Plan, connection: Connection
     if is_bare {
         callers.ledger.record_sent(id, Sent::Whole);
     }
-    let is_one_write = matches!(plan.caller, CallerFault::Reset(StreamReset { writes: Writes::One, .. }));
+    let is_one_write = matches!(
+        plan.caller,
+        CallerFault::Reset(StreamReset {
+            writes: Writes::One,
+            ..
+        })
+    );
     if is_one_write {
         cork.hold();
     }
@@ -166,7 +190,11 @@ async fn upload(
 
 fn head(callers: &Callers, id: u64, plan: &Plan, rng: &mut Rng) -> Request<()> {
     let mut request = Request::new(());
-    *request.method_mut() = if plan.is_get { Method::GET } else { Method::POST };
+    *request.method_mut() = if plan.is_get {
+        Method::GET
+    } else {
+        Method::POST
+    };
     if let Ok(uri) = format!("http://localhost{}", plan.path).parse() {
         *request.uri_mut() = uri;
     }
@@ -174,10 +202,14 @@ fn head(callers: &Callers, id: u64, plan: &Plan, rng: &mut Rng) -> Request<()> {
         request.headers_mut().insert(name, value.into());
     }
     if plan.request.framing == Framing::Length {
-        request.headers_mut().insert(CONTENT_LENGTH, plan.request.length.into());
+        request
+            .headers_mut()
+            .insert(CONTENT_LENGTH, plan.request.length.into());
     }
     if rng.bool() {
-        request.headers_mut().insert("te", http::HeaderValue::from_static("trailers"));
+        request
+            .headers_mut()
+            .insert("te", http::HeaderValue::from_static("trailers"));
     }
     request
 }

@@ -1,4 +1,5 @@
-//! The callers: send each request as its plan says, over HTTP/1.1 or HTTP/2, and record what they receive.
+//! The callers: send each request as its plan says, over HTTP/1.1 or HTTP/2, and record what they
+//! receive.
 
 mod http1;
 mod http2;
@@ -58,7 +59,8 @@ impl Callers {
     }
 
     fn is_over(&self) -> bool {
-        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        self.deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     async fn session(&self, session: u64, ids: Ids) {
@@ -81,17 +83,26 @@ impl Callers {
 
     /// The tag of the request `id`.
     fn tag(&self, id: u64) -> Tag {
-        Tag { id, attempt: REQUEST, length: self.plans.plan(id).request.length }
+        Tag {
+            id,
+            attempt: REQUEST,
+            length: self.plans.plan(id).request.length,
+        }
     }
 }
 
 /// What a response with `status` and `fields` shows, whose body came as far as `body`.
 fn outcome(status: u16, fields: &HeaderMap, body: &[u8], ended: Ended) -> Outcome {
     let tag = Tag::of_response(fields);
-    let own = fields.get("proxy-status").and_then(|value| value.to_str().ok());
+    let own = fields
+        .get("proxy-status")
+        .and_then(|value| value.to_str().ok());
     match (own, tag) {
         (Some(own), _) => {
-            let reason = own.split("details=\"").nth(1).and_then(|rest| rest.split('"').next());
+            let reason = own
+                .split("details=\"")
+                .nth(1)
+                .and_then(|rest| rest.split('"').next());
             Outcome::Own(format!("{status} {}", reason.unwrap_or("without details")))
         }
         // What hyper's parser answers before any service runs.
@@ -100,7 +111,12 @@ fn outcome(status: u16, fields: &HeaderMap, body: &[u8], ended: Ended) -> Outcom
         }
         (None, tag) => {
             let content = tag.map(|tag| tag.inspect(body)).unwrap_or_default();
-            Outcome::Response { status, tag, content, ended }
+            Outcome::Response {
+                status,
+                tag,
+                content,
+                ended,
+            }
         }
     }
 }

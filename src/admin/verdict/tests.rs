@@ -4,13 +4,22 @@ use super::super::tally::made_up;
 use super::*;
 
 fn with(recent: Tally) -> Facts {
-    Facts { draining: false, held: true, failure: None, refused_config: false, recent }
+    Facts {
+        draining: false,
+        held: true,
+        failure: None,
+        refused_config: false,
+        recent,
+    }
 }
 
 fn first(facts: &Facts) -> (&'static str, Level, Option<Fault>) {
     let verdict = verdicts(facts)[0];
     let row = format!("| `{}` |", verdict.kind);
-    assert!(include_str!("../../../docs/status.md").contains(&row), "docs/status.md has no {row}");
+    assert!(
+        include_str!("../../../docs/status.md").contains(&row),
+        "docs/status.md has no {row}"
+    );
     for text in [verdict.title, verdict.what, verdict.mend] {
         assert!(!text.is_empty(), "{verdict:?}");
     }
@@ -19,23 +28,45 @@ fn first(facts: &Facts) -> (&'static str, Level, Option<Fault>) {
 
 #[test]
 fn what_is_well_is_called_well_with_requests_and_without() {
-    assert_eq!(first(&with(made_up(100, &[], &[]))), ("well", Level::Ok, None));
-    assert_eq!(first(&with(made_up(0, &[], &[]))), ("well", Level::Ok, None));
+    assert_eq!(
+        first(&with(made_up(100, &[], &[]))),
+        ("well", Level::Ok, None)
+    );
+    assert_eq!(
+        first(&with(made_up(0, &[], &[]))),
+        ("well", Level::Ok, None)
+    );
     let few = made_up(100, &[("path_unknown", 2), ("upstream_timeout", 2)], &[]);
     assert_eq!(first(&with(few)).0, "well", "a few failures are no verdict");
 }
 
 #[test]
 fn without_a_token_it_is_told_why_there_is_none() {
-    let without = |failure| Facts { held: false, failure, ..with(made_up(9, &[("client_refused", 9)], &[])) };
+    let without = |failure| Facts {
+        held: false,
+        failure,
+        ..with(made_up(9, &[("client_refused", 9)], &[]))
+    };
     let bad = Level::Bad;
     for (failure, told) in [
         (None, ("token_awaited", Level::Warn, None)),
         (Some("refused"), ("client_refused", bad, Some(Fault::Proxy))),
-        (Some("credentials"), ("credentials_unusable", bad, Some(Fault::Proxy))),
-        (Some("unreachable"), ("token_endpoint_silent", bad, Some(Fault::Upstream))),
-        (Some("timeout"), ("token_endpoint_silent", bad, Some(Fault::Upstream))),
-        (Some("status"), ("token_endpoint_fails", bad, Some(Fault::Upstream))),
+        (
+            Some("credentials"),
+            ("credentials_unusable", bad, Some(Fault::Proxy)),
+        ),
+        (
+            Some("unreachable"),
+            ("token_endpoint_silent", bad, Some(Fault::Upstream)),
+        ),
+        (
+            Some("timeout"),
+            ("token_endpoint_silent", bad, Some(Fault::Upstream)),
+        ),
+        (
+            Some("status"),
+            ("token_endpoint_fails", bad, Some(Fault::Upstream)),
+        ),
     ] {
         assert_eq!(first(&without(failure)), told, "{failure:?}");
     }
@@ -43,14 +74,21 @@ fn without_a_token_it_is_told_why_there_is_none() {
 
 #[test]
 fn failures_for_want_of_a_token_are_forgotten_with_the_first_token() {
-    let facts = with(made_up(9, &[("client_refused", 5), ("token_unavailable", 4)], &[]));
+    let facts = with(made_up(
+        9,
+        &[("client_refused", 5), ("token_unavailable", 4)],
+        &[],
+    ));
     assert_eq!(first(&facts).0, "well");
 }
 
 #[test]
 fn a_token_that_serves_while_the_next_one_does_not_come_is_a_warning() {
     for (failure, fault) in [("refused", Fault::Proxy), ("timeout", Fault::Upstream)] {
-        let facts = Facts { failure: Some(failure), ..with(made_up(10, &[], &[])) };
+        let facts = Facts {
+            failure: Some(failure),
+            ..with(made_up(10, &[], &[]))
+        };
         assert_eq!(first(&facts), ("token_late", Level::Warn, Some(fault)));
     }
 }
@@ -58,12 +96,24 @@ fn a_token_that_serves_while_the_next_one_does_not_come_is_a_warning() {
 #[test]
 fn most_failures_are_the_matter_and_many_are_a_warning() {
     let silent = |count| with(made_up(100, &[("upstream_unreachable", count)], &[]));
-    assert_eq!(first(&silent(60)), ("gbg_silent", Level::Bad, Some(Fault::Upstream)));
-    assert_eq!(first(&silent(6)), ("gbg_silent", Level::Warn, Some(Fault::Upstream)));
+    assert_eq!(
+        first(&silent(60)),
+        ("gbg_silent", Level::Bad, Some(Fault::Upstream))
+    );
+    assert_eq!(
+        first(&silent(6)),
+        ("gbg_silent", Level::Warn, Some(Fault::Upstream))
+    );
     assert_eq!(first(&silent(2)).0, "well");
-    assert_eq!([6, 60].map(|count| verdicts(&silent(count))[0].partial), [true, false]);
+    assert_eq!(
+        [6, 60].map(|count| verdicts(&silent(count))[0].partial),
+        [true, false]
+    );
     let refused = |count| with(made_up(100, &[("path_unknown", count)], &[]));
-    assert_eq!(["well", "callers_wrong"], [4, 5].map(|count| first(&refused(count)).0));
+    assert_eq!(
+        ["well", "callers_wrong"],
+        [4, 5].map(|count| first(&refused(count)).0)
+    );
     let one = made_up(1, &[("upstream_timeout", 1)], &[]);
     assert_eq!(first(&with(one)).1, Level::Bad, "the only one");
 }
@@ -71,27 +121,75 @@ fn most_failures_are_the_matter_and_many_are_a_warning() {
 #[test]
 fn each_kind_of_failure_has_its_verdict() {
     let gbg = |failure| with(made_up(10, &[], &[(failure, 9)]));
-    assert_eq!(first(&gbg(GbgFailure::Broken)), ("gbg_fails", Level::Bad, Some(Fault::Upstream)));
-    assert_eq!(first(&gbg(GbgFailure::Unauthorized)), ("gbg_refuses_token", Level::Bad, Some(Fault::Proxy)));
-    assert_eq!(first(&gbg(GbgFailure::Limited)), ("gbg_limits", Level::Warn, Some(Fault::Caller)));
-    assert_eq!(first(&gbg(GbgFailure::Refused)), ("callers_wrong", Level::Warn, Some(Fault::Caller)));
+    assert_eq!(
+        first(&gbg(GbgFailure::Broken)),
+        ("gbg_fails", Level::Bad, Some(Fault::Upstream))
+    );
+    assert_eq!(
+        first(&gbg(GbgFailure::Unauthorized)),
+        ("gbg_refuses_token", Level::Bad, Some(Fault::Proxy))
+    );
+    assert_eq!(
+        first(&gbg(GbgFailure::Limited)),
+        ("gbg_limits", Level::Warn, Some(Fault::Caller))
+    );
+    assert_eq!(
+        first(&gbg(GbgFailure::Refused)),
+        ("callers_wrong", Level::Warn, Some(Fault::Caller))
+    );
     let ours = |reason| with(made_up(10, &[(reason, 9)], &[]));
-    assert_eq!(first(&ours("overloaded")), ("overloaded", Level::Bad, Some(Fault::Proxy)));
-    assert_eq!(first(&ours("no_connection_left")), ("no_connection_left", Level::Bad, Some(Fault::Proxy)));
-    assert_eq!(first(&ours("rate_limited")), ("caller_limited", Level::Warn, Some(Fault::Caller)));
-    assert_eq!(first(&ours("caller_unknown")), ("callers_wrong", Level::Warn, Some(Fault::Caller)));
-    assert!(verdicts(&ours("caller_unknown"))[0].mend.contains("caller key"));
-    let gone = with(Tally { requests: 10, gone: 6, ..Tally::default() });
+    assert_eq!(
+        first(&ours("overloaded")),
+        ("overloaded", Level::Bad, Some(Fault::Proxy))
+    );
+    assert_eq!(
+        first(&ours("no_connection_left")),
+        ("no_connection_left", Level::Bad, Some(Fault::Proxy))
+    );
+    assert_eq!(
+        first(&ours("rate_limited")),
+        ("caller_limited", Level::Warn, Some(Fault::Caller))
+    );
+    assert_eq!(
+        first(&ours("caller_unknown")),
+        ("callers_wrong", Level::Warn, Some(Fault::Caller))
+    );
+    assert!(
+        verdicts(&ours("caller_unknown"))[0]
+            .mend
+            .contains("caller key")
+    );
+    let gone = with(Tally {
+        requests: 10,
+        gone: 6,
+        ..Tally::default()
+    });
     assert_eq!(first(&gone), ("callers_gone", Level::Warn, None));
 }
 
 #[test]
 fn the_worst_comes_first_and_the_end_before_all() {
     let recent = made_up(100, &[("path_unknown", 30), ("upstream_broken", 55)], &[]);
-    let mut facts = Facts { failure: Some("timeout"), ..with(recent) };
+    let mut facts = Facts {
+        failure: Some("timeout"),
+        ..with(recent)
+    };
     facts.refused_config = true;
-    let kinds = |facts: &Facts| verdicts(facts).iter().map(|verdict| verdict.kind).collect::<Vec<_>>();
-    assert_eq!(kinds(&facts), ["gbg_silent", "token_late", "callers_wrong", "config_refused"]);
+    let kinds = |facts: &Facts| {
+        verdicts(facts)
+            .iter()
+            .map(|verdict| verdict.kind)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        kinds(&facts),
+        [
+            "gbg_silent",
+            "token_late",
+            "callers_wrong",
+            "config_refused"
+        ]
+    );
     facts.refused_config = false;
     facts.draining = true;
     assert_eq!(first(&facts).0, "draining");

@@ -22,21 +22,31 @@ pub(super) struct Answer {
 /// What went wrong, in words.
 pub(super) async fn post(addr: SocketAddr, path: &str, body: &Value) -> Result<Answer, String> {
     let body = body.to_string();
-    let fields =
-        [("Content-Type", "application/json".to_owned()), ("Content-Length", body.len().to_string())];
+    let fields = [
+        ("Content-Type", "application/json".to_owned()),
+        ("Content-Length", body.len().to_string()),
+    ];
     let mut request = format!("POST {path} HTTP/1.0\r\n");
     for (name, value) in &fields {
         request += &format!("{name}: {value}\r\n");
     }
     request += &format!("\r\n{body}");
     let began = Instant::now();
-    let text = exchange(addr, &request).await.map_err(|error| format!("the proxy at {addr}: {error}"))?;
+    let text = exchange(addr, &request)
+        .await
+        .map_err(|error| format!("the proxy at {addr}: {error}"))?;
     let took = began.elapsed();
-    let (head, body) = text.split_once("\r\n\r\n").ok_or("the answer has no end of its head")?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    let (head, body) = text
+        .split_once("\r\n\r\n")
+        .ok_or("the answer has no end of its head")?;
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
     Ok(Answer {
         status: status.ok_or("the answer has no status")?,
-        body: serde_json::from_str(body).map_err(|error| format!("the answer is no JSON: {error}"))?,
+        body: serde_json::from_str(body)
+            .map_err(|error| format!("the answer is no JSON: {error}"))?,
         took,
         authorized: request.to_ascii_lowercase().contains("\r\nauthorization:"),
     })

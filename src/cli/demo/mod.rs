@@ -18,10 +18,11 @@ use crate::{shutdown, telemetry};
 /// The ports to try; then any free one.
 const PORTS: std::ops::RangeInclusive<u16> = 8080..=8089;
 
-/// See it work: a legacy caller without credentials on its way through the proxy to an embedded sandbox
+/// See it work: a legacy caller without credentials on its way through the proxy to an embedded
+/// sandbox
 ///
-/// Starts the sandbox (TLS, a free port) and the proxy before it (port 8080, or the next free one), and walks through a
-/// journey of each API version. Then it stays, for you to try; ctrl-c ends it.
+/// Starts the sandbox (TLS, a free port) and the proxy before it (port 8080, or the next free one),
+/// and walks through a journey of each API version. Then it stays, for you to try; ctrl-c ends it.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gbg-proxy demo
@@ -36,14 +37,20 @@ impl Demo {
     pub(super) fn run(self) -> Result<(), Failure> {
         let level = tracing::level_filters::LevelFilter::WARN;
         let level = telemetry::Level::new(level);
-        let settings = telemetry::Settings { level, json: false, file: None };
+        let settings = telemetry::Settings {
+            level,
+            json: false,
+            file: None,
+        };
         let _flush = telemetry::begin(settings).map_err(|error| Failure::failed(&error))?;
         raise_open_files();
         block_on(self.play())
     }
 
     async fn play(self) -> Result<(), Failure> {
-        let sandbox = Sandbox::start(Options::default()).await.map_err(|error| Failure::failed(&error))?;
+        let sandbox = Sandbox::start(Options::default())
+            .await
+            .map_err(|error| Failure::failed(&error))?;
         let (app, addr) = start_proxy(&sandbox).await?;
         say(&format!(
             "sandbox     {} (a stand-in for GBG GO, with a certificate made now)\n\
@@ -86,21 +93,39 @@ async fn start_proxy(sandbox: &Sandbox) -> Result<(App, SocketAddr), Failure> {
             },
         }
     }
-    Err(Failure::Failed("there is no free port on 127.0.0.1".to_owned()))
+    Err(Failure::Failed(
+        "there is no free port on 127.0.0.1".to_owned(),
+    ))
 }
 
 /// What an operator would write in a file, but for the certificate, which is in no file.
 fn configuration(sandbox: &Sandbox) -> Result<Config, Failure> {
     let options = Options::default();
-    let env = [("GBG_CLIENT_ID", options.client_id), ("GBG_CLIENT_SECRET", options.client_secret)];
+    let env = [
+        ("GBG_CLIENT_ID", options.client_id),
+        ("GBG_CLIENT_SECRET", options.client_secret),
+    ];
     let env = env.map(|(name, value)| (name.to_owned(), value)).into();
-    // Plain at first, so that the certificates of this machine, which may have none, are not asked for.
-    let set = ["upstream.base_url=http://localhost", "token.endpoint=http://localhost", "log.access=false"];
-    let sources = Sources { set: set.map(str::to_owned).into(), env, file: None };
-    let mut config = config::load(&sources).map_err(|error| Failure::Usage(error.to_string()))?.config;
-    let url = |text: String| HttpUrl::try_from(text).map_err(|error| Failure::Failed(error.to_owned()));
+    // Plain at first, so that the certificates of this machine, which may have none, are not asked
+    // for.
+    let set = [
+        "upstream.base_url=http://localhost",
+        "token.endpoint=http://localhost",
+        "log.access=false",
+    ];
+    let sources = Sources {
+        set: set.map(str::to_owned).into(),
+        env,
+        file: None,
+    };
+    let mut config = config::load(&sources)
+        .map_err(|error| Failure::Usage(error.to_string()))?
+        .config;
+    let url =
+        |text: String| HttpUrl::try_from(text).map_err(|error| Failure::Failed(error.to_owned()));
     let origin = Origin::of(&url(sandbox.base_url())?);
-    config.upstream.origin = origin.ok_or_else(|| Failure::Failed("the sandbox has no origin".to_owned()))?;
+    config.upstream.origin =
+        origin.ok_or_else(|| Failure::Failed("the sandbox has no origin".to_owned()))?;
     config.token.endpoint = url(sandbox.token_endpoint())?;
     config.upstream.roots = sandbox.ca().into_iter().collect();
     config.token.roots = config.upstream.roots.clone();

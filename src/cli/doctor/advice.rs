@@ -1,4 +1,5 @@
-//! What a failure of the way or of the clock means, and what to do; pure, so that each can be tested without a network.
+//! What a failure of the way or of the clock means, and what to do; pure, so that each can be
+//! tested without a network.
 //!
 //! What the servers answer over that way is judged in `verdict`.
 
@@ -28,7 +29,10 @@ pub(super) struct Advice {
 
 impl Advice {
     pub(super) fn new<const N: usize>(means: impl Into<String>, mends: [&str; N]) -> Self {
-        Advice { means: means.into(), mends: mends.map(str::to_owned).into() }
+        Advice {
+            means: means.into(),
+            mends: mends.map(str::to_owned).into(),
+        }
     }
 
     pub(super) fn and(mut self, mend: String) -> Self {
@@ -45,7 +49,9 @@ pub(super) fn no_address(way: &Way) -> Advice {
     let advice = Advice::new(means, []).and(format!("check the spelling in {keys}"));
     direct(
         way,
-        advice.and(format!("try `getent hosts {host}`; if that fails as well, mend the DNS of this machine")),
+        advice.and(format!(
+            "try `getent hosts {host}`; if that fails as well, mend the DNS of this machine"
+        )),
     )
 }
 
@@ -53,7 +59,9 @@ pub(super) fn no_address(way: &Way) -> Advice {
 pub(super) fn no_name_server(way: &Way) -> Advice {
     let host = &way.first().0.host;
     Advice::new(
-        format!("no name server of /etc/resolv.conf has answered; whether {host} exists is not known"),
+        format!(
+            "no name server of /etc/resolv.conf has answered; whether {host} exists is not known"
+        ),
         [],
     )
     .and(check_name_servers(host))
@@ -85,9 +93,14 @@ fn check_name_servers(host: &str) -> String {
 /// The egress proxy opened no tunnel in time.
 pub(super) fn slow_tunnel(way: &Way) -> Advice {
     let there = format!("{}:{}", way.origin.host, way.origin.port);
-    Advice::new("the egress proxy takes the connection, and does not open the tunnel in time", [])
-        .and(format!("ask whoever runs the egress proxy whether it reaches {there}, and why it is slow"))
-        .and(format!("if it only takes longer, raise {}", way.connect))
+    Advice::new(
+        "the egress proxy takes the connection, and does not open the tunnel in time",
+        [],
+    )
+    .and(format!(
+        "ask whoever runs the egress proxy whether it reaches {there}, and why it is slow"
+    ))
+    .and(format!("if it only takes longer, raise {}", way.connect))
 }
 
 /// No address took a connection; `kinds` are the errors.
@@ -95,17 +108,24 @@ pub(super) fn no_connection(way: &Way, kinds: &[io::ErrorKind]) -> Advice {
     let (first, keys) = way.first();
     let there = format!("{}:{}", first.host, first.port);
     if kinds.contains(&io::ErrorKind::ConnectionRefused) {
-        let means = format!("the machine is there, but takes no connections on port {}", first.port);
+        let means = format!(
+            "the machine is there, but takes no connections on port {}",
+            first.port
+        );
         let advice = Advice::new(means, []).and(format!("check host and port in {keys}"));
         if way.is_local() {
             return advice.and("start what should listen there".to_owned());
         }
-        let advice =
-            advice.and(format!("a firewall may refuse in its place: let this machine reach {there}"));
+        let advice = advice.and(format!(
+            "a firewall may refuse in its place: let this machine reach {there}"
+        ));
         return direct(way, advice);
     }
     let means = "nothing answers: mostly a firewall drops what is sent there, or there is no route";
-    direct(way, Advice::new(means, []).and(format!("let this machine reach {there} in the firewall")))
+    direct(
+        way,
+        Advice::new(means, []).and(format!("let this machine reach {there} in the firewall")),
+    )
 }
 
 /// The egress proxy took the connection, and opened no tunnel.
@@ -116,7 +136,10 @@ pub(super) fn no_tunnel(way: &Way, error: &TunnelError) -> Advice {
     let there = format!("{}:{}", way.origin.host, way.origin.port);
     let ask = |what: &str| format!("ask whoever runs the egress proxy {what} {there}");
     match error {
-        TunnelError::Refused { status: StatusCode::PROXY_AUTHENTICATION_REQUIRED, authorized } => {
+        TunnelError::Refused {
+            status: StatusCode::PROXY_AUTHENTICATION_REQUIRED,
+            authorized,
+        } => {
             let reference = "keep the whole URL with user and password in a variable or a file, and write \
                              upstream.egress_proxy = \"env:NAME\", \"file:PATH\" or \"credential:NAME\"";
             match authorized {
@@ -129,24 +152,34 @@ pub(super) fn no_tunnel(way: &Way, error: &TunnelError) -> Advice {
                 ),
             }
         }
-        TunnelError::Refused { status, .. } if status.is_server_error() => {
-            Advice::new("the egress proxy cannot reach the host, or does not know its name", [])
-                .and(format!("check the spelling in {}", way.keys))
-                .and(ask("whether it reaches"))
-        }
-        TunnelError::Refused { .. } => {
-            Advice::new("the egress proxy does not let this machine through to the host", [])
-                .and(ask("to allow CONNECT to"))
-                .and(NO_PROXY.to_owned())
-        }
-        _ => Advice::new("what listens there is no HTTP proxy, or it is out of order", [KEY])
-            .and(ask("to let through")),
+        TunnelError::Refused { status, .. } if status.is_server_error() => Advice::new(
+            "the egress proxy cannot reach the host, or does not know its name",
+            [],
+        )
+        .and(format!("check the spelling in {}", way.keys))
+        .and(ask("whether it reaches")),
+        TunnelError::Refused { .. } => Advice::new(
+            "the egress proxy does not let this machine through to the host",
+            [],
+        )
+        .and(ask("to allow CONNECT to"))
+        .and(NO_PROXY.to_owned()),
+        _ => Advice::new(
+            "what listens there is no HTTP proxy, or it is out of order",
+            [KEY],
+        )
+        .and(ask("to let through")),
     }
 }
 
 /// The handshake failed.
 pub(super) fn no_tls(way: &Way, fault: Fault, shown: Option<&Shown>, now: SystemTime) -> Advice {
-    let Way { ca_key, keys, origin, .. } = way;
+    let Way {
+        ca_key,
+        keys,
+        origin,
+        ..
+    } = way;
     let host = &origin.host;
     let anchor = shown.map_or("its issuer", |shown| shown.anchor.as_str());
     let ask = format!("check {keys}, and ask whoever runs {host}");
@@ -208,16 +241,26 @@ fn on_time(host: &str, verb: &str, at: Option<i64>, now: SystemTime) -> Advice {
         format!("the certificate {verb} at {at}, and this machine says that it is {now}"),
         ["if this machine's time is wrong, set its clock (NTP)"],
     )
-    .and(format!("if it is right, whoever runs {host} has to renew the certificate"))
+    .and(format!(
+        "if it is right, whoever runs {host} has to renew the certificate"
+    ))
 }
 
 /// What is to be told of a certificate that is good.
 pub(super) fn certificate(shown: &Shown, now: SystemTime) -> (String, Option<String>) {
-    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let now = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
     let days = (shown.ends - i64::try_from(now).unwrap_or(i64::MAX)) / DAY;
-    let what = format!("{}, issued by {:?}, ends in {days} days", shown.version, shown.issuer);
-    let note =
-        format!("the certificate ends at {}: ask whoever runs the server to renew it", date(shown.ends));
+    let what = format!(
+        "{}, issued by {:?}, ends in {days} days",
+        shown.version, shown.issuer
+    );
+    let note = format!(
+        "the certificate ends at {}: ask whoever runs the server to renew it",
+        date(shown.ends)
+    );
     (what, Some(note).filter(|_| days < SOON))
 }
 
@@ -228,9 +271,13 @@ pub(super) fn clock(seconds_ahead: i64, of: &str) -> (String, Option<Advice>) {
         2.. => format!("{seconds_ahead} s ahead of the {of}"),
         _ => format!("{} s behind the {of}", -seconds_ahead),
     };
-    let means = "tokens end too early or too late, and what a client signs with its time may be refused";
+    let means =
+        "tokens end too early or too late, and what a client signs with its time may be refused";
     let advice = Advice::new(means, ["set the clock of this machine (NTP)"]);
-    (what, Some(advice).filter(|_| seconds_ahead.abs() > CLOCK_TOLERANCE))
+    (
+        what,
+        Some(advice).filter(|_| seconds_ahead.abs() > CLOCK_TOLERANCE),
+    )
 }
 
 /// A proxy of the environment may be why the direct way is closed.
@@ -258,116 +305,4 @@ fn date(seconds: i64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::connect::Limit;
-    use super::*;
-    use crate::config::{HttpUrl, Origin};
-
-    fn way(ignored: Option<&'static str>) -> Way {
-        let url = HttpUrl::try_from("https://a.example".to_owned()).unwrap();
-        let (name, keys, ca_key) = ("API", "upstream.base_url", "upstream.ca_file");
-        let (origin, roots) = (Origin::of(&url).unwrap(), Vec::new());
-        let limit = Limit { time: Duration::from_secs(3), key: "upstream.connect_timeout" };
-        let (connect, response) = (limit, limit);
-        Way { name, origin, roots, identity: None, egress: None, keys, ca_key, connect, response, ignored }
-    }
-
-    fn shown() -> Shown {
-        let (issuer, anchor) = ("CN=Inner".to_owned(), "CN=Corporate Root".to_owned());
-        Shown { version: "TLS 1.3", issuer, anchor, ends: 1_000_000_000 + 20 * DAY }
-    }
-
-    fn at(days: u64) -> SystemTime {
-        SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000 + days * 86_400)
-    }
-
-    fn text(advice: &Advice) -> String {
-        format!("{}\n{}", advice.means, advice.mends.join("\n"))
-    }
-
-    #[test]
-    fn a_refusal_and_silence_are_different_things() {
-        let refused = no_connection(&way(None), &[io::ErrorKind::TimedOut, io::ErrorKind::ConnectionRefused]);
-        assert!(text(&refused).contains("takes no connections on port 443"), "{refused:?}");
-        let silent = no_connection(&way(None), &[io::ErrorKind::TimedOut]);
-        assert!(text(&silent).contains("a.example:443 in the firewall"), "{silent:?}");
-    }
-
-    #[test]
-    fn slow_dns_and_a_missing_host_are_different_things() {
-        let missing = text(&no_address(&way(None)));
-        assert!(missing.contains("no such host as a.example"), "{missing}");
-        let [slow, dead] = [text(&slow_lookup(&way(None))), text(&no_name_server(&way(None)))];
-        for told in [&slow, &dead] {
-            assert!(told.contains("`dig @ADDRESS a.example`") && !told.contains("no such host"), "{told}");
-        }
-        assert!(slow.contains("raise upstream.connect_timeout (3s)"), "{slow}");
-        assert!(dead.contains("whether a.example exists is not known"), "{dead}");
-    }
-
-    #[test]
-    fn what_is_only_slow_is_given_more_time_by_its_key() {
-        let told = [text(&slow_tunnel(&way(None))), text(&no_tls(&way(None), Fault::TimedOut, None, at(0)))];
-        assert!(told.iter().all(|told| told.contains("raise upstream.connect_timeout (3s)")), "{told:?}");
-        let closed = text(&no_tls(&way(None), Fault::Closed, None, at(0)));
-        assert!(!closed.contains("connect_timeout"), "{closed}");
-    }
-
-    #[test]
-    fn a_proxy_of_the_environment_is_named() {
-        let told = text(&no_address(&way(Some("https_proxy"))));
-        assert!(told.contains("https_proxy is set, and ignored"), "{told}");
-        assert!(text(&no_address(&way(None))).contains("HTTPS_PROXY and its like"));
-    }
-
-    #[test]
-    fn what_the_egress_proxy_answers_decides_what_to_do() {
-        let of = |status, authorized| {
-            let status = StatusCode::from_u16(status).unwrap();
-            text(&no_tunnel(&way(None), &TunnelError::Refused { status, authorized }))
-        };
-        assert!(
-            of(407, false).contains("wants user and password") && of(407, false).contains("\"env:NAME\"")
-        );
-        assert!(of(407, true).contains("user or password is wrong"));
-        assert!(of(403, true).contains("to allow CONNECT to a.example:443"));
-        assert!(of(502, true).contains("whether it reaches a.example:443"));
-        assert!(text(&no_tunnel(&way(None), &TunnelError::NoHttp)).contains("is no HTTP proxy"));
-    }
-
-    #[test]
-    fn an_unknown_issuer_is_named_with_the_key_that_trusts_it() {
-        let told = text(&no_tls(&way(None), Fault::UnknownIssuer, Some(&shown()), at(0)));
-        assert!(told.contains("\"CN=Corporate Root\"") && told.contains("upstream.ca_file"), "{told}");
-    }
-
-    #[test]
-    fn an_expired_certificate_is_told_with_both_times() {
-        let told = text(&no_tls(&way(None), Fault::Expired(Some(shown().ends)), Some(&shown()), at(40)));
-        assert!(
-            told.contains("ended at Sat, 29 Sep 2001") && told.contains("it is Fri, 19 Oct 2001"),
-            "{told}"
-        );
-        let told = text(&no_tls(
-            &way(None),
-            Fault::NotYetValid(Some(1_000_000_000)),
-            Some(&shown()),
-            SystemTime::UNIX_EPOCH,
-        ));
-        assert!(told.contains("begins at Sun, 09 Sep 2001") && told.contains("set its clock"), "{told}");
-    }
-
-    #[test]
-    fn a_certificate_that_ends_soon_is_told_of() {
-        let (what, note) = certificate(&shown(), at(0));
-        assert_eq!((what.as_str(), note), ("TLS 1.3, issued by \"CN=Inner\", ends in 20 days", None));
-        assert!(certificate(&shown(), at(7)).1.unwrap().contains("Sat, 29 Sep 2001"));
-    }
-
-    #[test]
-    fn half_a_minute_is_what_a_clock_may_be_off() {
-        assert_eq!(clock(1, "API"), ("agrees with the API".to_owned(), None));
-        assert_eq!(clock(-30, "API"), ("30 s behind the API".to_owned(), None));
-        assert!(clock(31, "API").1.is_some() && clock(-31, "API").1.is_some());
-    }
-}
+mod tests;

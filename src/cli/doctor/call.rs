@@ -1,4 +1,5 @@
-//! The requests of the check; the one place that sends them. Only the head of an answer is looked at.
+//! The requests of the check; the one place that sends them. Only the head of an answer is looked
+//! at.
 
 use std::time::SystemTime;
 
@@ -25,7 +26,10 @@ const NO_INSTANCE: &str = r#"{"instanceId":"gbg-proxy-doctor-asks"}"#;
 /// The path of a call that changes nothing, if `allow` lets one through.
 pub(super) fn read_only_path(allow: &[Prefix]) -> Option<String> {
     let allowed = |path: &String| allow.iter().any(|prefix| path.starts_with(prefix.as_str()));
-    [V2, V1].map(|version| format!("{version}{READ_ONLY}")).into_iter().find(allowed)
+    [V2, V1]
+        .map(|version| format!("{version}{READ_ONLY}"))
+        .into_iter()
+        .find(allowed)
 }
 
 /// A plain look at `path`.
@@ -49,11 +53,20 @@ pub(super) fn ask_for_state(
 
 fn request(origin: &Origin, method: Method, path: &str) -> http::request::Builder {
     let agent = HeaderValue::from_static(concat!("gbg-proxy/", env!("CARGO_PKG_VERSION")));
-    Request::builder().method(method).uri(path).header(HOST, &origin.authority).header(USER_AGENT, agent)
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .header(HOST, &origin.authority)
+        .header(USER_AGENT, agent)
 }
 
-/// Sends `req`, and gives the head of the answer, which comes within `limit`; its body is thrown away unread.
-pub(super) async fn send(stream: Stream, req: Request<Full<Bytes>>, limit: Limit) -> Result<Parts, Cause> {
+/// Sends `req`, and gives the head of the answer, which comes within `limit`; its body is thrown
+/// away unread.
+pub(super) async fn send(
+    stream: Stream,
+    req: Request<Full<Bytes>>,
+    limit: Limit,
+) -> Result<Parts, Cause> {
     let exchange = async {
         let (mut sender, connection) = http1::Builder::new()
             // As `run` does.
@@ -68,23 +81,33 @@ pub(super) async fn send(stream: Stream, req: Request<Full<Bytes>>, limit: Limit
     Ok(answered.map_err(|_| format!("no answer within {limit}"))??)
 }
 
-/// By how many seconds the clock that says `now` is ahead of the answer's (RFC 9110 section 6.6.1); one from a cache
-/// has aged since (RFC 9111 section 5.1).
+/// By how many seconds the clock that says `now` is ahead of the answer's (RFC 9110 section 6.6.1);
+/// one from a cache has aged since (RFC 9111 section 5.1).
 pub(super) fn seconds_ahead(answer: &HeaderMap, now: SystemTime) -> Option<i64> {
-    let text = |name| answer.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let text = |name| {
+        answer
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+    };
     let seconds = |time: SystemTime| {
-        time.duration_since(SystemTime::UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_secs()).ok())
+        time.duration_since(SystemTime::UNIX_EPOCH)
+            .ok()
+            .and_then(|since| i64::try_from(since.as_secs()).ok())
     };
     let date = seconds(httpdate::parse_http_date(text(DATE)?).ok()?)?;
-    let age = text(AGE).and_then(|age| age.trim().parse::<u32>().ok()).unwrap_or(0);
+    let age = text(AGE)
+        .and_then(|age| age.trim().parse::<u32>().ok())
+        .unwrap_or(0);
     Some(seconds(now)? - date - i64::from(age))
 }
 
 /// Whether an answer is a page for people, which no answer of an API is.
 pub(super) fn is_page(answer: &HeaderMap) -> bool {
-    answer
-        .get(CONTENT_TYPE)
-        .is_some_and(|kind| kind.as_bytes().to_ascii_lowercase().starts_with(b"text/html"))
+    answer.get(CONTENT_TYPE).is_some_and(|kind| {
+        kind.as_bytes()
+            .to_ascii_lowercase()
+            .starts_with(b"text/html")
+    })
 }
 
 #[cfg(test)]
@@ -96,13 +119,24 @@ mod tests {
     #[test]
     fn the_call_is_of_v2_where_that_is_forwarded() {
         let path = |allow: &[&str]| {
-            let allow: Vec<_> =
-                allow.iter().map(|text| Prefix::try_from((*text).to_owned()).unwrap()).collect();
+            let allow: Vec<_> = allow
+                .iter()
+                .map(|text| Prefix::try_from((*text).to_owned()).unwrap())
+                .collect();
             read_only_path(&allow)
         };
-        assert_eq!(path(&[V1, V2]).as_deref(), Some("/v2/captain/journey/state/fetch"));
-        assert_eq!(path(&[V1]).as_deref(), Some("/captain/api/journey/state/fetch"));
-        assert_eq!(path(&["/"]).as_deref(), Some("/v2/captain/journey/state/fetch"));
+        assert_eq!(
+            path(&[V1, V2]).as_deref(),
+            Some("/v2/captain/journey/state/fetch")
+        );
+        assert_eq!(
+            path(&[V1]).as_deref(),
+            Some("/captain/api/journey/state/fetch")
+        );
+        assert_eq!(
+            path(&["/"]).as_deref(),
+            Some("/v2/captain/journey/state/fetch")
+        );
         assert_eq!(path(&["/v2/captain/journey/device/"]), None);
     }
 
@@ -110,7 +144,9 @@ mod tests {
     fn the_clock_is_compared_with_the_date_and_the_age() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_100);
         let of = |fields: &[(http::HeaderName, &'static str)]| {
-            let fields = fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
+            let fields = fields
+                .iter()
+                .map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
             seconds_ahead(&HeaderMap::from_iter(fields), now)
         };
         let date = "Sun, 09 Sep 2001 01:46:40 GMT";

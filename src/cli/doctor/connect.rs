@@ -1,5 +1,5 @@
-//! The way to a server, step by step: DNS, TCP, the egress proxy if there is one, TLS. All together have the time limit that
-//! they have in `run`.
+//! The way to a server, step by step: DNS, TCP, the egress proxy if there is one, TLS. All together
+//! have the time limit that they have in `run`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,8 +16,8 @@ use crate::config::{Egress, HttpUrl, Identity, Origin, Token, Upstream};
 use crate::error::Cause;
 use crate::upstream::{ConnectDeadline, DialError, LookupError, Step, look_up, tunnel};
 
-/// How long a name lookup may take, whatever the configuration says: one that is too slow for `run` is told from one that never
-/// ends. glibc asks three name servers twice, and waits 5 s for each.
+/// How long a name lookup may take, whatever the configuration says: one that is too slow for `run`
+/// is told from one that never ends. glibc asks three name servers twice, and waits 5 s for each.
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How much longer than the first address the others have to answer: `run` does not wait for them.
@@ -53,7 +53,12 @@ pub(super) struct Limit {
 
 impl std::fmt::Display for Limit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} ({})", self.key, humantime::format_duration(self.time))
+        write!(
+            f,
+            "{} ({})",
+            self.key,
+            humantime::format_duration(self.time)
+        )
     }
 }
 
@@ -62,15 +67,38 @@ impl Way {
     ///
     /// # Errors
     /// When the client's certificate cannot be read.
-    pub(super) fn to_token_endpoint(config: &Token, ignored: Option<&'static str>) -> Result<Self, Cause> {
-        let origin = config.endpoint.origin().ok_or("token.endpoint has no host")?;
+    pub(super) fn to_token_endpoint(
+        config: &Token,
+        ignored: Option<&'static str>,
+    ) -> Result<Self, Cause> {
+        let origin = config
+            .endpoint
+            .origin()
+            .ok_or("token.endpoint has no host")?;
         let identity = config.credentials.identity()?;
-        let (name, keys, ca_key) =
-            ("token endpoint", "token.endpoint", "token.ca_file (or upstream.ca_file, for both)");
+        let (name, keys, ca_key) = (
+            "token endpoint",
+            "token.endpoint",
+            "token.ca_file (or upstream.ca_file, for both)",
+        );
         let (roots, egress) = (config.roots.clone(), config.egress.clone());
-        let limit = Limit { time: config.timeout, key: "token.timeout" };
+        let limit = Limit {
+            time: config.timeout,
+            key: "token.timeout",
+        };
         let (connect, response) = (limit, limit);
-        Ok(Way { name, origin, roots, identity, egress, keys, ca_key, connect, response, ignored })
+        Ok(Way {
+            name,
+            origin,
+            roots,
+            identity,
+            egress,
+            keys,
+            ca_key,
+            connect,
+            response,
+            ignored,
+        })
     }
 
     /// The way to the API.
@@ -84,8 +112,14 @@ impl Way {
             egress: config.egress.clone(),
             keys,
             ca_key: "upstream.ca_file",
-            connect: Limit { time: config.connect_timeout, key: "upstream.connect_timeout" },
-            response: Limit { time: config.response_timeout, key: "upstream.response_timeout" },
+            connect: Limit {
+                time: config.connect_timeout,
+                key: "upstream.connect_timeout",
+            },
+            response: Limit {
+                time: config.response_timeout,
+                key: "upstream.response_timeout",
+            },
             ignored,
         }
     }
@@ -152,10 +186,15 @@ pub(super) async fn dial(addrs: Vec<SocketAddr>, deadline: &ConnectDeadline) -> 
     for addr in addrs {
         attempts.spawn(async move { (addr, TcpStream::connect(addr).await) });
     }
-    let mut dialled = Dialled { open: None, failed: Vec::new() };
+    let mut dialled = Dialled {
+        open: None,
+        failed: Vec::new(),
+    };
     let mut until = tokio::time::Instant::now() + deadline.left();
     while let Ok(Some(attempt)) = timeout_at(until, attempts.join_next()).await {
-        let Ok((addr, attempt)) = attempt else { continue };
+        let Ok((addr, attempt)) = attempt else {
+            continue;
+        };
         silent.retain(|other| *other != addr);
         match attempt {
             Ok(stream) if dialled.open.is_none() => {
@@ -167,8 +206,15 @@ pub(super) async fn dial(addrs: Vec<SocketAddr>, deadline: &ConnectDeadline) -> 
         }
     }
     let waited = began.elapsed().as_millis();
-    let no_answer = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {waited} ms"));
-    dialled.failed.extend(silent.into_iter().map(|addr| (addr, no_answer())));
+    let no_answer = || {
+        io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("no answer within {waited} ms"),
+        )
+    };
+    dialled
+        .failed
+        .extend(silent.into_iter().map(|addr| (addr, no_answer())));
     dialled
 }
 
@@ -181,7 +227,9 @@ pub(super) async fn lead_on(
 ) -> Result<(), DialError> {
     let Origin { host, port, .. } = &way.origin;
     let opened = tunnel(tcp, egress, &way.origin);
-    Ok(deadline.limit(Step::Tunnel, format!("{host}:{port}"), opened).await??)
+    Ok(deadline
+        .limit(Step::Tunnel, format!("{host}:{port}"), opened)
+        .await??)
 }
 
 /// TLS on `tcp`, with the roots of the configuration.
@@ -190,20 +238,27 @@ pub(super) async fn secure(
     tcp: TcpStream,
     deadline: &ConnectDeadline,
 ) -> Result<(Stream, Shown), Broken> {
-    let handshake = deadline.limit(Step::Tls, &way.origin.host, tls::handshake(way, tcp)).await;
-    handshake.unwrap_or_else(|late| Err(Broken::late(io::Error::new(io::ErrorKind::TimedOut, late))))
+    let handshake = deadline
+        .limit(Step::Tls, &way.origin.host, tls::handshake(way, tcp))
+        .await;
+    handshake
+        .unwrap_or_else(|late| Err(Broken::late(io::Error::new(io::ErrorKind::TimedOut, late))))
 }
 
 /// One more connection to an address that has been tried.
 pub(super) async fn open(way: &Way, addr: SocketAddr) -> Result<Stream, Cause> {
     let deadline = way.deadline();
-    let mut tcp = deadline.limit(Step::Tcp, addr, TcpStream::connect(addr)).await??;
+    let mut tcp = deadline
+        .limit(Step::Tcp, addr, TcpStream::connect(addr))
+        .await??;
     if let Some(egress) = &way.egress {
         lead_on(way, egress, &mut tcp, &deadline).await?;
     }
     if !way.origin.tls {
         return Ok(Box::new(tcp));
     }
-    let (stream, _) = secure(way, tcp, &deadline).await.map_err(|broken| broken.error)?;
+    let (stream, _) = secure(way, tcp, &deadline)
+        .await
+        .map_err(|broken| broken.error)?;
     Ok(stream)
 }

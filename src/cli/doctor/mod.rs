@@ -1,14 +1,16 @@
-//! `gbg-proxy doctor`: goes the whole way that a request and its token go, and tells where it breaks.
+//! `gbg-proxy doctor`: goes the whole way that a request and its token go, and tells where it
+//! breaks.
 //!
 //! ```text
 //! configuration ─▶ credentials ─┬─▶ token endpoint: DNS ─▶ TCP ─▶ TLS ─▶ clock ─▶ token request ─┐
 //!                               └─▶ API:            DNS ─▶ TCP ─▶ TLS ───────────────────────────┴─▶ API: call
 //! ```
 //!
-//! Where there is an egress proxy, DNS and TCP are those to it, and CONNECT comes between TCP and TLS.
+//! Where there is an egress proxy, DNS and TCP are those to it, and CONNECT comes between TCP and
+//! TLS.
 //!
-//! A step whose way there is broken is skipped; the two servers are tried whatever comes of the other. Every step has the time
-//! limit that it has in `run`, so the whole is bounded.
+//! A step whose way there is broken is skipped; the two servers are tried whatever comes of the
+//! other. Every step has the time limit that it has in `run`, so the whole is bounded.
 
 mod advice;
 mod call;
@@ -36,9 +38,10 @@ const SLOW_LOOKUP: Duration = Duration::from_secs(1);
 
 /// Go the whole way to GBG GO, and tell where it breaks
 ///
-/// Tries the configuration, DNS, TCP and TLS to the token endpoint and to the API (by way of the egress proxy, where there is one), the clock, a token request, and a
-/// call to the API that changes nothing. Under each step that fails it says what that means and what to do. Neither
-/// the secret nor the token is shown.
+/// Tries the configuration, DNS, TCP and TLS to the token endpoint and to the API (by way of the
+/// egress proxy, where there is one), the clock, a token request, and a call to the API that
+/// changes nothing. Under each step that fails it says what that means and what to do. Neither the
+/// secret nor the token is shown.
 ///
 /// Exit code 0 if all is well, 1 if a step failed, 64 for a configuration that cannot be used.
 #[derive(Debug, Args)]
@@ -67,8 +70,8 @@ async fn examine(arguments: ConfigArguments) -> Result<(), Failure> {
         report.tick(key, None, &format!("found in {}", file.display()))?;
     }
     let ignored = ignored_proxy();
-    let to_token =
-        Way::to_token_endpoint(&config.token, ignored).map_err(|error| Failure::failed(error.as_ref()))?;
+    let to_token = Way::to_token_endpoint(&config.token, ignored)
+        .map_err(|error| Failure::failed(error.as_ref()))?;
     let to_api = Way::to_api(&config.upstream, ignored);
 
     let token_reached = reach(&to_token, &mut report).await?;
@@ -77,7 +80,11 @@ async fn examine(arguments: ConfigArguments) -> Result<(), Failure> {
     let api_addr = api_reached.as_ref().map(|(addr, _)| *addr);
 
     let token_path = config.token.endpoint.url().path();
-    let (clock_of, path) = if token_reached.is_some() { (&to_token, token_path) } else { (&to_api, "/") };
+    let (clock_of, path) = if token_reached.is_some() {
+        (&to_token, token_path)
+    } else {
+        (&to_api, "/")
+    };
     compare_clocks(clock_of, path, token_reached.or(api_reached), &mut report).await?;
     let bearer = if token_endpoint_is_there {
         ask_for_token(&config, &mut report).await?
@@ -92,9 +99,16 @@ async fn examine(arguments: ConfigArguments) -> Result<(), Failure> {
 fn load(arguments: ConfigArguments, report: &mut Report) -> Result<Config, Failure> {
     let began = Instant::now();
     match arguments.load() {
-        Ok((Loaded { config, warnings, .. }, file)) => {
+        Ok((
+            Loaded {
+                config, warnings, ..
+            },
+            file,
+        )) => {
             report.tick("configuration", began.elapsed(), &file)?;
-            warnings.iter().try_for_each(|warning| report.note(warning))?;
+            warnings
+                .iter()
+                .try_for_each(|warning| report.note(warning))?;
             Ok(config)
         }
         Err(Failure::Usage(error)) => Err(report.cross_configuration(began.elapsed(), &error)?),
@@ -120,7 +134,10 @@ async fn reach(way: &Way, report: &mut Report) -> Result<Option<(SocketAddr, Str
                     (error.text.clone(), advice::no_name_server(way))
                 }
                 LookedUp::Failed(error) => (error.text.clone(), advice::no_address(way)),
-                _ => (format!("not found within {}", way.connect), advice::slow_lookup(way)),
+                _ => (
+                    format!("not found within {}", way.connect),
+                    advice::slow_lookup(way),
+                ),
             };
             report.cross(&dns, took, &format!("{host}: {what}"), &advice)?;
             report.skip(&tcp, "there is no address")?;
@@ -129,7 +146,11 @@ async fn reach(way: &Way, report: &mut Report) -> Result<Option<(SocketAddr, Str
         }
     };
     let listed: Vec<_> = addrs.iter().map(|addr| addr.ip().to_string()).collect();
-    let whose = if way.egress.is_some() { "the egress proxy " } else { "" };
+    let whose = if way.egress.is_some() {
+        "the egress proxy "
+    } else {
+        ""
+    };
     let what = match host.parse::<IpAddr>() {
         Ok(_) => format!("{whose}{host} is an address"),
         Err(_) => format!("{whose}{host} is {}", listed.join(", ")),
@@ -142,10 +163,23 @@ async fn reach(way: &Way, report: &mut Report) -> Result<Option<(SocketAddr, Str
     let began = Instant::now();
     let dialled = connect::dial(addrs, &deadline).await;
     let took = began.elapsed();
-    let failed: Vec<_> = dialled.failed.iter().map(|(addr, error)| format!("{addr}: {error}")).collect();
+    let failed: Vec<_> = dialled
+        .failed
+        .iter()
+        .map(|(addr, error)| format!("{addr}: {error}"))
+        .collect();
     let Some((addr, mut stream, opened_after)) = dialled.open else {
-        let kinds: Vec<_> = dialled.failed.iter().map(|(_, error)| error.kind()).collect();
-        report.cross(&tcp, took, &failed.join("; "), &advice::no_connection(way, &kinds))?;
+        let kinds: Vec<_> = dialled
+            .failed
+            .iter()
+            .map(|(_, error)| error.kind())
+            .collect();
+        report.cross(
+            &tcp,
+            took,
+            &failed.join("; "),
+            &advice::no_connection(way, &kinds),
+        )?;
         report.skip(&tls, "there is no connection")?;
         return Ok(None);
     };
@@ -167,7 +201,11 @@ async fn reach(way: &Way, report: &mut Report) -> Result<Option<(SocketAddr, Str
             return Ok(None);
         }
         let Origin { host, port, .. } = &way.origin;
-        report.tick(STEP, began.elapsed(), &format!("leads to {host}, port {port}"))?;
+        report.tick(
+            STEP,
+            began.elapsed(),
+            &format!("leads to {host}, port {port}"),
+        )?;
     }
     if !way.origin.tls {
         report.skip(&tls, "plain http://, nothing is encrypted")?;
@@ -182,9 +220,17 @@ async fn reach(way: &Way, report: &mut Report) -> Result<Option<(SocketAddr, Str
             Ok(Some((addr, stream)))
         }
         Err(broken) => {
-            let issuer = broken.shown.as_ref().map(|shown| format!("issued by {:?}: ", shown.issuer));
-            let what = format!("{}{}", issuer.unwrap_or_default(), chain(broken.error.as_ref()));
-            let advice = advice::no_tls(way, broken.fault, broken.shown.as_ref(), SystemTime::now());
+            let issuer = broken
+                .shown
+                .as_ref()
+                .map(|shown| format!("issued by {:?}: ", shown.issuer));
+            let what = format!(
+                "{}{}",
+                issuer.unwrap_or_default(),
+                chain(broken.error.as_ref())
+            );
+            let advice =
+                advice::no_tls(way, broken.fault, broken.shown.as_ref(), SystemTime::now());
             report.cross(&tls, began.elapsed(), &what, &advice)?;
             Ok(None)
         }
@@ -218,16 +264,24 @@ async fn compare_clocks(
             None => report.skip(STEP, &format!("the answer of the {} has no Date", way.name)),
         },
         Err(error) => {
-            let what = format!("the {} does not answer: {}", way.name, chain(error.as_ref()));
+            let what = format!(
+                "the {} does not answer: {}",
+                way.name,
+                chain(error.as_ref())
+            );
             report.cross(STEP, took, &what, &verdict::on_no_answer())
         }
     }
 }
 
 /// One token request, as the proxy makes it.
-async fn ask_for_token(config: &Config, report: &mut Report) -> Result<Option<HeaderValue>, Failure> {
+async fn ask_for_token(
+    config: &Config,
+    report: &mut Report,
+) -> Result<Option<HeaderValue>, Failure> {
     const STEP: &str = "token request";
-    let client = Client::new(&config.token).map_err(|error| Failure::Failed(chain(error.as_ref())))?;
+    let client =
+        Client::new(&config.token).map_err(|error| Failure::Failed(chain(error.as_ref())))?;
     let endpoint = Endpoint::new(client);
     let began = Instant::now();
     let grant = endpoint.fetch().await;
@@ -242,13 +296,19 @@ async fn ask_for_token(config: &Config, report: &mut Report) -> Result<Option<He
             Ok(Some(grant.header))
         }
         Err(error) => {
-            report.cross(STEP, took, &verdict::no_token(&error), &verdict::on_no_token(&error, config))?;
+            report.cross(
+                STEP,
+                took,
+                &verdict::no_token(&error),
+                &verdict::on_no_token(&error, config),
+            )?;
             Ok(None)
         }
     }
 }
 
-/// A call that changes nothing, with the token, over a connection of its own: the first may have been closed meanwhile.
+/// A call that changes nothing, with the token, over a connection of its own: the first may have
+/// been closed meanwhile.
 async fn call_api(
     way: &Way,
     addr: Option<SocketAddr>,
@@ -257,8 +317,12 @@ async fn call_api(
     report: &mut Report,
 ) -> Result<(), Failure> {
     const STEP: &str = "API: call";
-    let Some(addr) = addr else { return report.skip(STEP, "the API was not reached") };
-    let Some(bearer) = bearer else { return report.skip(STEP, "there is no token") };
+    let Some(addr) = addr else {
+        return report.skip(STEP, "the API was not reached");
+    };
+    let Some(bearer) = bearer else {
+        return report.skip(STEP, "there is no token");
+    };
     let Some(path) = call::read_only_path(&config.forward.allow) else {
         return report.skip(STEP, "upstream.allow has no call that changes nothing");
     };
@@ -284,8 +348,18 @@ async fn call_api(
     }
 }
 
-/// A variable that names a proxy for other programs. Its value may hold a password, and is not looked at further.
+/// A variable that names a proxy for other programs. Its value may hold a password, and is not
+/// looked at further.
 fn ignored_proxy() -> Option<&'static str> {
-    let names = ["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "HTTP_PROXY", "http_proxy"];
-    names.into_iter().find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+    let names = [
+        "HTTPS_PROXY",
+        "https_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+        "HTTP_PROXY",
+        "http_proxy",
+    ];
+    names
+        .into_iter()
+        .find(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }

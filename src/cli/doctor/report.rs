@@ -1,4 +1,5 @@
-//! How a step looks: a mark, its name, its time and what came of it; under a cross what it means and what to do.
+//! How a step looks: a mark, its name, its time and what came of it; under a cross what it means
+//! and what to do.
 
 use std::time::Duration;
 
@@ -48,14 +49,24 @@ impl Report {
         self.failed += 1;
         say(&line('✗', step, Some(took), what))?;
         say(&below("means", &advice.means))?;
-        advice.mends.iter().try_for_each(|mend| say(&below("mend", mend)))
+        advice
+            .mends
+            .iter()
+            .try_for_each(|mend| say(&below("mend", mend)))
     }
 
     /// A configuration that cannot be used: its error brings its own mend.
-    pub(super) fn cross_configuration(&mut self, took: Duration, error: &str) -> Result<Failure, Failure> {
+    pub(super) fn cross_configuration(
+        &mut self,
+        took: Duration,
+        error: &str,
+    ) -> Result<Failure, Failure> {
         let (what, mend) = error.split_once("\n  mend: ").unwrap_or((error, ""));
         let means = "`run` would not start either".to_owned();
-        let mends = Some(mend.to_owned()).filter(|mend| !mend.is_empty()).into_iter().collect();
+        let mends = Some(mend.to_owned())
+            .filter(|mend| !mend.is_empty())
+            .into_iter()
+            .collect();
         self.cross("configuration", took, what, &Advice { means, mends })?;
         self.skip("all else", "there is no configuration to try")?;
         Ok(Failure::Told(USAGE))
@@ -69,14 +80,26 @@ impl Report {
 
     /// The last line, and how the command ends.
     pub(super) fn end(self) -> Result<(), Failure> {
-        let Report { passed, failed, skipped } = self;
-        say(&format!("\n{passed} passed, {failed} failed, {skipped} skipped"))?;
-        if failed == 0 { Ok(()) } else { Err(Failure::Told(1)) }
+        let Report {
+            passed,
+            failed,
+            skipped,
+        } = self;
+        say(&format!(
+            "\n{passed} passed, {failed} failed, {skipped} skipped"
+        ))?;
+        if failed == 0 {
+            Ok(())
+        } else {
+            Err(Failure::Told(1))
+        }
     }
 }
 
 fn line(mark: char, step: &str, took: Option<Duration>, what: &str) -> String {
-    let took = took.map(|took| format!("{} ms", took.as_millis())).unwrap_or_default();
+    let took = took
+        .map(|took| format!("{} ms", took.as_millis()))
+        .unwrap_or_default();
     printable(&format!("{mark} {step:<20} {took:>8}  {what}"))
 }
 
@@ -94,10 +117,14 @@ fn below(what: &str, text: &str) -> String {
     lines + &line
 }
 
-/// Names in certificates and texts of errors come from the other side: none may steer a terminal, or fill it.
+/// Names in certificates and texts of errors come from the other side: none may steer a terminal,
+/// or fill it.
 fn printable(text: &str) -> String {
-    let mut shown: String =
-        text.chars().take(LONGEST).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut shown: String = text
+        .chars()
+        .take(LONGEST)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     if text.chars().nth(LONGEST).is_some() {
         shown.push('…');
     }
@@ -111,9 +138,18 @@ mod tests {
     #[test]
     fn a_line_is_one_line_and_aligned() {
         let took = Some(Duration::from_micros(12_700));
-        assert_eq!(line('✓', "clock", took, "a\n\u{1b}[2Jb"), "✓ clock                   12 ms  a  [2Jb");
-        assert_eq!(line('-', "API: TLS", None, "skipped"), "- API: TLS                       skipped");
-        assert_eq!(line('-', "a", None, &"b".repeat(1000)).chars().count(), LONGEST + 1);
+        assert_eq!(
+            line('✓', "clock", took, "a\n\u{1b}[2Jb"),
+            "✓ clock                   12 ms  a  [2Jb"
+        );
+        assert_eq!(
+            line('-', "API: TLS", None, "skipped"),
+            "- API: TLS                       skipped"
+        );
+        assert_eq!(
+            line('-', "a", None, &"b".repeat(1000)).chars().count(),
+            LONGEST + 1
+        );
     }
 
     #[test]
@@ -125,6 +161,9 @@ mod tests {
             lines[0].starts_with("     mend: word word") && lines[1].starts_with("           word"),
             "{text}"
         );
-        assert!(lines.iter().all(|line| line.chars().count() <= WIDTH), "{text}");
+        assert!(
+            lines.iter().all(|line| line.chars().count() <= WIDTH),
+            "{text}"
+        );
     }
 }

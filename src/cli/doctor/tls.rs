@@ -1,4 +1,5 @@
-//! The TLS handshake of the check: verified as the proxy does it, but what was presented is known also when it fails.
+//! The TLS handshake of the check: verified as the proxy does it, but what was presented is known
+//! also when it fails.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -64,7 +65,11 @@ pub(super) enum Fault {
 impl Broken {
     fn new(error: impl Into<Cause>, shown: Option<Shown>) -> Self {
         let error = error.into();
-        Broken { fault: fault(error.as_ref()), error, shown }
+        Broken {
+            fault: fault(error.as_ref()),
+            error,
+            shown,
+        }
     }
 
     pub(super) fn late(error: io::Error) -> Self {
@@ -75,7 +80,8 @@ impl Broken {
 /// Shakes hands with the server on `tcp`.
 pub(super) async fn handshake(way: &Way, tcp: TcpStream) -> Result<(Stream, Shown), Broken> {
     let recorder = Arc::new(Recorder::new(&way.roots).map_err(|error| Broken::new(error, None))?);
-    let name = ServerName::try_from(way.origin.host.clone()).map_err(|error| Broken::new(error, None))?;
+    let name =
+        ServerName::try_from(way.origin.host.clone()).map_err(|error| Broken::new(error, None))?;
     let config = ClientConfig::builder()
         .dangerous()
         .with_custom_certificate_verifier(Arc::clone(&recorder) as Arc<dyn ServerCertVerifier>);
@@ -86,7 +92,10 @@ pub(super) async fn handshake(way: &Way, tcp: TcpStream) -> Result<(Stream, Show
         None => config.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    match TlsConnector::from(Arc::new(config)).connect(name, tcp).await {
+    match TlsConnector::from(Arc::new(config))
+        .connect(name, tcp)
+        .await
+    {
         Ok(stream) => {
             let version = match stream.get_ref().1.protocol_version() {
                 Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
@@ -114,11 +123,17 @@ impl Recorder {
             store.add(root.clone())?;
         }
         let webpki = WebPkiServerVerifier::builder(Arc::new(store)).build()?;
-        Ok(Recorder { webpki, presented: Mutex::new(None) })
+        Ok(Recorder {
+            webpki,
+            presented: Mutex::new(None),
+        })
     }
 
     fn shown(&self) -> Option<Shown> {
-        self.presented.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.presented
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -131,8 +146,12 @@ impl ServerCertVerifier for Recorder {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        *self.presented.lock().unwrap_or_else(PoisonError::into_inner) = read(leaf, others);
-        self.webpki.verify_server_cert(leaf, others, name, ocsp, now)
+        *self
+            .presented
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = read(leaf, others);
+        self.webpki
+            .verify_server_cert(leaf, others, name, ocsp, now)
     }
 
     fn verify_tls12_signature(
@@ -161,9 +180,16 @@ impl ServerCertVerifier for Recorder {
 fn read(leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Option<Shown> {
     let (_, first) = X509Certificate::from_der(leaf).ok()?;
     let issuer = first.issuer().to_string();
-    let last = others.last().and_then(|last| X509Certificate::from_der(last).ok());
+    let last = others
+        .last()
+        .and_then(|last| X509Certificate::from_der(last).ok());
     let anchor = last.map_or_else(|| issuer.clone(), |(_, last)| last.issuer().to_string());
-    Some(Shown { version: "", issuer, anchor, ends: first.validity().not_after.timestamp() })
+    Some(Shown {
+        version: "",
+        issuer,
+        anchor,
+        ends: first.validity().not_after.timestamp(),
+    })
 }
 
 fn fault(error: &(dyn std::error::Error + 'static)) -> Fault {
@@ -174,7 +200,9 @@ fn fault(error: &(dyn std::error::Error + 'static)) -> Fault {
             CertificateError::UnknownIssuer => Fault::UnknownIssuer,
             CertificateError::BadSignature => Fault::OtherKey,
             CertificateError::Expired => Fault::Expired(None),
-            CertificateError::ExpiredContext { not_after, .. } => Fault::Expired(seconds(*not_after)),
+            CertificateError::ExpiredContext { not_after, .. } => {
+                Fault::Expired(seconds(*not_after))
+            }
             CertificateError::NotValidYet => Fault::NotYetValid(None),
             CertificateError::NotValidYetContext { not_before, .. } => {
                 Fault::NotYetValid(seconds(*not_before))
@@ -212,16 +240,33 @@ mod tests {
     #[test]
     fn a_fault_is_told_by_the_error_below_the_io_error() {
         let of = |error: Error| fault(&io::Error::new(io::ErrorKind::InvalidData, error));
-        assert_eq!(of(CertificateError::UnknownIssuer.into()), Fault::UnknownIssuer);
-        assert_eq!(of(CertificateError::NotValidForName.into()), Fault::WrongName);
-        assert_eq!(of(rustls::InvalidMessage::InvalidContentType.into()), Fault::NoTls);
-        assert_eq!(fault(&io::Error::from(io::ErrorKind::UnexpectedEof)), Fault::Closed);
-        assert_eq!(fault(&io::Error::from(io::ErrorKind::TimedOut)), Fault::TimedOut);
+        assert_eq!(
+            of(CertificateError::UnknownIssuer.into()),
+            Fault::UnknownIssuer
+        );
+        assert_eq!(
+            of(CertificateError::NotValidForName.into()),
+            Fault::WrongName
+        );
+        assert_eq!(
+            of(rustls::InvalidMessage::InvalidContentType.into()),
+            Fault::NoTls
+        );
+        assert_eq!(
+            fault(&io::Error::from(io::ErrorKind::UnexpectedEof)),
+            Fault::Closed
+        );
+        assert_eq!(
+            fault(&io::Error::from(io::ErrorKind::TimedOut)),
+            Fault::TimedOut
+        );
     }
 
     #[test]
     fn issuer_anchor_and_life_are_read() {
-        let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap().cert;
+        let made = rcgen::generate_simple_self_signed(["a.example".to_owned()])
+            .unwrap()
+            .cert;
         let shown = read(made.der(), &[]).unwrap();
         assert_eq!(shown.issuer, "CN=rcgen self signed cert");
         assert_eq!(shown.anchor, shown.issuer);

@@ -30,14 +30,18 @@ pub(super) fn on_no_token(error: &FetchError, config: &Config) -> Advice {
     match error {
         FetchError::Refused { code, .. } => on_refusal(*code, config),
         FetchError::Status { status, .. } => on_token_status(*status),
-        FetchError::Answer(_) => on_a_stranger("token endpoint", CHECK_ENDPOINT).and(gbgs_endpoint()),
+        FetchError::Answer(_) => {
+            on_a_stranger("token endpoint", CHECK_ENDPOINT).and(gbgs_endpoint())
+        }
         FetchError::Encoded { .. } => Advice::new(
             "something between this machine and the endpoint compresses what it was asked not to compress",
             ["ask whoever runs the gateway or proxy in between to heed Accept-Encoding"],
         ),
         FetchError::Timeout(late) if late.step != Step::Response => Advice::new(
             "this connection took longer than the one before, and token.timeout is for both connection and answer",
-            ["try again; if it lasts, mend what is slow above, or give it more time with token.timeout"],
+            [
+                "try again; if it lasts, mend what is slow above, or give it more time with token.timeout",
+            ],
         ),
         FetchError::Timeout(_) | FetchError::TooLate { .. } => Advice::new(
             "the endpoint took the connection, and did not answer the request in token.timeout",
@@ -55,7 +59,8 @@ pub(super) fn on_no_token(error: &FetchError, config: &Config) -> Advice {
 }
 
 fn on_refusal(code: Option<&'static str>, config: &Config) -> Advice {
-    let role = "give the API client the role \"Go API Access\" (Account management portal, Clients tab)";
+    let role =
+        "give the API client the role \"Go API Access\" (Account management portal, Clients tab)";
     let (check, other) = match config.token.credentials.client_auth() {
         ClientAuth::Post => (CHECK_SECRET, other_way("post", "basic")),
         ClientAuth::Basic => (CHECK_SECRET, other_way("basic", "post")),
@@ -74,13 +79,18 @@ fn on_refusal(code: Option<&'static str>, config: &Config) -> Advice {
             [check],
         )
         .and(other),
-        Some("unauthorized_client") => {
-            Advice::new("the client is known, but may not ask for a token in this way", [role])
-        }
-        Some("invalid_scope") => {
-            Advice::new(format!("the client may not have the scope {:?}", config.token.scope), [role])
-                .and(format!("check token.scope; GBG's documentation says {:?}", gbg::SCOPE))
-        }
+        Some("unauthorized_client") => Advice::new(
+            "the client is known, but may not ask for a token in this way",
+            [role],
+        ),
+        Some("invalid_scope") => Advice::new(
+            format!("the client may not have the scope {:?}", config.token.scope),
+            [role],
+        )
+        .and(format!(
+            "check token.scope; GBG's documentation says {:?}",
+            gbg::SCOPE
+        )),
         Some("invalid_grant") => Advice::new(
             "the endpoint takes the client, but not the grant that it comes with",
             [
@@ -88,16 +98,21 @@ fn on_refusal(code: Option<&'static str>, config: &Config) -> Advice {
                 "an API client of the Clients tab has the grant \"client_credentials\"",
             ],
         ),
-        Some("unsupported_grant_type") => {
-            Advice::new("this endpoint does not know this grant", ["check token.grant", CHECK_ENDPOINT])
-                .and(gbgs_endpoint())
-        }
-        Some("invalid_request") => {
-            Advice::new("the endpoint misses something in the request, or has it twice", [CHECK_ENDPOINT])
-                .and(other)
-        }
-        _ => Advice::new("the refusal is not worded as that of a token endpoint", [CHECK_ENDPOINT])
-            .and(gbgs_endpoint()),
+        Some("unsupported_grant_type") => Advice::new(
+            "this endpoint does not know this grant",
+            ["check token.grant", CHECK_ENDPOINT],
+        )
+        .and(gbgs_endpoint()),
+        Some("invalid_request") => Advice::new(
+            "the endpoint misses something in the request, or has it twice",
+            [CHECK_ENDPOINT],
+        )
+        .and(other),
+        _ => Advice::new(
+            "the refusal is not worded as that of a token endpoint",
+            [CHECK_ENDPOINT],
+        )
+        .and(gbgs_endpoint()),
     }
 }
 
@@ -111,21 +126,28 @@ fn on_token_status(status: StatusCode) -> Advice {
         429 => on_too_many(),
         403 => Advice::new(
             "something before the endpoint keeps this machine out, such as a list of allowed addresses",
-            ["ask whoever runs it to let this machine's address in", CHECK_ENDPOINT],
+            [
+                "ask whoever runs it to let this machine's address in",
+                CHECK_ENDPOINT,
+            ],
         ),
-        404 | 405 => {
-            Advice::new("there is no token endpoint at this path", [CHECK_ENDPOINT]).and(gbgs_endpoint())
-        }
+        404 | 405 => Advice::new("there is no token endpoint at this path", [CHECK_ENDPOINT])
+            .and(gbgs_endpoint()),
         508 => on_loop(CHECK_ENDPOINT).and(gbgs_endpoint()),
         500.. => on_their_fault(),
         _ => on_a_stranger("token endpoint", CHECK_ENDPOINT).and(gbgs_endpoint()),
     }
 }
 
-/// What the API's answer to the authorized call says of the token: in words where it was taken, else advice.
+/// What the API's answer to the authorized call says of the token: in words where it was taken,
+/// else advice.
 ///
 /// `page` says that the answer is HTML.
-pub(super) fn on_call(status: StatusCode, page: bool, config: &Config) -> Result<&'static str, Advice> {
+pub(super) fn on_call(
+    status: StatusCode,
+    page: bool,
+    config: &Config,
+) -> Result<&'static str, Advice> {
     const CHECK_ORIGIN: &str = "check upstream.region or upstream.base_url";
     let belong = || {
         let (api, endpoint) = (&config.upstream.origin, &config.token.endpoint);
@@ -160,7 +182,10 @@ pub(super) fn on_call(status: StatusCode, page: bool, config: &Config) -> Result
 
 /// What it means that a request came back to a proxy that had forwarded it.
 fn on_loop(check: &'static str) -> Advice {
-    Advice::new("the address leads to a proxy that sends the request back to itself", [check])
+    Advice::new(
+        "the address leads to a proxy that sends the request back to itself",
+        [check],
+    )
 }
 
 /// What it means that the API took the connection, and gave no answer.
@@ -215,16 +240,40 @@ mod tests {
 
     fn config(set: &[&str]) -> Config {
         let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "b")];
-        let env = env.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        let plain = ["upstream.base_url=http://localhost", "token.endpoint=http://localhost"];
-        let set = plain.iter().chain(set).map(|&text| text.to_owned()).collect();
-        config::load(&Sources { set, env, file: None }).unwrap().config
+        let env = env
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .into();
+        let plain = [
+            "upstream.base_url=http://localhost",
+            "token.endpoint=http://localhost",
+        ];
+        let set = plain
+            .iter()
+            .chain(set)
+            .map(|&text| text.to_owned())
+            .collect();
+        config::load(&Sources {
+            set,
+            env,
+            file: None,
+        })
+        .unwrap()
+        .config
     }
 
     fn refusal(code: Option<&'static str>, set: &[&str]) -> String {
-        let error = FetchError::Refused { status: StatusCode::UNAUTHORIZED, code, retry_after: None };
+        let error = FetchError::Refused {
+            status: StatusCode::UNAUTHORIZED,
+            code,
+            retry_after: None,
+        };
         let advice = on_no_token(&error, &config(set));
-        format!("{}\n{}\n{}", no_token(&error), advice.means, advice.mends.join("\n"))
+        format!(
+            "{}\n{}\n{}",
+            no_token(&error),
+            advice.means,
+            advice.mends.join("\n")
+        )
     }
 
     #[test]
@@ -235,14 +284,20 @@ mod tests {
             "{told}"
         );
         let told = refusal(Some("invalid_client"), &["token.client_auth=basic"]);
-        assert!(told.contains("is \"basic\", perhaps the client wants \"post\""), "{told}");
+        assert!(
+            told.contains("is \"basic\", perhaps the client wants \"post\""),
+            "{told}"
+        );
     }
 
     #[test]
     fn each_refusal_has_its_mend() {
         assert!(refusal(Some("unauthorized_client"), &[]).contains("Go API Access"));
         let told = refusal(Some("invalid_scope"), &["token.scope=x"]);
-        assert!(told.contains("the scope \"x\"") && told.contains("\"gbg.token\""), "{told}");
+        assert!(
+            told.contains("the scope \"x\"") && told.contains("\"gbg.token\""),
+            "{told}"
+        );
         assert!(refusal(Some("invalid_grant"), &[]).contains("token.username"));
         assert!(refusal(None, &[]).contains("token.endpoint"));
     }
@@ -250,8 +305,10 @@ mod tests {
     #[test]
     fn a_status_tells_whose_fault_it_is() {
         let of = |status: u16| {
-            let error =
-                FetchError::Status { status: StatusCode::from_u16(status).unwrap(), retry_after: None };
+            let error = FetchError::Status {
+                status: StatusCode::from_u16(status).unwrap(),
+                retry_after: None,
+            };
             on_no_token(&error, &config(&[])).means
         };
         assert!(of(302).contains("never followed"));
@@ -261,16 +318,26 @@ mod tests {
         assert!(of(508).contains("back to itself"));
         let stranger = on_no_token(&FetchError::Answer("the answer is no JSON"), &config(&[]));
         assert!(
-            stranger.means.contains("captive portal") && stranger.mends[1].contains("api.auth.gbgplc.com")
+            stranger.means.contains("captive portal")
+                && stranger.mends[1].contains("api.auth.gbgplc.com")
         );
     }
 
     #[test]
     fn the_token_counts_as_accepted_by_what_only_an_accepted_one_gets() {
-        let of = |status: u16, page| on_call(StatusCode::from_u16(status).unwrap(), page, &config(&[]));
+        let of =
+            |status: u16, page| on_call(StatusCode::from_u16(status).unwrap(), page, &config(&[]));
         for status in [200, 201, 400, 404] {
-            assert!(of(status, false).unwrap().starts_with("the token is accepted"), "{status}");
-            assert!(of(status, true).unwrap_err().means.contains("in its place"), "{status}");
+            assert!(
+                of(status, false)
+                    .unwrap()
+                    .starts_with("the token is accepted"),
+                "{status}"
+            );
+            assert!(
+                of(status, true).unwrap_err().means.contains("in its place"),
+                "{status}"
+            );
         }
         assert!(of(401, false).unwrap_err().mends[0].contains("same environment"));
         assert!(of(403, false).unwrap_err().mends[0].contains("Go API Access"));

@@ -73,7 +73,11 @@ async fn frames_that_are_no_progress_give_no_more_time() {
     activity.expect_no_more();
     activity.end_answer();
     activity.note_blocked();
-    assert_eq!(due(&activity), Some((75, Late::Idle)), "its pings are no request");
+    assert_eq!(
+        due(&activity),
+        Some((75, Late::Idle)),
+        "its pings are no request"
+    );
 }
 
 #[tokio::test(start_paused = true)]

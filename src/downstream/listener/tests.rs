@@ -18,7 +18,10 @@ use crate::config::{Address, CertificateName, Identity, SocketMode};
 use crate::downstream::{BUFFER, CallerBody, RefusalLog, ServerTls, Timeouts, bind};
 
 /// Listens on `address` with the options that `tls` makes; where, and who comes.
-fn listening(address: &Address, tls: Option<ServerTls>) -> (Address, mpsc::UnboundedReceiver<Peer>) {
+fn listening(
+    address: &Address,
+    tls: Option<ServerTls>,
+) -> (Address, mpsc::UnboundedReceiver<Peer>) {
     let socket = bind(address, SocketMode(0o600), 1).unwrap().pop().unwrap();
     let address = socket.address().unwrap();
     let (come, coming) = mpsc::unbounded_channel();
@@ -30,7 +33,10 @@ fn listening(address: &Address, tls: Option<ServerTls>) -> (Address, mpsc::Unbou
                 Ok::<_, Infallible>(Response::new(Empty::<&[u8]>::new()))
             })
         };
-        socket.serve(options(tls), draining, make_service).await.unwrap();
+        socket
+            .serve(options(tls), draining, make_service)
+            .await
+            .unwrap();
     };
     tokio::spawn(serve);
     (address, coming)
@@ -62,8 +68,12 @@ fn options(tls: Option<ServerTls>) -> Options {
 async fn a_tcp_peer_is_known_by_both_addresses() {
     for ip in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED] {
         let (address, mut coming) = listening(&Address::Tcp((ip, 0).into()), None);
-        let Address::Tcp(addr) = address else { panic!("{address}") };
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, addr.port())).await.unwrap();
+        let Address::Tcp(addr) = address else {
+            panic!("{address}")
+        };
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, addr.port()))
+            .await
+            .unwrap();
         let peer = coming.recv().await.unwrap();
         assert_eq!(peer.addr, stream.local_addr().ok());
         assert_eq!(peer.local, stream.peer_addr().ok());
@@ -87,47 +97,78 @@ async fn a_peer_of_a_unix_socket_is_known_by_its_user() {
 #[tokio::test]
 async fn a_peer_with_a_certificate_is_known_by_its_names_once_the_handshake_is_over() {
     let made = generate_simple_self_signed(["localhost".into(), "crm.example".into()]).unwrap();
-    let (der, key) =
-        (made.cert.der().clone(), || PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap());
-    let identity = Identity { chain: vec![der.clone()], key: Arc::new(key().into()) };
+    let (der, key) = (made.cert.der().clone(), || {
+        PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap()
+    });
+    let identity = Identity {
+        chain: vec![der.clone()],
+        key: Arc::new(key().into()),
+    };
     let tls = ServerTls::new(&identity, std::slice::from_ref(&der)).unwrap();
-    let (address, mut coming) = listening(&Address::Tcp((Ipv4Addr::LOCALHOST, 0).into()), Some(tls));
-    let Address::Tcp(addr) = address else { panic!("{address}") };
+    let (address, mut coming) =
+        listening(&Address::Tcp((Ipv4Addr::LOCALHOST, 0).into()), Some(tls));
+    let Address::Tcp(addr) = address else {
+        panic!("{address}")
+    };
     let mut roots = RootCertStore::empty();
     roots.add(der.clone()).unwrap();
     let caller = ClientConfig::builder().with_root_certificates(roots);
-    let shows = caller.clone().with_client_auth_cert(vec![der], key()).unwrap();
+    let shows = caller
+        .clone()
+        .with_client_auth_cert(vec![der], key())
+        .unwrap();
     let shows_none = caller.with_no_client_auth();
     let both = ["localhost", "crm.example"].map(CertificateName::dns);
     for (config, names) in [(shows, Some(&both[..])), (shows_none, None)] {
         let stream = TcpStream::connect(addr).await.unwrap();
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-        let mut stream = connector.connect("localhost".try_into().unwrap(), stream).await.unwrap();
+        let mut stream = connector
+            .connect("localhost".try_into().unwrap(), stream)
+            .await
+            .unwrap();
         stream.write_all(b"G").await.unwrap();
         let peer = coming.recv().await.unwrap();
         assert!(peer.is_tls);
-        assert_eq!(peer.certificate.as_ref().map(|certificate| certificate.names()), names);
+        assert_eq!(
+            peer.certificate
+                .as_ref()
+                .map(|certificate| certificate.names()),
+            names
+        );
     }
 }
 
-/// Of a listener with eight connections at most, of which `active` are being answered after `spent` have ended: how many of
-/// these and of eight others that come at once with their requests have been answered in the end.
+/// Of a listener with eight connections at most, of which `active` are being answered after `spent`
+/// have ended: how many of these and of eight others that come at once with their requests have
+/// been answered in the end.
 async fn answered(spent: usize, active: usize) -> [usize; 2] {
     use std::io::{Read, Write};
     const MAX: usize = 8;
     let limit = EvictingLimit::new(MAX, MAX);
     let connections = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
-    let options = Options { evicting: Some(limit), connections, ..options(None) };
-    let socket = bind(&Address::Tcp((Ipv4Addr::LOCALHOST, 0).into()), SocketMode(0o600), 1).unwrap();
+    let options = Options {
+        evicting: Some(limit),
+        connections,
+        ..options(None)
+    };
+    let socket = bind(
+        &Address::Tcp((Ipv4Addr::LOCALHOST, 0).into()),
+        SocketMode(0o600),
+        1,
+    )
+    .unwrap();
     let socket = socket.into_iter().next().unwrap();
-    let Address::Tcp(addr) = socket.address().unwrap() else { panic!("it is TCP") };
+    let Address::Tcp(addr) = socket.address().unwrap() else {
+        panic!("it is TCP")
+    };
     let (begin, mut begun) = mpsc::unbounded_channel();
     let (finish, finished) = watch::channel(false);
     let make_service = move |peer: Peer| {
         let (begin, finished) = (begin.clone(), finished.clone());
         let usage = peer.usage.unwrap();
         service_fn(move |req: Request<CallerBody>| {
-            let (begin, mut finished, usage) = (begin.clone(), finished.clone(), Arc::clone(&usage));
+            let (begin, mut finished, usage) =
+                (begin.clone(), finished.clone(), Arc::clone(&usage));
             async move {
                 let _active = usage.begin_request();
                 if req.uri().path() == "/slow" {
@@ -143,14 +184,21 @@ async fn answered(spent: usize, active: usize) -> [usize; 2] {
     // Without the runtime, which sees all of them at once.
     let connect = |path: &str| {
         let mut stream = std::net::TcpStream::connect(addr).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
         stream
     };
     let count = |streams: Vec<std::net::TcpStream>| {
         tokio::task::spawn_blocking(move || {
             let answered = streams.into_iter().filter_map(|mut stream| {
                 let mut answer = String::new();
-                stream.read_to_string(&mut answer).ok().filter(|_| answer.starts_with("HTTP/1.1 200 "))
+                stream
+                    .read_to_string(&mut answer)
+                    .ok()
+                    .filter(|_| answer.starts_with("HTTP/1.1 200 "))
             });
             answered.count()
         })

@@ -19,7 +19,8 @@ use crate::token::{FetchError, Grant, channel, refresh};
 type NoBody = Empty<Bytes>;
 type Text = Full<Bytes>;
 
-/// An API that takes one token alone, and a token endpoint whose n-th call grants `token-n`, after a second.
+/// An API that takes one token alone, and a token endpoint whose n-th call grants `token-n`, after
+/// a second.
 struct World {
     rules: Arc<crate::proxy::Rules>,
     fetches: Arc<AtomicU64>,
@@ -35,19 +36,40 @@ struct Api {
 }
 
 impl Api {
-    async fn answer(&self, req: Request<RequestBody<Observed<Text>>>) -> Result<Response<Text>, Error> {
+    async fn answer(
+        &self,
+        req: Request<RequestBody<Observed<Text>>>,
+    ) -> Result<Response<Text>, Error> {
         let (head, body) = req.into_parts();
         let token = head.headers[AUTHORIZATION].to_str().unwrap().to_owned();
         let body = body.collect().await.unwrap().to_bytes();
-        self.seen.lock().unwrap().push((token.clone(), String::from_utf8(body.to_vec()).unwrap()));
-        let number: Option<u64> = token.strip_prefix("Bearer token-").and_then(|number| number.parse().ok());
-        let is_taken = number.is_some_and(|number| number >= self.valid_from.load(Ordering::SeqCst));
-        let status = if is_taken { StatusCode::OK } else { self.refusal };
-        Ok(Response::builder().status(status).body(Full::from(format!("{status} for {token}"))).unwrap())
+        self.seen
+            .lock()
+            .unwrap()
+            .push((token.clone(), String::from_utf8(body.to_vec()).unwrap()));
+        let number: Option<u64> = token
+            .strip_prefix("Bearer token-")
+            .and_then(|number| number.parse().ok());
+        let is_taken =
+            number.is_some_and(|number| number >= self.valid_from.load(Ordering::SeqCst));
+        let status = if is_taken {
+            StatusCode::OK
+        } else {
+            self.refusal
+        };
+        Ok(Response::builder()
+            .status(status)
+            .body(Full::from(format!("{status} for {token}")))
+            .unwrap())
     }
 
     fn seen_with(&self, token: &str) -> usize {
-        self.seen.lock().unwrap().iter().filter(|(seen, _)| seen == token).count()
+        self.seen
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|(seen, _)| seen == token)
+            .count()
     }
 }
 
@@ -62,11 +84,19 @@ impl World {
             async move {
                 sleep(Duration::from_secs(1)).await;
                 let header = HeaderValue::try_from(format!("Bearer token-{number}")).unwrap();
-                Ok::<_, FetchError>(Grant { header, life: Some(Duration::from_secs(3600)) })
+                Ok::<_, FetchError>(Grant {
+                    header,
+                    life: Some(Duration::from_secs(3600)),
+                })
             }
         };
-        tokio::spawn(refresh(fetch, pending::<()>, publisher, || Duration::from_secs(300)));
-        let plain = ["upstream.base_url=http://127.0.0.1:1", "token.endpoint=http://127.0.0.1:1"];
+        tokio::spawn(refresh(fetch, pending::<()>, publisher, || {
+            Duration::from_secs(300)
+        }));
+        let plain = [
+            "upstream.base_url=http://127.0.0.1:1",
+            "token.endpoint=http://127.0.0.1:1",
+        ];
         let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")];
         let config = load(&Sources {
             set: plain.iter().chain(set).map(|&set| set.to_owned()).collect(),
@@ -74,10 +104,18 @@ impl World {
             file: None,
         });
         let rules = crate::proxy::tests::rules(&config.unwrap().config, tokens.clone());
-        let api = Api { valid_from: AtomicU64::new(1), refusal, seen: Mutex::default() };
+        let api = Api {
+            valid_from: AtomicU64::new(1),
+            refusal,
+            seen: Mutex::default(),
+        };
         tokens.wait().await.unwrap();
         advance(Duration::from_secs(60)).await;
-        World { rules, fetches, api: Arc::new(api) }
+        World {
+            rules,
+            fetches,
+            api: Arc::new(api),
+        }
     }
 
     fn revoke(&self) {
@@ -90,14 +128,23 @@ impl World {
             let api = Arc::clone(&api);
             async move { api.answer(*authorized.req).await }
         });
-        let res = layer(Arc::clone(&self.rules)).layer(leaf).oneshot(observed(req)).await.unwrap();
+        let res = layer(Arc::clone(&self.rules))
+            .layer(leaf)
+            .oneshot(observed(req))
+            .await
+            .unwrap();
         let status = res.status();
         let body = res.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
     }
 
     async fn post(&self, body: &str) -> (StatusCode, String) {
-        self.send(Request::post("/v2/captain/x").body(Full::from(body.to_owned())).unwrap()).await
+        self.send(
+            Request::post("/v2/captain/x")
+                .body(Full::from(body.to_owned()))
+                .unwrap(),
+        )
+        .await
     }
 
     fn fetches(&self) -> u64 {
@@ -110,11 +157,18 @@ impl World {
 async fn nothing_is_forwarded_without_a_token() {
     let (_publisher, tokens) = channel(Duration::from_secs(5), Arc::default());
     let rules = crate::proxy::tests::rules(&crate::proxy::tests::config(), tokens);
-    let leaf = service_fn(async |_: Authorized<Observed<NoBody>>| -> Result<Response<NoBody>, Error> {
-        panic!("it was forwarded")
-    });
-    let req = Request::builder().uri("/x").header(AUTHORIZATION, "Bearer mine").body(NoBody::new()).unwrap();
-    let answer: Result<Response<NoBody>, Error> = layer(rules).layer(leaf).oneshot(observed(req)).await;
+    let leaf = service_fn(
+        async |_: Authorized<Observed<NoBody>>| -> Result<Response<NoBody>, Error> {
+            panic!("it was forwarded")
+        },
+    );
+    let req = Request::builder()
+        .uri("/x")
+        .header(AUTHORIZATION, "Bearer mine")
+        .body(NoBody::new())
+        .unwrap();
+    let answer: Result<Response<NoBody>, Error> =
+        layer(rules).layer(leaf).oneshot(observed(req)).await;
     assert!(matches!(answer, Err(Error::TokenUnavailable { .. })));
 }
 
@@ -131,56 +185,97 @@ async fn fifty_refused_requests_are_sent_once_more_with_one_new_token() {
     let mut bodies: Vec<_> = world.api.seen.lock().unwrap().drain(..).collect();
     bodies.sort();
     let (first, second) = bodies.split_at(50);
-    assert!(first.iter().all(|(token, _)| token == "Bearer token-1"), "{first:?}");
-    assert!(second.iter().all(|(token, _)| token == "Bearer token-2"), "{second:?}");
-    let texts = |part: &[(String, String)]| part.iter().map(|(_, body)| body.clone()).collect::<Vec<_>>();
+    assert!(
+        first.iter().all(|(token, _)| token == "Bearer token-1"),
+        "{first:?}"
+    );
+    assert!(
+        second.iter().all(|(token, _)| token == "Bearer token-2"),
+        "{second:?}"
+    );
+    let texts = |part: &[(String, String)]| {
+        part.iter()
+            .map(|(_, body)| body.clone())
+            .collect::<Vec<_>>()
+    };
     assert_eq!(texts(first), texts(second));
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_that_always_refuses_is_passed_on_untouched_and_costs_two_token_calls_in_ten_seconds() {
+async fn an_api_that_always_refuses_is_passed_on_untouched_and_costs_two_token_calls_in_ten_seconds()
+ {
     let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
     world.api.valid_from.store(u64::MAX, Ordering::SeqCst);
     for _ in 0..500 {
         let (status, body) = world.post("x").await;
         assert_eq!(status, StatusCode::UNAUTHORIZED);
-        assert!(body.starts_with("401 Unauthorized for Bearer token-"), "{body}");
+        assert!(
+            body.starts_with("401 Unauthorized for Bearer token-"),
+            "{body}"
+        );
         sleep(Duration::from_millis(19)).await;
     }
     assert!(world.fetches() <= 1 + 2, "{}", world.fetches());
-    assert!(world.api.seen.lock().unwrap().len() <= 502, "more than the requests in flight were sent again");
+    assert!(
+        world.api.seen.lock().unwrap().len() <= 502,
+        "more than the requests in flight were sent again"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_longer_than_the_limit_is_not_sent_again() {
     let world = World::begin(StatusCode::UNAUTHORIZED, &["limits.replay_body=10B"]).await;
     world.revoke();
-    assert_eq!(world.post("0123456789x").await.1, "401 Unauthorized for Bearer token-1");
+    assert_eq!(
+        world.post("0123456789x").await.1,
+        "401 Unauthorized for Bearer token-1"
+    );
     assert_eq!(world.api.seen_with("Bearer token-2"), 0);
-    assert_eq!(world.post("0123456789").await.1, "200 OK for Bearer token-2");
+    assert_eq!(
+        world.post("0123456789").await.1,
+        "200 OK for Bearer token-2"
+    );
 }
 
-/// Photos of documents are all longer than the limit: whoever sends nothing else must not wait out the token's life.
+/// Photos of documents are all longer than the limit: whoever sends nothing else must not wait out
+/// the token's life.
 #[tokio::test(start_paused = true)]
 async fn a_refused_request_that_cannot_be_sent_again_gets_a_new_token_for_the_next_one() {
     let world = World::begin(StatusCode::UNAUTHORIZED, &["limits.replay_body=10B"]).await;
     world.revoke();
     for _ in 0..3 {
-        assert_eq!(world.post("0123456789x").await.1, "401 Unauthorized for Bearer token-1");
+        assert_eq!(
+            world.post("0123456789x").await.1,
+            "401 Unauthorized for Bearer token-1"
+        );
     }
     sleep(Duration::from_secs(2)).await;
-    assert_eq!(world.post("0123456789x").await.1, "200 OK for Bearer token-2");
+    assert_eq!(
+        world.post("0123456789x").await.1,
+        "200 OK for Bearer token-2"
+    );
     assert_eq!(world.fetches(), 2);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refusal_that_came_before_the_whole_body_is_passed_on() {
     let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
-    let leaf = service_fn(async |_: Authorized<Observed<Text>>| -> Result<Response<Text>, Error> {
-        Ok(Response::builder().status(StatusCode::UNAUTHORIZED).body(Full::default()).unwrap())
-    });
-    let req = Request::post("/v2/captain/x").body(Full::from("never read")).unwrap();
-    let res = layer(Arc::clone(&world.rules)).layer(leaf).oneshot(observed(req)).await.unwrap();
+    let leaf = service_fn(
+        async |_: Authorized<Observed<Text>>| -> Result<Response<Text>, Error> {
+            Ok(Response::builder()
+                .status(StatusCode::UNAUTHORIZED)
+                .body(Full::default())
+                .unwrap())
+        },
+    );
+    let req = Request::post("/v2/captain/x")
+        .body(Full::from("never read"))
+        .unwrap();
+    let res = layer(Arc::clone(&world.rules))
+        .layer(leaf)
+        .oneshot(observed(req))
+        .await
+        .unwrap();
     assert_eq!(res.status(), StatusCode::UNAUTHORIZED);
     sleep(Duration::from_secs(2)).await;
     assert_eq!(world.fetches(), 2, "no new token was asked for");
@@ -203,7 +298,8 @@ async fn a_403_is_a_reason_only_if_the_configuration_says_so() {
 #[tokio::test(start_paused = true)]
 async fn a_callers_own_bearer_is_sent_once() {
     let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
-    let req = Request::post("/v2/captain/journey/device/connect").header(AUTHORIZATION, "Bearer connect");
+    let req =
+        Request::post("/v2/captain/journey/device/connect").header(AUTHORIZATION, "Bearer connect");
     let (status, _) = world.send(req.body(Full::from("x")).unwrap()).await;
     assert_eq!((status, world.fetches()), (StatusCode::UNAUTHORIZED, 1));
     assert_eq!(world.api.seen_with("Bearer connect"), 1);
@@ -213,22 +309,32 @@ async fn a_callers_own_bearer_is_sent_once() {
 #[tokio::test(start_paused = true)]
 async fn a_bearer_that_stopped_while_a_connection_opened_is_replaced_by_the_one_that_is_held() {
     let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
-    let leaf = service_fn(async |Authorized { mut req, permit }: Authorized<Observed<Text>>| {
-        permit.renew(req.headers_mut())?;
-        assert_eq!(req.headers()[AUTHORIZATION], "Bearer token-1");
-        sleep(Duration::from_secs(3600)).await;
-        permit.renew(req.headers_mut())?;
-        assert_eq!(req.headers()[AUTHORIZATION], "Bearer token-2");
-        Ok::<_, Error>(Response::new(Text::default()))
-    });
-    let req = Request::post("/v2/captain/x").body(Text::default()).unwrap();
-    layer(Arc::clone(&world.rules)).layer(leaf).oneshot(observed(req)).await.unwrap();
+    let leaf = service_fn(
+        async |Authorized { mut req, permit }: Authorized<Observed<Text>>| {
+            permit.renew(req.headers_mut())?;
+            assert_eq!(req.headers()[AUTHORIZATION], "Bearer token-1");
+            sleep(Duration::from_secs(3600)).await;
+            permit.renew(req.headers_mut())?;
+            assert_eq!(req.headers()[AUTHORIZATION], "Bearer token-2");
+            Ok::<_, Error>(Response::new(Text::default()))
+        },
+    );
+    let req = Request::post("/v2/captain/x")
+        .body(Text::default())
+        .unwrap();
+    layer(Arc::clone(&world.rules))
+        .layer(leaf)
+        .oneshot(observed(req))
+        .await
+        .unwrap();
 }
 
 #[test]
 fn the_callers_bearer_passes_where_it_is_gbgs_own_and_nothing_else_does() {
     let kept = |values: &[&'static str]| {
-        let fields = values.iter().map(|value| (AUTHORIZATION, HeaderValue::from_static(value)));
+        let fields = values
+            .iter()
+            .map(|value| (AUTHORIZATION, HeaderValue::from_static(value)));
         let mut headers = HeaderMap::new();
         for (name, value) in fields {
             headers.append(name, value);

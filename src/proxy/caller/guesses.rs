@@ -1,8 +1,8 @@
-//! Makes guessing slow. A key has 256 random bits, so nobody guesses one; but who tries, or has lost its key and does not stop
-//! asking, is to cost little.
+//! Makes guessing slow. A key has 256 random bits, so nobody guesses one; but who tries, or has
+//! lost its key and does not stop asking, is to cost little.
 //!
-//! An address that fails more often than [`FREE`] times in a row, and then more than once a second, gets its refusals late.
-//! A valid key is never held back, whatever else comes from its address.
+//! An address that fails more often than [`FREE`] times in a row, and then more than once a second,
+//! gets its refusals late. A valid key is never held back, whatever else comes from its address.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
@@ -21,10 +21,12 @@ const FREE: NonZeroU32 = NonZeroU32::new(20).unwrap();
 /// How long a refusal is held.
 const HOLD: Duration = Duration::from_secs(1);
 
-/// Refusals that are held at once, in the whole process: more than these are given at once, and take no memory.
+/// Refusals that are held at once, in the whole process: more than these are given at once, and
+/// take no memory.
 const MOST_HELD: usize = 1024;
 
-/// Buckets of addresses. Two addresses may share one, which slows the refusals of both, and nothing else.
+/// Buckets of addresses. Two addresses may share one, which slows the refusals of both, and nothing
+/// else.
 const BUCKETS: usize = 1024;
 
 #[derive(Debug)]
@@ -115,7 +117,11 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(held(addr("2001:db8::1")).await, Duration::ZERO);
         }
-        assert_eq!(held(addr("2001:db8::2")).await, HOLD, "it is of the same network");
+        assert_eq!(
+            held(addr("2001:db8::2")).await,
+            HOLD,
+            "it is of the same network"
+        );
         let others = (1..=9).map(|last| addr(&format!("192.0.2.{last}")));
         let mut at_once = 0;
         for other in others {

@@ -25,7 +25,14 @@ pub(in crate::proxy) struct Known {
 
 impl Known {
     pub(in crate::proxy) fn anyone(share: Arc<Share>) -> Self {
-        Known { name: None, expires: None, allow: None, methods: Methods::new(&[]), number: 0, share }
+        Known {
+            name: None,
+            expires: None,
+            allow: None,
+            methods: Methods::new(&[]),
+            number: 0,
+            share,
+        }
     }
 
     pub(in crate::proxy) fn new(number: usize, caller: &config::Caller, share: Arc<Share>) -> Self {
@@ -71,13 +78,15 @@ impl Known {
     }
 }
 
-/// All callers, by all that they may be known by. Each worker has one of its own: cores share the shares alone.
+/// All callers, by all that they may be known by. Each worker has one of its own: cores share the
+/// shares alone.
 #[derive(Debug)]
 pub(super) struct Table {
     /// Who calls where there are no callers.
     pub(super) anyone: Arc<Known>,
     is_empty: bool,
-    /// By the digest of a key. What an attacker can time is the search for a digest, of which he can choose no part.
+    /// By the digest of a key. What an attacker can time is the search for a digest, of which he
+    /// can choose no part.
     by_digest: HashMap<[u8; 32], Arc<Known>>,
     by_certificate: HashMap<CertificateName, Arc<Known>>,
     by_uid: HashMap<u32, Arc<Known>>,
@@ -95,9 +104,21 @@ impl Table {
         };
         for (caller, (number, share)) in config.callers.iter().zip(shares.of_callers()) {
             let known = Arc::new(Known::new(number, caller, share));
-            table.by_digest.extend(caller.keys.iter().map(|digest| (*digest, Arc::clone(&known))));
-            table.by_certificate.extend(caller.certificate.clone().map(|name| (name, Arc::clone(&known))));
-            table.by_uid.extend(caller.uid.map(|uid| (uid, Arc::clone(&known))));
+            table.by_digest.extend(
+                caller
+                    .keys
+                    .iter()
+                    .map(|digest| (*digest, Arc::clone(&known))),
+            );
+            table.by_certificate.extend(
+                caller
+                    .certificate
+                    .clone()
+                    .map(|name| (name, Arc::clone(&known))),
+            );
+            table
+                .by_uid
+                .extend(caller.uid.map(|uid| (uid, Arc::clone(&known))));
         }
         table
     }
@@ -108,7 +129,11 @@ impl Table {
     }
 
     /// The caller of a certificate or of a user; the certificate counts first.
-    pub(super) fn of_connection(&self, names: &[CertificateName], uid: Option<u32>) -> Option<Arc<Known>> {
+    pub(super) fn of_connection(
+        &self,
+        names: &[CertificateName],
+        uid: Option<u32>,
+    ) -> Option<Arc<Known>> {
         let by_certificate = names.iter().find_map(|name| self.by_certificate.get(name));
         by_certificate.or_else(|| self.by_uid.get(&uid?)).cloned()
     }

@@ -1,7 +1,8 @@
-//! Requests that a web page makes a browser send. The page's user may well reach us, and the page must not through them.
+//! Requests that a web page makes a browser send. The page's user may well reach us, and the page
+//! must not through them.
 //!
-//! Browsers say where a request comes from (Fetch, sections "`Origin` header" and "Fetch metadata"); who is no browser says
-//! nothing of the kind, and is let through.
+//! Browsers say where a request comes from (Fetch, sections "`Origin` header" and "Fetch
+//! metadata"); who is no browser says nothing of the kind, and is let through.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -18,9 +19,14 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
 /// The origin of `req` if its pages may call and are of another site than ours.
-pub(in crate::proxy) fn origin<B>(req: &Request<B>, allowed: &[HeaderValue]) -> Option<HeaderValue> {
+pub(in crate::proxy) fn origin<B>(
+    req: &Request<B>,
+    allowed: &[HeaderValue],
+) -> Option<HeaderValue> {
     // Without a page that may call there is nothing to look for.
-    let origin = (!allowed.is_empty()).then(|| req.headers().get(ORIGIN)).flatten()?;
+    let origin = (!allowed.is_empty())
+        .then(|| req.headers().get(ORIGIN))
+        .flatten()?;
     allowed.contains(origin).then(|| origin.clone())
 }
 
@@ -32,7 +38,8 @@ pub(super) struct Page<'a> {
     origins: usize,
     /// Whether it is said to be of another origin than ours.
     is_foreign: bool,
-    /// Whether it is said to be of our own. The browser knows it also where something in front of us speaks TLS.
+    /// Whether it is said to be of our own. The browser knows it also where something in front of
+    /// us speaks TLS.
     is_own: bool,
 }
 
@@ -51,8 +58,8 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// Refuses what a page of another origin sends; gives the answer to a browser that asks in advance whether it may (CORS).
-    /// `is_tls` is whether the connection is TLS.
+    /// Refuses what a page of another origin sends; gives the answer to a browser that asks in
+    /// advance whether it may (CORS). `is_tls` is whether the connection is TLS.
     pub(super) fn check<B>(
         &self,
         req: &Request<B>,
@@ -61,7 +68,9 @@ impl<'a> Page<'a> {
         methods: &HeaderValue,
     ) -> Result<Option<Response<()>>, Error> {
         let may_call = match self.origin {
-            Some(page) => self.origins == 1 && (allowed.contains(page) || self.is_same(page, req, is_tls)),
+            Some(page) => {
+                self.origins == 1 && (allowed.contains(page) || self.is_same(page, req, is_tls))
+            }
             None => !self.is_foreign,
         };
         if !may_call {
@@ -74,8 +83,9 @@ impl<'a> Page<'a> {
         Ok(asks.then(|| preflight(headers, methods)))
     }
 
-    /// Whether the page's origin is ours: the scheme of the connection, and the host by which the request calls us. A
-    /// connection without TLS may be that of something in front of us that speaks TLS; then the browser has to say so.
+    /// Whether the page's origin is ours: the scheme of the connection, and the host by which the
+    /// request calls us. A connection without TLS may be that of something in front of us that
+    /// speaks TLS; then the browser has to say so.
     fn is_same<B>(&self, page: &HeaderValue, req: &Request<B>, is_tls: bool) -> bool {
         if self.is_foreign {
             return false;
@@ -86,7 +96,10 @@ impl<'a> Page<'a> {
             None if !is_tls => page.strip_prefix(b"http://").unwrap_or_default(),
             _ => return false,
         };
-        let named = req.uri().authority().map(|authority| authority.as_str().as_bytes());
+        let named = req
+            .uri()
+            .authority()
+            .map(|authority| authority.as_str().as_bytes());
         let named = named.or_else(|| req.headers().get(HOST).map(HeaderValue::as_bytes));
         named.is_some_and(|named| named.eq_ignore_ascii_case(page))
     }
@@ -107,8 +120,10 @@ fn preflight(asked: &HeaderMap, methods: &HeaderValue) -> Response<()> {
 /// Tells the browser that the page of `origin` may read the answer.
 pub(in crate::proxy) fn admit(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-    headers
-        .insert(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("X-Request-ID, X-Proxy-Request-ID"));
+    headers.insert(
+        ACCESS_CONTROL_EXPOSE_HEADERS,
+        HeaderValue::from_static("X-Request-ID, X-Proxy-Request-ID"),
+    );
     headers.append(VARY, HeaderValue::from_static("Origin"));
 }
 
@@ -117,21 +132,29 @@ mod tests {
     use super::*;
 
     fn checked(is_tls: bool, fields: &[(&str, &str)]) -> Result<Option<Response<()>>, Error> {
-        let mut req = Request::builder().method(Method::OPTIONS).header(HOST, "localhost:8080");
+        let mut req = Request::builder()
+            .method(Method::OPTIONS)
+            .header(HOST, "localhost:8080");
         for (name, value) in fields {
             req = req.header(*name, *value);
         }
         let allowed = [HeaderValue::from_static("https://crm.example")];
         let req = req.body(()).unwrap();
         let mut page = Page::default();
-        req.headers().iter().for_each(|(name, value)| page.note(name, value));
+        req.headers()
+            .iter()
+            .for_each(|(name, value)| page.note(name, value));
         page.check(&req, is_tls, &allowed, &HeaderValue::from_static("GET"))
     }
 
     #[test]
     fn pages_of_other_sites_are_refused() {
         for is_tls in [false, true] {
-            let own = if is_tls { "https://localhost:8080" } else { "http://localhost:8080" };
+            let own = if is_tls {
+                "https://localhost:8080"
+            } else {
+                "http://localhost:8080"
+            };
             for fields in [
                 &[("origin", "https://evil.example")][..],
                 &[("origin", "null")],
@@ -142,16 +165,32 @@ mod tests {
                 &[("sec-fetch-site", "same-site")],
                 &[("sec-fetch-site", "Cross-Site")],
                 &[("sec-fetch-site", "")],
-                &[("origin", "https://evil.example"), ("sec-fetch-site", "same-origin")],
-                &[("origin", "https://evil.example"), ("access-control-request-method", "GET")],
-                &[("origin", "https://evil.example"), ("origin", "https://crm.example")],
+                &[
+                    ("origin", "https://evil.example"),
+                    ("sec-fetch-site", "same-origin"),
+                ],
+                &[
+                    ("origin", "https://evil.example"),
+                    ("access-control-request-method", "GET"),
+                ],
+                &[
+                    ("origin", "https://evil.example"),
+                    ("origin", "https://crm.example"),
+                ],
                 &[("origin", own), ("origin", own)],
                 &[("origin", own), ("sec-fetch-site", "cross-site")],
                 &[("origin", own), ("sec-fetch-site", "same-site")],
-                &[("origin", own), ("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site")],
+                &[
+                    ("origin", own),
+                    ("sec-fetch-site", "same-origin"),
+                    ("sec-fetch-site", "cross-site"),
+                ],
                 &[("sec-fetch-site", "cross-site"), ("sec-fetch-site", "none")],
             ] {
-                assert!(matches!(checked(is_tls, fields), Err(Error::CrossSite)), "{is_tls} {fields:?}");
+                assert!(
+                    matches!(checked(is_tls, fields), Err(Error::CrossSite)),
+                    "{is_tls} {fields:?}"
+                );
             }
             for fields in [
                 &[][..],
@@ -159,10 +198,19 @@ mod tests {
                 &[("sec-fetch-site", "same-origin")],
                 &[("origin", own)],
                 &[("origin", own), ("sec-fetch-site", "same-origin")],
-                &[("origin", "https://crm.example"), ("sec-fetch-site", "cross-site")],
-                &[("origin", "https://crm.example"), ("sec-fetch-site", "same-site")],
+                &[
+                    ("origin", "https://crm.example"),
+                    ("sec-fetch-site", "cross-site"),
+                ],
+                &[
+                    ("origin", "https://crm.example"),
+                    ("sec-fetch-site", "same-site"),
+                ],
             ] {
-                assert!(checked(is_tls, fields).unwrap().is_none(), "{is_tls} {fields:?}");
+                assert!(
+                    checked(is_tls, fields).unwrap().is_none(),
+                    "{is_tls} {fields:?}"
+                );
             }
         }
     }
@@ -184,7 +232,11 @@ mod tests {
             // Something in front speaks TLS.
             (false, &[HTTPS, OWN], true),
         ] {
-            assert_eq!(checked(is_tls, fields).is_ok(), passes, "{is_tls} {fields:?}");
+            assert_eq!(
+                checked(is_tls, fields).is_ok(),
+                passes,
+                "{is_tls} {fields:?}"
+            );
         }
     }
 
@@ -198,6 +250,9 @@ mod tests {
         let res = checked(true, &fields).unwrap().unwrap();
         assert_eq!(res.status(), 204);
         assert_eq!(res.headers()[ACCESS_CONTROL_ALLOW_METHODS], "GET");
-        assert_eq!(res.headers()[ACCESS_CONTROL_ALLOW_HEADERS], "content-type, x-api-key");
+        assert_eq!(
+            res.headers()[ACCESS_CONTROL_ALLOW_HEADERS],
+            "content-type, x-api-key"
+        );
     }
 }

@@ -23,11 +23,22 @@ impl Methods {
             Method::DELETE,
             Method::OPTIONS,
         ];
-        let told = if methods.is_empty() { &usual[..] } else { methods };
-        let list = told.iter().map(Method::as_str).collect::<Vec<_>>().join(", ");
+        let told = if methods.is_empty() {
+            &usual[..]
+        } else {
+            methods
+        };
+        let list = told
+            .iter()
+            .map(Method::as_str)
+            .collect::<Vec<_>>()
+            .join(", ");
         // Methods are tokens, which a field value can always have.
         let list = HeaderValue::try_from(list).unwrap_or_else(|_| HeaderValue::from_static(""));
-        Methods { methods: methods.to_vec(), list }
+        Methods {
+            methods: methods.to_vec(),
+            list,
+        }
     }
 
     pub(in crate::proxy) fn check(&self, method: &Method) -> Result<(), Error> {
@@ -38,6 +49,8 @@ impl Methods {
     }
 
     pub(super) fn refusal(&self) -> Error {
-        Error::MethodNotAllowed { allow: self.list.clone() }
+        Error::MethodNotAllowed {
+            allow: self.list.clone(),
+        }
     }
 }

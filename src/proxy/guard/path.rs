@@ -20,7 +20,8 @@ const SURROGATE: &str = "the path has a UTF-16 surrogate that is encoded as UTF-
 const NOT_UTF8: &str = "the path has percent-encoded bytes that are not UTF-8";
 const LOOK_ALIKE: &str = "the path has a character that some servers read as a dot, a slash, a backslash, a semicolon or a percent sign";
 
-/// The bytes that need a look at what follows them, or that no path may have. Most bytes are none of these.
+/// The bytes that need a look at what follows them, or that no path may have. Most bytes are none
+/// of these.
 const IS_SPECIAL: [bool; 256] = {
     let mut is_special = [false; 256];
     let mut byte = 0;
@@ -31,7 +32,8 @@ const IS_SPECIAL: [bool; 256] = {
     is_special
 };
 
-/// Refuses what a server may read as another path than the one that was matched. Each kind has its own detail.
+/// Refuses what a server may read as another path than the one that was matched. Each kind has its
+/// own detail.
 pub(super) fn check_path(path: &str) -> Result<(), Error> {
     let mut rest = path.as_bytes();
     let mut has_encoded_text = false;
@@ -61,19 +63,24 @@ pub(super) fn check_path(path: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// What is wrong with the segment at the beginning of `rest`: it is empty and not the last, or it is `.` or `..`. Some servers
-/// take parameters (`;…`) off before they look.
+/// What is wrong with the segment at the beginning of `rest`: it is empty and not the last, or it
+/// is `.` or `..`. Some servers take parameters (`;…`) off before they look.
 fn fault_of_segment(rest: &[u8]) -> Option<&'static str> {
     match rest {
         [b'/', ..] => Some(EMPTY_SEGMENT),
-        [b'.'] | [b'.', b'/' | b';', ..] | [b'.', b'.'] | [b'.', b'.', b'/' | b';', ..] => Some(DOT_SEGMENT),
+        [b'.'] | [b'.', b'/' | b';', ..] | [b'.', b'.'] | [b'.', b'.', b'/' | b';', ..] => {
+            Some(DOT_SEGMENT)
+        }
         _ => None,
     }
 }
 
 /// The byte that the two hexadecimal digits at the beginning of `rest` stand for.
 fn decoded(rest: &[u8]) -> Option<u8> {
-    let digit = |index: usize| rest.get(index).and_then(|&byte| char::from(byte).to_digit(16));
+    let digit = |index: usize| {
+        rest.get(index)
+            .and_then(|&byte| char::from(byte).to_digit(16))
+    };
     u8::try_from(digit(0)? * 16 + digit(1)?).ok()
 }
 
@@ -89,8 +96,9 @@ fn fault_of_encoded(ascii: u8) -> Option<&'static str> {
     }
 }
 
-/// Checks the text of a path that has encoded bytes outside of ASCII: a lenient decoder makes ASCII of an overlong
-/// sequence (`%c0%af` is a slash), drops bytes, or swallows the slash behind an incomplete one.
+/// Checks the text of a path that has encoded bytes outside of ASCII: a lenient decoder makes ASCII
+/// of an overlong sequence (`%c0%af` is a slash), drops bytes, or swallows the slash behind an
+/// incomplete one.
 fn check_text(path: &str) -> Result<(), Error> {
     let bytes: Vec<u8> = percent_decode_str(path).collect();
     let detail = match std::str::from_utf8(&bytes) {
@@ -113,8 +121,8 @@ fn fault_of_bytes(invalid: &[u8]) -> &'static str {
     }
 }
 
-/// Whether Unicode's compatibility forms (NFKC) or the best-fit tables of Windows turn `char` into one that separates
-/// segments, ends one, or encodes another.
+/// Whether Unicode's compatibility forms (NFKC) or the best-fit tables of Windows turn `char` into
+/// one that separates segments, ends one, or encodes another.
 fn is_look_alike(char: char) -> bool {
     matches!(
         char,

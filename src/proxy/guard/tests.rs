@@ -17,20 +17,45 @@ fn rules() -> Rules {
 
 fn checked<B: Body>(rules: &Rules, req: &Request<B>) -> Result<Option<Response<()>>, Error> {
     let local = ([127, 0, 0, 1], 8080).into();
-    rules.check(req, &Peer { addr: Some(local), local: Some(local), ..Peer::default() })
+    rules.check(
+        req,
+        &Peer {
+            addr: Some(local),
+            local: Some(local),
+            ..Peer::default()
+        },
+    )
 }
 
 fn request(target: &str) -> Request<NoBody> {
-    Request::builder().uri(target).header(HOST, "localhost").body(NoBody::new()).unwrap()
+    Request::builder()
+        .uri(target)
+        .header(HOST, "localhost")
+        .body(NoBody::new())
+        .unwrap()
 }
 
 #[test]
 fn only_paths_below_a_prefix_pass() {
-    for good in ["/v2/captain/journey/start", "/captain/api/journey/start?a=%2e%2e", "/v2/captain/"] {
+    for good in [
+        "/v2/captain/journey/start",
+        "/captain/api/journey/start?a=%2e%2e",
+        "/v2/captain/",
+    ] {
         assert!(checked(&rules(), &request(good)).is_ok(), "{good}");
     }
-    for bad in ["/", "/v2/captain", "/V2/captain/x", "/designer/api", "/x/v2/captain/", "/v2/captainx/"] {
-        assert!(matches!(checked(&rules(), &request(bad)), Err(Error::PathUnknown)), "{bad}");
+    for bad in [
+        "/",
+        "/v2/captain",
+        "/V2/captain/x",
+        "/designer/api",
+        "/x/v2/captain/",
+        "/v2/captainx/",
+    ] {
+        assert!(
+            matches!(checked(&rules(), &request(bad)), Err(Error::PathUnknown)),
+            "{bad}"
+        );
     }
 }
 
@@ -106,7 +131,12 @@ fn encoded_bytes_of_a_path_are_utf_8() {
         assert_refused(&format!("/v2/captain/{bytes}"), detail);
         assert_refused(&format!("/v2/captain/%c3%a4{bytes}/x"), detail);
     }
-    for good in ["%c3%a4", "x%C3%A4%20~", "%e2%82%ac/%f0%9f%98%80", "%df%bf%e0%a0%80%ee%80%80%f4%8f%bf%bf"] {
+    for good in [
+        "%c3%a4",
+        "x%C3%A4%20~",
+        "%e2%82%ac/%f0%9f%98%80",
+        "%df%bf%e0%a0%80%ee%80%80%f4%8f%bf%bf",
+    ] {
         assert!(check_path(&format!("/v2/captain/{good}")).is_ok(), "{good}");
     }
 }
@@ -114,10 +144,14 @@ fn encoded_bytes_of_a_path_are_utf_8() {
 #[test]
 fn characters_that_servers_fold_are_refused() {
     for char in [
-        '\u{ff0e}', '\u{2024}', '\u{2025}', '\u{ff0f}', '\u{2215}', '\u{ff3c}', '\u{a5}', '\u{20a9}',
-        '\u{ff1b}', '\u{ff05}', '\u{66a}',
+        '\u{ff0e}', '\u{2024}', '\u{2025}', '\u{ff0f}', '\u{2215}', '\u{ff3c}', '\u{a5}',
+        '\u{20a9}', '\u{ff1b}', '\u{ff05}', '\u{66a}',
     ] {
-        let bytes: String = char.to_string().bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let bytes: String = char
+            .to_string()
+            .bytes()
+            .map(|byte| format!("%{byte:02X}"))
+            .collect();
         assert_refused(&format!("/v2/captain/{bytes}/x"), "some servers read as");
     }
 }
@@ -129,8 +163,8 @@ fn assert_refused(path: &str, detail: &str) {
     }
 }
 
-/// Whether the path of percent-encoded `bytes` passes, by the rules alone: what is ASCII may not mean anything in a path, and
-/// the rest is UTF-8 that no server folds.
+/// Whether the path of percent-encoded `bytes` passes, by the rules alone: what is ASCII may not
+/// mean anything in a path, and the rest is UTF-8 that no server folds.
 fn may_pass(bytes: &[u8]) -> bool {
     const MEANT: &[u8] = b"%./;\\";
     const FOLDED: &str = "\u{2024}\u{2025}\u{2026}\u{fe19}\u{fe30}\u{fe52}\u{ff0e}\u{2044}\u{2100}\u{2101}\u{2105}\u{2106}\
@@ -162,7 +196,10 @@ fn methods_that_are_not_for_an_api_are_refused() {
     for method in [Method::TRACE, Method::CONNECT] {
         let mut req = request("/v2/captain/x");
         *req.method_mut() = method;
-        assert!(matches!(checked(&rules(), &req), Err(Error::MethodNotAllowed { .. })));
+        assert!(matches!(
+            checked(&rules(), &req),
+            Err(Error::MethodNotAllowed { .. })
+        ));
     }
     let mut req = request("*");
     assert!(matches!(checked(&rules(), &req), Err(Error::BadRequest(_))));
@@ -172,27 +209,48 @@ fn methods_that_are_not_for_an_api_are_refused() {
 
 #[test]
 fn an_options_goes_no_further_where_its_count_is_zero_and_not_where_it_has_none() {
-    for (left, is_last) in
-        [("0", true), ("00", true), ("1", false), ("10", false), ("", false), ("-0", false)]
-    {
+    for (left, is_last) in [
+        ("0", true),
+        ("00", true),
+        ("1", false),
+        ("10", false),
+        ("", false),
+        ("-0", false),
+    ] {
         let mut req = request("/v2/captain/x");
         *req.method_mut() = Method::OPTIONS;
-        req.headers_mut().insert(MAX_FORWARDS, left.parse().unwrap());
-        assert_eq!(checked(&rules(), &req).unwrap().is_some(), is_last, "{left:?}");
+        req.headers_mut()
+            .insert(MAX_FORWARDS, left.parse().unwrap());
+        assert_eq!(
+            checked(&rules(), &req).unwrap().is_some(),
+            is_last,
+            "{left:?}"
+        );
     }
 }
 
 #[test]
 fn there_is_one_host_and_it_is_one() {
-    for good in ["a", "a:80", "a:", "EU.example", "[::1]", "[::1]:8080", "a_b.c-d", "127.0.0.1:1"] {
+    for good in [
+        "a",
+        "a:80",
+        "a:",
+        "EU.example",
+        "[::1]",
+        "[::1]:8080",
+        "a_b.c-d",
+        "127.0.0.1:1",
+    ] {
         assert!(is_host(good.as_bytes()), "{good}");
     }
-    for bad in
-        ["", ":80", "a b", "a/b", "u@a", "a:b", "a:80:90", "[::1", "[::1]x", "[x]", "a?b", "a#b", "a\\b", "é"]
-    {
+    for bad in [
+        "", ":80", "a b", "a/b", "u@a", "a:b", "a:80:90", "[::1", "[::1]x", "[x]", "a?b", "a#b",
+        "a\\b", "é",
+    ] {
         assert!(!is_host(bad.as_bytes()), "{bad}");
     }
-    let refused = |req: &Request<NoBody>| matches!(checked(&rules(), req), Err(Error::BadRequest(_)));
+    let refused =
+        |req: &Request<NoBody>| matches!(checked(&rules(), req), Err(Error::BadRequest(_)));
     let mut req = request("/v2/captain/x");
     req.headers_mut().append(HOST, "other".parse().unwrap());
     assert!(refused(&req));
@@ -217,17 +275,23 @@ fn an_http2_request_names_its_authority_once_or_twice_the_same() {
     assert!(check("/v2/captain/x", Some("a")).is_ok());
     assert!(check("http://a/v2/captain/x", Some("b")).is_err());
     assert!(check("/v2/captain/x", None).is_err());
-    for (target, host) in
-        [("http://evil.example/v2/captain/x", None), ("/v2/captain/x", Some("evil.example"))]
-    {
-        assert!(matches!(check(target, host), Err(Error::HostNotAllowed)), "{target}");
+    for (target, host) in [
+        ("http://evil.example/v2/captain/x", None),
+        ("/v2/captain/x", Some("evil.example")),
+    ] {
+        assert!(
+            matches!(check(target, host), Err(Error::HostNotAllowed)),
+            "{target}"
+        );
     }
 }
 
 #[test]
 fn an_http2_request_has_one_length_and_no_white_space_around_values() {
     let check = |fields: &[(&str, &str)]| {
-        let mut req = Request::builder().uri("http://a/v2/captain/x").version(Version::HTTP_2);
+        let mut req = Request::builder()
+            .uri("http://a/v2/captain/x")
+            .version(Version::HTTP_2);
         for (name, value) in fields {
             req = req.header(*name, *value);
         }
@@ -256,26 +320,53 @@ fn a_transfer_encoding_is_one_chunked_or_none() {
     };
     assert!(check(&[]).is_ok());
     assert!(check(&["Chunked"]).is_ok());
-    for bad in [&["gzip, chunked"][..], &["chunked", "chunked"], &["chunked, chunked"], &["identity"], &[""]]
-    {
+    for bad in [
+        &["gzip, chunked"][..],
+        &["chunked", "chunked"],
+        &["chunked, chunked"],
+        &["identity"],
+        &[""],
+    ] {
         assert!(check(bad).is_err(), "{bad:?}");
     }
 }
 
 #[test]
 fn what_is_larger_than_the_limits_is_refused_and_what_is_as_large_is_not() {
-    let limits =
-        Limits { target: 20, header_fields: 3, header_block: 60, request_body: 5, ..Limits::default() };
+    let limits = Limits {
+        target: 20,
+        header_fields: 3,
+        header_block: 60,
+        request_body: 5,
+        ..Limits::default()
+    };
     let rules = Rules { limits, ..rules() };
     let check = |target: &str, name: &str, body: &'static str| {
-        let req = Request::builder().uri(target).header(HOST, "a").header(name, "0123456789");
+        let req = Request::builder()
+            .uri(target)
+            .header(HOST, "a")
+            .header(name, "0123456789");
         checked(&rules, &req.body(Full::<Bytes>::from(body)).unwrap())
     };
     assert!(check("/v2/captain/01234567", "x", "01234").is_ok());
-    assert!(matches!(check("/v2/captain/012345678", "x", ""), Err(Error::TargetTooLong)));
-    assert!(matches!(check("/v2/captain/x", &"x".repeat(50), ""), Err(Error::HeaderTooLarge)));
-    assert!(matches!(check("/v2/captain/x", "x", "012345"), Err(Error::BodyTooLarge)));
+    assert!(matches!(
+        check("/v2/captain/012345678", "x", ""),
+        Err(Error::TargetTooLong)
+    ));
+    assert!(matches!(
+        check("/v2/captain/x", &"x".repeat(50), ""),
+        Err(Error::HeaderTooLarge)
+    ));
+    assert!(matches!(
+        check("/v2/captain/x", "x", "012345"),
+        Err(Error::BodyTooLarge)
+    ));
     let many = Request::builder().uri("/v2/captain/x").header(HOST, "a");
-    let many = many.header("a", "").header("a", "").header("b", "").body(NoBody::new()).unwrap();
+    let many = many
+        .header("a", "")
+        .header("a", "")
+        .header("b", "")
+        .body(NoBody::new())
+        .unwrap();
     assert!(matches!(checked(&rules, &many), Err(Error::HeaderTooLarge)));
 }

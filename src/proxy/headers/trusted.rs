@@ -1,12 +1,14 @@
-//! Request header fields that servers behind a proxy take its word for: another target or method, the address of the
-//! client, and who it is. A caller that could send them on would speak in our name.
+//! Request header fields that servers behind a proxy take its word for: another target or method,
+//! the address of the client, and who it is. A caller that could send them on would speak in our
+//! name.
 
 /// What a server would learn from such a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trusted {
     /// From which address, by which scheme, host and path the client came.
     Origin,
-    /// Another target or method, who the client is, or what is between the caller and its own servers alone.
+    /// Another target or method, who the client is, or what is between the caller and its own
+    /// servers alone.
     Override,
 }
 
@@ -18,7 +20,8 @@ pub(super) fn trusted(name: &str) -> Option<Trusted> {
     }
 }
 
-/// Those that begin with `x-`, by what follows. One look at the first letter is enough for nearly all fields.
+/// Those that begin with `x-`, by what follows. One look at the first letter is enough for nearly
+/// all fields.
 fn trusted_extension(rest: &str) -> Option<Trusted> {
     let begins = |prefix: &str| rest.starts_with(prefix);
     let is_override = match rest.as_bytes().first()? {
@@ -27,9 +30,13 @@ fn trusted_extension(rest: &str) -> Option<Trusted> {
         b'e' => begins("envoy-"),
         b'f' => rest.strip_prefix("forwarded-").is_some_and(is_identity),
         b'g' => begins("goog-authenticated-user-") || rest == "goog-iap-jwt-assertion",
-        b'h' => matches!(rest, "host" | "http-host-override" | "http-method" | "http-method-override"),
+        b'h' => matches!(
+            rest,
+            "host" | "http-host-override" | "http-method" | "http-method-override"
+        ),
         b'm' => begins("ms-client-principal") || begins("ms-token-") || rest == "method-override",
-        // As they are called by IIS, nginx and Envoy: the host, the URI, the URL, the path, the method, the client.
+        // As they are called by IIS, nginx and Envoy: the host, the URI, the URL, the path, the
+        // method, the client.
         b'o' => begins("original-"),
         b'r' => begins("rewrite-") || rest == "remote-user",
         b's' => begins("ssl-"),
@@ -51,15 +58,20 @@ fn trusted_extension(rest: &str) -> Option<Trusted> {
     is_origin.then_some(Trusted::Origin)
 }
 
-/// Whether `X-Forwarded-` with this end is what an authenticating proxy says of the client (Envoy, oauth2-proxy).
+/// Whether `X-Forwarded-` with this end is what an authenticating proxy says of the client (Envoy,
+/// oauth2-proxy).
 fn is_identity(end: &str) -> bool {
-    matches!(end, "access-token" | "client-cert" | "email" | "groups" | "preferred-username" | "user")
+    matches!(
+        end,
+        "access-token" | "client-cert" | "email" | "groups" | "preferred-username" | "user"
+    )
 }
 
 fn trusted_plain(name: &str) -> Option<Trusted> {
     let begins = |prefix: &str| name.starts_with(prefix);
     let (is_override, is_origin) = match name.as_bytes().first()? {
-        // What the caller's own servers tell each other (W3C Baggage), and the predecessors of that.
+        // What the caller's own servers tell each other (W3C Baggage), and the predecessors of
+        // that.
         b'b' => (name == "baggage", false),
         b'j' => (name == "jaeger-baggage", false),
         b'o' => (begins("ot-baggage-"), false),
@@ -68,15 +80,25 @@ fn trusted_plain(name: &str) -> Option<Trusted> {
         b'c' => (
             matches!(
                 name,
-                "cf-access-jwt-assertion" | "client-cert" | "client-cert-chain" | "correlation-context"
+                "cf-access-jwt-assertion"
+                    | "client-cert"
+                    | "client-cert-chain"
+                    | "correlation-context"
             ),
-            matches!(name, "cf-connecting-ip" | "cf-connecting-ipv6" | "client-ip"),
+            matches!(
+                name,
+                "cf-connecting-ip" | "cf-connecting-ipv6" | "client-ip"
+            ),
         ),
         // The 100 that it asks for is ours to send (RFC 9110 section 10.1.1).
         b'e' => (name == "expect", false),
-        b'f' => {
-            (false, matches!(name, "fastly-client-ip" | "forwarded" | "forwarded-for" | "front-end-https"))
-        }
+        b'f' => (
+            false,
+            matches!(
+                name,
+                "fastly-client-ip" | "forwarded" | "forwarded-for" | "front-end-https"
+            ),
+        ),
         // It belongs to an Upgrade, which ends here (RFC 7540 section 3.2.1).
         b'h' => (name == "http2-settings", false),
         // A CGI program sees it as the variable HTTP_PROXY (CVE-2016-5385).

@@ -1,8 +1,8 @@
 //! How much is in flight in the whole process, and who waits for a place.
 //!
-//! A place is one count on one atomic as long as there are places. Only when there is none does a request wait, in the lane of
-//! its caller, and places go round the lanes: who sends a flood waits behind itself. When all room for waiting is taken, the
-//! longest lane gives up its last.
+//! A place is one count on one atomic as long as there are places. Only when there is none does a
+//! request wait, in the lane of its caller, and places go round the lanes: who sends a flood waits
+//! behind itself. When all room for waiting is taken, the longest lane gives up its last.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{
@@ -33,7 +33,8 @@ pub(in crate::proxy) struct Gate {
     told: Seldom,
 }
 
-/// The gate, as one worker comes to it: what is cloned for each request is the worker's own, and no count that cores share.
+/// The gate, as one worker comes to it: what is cloned for each request is the worker's own, and no
+/// count that cores share.
 #[derive(Debug)]
 pub(in crate::proxy) struct Door(Arc<Gate>);
 
@@ -61,11 +62,16 @@ impl Door {
     /// Waits for a place in the lane of the caller with the number `lane`.
     ///
     /// # Errors
-    /// `Overloaded` when it takes too long, or no room is left to wait; `Draining` when the process is about to end.
+    /// `Overloaded` when it takes too long, or no room is left to wait; `Draining` when the process
+    /// is about to end.
     pub(in crate::proxy) async fn wait(self: &Arc<Self>, lane: usize) -> Result<Place, Error> {
         let gate = &self.0;
         let mut waiting = self.queue_up(lane).inspect_err(|error| gate.tell(error))?;
-        let answered = timeout(Duration::from_millis(gate.patience.load(Relaxed)), &mut waiting.turn).await;
+        let answered = timeout(
+            Duration::from_millis(gate.patience.load(Relaxed)),
+            &mut waiting.turn,
+        )
+        .await;
         let refused = match answered {
             Ok(Ok(place)) => return Ok(place),
             Ok(Err(_)) if gate.is_draining.load(SeqCst) => Error::Draining,
@@ -89,7 +95,12 @@ impl Door {
         drop(lanes);
         // A place that was freed before it was seen that somebody waits has been given to nobody.
         gate.admit();
-        Ok(Waiting { door: Arc::clone(self), lane, ticket, turn })
+        Ok(Waiting {
+            door: Arc::clone(self),
+            lane,
+            ticket,
+            turn,
+        })
     }
 }
 
@@ -120,7 +131,8 @@ impl Gate {
         self.admit();
     }
 
-    /// Sends away all who wait, and who would: what is in flight is to finish, and nothing to begin late.
+    /// Sends away all who wait, and who would: what is in flight is to finish, and nothing to begin
+    /// late.
     pub(in crate::proxy) fn drain(&self) {
         self.is_draining.store(true, SeqCst);
         let mut lanes = self.lock();
@@ -132,7 +144,10 @@ impl Gate {
 
     fn take(&self) -> bool {
         let most = self.most.load(Relaxed);
-        self.places.taken.fetch_update(SeqCst, SeqCst, |taken| (taken < most).then_some(taken + 1)).is_ok()
+        self.places
+            .taken
+            .fetch_update(SeqCst, SeqCst, |taken| (taken < most).then_some(taken + 1))
+            .is_ok()
     }
 
     fn free(&self) {
@@ -151,7 +166,8 @@ impl Gate {
                 self.places.taken.fetch_sub(1, SeqCst);
                 break;
             };
-            // Nobody goes before `leave` had the lock. A place that came back all the same is freed once the lock is.
+            // Nobody goes before `leave` had the lock. A place that came back all the same is freed
+            // once the lock is.
             left.extend(next.send(Place(door)).err());
         }
         self.places.waiting.store(lanes.count, SeqCst);
@@ -209,7 +225,8 @@ struct Lanes {
     tickets: u64,
 }
 
-/// Somebody's turn, when it comes: the ticket, the door of its worker, and where the place is waited for.
+/// Somebody's turn, when it comes: the ticket, the door of its worker, and where the place is
+/// waited for.
 type Turn = (u64, Arc<Door>, oneshot::Sender<Place>);
 
 impl Lanes {
@@ -239,9 +256,13 @@ impl Lanes {
     }
 
     fn remove(&mut self, lane: usize, ticket: u64) {
-        let Some(waiting) = self.lanes.get_mut(&lane) else { return };
+        let Some(waiting) = self.lanes.get_mut(&lane) else {
+            return;
+        };
         // Tickets are given in order, and taken out of the middle only by those who go.
-        let Ok(at) = waiting.binary_search_by_key(&ticket, |(ticket, ..)| *ticket) else { return };
+        let Ok(at) = waiting.binary_search_by_key(&ticket, |(ticket, ..)| *ticket) else {
+            return;
+        };
         waiting.remove(at);
         self.count -= 1;
         if waiting.is_empty() {
@@ -254,10 +275,13 @@ impl Lanes {
     fn make_room_for(&mut self, lane: usize) -> bool {
         let own = self.lanes.get(&lane).map_or(0, VecDeque::len);
         let longest = self.lanes.iter().max_by_key(|(_, waiting)| waiting.len());
-        let Some((&longest, waiting)) = longest.filter(|(_, waiting)| waiting.len() > own + 1) else {
+        let Some((&longest, waiting)) = longest.filter(|(_, waiting)| waiting.len() > own + 1)
+        else {
             return false;
         };
-        let Some(&(last, ..)) = waiting.back() else { return false };
+        let Some(&(last, ..)) = waiting.back() else {
+            return false;
+        };
         self.remove(longest, last);
         true
     }

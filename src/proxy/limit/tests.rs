@@ -21,8 +21,14 @@ fn a_caller_has_its_burst_and_then_its_rate() {
     let (told, limiter) = share.rate.as_deref().unwrap();
     assert_eq!(*told, rate(60, 3));
     assert_eq!((0..5).filter(|_| limiter.check().is_ok()).count(), 3);
-    let until = limiter.check().unwrap_err().wait_time_from(DefaultClock::default().now());
-    assert!(until <= Duration::from_secs(1) && until > Duration::from_millis(500), "{until:?}");
+    let until = limiter
+        .check()
+        .unwrap_err()
+        .wait_time_from(DefaultClock::default().now());
+    assert!(
+        until <= Duration::from_secs(1) && until > Duration::from_millis(500),
+        "{until:?}"
+    );
 }
 
 /// Its rate counts what may go on.
@@ -45,16 +51,31 @@ fn what_finds_no_place_of_the_caller_costs_nothing_of_its_rate() {
     ));
     let first = Share::take(&known).unwrap();
     for _ in 0..5 {
-        assert!(matches!(Share::take(&known), Err(Error::RateLimited { quota: None, .. })));
+        assert!(matches!(
+            Share::take(&known),
+            Err(Error::RateLimited { quota: None, .. })
+        ));
     }
     drop(first);
     drop(Share::take(&known).unwrap());
-    assert!(matches!(Share::take(&known), Err(Error::RateLimited { quota: Some((1, 60)), .. })));
+    assert!(matches!(
+        Share::take(&known),
+        Err(Error::RateLimited {
+            quota: Some((1, 60)),
+            ..
+        })
+    ));
 }
 
 #[test]
 fn a_rate_beyond_what_can_be_counted_is_none() {
-    assert!(quota(Rate { per: Duration::from_nanos(1), ..rate(2, 1) }).is_none());
+    assert!(
+        quota(Rate {
+            per: Duration::from_nanos(1),
+            ..rate(2, 1)
+        })
+        .is_none()
+    );
 }
 
 #[test]
@@ -63,10 +84,18 @@ fn the_api_can_hold_a_caller_back() {
     assert!(share.check_rest().is_ok());
     share.rest(Duration::from_secs(7));
     share.rest(Duration::from_secs(2));
-    let Err(Error::RateLimited { retry_after, quota: None }) = share.check_rest() else { panic!() };
+    let Err(Error::RateLimited {
+        retry_after,
+        quota: None,
+    }) = share.check_rest()
+    else {
+        panic!()
+    };
     assert!(retry_after > Duration::from_secs(6), "{retry_after:?}");
     share.rest(Duration::from_secs(1_000_000));
-    let Err(Error::RateLimited { retry_after, .. }) = share.check_rest() else { panic!() };
+    let Err(Error::RateLimited { retry_after, .. }) = share.check_rest() else {
+        panic!()
+    };
     assert!(retry_after <= LONGEST_REST, "{retry_after:?}");
 }
 
@@ -81,7 +110,10 @@ fn what_is_counted_of_a_caller_goes_on_under_other_bounds() {
     limiter.check().unwrap();
 
     let more = Share::renewed(Some(&first), Some(rate(1, 1)), two);
-    assert_eq!((more.most, more.standing.in_flight.load(Relaxed)), (Some(2), 1));
+    assert_eq!(
+        (more.most, more.standing.in_flight.load(Relaxed)),
+        (Some(2), 1)
+    );
     assert!(more.standing.check_rest().is_err());
     assert!(more.rate.as_deref().unwrap().1.check().is_err());
 
@@ -104,7 +136,9 @@ fn one_place(queue: u32) -> impl Step<Observed<Empty<Bytes>>, Limited<Full<Bytes
 /// One of anyone's.
 fn request() -> Request<Observed<Empty<Bytes>>> {
     let req = observed(Request::new(Empty::new()));
-    req.body().record().note_caller(Arc::new(Known::anyone(Arc::default())));
+    req.body()
+        .record()
+        .note_caller(Arc::new(Known::anyone(Arc::default())));
     req
 }
 
@@ -131,7 +165,10 @@ async fn who_has_waited_for_a_place_has_it_as_long_as_others() {
     tokio::task::yield_now().await;
     drop(first);
     let mut body = waiting.await.unwrap().unwrap().into_body();
-    assert!(matches!(call().await, Err(Error::Overloaded)), "its place is free while its body is not sent");
+    assert!(
+        matches!(call().await, Err(Error::Overloaded)),
+        "its place is free while its body is not sent"
+    );
     while body.frame().await.is_some() {}
     assert!(call().await.is_ok());
 }
@@ -140,5 +177,8 @@ async fn who_has_waited_for_a_place_has_it_as_long_as_others() {
 #[tokio::test]
 async fn whoever_was_not_asked_is_refused() {
     let req = observed(Request::new(Empty::new()));
-    assert!(matches!(one_place(0).oneshot(req).await, Err(Error::CallerUnknown(_))));
+    assert!(matches!(
+        one_place(0).oneshot(req).await,
+        Err(Error::CallerUnknown(_))
+    ));
 }

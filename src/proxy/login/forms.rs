@@ -1,7 +1,9 @@
-//! Bound on the login forms that are being read, for the whole process: everybody may send one, without a key.
+//! Bound on the login forms that are being read, for the whole process: everybody may send one,
+//! without a key.
 //!
-//! When all slots are taken, the oldest form is given up. A client that logs in sends its form within milliseconds; the
-//! oldest one is of somebody who sends it slowly, or not at all, and cannot keep others out by that.
+//! When all slots are taken, the oldest form is given up. A client that logs in sends its form
+//! within milliseconds; the oldest one is of somebody who sends it slowly, or not at all, and
+//! cannot keep others out by that.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -41,24 +43,45 @@ struct Reading {
 impl LoginForms {
     /// None yet; `count` is kept up to date.
     pub(in crate::proxy) fn new(count: Arc<AtomicUsize>) -> Self {
-        LoginForms { queue: Mutex::default(), count, log_throttle: Seldom::default() }
+        LoginForms {
+            queue: Mutex::default(),
+            count,
+            log_throttle: Seldom::default(),
+        }
     }
 
     /// Takes a slot for one more form; the oldest form is given up if there is none.
     pub(super) fn begin(&self) -> FormSlot<'_> {
         let (keeper, given_up) = oneshot::channel();
         let mut queue = self.lock();
-        let Queue { reading, next_number } = &mut *queue;
+        let Queue {
+            reading,
+            next_number,
+        } = &mut *queue;
         let number = *next_number;
         *next_number += 1;
-        let oldest = if reading.len() >= MAX_FORMS { reading.pop_front() } else { None };
-        reading.push_back(Reading { number, _keeper: keeper });
+        let oldest = if reading.len() >= MAX_FORMS {
+            reading.pop_front()
+        } else {
+            None
+        };
+        reading.push_back(Reading {
+            number,
+            _keeper: keeper,
+        });
         self.count.store(reading.len(), Relaxed);
         drop(queue);
         if oldest.is_some() && self.log_throttle.is_due() {
-            tracing::warn!(limit = MAX_FORMS, "too many login forms at once; giving up the oldest ones");
+            tracing::warn!(
+                limit = MAX_FORMS,
+                "too many login forms at once; giving up the oldest ones"
+            );
         }
-        FormSlot { forms: self, number, given_up }
+        FormSlot {
+            forms: self,
+            number,
+            given_up,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Queue> {
@@ -107,7 +130,10 @@ mod tests {
         drop(slots.remove(1));
         assert_eq!(count.load(Relaxed), MAX_FORMS - 1);
         slots.push(forms.begin());
-        assert!(slots[0].given_up().now_or_never().is_none(), "there was a free slot");
+        assert!(
+            slots[0].given_up().now_or_never().is_none(),
+            "there was a free slot"
+        );
         slots.push(forms.begin());
         assert!(slots[0].given_up().now_or_never().is_some());
         assert!(slots[1].given_up().now_or_never().is_none());

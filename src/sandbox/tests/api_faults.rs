@@ -7,9 +7,17 @@ use super::*;
 
 #[tokio::test]
 async fn the_api_answers_with_a_status_in_the_form_of_its_version() {
-    let sandbox = with_faults(&["api-status=503*2", "api-status=401*1", "api-retry-after=9*1"]).await;
+    let sandbox = with_faults(&[
+        "api-status=503*2",
+        "api-status=401*1",
+        "api-retry-after=9*1",
+    ])
+    .await;
     let answer = call(&sandbox, VERSION).await;
-    assert_eq!((answer.status(), answer.field("retry-after")), ("503", Some("9")));
+    assert_eq!(
+        (answer.status(), answer.field("retry-after")),
+        ("503", Some("9"))
+    );
     let problem = "The sandbox was told to answer with 503";
     assert_eq!(
         answer.json(),
@@ -19,12 +27,25 @@ async fn the_api_answers_with_a_status_in_the_form_of_its_version() {
         }]})
     );
     let answer = call(&sandbox, "/captain/api/version").await;
-    assert_eq!((answer.status(), answer.field("retry-after")), ("503", None));
-    assert_eq!(answer.json(), json!({"status": 503, "message": problem, "error": "sandbox-fault-error"}));
+    assert_eq!(
+        (answer.status(), answer.field("retry-after")),
+        ("503", None)
+    );
+    assert_eq!(
+        answer.json(),
+        json!({"status": 503, "message": problem, "error": "sandbox-fault-error"})
+    );
     let answer = call(&sandbox, VERSION).await;
-    assert_eq!((answer.status(), answer.field("www-authenticate")), ("401", Some("Bearer")));
+    assert_eq!(
+        (answer.status(), answer.field("www-authenticate")),
+        ("401", Some("Bearer"))
+    );
     assert_eq!(call(&sandbox, VERSION).await.status(), "200");
-    let seen: Vec<_> = sandbox.seen().iter().map(|seen| seen.status.as_u16()).collect();
+    let seen: Vec<_> = sandbox
+        .seen()
+        .iter()
+        .map(|seen| seen.status.as_u16())
+        .collect();
     assert_eq!(seen, [503, 503, 401, 200]);
 }
 
@@ -40,7 +61,11 @@ async fn the_api_is_late_and_the_token_endpoint_is_not() {
 #[tokio::test]
 async fn the_api_never_answers_and_has_seen_the_call() {
     let sandbox = with_faults(&["api-hang*1"]).await;
-    assert!(begun(&mut open(&sandbox, "GET", VERSION, "", "").await, 1, SHORT).await.is_empty());
+    assert!(
+        begun(&mut open(&sandbox, "GET", VERSION, "", "").await, 1, SHORT)
+            .await
+            .is_empty()
+    );
     assert_eq!((sandbox.api_calls(), sandbox.seen().len()), (1, 1));
     assert_eq!(call(&sandbox, VERSION).await.status(), "200");
 }
@@ -57,13 +82,26 @@ async fn the_api_closes_the_connection_and_has_seen_the_call() {
 async fn an_answer_of_the_api_breaks_off_in_the_middle() {
     let sandbox = with_faults(&["api-truncated*2"]).await;
     let answer = call(&sandbox, VERSION).await;
-    assert_eq!((answer.field("content-length"), answer.text()), (Some("21"), r#"{"version""#));
+    assert_eq!(
+        (answer.field("content-length"), answer.text()),
+        (Some("21"), r#"{"version""#)
+    );
 
-    let token = ask_token(&sandbox).await.json()["access_token"].as_str().unwrap().to_owned();
+    let token = ask_token(&sandbox).await.json()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let answer = call_with(&sandbox, &token, "/v2/captain/sandbox/bytes/3000000").await;
     assert_eq!(answer.field("content-length"), Some("3000000"));
-    assert!((1_000_000..=1_500_000).contains(&answer.body.len()), "{}", answer.body.len());
-    assert_eq!(call(&sandbox, VERSION).await.text(), r#"{"version":"sandbox"}"#);
+    assert!(
+        (1_000_000..=1_500_000).contains(&answer.body.len()),
+        "{}",
+        answer.body.len()
+    );
+    assert_eq!(
+        call(&sandbox, VERSION).await.text(),
+        r#"{"version":"sandbox"}"#
+    );
 }
 
 #[tokio::test]
@@ -72,16 +110,30 @@ async fn a_connection_that_was_kept_is_closed_as_well() {
     let mut caller = Caller::to(&sandbox).await;
     caller.token().await;
     sandbox.set_faults([FaultKind::ApiReset.into()]);
-    let req = Request::builder().uri(VERSION).header(HOST, "a").body(Full::new(Bytes::new())).unwrap();
+    let req = Request::builder()
+        .uri(VERSION)
+        .header(HOST, "a")
+        .body(Full::new(Bytes::new()))
+        .unwrap();
     caller.0.ready().await.unwrap();
-    assert!(caller.0.send_request(req).await.unwrap_err().is_incomplete_message());
+    assert!(
+        caller
+            .0
+            .send_request(req)
+            .await
+            .unwrap_err()
+            .is_incomplete_message()
+    );
 }
 
 #[tokio::test]
 async fn revoked_tokens_get_401() {
     let sandbox = with_faults(&[]).await;
     let path = "/v2/captain/sandbox/bytes/1";
-    let token = ask_token(&sandbox).await.json()["access_token"].as_str().unwrap().to_owned();
+    let token = ask_token(&sandbox).await.json()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_eq!(call_with(&sandbox, &token, path).await.status(), "200");
     sandbox.revoke_all();
     assert_eq!(call_with(&sandbox, &token, path).await.status(), "401");

@@ -4,7 +4,10 @@ use super::*;
 
 async fn told(caller: &mut Caller, method: Method, path: &str, body: &str) -> (u16, Value) {
     let res = caller.send(method, path, "", body.to_owned()).await;
-    (res.status().as_u16(), serde_json::from_slice(res.body()).unwrap())
+    (
+        res.status().as_u16(),
+        serde_json::from_slice(res.body()).unwrap(),
+    )
 }
 
 #[tokio::test]
@@ -12,20 +15,32 @@ async fn faults_are_set_told_used_up_and_cleared() {
     let sandbox = plain().await;
     let mut caller = Caller::to(&sandbox).await;
     let (faults, version) = ("/sandbox/faults", "/v2/captain/version");
-    assert_eq!(told(&mut caller, Method::GET, faults, "").await, (200, json!([])));
+    assert_eq!(
+        told(&mut caller, Method::GET, faults, "").await,
+        (200, json!([]))
+    );
 
     let list = json!(["api-status=503*2", "token-delay=1m"]);
-    assert_eq!(told(&mut caller, Method::PUT, faults, &list.to_string()).await, (200, list));
+    assert_eq!(
+        told(&mut caller, Method::PUT, faults, &list.to_string()).await,
+        (200, list)
+    );
     assert_eq!(told(&mut caller, Method::GET, version, "").await.0, 503);
     let left = json!(["api-status=503*1", "token-delay=1m"]);
-    assert_eq!(told(&mut caller, Method::GET, faults, "").await, (200, left));
+    assert_eq!(
+        told(&mut caller, Method::GET, faults, "").await,
+        (200, left)
+    );
 
     assert_eq!(
         told(&mut caller, Method::PUT, faults, "[\"api-hang\"]").await,
         (200, json!(["api-hang"])),
         "they replace those before"
     );
-    assert_eq!(told(&mut caller, Method::DELETE, faults, "").await, (200, json!([])));
+    assert_eq!(
+        told(&mut caller, Method::DELETE, faults, "").await,
+        (200, json!([]))
+    );
     assert_eq!(told(&mut caller, Method::GET, version, "").await.0, 200);
 }
 
@@ -34,14 +49,27 @@ async fn a_wrong_list_is_refused_and_changes_nothing() {
     let sandbox = plain().await;
     let mut caller = Caller::to(&sandbox).await;
     sandbox.set_faults([FaultKind::TokenHang.times(2)]);
-    let (status, problem) =
-        told(&mut caller, Method::PUT, "/sandbox/faults", r#"["api-hang", "api-hnag*2"]"#).await;
+    let (status, problem) = told(
+        &mut caller,
+        Method::PUT,
+        "/sandbox/faults",
+        r#"["api-hang", "api-hnag*2"]"#,
+    )
+    .await;
     let error = "there is no fault \"api-hnag\"; did you mean api-hang?";
-    assert_eq!((status, problem), (400, json!({"error": error, "fault": "api-hnag*2"})));
+    assert_eq!(
+        (status, problem),
+        (400, json!({"error": error, "fault": "api-hnag*2"}))
+    );
     for list in ["", "{}", "[1]", "api-hang"] {
         let (status, problem) = told(&mut caller, Method::PUT, "/sandbox/faults", list).await;
         assert_eq!(status, 400, "{list}");
-        assert!(problem["error"].as_str().unwrap().starts_with("send a JSON list of texts"));
+        assert!(
+            problem["error"]
+                .as_str()
+                .unwrap()
+                .starts_with("send a JSON list of texts")
+        );
     }
     assert_eq!(sandbox.faults(), [FaultKind::TokenHang.times(2)]);
 }
@@ -51,14 +79,35 @@ async fn tokens_are_revoked_and_calls_are_counted_without_its_own() {
     let sandbox = plain().await;
     let mut caller = Caller::to(&sandbox).await;
     let token = caller.token().await;
-    assert_eq!(caller.send(Method::GET, "/v2/captain/sandbox/bytes/1", &token, "").await.status(), 200);
-    assert_eq!(told(&mut caller, Method::POST, "/sandbox/revoke", "").await, (200, json!({"revoked": 1})));
-    assert_eq!(caller.send(Method::GET, "/v2/captain/sandbox/bytes/1", &token, "").await.status(), 401);
-    let started = caller.send(Method::POST, "/v2/captain/journey/start?x=1", &token, "").await;
+    assert_eq!(
+        caller
+            .send(Method::GET, "/v2/captain/sandbox/bytes/1", &token, "")
+            .await
+            .status(),
+        200
+    );
+    assert_eq!(
+        told(&mut caller, Method::POST, "/sandbox/revoke", "").await,
+        (200, json!({"revoked": 1}))
+    );
+    assert_eq!(
+        caller
+            .send(Method::GET, "/v2/captain/sandbox/bytes/1", &token, "")
+            .await
+            .status(),
+        401
+    );
+    let started = caller
+        .send(Method::POST, "/v2/captain/journey/start?x=1", &token, "")
+        .await;
     assert_eq!(started.status(), 401);
     let answered = json!({"other": {"200": 1, "401": 1}, "journey/start": {"401": 1}});
-    let counts = json!({"token_calls": 1, "tokens_issued": 1, "api_calls": 3, "answered": answered});
-    assert_eq!(told(&mut caller, Method::GET, "/sandbox/calls", "").await, (200, counts));
+    let counts =
+        json!({"token_calls": 1, "tokens_issued": 1, "api_calls": 3, "answered": answered});
+    assert_eq!(
+        told(&mut caller, Method::GET, "/sandbox/calls", "").await,
+        (200, counts)
+    );
     assert_eq!(sandbox.seen().len(), 3);
 }
 
@@ -66,11 +115,19 @@ async fn tokens_are_revoked_and_calls_are_counted_without_its_own() {
 async fn other_paths_and_methods_are_told_what_there_is() {
     let sandbox = plain().await;
     let mut caller = Caller::to(&sandbox).await;
-    for (path, allow) in
-        [("/sandbox/faults", "GET, PUT, DELETE"), ("/sandbox/revoke", "POST"), ("/sandbox/calls", "GET")]
-    {
+    for (path, allow) in [
+        ("/sandbox/faults", "GET, PUT, DELETE"),
+        ("/sandbox/revoke", "POST"),
+        ("/sandbox/calls", "GET"),
+    ] {
         let res = caller.send(Method::PATCH, path, "", "").await;
-        assert_eq!((res.status().as_u16(), res.headers()[ALLOW].to_str().unwrap()), (405, allow));
+        assert_eq!(
+            (
+                res.status().as_u16(),
+                res.headers()[ALLOW].to_str().unwrap()
+            ),
+            (405, allow)
+        );
     }
     assert_eq!(told(&mut caller, Method::GET, "/sandbox/", "").await.0, 404);
 }

@@ -4,8 +4,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 
-pub(super) const FORM: &str =
-    "grant_type=client_credentials&scope=gbg.token&client_id=sandbox-client&client_secret=sandbox-secret";
+pub(super) const FORM: &str = "grant_type=client_credentials&scope=gbg.token&client_id=sandbox-client&client_secret=sandbox-secret";
 pub(super) const VERSION: &str = "/v2/captain/version";
 
 /// How long nothing is waited for.
@@ -16,7 +15,13 @@ pub(super) const LONG: Duration = Duration::from_secs(30);
 
 pub(super) async fn with_faults(texts: &[&str]) -> Sandbox {
     let faults = texts.iter().map(|text| text.parse().unwrap()).collect();
-    Sandbox::start(Options { tls: false, faults, ..Options::default() }).await.unwrap()
+    Sandbox::start(Options {
+        tls: false,
+        faults,
+        ..Options::default()
+    })
+    .await
+    .unwrap()
 }
 
 /// What came back on a connection of its own, until it closed.
@@ -29,7 +34,9 @@ pub(super) struct Raw {
 impl Raw {
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         let mut fields = self.head.lines().filter_map(|line| line.split_once(": "));
-        fields.find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+        fields
+            .find(|(field, _)| field.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value)
     }
 
     pub(super) fn status(&self) -> &str {
@@ -50,7 +57,13 @@ impl Raw {
     }
 }
 
-pub(super) async fn open(sandbox: &Sandbox, method: &str, path: &str, more: &str, body: &str) -> TcpStream {
+pub(super) async fn open(
+    sandbox: &Sandbox,
+    method: &str,
+    path: &str,
+    more: &str,
+    body: &str,
+) -> TcpStream {
     let mut stream = TcpStream::connect(sandbox.addr()).await.unwrap();
     let length = body.len();
     let req = format!(
@@ -64,9 +77,15 @@ pub(super) async fn read(mut stream: TcpStream) -> Raw {
     let mut all = Vec::new();
     // An error is a reset; what counts is what came before.
     let _ = stream.read_to_end(&mut all).await;
-    let end = all.windows(4).position(|four| four == b"\r\n\r\n").map_or(0, |at| at + 4);
+    let end = all
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .map_or(0, |at| at + 4);
     let body = all.split_off(end);
-    Raw { head: String::from_utf8(all).unwrap(), body }
+    Raw {
+        head: String::from_utf8(all).unwrap(),
+        body,
+    }
 }
 
 pub(super) async fn open_token(sandbox: &Sandbox) -> TcpStream {

@@ -17,7 +17,11 @@ async fn a_token_comes_late() {
 #[tokio::test]
 async fn a_token_never_comes() {
     let sandbox = with_faults(&["token-hang*1"]).await;
-    assert!(begun(&mut open_token(&sandbox).await, 1, SHORT).await.is_empty());
+    assert!(
+        begun(&mut open_token(&sandbox).await, 1, SHORT)
+            .await
+            .is_empty()
+    );
     assert_eq!((sandbox.token_calls(), sandbox.tokens_issued()), (1, 0));
     assert!(is_good(ask_token(&sandbox).await.text()));
 }
@@ -34,31 +38,63 @@ async fn the_token_endpoint_closes_the_connection() {
 
 #[tokio::test]
 async fn the_token_endpoint_answers_with_a_status_and_a_retry_after() {
-    let sandbox = with_faults(&["token-status=500*1", "token-status=429*1", "token-retry-after=7*1"]).await;
+    let sandbox = with_faults(&[
+        "token-status=500*1",
+        "token-status=429*1",
+        "token-retry-after=7*1",
+    ])
+    .await;
     sandbox.set_faults(sandbox.faults().into_iter().rev());
     let answer = ask_token(&sandbox).await;
-    assert_eq!((answer.status(), answer.field("retry-after")), ("429", Some("7")));
+    assert_eq!(
+        (answer.status(), answer.field("retry-after")),
+        ("429", Some("7"))
+    );
     let answer = ask_token(&sandbox).await;
-    assert_eq!((answer.status(), answer.field("retry-after")), ("500", None));
+    assert_eq!(
+        (answer.status(), answer.field("retry-after")),
+        ("500", None)
+    );
     assert_eq!(answer.text(), "the sandbox was told to answer with 500\n");
 
     let date = "Wed, 21 Oct 2015 07:28:00 GMT";
     sandbox.set_faults([format!("token-retry-after={date}").parse().unwrap()]);
     let answer = ask_token(&sandbox).await;
-    assert_eq!((answer.status(), answer.field("retry-after")), ("200", Some(date)));
+    assert_eq!(
+        (answer.status(), answer.field("retry-after")),
+        ("200", Some(date))
+    );
     assert!(is_good(answer.text()));
 }
 
 #[tokio::test]
 async fn bodies_without_a_token() {
-    let sandbox = with_faults(&["token-body=empty*1", "token-body=html*1", "token-body=no-token*1"]).await;
+    let sandbox = with_faults(&[
+        "token-body=empty*1",
+        "token-body=html*1",
+        "token-body=no-token*1",
+    ])
+    .await;
     let answer = ask_token(&sandbox).await;
-    assert_eq!((answer.status(), answer.field("content-length"), answer.text()), ("200", Some("0"), ""));
+    assert_eq!(
+        (
+            answer.status(),
+            answer.field("content-length"),
+            answer.text()
+        ),
+        ("200", Some("0"), "")
+    );
     let answer = ask_token(&sandbox).await;
-    assert_eq!(answer.field("content-type"), Some("text/html;charset=utf-8"));
+    assert_eq!(
+        answer.field("content-type"),
+        Some("text/html;charset=utf-8")
+    );
     assert!(answer.text().starts_with("<!DOCTYPE html>"));
     let answer = ask_token(&sandbox).await;
-    assert_eq!(answer.text(), r#"{"token_type":"Bearer","expires_in":3600}"#);
+    assert_eq!(
+        answer.text(),
+        r#"{"token_type":"Bearer","expires_in":3600}"#
+    );
     assert_eq!(sandbox.tokens_issued(), 0);
 }
 
@@ -75,7 +111,10 @@ async fn bodies_with_something_around_the_token() {
 async fn a_body_is_shorter_than_it_says() {
     let sandbox = with_faults(&["token-body=truncated"]).await;
     let answer = ask_token(&sandbox).await;
-    assert_eq!(answer.field("content-length").unwrap(), (answer.body.len() + 1).to_string());
+    assert_eq!(
+        answer.field("content-length").unwrap(),
+        (answer.body.len() + 1).to_string()
+    );
     assert!(is_good(answer.text()));
 }
 
@@ -108,8 +147,14 @@ async fn a_token_is_of_another_type() {
 #[tokio::test]
 async fn a_token_has_a_line_end_in_it() {
     let sandbox = with_faults(&["token-bad"]).await;
-    let token = ask_token(&sandbox).await.json()["access_token"].as_str().unwrap().to_owned();
-    assert_eq!(token, format!("{}\r\nX-Injected: 1", sandbox.issued_tokens()[0]));
+    let token = ask_token(&sandbox).await.json()["access_token"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(
+        token,
+        format!("{}\r\nX-Injected: 1", sandbox.issued_tokens()[0])
+    );
     assert!(HeaderValue::from_str(&token).is_err());
 }
 
@@ -120,8 +165,14 @@ async fn a_token_is_the_one_before_while_it_lives() {
     let again = ask_token(&sandbox).await.json();
     assert_eq!(again["access_token"], first["access_token"]);
     // Less than 10 s are left, of which only the whole ones are told.
-    assert!((1..10).contains(&again["expires_in"].as_u64().unwrap()), "{again}");
-    assert_eq!((&first["expires_in"], sandbox.tokens_issued()), (&json!(10), 1));
+    assert!(
+        (1..10).contains(&again["expires_in"].as_u64().unwrap()),
+        "{again}"
+    );
+    assert_eq!(
+        (&first["expires_in"], sandbox.tokens_issued()),
+        (&json!(10), 1)
+    );
     sandbox.revoke_all();
     let other = ask_token(&sandbox).await.json();
     assert_ne!(other["access_token"], first["access_token"]);
@@ -142,7 +193,12 @@ async fn expires_in_is_whatever_was_written() {
         assert!(answer.text().ends_with(&end), "{}", answer.text());
     }
     sandbox.set_faults(["token-expires-in=none".parse().unwrap()]);
-    assert!(ask_token(&sandbox).await.text().ends_with(r#"","token_type":"Bearer"}"#));
+    assert!(
+        ask_token(&sandbox)
+            .await
+            .text()
+            .ends_with(r#"","token_type":"Bearer"}"#)
+    );
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! The refresh task with a clock of the test's own.
 
+mod backoff;
 mod change;
 mod rejection;
 mod waiting;
@@ -23,24 +24,41 @@ fn seconds(seconds: u64) -> Duration {
 
 fn granted(token: &str, life: u64) -> Answer {
     let header = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
-    Ok(Grant { header, life: Some(seconds(life)) })
+    Ok(Grant {
+        header,
+        life: Some(seconds(life)),
+    })
 }
 
 fn unavailable() -> Answer {
-    Err(FetchError::Status { status: StatusCode::SERVICE_UNAVAILABLE, retry_after: None })
+    Err(FetchError::Status {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        retry_after: None,
+    })
 }
 
 fn busy(wait: u64) -> Answer {
-    Err(FetchError::Status { status: StatusCode::TOO_MANY_REQUESTS, retry_after: Some(seconds(wait)) })
+    Err(FetchError::Status {
+        status: StatusCode::TOO_MANY_REQUESTS,
+        retry_after: Some(seconds(wait)),
+    })
 }
 
 fn refused() -> Answer {
-    Err(FetchError::Refused { status: StatusCode::UNAUTHORIZED, code: None, retry_after: None })
+    Err(FetchError::Refused {
+        status: StatusCode::UNAUTHORIZED,
+        code: None,
+        retry_after: None,
+    })
 }
 
 fn refused_for(wait: u64) -> Answer {
     let retry_after = Some(seconds(wait));
-    Err(FetchError::Refused { status: StatusCode::UNAUTHORIZED, code: None, retry_after })
+    Err(FetchError::Refused {
+        status: StatusCode::UNAUTHORIZED,
+        code: None,
+        retry_after,
+    })
 }
 
 /// A token endpoint that answers its n-th call, counted from 0, with `answer(n)`, after `delay`.
@@ -80,7 +98,12 @@ impl<F: Fn(usize) -> Answer> Endpoint<F> {
     /// Runs the refresh task beside `story`.
     async fn play<T>(&self, story: impl AsyncFnOnce(Reader) -> T) -> T {
         let (publisher, reader) = channel(seconds(5), std::sync::Arc::default());
-        let task = refresh(|| self.fetch(), || self.changed.notified(), publisher, || seconds(300));
+        let task = refresh(
+            || self.fetch(),
+            || self.changed.notified(),
+            publisher,
+            || seconds(300),
+        );
         tokio::select! {
             () = task => panic!("the refresh task ended"),
             told = story(reader) => told,
@@ -92,12 +115,19 @@ impl<F: Fn(usize) -> Answer> Endpoint<F> {
     }
 
     fn gaps(&self) -> Vec<Duration> {
-        self.starts.borrow().windows(2).map(|pair| pair[1] - pair[0]).collect()
+        self.starts
+            .borrow()
+            .windows(2)
+            .map(|pair| pair[1] - pair[0])
+            .collect()
     }
 }
 
 fn token(reader: &Reader) -> String {
-    reader.current().map(|bearer| bearer.header.to_str().unwrap().to_owned()).unwrap_or_default()
+    reader
+        .current()
+        .map(|bearer| bearer.header.to_str().unwrap().to_owned())
+        .unwrap_or_default()
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,14 +138,26 @@ async fn a_token_is_replaced_before_it_expires() {
         reader.current().unwrap().generation
     });
     assert_eq!(generation.await, 3);
-    assert!(endpoint.gaps().iter().all(|gap| (70..=76).contains(&gap.as_secs())), "{:?}", endpoint.gaps());
+    assert!(
+        endpoint
+            .gaps()
+            .iter()
+            .all(|gap| (70..=76).contains(&gap.as_secs())),
+        "{:?}",
+        endpoint.gaps()
+    );
 }
 
-/// What `changed` tells is what the client that asked last does not have, and the fetch makes it the one that asks.
-
+/// What `changed` tells is what the client that asked last does not have, and the fetch makes it
+/// the one that asks.
 #[tokio::test(start_paused = true)]
 async fn an_answer_without_expires_in_lives_for_the_fallback_life() {
-    let endpoint = Endpoint::new(|_| Ok(Grant { life: None, ..granted("a", 1).unwrap() }));
+    let endpoint = Endpoint::new(|_| {
+        Ok(Grant {
+            life: None,
+            ..granted("a", 1).unwrap()
+        })
+    });
     endpoint.play(async |_| sleep(seconds(260)).await).await;
     assert_eq!(endpoint.calls(), 2);
     assert!((240..=252).contains(&endpoint.gaps()[0].as_secs()));
@@ -123,7 +165,13 @@ async fn an_answer_without_expires_in_lives_for_the_fallback_life() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_refresh_keeps_the_token_until_it_stops() {
-    let endpoint = Endpoint::new(|call| if call == 0 { granted("a", 100) } else { unavailable() });
+    let endpoint = Endpoint::new(|call| {
+        if call == 0 {
+            granted("a", 100)
+        } else {
+            unavailable()
+        }
+    });
     endpoint
         .play(async |reader| {
             sleep(seconds(94)).await;
@@ -137,7 +185,13 @@ async fn a_failed_refresh_keeps_the_token_until_it_stops() {
 
 #[tokio::test(start_paused = true)]
 async fn the_life_of_a_token_counts_from_the_request_for_it() {
-    let endpoint = Endpoint::new(|call| if call == 0 { granted("a", 100) } else { unavailable() });
+    let endpoint = Endpoint::new(|call| {
+        if call == 0 {
+            granted("a", 100)
+        } else {
+            unavailable()
+        }
+    });
     let endpoint = endpoint.slow(seconds(8));
     endpoint
         .play(async |reader| {
@@ -166,76 +220,7 @@ async fn a_bad_answer_never_replaces_a_good_token() {
         .await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn two_fetches_are_never_closer_than_a_second_whatever_happens() {
-    let answers: [fn(usize) -> Answer; 4] =
-        [|_| granted("a", 1), |_| unavailable(), |_| busy(0), |call| granted(&call.to_string(), 20)];
-    for answer in answers {
-        let endpoint = Endpoint::new(answer);
-        let stir = async |reader: Reader| {
-            for _ in 0..600 {
-                sleep(Duration::from_millis(100)).await;
-                endpoint.changed.notify_one();
-                if let Some(bearer) = reader.current() {
-                    let _ = timeout(Duration::from_millis(1), reader.renewed(bearer.generation)).await;
-                }
-            }
-        };
-        endpoint.play(stir).await;
-        assert!(endpoint.calls() > 1);
-        assert!(endpoint.gaps().iter().all(|gap| *gap >= LEAST_PAUSE), "{:?}", endpoint.gaps());
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_refused_client_is_tried_seldom_also_as_its_token_ends() {
-    let endpoint = Endpoint::new(|call| if call == 0 { granted("a", 100) } else { refused() });
-    endpoint.play(async |_| sleep(seconds(600)).await).await;
-    let gaps = &endpoint.gaps()[1..];
-    assert!(gaps.iter().all(|gap| (5..=60).contains(&gap.as_secs())), "{gaps:?}");
-    assert!(gaps.iter().any(|gap| *gap > seconds(15)), "it does not grow: {gaps:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_refused_client_is_told_at_once_and_when_to_come_again() {
-    let endpoint = Endpoint::new(|_| refused());
-    let error = endpoint.play(async |reader| {
-        sleep(seconds(1)).await;
-        reader.wait().await.unwrap_err()
-    });
-    let error = error.await;
-    let Error::ClientRefused { retry_after } = error else { panic!("{error:?}") };
-    assert!((1..=60).contains(&retry_after.as_secs()), "{retry_after:?}");
-}
-
-#[tokio::test(start_paused = true)]
-async fn retry_after_wins_over_the_backoff() {
-    let endpoint = Endpoint::new(|call| match call {
-        0 | 1 => busy(120),
-        2 => refused_for(120),
-        _ => granted("a", 100),
-    });
-    endpoint.play(async |_| sleep(seconds(400)).await).await;
-    assert_eq!(&endpoint.gaps()[..3], [seconds(120); 3]);
-}
-
-/// `Retry-After: 0`, or a date that is past by a clock which is off.
-
-#[tokio::test(start_paused = true)]
-async fn a_retry_after_of_nothing_does_not_do_away_with_the_backoff() {
-    let endpoint = Endpoint::new(|_| busy(0));
-    endpoint.play(async |_| sleep(seconds(300)).await).await;
-    assert!(endpoint.calls() < 100, "{} calls in 300 s", endpoint.calls());
-    let endpoint = Endpoint::new(|call| {
-        let retry_after = Some(seconds((call % 2) as u64));
-        Err(FetchError::Refused { status: StatusCode::UNAUTHORIZED, code: None, retry_after })
-    });
-    endpoint.play(async |_| sleep(seconds(300)).await).await;
-    assert!(endpoint.gaps().iter().all(|gap| *gap >= seconds(5)), "{:?}", endpoint.gaps());
-}
-
 /// It would be logged as held, and each request would wait in vain.
-
 #[tokio::test(start_paused = true)]
 async fn a_token_that_comes_after_its_end_is_a_failure_and_no_reason_to_hurry() {
     let endpoint = Endpoint::new(|_| granted("dead", 3)).slow(seconds(4));
@@ -248,61 +233,32 @@ async fn a_token_that_comes_after_its_end_is_a_failure_and_no_reason_to_hurry() 
             sleep(seconds(594)).await;
         })
         .await;
-    assert!(endpoint.calls() < 100, "{} calls in 600 s", endpoint.calls());
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_backoff_begins_anew_after_a_grant_and_with_changed_credentials() {
-    let endpoint = Endpoint::new(|call| if call % 7 == 0 { granted("a", 1000) } else { unavailable() });
-    endpoint.play(async |_| sleep(seconds(3600)).await).await;
-    let after_a_grant = endpoint.gaps().into_iter().skip(1).step_by(7).collect::<Vec<_>>();
     assert!(
-        after_a_grant.len() > 2 && after_a_grant.iter().all(|gap| *gap <= seconds(2)),
-        "{after_a_grant:?}"
+        endpoint.calls() < 100,
+        "{} calls in 600 s",
+        endpoint.calls()
     );
-
-    let endpoint = Endpoint::new(|_| refused());
-    endpoint
-        .play(async |_| {
-            for _ in 0..10 {
-                sleep(seconds(600)).await;
-                let before = endpoint.calls();
-                endpoint.changed.notify_one();
-                sleep(seconds(11)).await;
-                assert!(endpoint.calls() >= before + 2, "the first wait is longer than 10 s");
-            }
-        })
-        .await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_end_of_a_token_is_not_slept_through() {
-    let endpoint = Endpoint::new(|call| if call == 0 { granted("a", 100) } else { unavailable() });
+    let endpoint = Endpoint::new(|call| {
+        if call == 0 {
+            granted("a", 100)
+        } else {
+            unavailable()
+        }
+    });
     endpoint.play(async |_| sleep(seconds(96)).await).await;
     let starts = endpoint.starts.borrow();
-    assert!(starts.iter().any(|start| start.as_secs() == 95), "{starts:?}");
+    assert!(
+        starts.iter().any(|start| start.as_secs() == 95),
+        "{starts:?}"
+    );
 }
 
-#[tokio::test(start_paused = true)]
-async fn an_endpoint_that_is_dead_for_three_lives_is_healed_within_one_backoff_step() {
-    let alive = Cell::new(true);
-    let endpoint = Endpoint::new(|_| if alive.get() { granted("a", 100) } else { unavailable() });
-    endpoint
-        .play(async |reader| {
-            sleep(seconds(10)).await;
-            alive.set(false);
-            sleep(seconds(300)).await;
-            let error = reader.wait().await.unwrap_err();
-            assert!(matches!(error, Error::TokenUnavailable { retry_after } if retry_after <= seconds(15)));
-            alive.set(true);
-            sleep(seconds(15)).await;
-            assert_eq!(token(&reader), "Bearer a");
-        })
-        .await;
-}
-
-/// A server that gives out the token it has until that is dead, and says each time what is left of its life.
-
+/// A server that gives out the token it has until that is dead, and says each time what is left of
+/// its life.
 #[tokio::test(start_paused = true)]
 async fn the_same_almost_dead_token_returned_again_does_not_spin() {
     let began = Instant::now();

@@ -16,7 +16,8 @@ fn deadline(time: Duration) -> ConnectDeadline {
     ConnectDeadline::after(time, "upstream.connect_timeout")
 }
 
-/// A dialer of `a.example`, which has these addresses `delay` after each lookup, and how many lookups there were.
+/// A dialer of `a.example`, which has these addresses `delay` after each lookup, and how many
+/// lookups there were.
 fn dialer(addrs: &[SocketAddr], delay: Duration) -> (Dialer, Arc<AtomicUsize>) {
     let (addrs, lookups) = (addrs.to_vec(), Arc::new(AtomicUsize::new(0)));
     let counted = Arc::clone(&lookups);
@@ -35,7 +36,10 @@ fn dialer(addrs: &[SocketAddr], delay: Duration) -> (Dialer, Arc<AtomicUsize>) {
 
 /// Who takes the connection to a name with these addresses.
 async fn dial(addrs: &[SocketAddr]) -> Result<SocketAddr, DialError> {
-    let tcp = dialer(addrs, Duration::ZERO).0.dial(&deadline(LIMIT)).await?;
+    let tcp = dialer(addrs, Duration::ZERO)
+        .0
+        .dial(&deadline(LIMIT))
+        .await?;
     Ok(tcp.peer_addr().unwrap())
 }
 
@@ -50,7 +54,8 @@ async fn silence(addr: SocketAddr) -> Vec<TcpStream> {
     socket.bind(addr).unwrap();
     let listener = socket.listen(0).unwrap();
     let mut queue = Vec::new();
-    while let Ok(Ok(waiting)) = timeout(Duration::from_millis(200), TcpStream::connect(addr)).await {
+    while let Ok(Ok(waiting)) = timeout(Duration::from_millis(200), TcpStream::connect(addr)).await
+    {
         queue.push(waiting);
         assert!(queue.len() < 64, "the queue is never full");
     }
@@ -66,7 +71,10 @@ async fn silence(addr: SocketAddr) -> Vec<TcpStream> {
 fn the_families_of_addresses_alternate() {
     let v4 = |last| SocketAddr::from((Ipv4Addr::new(127, 0, 0, last), 1));
     let v6 = |port| SocketAddr::from((Ipv6Addr::LOCALHOST, port));
-    assert_eq!(interleave(vec![v6(1), v6(2), v6(3), v4(1), v4(2)]), [v6(1), v4(1), v6(2), v4(2), v6(3)]);
+    assert_eq!(
+        interleave(vec![v6(1), v6(2), v6(3), v4(1), v4(2)]),
+        [v6(1), v4(1), v6(2), v4(2), v6(3)]
+    );
     assert_eq!(interleave(vec![v4(1), v4(2), v6(1)]), [v4(1), v6(1), v4(2)]);
     assert_eq!(interleave(vec![]), []);
 }
@@ -75,12 +83,23 @@ fn the_families_of_addresses_alternate() {
 async fn every_address_is_tried_until_one_answers() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let live = listener.local_addr().unwrap();
-    let (dead, v6) = (at(live, 2), SocketAddr::from((Ipv6Addr::LOCALHOST, live.port())));
-    for addrs in [&[dead, live][..], &[v6, live], &[v6, dead, live], &[live, v6]] {
+    let (dead, v6) = (
+        at(live, 2),
+        SocketAddr::from((Ipv6Addr::LOCALHOST, live.port())),
+    );
+    for addrs in [
+        &[dead, live][..],
+        &[v6, live],
+        &[v6, dead, live],
+        &[live, v6],
+    ] {
         assert_eq!(dial(addrs).await.unwrap(), live, "{addrs:?}");
     }
     let error = dial(&[dead, v6]).await.unwrap_err().to_string();
-    assert!(error.starts_with(&format!("no TCP connection: {dead}: Connection refused")), "{error}");
+    assert!(
+        error.starts_with(&format!("no TCP connection: {dead}: Connection refused")),
+        "{error}"
+    );
     assert!(error.contains(&format!("; {v6}: ")), "{error}");
 }
 
@@ -91,11 +110,17 @@ async fn a_silent_address_delays_the_next_by_less_than_300_ms() {
     let live = listener.local_addr().unwrap();
     let silent = [at(live, 2), at(live, 3)];
     let _queues = [silence(silent[0]).await, silence(silent[1]).await];
-    for (addrs, silent) in [(&[silent[0], live][..], 1), (&[silent[0], silent[1], live], 2)] {
+    for (addrs, silent) in [
+        (&[silent[0], live][..], 1),
+        (&[silent[0], silent[1], live], 2),
+    ] {
         let began = Instant::now();
         assert_eq!(dial(addrs).await.unwrap(), live);
         let took = began.elapsed();
-        assert!(took >= ATTEMPT_DELAY * silent, "{took:?}: the silent one was not tried");
+        assert!(
+            took >= ATTEMPT_DELAY * silent,
+            "{took:?}: the silent one was not tried"
+        );
         assert!(took <= Duration::from_millis(300) * silent, "{took:?}");
     }
 }
@@ -110,7 +135,8 @@ async fn an_address_that_is_slow_is_not_given_up() {
     socket.bind(slow).unwrap();
     let full = socket.listen(0).unwrap();
     let mut queue = Vec::new();
-    while let Ok(Ok(waiting)) = timeout(Duration::from_millis(200), TcpStream::connect(slow)).await {
+    while let Ok(Ok(waiting)) = timeout(Duration::from_millis(200), TcpStream::connect(slow)).await
+    {
         queue.push(waiting);
     }
     let accept = async {
@@ -132,8 +158,14 @@ fn connecting(addrs: &[SocketAddr]) -> Vec<SocketAddr> {
     const SYN_SENT: &str = "02";
     let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
     let is_connecting = |addr: &&SocketAddr| {
-        let IpAddr::V4(ip) = addr.ip() else { panic!("{addr}") };
-        let remote = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), addr.port());
+        let IpAddr::V4(ip) = addr.ip() else {
+            panic!("{addr}")
+        };
+        let remote = format!(
+            "{:08X}:{:04X}",
+            u32::from_ne_bytes(ip.octets()),
+            addr.port()
+        );
         table.lines().any(|line| {
             let mut fields = line.split_whitespace().skip(2);
             (fields.next(), fields.next()) == (Some(&remote), Some(SYN_SENT))
@@ -146,7 +178,9 @@ fn connecting(addrs: &[SocketAddr]) -> Vec<SocketAddr> {
 #[tokio::test(start_paused = true)]
 async fn silent_addresses_take_two_sockets_at_most() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let silent: Vec<_> = (2..8).map(|last| at(listener.local_addr().unwrap(), last)).collect();
+    let silent: Vec<_> = (2..8)
+        .map(|last| at(listener.local_addr().unwrap(), last))
+        .collect();
     let mut queues = Vec::new();
     for addr in &silent {
         queues.push(silence(*addr).await);
@@ -178,7 +212,8 @@ async fn a_slow_address_is_tried_again() {
     socket.bind(slow).unwrap();
     let full = socket.listen(0).unwrap();
     let mut queue = Vec::new();
-    while let Ok(Ok(waiting)) = timeout(Duration::from_millis(200), TcpStream::connect(slow)).await {
+    while let Ok(Ok(waiting)) = timeout(Duration::from_millis(200), TcpStream::connect(slow)).await
+    {
         queue.push(waiting);
     }
     let accept = async {
@@ -208,7 +243,13 @@ async fn a_deadline_names_the_key_and_the_step() {
     let error = lookup.dial(&deadline(LIMIT)).await.unwrap_err();
     let text = "upstream.connect_timeout (10s) expired during the name lookup of a.example";
     assert_eq!(error.to_string(), text);
-    assert!(matches!(error, DialError::Late(DeadlineExceeded { step: Step::Lookup, .. })));
+    assert!(matches!(
+        error,
+        DialError::Late(DeadlineExceeded {
+            step: Step::Lookup,
+            ..
+        })
+    ));
 }
 
 #[tokio::test(start_paused = true)]
@@ -231,12 +272,19 @@ async fn a_lookup_that_outlives_its_deadline_serves_the_next() {
     let live = listener.local_addr().unwrap();
     let (dialer, lookups) = dialer(&[live], Duration::from_secs(5));
     let short = || deadline(Duration::from_secs(3));
-    assert!(matches!(dialer.dial(&short()).await, Err(DialError::Late(_))));
-    assert_eq!(dialer.dial(&short()).await.unwrap().peer_addr().unwrap(), live);
+    assert!(matches!(
+        dialer.dial(&short()).await,
+        Err(DialError::Late(_))
+    ));
+    assert_eq!(
+        dialer.dial(&short()).await.unwrap().peer_addr().unwrap(),
+        live
+    );
     assert_eq!(lookups.load(Ordering::SeqCst), 1);
 }
 
-/// A dialer of which those lookups never end whose number, from 0 on, `hangs`, and how many there were.
+/// A dialer of which those lookups never end whose number, from 0 on, `hangs`, and how many there
+/// were.
 fn hanging(
     hangs: impl Fn(usize) -> bool + Send + Sync + 'static,
     addr: SocketAddr,
@@ -245,7 +293,13 @@ fn hanging(
     let counted = Arc::clone(&lookups);
     let resolve = move |_, _| {
         let hangs = hangs(counted.fetch_add(1, Ordering::SeqCst));
-        Box::pin(async move { if hangs { std::future::pending().await } else { Ok(vec![addr]) } }) as Lookup
+        Box::pin(async move {
+            if hangs {
+                std::future::pending().await
+            } else {
+                Ok(vec![addr])
+            }
+        }) as Lookup
     };
     let origin = configured("upstream.base_url=https://a.example").origin;
     (Dialer::new(origin, None).with_resolver(resolve), lookups)
@@ -300,5 +354,8 @@ fn a_resolver_without_answer_is_no_missing_host() {
     }
     let missing = of("Name or service not known");
     assert!(!missing.is_temporary);
-    assert_eq!(missing.to_string(), "the name lookup of a.example failed: Name or service not known");
+    assert_eq!(
+        missing.to_string(),
+        "the name lookup of a.example failed: Name or service not known"
+    );
 }

@@ -17,21 +17,24 @@ use tokio::time::{Instant, sleep, timeout};
 use super::super::Times;
 use crate::error::Cause;
 
-/// Requests on one connection at once, where the API allows so many. One lost packet holds all of them up.
+/// Requests on one connection at once, where the API allows so many. One lost packet holds all of
+/// them up.
 pub(super) const STREAMS: usize = 100;
 
-/// What the API may send of one answer before it is read. The connection's window has room for all streams: callers that
-/// do not read hold up nobody else.
+/// What the API may send of one answer before it is read. The connection's window has room for all
+/// streams: callers that do not read hold up nobody else.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = STREAM_WINDOW * STREAMS as u32;
 
 /// The longest head of an answer.
 const LONGEST_HEAD: u32 = 64 << 10;
 
-/// After so long a connection with requests in flight is asked whether it lives, and has as long to say so.
+/// After so long a connection with requests in flight is asked whether it lives, and has as long to
+/// say so.
 const PING_AFTER: Duration = Duration::from_secs(20);
 
-/// Stands for "not told yet" until the API's SETTINGS have come; without a bound of the API's it becomes `usize::MAX`.
+/// Stands for "not told yet" until the API's SETTINGS have come; without a bound of the API's it
+/// becomes `usize::MAX`.
 const UNTOLD: usize = usize::MAX - 1;
 
 /// A connection, and what is known of it.
@@ -61,9 +64,9 @@ impl Streams {
 }
 
 impl Connection {
-    /// Makes an HTTP/2 connection of `io` and starts its task. Waits for the API's SETTINGS: they are the proof that it
-    /// speaks HTTP/2, and tell how many requests may be sent at once. What `open` gives then is dropped when the connection
-    /// has ended.
+    /// Makes an HTTP/2 connection of `io` and starts its task. Waits for the API's SETTINGS: they
+    /// are the proof that it speaks HTTP/2, and tell how many requests may be sent at once. What
+    /// `open` gives then is dropped when the connection has ended.
     pub(in super::super) async fn open<IO, T: Send + 'static>(
         io: IO,
         times: &Times,
@@ -87,12 +90,18 @@ impl Connection {
             Poll::Pending => Poll::Ready(Ok(())),
         })
         .await?;
-        let mut opened = Connection { sender, streams: Streams::default(), retires: times.retirement() };
+        let mut opened = Connection {
+            sender,
+            streams: Streams::default(),
+            retires: times.retirement(),
+        };
         if opened.places() == 0 {
             return Err("the API allows no HTTP/2 streams".into());
         }
         if opened.is_closed() {
-            return Err("the API takes no request on the connection that it has just let open".into());
+            return Err(
+                "the API takes no request on the connection that it has just let open".into(),
+            );
         }
         let (streams, open) = (opened.streams.clone(), open());
         tokio::spawn(async move {
@@ -110,7 +119,9 @@ impl Connection {
                 Either::Left((Err(error), _)) => {
                     tracing::debug!(%error, "an upstream connection ended early");
                 }
-                Either::Right(_) => tracing::debug!("an upstream connection answers no ping; closing it"),
+                Either::Right(_) => {
+                    tracing::debug!("an upstream connection answers no ping; closing it")
+                }
             }
         });
         Ok(opened)
@@ -140,7 +151,11 @@ struct NoHttp2(#[source] h2::Error);
 async fn death(mut pings: PingPong, streams: Streams) {
     loop {
         sleep(PING_AFTER).await;
-        if streams.count() > 0 && !matches!(timeout(PING_AFTER, pings.ping(Ping::opaque())).await, Ok(Ok(_)))
+        if streams.count() > 0
+            && !matches!(
+                timeout(PING_AFTER, pings.ping(Ping::opaque())).await,
+                Ok(Ok(_))
+            )
         {
             return;
         }

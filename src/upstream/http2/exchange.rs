@@ -46,7 +46,9 @@ where
         if let Some(length) = body.size_hint().exact()
             && (length > 0 || matches!(head.method, Method::POST | Method::PUT | Method::PATCH))
         {
-            head.headers.entry(CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+            head.headers
+                .entry(CONTENT_LENGTH)
+                .or_insert_with(|| HeaderValue::from(length));
         }
         Unsent { head, uri, body }
     }
@@ -75,7 +77,8 @@ where
 }
 
 impl Lease {
-    /// Sends `unsent` and waits for the head of the answer, as long as less than the limit passes without progress.
+    /// Sends `unsent` and waits for the head of the answer, as long as less than the limit passes
+    /// without progress.
     ///
     /// # Errors
     /// Gives `unsent` back where the connection has ended before anything of it was sent.
@@ -102,7 +105,9 @@ impl Lease {
             }
             match Pin::new(&mut answering).poll(cx) {
                 Poll::Ready(answered) => Poll::Ready(answered.map_err(failure)),
-                Poll::Pending => watch.poll_silent(cx, times.response).map(|silent| Err(too_slow(silent))),
+                Poll::Pending => watch
+                    .poll_silent(cx, times.response)
+                    .map(|silent| Err(too_slow(silent))),
             }
         });
         let answered = answered.await;
@@ -113,13 +118,17 @@ impl Lease {
     }
 }
 
-/// The failure that a stream which ended without a response stands for. A stream that the API refused, or that is above the
-/// last one that its GOAWAY names, was not processed (RFC 9113 section 8.7); only such streams are failed by a GOAWAY.
+/// The failure that a stream which ended without a response stands for. A stream that the API
+/// refused, or that is above the last one that its GOAWAY names, was not processed (RFC 9113
+/// section 8.7); only such streams are failed by a GOAWAY.
 fn failure(error: h2::Error) -> Error {
     let is_refused = error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
     if error.is_remote() && (error.is_go_away() || is_refused) {
         let is_shutdown = error.is_go_away() && error.reason() == Some(Reason::NO_ERROR);
-        return Error::UpstreamRefused { is_shutdown, source: error.into() };
+        return Error::UpstreamRefused {
+            is_shutdown,
+            source: error.into(),
+        };
     }
     match error.is_io() {
         true => Error::UpstreamClosed(error.into()),
@@ -127,12 +136,14 @@ fn failure(error: h2::Error) -> Error {
     }
 }
 
-/// Whether `error` may follow a whole response. A reset that h2 itself decided on may not: more came than the length.
+/// Whether `error` may follow a whole response. A reset that h2 itself decided on may not: more
+/// came than the length.
 fn may_follow_whole(error: &h2::Error) -> bool {
     !(error.is_reset() && error.is_library())
 }
 
-/// The body of an answer. The rest of the request, which the answer may overtake, is sent meanwhile.
+/// The body of an answer. The rest of the request, which the answer may overtake, is sent
+/// meanwhile.
 pub(in super::super) struct Answer<B> {
     stream: RecvStream,
     /// Taken when the answer has ended.
@@ -157,10 +168,20 @@ where
         watch: Watch,
         times: Times,
     ) -> Response<Self> {
-        let left = res.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let left = res
+            .headers()
+            .get(CONTENT_LENGTH)
+            .and_then(|length| length.to_str().ok()?.parse().ok());
         let (head, stream) = res.into_parts();
-        let mut answer =
-            Answer { stream, rest: Some(rest), watch, times, waits: false, left, has_data: true };
+        let mut answer = Answer {
+            stream,
+            rest: Some(rest),
+            watch,
+            times,
+            waits: false,
+            left,
+            has_data: true,
+        };
         if answer.stream.is_end_stream() {
             // Nobody reads a body that is not there.
             answer.left = None;
@@ -184,9 +205,10 @@ where
                     self.left = self.left.map(|left| left.saturating_sub(data.len() as u64));
                     return Poll::Ready(Some(Ok(Frame::data(data))));
                 }
-                // All of the length has come. The rest of the request is not wanted (RFC 9113 section 8.1), or the
-                // connection broke: h2 reports that in place of an END_STREAM that it has read before, where the request was
-                // still being sent. Without a length the two cannot be told apart.
+                // All of the length has come. The rest of the request is not wanted (RFC 9113
+                // section 8.1), or the connection broke: h2 reports that in place of an END_STREAM
+                // that it has read before, where the request was still being sent. Without a length
+                // the two cannot be told apart.
                 Some(Err(error)) if self.left == Some(0) && may_follow_whole(&error) => {
                     return Poll::Ready(None);
                 }
@@ -195,7 +217,12 @@ where
             }
         }
         let trailers = ready!(self.stream.poll_trailers(cx));
-        Poll::Ready(trailers.map_err(Cause::from).transpose().map(|trailers| trailers.map(Frame::trailers)))
+        Poll::Ready(
+            trailers
+                .map_err(Cause::from)
+                .transpose()
+                .map(|trailers| trailers.map(Frame::trailers)),
+        )
     }
 
     /// The answer has ended: its place is free, as soon as the request has been sent.

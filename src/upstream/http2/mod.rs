@@ -1,7 +1,8 @@
 //! HTTP/2 to the API (RFC 9113): requests share connections.
 //!
-//! What a request waits for is a place on a connection. Places come when a connection opens or a stream ends, and are handed
-//! to those who wait in their order; as many connections are being opened as those need, and never more than a few.
+//! What a request waits for is a place on a connection. Places come when a connection opens or a
+//! stream ends, and are handed to those who wait in their order; as many connections are being
+//! opened as those need, and never more than a few.
 
 mod connection;
 mod exchange;
@@ -91,7 +92,11 @@ where
         Ok(Http2 {
             connector: Arc::clone(connector),
             http1: Arc::clone(http1),
-            scheme: if origin.tls { Scheme::HTTPS } else { Scheme::HTTP },
+            scheme: if origin.tls {
+                Scheme::HTTPS
+            } else {
+                Scheme::HTTP
+            },
             authority: Authority::try_from(origin.authority.as_bytes())?,
             declined: AtomicBool::new(false),
             places: Mutex::new(Places::new()),
@@ -153,7 +158,8 @@ where
         }
     }
 
-    /// Whether there is a connection that takes requests for so `long` still, or one is being opened for those who wait.
+    /// Whether there is a connection that takes requests for so `long` still, or one is being
+    /// opened for those who wait.
     pub(super) fn is_ready(&self, long: Duration) -> bool {
         self.places().is_ready(self.http1.times.idle, long)
     }
@@ -169,13 +175,17 @@ where
         self.places().retire();
     }
 
-    /// Opens a connection for one request, or fails, unless there are connections to wait for: while the circuit is open, no
-    /// request joins others that wait for what may never come.
+    /// Opens a connection for one request, or fails, unless there are connections to wait for:
+    /// while the circuit is open, no request joins others that wait for what may never come.
     async fn pass_circuit(self: &Arc<Self>) -> Result<(), Error> {
         if self.places().has_connection() || self.connector.limit.is_exhausted() {
             return Ok(());
         }
-        let opened = self.connector.open_at_once().await.map_err(Error::UpstreamUnreachable)?;
+        let opened = self
+            .connector
+            .open_at_once()
+            .await
+            .map_err(Error::UpstreamUnreachable)?;
         self.take_in(opened).await;
         Ok(())
     }
@@ -184,7 +194,8 @@ where
     async fn place(self: &Arc<Self>) -> Result<Granted, Error> {
         let look = self.places().is_to_be_looked_at();
         if look {
-            // An end that has arrived is seen by the connection's task, which runs before this one goes on.
+            // An end that has arrived is seen by the connection's task, which runs before this one
+            // goes on.
             yield_now().await;
         }
         let granted = {
@@ -211,7 +222,8 @@ where
         Lease::new(ticket, owner)
     }
 
-    /// Gives the places that there are to those who wait, and has connections opened for the others.
+    /// Gives the places that there are to those who wait, and has connections opened for the
+    /// others.
     fn hand_out(self: &Arc<Self>, mut places: MutexGuard<'_, Places<Granted>>) {
         let matched = places.matched();
         while places.wants_opening() {
@@ -225,11 +237,12 @@ where
         }
     }
 
-    /// Opens one connection, as soon as the limit lets and if the circuit does. In a task of its own, so that no caller that
-    /// hangs up takes it away from the others.
+    /// Opens one connection, as soon as the limit lets and if the circuit does. In a task of its
+    /// own, so that no caller that hangs up takes it away from the others.
     async fn open(self: Arc<Self>) {
         let permit = self.connector.limit.acquire().await;
-        // A place on another connection will have done, as a connection that becomes idle does over HTTP/1.1.
+        // A place on another connection will have done, as a connection that becomes idle does over
+        // HTTP/1.1.
         if !self.places().still_wants_opening() {
             return;
         }

@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::super::LOOK_AGAIN;
 use super::connection::{Connection, STREAMS, Streams};
 
-/// Connections that are being opened at once, at most: a burst of requests at a cold start must not become a burst of
-/// handshakes.
+/// Connections that are being opened at once, at most: a burst of requests at a cold start must not
+/// become a burst of handshakes.
 const OPENING: usize = 4;
 
 /// The connections of one worker, and those who wait, to whom a `T` is given.
@@ -70,22 +70,30 @@ impl<T> Places<T> {
         self.waiting.is_empty()
     }
 
-    /// Whether the next place is on a connection that has been idle for long enough to be looked at before it is used.
+    /// Whether the next place is on a connection that has been idle for long enough to be looked at
+    /// before it is used.
     pub(super) fn is_to_be_looked_at(&self) -> bool {
         self.connections.first().is_some_and(|known| {
             known.connection.streams.count() == 0 && known.idle_since.elapsed() > LOOK_AGAIN
         })
     }
 
-    /// A place, if one is free. Forgets connections that take no further request; what is in flight on them goes on.
+    /// A place, if one is free. Forgets connections that take no further request; what is in flight
+    /// on them goes on.
     pub(super) fn take(&mut self) -> Option<Ticket> {
         let now = Instant::now();
         self.connections.retain_mut(|known| known.is_usable(now));
-        let Known { id, connection, .. } =
-            self.connections.iter().find(|known| known.connection.has_room())?;
+        let Known { id, connection, .. } = self
+            .connections
+            .iter()
+            .find(|known| known.connection.has_room())?;
         connection.streams.begin();
         let (sender, streams) = (connection.sender.clone(), connection.streams.clone());
-        Some(Ticket { id: *id, sender, streams })
+        Some(Ticket {
+            id: *id,
+            sender,
+            streams,
+        })
     }
 
     pub(super) fn wait(&mut self, granting: oneshot::Sender<T>) {
@@ -113,13 +121,20 @@ impl<T> Places<T> {
     /// Whether there is a connection that takes requests, if not just now.
     pub(super) fn has_connection(&mut self) -> bool {
         let now = Instant::now();
-        self.connections.iter_mut().any(|known| known.is_usable(now))
+        self.connections
+            .iter_mut()
+            .any(|known| known.is_usable(now))
     }
 
-    /// Whether there is a connection for so `long` still, one that may be unused for `idle`, or one that is being opened.
+    /// Whether there is a connection for so `long` still, one that may be unused for `idle`, or one
+    /// that is being opened.
     pub(super) fn is_ready(&mut self, idle: Duration, long: Duration) -> bool {
         let then = Instant::now() + long;
-        self.opening > 0 || self.connections.iter_mut().any(|known| known.stays(then, idle))
+        self.opening > 0
+            || self
+                .connections
+                .iter_mut()
+                .any(|known| known.stays(then, idle))
     }
 
     /// Whether one more connection is to be opened now, for those who wait.
@@ -131,7 +146,8 @@ impl<T> Places<T> {
         self.opening += 1;
     }
 
-    /// Whether a connection that has waited to be opened is wanted still; if not, it is not being opened any more.
+    /// Whether a connection that has waited to be opened is wanted still; if not, it is not being
+    /// opened any more.
     pub(super) fn still_wants_opening(&mut self) -> bool {
         self.waiting.retain(|granting| !granting.is_closed());
         self.opening -= 1;
@@ -147,8 +163,8 @@ impl<T> Places<T> {
         self.add(connection);
     }
 
-    /// One of those that were to be opened may not be: those who wait for nothing else, as there is no connection and no
-    /// other is being opened.
+    /// One of those that were to be opened may not be: those who wait for nothing else, as there is
+    /// no connection and no other is being opened.
     pub(super) fn opening_refused(&mut self) -> Vec<oneshot::Sender<T>> {
         self.opening -= 1;
         match self.opening > 0 || self.has_connection() {
@@ -176,7 +192,11 @@ impl<T> Places<T> {
         }
         let id = self.next_id;
         self.next_id += 1;
-        self.connections.push(Known { id, connection, idle_since: Instant::now() });
+        self.connections.push(Known {
+            id,
+            connection,
+            idle_since: Instant::now(),
+        });
     }
 
     pub(super) fn sweep(&mut self, idle: Duration) {
@@ -184,7 +204,8 @@ impl<T> Places<T> {
         self.connections.retain_mut(|known| known.stays(now, idle));
     }
 
-    /// Closes connections as nobody uses them any more. What is in flight goes on, and so do those who wait.
+    /// Closes connections as nobody uses them any more. What is in flight goes on, and so do those
+    /// who wait.
     pub(super) fn retire(&mut self) {
         self.is_retired = true;
         self.forget_unused();
@@ -197,7 +218,8 @@ impl<T> Places<T> {
 
     fn forget_unused(&mut self) {
         if self.is_over() {
-            self.connections.retain(|known| known.connection.streams.count() > 0);
+            self.connections
+                .retain(|known| known.connection.streams.count() > 0);
         }
     }
 

@@ -29,7 +29,13 @@ pub(super) struct Broken(pub(super) Error);
 impl<B> Upload<B> {
     /// `is_over` if there is no body.
     pub(super) fn new(stream: SendStream<Bytes>, body: Tracked<B>, is_over: bool) -> Self {
-        Upload { stream, body, chunk: Bytes::new(), is_over, is_answered: false }
+        Upload {
+            stream,
+            body,
+            chunk: Bytes::new(),
+            is_over,
+            is_answered: false,
+        }
     }
 
     pub(super) fn is_over(&self) -> bool {
@@ -37,9 +43,10 @@ impl<B> Upload<B> {
     }
 }
 
-/// Resets a stream whose response has not begun. Where a GOAWAY comes before the HEADERS are sent, h2 drops them, and an
-/// explicit RST_STREAM with them, but sends the one that it queues itself when the last handle is dropped. An API closes a
-/// connection whose stream begins with RST_STREAM (RFC 9113 section 5.1), and with it the requests of other callers.
+/// Resets a stream whose response has not begun. Where a GOAWAY comes before the HEADERS are sent,
+/// h2 drops them, and an explicit RST_STREAM with them, but sends the one that it queues itself
+/// when the last handle is dropped. An API closes a connection whose stream begins with RST_STREAM
+/// (RFC 9113 section 5.1), and with it the requests of other callers.
 impl<B> Drop for Upload<B> {
     fn drop(&mut self) {
         if !self.is_answered {

@@ -1,5 +1,6 @@
-//! A real browser: Debian's chromium by way of its chromedriver, spoken to in WebDriver (W3C), of which the tests need so
-//! little that a crate for it, and what that brings, would be the larger part.
+//! A real browser: Debian's chromium by way of its chromedriver, spoken to in WebDriver (W3C), of
+//! which the tests need so little that a crate for it, and what that brings, would be the larger
+//! part.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -27,20 +28,25 @@ pub struct Browser {
 }
 
 impl Browser {
-    /// A new browser; `None`, and a line that says so, on a machine that has none. Where BROWSER_TEST is `required`, as
-    /// `.ci/run` sets it, that is a failure.
+    /// A new browser; `None`, and a line that says so, on a machine that has none. Where
+    /// BROWSER_TEST is `required`, as `.ci/run` sets it, that is a failure.
     pub async fn start() -> Option<Browser> {
         if !Path::new(CHROMIUM).exists() || !Path::new(CHROMEDRIVER).exists() {
             let is_required = std::env::var("BROWSER_TEST").is_ok_and(|value| value == "required");
             assert!(!is_required, "there is no {CHROMIUM} or no {CHROMEDRIVER}");
             // Not by a macro, whose output is not shown for a test that passes.
-            let skipped = "the status page is not tested: install Debian's chromium and chromium-driver\n";
+            let skipped =
+                "the status page is not tested: install Debian's chromium and chromium-driver\n";
             std::io::stderr().write_all(skipped.as_bytes()).unwrap();
             return None;
         }
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (driver, port) = spawn_blocking(driver).await.unwrap();
-        let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(PATIENCE)
+            .build()
+            .unwrap();
         let profile = tempfile::tempdir().unwrap();
         let mut arguments: Vec<_> = [
             "--headless",
@@ -57,13 +63,22 @@ impl Browser {
         .into();
         arguments.push(format!("--user-data-dir={}", profile.path().display()));
         let session = format!("http://127.0.0.1:{port}/session");
-        let mut browser = Browser { driver, client, session, _profile: profile };
+        let mut browser = Browser {
+            driver,
+            client,
+            session,
+            _profile: profile,
+        };
         let capabilities = json!({ "capabilities": { "alwaysMatch": {
             "goog:chromeOptions": { "binary": CHROMIUM, "args": arguments },
             "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
         } } });
         let told = browser.post("", capabilities).await;
-        browser.session = format!("{}/{}", browser.session, told["sessionId"].as_str().unwrap());
+        browser.session = format!(
+            "{}/{}",
+            browser.session,
+            told["sessionId"].as_str().unwrap()
+        );
         Some(browser)
     }
 
@@ -73,7 +88,8 @@ impl Browser {
 
     /// What the body of a function in JavaScript returns.
     pub async fn run(&self, script: &str) -> Value {
-        self.post("/execute/sync", json!({ "script": script, "args": [] })).await
+        self.post("/execute/sync", json!({ "script": script, "args": [] }))
+            .await
     }
 
     /// The text of the element that `selector` finds, as it is seen.
@@ -95,21 +111,27 @@ impl Browser {
             }
         };
         let waited = tokio::time::timeout(PATIENCE, wait).await;
-        assert!(waited.is_ok(), "{selector} has no {text:?} in it, but {seen:?}");
+        assert!(
+            waited.is_ok(),
+            "{selector} has no {text:?} in it, but {seen:?}"
+        );
     }
 
     /// Presses the key with this code of WebDriver's.
     pub async fn press(&self, key: char) {
         let key = key.to_string();
         let strokes = ["keyDown", "keyUp"].map(|stroke| json!({ "type": stroke, "value": key }));
-        let actions = json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": strokes }] });
+        let actions =
+            json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": strokes }] });
         self.post("/actions", actions).await;
     }
 
     /// Makes the window so large, whatever the least of a window is.
     pub async fn resize(&self, width: u32, height: u32) {
-        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
-        self.devtools("Emulation.setDeviceMetricsOverride", size).await;
+        let size =
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
+        self.devtools("Emulation.setDeviceMetricsOverride", size)
+            .await;
     }
 
     /// Makes the page believe that its reader prefers `scheme`, and nothing that moves.
@@ -123,17 +145,25 @@ impl Browser {
 
     /// A command of the DevTools protocol.
     pub async fn devtools(&self, command: &str, params: Value) -> Value {
-        self.post("/goog/cdp/execute", json!({ "cmd": command, "params": params })).await
+        self.post(
+            "/goog/cdp/execute",
+            json!({ "cmd": command, "params": params }),
+        )
+        .await
     }
 
-    /// What was logged since this was last asked: `browser` is the console, `performance` the DevTools protocol.
+    /// What was logged since this was last asked: `browser` is the console, `performance` the
+    /// DevTools protocol.
     pub async fn log(&self, kind: &str) -> Vec<Value> {
         let told = self.post("/se/log", json!({ "type": kind })).await;
         told.as_array().unwrap().clone()
     }
 
     async fn post(&self, command: &str, body: Value) -> Value {
-        let req = self.client.post(format!("{}{command}", self.session)).body(body.to_string());
+        let req = self
+            .client
+            .post(format!("{}{command}", self.session))
+            .body(body.to_string());
         let res = req.send().await.unwrap();
         let is_good = res.status().is_success();
         let told: Value = serde_json::from_str(&res.text().await.unwrap()).unwrap();
@@ -145,7 +175,9 @@ impl Browser {
 impl Drop for Browser {
     fn drop(&mut self) {
         // The whole group: the driver's death alone would leave the browser.
-        let _ = Command::new("kill").args(["-9", "--", &format!("-{}", self.driver.id())]).status();
+        let _ = Command::new("kill")
+            .args(["-9", "--", &format!("-{}", self.driver.id())])
+            .status();
         let _ = self.driver.wait();
     }
 }
@@ -153,11 +185,22 @@ impl Drop for Browser {
 /// The driver, in a process group of its own, and its port.
 fn driver() -> (Child, u16) {
     let mut command = Command::new(CHROMEDRIVER);
-    let command = command.arg("--port=0").stdout(Stdio::piped()).stderr(Stdio::null()).process_group(0);
+    let command = command
+        .arg("--port=0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .process_group(0);
     let mut driver = command.spawn().unwrap();
-    let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines().map_while(Result::ok);
-    let port =
-        lines.find_map(|line| line.split_once("successfully on port ")?.1.trim_end_matches('.').parse().ok());
+    let mut lines = BufReader::new(driver.stdout.take().unwrap())
+        .lines()
+        .map_while(Result::ok);
+    let port = lines.find_map(|line| {
+        line.split_once("successfully on port ")?
+            .1
+            .trim_end_matches('.')
+            .parse()
+            .ok()
+    });
     // Read on: it must not be stopped by a pipe that is full.
     std::thread::spawn(move || lines.for_each(drop));
     (driver, port.expect("chromedriver does not say its port"))

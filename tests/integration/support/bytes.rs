@@ -22,7 +22,8 @@ pub struct Api {
 }
 
 impl Api {
-    /// Answers with `answer`, and then closes the connection if `answer` says so, or is of HTTP/1.0.
+    /// Answers with `answer`, and then closes the connection if `answer` says so, or is of
+    /// HTTP/1.0.
     pub async fn answering(answer: impl AsRef<[u8]>) -> Api {
         Api::answering_at(answer, end_of_request).await
     }
@@ -63,7 +64,12 @@ impl Api {
 
     /// The requests that came, each as its bytes; those that are no UTF-8 as Latin-1.
     pub fn seen(&self) -> Vec<String> {
-        self.seen.lock().unwrap().iter().map(|bytes| text(bytes)).collect()
+        self.seen
+            .lock()
+            .unwrap()
+            .iter()
+            .map(|bytes| text(bytes))
+            .collect()
     }
 
     pub async fn proxy(&self, set: &[&str]) -> Proxy {
@@ -89,7 +95,10 @@ async fn next_request(
 
 /// Where `what` ends in `arrived`, looked for from `from` on.
 fn end_of(what: &[u8], arrived: &[u8], from: usize) -> Option<usize> {
-    arrived[from..].windows(what.len()).position(|part| part == what).map(|at| from + at + what.len())
+    arrived[from..]
+        .windows(what.len())
+        .position(|part| part == what)
+        .map(|at| from + at + what.len())
 }
 
 fn end_of_request(arrived: &[u8]) -> Option<usize> {
@@ -98,10 +107,21 @@ fn end_of_request(arrived: &[u8]) -> Option<usize> {
     let fields = text(&arrived[..head]).to_lowercase();
     if fields.contains("transfer-encoding: chunked") {
         // The last chunk, and the trailers to their empty line.
-        let last = if arrived[head..].starts_with(b"0\r\n") { head + 3 } else { find(b"\r\n0\r\n", head)? };
-        return if arrived[last..].starts_with(b"\r\n") { Some(last + 2) } else { find(b"\r\n\r\n", last) };
+        let last = if arrived[head..].starts_with(b"0\r\n") {
+            head + 3
+        } else {
+            find(b"\r\n0\r\n", head)?
+        };
+        return if arrived[last..].starts_with(b"\r\n") {
+            Some(last + 2)
+        } else {
+            find(b"\r\n\r\n", last)
+        };
     }
-    let length = fields.split("content-length: ").nth(1).and_then(|rest| rest.split("\r\n").next());
+    let length = fields
+        .split("content-length: ")
+        .nth(1)
+        .and_then(|rest| rest.split("\r\n").next());
     let end = head + length.map_or(0, |length| length.parse().unwrap());
     (arrived.len() >= end).then_some(end)
 }

@@ -19,15 +19,23 @@ pub async fn raw(addr: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
     let mut stream = TcpStream::connect(addr).await.unwrap();
     stream.write_all(bytes.as_ref()).await.unwrap();
     let mut answer = Vec::new();
-    timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("no end of the answer").unwrap();
+    timeout(PATIENCE, stream.read_to_end(&mut answer))
+        .await
+        .expect("no end of the answer")
+        .unwrap();
     String::from_utf8_lossy(&answer).into_owned()
 }
 
 /// A connection to `addr` from `127.0.0.{host}`.
 pub async fn connect_from(host: u8, addr: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((Ipv4Addr::new(127, 0, 0, host), 0).into()).unwrap();
-    timeout(PATIENCE, socket.connect(addr)).await.expect("not accepted").unwrap()
+    socket
+        .bind((Ipv4Addr::new(127, 0, 0, host), 0).into())
+        .unwrap();
+    timeout(PATIENCE, socket.connect(addr))
+        .await
+        .expect("not accepted")
+        .unwrap()
 }
 
 /// Reads from `stream` until `end` has come.
@@ -35,10 +43,16 @@ pub async fn read_until(stream: &mut TcpStream, end: &str) -> String {
     let mut answer = Vec::new();
     let read = async {
         while !answer.windows(end.len()).any(|part| part == end.as_bytes()) {
-            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "closed before {end:?}");
+            assert_ne!(
+                stream.read_buf(&mut answer).await.unwrap(),
+                0,
+                "closed before {end:?}"
+            );
         }
     };
-    timeout(PATIENCE, read).await.unwrap_or_else(|_| panic!("{end:?} did not come"));
+    timeout(PATIENCE, read)
+        .await
+        .unwrap_or_else(|_| panic!("{end:?} did not come"));
     String::from_utf8_lossy(&answer).into_owned()
 }
 
@@ -53,10 +67,17 @@ pub async fn send(addr: SocketAddr, req: Request<Full<Bytes>>) -> Whole {
 /// As [`send`]; an answer may fail to come, or break off.
 pub async fn try_send(addr: SocketAddr, req: Request<Full<Bytes>>) -> Result<Whole, String> {
     let stream = TcpStream::connect(addr).await.unwrap();
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
     let connection = tokio::spawn(connection);
-    let answer = timeout(PATIENCE, async { whole(sender.send_request(req).await?).await });
-    let answer = answer.await.expect("no answer").map_err(|error| error.to_string());
+    let answer = timeout(PATIENCE, async {
+        whole(sender.send_request(req).await?).await
+    });
+    let answer = answer
+        .await
+        .expect("no answer")
+        .map_err(|error| error.to_string());
     connection.abort();
     answer
 }
@@ -64,10 +85,13 @@ pub async fn try_send(addr: SocketAddr, req: Request<Full<Bytes>>) -> Result<Who
 /// Sends `req` over HTTP/2 with prior knowledge.
 pub async fn send_http2(addr: SocketAddr, req: Request<Full<Bytes>>) -> Whole {
     let stream = TcpStream::connect(addr).await.unwrap();
-    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+    let handshake =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
     let (mut sender, connection) = handshake.await.unwrap();
     let connection = tokio::spawn(connection);
-    let answer = timeout(PATIENCE, async { whole(sender.send_request(req).await?).await });
+    let answer = timeout(PATIENCE, async {
+        whole(sender.send_request(req).await?).await
+    });
     let answer = answer.await.expect("no answer").unwrap();
     connection.abort();
     answer
@@ -99,24 +123,33 @@ pub async fn until(done: impl AsyncFn() -> bool) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    timeout(PATIENCE, wait).await.expect("it did not come to pass");
+    timeout(PATIENCE, wait)
+        .await
+        .expect("it did not come to pass");
 }
 
-/// Sends a body whose length was told until nothing more of it is taken, as it must be for an API that reads nothing.
+/// Sends a body whose length was told until nothing more of it is taken, as it must be for an API
+/// that reads nothing.
 pub async fn assert_held_back(stream: &mut TcpStream) {
     let chunk = vec![7; 64 * 1024];
     let mut count = 0;
     while let Ok(written) = timeout(Duration::from_millis(500), stream.write_all(&chunk)).await {
         written.unwrap();
         count += 1;
-        assert!(count < 1024, "64 MiB were taken for an API that reads nothing");
+        assert!(
+            count < 1024,
+            "64 MiB were taken for an API that reads nothing"
+        );
     }
 }
 
 /// Sends a chunked body word by word to an API that gives back what it gets.
 pub async fn assert_echoed_as_it_is_sent(stream: &mut TcpStream) {
     for word in ["first", "second", "third"] {
-        stream.write_all(format!("{:x}\r\n{word}\r\n", word.len()).as_bytes()).await.unwrap();
+        stream
+            .write_all(format!("{:x}\r\n{word}\r\n", word.len()).as_bytes())
+            .await
+            .unwrap();
         // It comes back while the request is still being sent: nothing on the way collects it.
         read_until(stream, word).await;
     }

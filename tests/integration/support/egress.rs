@@ -1,4 +1,5 @@
-//! A corporate network: an egress proxy that notes what it sees, and TLS servers under names that only it knows.
+//! A corporate network: an egress proxy that notes what it sees, and TLS servers under names that
+//! only it knows.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -32,7 +33,11 @@ impl Egress {
             let (heads, bytes) = (Arc::clone(&heads), Arc::clone(&bytes));
             move |stream| carry(stream, server, Arc::clone(&heads), Arc::clone(&bytes))
         });
-        Egress { addr: addr.await, heads, bytes }
+        Egress {
+            addr: addr.await,
+            heads,
+            bytes,
+        }
     }
 
     /// The heads of all requests, oldest first, in small letters.
@@ -43,7 +48,10 @@ impl Egress {
     /// How often a tunnel to `target` was asked for.
     pub fn count(&self, target: &str) -> usize {
         let begin = format!("connect {target} http/1.1\r\nhost: {target}\r\n");
-        self.heads().iter().filter(|head| head.starts_with(&begin)).count()
+        self.heads()
+            .iter()
+            .filter(|head| head.starts_with(&begin))
+            .count()
     }
 
     /// What went to the servers, as the egress proxy can read it.
@@ -91,7 +99,8 @@ async fn carry(
     }
 }
 
-/// An egress proxy that answers each request with `parts`, one every 50 ms, and then is silent until it is left.
+/// An egress proxy that answers each request with `parts`, one every 50 ms, and then is silent
+/// until it is left.
 pub async fn answering(parts: &'static [&'static str]) -> SocketAddr {
     scripted(move |mut stream| async move {
         read_until(&mut stream, "\r\n\r\n").await;
@@ -106,8 +115,8 @@ pub async fn answering(parts: &'static [&'static str]) -> SocketAddr {
     .await
 }
 
-/// TLS under `names` before the server at `plain`, and the certificate (PEM). `client`, if there is one, is the
-/// certificate that it demands.
+/// TLS under `names` before the server at `plain`, and the certificate (PEM). `client`, if there is
+/// one, is the certificate that it demands.
 pub async fn tls_before(
     plain: SocketAddr,
     names: &[&str],
@@ -120,19 +129,25 @@ pub async fn tls_before(
         Some(client) => {
             let mut roots = RootCertStore::empty();
             roots.add(client).unwrap();
-            let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
+            let verifier = WebPkiClientVerifier::builder(Arc::new(roots))
+                .build()
+                .unwrap();
             ServerConfig::builder().with_client_cert_verifier(verifier)
         }
         None => ServerConfig::builder().with_no_client_auth(),
     };
     let key = PrivateKeyDer::try_from(server.signing_key.serialize_der()).unwrap();
-    let tls =
-        TlsAcceptor::from(Arc::new(tls.with_single_cert(vec![server.cert.der().clone()], key).unwrap()));
+    let tls = TlsAcceptor::from(Arc::new(
+        tls.with_single_cert(vec![server.cert.der().clone()], key)
+            .unwrap(),
+    ));
     let addr = scripted(move |stream| {
         let tls = tls.clone();
         async move {
             // A caller that shows no certificate is part of the tests.
-            let Ok(mut stream) = tls.accept(stream).await else { return };
+            let Ok(mut stream) = tls.accept(stream).await else {
+                return;
+            };
             let mut plain = TcpStream::connect(plain).await.unwrap();
             let _ = copy_bidirectional(&mut stream, &mut plain).await;
         }

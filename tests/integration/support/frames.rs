@@ -10,12 +10,20 @@ pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
 /// The fields of a POST that the proxy forwards.
-pub const GOOD: [(&str, &str); 4] =
-    [(":method", "POST"), (":scheme", "http"), (":authority", "a"), (":path", "/v2/captain/x")];
+pub const GOOD: [(&str, &str); 4] = [
+    (":method", "POST"),
+    (":scheme", "http"),
+    (":authority", "a"),
+    (":path", "/v2/captain/x"),
+];
 
 /// The connection preface of a client, with empty SETTINGS.
 pub fn preface() -> Vec<u8> {
-    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &frame(SETTINGS, 0, 0, &[])[..]].concat()
+    [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        &frame(SETTINGS, 0, 0, &[])[..],
+    ]
+    .concat()
 }
 
 pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -23,8 +31,12 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// Fields as literals without a name from a table (RFC 7541 section 6.2.2), so that anything can be written.
+/// Fields as literals without a name from a table (RFC 7541 section 6.2.2), so that anything can be
+/// written.
 pub fn block(fields: &[(&str, &str)]) -> Vec<u8> {
     let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
-    fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
+    fields
+        .iter()
+        .flat_map(|(name, value)| [vec![0], text(name), text(value)].concat())
+        .collect()
 }

@@ -14,14 +14,21 @@ pub struct Known {
 
 impl Known {
     pub fn new(name: &'static str, lines: &'static str) -> Self {
-        Known { name, key: config::new_key().unwrap().expose().to_owned(), lines }
+        Known {
+            name,
+            key: config::new_key().unwrap().expose().to_owned(),
+            lines,
+        }
     }
 
     /// Its table in the configuration.
     pub fn table(&self) -> String {
         let digest = config::key_digest(self.key.as_bytes()).unwrap();
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("[[caller]]\nname = \"{}\"\nkey_sha256 = \"{digest}\"\n{}\n", self.name, self.lines)
+        format!(
+            "[[caller]]\nname = \"{}\"\nkey_sha256 = \"{digest}\"\n{}\n",
+            self.name, self.lines
+        )
     }
 
     /// Its key in the field `name`, after `scheme`.
@@ -31,7 +38,10 @@ impl Known {
             "" => self.key.clone(),
             scheme => format!("{scheme} {}", self.key),
         };
-        (HeaderName::from_static(name), HeaderValue::try_from(value).unwrap())
+        (
+            HeaderName::from_static(name),
+            HeaderValue::try_from(value).unwrap(),
+        )
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod browser;
 pub mod bytes;
 pub mod caller;
+pub mod canary;
 pub mod egress;
 pub mod frames;
 pub mod known;
@@ -28,13 +29,22 @@ pub const TOKEN: &str = "token-of-the-proxy";
 /// What else than `localhost` tests call the proxy.
 pub const HOSTS: &str = r#"["a", "proxy.internal", "elsewhere.example"]"#;
 /// A key that was made for these tests, and opens nothing.
-pub const RSA_KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/integration/keys/rsa.pem");
+pub const RSA_KEY: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/integration/keys/rsa.pem"
+);
 
 /// A directory that every user may enter. Those above TMPDIR may be closed to others.
 pub fn open_directory() -> TempDir {
-    let is_open = |path: &Path| path.metadata().is_ok_and(|found| found.permissions().mode() & 0o001 != 0);
+    let is_open = |path: &Path| {
+        path.metadata()
+            .is_ok_and(|found| found.permissions().mode() & 0o001 != 0)
+    };
     let parents = [std::env::temp_dir(), "/tmp".into(), "/var/tmp".into()];
-    let parent = parents.iter().find(|parent| parent.ancestors().all(is_open)).unwrap();
+    let parent = parents
+        .iter()
+        .find(|parent| parent.ancestors().all(is_open))
+        .unwrap();
     let directory = tempfile::tempdir_in(parent).unwrap();
     std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
     directory
@@ -48,14 +58,21 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// A proxy before the API at `api`, with tokens from `token_endpoint`, and `set` over the defaults.
+    /// A proxy before the API at `api`, with tokens from `token_endpoint`, and `set` over the
+    /// defaults.
     pub async fn start(api: &str, token_endpoint: &str, set: &[&str]) -> Proxy {
         Proxy::try_start(api, token_endpoint, set).await.unwrap()
     }
 
-    pub async fn try_start(api: &str, token_endpoint: &str, set: &[&str]) -> Result<Proxy, StartError> {
+    pub async fn try_start(
+        api: &str,
+        token_endpoint: &str,
+        set: &[&str],
+    ) -> Result<Proxy, StartError> {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        App::start(&configured(api, token_endpoint, set).config).await.map(|app| Proxy { app, _tokens: None })
+        App::start(&configured(api, token_endpoint, set).config)
+            .await
+            .map(|app| Proxy { app, _tokens: None })
     }
 
     /// A proxy before `api`, which serves the tokens as well.
@@ -67,33 +84,58 @@ impl Proxy {
     pub async fn before_server(upstream: &str, set: &[&str]) -> Proxy {
         let tokens = api().await;
         let proxy = Proxy::start(upstream, &token_endpoint(&tokens), set).await;
-        Proxy { _tokens: Some(tokens), ..proxy }
+        Proxy {
+            _tokens: Some(tokens),
+            ..proxy
+        }
     }
 
     /// A proxy before `api` that knows the callers in `tables` alone.
     pub async fn knowing(api: &MockServer, tables: &[String], set: &[&str]) -> Proxy {
-        Proxy::with_file(known::file(tables).path(), &api.uri(), &token_endpoint(api), set).await
+        Proxy::with_file(
+            known::file(tables).path(),
+            &api.uri(),
+            &token_endpoint(api),
+            set,
+        )
+        .await
     }
 
     /// A proxy before `sandbox` that knows the callers in `tables` alone.
     pub async fn knowing_before(sandbox: &Sandbox, tables: &[String]) -> Proxy {
         let file = known::file(tables);
-        Proxy::with_file(file.path(), &sandbox.base_url(), &sandbox.token_endpoint(), &[]).await
+        Proxy::with_file(
+            file.path(),
+            &sandbox.base_url(),
+            &sandbox.token_endpoint(),
+            &[],
+        )
+        .await
     }
 
-    /// A proxy before an API at `upstream` that serves no tokens, and which knows the callers in `tables` alone.
+    /// A proxy before an API at `upstream` that serves no tokens, and which knows the callers in
+    /// `tables` alone.
     pub async fn knowing_before_server(upstream: &str, tables: &[String], set: &[&str]) -> Proxy {
         let tokens = api().await;
         let file = known::file(tables);
         let proxy = Proxy::with_file(file.path(), upstream, &token_endpoint(&tokens), set).await;
-        Proxy { _tokens: Some(tokens), ..proxy }
+        Proxy {
+            _tokens: Some(tokens),
+            ..proxy
+        }
     }
 
     async fn with_file(file: &Path, api: &str, token_endpoint: &str, set: &[&str]) -> Proxy {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let set = values(api, token_endpoint, set);
-        let sources = Sources { set, env: environment(), file: Some(file.to_owned()) };
-        let app = App::start(&config::load(&sources).unwrap().config).await.unwrap();
+        let sources = Sources {
+            set,
+            env: environment(),
+            file: Some(file.to_owned()),
+        };
+        let app = App::start(&config::load(&sources).unwrap().config)
+            .await
+            .unwrap();
         Proxy { app, _tokens: None }
     }
 
@@ -122,10 +164,16 @@ impl Proxy {
     }
 }
 
-/// The configuration of a test's proxy. Two workers, so that what is shared between workers is really shared.
+/// The configuration of a test's proxy. Two workers, so that what is shared between workers is
+/// really shared.
 pub fn configured(api: &str, token_endpoint: &str, set: &[&str]) -> Loaded {
     let set = values(api, token_endpoint, set);
-    config::load(&Sources { set, env: environment(), ..Sources::default() }).unwrap()
+    config::load(&Sources {
+        set,
+        env: environment(),
+        ..Sources::default()
+    })
+    .unwrap()
 }
 
 fn values(api: &str, token_endpoint: &str, set: &[&str]) -> Vec<String> {
@@ -144,9 +192,12 @@ fn values(api: &str, token_endpoint: &str, set: &[&str]) -> Vec<String> {
 }
 
 pub fn environment() -> gbg_proxy::secret::Environment {
-    [("GBG_CLIENT_ID", CLIENT_ID), ("GBG_CLIENT_SECRET", CLIENT_SECRET)]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into()
+    [
+        ("GBG_CLIENT_ID", CLIENT_ID),
+        ("GBG_CLIENT_SECRET", CLIENT_SECRET),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into()
 }
 
 pub fn token_endpoint(api: &MockServer) -> String {
@@ -156,7 +207,10 @@ pub fn token_endpoint(api: &MockServer) -> String {
 /// An API that grants `TOKEN` for an hour, and answers what the test mounts besides.
 pub async fn api() -> MockServer {
     let api = MockServer::start().await;
-    Mock::given(path("/as/token.oauth2")).respond_with(granting(TOKEN, 3600)).mount(&api).await;
+    Mock::given(path("/as/token.oauth2"))
+        .respond_with(granting(TOKEN, 3600))
+        .mount(&api)
+        .await;
     api
 }
 
@@ -170,19 +224,26 @@ pub fn granting(token: &str, expires_in: u64) -> ResponseTemplate {
 /// Mounts an answer for every path of the API.
 pub async fn answer(api: &MockServer, template: ResponseTemplate) {
     let api_paths = wiremock::matchers::path_regex("^/(v2/captain|captain/api)/");
-    Mock::given(api_paths).respond_with(template).mount(api).await;
+    Mock::given(api_paths)
+        .respond_with(template)
+        .mount(api)
+        .await;
 }
 
 /// The requests that reached the API, those for tokens left out.
 pub async fn forwarded(api: &MockServer) -> Vec<wiremock::Request> {
     let all = api.received_requests().await.unwrap();
-    all.into_iter().filter(|req| req.url.path() != "/as/token.oauth2").collect()
+    all.into_iter()
+        .filter(|req| req.url.path() != "/as/token.oauth2")
+        .collect()
 }
 
 /// How often a token was asked for.
 pub async fn token_calls(api: &MockServer) -> usize {
     let all = api.received_requests().await.unwrap();
-    all.iter().filter(|req| req.url.path() == "/as/token.oauth2").count()
+    all.iter()
+        .filter(|req| req.url.path() == "/as/token.oauth2")
+        .count()
 }
 
 /// A sandbox without TLS that knows the client of the tests, and in which `faults` are in force.

@@ -22,29 +22,47 @@ pub fn command(arguments: &[&str]) -> Command {
 }
 
 fn bare(mut command: Command, arguments: &[&str]) -> Command {
-    command.args(arguments).env_clear().current_dir(env!("CARGO_TARGET_TMPDIR"));
+    command
+        .args(arguments)
+        .env_clear()
+        .current_dir(env!("CARGO_TARGET_TMPDIR"));
     command
 }
 
 pub fn with_client(arguments: &[&str]) -> Command {
     let mut command = command(arguments);
-    command.env("GBG_CLIENT_ID", CLIENT_ID).env("GBG_CLIENT_SECRET", CLIENT_SECRET);
+    command
+        .env("GBG_CLIENT_ID", CLIENT_ID)
+        .env("GBG_CLIENT_SECRET", CLIENT_SECRET);
     command
 }
 
 /// A proxy on a port of its own, whose API and token endpoint are dead unless `set` says otherwise.
 fn proxy(program: Command, set: &[&str]) -> Command {
-    let dead = ["upstream.base_url=http://127.0.0.1:1", "token.endpoint=http://127.0.0.1:1/"];
+    let dead = [
+        "upstream.base_url=http://127.0.0.1:1",
+        "token.endpoint=http://127.0.0.1:1/",
+    ];
     let hosts = format!("listen.hosts={HOSTS}");
-    let mut arguments =
-        vec!["run", "--set", "listen.address=127.0.0.1:0", "--set", "admin.address=off", "--set", &hosts];
+    let mut arguments = vec![
+        "run",
+        "--set",
+        "listen.address=127.0.0.1:0",
+        "--set",
+        "admin.address=off",
+        "--set",
+        &hosts,
+    ];
     arguments.extend(dead.iter().chain(set).flat_map(|set| ["--set", set]));
     let mut command = bare(program, &arguments);
-    command.env("GBG_CLIENT_ID", CLIENT_ID).env("GBG_CLIENT_SECRET", CLIENT_SECRET);
+    command
+        .env("GBG_CLIENT_ID", CLIENT_ID)
+        .env("GBG_CLIENT_SECRET", CLIENT_SECRET);
     command
 }
 
-/// A proxy that is handed `file` as systemd does it, in the name of process `pid`; `$$` is its own number.
+/// A proxy that is handed `file` as systemd does it, in the name of process `pid`; `$$` is its own
+/// number.
 pub fn handed(file: impl Into<OwnedFd>, pid: &str, set: &[&str]) -> Command {
     let mut shell = Command::new("/bin/sh");
     let script = format!("exec 3<&0 </dev/null; export LISTEN_FDS=1 LISTEN_PID={pid}; exec \"$@\"");
@@ -83,8 +101,13 @@ impl Running {
 
     /// One that is told by `file` alone where the API and the token endpoint are.
     pub fn start_placed_by(file: &Path) -> Running {
-        let mut command =
-            with_client(&["run", "--set", "listen.address=127.0.0.1:0", "--set", "admin.address=off"]);
+        let mut command = with_client(&[
+            "run",
+            "--set",
+            "listen.address=127.0.0.1:0",
+            "--set",
+            "admin.address=off",
+        ]);
         command.arg("--config").arg(file);
         Running::listening(command)
     }
@@ -143,7 +166,12 @@ impl Running {
     /// One that may open so many files and no more.
     pub fn start_with_open_files(limit: u32, set: &[&str]) -> Running {
         let mut shell = Command::new("/bin/sh");
-        shell.args(["-c", &format!("ulimit -n {limit} && exec \"$@\""), "sh", BINARY]);
+        shell.args([
+            "-c",
+            &format!("ulimit -n {limit} && exec \"$@\""),
+            "sh",
+            BINARY,
+        ]);
         Running::spawn(shell, set)
     }
 
@@ -219,12 +247,20 @@ impl Running {
                 let _ = child.lock().unwrap().kill();
             }
         });
-        Running { child, id, lines, log: String::new(), user: 0 }
+        Running {
+            child,
+            id,
+            lines,
+            log: String::new(),
+            user: 0,
+        }
     }
 
     /// How many files it has open.
     pub fn open_files(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.id)).unwrap().count()
+        std::fs::read_dir(format!("/proc/{}/fd", self.id))
+            .unwrap()
+            .count()
     }
 
     /// Lowers what it may open from now on.
@@ -235,44 +271,88 @@ impl Running {
     /// Limits the size of the files that it writes from now on; `None` lifts the limit.
     pub fn limit_file_size(&self, limit: Option<u64>) {
         let (_, hard) = Resource::FSIZE.get().unwrap();
-        rlimit::prlimit(self.id as i32, Resource::FSIZE, Some((limit.unwrap_or(hard), hard)), None).unwrap();
+        rlimit::prlimit(
+            self.id as i32,
+            Resource::FSIZE,
+            Some((limit.unwrap_or(hard), hard)),
+            None,
+        )
+        .unwrap();
     }
 
     /// Whether it handles the signal of this number.
     pub fn handles(&self, signal: u32) -> bool {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id)).unwrap();
-        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+        let caught = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigCgt:"))
+            .unwrap();
         u64::from_str_radix(caught.trim(), 16).unwrap() & (1 << (signal - 1)) != 0
     }
 
     /// Where it listens, as its log says.
     pub fn addr(&self) -> SocketAddr {
-        let found = self.log.split_once(" address=").or_else(|| self.log.split_once("\"address\":\""));
-        found.unwrap().1.split([' ', '"']).next().unwrap().parse().unwrap()
+        let found = self
+            .log
+            .split_once(" address=")
+            .or_else(|| self.log.split_once("\"address\":\""));
+        found
+            .unwrap()
+            .1
+            .split([' ', '"'])
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
     }
 
     /// Where it tells how it is, as its log says.
     pub fn admin(&self) -> SocketAddr {
-        let found = self.log.split_once(" admin=").or_else(|| self.log.split_once("\"admin\":\""));
-        found.unwrap().1.split([' ', '"']).next().unwrap().parse().unwrap()
+        let found = self
+            .log
+            .split_once(" admin=")
+            .or_else(|| self.log.split_once("\"admin\":\""));
+        found
+            .unwrap()
+            .1
+            .split([' ', '"'])
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap()
     }
 
     /// The memory that it holds (VmRSS).
     pub fn resident_bytes(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id)).unwrap();
         let (_, resident) = status.split_once("VmRSS:").unwrap();
-        resident.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
+        resident
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+            * 1024
     }
 
     pub fn read_until(&mut self, text: &str) {
         while !self.log.contains(text) {
-            let line = self.lines.next().unwrap_or_else(|| panic!("it ended before {text:?}: {}", self.log));
+            let line = self
+                .lines
+                .next()
+                .unwrap_or_else(|| panic!("it ended before {text:?}: {}", self.log));
             self.log += &format!("{}\n", line.unwrap());
         }
     }
 
     pub fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args([signal, &self.id.to_string()]).status().unwrap().success());
+        assert!(
+            Command::new("kill")
+                .args([signal, &self.id.to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
     }
 
     /// Ends it with `signal`; its exit code.
@@ -287,7 +367,9 @@ impl Running {
             self.log += &format!("{}\n", line.unwrap());
         }
         let status = self.child.lock().unwrap().wait().unwrap();
-        status.code().expect("killed by the signal instead of ending")
+        status
+            .code()
+            .expect("killed by the signal instead of ending")
     }
 }
 

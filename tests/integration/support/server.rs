@@ -59,7 +59,8 @@ where
     .await
 }
 
-/// A token endpoint that answers only whoever shows the certificate `client`; its URL, and its own certificate (PEM).
+/// A token endpoint that answers only whoever shows the certificate `client`; its URL, and its own
+/// certificate (PEM).
 pub async fn token_endpoint_for(
     client: &CertificateDer<'static>,
     version: &'static SupportedProtocolVersion,
@@ -68,7 +69,9 @@ pub async fn token_endpoint_for(
     let server = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(client.clone()).unwrap();
-    let verifier = WebPkiClientVerifier::builder(Arc::new(roots)).build().unwrap();
+    let verifier = WebPkiClientVerifier::builder(Arc::new(roots))
+        .build()
+        .unwrap();
     let key = PrivateKeyDer::try_from(server.signing_key.serialize_der()).unwrap();
     let tls = ServerConfig::builder_with_protocol_versions(&[version])
         .with_client_cert_verifier(verifier)
@@ -77,11 +80,14 @@ pub async fn token_endpoint_for(
     let addr = scripted(move |stream| {
         let tls = tls.clone();
         async move {
-            let Ok(stream) = tls.accept(stream).await else { return };
+            let Ok(stream) = tls.accept(stream).await else {
+                return;
+            };
             let service = hyper::service::service_fn(async |req: Request<Incoming>| {
                 let form = req.into_body().collect().await.unwrap().to_bytes();
                 // RFC 8705 section 2: the certificate does not say which client it is.
-                let body = match form.starts_with(b"grant_type=") && !form.ends_with(b"client_id=test-client")
+                let body = match form.starts_with(b"grant_type=")
+                    && !form.ends_with(b"client_id=test-client")
                 {
                     true => r#"{"error":"invalid_client"}"#,
                     false => r#"{"access_token":"a","token_type":"Bearer","expires_in":60}"#,
@@ -94,11 +100,14 @@ pub async fn token_endpoint_for(
         }
     })
     .await;
-    (format!("https://localhost:{}/token", addr.port()), server.cert.pem())
+    (
+        format!("https://localhost:{}/token", addr.port()),
+        server.cert.pem(),
+    )
 }
 
-/// A server that hands each HTTP/2 connection, spoken with prior knowledge, to `serve`, with its number from 1 on, and
-/// allows so many streams on each.
+/// A server that hands each HTTP/2 connection, spoken with prior knowledge, to `serve`, with its
+/// number from 1 on, and allows so many streams on each.
 pub async fn http2<F, R>(streams: u32, serve: F) -> SocketAddr
 where
     F: Fn(usize, Connection<TcpStream, Bytes>) -> R + Clone + Send + 'static,
@@ -109,7 +118,9 @@ where
         let (serve, number) = (serve.clone(), opened.fetch_add(1, Ordering::SeqCst) + 1);
         async move {
             let mut builder = h2::server::Builder::new();
-            builder.max_concurrent_streams(streams).initial_window_size(256 << 10);
+            builder
+                .max_concurrent_streams(streams)
+                .initial_window_size(256 << 10);
             if let Ok(connection) = builder.handshake(stream).await {
                 serve(number, connection).await;
             }
@@ -118,8 +129,8 @@ where
     .await
 }
 
-/// A TLS server for `localhost` that hands each connection to `serve` and speaks the protocols `alpn`; what its proxy is to
-/// be told.
+/// A TLS server for `localhost` that hands each connection to `serve` and speaks the protocols
+/// `alpn`; what its proxy is to be told.
 pub async fn tls<F, R>(alpn: &[&str], serve: F) -> Secured
 where
     F: Fn(TlsStream<TcpStream>) -> R + Clone + Send + 'static,
@@ -130,9 +141,12 @@ where
     let ca_file = directory.path().join("ca.pem");
     std::fs::write(&ca_file, certified.cert.pem()).unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
+    let key =
+        rustls::pki_types::PrivateKeyDer::try_from(certified.signing_key.serialize_der()).unwrap();
     let tls = rustls::ServerConfig::builder().with_no_client_auth();
-    let mut tls = tls.with_single_cert(vec![certified.cert.der().clone()], key).unwrap();
+    let mut tls = tls
+        .with_single_cert(vec![certified.cert.der().clone()], key)
+        .unwrap();
     tls.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let tls = TlsAcceptor::from(Arc::new(tls));
     let addr = scripted(move |stream| {

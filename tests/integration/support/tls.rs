@@ -34,8 +34,11 @@ pub struct Identity {
 impl Identity {
     pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let mut identity =
-            Identity { directory, set: [String::new(), String::new()], roots: RootCertStore::empty() };
+        let mut identity = Identity {
+            directory,
+            set: [String::new(), String::new()],
+            roots: RootCertStore::empty(),
+        };
         identity.set = [
             format!("listen.tls.cert={}", identity.path("cert.pem").display()),
             format!("listen.tls.key={}", identity.path("key.pem").display()),
@@ -100,20 +103,38 @@ impl ClientCa {
     ) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).unwrap())
+        (
+            certificate.der().clone(),
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
     }
 }
 
 /// A caller of `proxy` that offers the protocols `alpn`.
-pub async fn connect_tls(proxy: &Proxy, roots: RootCertStore, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
-    let mut tls = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+pub async fn connect_tls(
+    proxy: &Proxy,
+    roots: RootCertStore,
+    alpn: &[&[u8]],
+) -> TlsStream<TcpStream> {
+    let mut tls = ClientConfig::builder()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
     tls.alpn_protocols = alpn.iter().map(|name| name.to_vec()).collect();
     handshake(proxy.addr(), tls).await.unwrap()
 }
 
 /// A caller of `addr` that trusts `roots` and shows no certificate.
-pub async fn try_connect_tls(addr: SocketAddr, roots: RootCertStore) -> io::Result<TlsStream<TcpStream>> {
-    handshake(addr, ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()).await
+pub async fn try_connect_tls(
+    addr: SocketAddr,
+    roots: RootCertStore,
+) -> io::Result<TlsStream<TcpStream>> {
+    handshake(
+        addr,
+        ClientConfig::builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth(),
+    )
+    .await
 }
 
 /// A caller of `addr` that shows a certificate, over a version of TLS.
@@ -123,8 +144,13 @@ pub async fn connect_with(
     (certificate, key): (CertificateDer<'static>, PrivateKeyDer<'static>),
     version: &'static SupportedProtocolVersion,
 ) -> io::Result<TlsStream<TcpStream>> {
-    let tls = ClientConfig::builder_with_protocol_versions(&[version]).with_root_certificates(roots);
-    handshake(addr, tls.with_client_auth_cert(vec![certificate], key).unwrap()).await
+    let tls =
+        ClientConfig::builder_with_protocol_versions(&[version]).with_root_certificates(roots);
+    handshake(
+        addr,
+        tls.with_client_auth_cert(vec![certificate], key).unwrap(),
+    )
+    .await
 }
 
 async fn handshake(addr: SocketAddr, tls: ClientConfig) -> io::Result<TlsStream<TcpStream>> {

@@ -10,7 +10,12 @@ use super::*;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 fn gate(most: usize, most_waiting: usize) -> Arc<Door> {
-    Door::new(Arc::new(Gate::new(most, most_waiting, PATIENCE, Arc::default())))
+    Door::new(Arc::new(Gate::new(
+        most,
+        most_waiting,
+        PATIENCE,
+        Arc::default(),
+    )))
 }
 
 type Waiter = JoinHandle<Result<Place, Error>>;
@@ -30,7 +35,10 @@ async fn a_place_that_is_freed_goes_to_who_waits_and_to_nobody_who_comes_later()
     assert!(gate.enter().is_none());
     let waiting = waiter(&gate, 1).await;
     drop(first);
-    assert!(gate.enter().is_none(), "the place is not given to the one who waits");
+    assert!(
+        gate.enter().is_none(),
+        "the place is not given to the one who waits"
+    );
     let place = waiting.await.unwrap().unwrap();
     drop(place);
     // In the moment in which a place is free and somebody waits.
@@ -40,7 +48,8 @@ async fn a_place_that_is_freed_goes_to_who_waits_and_to_nobody_who_comes_later()
     assert!(gate.enter().is_some());
 }
 
-/// It was freed between the look at the places and the entry into the queue, when nobody was there to give it to.
+/// It was freed between the look at the places and the entry into the queue, when nobody was there
+/// to give it to.
 #[tokio::test(start_paused = true)]
 async fn a_place_that_is_freed_before_anybody_waits_is_taken_all_the_same() {
     let gate = gate(1, 1);
@@ -75,11 +84,21 @@ async fn places_go_round_the_callers() {
 async fn a_flood_that_has_filled_the_queue_makes_room_for_others() {
     let gate = gate(1, 3);
     let place = gate.enter().unwrap();
-    let flood = [waiter(&gate, 1).await, waiter(&gate, 1).await, waiter(&gate, 1).await];
-    assert!(matches!(gate.wait(1).await, Err(Error::Overloaded)), "it is as long as it may be");
+    let flood = [
+        waiter(&gate, 1).await,
+        waiter(&gate, 1).await,
+        waiter(&gate, 1).await,
+    ];
+    assert!(
+        matches!(gate.wait(1).await, Err(Error::Overloaded)),
+        "it is as long as it may be"
+    );
     let other = waiter(&gate, 2).await;
     let [one, two, three] = flood;
-    assert!(matches!(three.await.unwrap(), Err(Error::Overloaded)), "the last of the flood stays");
+    assert!(
+        matches!(three.await.unwrap(), Err(Error::Overloaded)),
+        "the last of the flood stays"
+    );
     assert!(!other.is_finished() && !one.is_finished() && !two.is_finished());
     // What is left is as fair as it can be: two of one, one of the other.
     assert!(matches!(gate.wait(2).await, Err(Error::Overloaded)));
@@ -87,7 +106,13 @@ async fn a_flood_that_has_filled_the_queue_makes_room_for_others() {
     drop(one.await.unwrap().unwrap());
     drop(other.await.unwrap().unwrap());
     drop(two.await.unwrap().unwrap());
-    assert_eq!((gate.0.places.taken.load(SeqCst), gate.0.places.waiting.load(SeqCst)), (0, 0));
+    assert_eq!(
+        (
+            gate.0.places.taken.load(SeqCst),
+            gate.0.places.waiting.load(SeqCst)
+        ),
+        (0, 0)
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,19 +141,30 @@ async fn a_drain_sends_away_who_waits_and_lets_finish_who_does_not() {
     assert!(matches!(waiting.await.unwrap(), Err(Error::Draining)));
     assert!(matches!(gate.wait(1).await, Err(Error::Draining)));
     drop(place);
-    assert!(gate.enter().is_some(), "what needs not wait is served until the end");
+    assert!(
+        gate.enter().is_some(),
+        "what needs not wait is served until the end"
+    );
 }
 
 /// On real threads: never more than the places, nobody forgotten, nothing left.
 #[test]
 fn places_are_neither_lost_nor_doubled_between_threads() {
-    let gate = Door::new(Arc::new(Gate::new(3, 1000, Duration::from_secs(60), Arc::default())));
+    let gate = Door::new(Arc::new(Gate::new(
+        3,
+        1000,
+        Duration::from_secs(60),
+        Arc::default(),
+    )));
     let (inside, most, served) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let (gate, inside, most, served) = (&gate, &inside, &most, &served);
             scope.spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_time()
+                    .build()
+                    .unwrap();
                 runtime.block_on(async {
                     let one = async |lane: usize| {
                         for round in 0..500_usize {
@@ -152,7 +188,13 @@ fn places_are_neither_lost_nor_doubled_between_threads() {
     });
     assert_eq!(served.load(SeqCst), 4 * 4 * 500);
     assert!(most.load(SeqCst) <= 3, "{most:?}");
-    assert_eq!((gate.0.places.taken.load(SeqCst), gate.0.places.waiting.load(SeqCst)), (0, 0));
+    assert_eq!(
+        (
+            gate.0.places.taken.load(SeqCst),
+            gate.0.places.waiting.load(SeqCst)
+        ),
+        (0, 0)
+    );
     assert!(gate.enter().is_some());
 }
 
@@ -166,6 +208,12 @@ async fn a_place_that_is_given_as_its_taker_leaves_is_free_again() {
         leaving.abort();
         let _ = leaving.await;
         advance(Duration::from_millis(1)).await;
-        assert_eq!((gate.0.places.taken.load(SeqCst), gate.0.places.waiting.load(SeqCst)), (0, 0));
+        assert_eq!(
+            (
+                gate.0.places.taken.load(SeqCst),
+                gate.0.places.waiting.load(SeqCst)
+            ),
+            (0, 0)
+        );
     }
 }

@@ -2,7 +2,8 @@
 
 use super::*;
 
-/// What `changed` tells is what the client that asked last does not have, and the fetch makes it the one that asks.
+/// What `changed` tells is what the client that asked last does not have, and the fetch makes it
+/// the one that asks.
 #[tokio::test(start_paused = true)]
 async fn a_change_from_before_a_fetch_does_not_end_it() {
     for _ in 0..16 {
@@ -36,7 +37,10 @@ async fn changed_credentials_are_tried_at_once_and_the_token_stays_until_they_ar
             sleep(seconds(10)).await;
             endpoint.changed.notify_one();
             sleep(seconds(1)).await;
-            assert_eq!((endpoint.calls(), token(&reader).as_str()), (2, "Bearer old"));
+            assert_eq!(
+                (endpoint.calls(), token(&reader).as_str()),
+                (2, "Bearer old")
+            );
             sleep(seconds(2)).await;
             assert_eq!(token(&reader), "Bearer new");
         })
@@ -54,12 +58,22 @@ async fn an_old_fetch_in_flight_does_not_overwrite_the_token_of_changed_credenti
             assert_eq!(token(&reader), "Bearer new");
         })
         .await;
-    assert_eq!((endpoint.calls(), endpoint.answered.get()), (2, 1), "the old fetch was not given up");
+    assert_eq!(
+        (endpoint.calls(), endpoint.answered.get()),
+        (2, 1),
+        "the old fetch was not given up"
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn changed_credentials_are_tried_at_once_also_after_a_refusal() {
-    let endpoint = Endpoint::new(|call| if call < 6 { refused() } else { granted("new", 3600) });
+    let endpoint = Endpoint::new(|call| {
+        if call < 6 {
+            refused()
+        } else {
+            granted("new", 3600)
+        }
+    });
     endpoint
         .play(async |reader| {
             while endpoint.calls() < 6 {

@@ -33,17 +33,30 @@ async fn a_young_token_is_not_replaced_however_often_it_is_refused() {
         })
         .await;
     assert!(endpoint.calls() <= 1 + 3, "{:?}", endpoint.starts);
-    assert!(endpoint.gaps().iter().all(|gap| *gap >= seconds(10)), "{:?}", endpoint.gaps());
+    assert!(
+        endpoint.gaps().iter().all(|gap| *gap >= seconds(10)),
+        "{:?}",
+        endpoint.gaps()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_token_endpoint_that_fails_is_not_asked_more_often_because_the_token_is_refused() {
-    let endpoint = Endpoint::new(|call| if call == 0 { granted("a", 3600) } else { busy(60) });
+    let endpoint = Endpoint::new(|call| {
+        if call == 0 {
+            granted("a", 3600)
+        } else {
+            busy(60)
+        }
+    });
     endpoint
         .play(async |reader| {
             sleep(seconds(20)).await;
-            let told_soon =
-                async || timeout(seconds(2), reader.renewed(1)).await.expect("it waits for nothing");
+            let told_soon = async || {
+                timeout(seconds(2), reader.renewed(1))
+                    .await
+                    .expect("it waits for nothing")
+            };
             assert!(!told_soon().await);
             for _ in 0..50 {
                 assert!(!told_soon().await);
@@ -54,10 +67,17 @@ async fn a_token_endpoint_that_fails_is_not_asked_more_often_because_the_token_i
     assert_eq!(endpoint.calls(), 2);
 }
 
-/// To be refused by the API is to be without a token, also where the token endpoint had failed before.
+/// To be refused by the API is to be without a token, also where the token endpoint had failed
+/// before.
 #[tokio::test(start_paused = true)]
 async fn a_token_that_is_refused_while_the_token_endpoint_fails_is_not_held() {
-    let endpoint = Endpoint::new(|call| if call == 0 { granted("a", 36_000) } else { unavailable() });
+    let endpoint = Endpoint::new(|call| {
+        if call == 0 {
+            granted("a", 36_000)
+        } else {
+            unavailable()
+        }
+    });
     endpoint
         .play(async |reader| {
             sleep(seconds(20)).await;

@@ -8,7 +8,11 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Waits until the next fetch is at least `pause` away.
 async fn long_pause(reader: &Reader, pause: Duration) {
     for _ in 0..10_000 {
-        if reader.error().retry_after().is_some_and(|left| left >= pause) {
+        if reader
+            .error()
+            .retry_after()
+            .is_some_and(|left| left >= pause)
+        {
             return;
         }
         sleep(seconds(1)).await;
@@ -28,23 +32,41 @@ async fn waiting_requests_keep_pauses_short() {
         })
         .await;
     assert!(endpoint.calls() > 100, "{} calls", endpoint.calls());
-    assert!(endpoint.gaps().iter().all(|gap| *gap <= MAX_PAUSE), "{:?}", endpoint.gaps());
+    assert!(
+        endpoint.gaps().iter().all(|gap| *gap <= MAX_PAUSE),
+        "{:?}",
+        endpoint.gaps()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_request_shortens_a_pause_that_has_begun() {
     for late in [0, 3, 8] {
         let alive = Cell::new(false);
-        let endpoint = Endpoint::new(|_| if alive.get() { granted("a", 100) } else { unavailable() });
+        let endpoint = Endpoint::new(|_| {
+            if alive.get() {
+                granted("a", 100)
+            } else {
+                unavailable()
+            }
+        });
         endpoint
             .play(async |reader| {
                 long_pause(&reader, seconds(14)).await;
                 alive.set(true);
                 sleep(seconds(late)).await;
                 let began = Instant::now();
-                assert_eq!(reader.wait().await.unwrap().header, "Bearer a", "{late} s late");
+                assert_eq!(
+                    reader.wait().await.unwrap().header,
+                    "Bearer a",
+                    "{late} s late"
+                );
                 let limit = MAX_PAUSE.saturating_sub(seconds(late));
-                assert!(began.elapsed() <= limit, "{late} s late: {:?}", began.elapsed());
+                assert!(
+                    began.elapsed() <= limit,
+                    "{late} s late: {:?}",
+                    began.elapsed()
+                );
             })
             .await;
     }
@@ -66,7 +88,11 @@ async fn a_shortened_pause_is_what_retry_after_says() {
 async fn nobody_waiting_leaves_the_pause_as_it_is() {
     let endpoint = Endpoint::new(|_| unavailable());
     endpoint.play(async |_| sleep(seconds(1200)).await).await;
-    assert!(endpoint.gaps().iter().any(|gap| *gap > MAX_PAUSE * 2), "{:?}", endpoint.gaps());
+    assert!(
+        endpoint.gaps().iter().any(|gap| *gap > MAX_PAUSE * 2),
+        "{:?}",
+        endpoint.gaps()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -79,14 +105,23 @@ async fn waiting_requests_do_not_shorten_retry_after() {
             }
         })
         .await;
-    assert!(endpoint.gaps().iter().all(|gap| *gap == seconds(60)), "{:?}", endpoint.gaps());
+    assert!(
+        endpoint.gaps().iter().all(|gap| *gap == seconds(60)),
+        "{:?}",
+        endpoint.gaps()
+    );
 }
 
 #[tokio::test(start_paused = true)]
 async fn waiting_requests_do_not_hurry_403_and_429() {
     for status in [StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS] {
         for retry_after in [None, Some(Duration::ZERO)] {
-            let endpoint = Endpoint::new(move |_| Err(FetchError::Status { status, retry_after }));
+            let endpoint = Endpoint::new(move |_| {
+                Err(FetchError::Status {
+                    status,
+                    retry_after,
+                })
+            });
             endpoint
                 .play(async |reader| {
                     let end = Instant::now() + seconds(1200);
@@ -97,7 +132,10 @@ async fn waiting_requests_do_not_hurry_403_and_429() {
                 })
                 .await;
             let gaps = endpoint.gaps();
-            assert!(gaps.iter().any(|gap| *gap > MAX_PAUSE * 2), "{status}: {gaps:?}");
+            assert!(
+                gaps.iter().any(|gap| *gap > MAX_PAUSE * 2),
+                "{status}: {gaps:?}"
+            );
         }
     }
 }

@@ -1,0 +1,159 @@
+//! Tests of the fields that are removed and added.
+
+use super::*;
+
+const RULES: Rules = Rules {
+    forward_cookies: false,
+    forwarded: false,
+    source: None,
+};
+
+fn cleaned(rules: &Rules, version: Version, fields: &[(&str, &str)]) -> Vec<String> {
+    let mut req = Request::builder().version(version);
+    for (name, value) in fields {
+        req = req.header(*name, *value);
+    }
+    let mut req = req.body(()).unwrap();
+    let peer = Peer {
+        addr: Some(([10, 0, 0, 9], 4711).into()),
+        ..Peer::default()
+    };
+    rules.clean(&mut req, &peer);
+    let own = format!(
+        " {}",
+        instance::via(Version::HTTP_2)
+            .to_str()
+            .unwrap()
+            .split_once(' ')
+            .unwrap()
+            .1
+    );
+    let shown = |value: &HeaderValue| value.to_str().unwrap().replace(&own, " ours");
+    req.headers()
+        .iter()
+        .map(|(name, value)| format!("{name}: {}", shown(value)))
+        .collect()
+}
+
+#[test]
+fn fields_of_one_hop_and_credentials_stay_here() {
+    let left = cleaned(
+        &RULES,
+        Version::HTTP_11,
+        &[
+            ("connection", "close, X-Once , x-other"),
+            ("x-once", "1"),
+            ("X-Other", "1"),
+            ("keep-alive", "timeout=5"),
+            ("proxy-connection", "close"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "h2c"),
+            ("te", "trailers"),
+            ("trailer", "x-api-key"),
+            ("proxy-authorization", "Basic a"),
+            ("x-api-key", "k"),
+            ("cookie", "a=b"),
+            ("x-proxy-request-id", "1"),
+            ("accept", "*/*"),
+            ("x-gbg-source", "us"),
+        ],
+    );
+    assert_eq!(
+        left,
+        [
+            "trailer: x-api-key",
+            "x-gbg-source: us",
+            "accept: */*",
+            "te: trailers",
+            "connection: te",
+            "via: 1.1 ours"
+        ]
+    );
+}
+
+#[test]
+fn what_a_server_may_take_for_framing_stays_here_and_the_framing_itself_does_not() {
+    let fields = [
+        ("content-length", "3"),
+        ("Content_Length", "5"),
+        ("Transfer_Encoding", "chunked"),
+        ("transfer_Encoding", "gzip"),
+        ("Proxy_Connection", "close"),
+        ("Keep_Alive", "timeout=5"),
+        ("X_Other", "1"),
+        ("content_type", "text/plain"),
+    ];
+    let mut left = cleaned(&RULES, Version::HTTP_11, &fields);
+    left.sort_unstable();
+    assert_eq!(
+        left,
+        [
+            "content-length: 3",
+            "content_type: text/plain",
+            "via: 1.1 ours",
+            "x_other: 1"
+        ]
+    );
+}
+
+#[test]
+fn what_is_passed_on_and_added_if_that_is_written() {
+    let source = Some(HeaderValue::from_static("crm"));
+    let rules = Rules {
+        forward_cookies: true,
+        forwarded: true,
+        source,
+    };
+    let fields = [
+        ("cookie", "a=b"),
+        ("x-forwarded-for", "10.1.2.3"),
+        ("cookie", "c=d"),
+        ("forwarded", "for=x"),
+    ];
+    assert_eq!(
+        cleaned(&rules, Version::HTTP_2, &fields),
+        [
+            "cookie: a=b; c=d",
+            "x-forwarded-for: 10.1.2.3",
+            "x-forwarded-for: 10.0.0.9",
+            "forwarded: for=x",
+            "forwarded: for=10.0.0.9",
+            "x-gbg-source: crm",
+            "via: 2 ours"
+        ]
+    );
+    let fields = [("x-gbg-source", "mine"), ("te", "gzip, trailers;q=0.5")];
+    assert!(cleaned(&rules, Version::HTTP_11, &fields).contains(&"x-gbg-source: mine".to_owned()));
+}
+
+#[test]
+fn trailers_bring_nothing_in_that_fields_may_not() {
+    let mut fields = HeaderMap::new();
+    for name in [
+        "Authorization",
+        "Host",
+        "Content-Length",
+        "Transfer-Encoding",
+        "X-Api-Key",
+        "Cookie",
+        "X-T",
+        "X_Api_Key",
+        "Via",
+        "TE",
+        "Expect",
+        "X-Original-URL",
+        "X_HTTP_Method_Override",
+        "X-Forwarded-For",
+        "Baggage",
+    ] {
+        fields.insert(
+            HeaderName::from_bytes(name.as_bytes()).unwrap(),
+            HeaderValue::from_static("x"),
+        );
+    }
+    let left = trailers(fields);
+    assert_eq!(
+        left.keys().map(HeaderName::as_str).collect::<Vec<_>>(),
+        ["x-t"]
+    );
+}

@@ -1,0 +1,101 @@
+//! Time limit of opening a connection, shared by its steps: the error names the step that took too
+//! long, and the key that sets the limit.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout_at};
+
+/// The time limit of everything that it takes to open a connection, with the key that sets it.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectDeadline {
+    at: Instant,
+    timeout: Duration,
+    key: &'static str,
+}
+
+impl ConnectDeadline {
+    /// `timeout` from now; `key` is where it is configured.
+    pub fn after(timeout: Duration, key: &'static str) -> Self {
+        ConnectDeadline {
+            at: Instant::now() + timeout,
+            timeout,
+            key,
+        }
+    }
+
+    /// The same limit, `time` later.
+    pub fn extended(self, time: Duration) -> Self {
+        ConnectDeadline {
+            at: self.at + time,
+            ..self
+        }
+    }
+
+    /// The time until then.
+    pub fn left(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+
+    /// Runs `work`, which is `step` towards `peer`.
+    ///
+    /// # Errors
+    /// When it has not ended in time.
+    pub async fn limit<T>(
+        &self,
+        step: Step,
+        peer: impl fmt::Display,
+        work: impl Future<Output = T>,
+    ) -> Result<T, DeadlineExceeded> {
+        timeout_at(self.at, work)
+            .await
+            .map_err(|_| DeadlineExceeded {
+                key: self.key,
+                timeout: humantime::format_duration(self.timeout).to_string(),
+                step,
+                peer: peer.to_string(),
+            })
+    }
+}
+
+/// A step of opening a connection, or of the exchange on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// DNS, or what else the system's resolver asks.
+    Lookup,
+    /// The TCP handshake.
+    Tcp,
+    /// CONNECT at the egress proxy.
+    Tunnel,
+    /// The TLS handshake.
+    Tls,
+    /// The server's SETTINGS.
+    Http2,
+    /// The whole response.
+    Response,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Step::Lookup => "the name lookup of",
+            Step::Tcp => "the TCP connection to",
+            Step::Tunnel => "CONNECT at the egress proxy to",
+            Step::Tls => "the TLS handshake with",
+            Step::Http2 => "the HTTP/2 handshake with",
+            Step::Response => "the response of",
+        })
+    }
+}
+
+/// A time limit that ran out.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{key} ({timeout}) expired during {step} {peer}")]
+pub struct DeadlineExceeded {
+    key: &'static str,
+    timeout: String,
+    /// What had not ended.
+    pub step: Step,
+    peer: String,
+}
