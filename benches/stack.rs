@@ -18,7 +18,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use gbg_proxy::config::{self, Config, Sources};
 use gbg_proxy::error::Error;
 use gbg_proxy::metrics::Metrics;
-use gbg_proxy::proxy::{Authorized, ConnectionInfo, Observed, Rules, Shared, stack};
+use gbg_proxy::proxy::{Authorized, ConnectionInfo, Rules, Shared, WithContext, stack};
 use gbg_proxy::token::{self, FetchError, Grant, Reader};
 use http::{HeaderValue, Request, Response};
 use http_body_util::Empty;
@@ -78,7 +78,7 @@ fn request() -> Request<Empty<Bytes>> {
 }
 
 /// Answers at once, as an upstream would whose network takes no time.
-async fn answer(_: Authorized<Observed<Empty<Bytes>>>) -> Result<Response<Empty<Bytes>>, Error> {
+async fn answer(_: Authorized<WithContext<Empty<Bytes>>>) -> Result<Response<Empty<Bytes>>, Error> {
     let res = Response::builder()
         .header("content-type", "application/json")
         .header("x-request-id", "gbg-1");

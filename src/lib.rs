@@ -23,7 +23,7 @@
 //!
 //! # One request
 //!
-//! 1. A [`worker`]'s listener accepts, waits for a permit for open connections, and spawns one
+//! 1. A worker's listener accepts, waits for a permit for open connections, and spawns one
 //!    task. ALPN or the first bytes tell HTTP/2 from HTTP/1. One timer a connection watches over
 //!    handshake, heads, idleness, and a caller that stops in the middle; the API's time is not its
 //!    matter. The service is made when the handshake has told who calls. An HTTP/1 connection that
@@ -58,12 +58,12 @@
 //!
 //! # Threads
 //!
-//! Each core has a [`worker`]: a thread with a single-threaded runtime, a listening socket
+//! Each core has a worker (`app::worker`): a thread with a single-threaded runtime, a listening socket
 //! (SO_REUSEPORT) and a pool of upstream connections of its own. From a socket that systemd hands
-//! over ([`systemd`]) all accept by turns. What is counted or locked per request belongs to one
-//! worker, but for the places of the process, the share of a caller, and who still refers to the
-//! two, all of which are atomics. The token task, the look at the listener's certificates and the
-//! signals run on a control runtime, in the main thread.
+//! over ([`app::systemd`]) all accept by turns. What is counted or locked per request belongs to
+//! one worker, but for the places of the process, the share of a caller, and who still refers to
+//! the two, all of which are atomics. The token task, the look at the listener's certificates and
+//! the signals run on a control runtime, in the main thread.
 //!
 //! # Invariants
 //!
@@ -97,48 +97,34 @@
 //!
 //! ```text
 //! main       → cli
-//! cli        → app, sandbox, token, upstream, downstream, gbg, aside, config, error, seldom, shutdown, stamp, systemd, telemetry
-//! app        → worker, proxy, admin, token, trace, downstream, config, metrics, error, pulse
-//! worker     → downstream, proxy, upstream, token, config, metrics, error, pulse
-//! proxy      → token, upstream, trace, gbg, config, metrics, error, instance, retry_after, seldom, tick
-//! admin      → downstream, token, gbg, config, metrics, error, pulse, seldom
+//! cli        → app, sandbox, token, upstream, downstream, gbg, config, error, fs, rt, telemetry
+//! app        → proxy, admin, token, trace, downstream, upstream, config, metrics, error, rt
+//! proxy      → token, upstream, trace, gbg, config, metrics, error, headers, rt, telemetry
+//! admin      → downstream, token, gbg, config, metrics, error, rt, telemetry
 //! sandbox    → downstream, gbg, config
-//! token      → upstream, aside, config, metrics, error, instance, retry_after, stamp
-//! upstream   → config, metrics, error, hushed, joined, readable, seldom, tick
-//! trace      → config, error, seldom
-//! downstream → config, metrics, error, hushed, joined, readable, seldom, stamp, tick
-//! systemd    → downstream, config, error
+//! token      → upstream, config, metrics, error, fs, headers, rt
+//! upstream   → config, metrics, error, rt, telemetry
+//! trace      → config, error, telemetry
+//! downstream → config, metrics, error, fs, rt, telemetry
 //! config     → gbg, secret
-//! hushed     → tick
-//! readable   → joined
-//! aside, gbg, secret, error, instance, joined, metrics, pulse, retry_after, seldom, shutdown, stamp, telemetry, tick → nothing of ours
+//! gbg, secret, error, fs, headers, metrics, rt, telemetry → nothing of ours
 //! ```
 
 pub mod admin;
 pub mod app;
-pub mod aside;
 pub mod cli;
 pub mod config;
 pub mod downstream;
 pub mod error;
+pub mod fs;
 pub mod gbg;
-pub mod hushed;
-pub mod instance;
-pub mod joined;
+pub mod headers;
 pub mod metrics;
 pub mod proxy;
-pub mod pulse;
-pub mod readable;
-pub mod retry_after;
+pub mod rt;
 pub mod sandbox;
 pub mod secret;
-pub mod seldom;
-pub mod shutdown;
-pub mod stamp;
-pub mod systemd;
 pub mod telemetry;
-pub mod tick;
 pub mod token;
 pub mod trace;
 pub mod upstream;
-pub mod worker;

@@ -14,7 +14,7 @@ use gbg_proxy::config::{self, Sources};
 use gbg_proxy::error::Error;
 use gbg_proxy::metrics::Metrics;
 use gbg_proxy::proxy::steps::{self, Answer};
-use gbg_proxy::proxy::{Authorized, ConnectionInfo, Observed, Peer, Rules, Shared, stack};
+use gbg_proxy::proxy::{Authorized, ConnectionInfo, Peer, Rules, Shared, WithContext, stack};
 use gbg_proxy::telemetry;
 use gbg_proxy::token::{self, FetchError, Grant, Reader};
 use http::{HeaderValue, Request, Response};
@@ -217,7 +217,7 @@ async fn answer<B: Body + Unpin, E>(req: Request<B>) -> Result<Response<Answer<S
 }
 
 /// The same in the place of the last step.
-async fn forward(authorized: Authorized<Observed<Sent>>) -> Result<Response<Sent>, Error> {
+async fn forward(authorized: Authorized<WithContext<Sent>>) -> Result<Response<Sent>, Error> {
     leaf(*authorized.req).await
 }
 

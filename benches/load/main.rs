@@ -43,7 +43,7 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use gbg_proxy::shutdown;
+use gbg_proxy::app::signals;
 
 use self::failure::{Failure, Result};
 use self::harness::{Asked, MODES, asked};
@@ -145,7 +145,7 @@ fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
         .build()
         .map_err(|error| Failure::of("no runtime", error))?;
     runtime.block_on(async {
-        let signalled = shutdown::signalled().map_err(|error| Failure::of("no signals", error))?;
+        let signalled = signals::signalled().map_err(|error| Failure::of("no signals", error))?;
         tokio::select! {
             done = work => done,
             signal = signalled => Err(format!("ended by {signal}").into()),

@@ -4,22 +4,22 @@ use http::StatusCode;
 
 use super::{Handles, Page, text};
 use crate::error::Error;
-use crate::pulse::Pulse;
+use crate::rt::liveness::Pulse;
 
 /// What keeps requests from being served, and what to do about it.
 #[derive(Clone, Debug)]
-pub(super) enum Trouble {
+pub(super) enum NotReady {
     /// The process is about to end.
     Draining,
     /// There is no token; what a request is told for it.
     Token(&'static str, &'static str),
 }
 
-impl Trouble {
+impl NotReady {
     /// What is in the way at the moment.
     pub(super) fn of(handles: &Handles) -> Option<Self> {
         if *handles.draining.borrow() {
-            return Some(Trouble::Draining);
+            return Some(NotReady::Draining);
         }
         let why = handles
             .tokens
@@ -27,11 +27,11 @@ impl Trouble {
             .is_none()
             .then(|| handles.tokens.error())?;
         Some(match why {
-            Error::ClientRefused { .. } => Trouble::Token(
+            Error::ClientRefused { .. } => NotReady::Token(
                 "the token endpoint refuses the credentials of this proxy",
                 "check client id, secret and the role of the API client; `gbg-proxy doctor` says more",
             ),
-            _ => Trouble::Token(
+            _ => NotReady::Token(
                 "there is no access token at the moment",
                 "wait, and see the log or `gbg-proxy doctor` for what the token endpoint answers",
             ),
@@ -41,24 +41,24 @@ impl Trouble {
     /// In a word.
     pub(super) fn state(&self) -> &'static str {
         match self {
-            Trouble::Draining => "draining",
-            Trouble::Token(..) => "no_token",
+            NotReady::Draining => "draining",
+            NotReady::Token(..) => "no_token",
         }
     }
 
     /// What is the matter.
     pub(super) fn what(&self) -> &'static str {
         match self {
-            Trouble::Draining => "the process is about to end",
-            Trouble::Token(what, _) => what,
+            NotReady::Draining => "the process is about to end",
+            NotReady::Token(what, _) => what,
         }
     }
 
     /// What to do about it.
     pub(super) fn mend(&self) -> &'static str {
         match self {
-            Trouble::Draining => "send requests to another instance",
-            Trouble::Token(_, mend) => mend,
+            NotReady::Draining => "send requests to another instance",
+            NotReady::Token(_, mend) => mend,
         }
     }
 }
@@ -75,7 +75,7 @@ pub(super) async fn live(handles: &Handles) -> Page {
 /// Ready is who has a usable token and is not about to end. The reason why not is given if
 /// `says_why`.
 pub(super) fn ready(handles: &Handles, says_why: bool) -> Page {
-    match Trouble::of(handles) {
+    match NotReady::of(handles) {
         None => text(StatusCode::OK, "ready\n"),
         Some(_) if !says_why => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         Some(trouble) => text(
@@ -94,11 +94,11 @@ mod tests {
 
     use super::*;
     use crate::metrics::Metrics;
-    use crate::pulse;
+    use crate::rt::liveness;
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_hangs_is_told_to_whoever_would_end_the_process() {
-        let (pulse, heart) = pulse::channel();
+        let (pulse, heart) = liveness::channel();
         let (_publisher, tokens) = crate::token::channel(Duration::from_secs(1), Arc::default());
         let handles = Handles {
             metrics: Arc::new(Metrics::new(1)),

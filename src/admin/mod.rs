@@ -36,8 +36,8 @@ use crate::downstream::{
     CallerBody, ConnectionUse, EvictingLimit, Options, Peer, RefusalLog, Socket, Timeouts,
 };
 use crate::metrics::{self, Metrics};
-use crate::pulse::Pulse;
-use crate::seldom::Seldom;
+use crate::rt::liveness::Pulse;
+use crate::telemetry::throttle::LogThrottle;
 use crate::token::Reader;
 
 /// Connections that are open at once, in all, where there are files enough, and of one address;
@@ -116,7 +116,7 @@ pub async fn serve(socket: Socket, config: &Admin, handles: Handles) -> io::Resu
         may_quit: config.quit,
         permits: Permits::new(refused_connections),
         making: Mutex::new(()),
-        hidden_names: Seldom::default(),
+        hidden_names: LogThrottle::default(),
     });
     let kept = Arc::clone(&admin);
     // It is never told to drain: that the process does is what it tells until the end.
@@ -149,7 +149,7 @@ struct Pages {
     permits: Permits,
     /// Held by the one that is being made.
     making: Mutex<()>,
-    hidden_names: Seldom,
+    hidden_names: LogThrottle,
 }
 
 type Page = Response<Full<Bytes>>;

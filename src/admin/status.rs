@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::Handles;
 use super::callers;
-use super::health::Trouble;
+use super::health::NotReady;
 use super::history::{History, REACH};
 use super::tally::{GbgFailure, Tally};
 use super::verdict::{Facts, Level, Verdict, verdicts};
@@ -25,7 +25,7 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
     let metrics = &handles.metrics;
     let requests = metrics.requests();
     let reloads = metrics.reloads();
-    let trouble = Trouble::of(handles);
+    let trouble = NotReady::of(handles);
     let names = metrics.callers();
     let named = names.iter().zip(&requests.callers);
     let by_caller: Vec<_> = named
@@ -54,9 +54,9 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
         "verdict": verdict(&all[0]),
         "also": all[1..].iter().map(verdict).collect::<Vec<_>>(),
         "parties": parties(&all, recent),
-        "state": trouble.as_ref().map_or("ready", Trouble::state),
-        "problem": trouble.as_ref().map(Trouble::what),
-        "mend": trouble.as_ref().map(Trouble::mend),
+        "state": trouble.as_ref().map_or("ready", NotReady::state),
+        "problem": trouble.as_ref().map(NotReady::what),
+        "mend": trouble.as_ref().map(NotReady::mend),
         "version": env!("GBG_PROXY_VERSION"),
         "uptime_seconds": metrics.uptime().as_secs(),
         "configuration": {

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use tokio::sync::watch;
 
-use crate::pulse::Pulse;
+use crate::rt::liveness::Pulse;
 use crate::token::Reader;
 
 /// How a proxy is, also while it is shut down.

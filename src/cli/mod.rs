@@ -23,9 +23,10 @@ use clap::{Args, Parser, Subcommand};
 use tracing::level_filters::LevelFilter;
 
 use crate::app::App;
+use crate::app::signals;
 use crate::config::{self, Address, Level, LogFormat, Sources};
 use crate::error::chain;
-use crate::{shutdown, telemetry};
+use crate::telemetry;
 
 /// The file that is read when none is named and it exists.
 const DEFAULT_FILE: &str = "proxy.toml";
@@ -235,7 +236,7 @@ fn raise_open_files() -> Option<u64> {
 /// Drains `app`, or ends at once with a second signal.
 async fn shut_down(app: App) {
     let second = async {
-        match shutdown::signalled() {
+        match signals::signalled() {
             Ok(signalled) => signalled.await,
             Err(_) => std::future::pending().await,
         }

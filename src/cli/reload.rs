@@ -13,11 +13,11 @@ use tokio::time::{sleep, timeout};
 
 use super::log_level;
 use crate::app::App;
-use crate::aside::Aside;
+use crate::app::signals::Signals;
 use crate::config::{self, Effective, Loaded, Sources, is_live};
 use crate::error::chain;
-use crate::shutdown::Signals;
-use crate::stamp::Stamp;
+use crate::fs::fingerprint::Fingerprint;
+use crate::rt::blocking::SerialBlocking;
 use crate::telemetry;
 
 /// How often it is looked whether the file is another one.
@@ -64,11 +64,11 @@ pub(super) struct Reload {
     hangup: Signals,
     log_level: telemetry::Level,
     /// The file as it was when it was read.
-    read: Option<Stamp>,
+    read: Option<Fingerprint>,
     /// What was wrong with it then.
     problem: Option<String>,
     /// Where files are looked at.
-    aside: Aside,
+    aside: SerialBlocking,
 }
 
 impl Reload {
@@ -77,7 +77,7 @@ impl Reload {
     pub(super) fn new(
         sources: Sources,
         effective: Vec<Effective>,
-        read: Option<Stamp>,
+        read: Option<Fingerprint>,
         log_level: telemetry::Level,
         hangup: Signals,
     ) -> Self {
@@ -89,7 +89,7 @@ impl Reload {
             log_level,
             read,
             problem: None,
-            aside: Aside::default(),
+            aside: SerialBlocking::default(),
         }
     }
 
@@ -226,8 +226,8 @@ fn says_where(key: &str) -> bool {
 }
 
 /// The file of `sources` as it is now.
-pub(super) fn stamp(sources: &Sources) -> Option<Stamp> {
-    sources.file.as_deref().and_then(Stamp::of)
+pub(super) fn stamp(sources: &Sources) -> Option<Fingerprint> {
+    sources.file.as_deref().and_then(Fingerprint::of)
 }
 
 /// The keys that come to something else.
@@ -244,7 +244,11 @@ fn changes(old: &[Effective], new: &[Effective]) -> Vec<String> {
 
 /// Waits until `file` is another one than `read`, and has been so for a while: it may be written
 /// piece by piece.
-async fn changed(file: Option<PathBuf>, read: Option<Stamp>, aside: &Aside) -> Option<Stamp> {
+async fn changed(
+    file: Option<PathBuf>,
+    read: Option<Fingerprint>,
+    aside: &SerialBlocking,
+) -> Option<Fingerprint> {
     let Some(file) = file else {
         return std::future::pending().await;
     };
@@ -252,7 +256,7 @@ async fn changed(file: Option<PathBuf>, read: Option<Stamp>, aside: &Aside) -> O
     loop {
         sleep(PERIOD).await;
         let path = file.clone();
-        let Some(now) = aside.run(move || Stamp::of(&path)).await else {
+        let Some(now) = aside.run(move || Fingerprint::of(&path)).await else {
             continue;
         };
         if now.is_some() && now != read && now == before {

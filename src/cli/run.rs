@@ -9,13 +9,13 @@ use clap::Args;
 
 use super::reload::{Reload, Why, stamp};
 use super::{ConfigArguments, Failure, block_on, load, log_settings, raise_open_files, shut_down};
+use crate::app::signals::{self, Signals};
+use crate::app::systemd;
 use crate::app::{App, StartError};
 use crate::config::{Config, Log};
 use crate::downstream::Socket;
 use crate::error::chain;
-use crate::seldom::Seldom;
-use crate::shutdown::{self, Signals};
-use crate::systemd;
+use crate::telemetry::throttle::LogThrottle;
 use crate::telemetry::{self, Reopener};
 
 /// Run the proxy
@@ -103,7 +103,7 @@ async fn serve(started: Started, handed: Option<Socket>) -> Result<(), Failure> 
         reopener,
     } = started;
     // First, so that a signal drains from the moment that there is something to drain.
-    let signalled = shutdown::signalled().map_err(|error| Failure::failed(&error))?;
+    let signalled = signals::signalled().map_err(|error| Failure::failed(&error))?;
     let is_handed = handed.is_some();
     let mut app = App::start_on(&config, handed)
         .await
@@ -176,11 +176,11 @@ async fn reopen_at_signals(mut rotation: Signals, reopener: Option<Reopener>) {
 }
 
 async fn report_stray(mut stray: Signals) {
-    let mut throttles = BTreeMap::<_, Seldom>::new();
+    let mut throttles = BTreeMap::<_, LogThrottle>::new();
     loop {
         let signal = stray.next().await;
         // The log file reports its own failures.
-        if signal != shutdown::FILE_SIZE_SIGNAL
+        if signal != signals::FILE_SIZE_SIGNAL
             && let Some(suppressed) = throttles.entry(signal).or_default().due()
         {
             tracing::info!(signal, suppressed, "ignored a signal");

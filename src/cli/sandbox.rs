@@ -11,9 +11,9 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::spawn_blocking;
 
 use super::{Failure, block_on, raise_open_files};
+use crate::app::signals;
 use crate::config::parse_time;
 use crate::sandbox::{Authorization, Fault, Options, Sandbox, Seen};
-use crate::shutdown;
 
 /// Run a stand-in for GBG GO: token endpoint and API, v1 and v2
 ///
@@ -83,7 +83,7 @@ impl SandboxCommand {
             password: self.password,
             faults: self.faults,
         };
-        let signalled = shutdown::signalled().map_err(|error| Failure::failed(&error))?;
+        let signalled = signals::signalled().map_err(|error| Failure::failed(&error))?;
         let (id, secret) = (options.client_id.clone(), options.client_secret.clone());
         let sandbox = Sandbox::start(options).await.map_err(|error| {
             Failure::Failed(format!("cannot listen on {}: {error}", self.address))

@@ -10,7 +10,7 @@ use http::Version;
 use tokio::time::Instant;
 
 use super::Timeouts;
-use crate::tick;
+use crate::rt::clock;
 
 /// Nothing of a request's head has come.
 const NONE: u64 = u64::MAX;
@@ -333,7 +333,7 @@ impl Activity {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(tick::now().duration_since(self.epoch).as_millis()).unwrap_or(NONE - 1)
+        u64::try_from(clock::now().duration_since(self.epoch).as_millis()).unwrap_or(NONE - 1)
     }
 }
 

@@ -17,7 +17,7 @@ use super::client_trust::first_end;
 use super::names::names;
 use super::tls::ServerTls;
 use crate::config::{CertificateName, unix_seconds};
-use crate::tick;
+use crate::rt::clock;
 
 const EXPIRED: &str =
     "the client certificate of this connection has expired; connect again with a valid one";
@@ -87,7 +87,7 @@ impl CallerCertificate {
         if let Some(why) = self.ended.get() {
             return Err(why);
         }
-        let now = self.began.latest(unix_seconds(), tick::now());
+        let now = self.began.latest(unix_seconds(), clock::now());
         let has_same_roots = self.newest_generation.load(Acquire) == self.generation.load(Relaxed);
         if has_same_roots && now < self.verify_at.load(Relaxed) {
             return Ok(());

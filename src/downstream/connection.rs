@@ -22,8 +22,8 @@ use super::refusals::{Reporter, tls_refusal};
 use super::request::noted;
 use super::watched::Watched;
 use super::{AnswerBody, Options, Peer, Serve, Stream};
-use crate::hushed::Hushed;
 use crate::metrics::ConnectionRefusal;
+use crate::rt::wake_filter::WakeFilter;
 
 /// How long a connection without a request may still bring one while the worker drains.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
@@ -192,8 +192,8 @@ async fn serve_http1<IO, S, B>(
             .max_buf_size(options.buffer)
             .serve_connection(io, service);
         // Boxed: what stands in this future is held while the connection rests as well.
-        let mut connection = Box::pin(Hushed::new(connection));
-        let shut_down = |mut connection: Pin<&mut Hushed<http1::Connection<_, _>>>| {
+        let mut connection = Box::pin(WakeFilter::new(connection));
+        let shut_down = |mut connection: Pin<&mut WakeFilter<http1::Connection<_, _>>>| {
             Pin::new(connection.inner_mut()).graceful_shutdown();
         };
         // Its answers say themselves that they are the last.

@@ -13,9 +13,9 @@ use tokio::time::sleep;
 use super::eviction::{Admission, ConnectionUse, EvictingLimit};
 use super::socket::BACKLOG;
 use super::{AnswerBody, Options, Peer, Serve, Socket, Stream, connection};
-use crate::joined::Joined;
 use crate::metrics::ConnectionRefusal;
-use crate::seldom::Seldom;
+use crate::rt::tcp::CoalescingTcp;
+use crate::telemetry::throttle::LogThrottle;
 
 /// How long accepting rests when the process or the machine is out of file descriptors or memory.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -58,7 +58,7 @@ impl Socket {
                 Accepted::Unix(stream) => spawn(stream, peer, options, make_service, drain, permit),
             }
         };
-        let exhaustion = Seldom::default();
+        let exhaustion = LogThrottle::default();
         let mut admitted = 0_usize;
         let mut has_evicted = false;
         loop {
@@ -197,7 +197,7 @@ enum Listener {
 }
 
 enum Accepted {
-    Tcp(Joined),
+    Tcp(CoalescingTcp),
     #[cfg(unix)]
     Unix(tokio::net::UnixStream),
 }
@@ -227,7 +227,7 @@ impl Listener {
                 // The system is asked only where it knows more than we do.
                 let local = local.map_or_else(|| stream.local_addr(), Ok)?;
                 Ok((
-                    Accepted::Tcp(Joined(stream)),
+                    Accepted::Tcp(CoalescingTcp(stream)),
                     Peer {
                         addr: Some(addr),
                         local: Some(local),

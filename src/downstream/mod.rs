@@ -43,9 +43,9 @@ pub use self::tls::{ServerTls, channel, follow};
 
 use crate::config::{HeaderCase, Listen};
 use crate::error::Cause;
-use crate::joined::Joined;
 use crate::metrics::{Connections, RefusedConnections};
-use crate::readable::Readable;
+use crate::rt::readiness::Readable;
+use crate::rt::tcp::CoalescingTcp;
 
 /// A service that answers the requests of a connection. It is always ready, and never fails: a
 /// failure is an answer as well.
@@ -81,7 +81,7 @@ trait Stream: AsyncRead + AsyncWrite + Readable + Unpin + Send + Sync + 'static 
     fn reset_on_drop(&self);
 }
 
-impl Stream for Joined {
+impl Stream for CoalescingTcp {
     fn reset_on_drop(&self) {
         // What fails here is a connection that is broken already.
         let _ = self.0.set_zero_linger();

@@ -13,14 +13,14 @@ use rustls::{AlertDescription, CertificateError};
 
 use super::Peer;
 use crate::metrics::{ConnectionRefusal, RefusedConnections};
-use crate::seldom::Seldom;
+use crate::telemetry::throttle::LogThrottle;
 
 /// Counts and logs the connections that one listener refuses.
 #[derive(Debug)]
 pub struct RefusalLog {
     listener: &'static str,
     counts: Arc<RefusedConnections>,
-    throttles: [Seldom; ConnectionRefusal::ALL.len()],
+    throttles: [LogThrottle; ConnectionRefusal::ALL.len()],
 }
 
 impl RefusalLog {

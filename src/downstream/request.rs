@@ -17,13 +17,18 @@ use hyper::service::{Service, service_fn};
 use super::activity::Activity;
 use super::{AnswerBody, Serve};
 use crate::error::Cause;
-use crate::hushed;
+use crate::rt::wake_filter;
 
 /// `service`, with each of its requests noted from the whole head to the last of body and answer.
 pub(super) fn noted<S, B>(
     service: S,
     activity: Arc<Activity>,
-) -> impl Service<Request<Incoming>, Response = Response<Delivery<B>>, Error = Infallible, Future: Send>
+) -> impl Service<
+    Request<Incoming>,
+    Response = Response<ResponseBody<B>>,
+    Error = Infallible,
+    Future: Send,
+>
 where
     S: Serve<B>,
     B: AnswerBody,
@@ -49,7 +54,7 @@ where
                     *res.version_mut() = version;
                     turn.activity.note_delimited_by_close();
                 }
-                res.map(|body| Delivery { body, turn })
+                res.map(|body| ResponseBody { body, turn })
             })
         })
     })
@@ -105,7 +110,8 @@ impl Body for CallerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, CallerBodyError>>> {
-        let mut frame = hushed::poll_frame(&mut self.incoming, cx).map_err(CallerBodyError::from);
+        let mut frame =
+            wake_filter::poll_frame(&mut self.incoming, cx).map_err(CallerBodyError::from);
         if matches!(frame, Poll::Ready(None)) && !self.is_complete() {
             frame = Poll::Ready(Some(Err(CallerBodyError::Reset)));
         }
@@ -174,7 +180,7 @@ impl Drop for Upload {
 
 /// The body of an answer on its way out. What it gave is the caller's to take until it is asked for
 /// more.
-pub(super) struct Delivery<B> {
+pub(super) struct ResponseBody<B> {
     body: B,
     turn: Turn,
 }
@@ -186,7 +192,7 @@ pub(super) struct Delivery<B> {
 #[error("the response broke off: {0}")]
 pub(super) struct ResponseBroken(Cause);
 
-impl<B: AnswerBody> Body for Delivery<B> {
+impl<B: AnswerBody> Body for ResponseBody<B> {
     type Data = B::Data;
     type Error = ResponseBroken;
 

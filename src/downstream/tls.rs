@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use super::client_trust::{ClientRoots, NotingVerifier, Sessions, verifier};
 use crate::config::{Identity, ListenTls, unix_seconds};
 use crate::error::{Cause, chain};
-use crate::stamp::Stamp;
+use crate::fs::fingerprint::Fingerprint;
 
 /// How often the files are looked at, and which roots are valid.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -182,7 +182,7 @@ pub async fn follow(tls: ListenTls, publisher: watch::Sender<ServerTls>) {
 }
 
 type Looked = (
-    Vec<Option<Stamp>>,
+    Vec<Option<Fingerprint>>,
     Option<Result<ListenTls, crate::config::Problem>>,
 );
 
@@ -190,13 +190,13 @@ type Looked = (
 /// one look at a time: a file system that hangs holds one thread, and not this one.
 async fn look(
     files: &[PathBuf],
-    before: &[Option<Stamp>],
+    before: &[Option<Fingerprint>],
     again: bool,
     used: &ListenTls,
 ) -> Option<Looked> {
     let (files, before, used) = (files.to_vec(), before.to_vec(), used.clone());
     let look = move || {
-        let now = Stamp::of_all(&files);
+        let now = Fingerprint::of_all(&files);
         let read = (now != before || again).then(|| used.read_again());
         (now, read)
     };

@@ -20,13 +20,13 @@ use tower::layer::{Layer, layer_fn};
 use tower::retry::budget::{Budget, TpsBudget};
 use tower::service_fn;
 
-use super::record::{Observed, Record};
+use super::record::{Record, WithContext};
 use super::replay::{Kept, RequestBody, keep};
 use super::{Forward, Step};
 use crate::config::{Config, Limits, Path};
 use crate::error::{Error, chain};
 use crate::gbg::is_safe_to_repeat;
-use crate::token::{Bearer, Moment, Reader};
+use crate::token::{Bearer, Deadline, Reader};
 use crate::upstream::Fresh;
 
 /// A request that may be sent.
@@ -39,7 +39,11 @@ pub struct Authorized<B> {
 }
 
 impl<B> Authorized<B> {
-    fn new(req: Request<RequestBody<B>>, until: Option<Moment>, rules: &Arc<super::Rules>) -> Self {
+    fn new(
+        req: Request<RequestBody<B>>,
+        until: Option<Deadline>,
+        rules: &Arc<super::Rules>,
+    ) -> Self {
         Authorized {
             req: Box::new(req),
             permit: Permit {
@@ -54,7 +58,7 @@ impl<B> Authorized<B> {
 #[derive(Debug)]
 pub(super) struct Permit {
     /// `None` where the bearer is not ours.
-    until: Option<Moment>,
+    until: Option<Deadline>,
     rules: Arc<super::Rules>,
 }
 
@@ -134,9 +138,9 @@ fn authorized<B>(
 /// Replaces Authorization by our bearer. Waits only while there is no valid one.
 pub fn layer<S, In, Out>(
     rules: Arc<super::Rules>,
-) -> impl Layer<S, Service = impl Step<Observed<In>, Out> + use<S, In, Out>> + Clone
+) -> impl Layer<S, Service = impl Step<WithContext<In>, Out> + use<S, In, Out>> + Clone
 where
-    S: Forward<Observed<In>, Out>,
+    S: Forward<WithContext<In>, Out>,
     In: Body<Data = Bytes> + Unpin + Send + 'static,
     Out: Body<Data = Bytes> + Send + Unpin + 'static,
 {
@@ -150,12 +154,12 @@ where
 /// Sends `req` with our bearer, or the caller's own, and once more where that helps. No async
 /// function: that would hold the request twice.
 pub(super) fn authorize_and_send<S, In, Out>(
-    req: Request<Observed<In>>,
+    req: Request<WithContext<In>>,
     mut inner: S,
     rules: Arc<super::Rules>,
 ) -> impl Future<Output = Result<Response<Out>, Error>> + Send + use<S, In, Out>
 where
-    S: Forward<Observed<In>, Out>,
+    S: Forward<WithContext<In>, Out>,
     In: Body<Data = Bytes> + Unpin + Send + 'static,
     Out: Body<Data = Bytes> + Unpin + Send + 'static,
 {

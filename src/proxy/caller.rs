@@ -15,11 +15,11 @@ use hyper::body::Body;
 use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
-pub(super) use self::guesses::Guesses;
+pub(super) use self::guesses::AuthFailureThrottle;
 pub(super) use self::known::Known;
 use self::known::Table;
-use super::limit::Shares;
-use super::record::Observed;
+use super::limit::CallerQuotas;
+use super::record::WithContext;
 use super::{Peer, Step};
 use crate::config::{CertificateName, Config, holds_key, key_digest};
 use crate::error::Error;
@@ -30,12 +30,16 @@ const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 #[derive(Debug)]
 pub(super) struct Callers {
     table: Table,
-    guesses: Arc<Guesses>,
+    guesses: Arc<AuthFailureThrottle>,
 }
 
 impl Callers {
     /// The callers of `config`, with their `shares`.
-    pub(super) fn new(config: &Config, shares: &Shares, guesses: Arc<Guesses>) -> Self {
+    pub(super) fn new(
+        config: &Config,
+        shares: &CallerQuotas,
+        guesses: Arc<AuthFailureThrottle>,
+    ) -> Self {
         Callers {
             table: Table::new(config, shares),
             guesses,
@@ -108,16 +112,16 @@ impl Callers {
 pub fn layer<S, In, Out>(
     rules: Arc<super::Rules>,
     peer: Arc<Peer>,
-) -> impl Layer<S, Service = impl Step<Observed<In>, Out> + use<S, In, Out>> + Clone
+) -> impl Layer<S, Service = impl Step<WithContext<In>, Out> + use<S, In, Out>> + Clone
 where
-    S: Step<Observed<In>, Out>,
+    S: Step<WithContext<In>, Out>,
     In: Body<Data = Bytes> + Send + 'static,
     Out: Send + 'static,
 {
     layer_fn(move |mut inner: S| {
         let (rules, peer) = (Arc::clone(&rules), Arc::clone(&peer));
         service_fn(
-            move |req: Request<Observed<In>>| match check(&rules, &peer, &req) {
+            move |req: Request<WithContext<In>>| match check(&rules, &peer, &req) {
                 Ok(()) => Either::Left(inner.call(req)),
                 Err(error @ Error::CallerUnknown(_)) => {
                     let (rules, peer) = (Arc::clone(&rules), Arc::clone(&peer));
@@ -134,7 +138,7 @@ where
 
 /// Finds the caller, notes it, and sees whether it may call this: what it may not is in the log
 /// under its name.
-fn check<B>(rules: &super::Rules, peer: &Peer, req: &Request<Observed<B>>) -> Result<(), Error> {
+fn check<B>(rules: &super::Rules, peer: &Peer, req: &Request<WithContext<B>>) -> Result<(), Error> {
     let path = req.uri().path();
     let is_callers_bearer = rules.authorize.is_callers(path);
     if is_callers_bearer && shows_key(req.headers()) {

@@ -25,7 +25,8 @@ use super::body::Answer;
 use super::{Peer, Step, request_id};
 use crate::config::{Config, Hosts, Limits, Prefix};
 use crate::error::Error;
-use crate::{gbg, instance};
+use crate::gbg;
+use crate::headers::via;
 
 /// What may pass.
 #[derive(Debug)]
@@ -206,7 +207,7 @@ impl<'a> Head<'a> {
                 head.coding = Some(value);
                 head.codings += 1;
             } else if *name == VIA {
-                head.is_loop |= instance::is_named_in(value);
+                head.is_loop |= via::is_named_in(value);
             } else {
                 head.page.note(name, value);
             }

@@ -18,7 +18,8 @@ use http::{Method, Request, Response, StatusCode, Version};
 
 use self::trusted::{Trusted, trusted};
 use super::{Peer, request_id};
-use crate::{config, instance};
+use crate::config;
+use crate::headers::via;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -80,7 +81,7 @@ impl Rules {
         {
             headers.insert(SOURCE, source.clone());
         }
-        headers.append(VIA, instance::via(version));
+        headers.append(VIA, via::via(version));
     }
 
     /// What is between the caller and us: what it is known by, the addresses of a network that is

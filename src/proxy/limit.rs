@@ -26,11 +26,11 @@ use self::gate::Place;
 pub(super) use self::gate::{Door, Gate};
 use super::Step;
 use super::caller::Known;
-use super::record::Observed;
+use super::record::WithContext;
 use crate::config::{Config, Rate};
 use crate::error::Error;
+use crate::headers::retry_after::retry_after;
 use crate::metrics::Metrics;
-use crate::retry_after::retry_after;
 
 /// When a caller that has too many requests in flight may try again: one of them may have ended.
 const A_MOMENT: Duration = Duration::from_secs(1);
@@ -40,15 +40,15 @@ const LONGEST_REST: Duration = Duration::from_secs(300);
 
 /// The share of each caller, and of anyone, who comes first.
 #[derive(Debug)]
-pub(super) struct Shares(Vec<(Bounds, usize, Arc<Share>)>);
+pub(super) struct CallerQuotas(Vec<(Bounds, usize, Arc<CallerQuota>)>);
 
 /// Whose share it is, and how large.
 type Bounds = (String, Option<Rate>, Option<NonZeroU32>);
 
-impl Shares {
+impl CallerQuotas {
     /// Those of the callers of `config`, by the numbers under which `metrics` counts them. What is
     /// counted of the `former` goes on.
-    pub(super) fn new(config: &Config, metrics: &Metrics, former: Option<&Shares>) -> Self {
+    pub(super) fn new(config: &Config, metrics: &Metrics, former: Option<&CallerQuotas>) -> Self {
         let former = former.map_or(&[][..], |former| &former.0);
         let share = |bounds: Bounds| {
             let (name, rate, most) = &bounds;
@@ -56,7 +56,7 @@ impl Shares {
                 .iter()
                 .find(|((known, ..), ..)| known == name)
                 .map(|(.., share)| &**share);
-            let share = Arc::new(Share::renewed(known, *rate, *most));
+            let share = Arc::new(CallerQuota::renewed(known, *rate, *most));
             let number = metrics.caller_number(&bounds.0);
             (bounds, number, share)
         };
@@ -64,7 +64,7 @@ impl Shares {
             .callers
             .iter()
             .map(|caller| (caller.name.clone(), caller.rate, caller.max_in_flight));
-        Shares(
+        CallerQuotas(
             std::iter::once((String::new(), None, None))
                 .chain(of_callers)
                 .map(share)
@@ -73,7 +73,7 @@ impl Shares {
     }
 
     /// That of those who have no name.
-    pub(super) fn of_anyone(&self) -> Arc<Share> {
+    pub(super) fn of_anyone(&self) -> Arc<CallerQuota> {
         self.0
             .first()
             .map(|(.., share)| Arc::clone(share))
@@ -81,7 +81,7 @@ impl Shares {
     }
 
     /// Those of the callers, in their order, each with its number.
-    pub(super) fn of_callers(&self) -> impl Iterator<Item = (usize, Arc<Share>)> {
+    pub(super) fn of_callers(&self) -> impl Iterator<Item = (usize, Arc<CallerQuota>)> {
         self.0
             .iter()
             .skip(1)
@@ -91,15 +91,15 @@ impl Shares {
 
 /// A caller's share, counted for the whole process.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(super) struct CallerQuota {
     rate: Option<Arc<(Rate, DefaultDirectRateLimiter)>>,
     most: Option<u32>,
-    standing: Arc<Standing>,
+    standing: Arc<QuotaState>,
 }
 
 /// How a caller stands, whatever its bounds become.
 #[derive(Debug)]
-struct Standing {
+struct QuotaState {
     /// Counted where there is a most: cores share what is counted.
     in_flight: AtomicU32,
     epoch: Instant,
@@ -107,28 +107,28 @@ struct Standing {
     rests_until: AtomicU64,
 }
 
-impl Default for Share {
+impl Default for CallerQuota {
     /// One without bounds.
     fn default() -> Self {
-        Share::new(None, None)
+        CallerQuota::new(None, None)
     }
 }
 
-impl Share {
+impl CallerQuota {
     pub(super) fn new(rate: Option<Rate>, most: Option<NonZeroU32>) -> Self {
-        Share::renewed(None, rate, most)
+        CallerQuota::renewed(None, rate, most)
     }
 
     /// The share that `former` becomes: a rate that is another one begins anew, and all else that
     /// is counted goes on.
-    fn renewed(former: Option<&Share>, rate: Option<Rate>, most: Option<NonZeroU32>) -> Self {
+    fn renewed(former: Option<&CallerQuota>, rate: Option<Rate>, most: Option<NonZeroU32>) -> Self {
         let counted = former
             .and_then(|former| former.rate.clone())
             .filter(|counted| Some(counted.0) == rate);
         let begun =
             || rate.and_then(|rate| Some(Arc::new((rate, RateLimiter::direct(quota(rate)?)))));
         let standing = former.map(|former| Arc::clone(&former.standing));
-        Share {
+        CallerQuota {
             rate: counted.or_else(begun),
             most: most.map(NonZeroU32::get),
             standing: standing.unwrap_or_default(),
@@ -136,11 +136,11 @@ impl Share {
     }
 
     /// Takes one request's part of the share.
-    fn take(known: &Arc<Known>) -> Result<Taken, Error> {
+    fn take(known: &Arc<Known>) -> Result<CallerPermit, Error> {
         let share = &known.share;
         share.standing.check_rest()?;
         // The place first: what finds none is no request that counts.
-        let taken = Taken::of(known)?;
+        let taken = CallerPermit::of(known)?;
         if let Some((rate, limiter)) = share.rate.as_deref()
             && let Err(until) = limiter.check()
         {
@@ -153,9 +153,9 @@ impl Share {
     }
 }
 
-impl Default for Standing {
+impl Default for QuotaState {
     fn default() -> Self {
-        Standing {
+        QuotaState {
             in_flight: AtomicU32::new(0),
             epoch: Instant::now(),
             rests_until: AtomicU64::new(0),
@@ -163,7 +163,7 @@ impl Default for Standing {
     }
 }
 
-impl Standing {
+impl QuotaState {
     fn check_rest(&self) -> Result<(), Error> {
         let until = self.rests_until.load(Relaxed);
         if until == 0 {
@@ -194,11 +194,11 @@ fn quota(rate: Rate) -> Option<Quota> {
 
 /// A request in flight, of one caller.
 #[derive(Debug)]
-struct Taken(Arc<Known>);
+struct CallerPermit(Arc<Known>);
 
-impl Taken {
+impl CallerPermit {
     fn of(known: &Arc<Known>) -> Result<Self, Error> {
-        let taken = Taken(Arc::clone(known));
+        let taken = CallerPermit(Arc::clone(known));
         match known.share.most {
             Some(most) if known.share.standing.in_flight.fetch_add(1, Relaxed) >= most => {
                 Err(Error::RateLimited {
@@ -211,7 +211,7 @@ impl Taken {
     }
 }
 
-impl Drop for Taken {
+impl Drop for CallerPermit {
     fn drop(&mut self) {
         if self.0.share.most.is_some() {
             self.0.share.standing.in_flight.fetch_sub(1, Relaxed);
@@ -222,26 +222,26 @@ impl Drop for Taken {
 /// What a request has taken, until its answer has ended.
 #[derive(Debug)]
 struct Permit {
-    _taken: Taken,
+    _taken: CallerPermit,
     _place: Place,
 }
 
 /// Lets pass what is within the limits.
 pub fn layer<S, In, Out>(
     rules: Arc<super::Rules>,
-) -> impl Layer<S, Service = impl Step<Observed<In>, Limited<Out>> + use<S, In, Out>> + Clone
+) -> impl Layer<S, Service = impl Step<WithContext<In>, Limited<Out>> + use<S, In, Out>> + Clone
 where
-    S: Step<Observed<In>, Out>,
+    S: Step<WithContext<In>, Out>,
     In: Send + 'static,
     Out: Send + 'static,
 {
     layer_fn(move |mut inner: S| {
         let rules = Arc::clone(&rules);
-        service_fn(move |req: Request<Observed<In>>| {
+        service_fn(move |req: Request<WithContext<In>>| {
             let known = req.body().record().caller();
             // `caller` has noted who it is, or refused it.
             let known = known.ok_or(Error::CallerUnknown("nobody was asked who sent this"));
-            let taken = match known.and_then(Share::take) {
+            let taken = match known.and_then(CallerQuota::take) {
                 Ok(taken) => taken,
                 Err(error) => return Either::Right(Either::Left(std::future::ready(Err(error)))),
             };

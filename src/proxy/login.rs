@@ -30,7 +30,7 @@ use url::form_urlencoded;
 use super::body::Answer;
 use super::body_buffer::BodyBuffer;
 use super::caller::password;
-use super::record::Observed;
+use super::record::WithContext;
 use super::{Peer, Step};
 use crate::config::Config;
 use crate::error::{Cause, Error};
@@ -92,16 +92,16 @@ async fn read_form<B: Body<Data = Bytes> + Unpin>(mut body: B) -> Option<BodyBuf
 pub fn layer<S, In, Out>(
     rules: Arc<super::Rules>,
     peer: Arc<Peer>,
-) -> impl Layer<S, Service = impl Step<Observed<In>, Answer<Out>> + use<S, In, Out>> + Clone
+) -> impl Layer<S, Service = impl Step<WithContext<In>, Answer<Out>> + use<S, In, Out>> + Clone
 where
-    S: Step<Observed<In>, Out>,
+    S: Step<WithContext<In>, Out>,
     In: Body<Data = Bytes, Error: Into<Cause>> + Unpin + Send + 'static,
     Out: Send + 'static,
 {
     layer_fn(move |mut inner: S| {
         let (rules, peer) = (Arc::clone(&rules), Arc::clone(&peer));
         service_fn(
-            move |req: Request<Observed<In>>| match gbg::is_login(req.uri().path()) {
+            move |req: Request<WithContext<In>>| match gbg::is_login(req.uri().path()) {
                 false => Either::Left(
                     inner
                         .call(req)
@@ -143,7 +143,7 @@ impl Form {
 async fn log_in<B>(
     rules: &super::Rules,
     peer: &Peer,
-    req: Request<Observed<B>>,
+    req: Request<WithContext<B>>,
 ) -> Result<Response<String>, Error>
 where
     B: Body<Data = Bytes, Error: Into<Cause>> + Unpin + Send,

@@ -28,11 +28,11 @@ use tower::{Service, ServiceBuilder};
 
 pub use self::authorize::Authorized;
 pub use self::body::ProxyBody;
-use self::caller::{Callers, Guesses, Known};
+use self::caller::{AuthFailureThrottle, Callers, Known};
 pub use self::forward::forward;
-use self::limit::{Door, Gate, Limited, Shares};
+use self::limit::{CallerQuotas, Door, Gate, Limited};
 use self::login::LoginForms;
-pub use self::record::Observed;
+pub use self::record::WithContext;
 pub use self::renewing::renewing;
 pub use self::replay::RequestBody;
 
@@ -45,8 +45,8 @@ use crate::trace::Exporter;
 /// What the workers share: who may call, how much is in flight, and who is told of traces.
 #[derive(Debug)]
 pub struct Shared {
-    shares: Shares,
-    guesses: Arc<Guesses>,
+    shares: CallerQuotas,
+    guesses: Arc<AuthFailureThrottle>,
     gate: Arc<Gate>,
     login_forms: Arc<LoginForms>,
     exporter: Option<Arc<Exporter>>,
@@ -65,8 +65,8 @@ impl Shared {
             places,
         );
         Shared {
-            shares: Shares::new(config, metrics, None),
-            guesses: Arc::new(Guesses::new()),
+            shares: CallerQuotas::new(config, metrics, None),
+            guesses: Arc::new(AuthFailureThrottle::new()),
             gate: Arc::new(gate),
             login_forms: Arc::new(LoginForms::new(Arc::clone(&metrics.login_forms))),
             exporter,
@@ -83,7 +83,7 @@ impl Shared {
             limits.queue_timeout,
         );
         Shared {
-            shares: Shares::new(config, metrics, Some(&self.shares)),
+            shares: CallerQuotas::new(config, metrics, Some(&self.shares)),
             guesses: Arc::clone(&self.guesses),
             gate: Arc::clone(&self.gate),
             login_forms: Arc::clone(&self.login_forms),
@@ -243,7 +243,7 @@ pub fn stack<F, In, Out>(
     forward: F,
 ) -> impl Step<In, ProxyBody<Limited<Out>>, Infallible> + use<F, In, Out>
 where
-    F: Forward<Observed<In>, Out>,
+    F: Forward<WithContext<In>, Out>,
     In: Body<Data = Bytes, Error: Into<Cause>> + Unpin + Send + 'static,
     Out: Body<Data = Bytes, Error: Into<Cause>> + Unpin + Send + 'static,
 {
@@ -323,7 +323,7 @@ pub(crate) mod tests {
     fn the_future_of_a_request_is_small() {
         let (_publisher, tokens) = crate::token::channel(Duration::from_secs(1), Arc::default());
         let rules = rules(&config(), tokens);
-        let upstream = Upstream::<RequestBody<Observed<Full<Bytes>>>>::new(
+        let upstream = Upstream::<RequestBody<WithContext<Full<Bytes>>>>::new(
             &config().upstream,
             Arc::default(),
             ConnectionLimit::default(),

@@ -13,7 +13,7 @@ use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
 use super::body::{Answer, ProxyBody};
-use super::record::{Observed, Record, Watched};
+use super::record::{Record, Watched, WithContext};
 use super::{Step, request_id};
 use crate::error::Cause;
 
@@ -23,7 +23,7 @@ pub fn layer<S, In, Out>(
     addr: Option<SocketAddr>,
 ) -> impl Layer<S, Service = impl Step<In, ProxyBody<Out>, Infallible> + use<S, In, Out>> + Clone
 where
-    S: Step<Observed<In>, Answer<Out>, Infallible>,
+    S: Step<WithContext<In>, Answer<Out>, Infallible>,
     In: Send + 'static,
     Out: Body<Data = Bytes, Error: Into<Cause>> + Unpin + Send + 'static,
 {
@@ -43,7 +43,7 @@ where
             ));
             let watched = Watched::new(Arc::clone(&record), Arc::clone(&rules));
             inner
-                .call(req.map(|body| Observed::new(body, record)))
+                .call(req.map(|body| WithContext::new(body, record)))
                 .map(move |answered| {
                     let Ok(mut res) = answered;
                     watched.note_head(&res);

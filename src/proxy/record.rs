@@ -19,7 +19,7 @@ use super::traced::Traced;
 use crate::error::{Cause, Error, Reason};
 use crate::gbg;
 use crate::metrics::{Outcome, Source};
-use crate::tick;
+use crate::rt::clock;
 
 /// How much of a path is logged; GBG's are shorter than 100 bytes.
 const MAX_LOGGED_PATH_BYTES: usize = 1024;
@@ -70,7 +70,7 @@ impl Record {
         req: &Request<B>,
     ) -> Self {
         Record {
-            began: tick::now(),
+            began: clock::now(),
             peer,
             id,
             method: req.method().clone(),
@@ -109,7 +109,7 @@ impl Record {
         let mut fate = self.fate();
         fate.times += 1;
         fate.generation = generation;
-        fate.at.get_or_insert_with(tick::now);
+        fate.at.get_or_insert_with(clock::now);
     }
 
     /// Notes that the API has answered, or failed to.
@@ -120,7 +120,7 @@ impl Record {
             .map_err(|error| error.reason().name);
         self.with_trace(|trace| trace.note_answered(told));
         let mut fate = self.fate();
-        fate.took = fate.at.map(|at| tick::now().duration_since(at));
+        fate.took = fate.at.map(|at| clock::now().duration_since(at));
     }
 
     /// Notes the head of the answer; `is_ours` if no API made it.
@@ -266,14 +266,14 @@ impl Drop for Watched {
 /// A request's body, counted, with the record of its request: what lets each step note what it
 /// knows.
 #[derive(Debug)]
-pub struct Observed<B> {
+pub struct WithContext<B> {
     inner: B,
     record: Arc<Record>,
 }
 
-impl<B> Observed<B> {
+impl<B> WithContext<B> {
     pub(super) fn new(inner: B, record: Arc<Record>) -> Self {
-        Observed { inner, record }
+        WithContext { inner, record }
     }
 
     pub(super) fn record(&self) -> &Arc<Record> {
@@ -281,7 +281,7 @@ impl<B> Observed<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Body for Observed<B> {
+impl<B: Body<Data = Bytes> + Unpin> Body for WithContext<B> {
     type Data = Bytes;
     type Error = B::Error;
 
@@ -317,7 +317,7 @@ fn shortened(path: &str) -> &str {
 
 /// A request with a record, for steps that are tested alone.
 #[cfg(test)]
-pub(super) fn observed<B>(req: Request<B>) -> Request<Observed<B>> {
+pub(super) fn observed<B>(req: Request<B>) -> Request<WithContext<B>> {
     let record = Arc::new(Record::new(None, HeaderValue::from_static("1"), None, &req));
-    req.map(|body| Observed::new(body, record))
+    req.map(|body| WithContext::new(body, record))
 }

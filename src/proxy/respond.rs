@@ -18,7 +18,7 @@ use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
 use super::body::Answer;
-use super::record::Observed;
+use super::record::WithContext;
 use super::{Step, guard, request_id};
 use crate::error::{Error, Fault, Reason, chain};
 use crate::gbg::ApiVersion;
@@ -33,16 +33,16 @@ const PROBLEM_JSON: &str = "application/problem+json";
 /// Answers a failure of the steps below.
 pub fn layer<S, In, Out>(
     rules: Arc<super::Rules>,
-) -> impl Layer<S, Service = impl Step<Observed<In>, Answer<Out>, Infallible> + use<S, In, Out>> + Clone
+) -> impl Layer<S, Service = impl Step<WithContext<In>, Answer<Out>, Infallible> + use<S, In, Out>> + Clone
 where
-    S: Step<Observed<In>, Answer<Out>>,
+    S: Step<WithContext<In>, Answer<Out>>,
     In: Send + 'static,
     Out: Send + 'static,
 {
     layer_fn(move |mut inner: S| {
         let rules = Arc::clone(&rules);
-        service_fn(move |req: Request<Observed<In>>| {
-            let dialect = Dialect::of(&req);
+        service_fn(move |req: Request<WithContext<In>>| {
+            let dialect = ErrorFormat::of(&req);
             let id = req.body().record().id().clone();
             let page = guard::origin(&req, rules.guard.origins());
             inner.call(req).map(move |answered| {
@@ -67,15 +67,15 @@ where
 
 /// How a caller likes to be told of a failure.
 #[derive(Clone, Debug)]
-struct Dialect {
+struct ErrorFormat {
     version: ApiVersion,
     accept: Option<HeaderValue>,
     is_http1: bool,
 }
 
-impl Dialect {
+impl ErrorFormat {
     fn of<B>(req: &Request<B>) -> Self {
-        Dialect {
+        ErrorFormat {
             version: ApiVersion::of(req.uri().path()).unwrap_or(ApiVersion::V2),
             accept: req.headers().get(ACCEPT).cloned(),
             is_http1: req.version() <= Version::HTTP_11,
@@ -118,7 +118,7 @@ fn log(error: &Error, request_id: &str) {
     }
 }
 
-fn answer(error: &Error, dialect: &Dialect, request_id: &str) -> Response<Full<Bytes>> {
+fn answer(error: &Error, dialect: &ErrorFormat, request_id: &str) -> Response<Full<Bytes>> {
     let reason = error.reason();
     let body = body(error, reason, dialect.version, request_id);
     let mut res = Response::new(Full::new(Bytes::from(body.to_string())));
@@ -245,8 +245,8 @@ mod tests {
 
     use super::*;
 
-    fn dialect(version: ApiVersion, accept: &'static str) -> Dialect {
-        Dialect {
+    fn dialect(version: ApiVersion, accept: &'static str) -> ErrorFormat {
+        ErrorFormat {
             version,
             accept: Some(HeaderValue::from_static(accept)),
             is_http1: true,

@@ -4,6 +4,7 @@ mod access;
 mod file;
 mod ours;
 mod output;
+pub mod throttle;
 mod writer;
 
 use std::io;

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
 use super::client_auth::secret_header;
-use super::moment::Moment;
+use super::moment::Deadline;
 use crate::error::Error;
 use crate::metrics;
 
@@ -29,12 +29,12 @@ pub struct Bearer {
     /// speak of the same token.
     pub generation: u64,
     /// From here on it is not sent: a little before the server lets it expire.
-    pub stop: Moment,
+    pub stop: Deadline,
     granted: Instant,
 }
 
 impl Bearer {
-    pub(super) fn new(header: HeaderValue, generation: u64, stop: Moment) -> Self {
+    pub(super) fn new(header: HeaderValue, generation: u64, stop: Deadline) -> Self {
         Bearer {
             header,
             generation,
@@ -76,7 +76,7 @@ pub(super) enum Failure {
 struct State {
     bearer: Option<Bearer>,
     /// Why the last fetch brought none, and when the next one is.
-    failure: Option<(Failure, Moment)>,
+    failure: Option<(Failure, Deadline)>,
 }
 
 impl State {
@@ -164,7 +164,7 @@ impl Publisher {
 
     /// Says why there is no fresh token, and when the next try is; the token that is held stays,
     /// unless it has expired.
-    pub(super) fn publish_failure(&self, failure: Failure, next: Moment) {
+    pub(super) fn publish_failure(&self, failure: Failure, next: Deadline) {
         self.sender.send_modify(|state| {
             state.failure = Some((failure, next));
             state.bearer.take_if(|bearer| !bearer.is_valid());
@@ -173,7 +173,7 @@ impl Publisher {
 
     /// When the token that is held, and serves, must no longer be sent. One that the API refused
     /// does not serve.
-    pub(super) fn serves_until(&self) -> Option<Moment> {
+    pub(super) fn serves_until(&self) -> Option<Deadline> {
         let state = self.sender.borrow();
         let rejected = *self.rejected.borrow();
         state

@@ -9,9 +9,9 @@ use tokio::time::timeout;
 
 use super::exchange;
 use super::watch::Watch;
-use crate::aside::Aside;
 use crate::config::{Credentials, Problem, Token};
 use crate::error::Cause;
+use crate::rt::blocking::SerialBlocking;
 use crate::upstream::Dialer;
 
 /// How long the reading of the credentials is waited for.
@@ -28,7 +28,7 @@ pub struct Client {
     watch: Watch,
     /// A watched file is another one, and has not been read since.
     is_stirred: AtomicBool,
-    aside: Aside,
+    aside: SerialBlocking,
 }
 
 impl Client {
@@ -58,7 +58,7 @@ impl Client {
             credentials: Mutex::new(credentials),
             watch,
             is_stirred: AtomicBool::new(false),
-            aside: Aside::default(),
+            aside: SerialBlocking::default(),
         })
     }
 

@@ -12,7 +12,7 @@ use super::exchange;
 use super::grant::{Grant, content_coding, parse_error, parse_grant};
 use crate::config::Token;
 use crate::error::Cause;
-use crate::retry_after::retry_after;
+use crate::headers::retry_after::retry_after;
 use crate::upstream::DeadlineExceeded;
 
 /// A longer wait that the endpoint asks for is cut to this.

@@ -21,7 +21,7 @@ use super::client_auth::form;
 use super::endpoint::FetchError;
 use crate::config::{Credentials, Origin, Token};
 use crate::error::Cause;
-use crate::instance;
+use crate::headers::via;
 use crate::upstream::{ConnectDeadline, DialError, Dialer, Step};
 
 /// No token response is longer: a real one has 1 to 3 KB.
@@ -108,7 +108,7 @@ fn request(
             .header(HOST, &origin.authority)
             .header(USER_AGENT, concat!("gbg-proxy/", env!("CARGO_PKG_VERSION")))
             // So that a token request that comes back to this proxy is recognized.
-            .header(VIA, instance::via(Version::HTTP_11))
+            .header(VIA, via::via(Version::HTTP_11))
             .header(ACCEPT, "application/json")
             // Without it any coding is acceptable (RFC 9110 section 12.5.3), and none is decoded
             // here.

@@ -24,5 +24,5 @@ pub use self::bearer::{Bearer, Publisher, Reader, channel};
 pub use self::client::Client;
 pub use self::endpoint::{Endpoint, FetchError};
 pub use self::grant::Grant;
-pub use self::moment::Moment;
+pub use self::moment::Deadline;
 pub use self::refresh::refresh;

@@ -11,15 +11,15 @@ const LOOK: Duration = Duration::from_secs(1);
 /// A moment on the monotonic and on the wall clock. The first stands still while a machine sleeps,
 /// and the second may be set back: a moment has come as soon as either says so.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment {
+pub struct Deadline {
     monotonic: Instant,
     wall: SystemTime,
 }
 
-impl Moment {
+impl Deadline {
     /// This moment.
     pub fn now() -> Self {
-        Moment {
+        Deadline {
             monotonic: Instant::now(),
             wall: wall_clock(),
         }
@@ -60,11 +60,11 @@ impl Moment {
     }
 }
 
-impl Add<Duration> for Moment {
-    type Output = Moment;
+impl Add<Duration> for Deadline {
+    type Output = Deadline;
 
-    fn add(self, time: Duration) -> Moment {
-        Moment {
+    fn add(self, time: Duration) -> Deadline {
+        Deadline {
             monotonic: self.monotonic + time,
             wall: self.wall + time,
         }
@@ -109,7 +109,7 @@ pub(super) mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_moment_comes_on_whichever_clock_is_first() {
-        let soon = Moment::now() + Duration::from_secs(60);
+        let soon = Deadline::now() + Duration::from_secs(60);
         assert!(!soon.has_come());
         assert_eq!(soon.left(), Duration::from_secs(60));
         sleep_machine(Duration::from_secs(59));
@@ -118,14 +118,14 @@ pub(super) mod tests {
         sleep_machine(Duration::from_secs(1));
         assert!(soon.has_come());
 
-        let later = Moment::now() + Duration::from_secs(60);
+        let later = Deadline::now() + Duration::from_secs(60);
         tokio::time::advance(Duration::from_secs(60)).await;
         assert!(later.has_come());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_machine_that_slept_is_noticed_within_a_second() {
-        let far = Moment::now() + Duration::from_secs(3600);
+        let far = Deadline::now() + Duration::from_secs(3600);
         let began = Instant::now();
         let slept = async {
             sleep(Duration::from_secs(10)).await;

@@ -11,7 +11,7 @@ use super::backoff::{Backoff, Situation};
 use super::bearer::{Bearer, Failure, Publisher};
 use super::endpoint::FetchError;
 use super::grant::Grant;
-use super::moment::Moment;
+use super::moment::Deadline;
 use super::schedule::{self, Plan};
 use crate::error::chain;
 use crate::metrics::Fetched;
@@ -44,7 +44,7 @@ pub async fn refresh<F, R, C, D>(
     loop {
         let start = Instant::now();
         // The life counts from here: the server set the clock going some time after.
-        let began = Moment::now();
+        let began = Deadline::now();
         let fetched = tokio::select! {
             // In this order: what has changed before is what the fetch asks with.
             biased;
@@ -91,7 +91,7 @@ pub async fn refresh<F, R, C, D>(
                 );
                 let until = publisher.serves_until();
                 health.become_bad(&error, until.is_some());
-                let failed = Moment::now();
+                let failed = Deadline::now();
                 let next = next_try(&error, until, &mut backoff);
                 publisher.publish_failure(failure(&error), next);
                 // Also a pause that has begun: what was long enough for nobody is too long for a
@@ -137,7 +137,7 @@ pub async fn refresh<F, R, C, D>(
 /// nobody, and whoever waits for one should be told why there is none.
 fn in_time(
     grant: Grant,
-    began: Moment,
+    began: Deadline,
     fallback_life: Duration,
 ) -> Result<(HeaderValue, Duration, Plan), FetchError> {
     let life = grant.life.unwrap_or(fallback_life);
@@ -175,7 +175,7 @@ fn may_be_hurried(error: &FetchError) -> bool {
 }
 
 /// When to try again after `error`; `until` is the end of the token that serves.
-fn next_try(error: &FetchError, until: Option<Moment>, backoff: &mut Backoff) -> Moment {
+fn next_try(error: &FetchError, until: Option<Deadline>, backoff: &mut Backoff) -> Deadline {
     let situation = match (error.is_refusal(), until) {
         (true, _) => Situation::Refused,
         (false, Some(_)) => Situation::Holding,
@@ -185,10 +185,10 @@ fn next_try(error: &FetchError, until: Option<Moment>, backoff: &mut Backoff) ->
     match (error.retry_after(), situation, until) {
         // A wait of nothing is no wish, and a client that is refused is in no hurry, whatever the
         // endpoint says.
-        (Some(asked), ..) if !asked.is_zero() => Moment::now() + asked.max(situation.least()),
+        (Some(asked), ..) if !asked.is_zero() => Deadline::now() + asked.max(situation.least()),
         // Once more when the token ends: from then on each moment counts.
-        (_, Situation::Holding, Some(until)) => (Moment::now() + wait).min(until),
-        _ => Moment::now() + wait,
+        (_, Situation::Holding, Some(until)) => (Deadline::now() + wait).min(until),
+        _ => Deadline::now() + wait,
     }
 }
 

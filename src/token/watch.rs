@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::aside::Aside;
-use crate::stamp::Stamp;
+use crate::fs::fingerprint::Fingerprint;
+use crate::rt::blocking::SerialBlocking;
 
 const PERIOD: Duration = Duration::from_secs(1);
 
@@ -19,18 +19,18 @@ const PERIOD: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(super) struct Watch {
     files: Vec<PathBuf>,
-    seen: Mutex<Vec<Option<Stamp>>>,
-    aside: Aside,
+    seen: Mutex<Vec<Option<Fingerprint>>>,
+    aside: SerialBlocking,
 }
 
 impl Watch {
     /// Watches `files`, as they are now.
     pub(super) fn new(files: Vec<PathBuf>) -> Self {
-        let seen = Mutex::new(Stamp::of_all(&files));
+        let seen = Mutex::new(Fingerprint::of_all(&files));
         Watch {
             files,
             seen,
-            aside: Aside::default(),
+            aside: SerialBlocking::default(),
         }
     }
 
@@ -42,7 +42,7 @@ impl Watch {
         loop {
             sleep(PERIOD).await;
             let files = self.files.clone();
-            let Some(now) = self.aside.run(move || Stamp::of_all(&files)).await else {
+            let Some(now) = self.aside.run(move || Fingerprint::of_all(&files)).await else {
                 continue;
             };
             let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

@@ -15,7 +15,7 @@ use opentelemetry_sdk::trace::{
 use super::{Kind, Span, Value};
 use crate::config::Exported;
 use crate::error::{Cause, chain};
-use crate::seldom::Seldom;
+use crate::telemetry::throttle::LogThrottle;
 
 /// How long a collector may take to take a batch.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -63,7 +63,7 @@ impl Exporter {
         let told = Told {
             exporter,
             query: query.map(str::to_owned),
-            failed: Seldom::default(),
+            failed: LogThrottle::default(),
         };
         let mut processor = BatchSpanProcessor::builder(told).build();
         let version = KeyValue::new("service.version", env!("GBG_PROXY_VERSION"));
@@ -143,7 +143,7 @@ struct Told<E> {
     /// The query of the endpoint, without its question mark, if it is not empty: it may hold a key,
     /// and errors quote the URL.
     query: Option<String>,
-    failed: Seldom,
+    failed: LogThrottle,
 }
 
 impl<E: SpanExporter> SpanExporter for Told<E> {

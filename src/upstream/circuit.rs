@@ -31,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The circuit of one upstream.
 #[derive(Debug)]
-pub(super) struct Circuit {
+pub(super) struct CircuitBreaker {
     enabled: bool,
     /// Whether it is open, for those who only want to know that.
     open: AtomicBool,
@@ -52,10 +52,10 @@ pub(super) struct Attempt {
 #[error("connections to the API fail at the moment; the last attempt said: {0}")]
 pub(super) struct Refused(Arc<str>);
 
-impl Circuit {
+impl CircuitBreaker {
     /// One that is closed, and stays so unless it is `enabled`.
     pub(super) fn new(enabled: bool, connections: Arc<Connections>) -> Self {
-        Circuit {
+        CircuitBreaker {
             enabled,
             open: AtomicBool::new(false),
             connections,
@@ -171,21 +171,21 @@ mod tests {
 
     use super::*;
 
-    fn fail(circuit: &Circuit) {
+    fn fail(circuit: &CircuitBreaker) {
         let attempt = circuit.admit().expect("it is open");
         circuit.note_failed(attempt, &"dead".into());
     }
 
     /// One that has just opened.
-    fn opened() -> Circuit {
-        let circuit = Circuit::new(true, Arc::default());
+    fn opened() -> CircuitBreaker {
+        let circuit = CircuitBreaker::new(true, Arc::default());
         (0..FAILURES).for_each(|_| fail(&circuit));
         circuit
     }
 
     #[tokio::test(start_paused = true)]
     async fn it_opens_after_five_failures_in_a_row_and_says_why() {
-        let circuit = Circuit::new(true, Arc::default());
+        let circuit = CircuitBreaker::new(true, Arc::default());
         (0..FAILURES - 1).for_each(|_| fail(&circuit));
         circuit.note_opened();
         (0..FAILURES - 1).for_each(|_| fail(&circuit));
@@ -240,7 +240,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_that_is_not_enabled_never_opens() {
-        let circuit = Circuit::new(false, Arc::default());
+        let circuit = CircuitBreaker::new(false, Arc::default());
         (0..FAILURES * 10).for_each(|_| fail(&circuit));
         assert!(!circuit.is_open());
     }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::dial::MAX_ATTEMPTS;
-use crate::seldom::Seldom;
+use crate::telemetry::throttle::LogThrottle;
 
 /// Sockets that a connection may take while it opens: one for each TCP handshake that runs at once.
 const SOCKETS_TO_OPEN: u32 = MAX_ATTEMPTS;
@@ -23,7 +23,7 @@ pub struct ConnectionLimit {
     sockets_to_open: u32,
     /// Connections that have opened and not ended.
     open: Arc<AtomicUsize>,
-    log_throttle: Arc<Seldom>,
+    log_throttle: Arc<LogThrottle>,
 }
 
 /// No further connection may be opened.

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use super::Times;
-use super::circuit::{Attempt, Circuit};
+use super::circuit::{Attempt, CircuitBreaker};
 use super::connect_deadline::{ConnectDeadline, Step};
 use super::connection_limit::{ConnectionLimit, ConnectionPermit};
 use super::dial::Dialer;
@@ -21,10 +21,10 @@ use super::pool::Slot;
 use super::progress::Watch;
 use crate::config::{self, HttpVersion};
 use crate::error::Cause;
-use crate::hushed::Hushed;
-use crate::joined::Joined;
 use crate::metrics::Connections;
-use crate::readable::Readable;
+use crate::rt::readiness::Readable;
+use crate::rt::tcp::CoalescingTcp;
+use crate::rt::wake_filter::WakeFilter;
 
 const HTTP1: &[u8] = b"http/1.1";
 const HTTP2: &[u8] = b"h2";
@@ -43,7 +43,7 @@ pub(super) enum Opened<B> {
 }
 
 pub(super) struct Connector {
-    pub(super) circuit: Circuit,
+    pub(super) circuit: CircuitBreaker,
     pub(super) connections: Arc<Connections>,
     pub(super) limit: ConnectionLimit,
     dialer: Dialer,
@@ -70,7 +70,7 @@ impl Connector {
             false => None,
         };
         Ok(Connector {
-            circuit: Circuit::new(config.circuit, Arc::clone(&connections)),
+            circuit: CircuitBreaker::new(config.circuit, Arc::clone(&connections)),
             connections,
             limit,
             dialer: Dialer::new(origin.clone(), config.egress.clone()),
@@ -148,7 +148,7 @@ impl Connector {
         B::Error: Into<Cause>,
     {
         let deadline = ConnectDeadline::after(self.times.connect, "upstream.connect_timeout");
-        let stream = Joined(self.dialer.dial(&deadline).await?);
+        let stream = CoalescingTcp(self.dialer.dial(&deadline).await?);
         permit.settle();
         match &self.tls {
             Some((tls, name)) => {
@@ -210,7 +210,7 @@ impl Connector {
         tokio::spawn(async move {
             let _open = open;
             // Whoever waits for an answer on it is told as well.
-            if let Err(error) = Hushed::new(connection).await {
+            if let Err(error) = WakeFilter::new(connection).await {
                 tracing::debug!(%error, "an upstream connection ended early");
             }
         });

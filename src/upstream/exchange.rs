@@ -13,10 +13,10 @@ use hyper::body::{Body, Incoming};
 use hyper::client::conn::TrySendError;
 
 use super::pool::{Pool, Slot};
-use super::progress::Tracked;
+use super::progress::ProgressBody;
 use super::{AnswerSilent, Failed, body_error, too_slow};
 use crate::error::{Cause, Error};
-use crate::hushed;
+use crate::rt::wake_filter;
 
 /// A connection, and the pool that it goes back to.
 type Lease<B> = (Slot<B>, Arc<Pool<B>>);
@@ -88,11 +88,11 @@ where
 }
 
 /// Why no answer came; `closed` as for [`broken`].
-fn failed<B>(mut error: TrySendError<Request<Tracked<B>>>, closed: bool) -> Failed<B> {
+fn failed<B>(mut error: TrySendError<Request<ProgressBody<B>>>, closed: bool) -> Failed<B> {
     let unsent = error.take_message().map(|mut req| {
         // The next connection may be one of HTTP/2, which has no such field.
         req.headers_mut().remove(TRANSFER_ENCODING);
-        Box::new(req.map(Tracked::into_inner))
+        Box::new(req.map(ProgressBody::into_inner))
     });
     let error = match unsent {
         Some(_) => Error::UpstreamUnreachable(error.into_error().into()),
@@ -199,7 +199,7 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
-        let Poll::Ready(frame) = hushed::poll_frame(&mut self.incoming, cx) else {
+        let Poll::Ready(frame) = wake_filter::poll_frame(&mut self.incoming, cx) else {
             ready!(self.poll_silent(cx));
             self.lease = None;
             return Poll::Ready(Some(Err(AnswerSilent.into())));

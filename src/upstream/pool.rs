@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
 use super::Times;
-use super::progress::{Tracked, Watch};
-use crate::tick;
+use super::progress::{ProgressBody, Watch};
+use crate::rt::clock;
 
 /// How long a connection may take, after an answer has ended, to be ready for the next request. It
 /// waits for the rest of the request's body, which an answer may overtake.
@@ -20,7 +20,7 @@ pub(super) const SETTLE: Duration = Duration::from_secs(5);
 
 /// A connection that carries one request at a time, with what belongs to it.
 pub(super) struct Slot<B> {
-    pub(super) sender: SendRequest<Tracked<B>>,
+    pub(super) sender: SendRequest<ProgressBody<B>>,
     pub(super) watch: Watch,
     /// When it takes no further request.
     retires: Instant,
@@ -28,7 +28,11 @@ pub(super) struct Slot<B> {
 
 impl<B> Slot<B> {
     /// A new connection, on which `watch` listens.
-    pub(super) fn new(sender: SendRequest<Tracked<B>>, watch: Watch, retires: Instant) -> Self {
+    pub(super) fn new(
+        sender: SendRequest<ProgressBody<B>>,
+        watch: Watch,
+        retires: Instant,
+    ) -> Self {
         Slot {
             sender,
             watch,
@@ -83,7 +87,7 @@ impl<B> Pool<B> {
     pub(super) fn take(&self, most: Duration) -> Option<(Slot<B>, Duration)> {
         let mut state = self.lock();
         let idle = &mut state.as_mut()?.idle;
-        let now = tick::now();
+        let now = clock::now();
         while let Some(last) = idle.back() {
             let unused = now.duration_since(last.since);
             if unused > most {
@@ -111,7 +115,7 @@ impl<B> Pool<B> {
     }
 
     fn put(&self, slot: Slot<B>) {
-        let now = tick::now();
+        let now = clock::now();
         if now >= slot.retires || slot.watch.is_deaf() {
             return;
         }

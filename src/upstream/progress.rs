@@ -17,8 +17,8 @@ use hyper::body::Body;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-use crate::readable::Readable;
-use crate::tick;
+use crate::rt::clock;
+use crate::rt::readiness::Readable;
 
 /// The last sign of life of one request's body.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct Progress {
 
 impl Progress {
     fn note(&self) {
-        let now = tick::now().duration_since(self.epoch);
+        let now = clock::now().duration_since(self.epoch);
         let now = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         self.last.store(now, Ordering::Relaxed);
         self.waits_for_caller.store(false, Ordering::Relaxed);
@@ -81,11 +81,11 @@ impl Default for Watch {
 
 impl Watch {
     /// Begins with a request: its body, tracked.
-    pub(super) fn track<B>(&self, body: B) -> Tracked<B> {
+    pub(super) fn track<B>(&self, body: B) -> ProgressBody<B> {
         self.progress.note();
         self.progress.heard.store(false, Ordering::Relaxed);
         self.progress.sent.store(false, Ordering::Relaxed);
-        Tracked {
+        ProgressBody {
             body,
             progress: Arc::clone(&self.progress),
         }
@@ -97,8 +97,8 @@ impl Watch {
     }
 
     /// `io`, which notes what is heard on it.
-    pub(super) fn listen<IO>(&self, io: IO) -> Heard<IO> {
-        Heard {
+    pub(super) fn listen<IO>(&self, io: IO) -> UpstreamIo<IO> {
+        UpstreamIo {
             io,
             is_drained: false,
             progress: Arc::clone(&self.progress),
@@ -147,12 +147,12 @@ impl Watch {
 }
 
 /// A request body that notes its progress as it is taken.
-pub(super) struct Tracked<B> {
+pub(super) struct ProgressBody<B> {
     body: B,
     progress: Arc<Progress>,
 }
 
-impl<B> Tracked<B> {
+impl<B> ProgressBody<B> {
     /// Progress that is none of the body's: what it gave was taken.
     pub(super) fn note(&self) {
         self.progress.note();
@@ -164,7 +164,7 @@ impl<B> Tracked<B> {
     }
 }
 
-impl<B: Body + Unpin> Body for Tracked<B> {
+impl<B: Body + Unpin> Body for ProgressBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -196,7 +196,7 @@ impl<B: Body + Unpin> Body for Tracked<B> {
 /// give up at the first write that fails, with the answer unread. So what is written of a request
 /// that has begun to go out fails no more: it goes nowhere, and reading tells what there is, the
 /// answer or the end.
-pub(super) struct Heard<IO> {
+pub(super) struct UpstreamIo<IO> {
     io: IO,
     /// Whether the last read found nothing: then neither TLS nor the socket holds anything, and
     /// whoever waits is woken by the socket alone.
@@ -204,7 +204,7 @@ pub(super) struct Heard<IO> {
     progress: Arc<Progress>,
 }
 
-impl<IO> Heard<IO> {
+impl<IO> UpstreamIo<IO> {
     /// What hyper is told of having `written` bytes of a request, of which there are `length`.
     fn outlive(&self, written: Poll<io::Result<usize>>, length: usize) -> Poll<io::Result<usize>> {
         match written {
@@ -235,7 +235,7 @@ impl<IO> Heard<IO> {
     }
 }
 
-impl<IO: AsyncRead + Readable + Unpin> AsyncRead for Heard<IO> {
+impl<IO: AsyncRead + Readable + Unpin> AsyncRead for UpstreamIo<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -258,7 +258,7 @@ impl<IO: AsyncRead + Readable + Unpin> AsyncRead for Heard<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Heard<IO> {
+impl<IO: AsyncWrite + Unpin> AsyncWrite for UpstreamIo<IO> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

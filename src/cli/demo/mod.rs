@@ -10,10 +10,11 @@ use clap::Args;
 use self::journeys::{walk_v1, walk_v2};
 use super::sandbox::{say, show_calls};
 use super::{Failure, block_on, raise_open_files, shut_down};
+use crate::app::signals;
 use crate::app::{App, StartError};
 use crate::config::{self, Address, Config, HttpUrl, Origin, Sources};
 use crate::sandbox::{Options, Sandbox};
-use crate::{shutdown, telemetry};
+use crate::telemetry;
 
 /// The ports to try; then any free one.
 const PORTS: std::ops::RangeInclusive<u16> = 8080..=8089;
@@ -66,7 +67,7 @@ impl Demo {
             sandbox.token_calls()
         ))?;
         if !self.once {
-            let signalled = shutdown::signalled().map_err(|error| Failure::failed(&error))?;
+            let signalled = signals::signalled().map_err(|error| Failure::failed(&error))?;
             say(&invitation(addr))?;
             tokio::select! {
                 shown = show_calls(sandbox.subscribe()) => shown?,

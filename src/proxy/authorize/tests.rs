@@ -38,7 +38,7 @@ struct Api {
 impl Api {
     async fn answer(
         &self,
-        req: Request<RequestBody<Observed<Text>>>,
+        req: Request<RequestBody<WithContext<Text>>>,
     ) -> Result<Response<Text>, Error> {
         let (head, body) = req.into_parts();
         let token = head.headers[AUTHORIZATION].to_str().unwrap().to_owned();
@@ -124,7 +124,7 @@ impl World {
 
     async fn send(&self, req: Request<Text>) -> (StatusCode, String) {
         let api = Arc::clone(&self.api);
-        let leaf = service_fn(move |authorized: Authorized<Observed<Text>>| {
+        let leaf = service_fn(move |authorized: Authorized<WithContext<Text>>| {
             let api = Arc::clone(&api);
             async move { api.answer(*authorized.req).await }
         });
@@ -158,7 +158,7 @@ async fn nothing_is_forwarded_without_a_token() {
     let (_publisher, tokens) = channel(Duration::from_secs(5), Arc::default());
     let rules = crate::proxy::tests::rules(&crate::proxy::tests::config(), tokens);
     let leaf = service_fn(
-        async |_: Authorized<Observed<NoBody>>| -> Result<Response<NoBody>, Error> {
+        async |_: Authorized<WithContext<NoBody>>| -> Result<Response<NoBody>, Error> {
             panic!("it was forwarded")
         },
     );
@@ -261,7 +261,7 @@ async fn a_refused_request_that_cannot_be_sent_again_gets_a_new_token_for_the_ne
 async fn a_refusal_that_came_before_the_whole_body_is_passed_on() {
     let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
     let leaf = service_fn(
-        async |_: Authorized<Observed<Text>>| -> Result<Response<Text>, Error> {
+        async |_: Authorized<WithContext<Text>>| -> Result<Response<Text>, Error> {
             Ok(Response::builder()
                 .status(StatusCode::UNAUTHORIZED)
                 .body(Full::default())
@@ -310,7 +310,7 @@ async fn a_callers_own_bearer_is_sent_once() {
 async fn a_bearer_that_stopped_while_a_connection_opened_is_replaced_by_the_one_that_is_held() {
     let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
     let leaf = service_fn(
-        async |Authorized { mut req, permit }: Authorized<Observed<Text>>| {
+        async |Authorized { mut req, permit }: Authorized<WithContext<Text>>| {
             permit.renew(req.headers_mut())?;
             assert_eq!(req.headers()[AUTHORIZATION], "Bearer token-1");
             sleep(Duration::from_secs(3600)).await;

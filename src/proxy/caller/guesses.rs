@@ -13,7 +13,7 @@ use std::time::Duration;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::time::sleep;
 
-use crate::seldom::Seldom;
+use crate::telemetry::throttle::LogThrottle;
 
 /// Failures that are answered at once.
 const FREE: NonZeroU32 = NonZeroU32::new(20).unwrap();
@@ -30,22 +30,22 @@ const MOST_HELD: usize = 1024;
 const BUCKETS: usize = 1024;
 
 #[derive(Debug)]
-pub(in crate::proxy) struct Guesses {
+pub(in crate::proxy) struct AuthFailureThrottle {
     buckets: Vec<DefaultDirectRateLimiter>,
     /// With a key of its own for each process: nobody chooses whose bucket he shares.
     hasher: RandomState,
     held: AtomicUsize,
-    told: Seldom,
+    told: LogThrottle,
 }
 
-impl Guesses {
+impl AuthFailureThrottle {
     pub(in crate::proxy) fn new() -> Self {
         let quota = Quota::per_second(NonZeroU32::MIN).allow_burst(FREE);
-        Guesses {
+        AuthFailureThrottle {
             buckets: (0..BUCKETS).map(|_| RateLimiter::direct(quota)).collect(),
             hasher: RandomState::new(),
             held: AtomicUsize::new(0),
-            told: Seldom::default(),
+            told: LogThrottle::default(),
         }
     }
 
@@ -108,7 +108,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_fails_often_is_told_late_and_others_are_not() {
-        let guesses = Guesses::new();
+        let guesses = AuthFailureThrottle::new();
         let held = async |from: Option<IpAddr>| {
             let began = Instant::now();
             guesses.hold_back(from).await;
@@ -140,7 +140,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn no_more_are_held_than_there_is_room_for() {
-        let guesses = std::sync::Arc::new(Guesses::new());
+        let guesses = std::sync::Arc::new(AuthFailureThrottle::new());
         while !guesses.is_too_often(None) {}
         for _ in 0..MOST_HELD {
             let guesses = std::sync::Arc::clone(&guesses);

@@ -9,7 +9,7 @@ use http::Method;
 use crate::config::{self, CertificateName, Config, Prefix};
 use crate::error::Error;
 use crate::proxy::guard::Methods;
-use crate::proxy::limit::{Share, Shares};
+use crate::proxy::limit::{CallerQuota, CallerQuotas};
 
 /// A caller that is known, or anyone, where none are.
 #[derive(Debug)]
@@ -20,11 +20,11 @@ pub(in crate::proxy) struct Known {
     allow: Option<Vec<Prefix>>,
     methods: Methods,
     number: usize,
-    pub(in crate::proxy) share: Arc<Share>,
+    pub(in crate::proxy) share: Arc<CallerQuota>,
 }
 
 impl Known {
-    pub(in crate::proxy) fn anyone(share: Arc<Share>) -> Self {
+    pub(in crate::proxy) fn anyone(share: Arc<CallerQuota>) -> Self {
         Known {
             name: None,
             expires: None,
@@ -35,7 +35,11 @@ impl Known {
         }
     }
 
-    pub(in crate::proxy) fn new(number: usize, caller: &config::Caller, share: Arc<Share>) -> Self {
+    pub(in crate::proxy) fn new(
+        number: usize,
+        caller: &config::Caller,
+        share: Arc<CallerQuota>,
+    ) -> Self {
         Known {
             name: Some(caller.name.clone()),
             expires: caller.expires,
@@ -94,7 +98,7 @@ pub(super) struct Table {
 
 impl Table {
     /// The callers of `config`, each with its share.
-    pub(super) fn new(config: &Config, shares: &Shares) -> Self {
+    pub(super) fn new(config: &Config, shares: &CallerQuotas) -> Self {
         let mut table = Table {
             anyone: Arc::new(Known::anyone(shares.of_anyone())),
             is_empty: config.callers.is_empty(),

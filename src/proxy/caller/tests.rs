@@ -9,8 +9,8 @@ use crate::proxy::tests::config as configuration;
 fn callers(list: Vec<config::Caller>) -> Callers {
     let mut config = configuration();
     config.callers = list;
-    let shares = Shares::new(&config, &crate::metrics::Metrics::new(1), None);
-    Callers::new(&config, &shares, Arc::new(Guesses::new()))
+    let shares = CallerQuotas::new(&config, &crate::metrics::Metrics::new(1), None);
+    Callers::new(&config, &shares, Arc::new(AuthFailureThrottle::new()))
 }
 
 fn caller(name: &str) -> config::Caller {

@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use crate::error::Error;
 use crate::metrics::Places;
-use crate::seldom::Seldom;
+use crate::telemetry::throttle::LogThrottle;
 
 /// The places of a process.
 #[derive(Debug)]
@@ -29,8 +29,8 @@ pub(in crate::proxy) struct Gate {
     /// How many are taken, and how many wait: what is in the lanes, for those who have no lock.
     places: Arc<Places>,
     is_draining: AtomicBool,
-    lanes: Mutex<Lanes>,
-    told: Seldom,
+    lanes: Mutex<FairQueue>,
+    told: LogThrottle,
 }
 
 /// The gate, as one worker comes to it: what is cloned for each request is the worker's own, and no
@@ -119,7 +119,7 @@ impl Gate {
             places,
             is_draining: AtomicBool::new(false),
             lanes: Mutex::default(),
-            told: Seldom::default(),
+            told: LogThrottle::default(),
         }
     }
 
@@ -181,7 +181,7 @@ impl Gate {
         self.places.waiting.store(lanes.count, SeqCst);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lanes> {
+    fn lock(&self) -> MutexGuard<'_, FairQueue> {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -217,7 +217,7 @@ impl Drop for Waiting {
 
 /// Who waits, by caller.
 #[derive(Debug, Default)]
-struct Lanes {
+struct FairQueue {
     lanes: HashMap<usize, VecDeque<Turn>>,
     /// The lanes in which somebody waits, the next one first.
     order: VecDeque<usize>,
@@ -229,7 +229,7 @@ struct Lanes {
 /// waited for.
 type Turn = (u64, Arc<Door>, oneshot::Sender<Place>);
 
-impl Lanes {
+impl FairQueue {
     fn add(&mut self, lane: usize, door: Arc<Door>) -> (oneshot::Receiver<Place>, u64) {
         let (sender, turn) = oneshot::channel();
         self.tickets += 1;

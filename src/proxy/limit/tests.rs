@@ -17,7 +17,7 @@ fn rate(requests: u32, burst: u32) -> Rate {
 
 #[test]
 fn a_caller_has_its_burst_and_then_its_rate() {
-    let share = Share::new(Some(rate(60, 3)), None);
+    let share = CallerQuota::new(Some(rate(60, 3)), None);
     let (told, limiter) = share.rate.as_deref().unwrap();
     assert_eq!(*told, rate(60, 3));
     assert_eq!((0..5).filter(|_| limiter.check().is_ok()).count(), 3);
@@ -47,19 +47,19 @@ fn what_finds_no_place_of_the_caller_costs_nothing_of_its_rate() {
             allow: None,
             methods: None,
         },
-        Arc::new(Share::new(Some(rate(1, 2)), NonZeroU32::new(1))),
+        Arc::new(CallerQuota::new(Some(rate(1, 2)), NonZeroU32::new(1))),
     ));
-    let first = Share::take(&known).unwrap();
+    let first = CallerQuota::take(&known).unwrap();
     for _ in 0..5 {
         assert!(matches!(
-            Share::take(&known),
+            CallerQuota::take(&known),
             Err(Error::RateLimited { quota: None, .. })
         ));
     }
     drop(first);
-    drop(Share::take(&known).unwrap());
+    drop(CallerQuota::take(&known).unwrap());
     assert!(matches!(
-        Share::take(&known),
+        CallerQuota::take(&known),
         Err(Error::RateLimited {
             quota: Some((1, 60)),
             ..
@@ -80,7 +80,7 @@ fn a_rate_beyond_what_can_be_counted_is_none() {
 
 #[test]
 fn the_api_can_hold_a_caller_back() {
-    let share = Standing::default();
+    let share = QuotaState::default();
     assert!(share.check_rest().is_ok());
     share.rest(Duration::from_secs(7));
     share.rest(Duration::from_secs(2));
@@ -103,13 +103,13 @@ fn the_api_can_hold_a_caller_back() {
 #[test]
 fn what_is_counted_of_a_caller_goes_on_under_other_bounds() {
     let (one, two) = (NonZeroU32::new(1), NonZeroU32::new(2));
-    let first = Share::new(Some(rate(1, 1)), one);
+    let first = CallerQuota::new(Some(rate(1, 1)), one);
     first.standing.in_flight.fetch_add(1, Relaxed);
     first.standing.rest(Duration::from_secs(9));
     let (_, limiter) = first.rate.as_deref().unwrap();
     limiter.check().unwrap();
 
-    let more = Share::renewed(Some(&first), Some(rate(1, 1)), two);
+    let more = CallerQuota::renewed(Some(&first), Some(rate(1, 1)), two);
     assert_eq!(
         (more.most, more.standing.in_flight.load(Relaxed)),
         (Some(2), 1)
@@ -117,13 +117,13 @@ fn what_is_counted_of_a_caller_goes_on_under_other_bounds() {
     assert!(more.standing.check_rest().is_err());
     assert!(more.rate.as_deref().unwrap().1.check().is_err());
 
-    let faster = Share::renewed(Some(&more), Some(rate(1, 2)), two);
+    let faster = CallerQuota::renewed(Some(&more), Some(rate(1, 2)), two);
     assert_eq!(faster.standing.in_flight.load(Relaxed), 1);
     assert!(faster.rate.as_deref().unwrap().1.check().is_ok());
 }
 
 /// The step with one place in all, before which so many wait; each answer has a body.
-fn one_place(queue: u32) -> impl Step<Observed<Empty<Bytes>>, Limited<Full<Bytes>>> {
+fn one_place(queue: u32) -> impl Step<WithContext<Empty<Bytes>>, Limited<Full<Bytes>>> {
     let mut config = crate::proxy::tests::config();
     config.limits.max_in_flight = NonZeroU32::MIN;
     config.limits.queue = Some(queue);
@@ -134,7 +134,7 @@ fn one_place(queue: u32) -> impl Step<Observed<Empty<Bytes>>, Limited<Full<Bytes
 }
 
 /// One of anyone's.
-fn request() -> Request<Observed<Empty<Bytes>>> {
+fn request() -> Request<WithContext<Empty<Bytes>>> {
     let req = observed(Request::new(Empty::new()));
     req.body()
         .record()

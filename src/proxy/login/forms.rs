@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-use crate::seldom::Seldom;
+use crate::telemetry::throttle::LogThrottle;
 
 /// Forms that are read at once.
 const MAX_FORMS: usize = 256;
@@ -22,7 +22,7 @@ pub(in crate::proxy) struct LoginForms {
     queue: Mutex<Queue>,
     /// How many they are, for the metrics.
     count: Arc<AtomicUsize>,
-    log_throttle: Seldom,
+    log_throttle: LogThrottle,
 }
 
 #[derive(Debug, Default)]
@@ -46,7 +46,7 @@ impl LoginForms {
         LoginForms {
             queue: Mutex::default(),
             count,
-            log_throttle: Seldom::default(),
+            log_throttle: LogThrottle::default(),
         }
     }
 

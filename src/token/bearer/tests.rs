@@ -5,7 +5,7 @@ use super::*;
 fn bearer(generation: u64, life: Duration) -> Bearer {
     let mut header = HeaderValue::from_static("Bearer abc");
     header.set_sensitive(true);
-    Bearer::new(header, generation, Moment::now() + life)
+    Bearer::new(header, generation, Deadline::now() + life)
 }
 
 #[tokio::test(start_paused = true)]
@@ -23,7 +23,7 @@ async fn the_current_bearer_is_the_last_published_and_never_an_expired_one() {
         ),
         (2, 2)
     );
-    publisher.publish_failure(Failure::Unavailable, Moment::now());
+    publisher.publish_failure(Failure::Unavailable, Deadline::now());
     assert_eq!(reader.current().unwrap().generation, 2);
     assert_eq!(reader.clone().current().unwrap().generation, 2);
     tokio::time::advance(Duration::from_secs(10)).await;
@@ -59,7 +59,7 @@ async fn waiting_ends_with_the_token_with_the_deadline_or_with_a_refusal() {
     tokio::time::advance(Duration::from_secs(60)).await;
     publisher.publish_failure(
         Failure::ClientRefused,
-        Moment::now() + Duration::from_secs(30),
+        Deadline::now() + Duration::from_secs(30),
     );
     let began = Instant::now();
     let refused = reader.wait().await.unwrap_err();
@@ -78,10 +78,10 @@ async fn an_expired_bearer_is_not_kept() {
     publisher.publish(bearer(1, Duration::from_secs(10)));
     assert!(reader.current().is_some());
     let is_kept = || reader.local.lock().unwrap().bearer.is_some();
-    publisher.publish_failure(Failure::Unavailable, Moment::now());
+    publisher.publish_failure(Failure::Unavailable, Deadline::now());
     assert!(publisher.sender.borrow().bearer.is_some() && is_kept());
     tokio::time::advance(Duration::from_secs(10)).await;
-    publisher.publish_failure(Failure::Unavailable, Moment::now());
+    publisher.publish_failure(Failure::Unavailable, Deadline::now());
     assert!(publisher.sender.borrow().bearer.is_none());
     assert!(reader.current().is_none() && !is_kept());
 }

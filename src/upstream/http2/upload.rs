@@ -8,13 +8,13 @@ use h2::{Reason, SendStream};
 use http_body::Body;
 
 use super::super::body_error;
-use super::super::progress::Tracked;
+use super::super::progress::ProgressBody;
 use crate::error::{Cause, Error};
 
 /// The body of one request, and the stream that it goes into.
 pub(super) struct Upload<B> {
     stream: SendStream<Bytes>,
-    body: Tracked<B>,
+    body: ProgressBody<B>,
     /// Read, and not sent yet.
     chunk: Bytes,
     /// Whether all is sent, or the API wants no more.
@@ -28,7 +28,7 @@ pub(super) struct Broken(pub(super) Error);
 
 impl<B> Upload<B> {
     /// `is_over` if there is no body.
-    pub(super) fn new(stream: SendStream<Bytes>, body: Tracked<B>, is_over: bool) -> Self {
+    pub(super) fn new(stream: SendStream<Bytes>, body: ProgressBody<B>, is_over: bool) -> Self {
         Upload {
             stream,
             body,

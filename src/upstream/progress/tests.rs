@@ -102,7 +102,7 @@ impl Readable for Decrypting {
 fn only_where_nothing_more_has_come_nothing_is_read() {
     let mut heard = Watch::default().listen(Decrypting::default());
     let cx = &mut Context::from_waker(std::task::Waker::noop());
-    let mut read = |heard: &mut Heard<Decrypting>| {
+    let mut read = |heard: &mut UpstreamIo<Decrypting>| {
         let mut byte = [0];
         let is_ready = Pin::new(&mut *heard)
             .poll_read(cx, &mut ReadBuf::new(&mut byte))

@@ -16,8 +16,10 @@ use crate::config::{self, Config};
 use crate::downstream::{self, CallerBody, CallerCertificate, Socket, Timeouts};
 use crate::error::Cause;
 use crate::metrics;
-use crate::proxy::{self, CheckCertificate, ConnectionInfo, Observed, RequestBody, Rules, Shared};
-use crate::pulse::{self, Heart, Pulse};
+use crate::proxy::{
+    self, CheckCertificate, ConnectionInfo, RequestBody, Rules, Shared, WithContext,
+};
+use crate::rt::liveness::{self, Heart, Pulse};
 use crate::token::Reader;
 use crate::upstream::{ConnectionLimit, Upstream};
 
@@ -26,7 +28,7 @@ use crate::upstream::{ConnectionLimit, Upstream};
 const LOOK_UPS: usize = 4;
 
 /// The API, as a worker reaches it.
-type Api = Upstream<RequestBody<Observed<CallerBody>>>;
+type Api = Upstream<RequestBody<WithContext<CallerBody>>>;
 
 /// What a worker goes by, until it is given something else.
 #[derive(Clone)]
@@ -38,7 +40,7 @@ struct InForce {
 
 /// Gives a worker something else to go by while it runs.
 #[derive(Clone)]
-pub struct Renewal {
+pub(super) struct Renewal {
     in_force: watch::Sender<InForce>,
     timeouts: watch::Sender<Timeouts>,
     tokens: Reader,
@@ -49,14 +51,14 @@ pub struct Renewal {
 }
 
 /// An upstream that is to take the place of a worker's.
-pub struct Prepared(Arc<Api>);
+pub(super) struct Prepared(Arc<Api>);
 
 impl Renewal {
     /// Makes an upstream of `config`, to be put in force later.
     ///
     /// # Errors
     /// As those of [`Worker::new`].
-    pub fn prepare(&self, config: &config::Upstream) -> Result<Prepared, Cause> {
+    pub(super) fn prepare(&self, config: &config::Upstream) -> Result<Prepared, Cause> {
         Ok(Prepared(Arc::new(Upstream::new(
             config,
             Arc::clone(&self.metrics.api),
@@ -66,7 +68,7 @@ impl Renewal {
 
     /// Puts what `config` says in force, for all requests that come from now on: with another
     /// upstream, if there is one.
-    pub fn renew(&self, config: &Config, shared: &Shared, upstream: Option<Prepared>) {
+    pub(super) fn renew(&self, config: &Config, shared: &Shared, upstream: Option<Prepared>) {
         let rules = Rules::new(
             config,
             shared,
@@ -90,7 +92,7 @@ impl Renewal {
 }
 
 /// A worker that has not begun.
-pub struct Worker {
+pub(super) struct Worker {
     in_force: watch::Receiver<InForce>,
     renewal: Renewal,
     options: downstream::Options,
@@ -104,7 +106,7 @@ impl Worker {
     ///
     /// # Errors
     /// When the upstream's certificates or name are of no use.
-    pub fn new(
+    pub(super) fn new(
         config: &Config,
         mut options: downstream::Options,
         shared: &Shared,
@@ -135,7 +137,7 @@ impl Worker {
         // A channel of its own, that workers share no reference count for each connection.
         let (timeouts, timeouts_in_force) = watch::channel(*options.timeouts.borrow());
         options.timeouts = timeouts_in_force;
-        let (pulse, heart) = pulse::channel();
+        let (pulse, heart) = liveness::channel();
         Ok(Worker {
             in_force,
             renewal: Renewal {
@@ -153,12 +155,12 @@ impl Worker {
     }
 
     /// What gives it something else to go by while it runs.
-    pub fn renewal(&self) -> Renewal {
+    pub(super) fn renewal(&self) -> Renewal {
         self.renewal.clone()
     }
 
     /// Asks whether it lives, once it has begun.
-    pub fn pulse(&self) -> Pulse {
+    pub(super) fn pulse(&self) -> Pulse {
         self.pulse.clone()
     }
 
@@ -167,7 +169,11 @@ impl Worker {
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub fn start(self, index: usize, socket: Socket) -> io::Result<JoinHandle<Result<(), Cause>>> {
+    pub(super) fn start(
+        self,
+        index: usize,
+        socket: Socket,
+    ) -> io::Result<JoinHandle<Result<(), Cause>>> {
         thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {

@@ -1,24 +1,24 @@
-//! What is worth a line in the log, and not one a request.
+//! Rate limit of a log line that many requests would cause.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// How long nothing more is said of the same.
-const SILENCE: Duration = Duration::from_secs(10);
+/// The time between two lines.
+const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Lets something be said seldom.
+/// Lets one line through every 10 s, and counts the others.
 #[derive(Debug)]
-pub struct Seldom {
+pub struct LogThrottle {
     epoch: Instant,
-    /// Milliseconds from `epoch` to the end of the silence.
+    /// Milliseconds from `epoch` to the next line.
     until: AtomicU64,
-    /// How often it was not said since it was said last.
+    /// Lines that were suppressed since the last one.
     suppressed: AtomicU64,
 }
 
-impl Default for Seldom {
+impl Default for LogThrottle {
     fn default() -> Self {
-        Seldom {
+        LogThrottle {
             epoch: Instant::now(),
             until: AtomicU64::new(0),
             suppressed: AtomicU64::new(0),
@@ -26,18 +26,17 @@ impl Default for Seldom {
     }
 }
 
-impl Seldom {
-    /// Whether it is time to say it again; then silence begins.
+impl LogThrottle {
+    /// Whether the line is due; starts the next interval if so.
     pub fn is_due(&self) -> bool {
         self.due().is_some()
     }
 
-    /// How often it was suppressed since the last time, if it is time to say it again; then silence
-    /// begins.
+    /// The number of lines that were suppressed, if the line is due; starts the next interval then.
     pub fn due(&self) -> Option<u64> {
         let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
         let until = self.until.load(Relaxed);
-        let next = now.saturating_add(SILENCE.as_millis() as u64);
+        let next = now.saturating_add(LOG_INTERVAL.as_millis() as u64);
         if now >= until
             && self
                 .until
@@ -57,12 +56,12 @@ mod tests {
 
     #[test]
     fn what_was_suppressed_is_counted_once() {
-        let seldom = Seldom::default();
-        assert_eq!(seldom.due(), Some(0));
-        assert_eq!((seldom.due(), seldom.due()), (None, None));
-        seldom.until.store(0, Relaxed);
-        assert_eq!(seldom.due(), Some(2));
-        seldom.until.store(0, Relaxed);
-        assert_eq!(seldom.due(), Some(0));
+        let throttle = LogThrottle::default();
+        assert_eq!(throttle.due(), Some(0));
+        assert_eq!((throttle.due(), throttle.due()), (None, None));
+        throttle.until.store(0, Relaxed);
+        assert_eq!(throttle.due(), Some(2));
+        throttle.until.store(0, Relaxed);
+        assert_eq!(throttle.due(), Some(0));
     }
 }

@@ -1,19 +1,19 @@
-//! Whether a thread still turns: a task of its own answers when it is asked, and one that hangs
-//! does not.
+//! Liveness check of a worker thread: a task on its runtime answers each request of the check,
+//! which a thread that hangs does not.
 
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::timeout;
 
-/// How long a thread may take to answer; one that takes longer serves nobody meanwhile.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// A thread that takes longer to answer is not alive.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks a thread whether it lives.
+/// Checks one thread.
 #[derive(Clone, Debug)]
 pub struct Pulse(mpsc::Sender<oneshot::Sender<()>>);
 
-/// The end that the thread has.
+/// The thread's end of the check.
 #[derive(Debug)]
 pub struct Heart(mpsc::Receiver<oneshot::Sender<()>>);
 
@@ -24,15 +24,15 @@ pub fn channel() -> (Pulse, Heart) {
 }
 
 impl Pulse {
-    /// Whether all of `pulses` answer in time, or have ended: of an end that nobody asked for
-    /// others tell.
+    /// Whether each of `pulses` answers in time or has ended. An unexpected end is reported
+    /// elsewhere.
     pub async fn are_felt(pulses: &[Pulse]) -> bool {
         let ask = async {
             for pulse in pulses {
                 pulse.ask().await;
             }
         };
-        timeout(PATIENCE, ask).await.is_ok()
+        timeout(ANSWER_TIMEOUT, ask).await.is_ok()
     }
 
     async fn ask(&self) {
@@ -45,10 +45,10 @@ impl Pulse {
 }
 
 impl Heart {
-    /// Answers whoever asks, for as long as it is polled.
+    /// Answers checks for as long as it is polled.
     pub async fn beat(mut self) {
         while let Some(asked) = self.0.recv().await {
-            // Who asked may have lost patience.
+            // The check may have timed out.
             let _ = asked.send(());
         }
         std::future::pending().await
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_thread_that_hangs_is_told_from_one_that_turns_and_from_one_that_has_ended() {
+    async fn only_a_thread_that_hangs_is_not_alive() {
         let ((one, heart), (other, other_heart)) = (channel(), channel());
         let both = [one, other];
         let turning = tokio::spawn(heart.beat());

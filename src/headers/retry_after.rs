@@ -1,12 +1,12 @@
-//! `Retry-After`, as whoever answers asks to be waited for (RFC 9110 section 10.2.3).
+//! `Retry-After` (RFC 9110 section 10.2.3).
 
 use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
 
-/// How long is to be waited, by a number of seconds or until a date: nothing where that is over.
-/// `None` where neither is said.
+/// The delay that `headers` ask for, in seconds or until a date; zero if the date has passed.
+/// `None` if there is no valid field.
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     // A number needs its digits alone: `parse` would take a sign as well.

@@ -2,6 +2,9 @@
 
 mod admin_server;
 mod health;
+pub mod signals;
+pub mod systemd;
+mod worker;
 
 use std::io;
 use std::sync::Arc;
@@ -13,16 +16,16 @@ use tokio::time::{sleep, timeout};
 
 use self::admin_server::{admin_limits, start_admin};
 pub use self::health::Health;
+use self::worker::{Renewal, Worker};
 use crate::admin;
 use crate::config::{self, Address, Config};
 use crate::downstream::{self, Socket, bind, share};
 use crate::error::Cause;
 use crate::metrics::{self, Metrics};
 use crate::proxy::Shared;
-use crate::pulse::Pulse;
+use crate::rt::liveness::Pulse;
 use crate::token::{self, Endpoint, Reader};
 use crate::trace::Exporter;
-use crate::worker::{Renewal, Worker};
 
 /// How long the end waits for the last spans at the most: the exporter's own patience does not
 /// bound a look-up of a name.

@@ -1,6 +1,5 @@
-//! What a service manager is told of the process, and the socket that it may have handed over
-//! (sd_notify(3), sd_listen_fds(3)). Without its variables in the environment nothing is told, and
-//! nothing taken.
+//! systemd integration: state notifications and the watchdog (sd_notify(3)), and socket activation
+//! (sd_listen_fds(3)). Without systemd's environment variables it does nothing.
 
 use std::io;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The time of a tick, which is one poll of an HTTP/1 connection. What happens in it happens at one
-//! time, as far as deadlines and the log care: for all of them the clock is read once.
+//! Cached time of one poll of an HTTP/1 connection. Deadlines and the log need no finer resolution,
+//! and each read of the clock costs 25 ns.
 
 use std::cell::Cell;
 
@@ -11,31 +11,31 @@ thread_local! {
 
 #[derive(Clone, Copy)]
 enum Time {
-    /// There is no tick.
+    /// There is no scope.
     Free,
-    /// There is one, and nobody has asked for its time.
+    /// The clock was not read in this scope.
     Unread,
     At(Instant),
 }
 
-/// A tick of this thread, until it is dropped.
-pub struct Tick(());
+/// Scope of the cached time in this thread, until it is dropped.
+pub struct ClockScope(());
 
-impl Tick {
-    /// Begins one.
+impl ClockScope {
+    /// Enters the scope; the first call of [`now`] reads the clock.
     pub fn begin() -> Self {
         TIME.set(Time::Unread);
-        Tick(())
+        ClockScope(())
     }
 }
 
-impl Drop for Tick {
+impl Drop for ClockScope {
     fn drop(&mut self) {
         TIME.set(Time::Free);
     }
 }
 
-/// The time of this tick; where there is none, that of the clock.
+/// The time of the current scope; outside of one, the clock's.
 pub fn now() -> Instant {
     match TIME.get() {
         Time::At(time) => time,
@@ -57,17 +57,17 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn time_stands_still_in_a_tick_and_nowhere_else() {
+    async fn time_stands_still_in_a_scope_only() {
         let second = Duration::from_secs(1);
         let began = Instant::now();
         for _ in 0..2 {
             let before = now();
-            let tick = Tick::begin();
+            let scope = ClockScope::begin();
             advance(second).await;
             assert_eq!(now() - before, second, "it is read when it is asked for");
             advance(second).await;
             assert_eq!(now() - before, second);
-            drop(tick);
+            drop(scope);
             assert_eq!(now() - before, second * 2);
         }
         assert_eq!(now() - began, second * 4);

@@ -1,9 +1,8 @@
-//! Wakes that nobody needs, and that are not made.
+//! Filter for needless wake-ups of HTTP/1 connections.
 //!
-//! Whoever takes a piece of a body from hyper wakes its connection, to read the next one. Of the
-//! last piece there is no next one, but the connection would be polled once more, on either side of
-//! each request. It has nothing to do: hyper is done with a body of known length, and ready for the
-//! next message, in the poll in which it hands out the last piece.
+//! Taking a frame of a body from hyper wakes the body's connection, which reads the next one. After
+//! the last frame of a body of known length there is nothing to read, and hyper is ready for the
+//! next message already: the wake-up would cost one more poll on either side of each request.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -14,7 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
 
-use crate::tick::Tick;
+use crate::rt::clock::ClockScope;
 
 thread_local! {
     static TAKING: RefCell<Taking> = const { RefCell::new(Taking::Nothing) };
@@ -60,8 +59,8 @@ impl Drop for Held {
 }
 
 /// A connection of HTTP/1, whose bodies are taken by [`poll_frame`]. One of HTTP/2 has other
-/// reasons to be woken by it. Each poll is a [`Tick`].
-pub struct Hushed<C> {
+/// reasons to be woken by it. Each poll is a [`ClockScope`].
+pub struct WakeFilter<C> {
     connection: C,
     /// Its task's waker as it sees it.
     waker: Option<(Arc<Task>, Waker)>,
@@ -90,10 +89,10 @@ impl Wake for Task {
     }
 }
 
-impl<C> Hushed<C> {
-    /// Hushes `connection`.
+impl<C> WakeFilter<C> {
+    /// Filters the wake-ups of `connection`.
     pub fn new(connection: C) -> Self {
-        Hushed {
+        WakeFilter {
             connection,
             waker: None,
         }
@@ -110,11 +109,11 @@ impl<C> Hushed<C> {
     }
 }
 
-impl<C: Future + Unpin> Future for Hushed<C> {
+impl<C: Future + Unpin> Future for WakeFilter<C> {
     type Output = C::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
-        let Hushed { connection, waker } = &mut *self;
+        let WakeFilter { connection, waker } = &mut *self;
         let known = waker
             .take()
             .filter(|(task, _)| task.0.will_wake(cx.waker()));
@@ -122,7 +121,7 @@ impl<C: Future + Unpin> Future for Hushed<C> {
             let task = Arc::new(Task(cx.waker().clone()));
             (Arc::clone(&task), Waker::from(task))
         }));
-        let _tick = Tick::begin();
+        let _tick = ClockScope::begin();
         Pin::new(connection).poll(&mut Context::from_waker(waker))
     }
 }
@@ -166,7 +165,7 @@ mod tests {
         let connection = server::Builder::new()
             .header_read_timeout(None)
             .serve_connection(TokioIo::new(io), service);
-        let mut connection = Hushed::new(connection);
+        let mut connection = WakeFilter::new(connection);
         caller.write_all(request.as_bytes()).await.unwrap();
         let count = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&count));
@@ -197,7 +196,7 @@ mod tests {
     async fn a_connection_whose_answer_was_taken_is_ready_without_being_woken() {
         let (io, mut api) = tokio::io::duplex(1024);
         let (mut sender, connection) = client::handshake(TokioIo::new(io)).await.unwrap();
-        let mut connection = Hushed::new(connection);
+        let mut connection = WakeFilter::new(connection);
         let count = Arc::new(Count::default());
         let waker = Waker::from(Arc::clone(&count));
         let mut poll = || {

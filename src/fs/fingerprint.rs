@@ -1,11 +1,11 @@
-//! What tells a file from the one that was there before under the same path.
+//! File fingerprint (mtime, size, inode, ctime): detects that a file was changed or replaced.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// What is known of a file without reading it. Links are followed.
+/// The metadata of a file that change with it. Symbolic links are followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
+pub struct Fingerprint {
     modified: Option<SystemTime>,
     length: u64,
     /// Device, inode and the time of the last change of the inode, which no tool sets back.
@@ -13,11 +13,11 @@ pub struct Stamp {
     inode: (u64, u64, i64, i64),
 }
 
-impl Stamp {
-    /// `None` where there is no file.
+impl Fingerprint {
+    /// `None` if there is no file.
     pub fn of(file: &Path) -> Option<Self> {
         let found = std::fs::metadata(file).ok()?;
-        Some(Stamp {
+        Some(Fingerprint {
             modified: found.modified().ok(),
             length: found.len(),
             #[cfg(unix)]
@@ -28,8 +28,8 @@ impl Stamp {
         })
     }
 
-    /// Those of `files`, in their order.
+    /// The fingerprints of `files`, in their order.
     pub fn of_all(files: &[PathBuf]) -> Vec<Option<Self>> {
-        files.iter().map(|file| Stamp::of(file)).collect()
+        files.iter().map(|file| Fingerprint::of(file)).collect()
     }
 }

@@ -1,28 +1,29 @@
-//! Work with files in a thread of its own: a file system that hangs must hang nothing else.
+//! Blocking work, one piece at a time: a file system that hangs holds one thread of tokio's
+//! blocking pool, which name lookups need as well.
 
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-/// Does one piece of work at a time: a file system that hangs holds one thread, and not one more
-/// for each try. Together these would be all that look up names.
+/// Runs one piece of blocking work at a time. Each retry of one that hangs would hold one more
+/// thread.
 #[derive(Debug)]
-pub struct Aside {
+pub struct SerialBlocking {
     free: Arc<Semaphore>,
 }
 
-impl Default for Aside {
+impl Default for SerialBlocking {
     fn default() -> Self {
-        Aside {
+        SerialBlocking {
             free: Arc::new(Semaphore::new(1)),
         }
     }
 }
 
-impl Aside {
-    /// Does `work` when what was begun before has ended; `None` if it panics. Nobody need wait for
-    /// its end.
+impl SerialBlocking {
+    /// Runs `work` when the work before it has ended; `None` if it panics. Dropping the future does
+    /// not cancel work that has started.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -48,22 +49,22 @@ mod tests {
 
     #[tokio::test]
     async fn work_that_hangs_holds_one_thread_and_the_next_waits_for_it() {
-        let aside = Aside::default();
+        let serial = SerialBlocking::default();
         let (release, held) = mpsc::channel::<()>();
-        let patience = Duration::from_millis(50);
+        let limit = Duration::from_millis(50);
         assert!(
-            timeout(patience, aside.run(move || held.recv()))
+            timeout(limit, serial.run(move || held.recv()))
                 .await
                 .is_err()
         );
         let (began, begun) = mpsc::channel();
         assert!(
-            timeout(patience, aside.run(move || began.send(())))
+            timeout(limit, serial.run(move || began.send(())))
                 .await
                 .is_err()
         );
         assert!(begun.try_recv().is_err(), "a second thread was taken");
         drop(release);
-        assert_eq!(aside.run(|| 1).await, Some(1));
+        assert_eq!(serial.run(|| 1).await, Some(1));
     }
 }

@@ -1,0 +1,3 @@
+//! Files that change while the process runs.
+
+pub mod fingerprint;

@@ -1,0 +1,4 @@
+//! Header fields that several modules read or write.
+
+pub mod retry_after;
+pub mod via;
