@@ -67,7 +67,7 @@ struct Frames {
     /// Bytes of the frame's payload that are still to come.
     left: usize,
     streams: HashMap<u32, Written>,
-    /// The last stream that h2's own GOAWAY names.
+    /// The last stream that h2's own GOAWAY names, if it is no error of the other side's.
     goaway: Option<u32>,
 }
 
@@ -93,7 +93,11 @@ impl Frames {
                 HEADERS => stream.heads += 1,
                 RST_STREAM => stream.resets += 1,
                 // h2 writes it in one piece.
-                GOAWAY => self.goaway = bytes.first_chunk().map(|last| u32::from_be_bytes(*last)),
+                GOAWAY => {
+                    if let [s, t, u, v, 0, 0, 0, 0, ..] = *bytes {
+                        self.goaway = Some(u32::from_be_bytes([s, t, u, v]));
+                    }
+                }
                 _ => {}
             }
             self.header.clear();

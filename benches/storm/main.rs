@@ -157,7 +157,8 @@ fn main() -> ExitCode {
 /// mode.
 fn filter(arguments: &[String]) -> Option<&String> {
     /// libtest's options that take a value.
-    const WITH_VALUE: [&str; 6] = [
+    const WITH_VALUE: [&str; 7] = [
+        "-Z",
         "--color",
         "--format",
         "--logfile",

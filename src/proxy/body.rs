@@ -85,14 +85,16 @@ where
         let ProxyBody { inner, watched } = &mut *self;
         let frame = ready!(Pin::new(&mut *inner).poll_frame(cx)).map(|frame| frame.map(clean));
         match &frame {
-            Some(Ok(frame)) => watched.add(frame.data_ref().map_or(0, Bytes::len)),
+            Some(Ok(frame)) => {
+                watched.add(frame.data_ref().map_or(0, Bytes::len));
+                // The server asks no further when a body of known length has all come. Over HTTP/2
+                // its end may come later.
+                if inner.is_end_stream() || inner.size_hint().exact() == Some(0) {
+                    watched.note_ended();
+                }
+            }
             Some(Err(error)) => watched.note_broken(error.as_ref()),
             None => watched.note_ended(),
-        }
-        // The server asks no further when a body of known length has all come. Over HTTP/2 its end
-        // may come later.
-        if inner.is_end_stream() || inner.size_hint().exact() == Some(0) {
-            watched.note_ended();
         }
         Poll::Ready(frame)
     }

@@ -236,9 +236,11 @@ impl Watched {
         self.record.fate().ended = true;
     }
 
-    /// Notes that the answer's body broke off.
+    /// Notes that the answer's body broke off, be it after all of its length.
     pub(super) fn note_broken(&self, error: &(dyn std::error::Error + 'static)) {
-        self.record.fate().broken = Some(crate::error::chain(error));
+        let mut fate = self.record.fate();
+        fate.ended = false;
+        fate.broken = Some(crate::error::chain(error));
     }
 }
 

@@ -47,7 +47,7 @@ async fn series(admin: SocketAddr, name: &str) -> Option<f64> {
     Some(value.parse().unwrap())
 }
 
-async fn metric(admin: SocketAddr, name: &str) -> f64 {
+pub(super) async fn metric(admin: SocketAddr, name: &str) -> f64 {
     series(admin, name)
         .await
         .unwrap_or_else(|| panic!("no {name}"))

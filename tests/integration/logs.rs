@@ -8,9 +8,10 @@ use std::time::Duration;
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 use wiremock::ResponseTemplate;
 
-use crate::support::caller::{post, read_until, send};
+use crate::support::caller::{PATIENCE, post, read_until, send};
 use crate::support::process::Running;
 use crate::support::server::{http2, scripted};
 use crate::support::{CLIENT_SECRET, TOKEN, answer, api, token_endpoint};
@@ -277,6 +278,51 @@ async fn a_response_whose_end_comes_late_is_not_cut_off() {
     running.read_until("bytes_out=3 ");
     assert!(!running.log.contains("outcome="), "{}", running.log);
     release.send_replace(true);
+    assert_eq!(running.end("-TERM"), 0);
+}
+
+#[tokio::test]
+async fn a_response_longer_than_its_length_breaks_off() {
+    let upstream = http2(100, |_, mut connection| async move {
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            let res = http::Response::builder()
+                .header("content-length", 3)
+                .body(())
+                .unwrap();
+            let mut stream = respond.send_response(res, false).unwrap();
+            stream.send_data("all".into(), false).unwrap();
+            let _ = stream.send_data("more".into(), true);
+        }
+    });
+    let api = api().await;
+    let set = [
+        format!("upstream.base_url=http://{}", upstream.await),
+        format!("token.endpoint={}", token_endpoint(&api)),
+    ];
+    let mut running = Running::start(&[&set[0], &set[1], "upstream.http_version=2"]);
+    let stream = tokio::net::TcpStream::connect(running.addr())
+        .await
+        .unwrap();
+    let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let req = Request::get("http://a/v2/captain/x").body(()).unwrap();
+    let (res, _) = sender.send_request(req, true).unwrap();
+    let read = async {
+        let mut body = res.await?.into_body();
+        while let Some(data) = body.data().await {
+            data?;
+        }
+        Ok::<_, h2::Error>(())
+    };
+    let ended = timeout(PATIENCE, read).await.expect("the response goes on");
+    assert!(ended.is_err());
+    drop(sender);
+    running.read_until("bytes_out=");
+    assert!(
+        running.log.contains("outcome=\"the answer broke off\""),
+        "{}",
+        running.log
+    );
     assert_eq!(running.end("-TERM"), 0);
 }
 

@@ -179,7 +179,7 @@ async fn http2_readers_that_stop_hold_little_memory() {
     const STREAMS: u32 = 64;
     /// An unoptimized build holds about 430 KiB a stream, and 340 more with hyper's own size of the
     /// send buffer.
-    const MAX_GROWTH: u64 = (CONNECTIONS * STREAMS) as u64 * (490 << 10);
+    const MAX_GROWTH: u64 = (CONNECTIONS * STREAMS) as u64 * (560 << 10);
     /// More than the sockets of one connection hold.
     const BODY_BYTES: usize = 16 << 20;
     let tokens = api().await;

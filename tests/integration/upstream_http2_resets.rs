@@ -9,7 +9,10 @@ use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{sleep, timeout};
 
-use crate::support::caller::{PATIENCE, assert_held_back, json, post, read_until, send, try_send};
+use crate::exhaustion::metric;
+use crate::support::caller::{
+    PATIENCE, assert_held_back, json, post, read_until, send, try_send, until,
+};
 use crate::support::frames::{
     DATA, END_HEADERS, END_STREAM, GOAWAY, GOOD, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE,
     block, frame, preface,
@@ -73,8 +76,8 @@ async fn no_stream_begins_with_its_reset() {
     left.write_all(&[preface(), request].concat())
         .await
         .unwrap();
-    // Until it waits for the connection to the API.
-    sleep(Duration::from_millis(200)).await;
+    // It waits for the connection to the API.
+    until(async || metric(proxy.admin(), "gbg_proxy_in_flight").await == 2.0).await;
     let cancel = u32::from(h2::Reason::CANCEL).to_be_bytes();
     let leave = [
         frame(RST_STREAM, 0, 1, &cancel),
