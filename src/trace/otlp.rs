@@ -129,11 +129,18 @@ fn attribute((name, value): (&'static str, Value)) -> KeyValue {
     }
 }
 
-/// `error` with `…` in place of `query`, be it a part of a URL or by itself.
+/// `error` with `…` in place of `query`: of a URL, or in quotes, or, if it is too long to stand
+/// there by chance, by itself.
 fn without_query(error: String, query: Option<&str>) -> String {
-    query
-        .map(|query| error.replace(query, "…"))
-        .unwrap_or(error)
+    const SHORTEST: usize = 8;
+    let Some(query) = query else { return error };
+    let error = error
+        .replace(&format!("?{query}"), "?…")
+        .replace(&format!("\"{query}\""), "\"…\"");
+    match query.len() < SHORTEST {
+        true => error,
+        false => error.replace(query, "…"),
+    }
 }
 
 /// Tells in the log, once in a while, that spans cannot be exported.
@@ -194,6 +201,29 @@ mod tests {
             assert!(error.ends_with(shown), "{error}");
         }
         assert_eq!(without_query("broken".to_owned(), None), "broken");
+    }
+
+    #[test]
+    fn a_short_query_leaves_the_rest_of_an_error_as_it_is() {
+        const URL: &str = "http://127.0.0.1:4318/v1/traces";
+        for query in ["1", "v1", "4318", "traces"] {
+            for (before, after) in [
+                (format!("url ({URL}?{query})"), format!("url ({URL}?…)")),
+                (
+                    format!("Url {{ url: {URL:?}, query: Some({query:?}) }}"),
+                    format!("Url {{ url: {URL:?}, query: Some(\"…\") }}"),
+                ),
+            ] {
+                assert_eq!(without_query(before, Some(query)), after);
+            }
+        }
+        for (query, shown) in [
+            ("key=123", "key=123 is refused"),
+            ("key=1234", "… is refused"),
+        ] {
+            let error = format!("{query} is refused");
+            assert_eq!(without_query(error, Some(query)), shown);
+        }
     }
 
     /// Longer than the HTTP library takes a URL.
