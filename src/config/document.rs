@@ -14,7 +14,7 @@ use super::keys::{LIST, is_section, keys, nearest, pattern, unknown};
 use super::serde_message::{quotes_long_value, without_value};
 use super::variable::{ENV_PREFIX, is_service_link, variable};
 use super::{key, manual};
-use crate::secret::{self, Environment};
+use crate::secret::Environment;
 
 /// The message in place of one that may hold a secret.
 const NOT_SHOWN: &str = "this value cannot be used (it is not shown: it may be a secret)";
@@ -268,12 +268,11 @@ impl<'a> Document<'a> {
     /// `problem` without a key that somebody wrote in place of a name or a value.
     fn error(&self, problem: Problem, origin: Origin) -> Error {
         let Problem { key, message, mend } = problem;
-        let is_secret = |text: &str| secret::holds_encoded_key(text) || key::is_in(text);
-        let shown = |text: String| Some(text).filter(|text| !is_secret(text));
+        let shown = |text: String| Some(text).filter(|text| !key::is_secret(text));
         Error {
             origin,
             message: shown(message)
-                .filter(|_| !is_secret(&key))
+                .filter(|_| !key::is_secret(&key))
                 .unwrap_or_else(|| NOT_SHOWN.to_owned()),
             key: shown(self.called(&key)).unwrap_or_default(),
             mend: shown(mend).unwrap_or_default(),

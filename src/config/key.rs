@@ -12,7 +12,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use serde::de::{Deserialize, Deserializer, Error as _};
 use zeroize::Zeroizing;
 
-use crate::secret::Secret;
+use crate::secret::{self, Secret};
 
 /// What each key begins with.
 const PREFIX: &str = "gbgp_";
@@ -72,13 +72,44 @@ pub(super) fn may_be_in(text: &str) -> bool {
     text.to_ascii_lowercase().contains(PREFIX)
 }
 
-/// Whether `text` holds a key, or the most of one, rather than a name that begins as keys do.
+/// Whether `text` holds a key, or most of one, rather than a name that begins as keys do.
+///
+/// The checksum proves a whole key. Damaged keys lack it; random characters show them.
 pub(super) fn is_in(text: &str) -> bool {
+    let lower = text.to_ascii_lowercase();
+    lower.match_indices(PREFIX).any(|(at, _)| {
+        let word = text[at..].bytes().take_while(is_base64url).count();
+        let word = &text[at..at + word];
+        begins_with_key(word.as_bytes()) || is_random(&word[PREFIX.len()..])
+    })
+}
+
+/// Whether no message may show `text`: it holds a caller's key, or a key or certificate in base64.
+pub(super) fn is_secret(text: &str) -> bool {
+    secret::holds_encoded_key(text) || is_in(text)
+}
+
+fn begins_with_key(word: &[u8]) -> bool {
+    word.split_at_checked(BODY)
+        .is_some_and(|(body, rest)| rest.starts_with(&checksum(body)))
+}
+
+/// Whether `text`, in base64url, looks random: it is long, has a digit, and changes often between
+/// letters and digits or from lower to upper case. Names change where a word or a number begins.
+fn is_random(text: &str) -> bool {
     const SHORTEST: usize = 20;
-    let text = text.to_ascii_lowercase();
-    let length = |rest: &str| rest.bytes().take_while(is_base64url).count();
-    text.match_indices(PREFIX)
-        .any(|(at, _)| length(&text[at + PREFIX.len()..]) >= SHORTEST)
+    const CHANGES: usize = 5;
+    let is_change = |pair: &&[u8]| {
+        let digits = pair.iter().filter(|byte| byte.is_ascii_digit()).count();
+        digits == 1 || (pair[0].is_ascii_lowercase() && pair[1].is_ascii_uppercase())
+    };
+    let changes = |part: &str| part.as_bytes().windows(2).filter(is_change).count();
+    // Names may hold UUIDs and other hexadecimal digits, such as the hash of a version.
+    let is_hex = |part: &&str| part.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let parts = text.split(['-', '_']).filter(|part| !is_hex(part));
+    text.len() >= SHORTEST
+        && text.bytes().any(|byte| byte.is_ascii_digit())
+        && parts.map(changes).sum::<usize>() >= CHANGES
 }
 
 fn is_base64url(byte: &u8) -> bool {
@@ -271,17 +302,48 @@ mod tests {
         for text in [
             KEY,
             &format!("/etc/{KEY}"),
+            &format!("env:{KEY}"),
+            &format!("gbgp_{KEY}"),
+            &format!("{KEY}A"),
+            &KEY[..53],
+            &KEY.replacen("AAEC", "AAE", 1),
+            &format!("{KEY}\""),
+            &format!("'{KEY}',"),
             &KEY.to_uppercase(),
+            &KEY.to_lowercase(),
             &format!("\"{}\"", &KEY[..25]),
         ] {
             assert!(is_in(text), "{text}");
         }
-        for path in [
+        for name in [
             "/etc/gbgp_crm.key",
             "/etc/gbgp_/customers/production/tls.key",
+            "/run/secrets/gbgp_upstream_client_cert",
+            "/run/secrets/gbgp_production_client_secret",
+            "env:GBGP_PRODUCTION_CLIENT_SECRET",
+            "GBGP_PRODUCTION_EU_WEST_1_UPSTREAM_CLIENT_CERTIFICATE",
+            "gbgp_production-eu-west-1-upstream-client-certificates-2026",
+            "/etc/gbgp_MyCompanyProductionClientSecretFile.key",
+            "/etc/gbgp_ProductionClientSecret2026.p12",
+            "/etc/gbgp_client_secret_3f2504e0-4f89-11d3-9a0c-0305e82c3301",
+            "/etc/gbgp_crm/../gbgp_k8s_x509_client_certificate_v2",
             &KEY[5..],
         ] {
-            assert!(!is_in(path), "{path}");
+            assert!(!is_in(name), "{name}");
         }
+    }
+
+    /// Also one without a digit, which looks like a name.
+    #[test]
+    fn every_whole_key_is_recognized_by_its_checksum() {
+        for _ in 0..200 {
+            let key = new_key().unwrap();
+            assert!(is_in(&format!("/etc/{}.key", key.expose())));
+        }
+        let mut plain = "gbgp_".to_owned() + &"client_".repeat(6) + "k";
+        assert!(!is_in(&format!("{plain}secret")));
+        plain.extend(checksum(plain.as_bytes()).map(char::from));
+        assert_eq!(plain.len(), LENGTH);
+        assert!(is_in(&plain));
     }
 }

@@ -252,6 +252,38 @@ fn a_key_in_place_of_any_value_or_name_is_not_shown() {
     }
 }
 
+/// Names that begin as keys do stand in errors, with what to do.
+#[test]
+fn a_name_that_begins_as_keys_do_is_shown() {
+    let configuration = Configuration::new();
+    let file = configuration.path("proxy.toml");
+    for (key, value, shown) in [
+        (
+            "listen.tls.cert",
+            "/run/secrets/gbgp_upstream_client_cert",
+            "/run/secrets/gbgp_upstream_client_cert",
+        ),
+        (
+            "token.client_secret",
+            "env:GBGP_PRODUCTION_CLIENT_SECRET",
+            "mend: set GBGP_PRODUCTION_CLIENT_SECRET",
+        ),
+        (
+            "token.client_secret",
+            "file:/run/secrets/gbgp_production_client_secret",
+            "/run/secrets/gbgp_production_client_secret",
+        ),
+    ] {
+        fs::write(&file, configuration.with(key, value)).unwrap();
+        let error = load_file(&file).map(drop).unwrap_err().to_string();
+        assert!(
+            error.contains(shown) && error.contains(&format!("{key}: ")),
+            "{error}"
+        );
+        assert!(!error.contains("caller's key"), "{error}");
+    }
+}
+
 #[test]
 fn a_key_in_place_of_a_path_is_in_no_output_of_a_command() {
     for (label, begin) in KEYS {
