@@ -4,7 +4,7 @@
 use serde::de::{Deserialize, Deserializer, Error, Visitor, value};
 
 use super::error::Problem;
-use super::{Drain, Limits, Log, admin, caller, listen, token, trace, upstream};
+use super::{Drain, Limits, Log, admin, caller, key, listen, token, trace, upstream};
 
 /// The section of which there may be several.
 pub(super) const LIST: &str = "caller";
@@ -46,14 +46,8 @@ pub(super) fn pattern(path: &str) -> String {
     rest.map_or_else(|| path.to_owned(), |(_, rest)| format!("{LIST}{rest}"))
 }
 
-/// `path`, which is no key, as a problem.
+/// `path`, which is no key, as a problem. One that may hold a secret is not shown; its caller is.
 pub(super) fn unknown(path: &str) -> Problem {
-    /// Longer than any key with a typo in it.
-    const LONGEST: usize = 64;
-    let is_plain = |c: char| c.is_alphanumeric() || "._-[]\"".contains(c);
-    // `token.client_secret:hunter2`, for instance, is more than a name.
-    let is_name = path.len() <= LONGEST && path.chars().all(is_plain);
-    let path = if is_name { path } else { "" };
     let sections = sections().map(|(section, _)| section);
     if is_section(path) {
         let mend = format!("write its keys, such as those below [{path}] in proxy.toml");
@@ -63,28 +57,45 @@ pub(super) fn unknown(path: &str) -> Problem {
             mend,
         );
     }
-    let mend = match pattern(path)
+    let of_caller = path
         .strip_prefix(LIST)
-        .and_then(|rest| rest.strip_prefix('.'))
-    {
+        .and_then(|rest| rest.strip_prefix('[')?.split_once("]."))
+        .filter(|(index, _)| index.bytes().all(|byte| byte.is_ascii_digit()));
+    let (caller, mend) = match of_caller {
         // Only a key of the same section may be meant, and the error names the caller already.
-        Some(name) => {
+        Some((index, name)) => {
             let names = fields::<caller::Raw>();
-            match nearest(name, names.iter().copied()) {
+            let mend = match nearest(name, names.iter().copied()) {
                 Some(near) => format!("did you mean {near}?"),
                 None => format!("the keys of a caller are {}", names.join(", ")),
-            }
+            };
+            (format!("{LIST}[{index}]"), mend)
         }
-        None => match nearest(path, keys().iter().map(String::as_str).chain(sections)) {
-            Some(near) => format!("did you mean {near}?"),
-            None => format!("the sections are {}", sections.join(", ")),
-        },
+        None => {
+            let keys = keys();
+            let mend = match nearest(path, keys.iter().map(String::as_str).chain(sections)) {
+                Some(near) => format!("did you mean {near}?"),
+                None => format!("the sections are {}", sections.join(", ")),
+            };
+            (String::new(), mend)
+        }
     };
-    let message = match path {
-        "" => "there is no such key (it is not shown: it may be a secret)",
-        _ => "there is no such key",
-    };
-    Problem::new(path.to_owned(), message, mend)
+    match is_name(path) {
+        true => Problem::new(path.to_owned(), "there is no such key", mend),
+        false => Problem::new(
+            caller,
+            "there is no such key (it is not shown: it may be a secret)",
+            mend,
+        ),
+    }
+}
+
+/// Whether `path` is a name and nothing else; `token.client_secret:hunter2`, for instance, is more.
+fn is_name(path: &str) -> bool {
+    /// Longer than any key with a typo in it.
+    const LONGEST: usize = 64;
+    let is_plain = |c: char| c.is_alphanumeric() || "._-[]\"".contains(c);
+    path.len() <= LONGEST && path.chars().all(is_plain) && !key::is_secret(path)
 }
 
 /// The names of the fields of the struct `T`, as serde knows them.
@@ -97,7 +108,10 @@ fn fields<'de, T: Deserialize<'de>>() -> &'static [&'static str] {
 
 /// The one of `known` that `name` is most like, if it is like any.
 pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let length = name.chars().count();
     known
+        // The distance is never less, and that of a long name takes long.
+        .filter(|candidate| candidate.len().abs_diff(length) <= candidate.len() / 2)
         .map(|candidate| (strsim::damerau_levenshtein(name, candidate), candidate))
         .filter(|(distance, candidate)| *distance <= candidate.len() / 2)
         .min()
@@ -152,5 +166,40 @@ mod tests {
             Some("token.scope")
         );
         assert_eq!(nearest("tls", known.into_iter()), None);
+    }
+
+    #[test]
+    fn a_key_that_is_not_shown_has_its_nearest_and_its_caller() {
+        const NOT_SHOWN: &str = "there is no such key (it is not shown: it may be a secret)";
+        const KEY: &str = "gbgp_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8l4rjr-";
+        let of_caller = "the keys of a caller are ";
+        for (path, key, mend) in [
+            ("listen address", "", "did you mean listen.address?"),
+            ("listen/address", "", "did you mean listen.address?"),
+            ("token:hunter2-hunter2-hunter2", "", "the sections are "),
+            (KEY, "", "the sections are "),
+            ("", "", "the sections are "),
+            (
+                "caller[1].key sha256",
+                "caller[1]",
+                "did you mean key_sha256?",
+            ),
+            ("caller[12].hunter 2", "caller[12]", of_caller),
+            (&format!("caller[0].{KEY}"), "caller[0]", of_caller),
+            ("caller[hunter2].a b", "", "the sections are "),
+        ] {
+            let problem = unknown(path);
+            let message = match path {
+                "" => "there is no such key",
+                _ => NOT_SHOWN,
+            };
+            assert_eq!((&*problem.key, &*problem.message), (key, message), "{path}");
+            assert!(problem.mend.starts_with(mend), "{path}: {}", problem.mend);
+        }
+        let problem = unknown("caller[1].rat");
+        assert_eq!(
+            problem.to_string(),
+            "caller[1].rat: there is no such key; did you mean rate?"
+        );
     }
 }

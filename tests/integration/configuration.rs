@@ -129,6 +129,19 @@ fn an_unknown_key_names_the_nearest() {
         error,
         "--set: log.levl: there is no such key\n  mend: did you mean log.level?"
     );
+    // What is no name is not shown.
+    let not_shown = "there is no such key (it is not shown: it may be a secret)";
+    for set in ["listen address=a", "listen/address=a"] {
+        assert_eq!(
+            load("", &[set]).unwrap_err(),
+            format!("--set: {not_shown}\n  mend: did you mean listen.address?")
+        );
+    }
+    assert_refused(
+        "[[caller]]\nname = \"crm\"\n[[caller]]\n\"key sha256\" = \"a\"",
+        &format!("proxy.toml:4:1: caller 2: {not_shown}"),
+        "did you mean key_sha256?",
+    );
 }
 
 #[test]
