@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::error::Origin;
 use super::keys::{LIST, keys};
-use super::manual;
+use super::{key, manual};
 use crate::secret;
 
 /// A key and its value.
@@ -35,12 +35,15 @@ impl std::fmt::Debug for Hidden {
 impl Effective {
     fn new(key: String, path: &str, value: &toml::Value, origin: Origin) -> Self {
         let value = value.to_string();
-        let is_hidden =
-            path == "token.params" || path.ends_with(".key_sha256") || secret::holds_key(&value);
+        let is_hidden = path == "token.params"
+            || path.ends_with(".key_sha256")
+            || secret::holds_key(&value)
+            || key::is_in(&value);
         // A query may hold a key.
         let query = value
             .split_once('?')
-            .filter(|_| path.ends_with(".endpoint") || path.ends_with(".base_url"));
+            .filter(|_| path.ends_with(".endpoint") || path.ends_with(".base_url"))
+            .filter(|(shown, _)| !secret::holds_key(shown) && !key::is_in(shown));
         if let Some((shown, _)) = query {
             let shown = Some(format!("{shown}?…\""));
             return Effective {

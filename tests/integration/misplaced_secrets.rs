@@ -89,18 +89,33 @@ fn others() -> Vec<String> {
 /// Loads `sources`; nothing that a command prints of them has the canary. Whether they can be used.
 #[track_caller]
 fn load(name: &str, sources: &Sources) -> bool {
+    let (is_usable, outputs) = outputs(sources);
+    for output in outputs {
+        assert_clean(name, &output);
+    }
+    is_usable
+}
+
+/// Whether `sources` can be used, and what commands print of them.
+fn outputs(sources: &Sources) -> (bool, [String; 2]) {
     match config::load(sources) {
         Ok(loaded) => {
-            assert_clean(name, &loaded.warnings.join("\n"));
-            assert_clean(name, &serde_json::to_string(&loaded.effective).unwrap());
-            true
+            let effective = serde_json::to_string(&loaded.effective).unwrap();
+            (true, [loaded.warnings.join("\n"), effective])
         }
-        Err(error) => {
-            assert_clean(name, &error.to_string());
-            assert_clean(name, &format!("{error:?}"));
-            false
-        }
+        Err(error) => (false, [error.to_string(), format!("{error:?}")]),
     }
+}
+
+/// Loads `sources`; nothing that a command prints of them has a part of the caller's key `secret`.
+#[track_caller]
+fn load_caller_key(name: &str, secret: &str, sources: &Sources) -> bool {
+    let (is_usable, outputs) = outputs(sources);
+    for output in outputs {
+        assert!(!output.contains(&secret[5..25]), "{name}: {output}");
+        assert!(!output.contains(&secret[34..]), "{name}: {output}");
+    }
+    is_usable
 }
 
 #[test]
@@ -210,27 +225,42 @@ fn a_key_in_a_variable_or_an_argument_is_not_shown() {
 fn a_key_in_place_of_any_value_or_name_is_not_shown() {
     let configuration = Configuration::new();
     let file = configuration.path("proxy.toml");
+    let sources = |set: &[String]| Sources {
+        file: Some(file.clone()),
+        env: environment(),
+        set: set.to_vec(),
+    };
+    let made = config::new_key().unwrap();
+    let private = KEYS.map(|(_, begin)| format!("{begin}{}", canary().repeat(4)));
+    let secrets = || private.iter().map(String::as_str).chain([made.expose()]);
+    let load = |name: &str, secret: &str, sources: &Sources| match secret == made.expose() {
+        true => load_caller_key(name, secret, sources),
+        false => load(name, sources),
+    };
     fs::write(&file, configuration.with("log.level", "info")).unwrap();
-    for (_, begin) in KEYS {
-        let secret = format!("{begin}{}", canary().repeat(4));
+    let mut usable = Vec::new();
+    for secret in secrets() {
+        let is_example = secret == private[0] || secret == made.expose();
         for key in config::keys() {
-            let others = [format!("[\"{secret}\"]"), format!("https://{secret}")];
-            let others = others.into_iter().filter(|_| begin == KEYS[0].1);
-            for value in others.chain([secret.clone()]) {
-                let set = vec![format!("{key}={value}")];
-                load(
-                    &format!("{set:?}"),
-                    &Sources {
-                        file: Some(file.clone()),
-                        env: environment(),
-                        set: set.clone(),
-                    },
-                );
+            let others = [
+                format!("[\"{secret}\"]"),
+                format!("https://{secret}"),
+                format!("https://a.example/{secret}"),
+                format!("https://a.example/{secret}?a=b"),
+                format!("https://a.example/?a={secret}"),
+            ];
+            let others = others.into_iter().filter(|_| is_example);
+            for value in others.chain([secret.to_owned()]) {
+                let set = [format!("{key}={value}")];
+                if load(&format!("{set:?}"), secret, &sources(&set)) && secret == made.expose() {
+                    usable.push(key.clone());
+                }
             }
         }
     }
-    for (_, begin) in KEYS {
-        let secret = format!("{begin}{}", canary().repeat(4));
+    // Some keys take any text, so that `check --all` has something to hide.
+    assert!(usable.contains(&"token.scope".to_owned()), "{usable:?}");
+    for secret in secrets() {
         for text in [
             format!("{secret} = 1\n"),
             format!("{secret} = 1\n{secret} = 1\n"),
@@ -242,12 +272,7 @@ fn a_key_in_place_of_any_value_or_name_is_not_shown() {
             format!("[[caller]]\nname = \"a\"\n{secret} = 1\n"),
         ] {
             fs::write(&file, &text).unwrap();
-            let sources = Sources {
-                file: Some(file.clone()),
-                env: environment(),
-                set: Vec::new(),
-            };
-            assert!(!load(&text, &sources), "{text}");
+            assert!(!load(&text, secret, &sources(&[])), "{text}");
         }
     }
 }
