@@ -1,4 +1,5 @@
-//! The stack with a leaf that keeps what it is given, for the targets that look at what would be sent.
+//! The stack with a leaf that keeps what it is given, for the targets that look at what would be
+//! sent.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use gbg_proxy::config::{Config, Sources, load};
 use gbg_proxy::error::Error;
 use gbg_proxy::metrics::Metrics;
-use gbg_proxy::proxy::{Authorized, ConnectionInfo, Observed, Rules, Shared, stack};
+use gbg_proxy::proxy::{Authorized, ConnectionInfo, Rules, Shared, WithContext, stack};
 use gbg_proxy::token::{self, FetchError, Grant, Reader};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -53,7 +54,7 @@ impl Gate {
         ));
         let sent = Arc::new(Mutex::new(None));
         let kept = Arc::clone(&sent);
-        let leaf = service_fn(move |authorized: Authorized<Observed<Empty<Bytes>>>| {
+        let leaf = service_fn(move |authorized: Authorized<WithContext<Empty<Bytes>>>| {
             *kept.lock().unwrap() = Some(authorized.req.into_parts().0);
             std::future::ready(Ok::<_, Error>(Response::new(Empty::<Bytes>::new())))
         });
