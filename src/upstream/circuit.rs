@@ -72,6 +72,15 @@ impl CircuitBreaker {
         self.state().admit(Instant::now())
     }
 
+    /// What is said to who is not let through, while it is open.
+    pub(super) fn refused(&self) -> Option<Refused> {
+        let state = self.state();
+        state
+            .open
+            .as_ref()
+            .map(|open| Refused(Arc::clone(&open.why)))
+    }
+
     /// Notes that a connection has opened.
     pub(super) fn note_opened(&self) {
         let mut state = self.state();

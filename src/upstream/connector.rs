@@ -108,14 +108,30 @@ impl Connector {
         opened
     }
 
-    /// The same with a leave and a permit that are to be had at once.
+    /// The same, if the circuit gives leave now.
+    pub(super) async fn open_with<B>(&self, permit: ConnectionPermit) -> Result<Opened<B>, Cause>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<Cause>,
+    {
+        self.open(self.circuit.admit()?, permit).await
+    }
+
+    /// The same with a permit that is to be had at once, while the circuit is open. The permit
+    /// comes first: a leave without one is spent, and no attempt is made. Where attempts that hang
+    /// hold all permits, the API is the cause, and not the limit.
     pub(super) async fn open_at_once<B>(&self) -> Result<Opened<B>, Cause>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<Cause>,
     {
-        self.open(self.circuit.admit()?, self.limit.try_acquire()?)
-            .await
+        match self.limit.try_acquire() {
+            Ok(permit) => self.open_with(permit).await,
+            Err(reached) => Err(self
+                .circuit
+                .refused()
+                .map_or_else(|| reached.into(), Into::into)),
+        }
     }
 
     /// As [`Self::open`], without leave: that it fails is no reason to refuse any request.
@@ -241,11 +257,36 @@ fn client_config(config: &config::Upstream) -> Result<ClientConfig, Cause> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use http_body_util::Empty;
     use tokio::net::TcpListener;
+    use tokio::time::advance;
 
     use super::*;
     use crate::upstream::times::tests::configured;
+
+    #[tokio::test(start_paused = true)]
+    async fn no_leave_is_spent_where_attempts_that_hang_hold_all_permits() {
+        let config = configured("upstream.base_url=http://127.0.0.1:1");
+        let limit = ConnectionLimit::new(Some(2));
+        let connector =
+            Connector::new(&config, Times::new(&config), Arc::default(), limit.clone()).unwrap();
+        let circuit = &connector.circuit;
+        while !circuit.is_open() {
+            circuit.note_failed(circuit.admit().unwrap(), &"dead".into());
+        }
+        let _hanging = limit.try_acquire().unwrap();
+        advance(Duration::from_secs(1)).await;
+        for _ in 0..2 {
+            let error = connector.open_at_once::<Empty<Bytes>>().await.err();
+            assert_eq!(
+                error.map(|cause| cause.to_string()).as_deref(),
+                Some("connections to the API fail at the moment; the last attempt said: dead")
+            );
+        }
+        assert!(circuit.admit().is_ok(), "the leave is spent");
+    }
 
     #[tokio::test]
     async fn what_was_tried_without_leave_and_failed_opens_no_circuit() {

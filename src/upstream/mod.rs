@@ -359,7 +359,10 @@ where
                 Err(_) => return Err(no_connection(limit)),
             },
         };
-        self.open(permit).await.map(Obtained::Opened)
+        let opened = self.connector.open_with(permit).await;
+        opened
+            .map(Obtained::Opened)
+            .map_err(Error::UpstreamUnreachable)
     }
 
     /// Waits for a connection that becomes idle, or for leave to open one.
@@ -387,14 +390,5 @@ where
         // Both may have come at once.
         idle.close();
         idle.try_recv().map_or(Either::Right(permits), Either::Left)
-    }
-
-    async fn open(&self, permit: ConnectionPermit) -> Result<Opened<B>, Error> {
-        let attempt = self.connector.circuit.admit();
-        let attempt = attempt.map_err(|refused| Error::UpstreamUnreachable(refused.into()))?;
-        self.connector
-            .open(attempt, permit)
-            .await
-            .map_err(Error::UpstreamUnreachable)
     }
 }
