@@ -8,7 +8,7 @@ use http::Request;
 use http_body::{Frame, SizeHint};
 use hyper::body::Body;
 
-use super::connection_limit::ConnectionLimit;
+use super::connection_limit::{ConnectionLimit, LimitReached, WaitStart};
 use super::progress::Silent;
 use super::{exchange, http2};
 use crate::error::{Cause, Error};
@@ -32,13 +32,18 @@ pub(super) fn too_slow(silent: Silent) -> Error {
     }
 }
 
-/// Why a request has waited in vain for a connection: nothing was sent.
-pub(super) fn no_connection(limit: &ConnectionLimit) -> Error {
-    if limit.is_exhausted() {
+/// Why a request has waited in vain for a connection since `start`: nothing was sent.
+pub(super) fn no_connection(limit: &ConnectionLimit, start: WaitStart) -> Error {
+    if limit.was_exhausted_since(start) {
         limit.log_exhausted();
         return Error::NoConnectionLeft;
     }
-    let cause = "no connection, or place on one, became free or could be opened within upstream.connect_timeout";
+    let in_vain = "no connection, or place on one, became free or could be opened within \
+                   upstream.connect_timeout";
+    let cause = match limit.is_reached() {
+        true => format!("{in_vain}; {LimitReached}"),
+        false => in_vain.to_owned(),
+    };
     Error::UpstreamUnreachable(cause.into())
 }
 
@@ -101,5 +106,28 @@ where
             Kind::Http1(answer) => answer.size_hint(),
             Kind::Http2(answer) => answer.size_hint(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_in_vain_is_the_limits_or_names_it_where_it_is_reached() {
+        let limit = ConnectionLimit::new(Some(2));
+        let start = limit.wait_start();
+        let unreachable = |names_limit: bool| match no_connection(&limit, start) {
+            Error::UpstreamUnreachable(cause) => {
+                assert_eq!(cause.to_string().contains("RLIMIT_NOFILE"), names_limit);
+            }
+            other => panic!("{other:?}"),
+        };
+        unreachable(false);
+        let opening = limit.try_acquire().unwrap();
+        unreachable(true);
+        drop(opening.opened());
+        let error = no_connection(&limit, start);
+        assert!(matches!(error, Error::NoConnectionLeft), "{error:?}");
     }
 }

@@ -19,11 +19,27 @@ const SOCKETS_TO_OPEN: u32 = MAX_ATTEMPTS;
 #[derive(Clone, Debug)]
 pub struct ConnectionLimit {
     sockets: Arc<Semaphore>,
-    max_sockets: usize,
     sockets_to_open: u32,
-    /// Connections that have opened and not ended.
-    open: Arc<AtomicUsize>,
+    usage: Arc<Usage>,
     log_throttle: Arc<LogThrottle>,
+}
+
+/// The connections that are open, as one limit counts them.
+#[derive(Debug)]
+struct Usage {
+    max_sockets: usize,
+    sockets_to_open: usize,
+    /// Connections that have opened and not ended.
+    open: AtomicUsize,
+    /// How often one has opened that left no permit.
+    exhaustions: AtomicUsize,
+}
+
+/// The moment at which a request began to wait for a connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct WaitStart {
+    is_exhausted: bool,
+    exhaustions: usize,
 }
 
 /// No further connection may be opened.
@@ -36,8 +52,7 @@ pub(super) struct LimitReached;
 pub(super) struct ConnectionPermit {
     sockets: OwnedSemaphorePermit,
     is_open: bool,
-    /// As the limit counts them.
-    open: Arc<AtomicUsize>,
+    usage: Arc<Usage>,
 }
 
 impl Default for ConnectionLimit {
@@ -52,11 +67,16 @@ impl ConnectionLimit {
         let sockets = sockets
             .map_or(usize::MAX, |sockets| sockets as usize)
             .min(Semaphore::MAX_PERMITS);
+        let sockets_to_open = SOCKETS_TO_OPEN.min(u32::try_from(sockets).unwrap_or(u32::MAX));
         ConnectionLimit {
             sockets: Arc::new(Semaphore::new(sockets)),
-            max_sockets: sockets,
-            sockets_to_open: SOCKETS_TO_OPEN.min(u32::try_from(sockets).unwrap_or(u32::MAX)),
-            open: Arc::default(),
+            sockets_to_open,
+            usage: Arc::new(Usage {
+                max_sockets: sockets,
+                sockets_to_open: sockets_to_open as usize,
+                open: AtomicUsize::new(0),
+                exhaustions: AtomicUsize::new(0),
+            }),
             log_throttle: Arc::default(),
         }
     }
@@ -84,7 +104,7 @@ impl ConnectionLimit {
         ConnectionPermit {
             sockets,
             is_open: false,
-            open: Arc::clone(&self.open),
+            usage: Arc::clone(&self.usage),
         }
     }
 
@@ -96,7 +116,25 @@ impl ConnectionLimit {
     /// Whether connections that are open leave no permit. Where others are only being opened, it is
     /// the API that keeps requests waiting, and not this limit.
     pub(super) fn is_exhausted(&self) -> bool {
-        self.max_sockets.saturating_sub(self.open.load(Relaxed)) < self.sockets_to_open as usize
+        self.usage.is_exhausted(self.usage.open.load(Relaxed))
+    }
+
+    /// The start of a wait for a connection.
+    pub(super) fn wait_start(&self) -> WaitStart {
+        WaitStart {
+            is_exhausted: self.is_exhausted(),
+            exhaustions: self.usage.exhaustions.load(Relaxed),
+        }
+    }
+
+    /// Whether connections that were open left no permit at any moment since `start`. Where the API
+    /// closes each after one answer, the next one is being opened most of the time, and
+    /// [`Self::is_exhausted`] is a matter of the moment. Before a dead API this is false, at the
+    /// latest for those who come when its last connections have ended.
+    pub(super) fn was_exhausted_since(&self, start: WaitStart) -> bool {
+        start.is_exhausted
+            || self.is_exhausted()
+            || self.usage.exhaustions.load(Relaxed) != start.exhaustions
     }
 
     /// Logs that no further connection may be opened.
@@ -110,6 +148,13 @@ impl ConnectionLimit {
     }
 }
 
+impl Usage {
+    /// Whether so many open connections leave no permit.
+    fn is_exhausted(&self, open: usize) -> bool {
+        self.max_sockets.saturating_sub(open) < self.sockets_to_open
+    }
+}
+
 impl ConnectionPermit {
     /// Gives back what only opening took.
     pub(super) fn settle(&mut self) {
@@ -120,7 +165,10 @@ impl ConnectionPermit {
     /// Notes that the connection carries requests from now on.
     pub(super) fn opened(mut self) -> Self {
         self.is_open = true;
-        self.open.fetch_add(1, Relaxed);
+        let open = self.usage.open.fetch_add(1, Relaxed) + 1;
+        if self.usage.is_exhausted(open) {
+            self.usage.exhaustions.fetch_add(1, Relaxed);
+        }
         self
     }
 }
@@ -128,7 +176,7 @@ impl ConnectionPermit {
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         if self.is_open {
-            self.open.fetch_sub(1, Relaxed);
+            self.usage.open.fetch_sub(1, Relaxed);
         }
     }
 }
@@ -169,6 +217,45 @@ mod tests {
             assert!(!limit.is_exhausted(), "{sockets}");
         }
         assert!(!ConnectionLimit::default().is_exhausted());
+    }
+
+    /// A permit as a connection that is open has it.
+    fn opened(limit: &ConnectionLimit) -> ConnectionPermit {
+        let mut permit = limit.try_acquire().unwrap();
+        permit.settle();
+        permit.opened()
+    }
+
+    #[test]
+    fn a_wait_in_which_connections_left_no_permit_is_the_limits_whatever_its_last_moment() {
+        let limit = ConnectionLimit::new(Some(4));
+        let mut open: Vec<_> = (0..3).map(|_| opened(&limit)).collect();
+        let full = limit.wait_start();
+        open.pop();
+        let opening = limit.try_acquire().unwrap();
+        assert!(limit.is_reached() && !limit.is_exhausted());
+        assert!(limit.was_exhausted_since(full), "at its beginning");
+
+        let between = limit.wait_start();
+        assert!(!limit.was_exhausted_since(between));
+        open.push(opening.opened());
+        assert!(limit.was_exhausted_since(between), "at its end");
+        open.pop();
+        assert!(!limit.is_exhausted());
+        assert!(limit.was_exhausted_since(between), "in its midst");
+    }
+
+    #[test]
+    fn a_wait_for_connections_that_never_open_is_not_the_limits() {
+        let limit = ConnectionLimit::new(Some(4));
+        let _open = [opened(&limit), opened(&limit)];
+        let start = limit.wait_start();
+        for _ in 0..3 {
+            let failing = limit.try_acquire().unwrap();
+            assert!(limit.is_reached() && !limit.was_exhausted_since(start));
+            drop(failing);
+        }
+        assert!(!limit.was_exhausted_since(start));
     }
 
     #[test]

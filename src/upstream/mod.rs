@@ -339,6 +339,7 @@ where
     /// others that open.
     async fn obtain(&self, fresh: bool) -> Result<Obtained<B>, Error> {
         let limit = &self.connector.limit;
+        let start = limit.wait_start();
         // While the circuit is open, those that open have hung for long, and say nothing of how
         // long this one would.
         if self.connector.circuit.is_open() && !limit.is_exhausted() {
@@ -356,7 +357,7 @@ where
             None => match timeout(self.pool.times.connect, self.wait(fresh)).await {
                 Ok(Either::Left(slot)) => return Ok(Obtained::Idle(slot)),
                 Ok(Either::Right(permits)) => permits?,
-                Err(_) => return Err(no_connection(limit)),
+                Err(_) => return Err(no_connection(limit, start)),
             },
         };
         let opened = self.connector.open_with(permit).await;

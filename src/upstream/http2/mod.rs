@@ -205,6 +205,7 @@ where
             {
                 return Ok(Granted::Place(self.lease(ticket)));
             }
+        let start = self.connector.limit.wait_start();
             let (granting, granted) = oneshot::channel();
             places.wait(granting);
             self.hand_out(places);
@@ -213,7 +214,7 @@ where
         match timeout(self.http1.times.connect, granted).await {
             Ok(Ok(granted)) => Ok(granted),
             Ok(Err(dropped)) => Err(Error::UpstreamUnreachable(dropped.into())),
-            Err(_) => Err(no_connection(&self.connector.limit)),
+            Err(_) => Err(no_connection(&self.connector.limit, start)),
         }
     }
 
