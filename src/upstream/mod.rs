@@ -376,10 +376,15 @@ where
             let opening = opening.map_err(|closed| Error::UpstreamUnreachable(closed.into()))?;
             Ok((opening, permit))
         };
-        if fresh {
-            if self.connector.limit.is_reached() {
+        if self.connector.limit.is_reached() {
+            if fresh {
                 self.pool.close_oldest();
             }
+            if let Some(http2) = &self.http2 {
+                http2.close_unused();
+            }
+        }
+        if fresh {
             return Either::Right(permits.await);
         }
         let mut idle = self.pool.wait();

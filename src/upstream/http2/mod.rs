@@ -7,6 +7,8 @@
 mod connection;
 mod exchange;
 mod places;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::sync::Arc;
@@ -170,6 +172,11 @@ where
         self.places().sweep(idle);
     }
 
+    /// Closes a connection that nobody uses, to make room for one over HTTP/1.1.
+    pub(super) fn close_unused(&self) {
+        self.places().close_unused();
+    }
+
     /// Closes connections when what is in flight on them has ended.
     pub(super) fn retire(&self) {
         self.places().retire();
@@ -198,6 +205,7 @@ where
             // goes on.
             yield_now().await;
         }
+        let start = self.connector.limit.wait_start();
         let granted = {
             let mut places = self.places();
             if places.nobody_waits()
@@ -205,7 +213,6 @@ where
             {
                 return Ok(Granted::Place(self.lease(ticket)));
             }
-        let start = self.connector.limit.wait_start();
             let (granting, granted) = oneshot::channel();
             places.wait(granting);
             self.hand_out(places);
@@ -241,7 +248,12 @@ where
     /// Opens one connection, as soon as the limit lets and if the circuit does. In a task of its
     /// own, so that no caller that hangs up takes it away from the others.
     async fn open(self: Arc<Self>) {
-        let permit = self.connector.limit.acquire().await;
+        let limit = &self.connector.limit;
+        if limit.is_reached() {
+            // Connections that are idle over HTTP/1.1 may hold all permits.
+            self.http1.close_oldest();
+        }
+        let permit = limit.acquire().await;
         // A place on another connection will have done, as a connection that becomes idle does over
         // HTTP/1.1.
         if !self.places().still_wants_opening() {

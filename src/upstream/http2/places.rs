@@ -204,6 +204,14 @@ impl<T> Places<T> {
         self.connections.retain_mut(|known| known.stays(now, idle));
     }
 
+    /// Closes one connection that nobody uses.
+    pub(super) fn close_unused(&mut self) {
+        let unused = |known: &Known| known.connection.streams.count() == 0;
+        if let Some(last) = self.connections.iter().rposition(unused) {
+            self.connections.remove(last);
+        }
+    }
+
     /// Closes connections as nobody uses them any more. What is in flight goes on, and so do those
     /// who wait.
     pub(super) fn retire(&mut self) {
