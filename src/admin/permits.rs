@@ -4,7 +4,7 @@
 
 use std::collections::VecDeque;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -113,19 +113,21 @@ impl Permits {
             if let Some(oldest) = self.oldest()
                 && oldest.since <= since
             {
-                self.readers
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .pop_front();
+                self.readers().pop_front();
                 return oldest.cut_off();
             }
         }
     }
 
     fn oldest(&self) -> Option<Arc<Reader>> {
+        self.readers().front()?.upgrade()
+    }
+
+    /// The readers that have not read their response.
+    fn readers(&self) -> MutexGuard<'_, VecDeque<Weak<Reader>>> {
         let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
         readers.retain(|reader| reader.strong_count() > 0);
-        readers.front()?.upgrade()
+        readers
     }
 
     /// Ends the connection of `peer` unless it has read the response in time.
@@ -137,10 +139,7 @@ impl Permits {
             refused,
         });
         let weak = Arc::downgrade(&reader);
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
-        readers.retain(|reader| reader.strong_count() > 0);
-        readers.push_back(Weak::clone(&weak));
-        drop(readers);
+        self.readers().push_back(Weak::clone(&weak));
         permit.reader = Some(reader);
         permit.deadline.spawn(async move {
             sleep(MAX_RESPONSE_TIME).await;

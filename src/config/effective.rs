@@ -32,18 +32,21 @@ impl std::fmt::Debug for Hidden {
     }
 }
 
+/// Whether `text` holds a private key or a caller's.
+fn holds_key(text: &str) -> bool {
+    secret::holds_key(text) || key::is_in(text)
+}
+
 impl Effective {
     fn new(key: String, path: &str, value: &toml::Value, origin: Origin) -> Self {
         let value = value.to_string();
-        let is_hidden = path == "token.params"
-            || path.ends_with(".key_sha256")
-            || secret::holds_key(&value)
-            || key::is_in(&value);
+        let is_hidden =
+            path == "token.params" || path.ends_with(".key_sha256") || holds_key(&value);
         // A query may hold a key.
         let query = value
             .split_once('?')
             .filter(|_| path.ends_with(".endpoint") || path.ends_with(".base_url"))
-            .filter(|(shown, _)| !secret::holds_key(shown) && !key::is_in(shown));
+            .filter(|(shown, _)| !holds_key(shown));
         if let Some((shown, _)) = query {
             let shown = Some(format!("{shown}?…\""));
             return Effective {

@@ -38,8 +38,7 @@ pub(super) enum Target {
 impl LogFile {
     /// Opens `path` to append to it, and creates the file if there is none.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = append_to(path)?;
-        let id = file_id(&file.metadata()?);
+        let (file, id) = append_to(path)?;
         Ok(LogFile {
             path: path.to_owned(),
             file,
@@ -71,8 +70,7 @@ impl LogFile {
                 Ok(_) | Err(_) => {}
             }
         }
-        let file = append_to(&self.path)?;
-        let id = file_id(&file.metadata()?);
+        let (file, id) = append_to(&self.path)?;
         let is_other = id != self.id;
         self.file = file;
         self.id = id;
@@ -95,12 +93,14 @@ impl Write for LogFile {
     }
 }
 
-fn append_to(path: &Path) -> io::Result<File> {
+fn append_to(path: &Path) -> io::Result<(File, FileId)> {
     let mut options = OpenOptions::new();
     options.append(true).create(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o640);
-    options.open(path)
+    let file = options.open(path)?;
+    let id = file_id(&file.metadata()?);
+    Ok((file, id))
 }
 
 /// Device and inode: no other file has them while this one is open.

@@ -19,7 +19,6 @@ const SOCKETS_TO_OPEN: u32 = MAX_ATTEMPTS;
 #[derive(Clone, Debug)]
 pub struct ConnectionLimit {
     sockets: Arc<Semaphore>,
-    sockets_to_open: u32,
     usage: Arc<Usage>,
     log_throttle: Arc<LogThrottle>,
 }
@@ -28,7 +27,7 @@ pub struct ConnectionLimit {
 #[derive(Debug)]
 struct Usage {
     max_sockets: usize,
-    sockets_to_open: usize,
+    sockets_to_open: u32,
     /// Connections that have opened and not ended.
     open: AtomicUsize,
     /// How often one has opened that left no permit.
@@ -67,13 +66,11 @@ impl ConnectionLimit {
         let sockets = sockets
             .map_or(usize::MAX, |sockets| sockets as usize)
             .min(Semaphore::MAX_PERMITS);
-        let sockets_to_open = SOCKETS_TO_OPEN.min(u32::try_from(sockets).unwrap_or(u32::MAX));
         ConnectionLimit {
             sockets: Arc::new(Semaphore::new(sockets)),
-            sockets_to_open,
             usage: Arc::new(Usage {
                 max_sockets: sockets,
-                sockets_to_open: sockets_to_open as usize,
+                sockets_to_open: SOCKETS_TO_OPEN.min(u32::try_from(sockets).unwrap_or(u32::MAX)),
                 open: AtomicUsize::new(0),
                 exhaustions: AtomicUsize::new(0),
             }),
@@ -83,7 +80,7 @@ impl ConnectionLimit {
 
     /// A permit, if one is left.
     pub(super) fn try_acquire(&self) -> Result<ConnectionPermit, LimitReached> {
-        let permit = Arc::clone(&self.sockets).try_acquire_many_owned(self.sockets_to_open);
+        let permit = Arc::clone(&self.sockets).try_acquire_many_owned(self.usage.sockets_to_open);
         permit
             .map(|sockets| self.permit(sockets))
             .map_err(|_| LimitReached)
@@ -92,7 +89,7 @@ impl ConnectionLimit {
     /// Waits for a permit.
     pub(super) async fn acquire(&self) -> Result<ConnectionPermit, LimitReached> {
         let permit = Arc::clone(&self.sockets)
-            .acquire_many_owned(self.sockets_to_open)
+            .acquire_many_owned(self.usage.sockets_to_open)
             .await;
         // It is never closed.
         permit
@@ -110,7 +107,7 @@ impl ConnectionLimit {
 
     /// Whether a permit would have to be waited for.
     pub(super) fn is_reached(&self) -> bool {
-        self.sockets.available_permits() < self.sockets_to_open as usize
+        self.sockets.available_permits() < self.usage.sockets_to_open as usize
     }
 
     /// Whether connections that are open leave no permit. Where others are only being opened, it is
@@ -151,7 +148,7 @@ impl ConnectionLimit {
 impl Usage {
     /// Whether so many open connections leave no permit.
     fn is_exhausted(&self, open: usize) -> bool {
-        self.max_sockets.saturating_sub(open) < self.sockets_to_open
+        self.max_sockets.saturating_sub(open) < self.sockets_to_open as usize
     }
 }
 

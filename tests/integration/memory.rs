@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::support::caller::{PATIENCE, post, read_until, send, until};
 use crate::support::frames::{
-    DATA, END_HEADERS, END_STREAM, GOOD, HEADERS, SETTINGS, WINDOW_UPDATE, block, frame,
+    DATA, END_HEADERS, END_STREAM, GOOD, HEADERS, SETTINGS, block, frame, largest_windows,
 };
 use crate::support::process::Running;
 use crate::support::server::http;
@@ -122,24 +122,12 @@ async fn slow_login_forms_hold_little_memory() {
 
 /// Begins `count` requests whose responses may all be sent at once, and reads none.
 async fn request_and_not_read(addr: SocketAddr, count: u32) -> TcpStream {
-    const INITIAL_WINDOW_SIZE: u8 = 4;
-    const LARGEST_WINDOW: u32 = (1 << 31) - 1;
-    const DEFAULT_WINDOW: u32 = 65_535;
-    let settings = [&[0, INITIAL_WINDOW_SIZE], &LARGEST_WINDOW.to_be_bytes()[..]].concat();
-    let window = (LARGEST_WINDOW - DEFAULT_WINDOW).to_be_bytes();
     let mut stream = TcpStream::connect(addr).await.unwrap();
     stream
         .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
         .await
         .unwrap();
-    stream
-        .write_all(&frame(SETTINGS, 0, 0, &settings))
-        .await
-        .unwrap();
-    stream
-        .write_all(&frame(WINDOW_UPDATE, 0, 0, &window))
-        .await
-        .unwrap();
+    stream.write_all(&largest_windows()).await.unwrap();
     for request in 0..count {
         let head = frame(
             HEADERS,

@@ -14,8 +14,8 @@ use crate::support::caller::{
     PATIENCE, assert_held_back, json, post, read_until, send, try_send, until,
 };
 use crate::support::frames::{
-    DATA, END_HEADERS, END_STREAM, GOAWAY, GOOD, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE,
-    block, frame, preface,
+    DATA, END_HEADERS, END_STREAM, GOAWAY, GOOD, HEADERS, RST_STREAM, SETTINGS, block, frame,
+    largest_windows, preface,
 };
 use crate::support::server::{http2, scripted};
 use crate::upstream_http2_bodies::{SUBMIT, begin, proxy_before};
@@ -25,8 +25,6 @@ use crate::upstream_http2_bodies::{SUBMIT, begin, proxy_before};
 /// request (RFC 9113 section 5.1).
 #[tokio::test]
 async fn no_stream_begins_with_its_reset() {
-    const INITIAL_WINDOW_SIZE: u8 = 4;
-    const LARGEST_WINDOW: u32 = (1 << 31) - 1;
     const PREFACE_BYTES: usize = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".len();
     const UPLOAD: u32 = 1;
     const LEFT: u32 = 3;
@@ -35,16 +33,7 @@ async fn no_stream_begins_with_its_reset() {
     let upstream = scripted(move |mut stream: TcpStream| {
         let (frames, mut goes_on) = (frames.clone(), goes_on.clone());
         async move {
-            let settings = [&[0, INITIAL_WINDOW_SIZE], &LARGEST_WINDOW.to_be_bytes()[..]].concat();
-            let window = (LARGEST_WINDOW - 65_535).to_be_bytes();
-            stream
-                .write_all(&frame(SETTINGS, 0, 0, &settings))
-                .await
-                .unwrap();
-            stream
-                .write_all(&frame(WINDOW_UPDATE, 0, 0, &window))
-                .await
-                .unwrap();
+            stream.write_all(&largest_windows()).await.unwrap();
             stream.read_exact(&mut [0; PREFACE_BYTES]).await.unwrap();
             goes_on.wait_for(|goes_on| *goes_on).await.unwrap();
             let goaway = [

@@ -27,27 +27,49 @@ impl Write for Gate {
     }
 }
 
-fn lost_lines(level: LevelFilter) -> String {
-    let level = Level::new(level);
-    let (coming, comes) = mpsc::channel();
-    let (open, opened) = mpsc::channel::<()>();
-    let out = Text::default();
-    let gate = Gate {
-        coming,
-        open: opened,
-        out: out.clone(),
-    };
-    let (mut lines, guard) = spawn(
-        Output::Stream(Box::new(gate)),
-        Settings {
-            level,
+/// A writer with room for one line, which holds back the line that it writes.
+struct Held {
+    lines: NonBlocking,
+    guard: Guard,
+    /// Dropped to let lines be written.
+    open: mpsc::Sender<()>,
+    out: Text,
+}
+
+impl Held {
+    fn new(level: LevelFilter) -> Held {
+        let (coming, comes) = mpsc::channel();
+        let (open, opened) = mpsc::channel();
+        let out = Text::default();
+        let gate = Gate {
+            coming,
+            open: opened,
+            out: out.clone(),
+        };
+        let settings = Settings {
+            level: Level::new(level),
             json: false,
             file: None,
-        },
-        1,
-    );
-    lines.write_all(b"first\n").unwrap();
-    comes.recv().unwrap();
+        };
+        let (mut lines, guard) = spawn(Output::Stream(Box::new(gate)), settings, 1);
+        lines.write_all(b"first\n").unwrap();
+        comes.recv().unwrap();
+        Held {
+            lines,
+            guard,
+            open,
+            out,
+        }
+    }
+}
+
+fn lost_lines(level: LevelFilter) -> String {
+    let Held {
+        mut lines,
+        guard,
+        open,
+        out,
+    } = Held::new(level);
     for line in ["second\n", "third\n", "fourth\n"] {
         lines.write_all(line.as_bytes()).unwrap();
     }
@@ -70,26 +92,12 @@ fn lines_for_which_there_is_no_room_are_counted_and_told() {
 
 #[tokio::test]
 async fn a_request_to_reopen_is_no_lost_line() {
-    let level = Level::new(LevelFilter::INFO);
-    let (coming, comes) = mpsc::channel();
-    let (open, opened) = mpsc::channel::<()>();
-    let out = Text::default();
-    let gate = Gate {
-        coming,
-        open: opened,
-        out: out.clone(),
-    };
-    let (mut lines, guard) = spawn(
-        Output::Stream(Box::new(gate)),
-        Settings {
-            level,
-            json: false,
-            file: None,
-        },
-        1,
-    );
-    lines.write_all(b"first\n").unwrap();
-    comes.recv().unwrap();
+    let Held {
+        mut lines,
+        guard,
+        open,
+        out,
+    } = Held::new(LevelFilter::INFO);
     lines.write_all(b"second\n").unwrap();
     let reopened = watch::channel(0).1;
     let reopener = Reopener {

@@ -5,7 +5,7 @@ pub const HEADERS: u8 = 1;
 pub const RST_STREAM: u8 = 3;
 pub const SETTINGS: u8 = 4;
 pub const GOAWAY: u8 = 7;
-pub const WINDOW_UPDATE: u8 = 8;
+const WINDOW_UPDATE: u8 = 8;
 pub const END_STREAM: u8 = 1;
 pub const END_HEADERS: u8 = 4;
 
@@ -22,6 +22,20 @@ pub fn preface() -> Vec<u8> {
     [
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         &frame(SETTINGS, 0, 0, &[])[..],
+    ]
+    .concat()
+}
+
+/// SETTINGS and WINDOW_UPDATE that let the other side send as much as it has.
+pub fn largest_windows() -> Vec<u8> {
+    const INITIAL_WINDOW_SIZE: u8 = 4;
+    const LARGEST_WINDOW: u32 = (1 << 31) - 1;
+    const DEFAULT_WINDOW: u32 = 65_535;
+    let settings = [&[0, INITIAL_WINDOW_SIZE], &LARGEST_WINDOW.to_be_bytes()[..]].concat();
+    let window = (LARGEST_WINDOW - DEFAULT_WINDOW).to_be_bytes();
+    [
+        frame(SETTINGS, 0, 0, &settings),
+        frame(WINDOW_UPDATE, 0, 0, &window),
     ]
     .concat()
 }

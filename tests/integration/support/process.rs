@@ -292,34 +292,22 @@ impl Running {
 
     /// Where it listens, as its log says.
     pub fn addr(&self) -> SocketAddr {
-        let found = self
-            .log
-            .split_once(" address=")
-            .or_else(|| self.log.split_once("\"address\":\""));
-        found
-            .unwrap()
-            .1
-            .split([' ', '"'])
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap()
+        self.logged("address")
     }
 
-    /// Where it tells how it is, as its log says.
+    /// Where the admin listener is, as its log says.
     pub fn admin(&self) -> SocketAddr {
+        self.logged("admin")
+    }
+
+    /// The address in the first `field` of its log.
+    fn logged(&self, field: &str) -> SocketAddr {
         let found = self
             .log
-            .split_once(" admin=")
-            .or_else(|| self.log.split_once("\"admin\":\""));
-        found
-            .unwrap()
-            .1
-            .split([' ', '"'])
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap()
+            .split_once(&format!(" {field}="))
+            .or_else(|| self.log.split_once(&format!("\"{field}\":\"")));
+        let value = found.unwrap().1.split([' ', '"']).next().unwrap();
+        value.parse().unwrap()
     }
 
     /// The memory that it holds (VmRSS).
