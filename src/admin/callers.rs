@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::tally::Tally;
+use super::outcomes::Tally;
 use crate::config::{Caller, Rate};
 
 /// How much a caller may, as the configuration says it.

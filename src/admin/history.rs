@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::tally::{Faults, Tally};
+use super::outcomes::{Faults, Tally};
 use crate::metrics::Metrics;
 
 /// Between two samples.

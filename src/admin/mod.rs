@@ -3,13 +3,13 @@
 //! allowed.
 
 mod callers;
+mod diagnosis;
 mod health;
 mod history;
+mod outcomes;
 mod page;
 mod permits;
 mod status;
-mod tally;
-mod verdict;
 mod words;
 
 use std::convert::Infallible;

@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 
 use super::Handles;
 use super::callers;
+use super::diagnosis::{Facts, Level, Verdict, verdicts};
 use super::health::NotReady;
 use super::history::{History, REACH};
-use super::tally::{GbgFailure, Tally};
-use super::verdict::{Facts, Level, Verdict, verdicts};
+use super::outcomes::{GbgFailure, Tally};
 use super::words::fetch_failure;
 use crate::error::{Fault, REASONS};
 use crate::metrics::{Failure, Source};

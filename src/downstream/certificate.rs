@@ -13,8 +13,8 @@ use rustls::{CertificateError, HandshakeKind, ServerConnection};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::client_cert::names;
 use super::client_trust::first_end;
-use super::names::names;
 use super::tls::ServerTls;
 use crate::config::{CertificateName, unix_seconds};
 use crate::rt::clock;

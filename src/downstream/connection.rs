@@ -14,12 +14,12 @@ use tokio::time::{Instant, sleep};
 
 use super::activity::{Activity, Late};
 use super::certificate::CallerCertificate;
-use super::close::{BAD_REQUEST, REQUEST_TIMEOUT, close};
-use super::deadlines::Deadlines;
-use super::first_bytes::{Rewound, is_http2};
+use super::detect::{Rewound, is_http2};
 use super::handshake::handshake;
+use super::linger::{BAD_REQUEST, REQUEST_TIMEOUT, close};
 use super::refusals::{Reporter, tls_refusal};
 use super::request::noted;
+use super::timeouts::Deadlines;
 use super::watched::Watched;
 use super::{AnswerBody, Options, Peer, Serve, Stream};
 use crate::metrics::ConnectionRefusal;

@@ -7,9 +7,9 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::close::{BAD_REQUEST, close};
 use super::connection::{TooLate, too_late};
-use super::first_bytes::{Rewound, first_byte};
+use super::detect::{Rewound, first_byte};
+use super::linger::{BAD_REQUEST, close};
 use super::refusals::{Reporter, tls_refusal};
 use super::{Options, Stream};
 use crate::metrics::ConnectionRefusal;

@@ -2,23 +2,23 @@
 
 mod activity;
 mod certificate;
+mod client_cert;
 mod client_trust;
-mod close;
 mod connection;
 mod data_frames;
-mod deadlines;
+mod detect;
 mod eviction;
-mod first_bytes;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
-mod half_closed;
+mod half_close;
 mod handshake;
+mod linger;
 mod listener;
-mod names;
 mod refusals;
 mod request;
 mod socket;
+mod timeouts;
 mod tls;
 mod watched;
 

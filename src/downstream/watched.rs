@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
 use super::data_frames::DataFrames;
-use super::half_closed::HalfClosed;
+use super::half_close::HalfClosed;
 
 /// The two directions of an HTTP/2 connection.
 struct Frames {
@@ -24,7 +24,7 @@ pub(super) struct Watched<IO> {
     /// What comes and goes, where not all of it is a request's or an answer's. Boxed: HTTP/1 has
     /// none.
     frames: Option<Box<Frames>>,
-    /// Whether whoever drives the connection leaves its end to [`close`](super::close::close).
+    /// Whether whoever drives the connection leaves its end to [`close`](super::linger::close).
     keeps_open: bool,
     /// There once the caller has closed its half before its answer had gone out.
     half_closed: Option<Box<HalfClosed>>,

@@ -20,7 +20,7 @@ use tower::layer::{Layer, layer_fn};
 use tower::retry::budget::{Budget, TpsBudget};
 use tower::service_fn;
 
-use super::record::{Record, WithContext};
+use super::context::{Record, WithContext};
 use super::replay::{Kept, RequestBody, keep};
 use super::{Forward, Step};
 use crate::config::{Config, Limits, Path};

@@ -8,8 +8,8 @@ use http_body::{Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Body;
 
+use super::context::Watched;
 use super::headers;
-use super::record::Watched;
 use crate::error::Cause;
 
 /// The body of an answer: the API's, or one of our own.

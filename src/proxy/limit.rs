@@ -2,7 +2,7 @@
 //! much is refused at once, and what is taken is given back when the body of the answer has ended,
 //! not with its head.
 
-mod gate;
+mod admission;
 
 use std::num::NonZeroU32;
 use std::pin::Pin;
@@ -22,11 +22,11 @@ use hyper::body::Body;
 use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
-use self::gate::Place;
-pub(super) use self::gate::{Door, Gate};
+use self::admission::Place;
+pub(super) use self::admission::{Door, Gate};
 use super::Step;
-use super::caller::Known;
-use super::record::WithContext;
+use super::authenticate::Known;
+use super::context::WithContext;
 use crate::config::{Config, Rate};
 use crate::error::Error;
 use crate::headers::retry_after::retry_after;

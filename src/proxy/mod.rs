@@ -1,21 +1,21 @@
 //! What happens to one request: the stack, read from top to bottom.
 
+mod authenticate;
 mod authorize;
 mod body;
 mod body_buffer;
-mod caller;
+mod context;
+mod error_response;
 mod forward;
-mod guard;
 mod headers;
 mod limit;
-mod login;
 mod observe;
-mod record;
-mod renewing;
+mod reloadable;
 mod replay;
 mod request_id;
-mod respond;
-mod traced;
+mod spans;
+mod token_stub;
+mod validate;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -26,15 +26,15 @@ use http::{Request, Response};
 use hyper::body::Body;
 use tower::{Service, ServiceBuilder};
 
+use self::authenticate::{AuthFailureThrottle, Callers, Known};
 pub use self::authorize::Authorized;
 pub use self::body::ProxyBody;
-use self::caller::{AuthFailureThrottle, Callers, Known};
+pub use self::context::WithContext;
 pub use self::forward::forward;
 use self::limit::{CallerQuotas, Door, Gate, Limited};
-use self::login::LoginForms;
-pub use self::record::WithContext;
-pub use self::renewing::renewing;
+pub use self::reloadable::renewing;
 pub use self::replay::RequestBody;
+use self::token_stub::LoginForms;
 
 use crate::config::{CertificateName, Config};
 use crate::error::{Cause, Error};
@@ -103,11 +103,11 @@ impl Shared {
 pub struct Rules {
     callers: Callers,
     door: Arc<Door>,
-    guard: guard::Rules,
-    login: login::Rules,
+    guard: validate::Rules,
+    login: token_stub::Rules,
     headers: headers::Rules,
     authorize: authorize::Rules,
-    trace: traced::Rules,
+    trace: spans::Rules,
     access_log: bool,
     heeds_retry_after: bool,
     metrics: Arc<metrics::Worker>,
@@ -125,11 +125,11 @@ impl Rules {
         Rules {
             callers: Callers::new(config, &shared.shares, Arc::clone(&shared.guesses)),
             door: Door::new(Arc::clone(&shared.gate)),
-            guard: guard::Rules::new(config),
-            login: login::Rules::new(config, Arc::clone(&shared.login_forms)),
+            guard: validate::Rules::new(config),
+            login: token_stub::Rules::new(config, Arc::clone(&shared.login_forms)),
             headers: headers::Rules::new(&config.forward),
             authorize: authorize::Rules::new(config, tokens),
-            trace: traced::Rules::new(config, shared.exporter.clone()),
+            trace: spans::Rules::new(config, shared.exporter.clone()),
             access_log: config.log.access,
             heeds_retry_after: config.limits.heed_retry_after,
             metrics,
@@ -252,11 +252,11 @@ where
         .layer(observe::layer(Arc::clone(rules), peer.addr))
         // Outside of everything that can fail: below, a failure is an `Error`; here it becomes an
         // answer.
-        .layer(respond::layer(Arc::clone(rules)))
-        .layer(guard::layer(Arc::clone(rules), Arc::clone(&peer)))
+        .layer(error_response::layer(Arc::clone(rules)))
+        .layer(validate::layer(Arc::clone(rules), Arc::clone(&peer)))
         // Before anybody is asked who he is: this is where some say it for the first time.
-        .layer(login::layer(Arc::clone(rules), Arc::clone(&peer)))
-        .layer(caller::layer(Arc::clone(rules), Arc::clone(&peer)))
+        .layer(token_stub::layer(Arc::clone(rules), Arc::clone(&peer)))
+        .layer(authenticate::layer(Arc::clone(rules), Arc::clone(&peer)))
         .layer(limit::layer(Arc::clone(rules)))
         // Hop-by-hop fields go out before anything of ours comes in, so that no Connection option
         // can remove it.
@@ -271,15 +271,15 @@ where
 /// The steps one by one, for the bench that counts what each costs.
 #[doc(hidden)]
 pub mod steps {
+    pub use super::authenticate::layer as caller;
     pub use super::authorize::layer as authorize;
     pub use super::body::Answer;
-    pub use super::caller::layer as caller;
-    pub use super::guard::layer as guard;
+    pub use super::error_response::layer as respond;
     pub use super::headers::{request, response};
     pub use super::limit::layer as limit;
-    pub use super::login::layer as login;
     pub use super::observe::layer as observe;
-    pub use super::respond::layer as respond;
+    pub use super::token_stub::layer as login;
+    pub use super::validate::layer as guard;
 }
 
 #[cfg(test)]
@@ -341,7 +341,7 @@ pub(crate) mod tests {
             "{} bytes",
             size_of_val(&future)
         );
-        let req = record::observed(Request::new(Full::default()));
+        let req = context::observed(Request::new(Full::default()));
         let future = authorize::authorize_and_send(req, forward, rules);
         assert!(
             size_of_val(&future) <= 896,

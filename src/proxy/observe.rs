@@ -13,7 +13,7 @@ use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
 use super::body::{Answer, ProxyBody};
-use super::record::{Record, Watched, WithContext};
+use super::context::{Record, Watched, WithContext};
 use super::{Step, request_id};
 use crate::error::Cause;
 

@@ -4,11 +4,11 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::Shared;
-use super::answer::{Answer, json};
 use super::api_v2::{connect_device, device_started};
 use super::call::{Call, Fields, Needs};
 use super::journeys::{Journey, Phase, task_schema};
 use super::refusal::Refusal;
+use super::response::{Answer, json};
 use super::tokens::CONNECT_LIFE;
 
 /// The variant of the journey's only task, by which its results are found.

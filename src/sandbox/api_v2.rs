@@ -3,13 +3,13 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::answer::{Answer, json};
 use super::call::{Call, Fields, Needs};
+use super::call_log::bearer;
 use super::journeys::{Journey, Phase, Rejected, task_schema};
-use super::record::bearer;
 use super::refusal::Refusal;
+use super::response::{Answer, json};
 use super::tokens::{CONNECT_LIFE, END_USER_LIFE};
-use super::{Shared, invented};
+use super::{Shared, extras};
 
 /// Whom the interaction asks, as its `outstanding` and a submission's `participants` name it.
 const PARTICIPANT: &str = "grn:::gbg:design:domainelement:sandbox-identity@latest";
@@ -61,12 +61,12 @@ pub(super) async fn answer(call: &mut Call<'_>) -> Result<Answer, Refusal> {
         "journey/task/list/schema" => list_schemas(shared, &call.post(AccessOrEndUser).await?),
         "sandbox/sink" => {
             call.admit(Method::POST, Access)?;
-            invented::sink(call.body).await
+            extras::sink(call.body).await
         }
         path => match path.strip_prefix("sandbox/bytes/") {
             Some(count) => {
                 call.admit(Method::GET, Access)?;
-                invented::bytes(count)
+                extras::bytes(count)
             }
             // A path that does not exist is not told from one that needs another token.
             None => Err(Refusal::Unauthorized),

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::Shared;
 use super::body::Arriving;
-use super::record::Authorization;
+use super::call_log::Authorization;
 use super::refusal::Refusal;
 
 /// One API call.

@@ -9,9 +9,9 @@ use http::request::Parts;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::answer::{Answer, json, with};
 use super::body::Arriving;
-use super::fate::InForce;
+use super::inject::InForce;
+use super::response::{Answer, json, with};
 use super::{Fault, FaultError, Shared};
 
 /// Where the control endpoint is.

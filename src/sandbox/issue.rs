@@ -6,11 +6,11 @@ use http::StatusCode;
 use http::header::HeaderValue;
 use serde_json::json;
 
-use super::answer::{Answer, Body, json_text, text};
-use super::fate::InForce;
 use super::faults::{FaultKind, TokenBody};
+use super::inject::InForce;
+use super::response::{Answer, Body, json_text, text};
 use super::tokens::Tokens;
-use super::{Shared, State, broken};
+use super::{Shared, State, faulty_body};
 
 const HTML: &str =
     "<!DOCTYPE html>\n<html><head><title>Sign on</title></head><body>Sign on</body></html>\n";
@@ -47,9 +47,9 @@ pub(super) fn answer(shared: &Shared) -> Answer {
     match body {
         Some(TokenBody::Crlf) => json_text(StatusCode::OK, good + "\r\n"),
         Some(TokenBody::Bom) => json_text(StatusCode::OK, format!("\u{feff}{good}")),
-        Some(TokenBody::Truncated) => streamed(broken::too_short(good)),
-        Some(TokenBody::Endless) => streamed(broken::endless(good, shared.stopped.clone())),
-        Some(TokenBody::Drip) => streamed(broken::drip(good, shared.stopped.clone())),
+        Some(TokenBody::Truncated) => streamed(faulty_body::too_short(good)),
+        Some(TokenBody::Endless) => streamed(faulty_body::endless(good, shared.stopped.clone())),
+        Some(TokenBody::Drip) => streamed(faulty_body::drip(good, shared.stopped.clone())),
         Some(TokenBody::Empty | TokenBody::Html | TokenBody::NoToken) | None => {
             json_text(StatusCode::OK, good)
         }

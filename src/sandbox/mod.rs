@@ -15,24 +15,24 @@
 //! is silent. What neither tells is marked "invented". It keeps no data of what is submitted, and
 //! tells each call to whoever asks ([`Sandbox::seen`]).
 
-mod answer;
 mod api_v1;
 mod api_v2;
 mod body;
-mod broken;
 mod call;
+mod call_log;
 mod certificate;
 mod control;
-mod fate;
+mod extras;
+mod fault_syntax;
 mod faults;
-mod invented;
+mod faulty_body;
+mod inject;
 mod issue;
 mod journeys;
 mod options;
 mod random;
-mod record;
 mod refusal;
-mod spelling;
+mod response;
 mod token_endpoint;
 mod tokens;
 
@@ -51,19 +51,19 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tower::service_fn;
 
-use self::answer::Answer;
 use self::body::Arriving;
-use self::broken::Stopped;
 use self::call::Call;
+use self::call_log::Record;
+pub use self::call_log::{Authorization, Seen};
 use self::certificate::Certificate;
-use self::fate::{End, Fate, InForce, Place};
+pub use self::fault_syntax::FaultError;
 pub use self::faults::{Fault, FaultKind, TokenBody};
+use self::faulty_body::Stopped;
+use self::inject::{End, Fate, InForce, Place};
 use self::journeys::Journeys;
 pub use self::options::Options;
-use self::record::Record;
-pub use self::record::{Authorization, Seen};
 use self::refusal::Refusal;
-pub use self::spelling::FaultError;
+use self::response::Answer;
 use self::tokens::Tokens;
 use crate::config::{Address, SocketMode};
 use crate::downstream::{self, CallerBody, RefusalLog, Timeouts};

@@ -4,7 +4,7 @@ use http::header::{ALLOW, HeaderValue, WWW_AUTHENTICATE};
 use http::{Method, StatusCode};
 use serde_json::json;
 
-use super::answer::{Answer, json, with};
+use super::response::{Answer, json, with};
 use crate::gbg::ApiVersion;
 
 /// Why an API call is refused.

@@ -15,9 +15,9 @@ use serde::Serialize;
 use serde_json::json;
 use url::form_urlencoded;
 
-use super::answer::{Answer, json, json_text, text, with};
 use super::body::Arriving;
-use super::fate::End;
+use super::inject::End;
+use super::response::{Answer, json, json_text, text, with};
 use super::{Options, Shared, issue};
 use crate::gbg;
 

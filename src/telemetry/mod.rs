@@ -1,8 +1,8 @@
 //! Logs: what the process says of itself, and a line a request.
 
-mod access;
+mod access_line;
 mod file;
-mod ours;
+mod filter;
 mod output;
 pub mod throttle;
 mod writer;
@@ -16,9 +16,9 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{fmt, registry};
 
-use self::access::Lines;
+use self::access_line::Lines;
 use self::file::LogFile;
-pub use self::ours::Level;
+pub use self::filter::Level;
 use self::output::Output;
 pub use self::writer::{Guard, Reopener};
 

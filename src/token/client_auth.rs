@@ -9,7 +9,7 @@ use http::HeaderValue;
 use url::form_urlencoded;
 use zeroize::Zeroizing;
 
-use super::assertion;
+use super::jwt;
 use crate::config::{Credentials, Proof, Token};
 use crate::error::Cause;
 
@@ -80,10 +80,10 @@ pub(super) fn form<'a>(config: &'a Token, credentials: &'a Credentials) -> Resul
         }
         Proof::Assertion(key) => fields.extend([
             ("client_id", id.into()),
-            ("client_assertion_type", assertion::TYPE.into()),
+            ("client_assertion_type", jwt::TYPE.into()),
             (
                 "client_assertion",
-                assertion::sign(key, id, config.endpoint.url().as_str())?.into(),
+                jwt::sign(key, id, config.endpoint.url().as_str())?.into(),
             ),
         ]),
         Proof::Certificate => fields.push(("client_id", id.into())),

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::client::Client;
 use super::exchange;
-use super::grant::{Grant, content_coding, parse_error, parse_grant};
+use super::response::{Grant, content_coding, parse_error, parse_grant};
 use crate::config::Token;
 use crate::error::Cause;
 use crate::headers::retry_after::retry_after;

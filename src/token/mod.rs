@@ -4,25 +4,25 @@
 //! Nothing here knows of the requests that the token is for, and no request ever calls the token
 //! endpoint. The grant has no refresh token: a refresh is one more fetch (RFC 6749 section 4.4.3).
 
-mod assertion;
 mod backoff;
-mod bearer;
 mod client;
 mod client_auth;
+mod deadline;
 mod endpoint;
 mod exchange;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
-mod grant;
-mod moment;
+mod handle;
+mod jwt;
 mod refresh;
+mod response;
 mod schedule;
 mod watch;
 
-pub use self::bearer::{Bearer, Publisher, Reader, channel};
 pub use self::client::Client;
+pub use self::deadline::Deadline;
 pub use self::endpoint::{Endpoint, FetchError};
-pub use self::grant::Grant;
-pub use self::moment::Deadline;
+pub use self::handle::{Bearer, Publisher, Reader, channel};
 pub use self::refresh::refresh;
+pub use self::response::Grant;

@@ -8,10 +8,10 @@ use http::HeaderValue;
 use tokio::time::{Instant, sleep_until};
 
 use super::backoff::{Backoff, Situation};
-use super::bearer::{Bearer, Failure, Publisher};
+use super::deadline::Deadline;
 use super::endpoint::FetchError;
-use super::grant::Grant;
-use super::moment::Deadline;
+use super::handle::{Bearer, Failure, Publisher};
+use super::response::Grant;
 use super::schedule::{self, Plan};
 use crate::error::chain;
 use crate::metrics::Fetched;

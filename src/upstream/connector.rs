@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use super::Times;
-use super::circuit::{Attempt, CircuitBreaker};
+use super::circuit_breaker::{Attempt, CircuitBreaker};
 use super::connect_deadline::{ConnectDeadline, Step};
 use super::connection_limit::{ConnectionLimit, ConnectionPermit};
 use super::dial::Dialer;
@@ -264,7 +264,7 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
-    use crate::upstream::times::tests::configured;
+    use crate::upstream::timeouts::tests::configured;
 
     #[tokio::test(start_paused = true)]
     async fn no_leave_is_spent_where_attempts_that_hang_hold_all_permits() {

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::connect_deadline::{ConnectDeadline, DeadlineExceeded, Step};
-use super::egress::{TunnelError, tunnel};
+use super::egress_proxy::{TunnelError, tunnel};
 use crate::config::{Egress, Origin};
 
 /// How long an address is tried alone before the next is tried as well (RFC 8305 section 5).

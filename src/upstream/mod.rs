@@ -5,17 +5,17 @@
 //! HTTP/2 it has a stream of one (`http2`).
 
 mod answer;
-mod circuit;
+mod circuit_breaker;
 mod connect_deadline;
 mod connection_limit;
 mod connector;
 mod dial;
-mod egress;
+mod egress_proxy;
 mod exchange;
 mod http2;
 mod pool;
 mod progress;
-mod times;
+mod timeouts;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,11 +37,11 @@ pub use self::connection_limit::ConnectionLimit;
 use self::connection_limit::ConnectionPermit;
 use self::connector::{Connector, Opened};
 pub use self::dial::{DialError, Dialer, LookupError, look_up};
-pub use self::egress::{TunnelError, tunnel};
+pub use self::egress_proxy::{TunnelError, tunnel};
 use self::exchange::Exchanged;
 use self::http2::{Http2, Sent};
 use self::pool::{Pool, Slot};
-use self::times::Times;
+use self::timeouts::Times;
 use crate::config;
 use crate::error::{Cause, Error};
 use crate::metrics::Connections;

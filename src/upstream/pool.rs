@@ -206,7 +206,7 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
-    use crate::upstream::times::tests::times;
+    use crate::upstream::timeouts::tests::times;
 
     #[tokio::test(start_paused = true)]
     async fn the_one_used_last_is_taken_unless_it_has_been_idle_for_too_long() {

@@ -15,9 +15,9 @@
 mod advice;
 mod call;
 mod connect;
+mod finding;
 mod report;
 mod tls;
-mod verdict;
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
@@ -269,7 +269,7 @@ async fn compare_clocks(
                 way.name,
                 chain(error.as_ref())
             );
-            report.cross(STEP, took, &what, &verdict::on_no_answer())
+            report.cross(STEP, took, &what, &finding::on_no_answer())
         }
     }
 }
@@ -299,8 +299,8 @@ async fn ask_for_token(
             report.cross(
                 STEP,
                 took,
-                &verdict::no_token(&error),
-                &verdict::on_no_token(&error, config),
+                &finding::no_token(&error),
+                &finding::on_no_token(&error, config),
             )?;
             Ok(None)
         }
@@ -336,14 +336,14 @@ async fn call_api(
     match answer {
         Ok(answer) => {
             let what = format!("POST {path}: {}", answer.status);
-            match verdict::on_call(answer.status, call::is_page(&answer.headers), config) {
+            match finding::on_call(answer.status, call::is_page(&answer.headers), config) {
                 Ok(verdict) => report.tick(STEP, took, &format!("{what}: {verdict}")),
                 Err(advice) => report.cross(STEP, took, &what, &advice),
             }
         }
         Err(error) => {
             let what = format!("POST {path}: {}", chain(error.as_ref()));
-            report.cross(STEP, took, &what, &verdict::on_no_answer())
+            report.cross(STEP, took, &what, &finding::on_no_answer())
         }
     }
 }

@@ -13,7 +13,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::config::{Sources, load};
-use crate::proxy::record::observed;
+use crate::proxy::context::observed;
 use crate::token::{FetchError, Grant, channel, refresh};
 
 type NoBody = Empty<Bytes>;

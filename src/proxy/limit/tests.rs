@@ -5,7 +5,7 @@ use tower::ServiceExt;
 
 use super::*;
 use crate::config::Rate;
-use crate::proxy::record::observed;
+use crate::proxy::context::observed;
 
 fn rate(requests: u32, burst: u32) -> Rate {
     Rate {

@@ -13,7 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::*;
 use crate::error::Error;
-use crate::token::moment::tests::sleep_machine;
+use crate::token::deadline::tests::sleep_machine;
 use crate::token::{Reader, channel};
 
 type Answer = Result<Grant, FetchError>;

@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
 
 use super::*;
-use crate::upstream::times::tests::configured;
+use crate::upstream::timeouts::tests::configured;
 
 const LIMIT: Duration = Duration::from_secs(10);
 

@@ -38,7 +38,7 @@ const PING_AFTER: Duration = Duration::from_secs(20);
 const UNTOLD: usize = usize::MAX - 1;
 
 /// A connection, and what is known of it.
-pub(in super::super) struct Connection {
+pub(in crate::upstream) struct Connection {
     pub(super) sender: SendRequest<Bytes>,
     pub(super) streams: Streams,
     /// When it takes no further request.
@@ -67,7 +67,7 @@ impl Connection {
     /// Makes an HTTP/2 connection of `io` and starts its task. Waits for the API's SETTINGS: they
     /// are the proof that it speaks HTTP/2, and tell how many requests may be sent at once. What
     /// `open` gives then is dropped when the connection has ended.
-    pub(in super::super) async fn open<IO, T: Send + 'static>(
+    pub(in crate::upstream) async fn open<IO, T: Send + 'static>(
         io: IO,
         times: &Times,
         open: impl FnOnce() -> T,
@@ -167,7 +167,7 @@ mod tests {
     use tokio::io::duplex;
 
     use super::*;
-    use crate::upstream::times::tests::times;
+    use crate::upstream::timeouts::tests::times;
 
     /// A connection to a server that reads and writes until it is dropped; then it is silent.
     async fn opened(

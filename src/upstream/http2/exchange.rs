@@ -17,7 +17,7 @@ use super::super::pool::SETTLE;
 use super::super::progress::Watch;
 use super::super::{AnswerSilent, Times, too_slow};
 use super::Http2;
-use super::places::Lease;
+use super::pool::Lease;
 use super::upload::{Broken, Upload};
 use crate::error::{Cause, Error};
 
@@ -144,7 +144,7 @@ fn may_follow_whole(error: &h2::Error) -> bool {
 
 /// The body of an answer. The rest of the request, which the answer may overtake, is sent
 /// meanwhile.
-pub(in super::super) struct Answer<B> {
+pub(in crate::upstream) struct Answer<B> {
     stream: RecvStream,
     /// Taken when the answer has ended.
     rest: Option<(Upload<B>, Lease)>,

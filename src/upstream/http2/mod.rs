@@ -6,7 +6,7 @@
 
 mod connection;
 mod exchange;
-mod places;
+mod pool;
 #[cfg(test)]
 mod tests;
 mod upload;
@@ -28,7 +28,7 @@ use tokio::time::timeout;
 pub(super) use self::connection::Connection;
 pub(super) use self::exchange::Answer;
 use self::exchange::Unsent;
-use self::places::{Lease, Owner, Places, Ticket};
+use self::pool::{Lease, Owner, Places, Ticket};
 use super::connector::{Connector, Opened};
 use super::no_connection;
 use super::pool::Pool;

@@ -13,7 +13,7 @@ use super::super::Times;
 use super::super::connection_limit::ConnectionPermit;
 use super::super::pool::Slot;
 use super::super::progress::Watch;
-use super::super::times::tests::configured;
+use super::super::timeouts::tests::configured;
 use super::super::{ConnectionLimit, Obtained, Upstream};
 use super::*;
 

@@ -18,8 +18,8 @@ use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
 use super::body::Answer;
-use super::record::WithContext;
-use super::{Step, guard, request_id};
+use super::context::WithContext;
+use super::{Step, request_id, validate};
 use crate::error::{Error, Fault, Reason, chain};
 use crate::gbg::ApiVersion;
 
@@ -44,7 +44,7 @@ where
         service_fn(move |req: Request<WithContext<In>>| {
             let dialect = ErrorFormat::of(&req);
             let id = req.body().record().id().clone();
-            let page = guard::origin(&req, rules.guard.origins());
+            let page = validate::origin(&req, rules.guard.origins());
             inner.call(req).map(move |answered| {
                 let mut res = answered.unwrap_or_else(|error| {
                     let id = request_id::text(&id);
@@ -57,7 +57,7 @@ where
                         .or_insert(HeaderValue::from_static("gbg-proxy"));
                 }
                 if let Some(page) = page {
-                    guard::admit(res.headers_mut(), page);
+                    validate::admit(res.headers_mut(), page);
                 }
                 Ok(res)
             })

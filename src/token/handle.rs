@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
 use super::client_auth::secret_header;
-use super::moment::Deadline;
+use super::deadline::Deadline;
 use crate::error::Error;
 use crate::metrics;
 

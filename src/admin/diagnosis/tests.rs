@@ -1,6 +1,6 @@
 //! What is told of which facts.
 
-use super::super::tally::made_up;
+use super::super::outcomes::made_up;
 use super::*;
 
 fn with(recent: Tally) -> Facts {

@@ -2,7 +2,7 @@
 //! of the last requests. Pure, and of fixed texts, so that a screen reader is told once and not
 //! again with each number.
 
-use super::tally::{GbgFailure, Tally};
+use super::outcomes::{GbgFailure, Tally};
 use crate::error::{Fault, Reason};
 
 /// From this part of the requests on, failures of one kind are worth a word, if there are as many

@@ -8,8 +8,8 @@ use http::Method;
 
 use crate::config::{self, CertificateName, Config, Prefix};
 use crate::error::Error;
-use crate::proxy::guard::Methods;
 use crate::proxy::limit::{CallerQuota, CallerQuotas};
+use crate::proxy::validate::Methods;
 
 /// A caller that is known, or anyone, where none are.
 #[derive(Debug)]

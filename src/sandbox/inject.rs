@@ -9,9 +9,10 @@ use std::time::Duration;
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 
-use super::answer::{Answer, with};
-use super::broken::{self, Stopped};
 use super::faults::{Fault, FaultKind};
+use super::faulty_body;
+use super::faulty_body::Stopped;
+use super::response::{Answer, with};
 
 /// The faults in force.
 pub(super) struct InForce(Vec<Fault>);
@@ -138,24 +139,26 @@ impl Fate {
     /// The answer as it leaves, when it leaves. A sandbox that stops makes no caller wait on.
     pub(super) async fn befall(self, mut answer: Answer, stopped: &Stopped) -> Answer {
         if let Some(delay) = self.delay
-            && broken::pause(&mut stopped.clone(), delay).await.is_err()
+            && faulty_body::pause(&mut stopped.clone(), delay)
+                .await
+                .is_err()
         {
-            return broken::reset();
+            return faulty_body::reset();
         }
         match self.end {
             Some(End::Hang) => {
                 // It ends when the sandbox stops, or the caller hangs up.
-                let _ = broken::pause(&mut stopped.clone(), Duration::MAX).await;
-                return broken::reset();
+                let _ = faulty_body::pause(&mut stopped.clone(), Duration::MAX).await;
+                return faulty_body::reset();
             }
-            Some(End::Reset) => return broken::reset(),
+            Some(End::Reset) => return faulty_body::reset(),
             Some(End::Status(_) | End::RefuseClient) | None => {}
         }
         if let Some(value) = self.retry_after {
             answer = with(answer, RETRY_AFTER, value);
         }
         if self.breaks_off {
-            answer.map(broken::in_the_middle)
+            answer.map(faulty_body::in_the_middle)
         } else {
             answer
         }

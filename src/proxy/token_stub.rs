@@ -27,10 +27,10 @@ use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 use url::form_urlencoded;
 
+use super::authenticate::password;
 use super::body::Answer;
 use super::body_buffer::BodyBuffer;
-use super::caller::password;
-use super::record::WithContext;
+use super::context::WithContext;
 use super::{Peer, Step};
 use crate::config::Config;
 use crate::error::{Cause, Error};

@@ -13,7 +13,7 @@ use hyper::body::{Body as _, Frame, SizeHint};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::answer::{Answer, Body};
+use super::response::{Answer, Body};
 
 /// Turns true, or closes, when the sandbox stops.
 pub(super) type Stopped = watch::Receiver<bool>;

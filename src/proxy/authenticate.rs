@@ -1,7 +1,7 @@
 //! Who calls: by its certificate, by the user at the other end of a Unix socket, or by its key.
 
-mod guesses;
-mod known;
+mod caller;
+mod throttle;
 
 use std::sync::Arc;
 
@@ -15,11 +15,11 @@ use hyper::body::Body;
 use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
-pub(super) use self::guesses::AuthFailureThrottle;
-pub(super) use self::known::Known;
-use self::known::Table;
+pub(super) use self::caller::Known;
+use self::caller::Table;
+pub(super) use self::throttle::AuthFailureThrottle;
+use super::context::WithContext;
 use super::limit::CallerQuotas;
-use super::record::WithContext;
 use super::{Peer, Step};
 use crate::config::{CertificateName, Config, holds_key, key_digest};
 use crate::error::Error;

@@ -14,9 +14,9 @@ use hyper::body::{Body, Frame, SizeHint};
 use ring::digest;
 use serde_json::json;
 
-use super::answer::{Answer, json, with};
 use super::body::Arriving;
 use super::refusal::Refusal;
+use super::response::{Answer, json, with};
 
 /// The longest answer: 1 GiB.
 const LONGEST: u64 = 1 << 30;

@@ -12,10 +12,10 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Body;
 use tokio::time::Instant;
 
+use super::authenticate::Known;
 use super::body::Answer;
-use super::caller::Known;
 use super::request_id;
-use super::traced::Traced;
+use super::spans::Traced;
 use crate::error::{Cause, Error, Reason};
 use crate::gbg;
 use crate::metrics::{Outcome, Source};
