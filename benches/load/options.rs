@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use gbg_proxy::config::parse_time;
+use gbg_proxy::config::parse_duration;
 use gbg_proxy::sandbox::Fault;
 
 use crate::arithmetic::mix::Mix;
@@ -27,7 +27,7 @@ pub(crate) struct SetUpOptions {
     #[arg(long, value_name = "SECTION.KEY=VALUE", conflicts_with = "target")]
     pub(crate) set: Vec<String>,
     /// How long a token lives
-    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "target")]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "target")]
     pub(crate) token_life: Option<Duration>,
     /// What goes wrong in the sandbox, from when the load begins; may be repeated (`gbg-proxy
     /// sandbox --help` lists them)
@@ -80,7 +80,7 @@ pub(crate) struct LoadOptions {
     #[arg(long, value_name = "COUNT", default_value = "1000")]
     pub(crate) connections: NonZeroU32,
     /// How long an answer may take, from when its request was due
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     pub(crate) timeout: Duration,
     /// Where JSON, plot and logs go; by default load/ in the target directory
     #[arg(long, value_name = "DIRECTORY")]

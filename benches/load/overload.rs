@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
-use gbg_proxy::config::parse_time;
+use gbg_proxy::config::parse_duration;
 use serde::Serialize;
 
 use crate::arithmetic::recovery;
@@ -43,10 +43,10 @@ pub(crate) struct Overload {
     #[arg(long, value_name = "COUNT", default_value = "16")]
     queue: u32,
     /// For how long (limits.queue_timeout)
-    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = parse_duration)]
     queue_timeout: Duration,
     /// How long the API takes for an answer
-    #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "20ms", value_parser = parse_duration)]
     api_delay: Duration,
     /// What is driven in the middle, as a share of what is let through
     #[arg(long, value_name = "SHARE", default_value = "1.5")]
@@ -55,7 +55,7 @@ pub(crate) struct Overload {
     #[arg(long, value_name = "SHARE", default_value = "0.5")]
     below: f64,
     /// How long each of the three phases takes
-    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    #[arg(long = "for", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
     time: Duration,
     #[command(flatten)]
     load: LoadOptions,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
-use gbg_proxy::config::parse_time;
+use gbg_proxy::config::parse_duration;
 use serde::Serialize;
 
 use crate::arithmetic::refreshes::{has_refresh, moments};
@@ -38,7 +38,7 @@ pub(crate) struct Soak {
     #[arg(long, default_value = "100")]
     rate: u32,
     /// For how long
-    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
     time: Duration,
     #[command(flatten)]
     load: LoadOptions,

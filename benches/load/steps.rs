@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
-use gbg_proxy::config::parse_time;
+use gbg_proxy::config::parse_duration;
 use serde::Serialize;
 
 use crate::arithmetic::knee::{Step, is_past, knee};
@@ -39,10 +39,10 @@ pub(crate) struct Steps {
     #[arg(long, value_name = "RATE", default_value = "10000")]
     to: u32,
     /// How long a step takes
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     step_time: Duration,
     /// What p99 must stay below
-    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "100ms", value_parser = parse_duration)]
     bound: Duration,
     #[command(flatten)]
     load: LoadOptions,

@@ -12,7 +12,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Failure, block_on, raise_open_files};
 use crate::app::signals;
-use crate::config::parse_time;
+use crate::config::parse_duration;
 use crate::sandbox::{Authorization, Fault, Options, Sandbox, Seen};
 
 /// Run a stand-in for GBG GO: token endpoint and API, v1 and v2
@@ -40,10 +40,10 @@ pub(super) struct SandboxCommand {
     #[arg(long, value_name = "FILE")]
     ca_out: Option<PathBuf>,
     /// How long an access token lives
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
     token_life: Duration,
     /// How long a synchronous v1 start takes; the real one takes about 9 s
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     v1_start_time: Duration,
     /// The client id that gets a token
     #[arg(long, default_value = "sandbox-client")]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 
 use super::{ConfigArguments, Failure};
-use crate::config::{Address, parse_time};
+use crate::config::{Address, parse_duration};
 
 /// Between two questions.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -37,7 +37,7 @@ pub(super) struct Wait {
     #[command(flatten)]
     config: ConfigArguments,
     /// How long to wait, such as 500ms or 1m
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_time)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     timeout: Duration,
 }
 

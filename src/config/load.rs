@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::document::Document;
-use super::effective::Effective;
 use super::error::{Error, Origin, Problem};
-use super::value::Address;
-use super::{Config, Drain, Limits, Log, admin, caller, listen, loops, token, trace, upstream};
+use super::sections::{admin, caller, listen, token, trace, upstream};
+use super::source::layers::Document;
+use super::source::resolved::Effective;
+use super::types::address::Address;
+use super::{Config, Drain, Limits, Log, cross_checks};
 use crate::secret::Environment;
 
 /// Where values may come from.
@@ -121,7 +122,7 @@ impl Raw {
             trace: self.trace.resolve()?,
             drain: self.drain,
         };
-        warnings.extend(loops::warnings(&config));
+        warnings.extend(cross_checks::warnings(&config));
         Ok(config)
     }
 }

@@ -23,7 +23,7 @@ use tower::service_fn;
 use super::context::{Record, WithContext};
 use super::replay::{Kept, RequestBody, keep};
 use super::{Forward, Step};
-use crate::config::{Config, Limits, Path};
+use crate::config::{Config, ExactPath, Limits};
 use crate::error::{Error, chain};
 use crate::gbg::is_safe_to_repeat;
 use crate::token::{Bearer, Deadline, Reader};
@@ -80,7 +80,7 @@ impl Permit {
 /// Whose bearer a request carries, and what happens when the API refuses it.
 #[derive(Debug)]
 pub(super) struct Rules {
-    caller_bearer: Vec<Path>,
+    caller_bearer: Vec<ExactPath>,
     tokens: Reader,
     retry_statuses: Vec<StatusCode>,
     limits: Limits,

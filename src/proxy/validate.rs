@@ -23,7 +23,7 @@ pub(super) use self::methods::Methods;
 use self::path::check_path;
 use super::body::Answer;
 use super::{Peer, Step, request_id};
-use crate::config::{Config, Hosts, Limits, Prefix};
+use crate::config::{Config, Hosts, Limits, PathPrefix};
 use crate::error::Error;
 use crate::gbg;
 use crate::headers::via;
@@ -31,7 +31,7 @@ use crate::headers::via;
 /// What may pass.
 #[derive(Debug)]
 pub(super) struct Rules {
-    allow: Vec<Prefix>,
+    allow: Vec<PathPrefix>,
     methods: Methods,
     hosts: Hosts,
     limits: Limits,

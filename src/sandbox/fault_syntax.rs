@@ -9,7 +9,7 @@ use http::{HeaderValue, StatusCode};
 use serde::de::IgnoredAny;
 
 use super::faults::{Fault, FaultKind, TokenBody};
-use crate::config::{nearest, parse_time};
+use crate::config::{nearest, parse_duration};
 
 /// Why a text is no fault.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
@@ -206,7 +206,7 @@ fn read_kind(text: &str) -> Result<FaultKind, FaultError> {
 }
 
 fn read_time(text: &str) -> Result<Duration, String> {
-    parse_time(text).map_err(str::to_owned)
+    parse_duration(text).map_err(str::to_owned)
 }
 
 /// An answer ends with its status, so it is none of 1xx (RFC 9110 section 15.2).

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
 use super::connect::{Limit, Stream};
-use crate::config::{Origin, Prefix};
+use crate::config::{Origin, PathPrefix};
 use crate::error::Cause;
 use crate::gbg::{V1, V2};
 
@@ -24,7 +24,7 @@ const READ_ONLY: &str = "journey/state/fetch";
 const NO_INSTANCE: &str = r#"{"instanceId":"gbg-proxy-doctor-asks"}"#;
 
 /// The path of a call that changes nothing, if `allow` lets one through.
-pub(super) fn read_only_path(allow: &[Prefix]) -> Option<String> {
+pub(super) fn read_only_path(allow: &[PathPrefix]) -> Option<String> {
     let allowed = |path: &String| allow.iter().any(|prefix| path.starts_with(prefix.as_str()));
     [V2, V1]
         .map(|version| format!("{version}{READ_ONLY}"))
@@ -121,7 +121,7 @@ mod tests {
         let path = |allow: &[&str]| {
             let allow: Vec<_> = allow
                 .iter()
-                .map(|text| Prefix::try_from((*text).to_owned()).unwrap())
+                .map(|text| PathPrefix::try_from((*text).to_owned()).unwrap())
                 .collect();
             read_only_path(&allow)
         };

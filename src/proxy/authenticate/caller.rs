@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use http::Method;
 
-use crate::config::{self, CertificateName, Config, Prefix};
+use crate::config::{self, CertificateName, Config, PathPrefix};
 use crate::error::Error;
 use crate::proxy::limit::{CallerQuota, CallerQuotas};
 use crate::proxy::validate::Methods;
@@ -17,7 +17,7 @@ pub(in crate::proxy) struct Known {
     /// `None` for anyone.
     name: Option<String>,
     expires: Option<SystemTime>,
-    allow: Option<Vec<Prefix>>,
+    allow: Option<Vec<PathPrefix>>,
     methods: Methods,
     number: usize,
     pub(in crate::proxy) share: Arc<CallerQuota>,

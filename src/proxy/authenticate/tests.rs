@@ -204,7 +204,7 @@ fn a_caller_that_has_expired_is_not_known_any_more() {
 #[test]
 fn a_caller_may_call_what_is_its_own() {
     let (crm, key) = keyed("crm");
-    let prefix = config::Prefix::try_from("/v2/captain/journey/state/".to_owned()).unwrap();
+    let prefix = config::PathPrefix::try_from("/v2/captain/journey/state/".to_owned()).unwrap();
     let crm = config::Caller {
         allow: Some(vec![prefix]),
         methods: Some(vec![Method::POST]),

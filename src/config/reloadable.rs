@@ -1,0 +1,49 @@
+//! Which keys are put in force while the proxy runs, and which only by a restart.
+
+/// Keys that need a restart: where is listened and in how many threads, where requests and
+/// credentials go, and where the log goes.
+const FIXED: [&str; 22] = [
+    "admin.address",
+    "admin.allow_anonymous",
+    "admin.hosts",
+    "admin.quit",
+    "listen.address",
+    "listen.allow_anonymous",
+    "listen.h2_streams",
+    "listen.header_case",
+    "listen.max_connections",
+    "listen.plaintext",
+    "listen.socket_mode",
+    "listen.tls.cert",
+    "listen.tls.client_ca",
+    "listen.tls.key",
+    "listen.workers",
+    "log.file",
+    "log.format",
+    "token.endpoint",
+    "trace.ca_file",
+    "trace.endpoint",
+    "upstream.base_url",
+    "upstream.region",
+];
+
+/// Whether a change of `key`, as a person calls it, needs no restart.
+pub fn is_live(key: &str) -> bool {
+    !FIXED.contains(&key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_needs_a_restart_is_a_key() {
+        let known = crate::config::keys();
+        assert!(
+            FIXED
+                .iter()
+                .all(|key| known.iter().any(|known| known == key))
+        );
+        assert!(is_live("caller \"crm\": rate") && !is_live("listen.address"));
+    }
+}

@@ -1,0 +1,300 @@
+//! What the OAuth client proves itself with, and where that is kept.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::{Deserialize, Deserializer, Error as _};
+
+use super::signing_key::{Algorithm, SigningKey};
+use crate::config::error::Problem;
+use crate::config::types::caller_key;
+use crate::config::types::pem;
+use crate::config::types::pem::Identity;
+use crate::config::types::secret_ref::{locate, read, unreadable, warn_of_exposure, warn_of_text};
+use crate::secret::{self, Environment, Kept, Secret, Source, one_line, read_bytes};
+
+/// How the client proves itself to the token endpoint.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// Id and secret in the form (RFC 6749 section 2.3.1).
+    #[default]
+    Post,
+    /// Id and secret as HTTP Basic (RFC 6749 section 2.3.1).
+    Basic,
+    /// An assertion that is signed with a key of the client's (RFC 7523).
+    PrivateKeyJwt,
+    /// The client's certificate (RFC 8705 section 2).
+    Tls,
+}
+
+/// Where the client's credentials are kept. They are read together each time that a token is asked
+/// for: whoever replaces them need not restart the proxy.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CredentialSources {
+    pub(crate) client_id: Text,
+    pub(crate) proof: ProofSource,
+    pub(crate) user: Option<(Text, Kept)>,
+    /// The certificate's file and the key's.
+    pub(crate) certificate: Option<(PathBuf, PathBuf)>,
+}
+
+/// Where a certificate and its key are named.
+const CERTIFICATE_KEYS: [&str; 2] = ["token.client_cert", "token.client_key"];
+
+/// A value that is no secret: it stands in the configuration itself, or is kept where secrets are.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Text {
+    Written(String),
+    Kept(Kept),
+}
+
+/// Where that is kept which shows that we are the client.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ProofSource {
+    Post(Kept),
+    Basic(Kept),
+    Assertion {
+        key: Kept,
+        algorithm: Algorithm,
+        kid: Option<String>,
+    },
+    Certificate,
+}
+
+/// The client's credentials, as they were at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Credentials {
+    /// The client id.
+    pub client_id: String,
+    /// What shows that we are this client.
+    pub proof: Proof,
+    /// User name and password, for the password grant (RFC 6749 section 4.3).
+    pub user: Option<(String, Secret)>,
+    /// The certificate chain and the key (PEM) that TLS presents, if any.
+    pub certificate: Option<Secret>,
+}
+
+/// What shows that we are the client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Proof {
+    /// The secret, in the form.
+    Post(Secret),
+    /// The secret, as HTTP Basic.
+    Basic(Secret),
+    /// A signature.
+    Assertion(SigningKey),
+    /// Nothing but the certificate.
+    Certificate,
+}
+
+impl CredentialSources {
+    /// How the client proves itself.
+    pub fn client_auth(&self) -> ClientAuth {
+        match self.proof {
+            ProofSource::Post(_) => ClientAuth::Post,
+            ProofSource::Basic(_) => ClientAuth::Basic,
+            ProofSource::Assertion { .. } => ClientAuth::PrivateKeyJwt,
+            ProofSource::Certificate => ClientAuth::Tls,
+        }
+    }
+
+    /// Reads all of them.
+    ///
+    /// # Errors
+    /// When one cannot be read, or is not what it has to be.
+    pub fn read(&self) -> Result<Credentials, Problem> {
+        let secret = |kept: &Kept| read("token.client_secret", kept);
+        let proof = match &self.proof {
+            ProofSource::Post(kept) => Proof::Post(secret(kept)?),
+            ProofSource::Basic(kept) => Proof::Basic(secret(kept)?),
+            ProofSource::Assertion {
+                key,
+                algorithm,
+                kid,
+            } => {
+                let pem = key
+                    .read_lines()
+                    .map_err(|error| unreadable("token.jwt_key", key, &error))?;
+                Proof::Assertion(SigningKey::parse(&pem, key, *algorithm, kid.clone())?)
+            }
+            ProofSource::Certificate => Proof::Certificate,
+        };
+        let user = match &self.user {
+            Some((name, password)) => Some((
+                name.read("token.username")?,
+                read("token.password", password)?,
+            )),
+            None => None,
+        };
+        let certificate = self
+            .certificate
+            .as_ref()
+            .map(|(cert, key)| read_certificate(cert, key));
+        Ok(Credentials {
+            client_id: self.client_id.read("token.client_id")?,
+            proof,
+            user,
+            certificate: certificate.transpose()?,
+        })
+    }
+
+    /// What is legal in them, and perhaps not meant: in `read`, which was read from them, and in
+    /// the permissions of their files.
+    pub fn warnings(&self, read: &Credentials) -> Vec<String> {
+        let mut warnings = Vec::new();
+        warn_of_text("token.client_id", &read.client_id, &mut warnings);
+        if let Proof::Post(secret) | Proof::Basic(secret) = &read.proof {
+            warn_of_text("token.client_secret", secret.expose(), &mut warnings);
+        }
+        if let Some((name, password)) = &read.user {
+            warn_of_text("token.username", name, &mut warnings);
+            warn_of_text("token.password", password.expose(), &mut warnings);
+        }
+        let is_secret = |key: &str| !matches!(key, "token.client_id" | "token.username");
+        for (key, kept) in self.kept().into_iter().filter(|(key, _)| is_secret(key)) {
+            if let Some(file) = kept.file() {
+                warn_of_exposure(key, file, &mut warnings);
+            }
+        }
+        if let Some((_, key)) = &self.certificate {
+            warn_of_exposure(CERTIFICATE_KEYS[1], key, &mut warnings);
+        }
+        warnings
+    }
+
+    /// The certificate that TLS presents to the token endpoint, if any.
+    ///
+    /// # Errors
+    /// When it cannot be read, or its key is another's.
+    pub fn identity(&self) -> Result<Option<Identity>, Problem> {
+        self.certificate
+            .as_ref()
+            .map(|(cert, key)| pem::identity(cert, key, CERTIFICATE_KEYS))
+            .transpose()
+    }
+
+    /// Every file that one of them is kept in.
+    pub fn files(&self) -> Vec<&Path> {
+        let kept = self.kept().into_iter().filter_map(|(_, kept)| kept.file());
+        kept.chain(self.certificate_files().map(|(_, file)| file))
+            .collect()
+    }
+
+    /// The key and the file of each half of the certificate that TLS presents.
+    pub fn certificate_files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let files = self
+            .certificate
+            .iter()
+            .flat_map(|(cert, key)| [cert.as_path(), key.as_path()]);
+        CERTIFICATE_KEYS.into_iter().zip(files)
+    }
+
+    /// The key and the place of each that does not stand in the configuration itself.
+    pub fn kept(&self) -> Vec<(&'static str, &Kept)> {
+        let proof = match &self.proof {
+            ProofSource::Post(kept) | ProofSource::Basic(kept) => {
+                Some(("token.client_secret", kept))
+            }
+            ProofSource::Assertion { key, .. } => Some(("token.jwt_key", key)),
+            ProofSource::Certificate => None,
+        };
+        let user = self.user.iter().flat_map(|(name, password)| {
+            [
+                name.kept().map(|kept| ("token.username", kept)),
+                Some(("token.password", password)),
+            ]
+        });
+        let client_id = self.client_id.kept().map(|kept| ("token.client_id", kept));
+        [client_id, proof]
+            .into_iter()
+            .chain(user)
+            .flatten()
+            .collect()
+    }
+}
+
+impl Text {
+    fn kept(&self) -> Option<&Kept> {
+        match self {
+            Text::Written(_) => None,
+            Text::Kept(kept) => Some(kept),
+        }
+    }
+
+    fn read(&self, key: &'static str) -> Result<String, Problem> {
+        match self {
+            Text::Written(text) => Ok(text.clone()),
+            Text::Kept(kept) => read(key, kept).map(|text| text.expose().to_owned()),
+        }
+    }
+}
+
+/// [`Text`] as it is written.
+#[derive(Debug)]
+pub(crate) enum RawText {
+    Written(String),
+    Kept(Source),
+}
+
+impl RawText {
+    pub(crate) fn locate(self, key: &'static str, env: &Environment) -> Result<Text, Problem> {
+        match self {
+            RawText::Written(text) => Ok(Text::Written(text)),
+            RawText::Kept(source) => locate(key, &source, env).map(Text::Kept),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for RawText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text.is_empty() {
+            return Err(D::Error::custom("the value is empty"));
+        }
+        match Source::parse(&text) {
+            Some(source) => Ok(RawText::Kept(source)),
+            None if secret::is_content(text.trim_end()) => Err(D::Error::custom(
+                "this is the content of a file (the value is not shown)",
+            )),
+            None if caller_key::is_in(&text) => {
+                Err(D::Error::custom("this is a caller's key (it is not shown)"))
+            }
+            // "file:" alone is what is left when a variable in a template is empty.
+            None if Source::is_begun(&text) => Err(D::Error::custom(
+                "this names no place; write \"env:NAME\", \"file:PATH\" or \"credential:NAME\"",
+            )),
+            None => match one_line(&text) {
+                Ok("") => Err(D::Error::custom("the value is empty")),
+                Ok(line) => Ok(RawText::Written(line.to_owned())),
+                Err(refusal) => Err(D::Error::custom(format!("the value {}", refusal.cause))),
+            },
+        }
+    }
+}
+
+/// The chain and the key as one PEM text, if they belong together.
+fn read_certificate(cert: &Path, key: &Path) -> Result<Secret, Problem> {
+    pem::identity(cert, key, CERTIFICATE_KEYS)?;
+    let read = |key, path: &Path| {
+        let mend = "check the path and the permissions of the file";
+        read_bytes(path).map_err(|error| {
+            Problem::new(
+                key,
+                format!("cannot read {}: {error}", path.display()),
+                mend,
+            )
+        })
+    };
+    let [cert_key, key_key] = CERTIFICATE_KEYS;
+    let (chain, private) = (read(cert_key, cert)?, read(key_key, key)?);
+    // Room for all of it from the start: growing would leave pieces behind that are not zeroed.
+    let mut both = String::with_capacity(chain.len() + private.len() + 2);
+    for (key, part) in [(cert_key, &chain), (key_key, &private)] {
+        let mend = "save the file as ASCII";
+        let part =
+            str::from_utf8(part).map_err(|_| Problem::new(key, "the file is not UTF-8 text", mend));
+        both.push_str(part?);
+        both.push('\n');
+    }
+    Ok(Secret::new(both))
+}

@@ -1,0 +1,177 @@
+//! Subject alternative names of callers' certificates, each with its type: a URI that reads like a
+//! DNS name is not one.
+
+use std::net::IpAddr;
+
+use super::caller_key;
+
+const NOT_A_NAME: &str = "not a subject alternative name; write one as it stands in the certificate: a DNS name \
+                          (\"crm.corp.example\"), a URI (\"spiffe://corp.example/crm\"), an address (\"10.0.0.5\") or an \
+                          e-mail address (\"crm@corp.example\")";
+
+/// A subject alternative name (RFC 5280 section 4.2.1.6). Two are equal if they have the same type
+/// and the same value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum CertificateName {
+    /// A DNS name, in lower case: case means nothing in it (RFC 5280 section 7.2).
+    Dns(String),
+    /// A URI, compared byte for byte.
+    Uri(String),
+    /// An e-mail address, its host in lower case: case may mean something before that (section
+    /// 7.5).
+    Email(String),
+    /// An IP address.
+    Address(IpAddr),
+}
+
+impl CertificateName {
+    /// The DNS name `name`.
+    pub fn dns(name: &str) -> Self {
+        CertificateName::Dns(name.to_ascii_lowercase())
+    }
+
+    /// The e-mail address `address`.
+    pub fn email(address: &str) -> Self {
+        CertificateName::Email(match address.rsplit_once('@') {
+            Some((local, host)) => format!("{local}@{}", host.to_ascii_lowercase()),
+            None => address.to_owned(),
+        })
+    }
+
+    /// Reads a name as an operator writes it, and decides its type: an IP address if it can be read
+    /// as one, a URI if it has a scheme, an e-mail address if it has an `@`, else a DNS name.
+    ///
+    /// # Errors
+    /// What is wrong with the text, and how to write it.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        const KINDS: [&str; 5] = ["DNS:", "URI:", "IP:", "EMAIL:", "OTHERNAME:"];
+        let capitals = text.to_ascii_uppercase();
+        if caller_key::may_be_in(text) {
+            return Err("this looks like a caller's key");
+        }
+        if capitals.starts_with("CN=") || capitals.contains(",CN=") || capitals.contains("/CN=") {
+            return Err(
+                "this is a subject; a caller is known by a subject alternative name, such as \"crm.corp.example\"",
+            );
+        }
+        if KINDS.iter().any(|kind| capitals.starts_with(kind)) {
+            return Err(
+                "write the name alone, without its kind, such as \"crm.corp.example\" for DNS:crm.corp.example",
+            );
+        }
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(NOT_A_NAME);
+        }
+        if let Ok(address) = text.parse() {
+            return Ok(CertificateName::Address(address));
+        }
+        let begins_with_address = text
+            .split(['%', '/'])
+            .next()
+            .is_some_and(|part| part.parse::<IpAddr>().is_ok());
+        if begins_with_address {
+            return Err(
+                "an address stands alone, without a zone and without a prefix length, such as \"10.0.0.5\"",
+            );
+        }
+        if let Some((scheme, rest)) = text.split_once(':') {
+            return Self::parse_uri(text, scheme, rest);
+        }
+        match text.rsplit_once('@') {
+            Some((local, host)) if !local.is_empty() && is_dns_name(host) => {
+                Ok(CertificateName::email(text))
+            }
+            None if is_dns_name(text) => Ok(CertificateName::dns(text)),
+            _ => Err(NOT_A_NAME),
+        }
+    }
+
+    fn parse_uri(text: &str, scheme: &str, rest: &str) -> Result<Self, &'static str> {
+        // RFC 3986 section 3.1.
+        let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+        if rest.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(
+                "a certificate has names without a port; write the host alone, such as \"crm.corp.example\"",
+            );
+        }
+        if is_scheme {
+            Ok(CertificateName::Uri(text.to_owned()))
+        } else {
+            Err(NOT_A_NAME)
+        }
+    }
+}
+
+/// Whether a certificate may have `text` as a DNS name, a wildcard included.
+fn is_dns_name(text: &str) -> bool {
+    text.split('.').all(|label| !label.is_empty())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.*".contains(&byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_written_name_has_one_type() {
+        let dns = |name: &str| CertificateName::Dns(name.to_owned());
+        let uri = |name: &str| CertificateName::Uri(name.to_owned());
+        let email = |name: &str| CertificateName::Email(name.to_owned());
+        let address = |name: &str| CertificateName::Address(name.parse().unwrap());
+        for (written, name) in [
+            ("crm.corp.example", dns("crm.corp.example")),
+            ("CRM.Corp.Example", dns("crm.corp.example")),
+            ("*.corp.example", dns("*.corp.example")),
+            ("crm", dns("crm")),
+            ("crm_1", dns("crm_1")),
+            ("1.2.3", dns("1.2.3")),
+            ("spiffe://Corp/Crm", uri("spiffe://Corp/Crm")),
+            (
+                "https://crm@corp.example:443/x",
+                uri("https://crm@corp.example:443/x"),
+            ),
+            (
+                "urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6",
+                uri("urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6"),
+            ),
+            ("mailto:crm@corp.example", uri("mailto:crm@corp.example")),
+            ("Crm@Corp.Example", email("Crm@corp.example")),
+            ("192.0.2.7", address("192.0.2.7")),
+            ("2001:DB8:0:0:0:0:0:7", address("2001:db8::7")),
+        ] {
+            assert_eq!(CertificateName::parse(written), Ok(name), "{written}");
+        }
+    }
+
+    #[test]
+    fn what_no_certificate_names_is_refused() {
+        for (bad, problem) in [
+            ("", "not a subject alternative name"),
+            ("crm corp", "not a subject alternative name"),
+            ("bücher.example", "not a subject alternative name"),
+            ("crm..example", "not a subject alternative name"),
+            ("crm.example.", "not a subject alternative name"),
+            ("crm/corp", "not a subject alternative name"),
+            ("@corp.example", "not a subject alternative name"),
+            ("crm@", "not a subject alternative name"),
+            ("a@b@", "not a subject alternative name"),
+            ("[2001:db8::7]", "not a subject alternative name"),
+            ("1:a", "not a subject alternative name"),
+            ("crm.example:443", "without a port"),
+            ("10.0.0.0/8", "an address stands alone"),
+            ("fd00::/8", "an address stands alone"),
+            ("fe80::1%eth0", "an address stands alone"),
+            ("CN=crm", "this is a subject"),
+            ("O=Corp,CN=crm", "this is a subject"),
+            ("URI:spiffe://corp/crm", "without its kind"),
+        ] {
+            let error = CertificateName::parse(bad).unwrap_err();
+            assert!(error.contains(problem), "{bad}: {error}");
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! The hosts by which callers may speak of us: against web pages that make a name of theirs point
+//! to this address (DNS rebinding), and so let a browser reach us as if we were their own server.
+
+use std::net::{IpAddr, SocketAddr};
+
+use serde::de::{Deserialize, Deserializer, Error as _};
+use url::Host;
+
+use super::address::Address;
+
+/// Hosts that are ours.
+#[derive(Clone, Debug)]
+pub struct Hosts {
+    is_any: bool,
+    addr: Option<IpAddr>,
+    /// In lower case.
+    names: Vec<String>,
+    /// What names may end in, with its dot.
+    suffixes: Vec<String>,
+}
+
+impl Hosts {
+    /// Those of a listener at `address`: this machine's, the address's own, and what is `written`:
+    /// names and addresses in lower case, suffixes with their dot, `*` for all.
+    pub fn new(address: &Address, written: impl IntoIterator<Item = String>) -> Self {
+        let written = std::iter::once("localhost".to_owned()).chain(written);
+        let (suffixes, names): (Vec<_>, Vec<_>) = written.partition(|host| host.starts_with('.'));
+        Hosts {
+            is_any: names.iter().any(|name| name == "*"),
+            addr: match address {
+                Address::Tcp(addr) => Some(addr.ip().to_canonical()),
+                Address::Unix(_) => None,
+            },
+            names,
+            suffixes,
+        }
+    }
+
+    /// Whether `authority`, a host that may have a port, is ours on a connection that came to
+    /// `local`. A connection that came over a Unix socket is none that a browser opens.
+    pub fn has(&self, authority: &[u8], local: Option<SocketAddr>) -> bool {
+        let Some(local) = local else { return true };
+        let host = without_port(authority);
+        let host = host.strip_suffix(b".").unwrap_or(host);
+        if self.is_any
+            || self
+                .names
+                .iter()
+                .any(|name| name.as_bytes().eq_ignore_ascii_case(host))
+        {
+            return true;
+        }
+        let Ok(text) = std::str::from_utf8(host) else {
+            return false;
+        };
+        match text.trim_matches(['[', ']']).parse::<IpAddr>() {
+            // The address as it was called, also where we listen on all: no page has it for a name
+            // that it could point here.
+            Ok(addr) => {
+                let addr = addr.to_canonical();
+                addr.is_loopback()
+                    || Some(addr) == self.addr
+                    || addr == local.ip().to_canonical()
+                    || self.names.iter().any(|name| name.parse() == Ok(addr))
+            }
+            Err(_) => self.suffixes.iter().any(|suffix| ends_in(text, suffix)),
+        }
+    }
+}
+
+/// Whether `host` ends in `suffix`, which begins with a dot, and has more.
+fn ends_in(host: &str, suffix: &str) -> bool {
+    host.len() > suffix.len()
+        && host
+            .get(host.len() - suffix.len()..)
+            .is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+}
+
+/// The host of an authority; that of an IPv6 address keeps its brackets.
+fn without_port(authority: &[u8]) -> &[u8] {
+    match authority.iter().rposition(|&byte| byte == b':') {
+        Some(colon) if !authority[colon..].contains(&b']') => &authority[..colon],
+        _ => authority,
+    }
+}
+
+const INVALID_HOST: &str = "no host; write a name (\"gbg.internal\"), a suffix with its dot (\".corp.example\"), an address \
+                       (\"10.0.0.5\", \"::1\"), or \"*\" for any";
+
+/// Names in lower case and addresses without brackets, as they are compared with Host fields.
+pub(crate) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts
+        .iter()
+        .map(|text| host(text).map_err(D::Error::custom))
+        .collect()
+}
+
+fn host(text: &str) -> Result<String, &'static str> {
+    if text == "*" {
+        return Ok(text.to_owned());
+    }
+    if text.contains('*') {
+        return Err(
+            "\"*\" stands alone, for any host; for all names that end in one write its dot first, such as \
+                    \".corp.example\"",
+        );
+    }
+    if text.contains("://") {
+        return Err("a Host field has no scheme; write the host alone, such as \"gbg.internal\"");
+    }
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'))
+        .unwrap_or(text);
+    if let Ok(addr) = bare.parse::<IpAddr>() {
+        return match addr {
+            IpAddr::V4(_) if bare != text => Err(INVALID_HOST),
+            addr => Ok(addr.to_string()),
+        };
+    }
+    if let Some((_, port)) = text.rsplit_once(':')
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+    {
+        return Err(
+            "hosts are compared without the port; write the host alone, such as \"gbg.internal\"",
+        );
+    }
+    let name = text.strip_prefix('.').unwrap_or(text);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let is_plain = |name: &str| {
+        name.split('.').all(|label| !label.is_empty())
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+    };
+    match Host::parse(name) {
+        Ok(Host::Domain(name)) if is_plain(&name) => Ok(if text.starts_with('.') {
+            format!(".{name}")
+        } else {
+            name
+        }),
+        _ => Err(INVALID_HOST),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(address: &str, hosts: &[&str]) -> Hosts {
+        let written = hosts
+            .iter()
+            .copied()
+            .chain(["eu.platform.go.gbgplc.com"])
+            .map(str::to_owned);
+        Hosts::new(&Address::try_from(address.to_owned()).unwrap(), written)
+    }
+
+    const LOCAL: &str = "10.0.0.5:8080";
+
+    fn has(hosts: &Hosts, host: &str) -> bool {
+        hosts.has(host.as_bytes(), Some(LOCAL.parse().unwrap()))
+    }
+
+    #[test]
+    fn this_machine_the_address_and_the_api_are_ours_and_nothing_else() {
+        let hosts = hosts("10.0.0.4:8080", &[]);
+        for host in [
+            "localhost",
+            "LOCALHOST:1",
+            "localhost.",
+            "127.0.0.1",
+            "127.8.9.1:80",
+            "[::1]:8080",
+            "[::1]",
+            "10.0.0.4",
+            "10.0.0.5:8080",
+            "eu.platform.go.gbgplc.com",
+            "EU.platform.go.gbgplc.com:443",
+        ] {
+            assert!(has(&hosts, host), "{host}");
+        }
+        for host in [
+            "evil.example",
+            "localhost.evil.example",
+            "evil.example:8080",
+            "10.0.0.6",
+            "127.0.0.1.evil.example",
+            "[::2]",
+            "us.platform.go.gbgplc.com",
+            "x.localhost",
+            "*",
+        ] {
+            assert!(!has(&hosts, host), "{host}");
+        }
+    }
+
+    #[test]
+    fn hosts_that_are_written_are_ours_as_well() {
+        let some = hosts(
+            "0.0.0.0:8080",
+            &["gbg.internal", ".corp.example", "2001:db8::1"],
+        );
+        for host in [
+            "gbg.internal",
+            "GBG.internal:80",
+            "a.corp.example",
+            "a.b.Corp.example.",
+            "[2001:db8::1]:80",
+        ] {
+            assert!(has(&some, host), "{host}");
+        }
+        for host in [
+            "x.gbg.internal",
+            "corp.example",
+            ".corp.example",
+            "evilcorp.example",
+            "0.0.0.1",
+        ] {
+            assert!(!has(&some, host), "{host}");
+        }
+        assert!(has(&hosts("0.0.0.0:8080", &["*"]), "evil.example"));
+    }
+
+    #[test]
+    fn over_a_unix_socket_any_host_will_do() {
+        assert!(hosts("unix:/run/x.sock", &[]).has(b"evil.example", None));
+    }
+
+    #[test]
+    fn a_host_is_put_as_it_is_compared() {
+        for (written, compared) in [
+            ("GBG.Internal", "gbg.internal"),
+            ("gbg.internal.", "gbg.internal"),
+            (".Corp.example", ".corp.example"),
+            ("gbg_proxy", "gbg_proxy"),
+            ("bücher.example", "xn--bcher-kva.example"),
+            ("10.0.0.5", "10.0.0.5"),
+            ("[::1]", "::1"),
+            ("2001:DB8:0::1", "2001:db8::1"),
+            ("*", "*"),
+        ] {
+            assert_eq!(host(written).as_deref(), Ok(compared), "{written}");
+        }
+    }
+
+    #[test]
+    fn what_no_host_field_would_equal_is_refused_with_what_to_write() {
+        for (bad, mend) in [
+            ("gbg.internal:8080", "without the port"),
+            ("10.0.0.5:80", "without the port"),
+            ("[::1]:80", "without the port"),
+            ("gbg.internal:", "without the port"),
+            ("https://gbg.internal", "no scheme"),
+            ("*.corp.example", "its dot first"),
+            ("", "no host"),
+            (".", "no host"),
+            ("..example", "no host"),
+            ("a..example", "no host"),
+            (".10.0.0.5", "no host"),
+            ("[10.0.0.5]", "no host"),
+            ("10.0.0.0/8", "no host"),
+            ("0x7f.1", "no host"),
+            ("a/b", "no host"),
+            ("a b", "no host"),
+            ("a,b", "no host"),
+            ("user@a", "no host"),
+        ] {
+            let error = host(bad).unwrap_err();
+            assert!(error.contains(mend), "{bad}: {error}");
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! Certificates and keys, from PEM files or from the platform.
+//!
+//! No error holds a byte of a file: a file that is named as a certificate may hold the private key
+//! as well.
+
+mod fault;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls_native_certs::ErrorKind;
+use zeroize::Zeroizing;
+
+use self::fault::Fault;
+use crate::config::error::Problem;
+use crate::secret::read_bytes;
+
+/// Why a PEM file is of no use.
+#[derive(Debug)]
+pub(crate) struct Error {
+    path: PathBuf,
+    wanted: Wanted,
+    reason: Reason,
+}
+
+#[derive(Debug)]
+enum Reason {
+    Unreadable(io::Error),
+    Malformed(Option<Fault>),
+    Missing {
+        has_key: bool,
+        has_certificate: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wanted {
+    Certificate,
+    TrustAnchor,
+    PrivateKey,
+}
+
+impl Wanted {
+    fn name(self) -> &'static str {
+        match self {
+            Wanted::Certificate => "certificate",
+            Wanted::TrustAnchor => "certificate that can be a trust anchor",
+            Wanted::PrivateKey => "private key",
+        }
+    }
+}
+
+impl Error {
+    /// This error as a problem of `key`.
+    pub(crate) fn at(self, key: &'static str) -> Problem {
+        let Error {
+            path,
+            wanted,
+            reason,
+        } = self;
+        let (path, name) = (path.display(), wanted.name());
+        match reason {
+            Reason::Unreadable(error) => Problem::new(
+                key,
+                format!("cannot read {path}: {error}"),
+                "check the path and the permissions of the file",
+            ),
+            Reason::Malformed(Some(Fault { cause, fix })) => {
+                let fix = fix.replace("FILE", &path.to_string());
+                Problem::new(
+                    key,
+                    format!("{path} is not a usable PEM file: {cause}"),
+                    fix,
+                )
+            }
+            Reason::Malformed(None) => Problem::new(
+                key,
+                format!("{path} is not a usable PEM file"),
+                format!("give a PEM file with a {name}, as it was issued"),
+            ),
+            Reason::Missing {
+                has_key,
+                has_certificate,
+            } => {
+                let other = match wanted {
+                    Wanted::PrivateKey if has_certificate => ", but a certificate",
+                    Wanted::Certificate | Wanted::TrustAnchor if has_key => ", but a private key",
+                    _ => "",
+                };
+                let swapped = if other.is_empty() {
+                    ""
+                } else {
+                    "; the paths of two keys may be swapped"
+                };
+                Problem::new(
+                    key,
+                    format!("{path} holds no {name}{other}"),
+                    format!("give a PEM file with a {name}{swapped}"),
+                )
+            }
+        }
+    }
+}
+
+/// A PEM file in memory, which is zeroed when it is dropped.
+struct File<'a> {
+    path: &'a Path,
+    bytes: Zeroizing<Vec<u8>>,
+}
+
+impl<'a> File<'a> {
+    fn read(path: &'a Path, wanted: Wanted) -> Result<Self, Error> {
+        let error = |reason| Error {
+            path: path.to_owned(),
+            wanted,
+            reason,
+        };
+        let bytes = read_bytes(path).map_err(|found| error(Reason::Unreadable(found)))?;
+        // The parser takes the first section for text around it then, and drops it.
+        if fault::begins_with_mark(&bytes) {
+            return Err(error(Reason::Malformed(Some(fault::BYTE_ORDER_MARK))));
+        }
+        Ok(File { path, bytes })
+    }
+
+    /// The sections of one kind; those of other kinds are skipped.
+    fn sections<T: PemObject>(&self, wanted: Wanted) -> Result<Vec<T>, Error> {
+        // Its own errors hold lines of the file.
+        let found: Result<Vec<T>, _> = T::pem_slice_iter(&self.bytes).collect();
+        match found {
+            Ok(found) if !found.is_empty() => Ok(found),
+            Ok(_) => Err(self.without(wanted)),
+            Err(_) => Err(self.error(wanted, Reason::Malformed(fault::find(&self.bytes)))),
+        }
+    }
+
+    /// The error of a file that has nothing of what is wanted.
+    fn without(&self, wanted: Wanted) -> Error {
+        if let Some(fault) = fault::find(&self.bytes) {
+            return self.error(wanted, Reason::Malformed(Some(fault)));
+        }
+        let has_key = PrivateKeyDer::from_pem_slice(&self.bytes)
+            .map(Zeroizing::new)
+            .is_ok();
+        let has_certificate = CertificateDer::from_pem_slice(&self.bytes).is_ok();
+        self.error(
+            wanted,
+            Reason::Missing {
+                has_key,
+                has_certificate,
+            },
+        )
+    }
+
+    fn error(&self, wanted: Wanted, reason: Reason) -> Error {
+        Error {
+            path: self.path.to_owned(),
+            wanted,
+            reason,
+        }
+    }
+}
+
+/// The likely cause, and its fix, why `text` is not PEM; `None` where nothing is wrong with its
+/// form.
+pub(crate) fn fault(text: &[u8], file: Option<&Path>) -> Option<(&'static str, String)> {
+    let file = file.map_or_else(|| "FILE".to_owned(), |file| file.display().to_string());
+    fault::find(text).map(|Fault { cause, fix }| (cause, fix.replace("FILE", &file)))
+}
+
+/// The trust anchors in the PEM file `path`, at least one.
+pub(crate) fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    let wanted = Wanted::TrustAnchor;
+    let file = File::read(path, wanted)?;
+    let found = usable(file.sections(Wanted::Certificate)?);
+    if found.is_empty() {
+        let reason = Reason::Missing {
+            has_key: false,
+            has_certificate: true,
+        };
+        return Err(file.error(wanted, reason));
+    }
+    Ok(found)
+}
+
+/// All certificates in the PEM file `path`, at least one.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+    File::read(path, Wanted::Certificate)?.sections(Wanted::Certificate)
+}
+
+/// The first private key in the PEM file `path`.
+fn private_key(path: &Path) -> Result<Zeroizing<PrivateKeyDer<'static>>, Error> {
+    let wanted = Wanted::PrivateKey;
+    let file = File::read(path, wanted)?;
+    let mut found = PrivateKeyDer::pem_slice_iter(&file.bytes);
+    match found.next() {
+        Some(Ok(key)) => Ok(Zeroizing::new(key)),
+        Some(Err(_)) => Err(file.error(wanted, Reason::Malformed(fault::find(&file.bytes)))),
+        None => Err(file.without(wanted)),
+    }
+}
+
+/// A certificate chain and its key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Identity {
+    /// The chain, the end-entity certificate first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// Its private key; rustls redacts its `Debug`.
+    pub key: Arc<Zeroizing<PrivateKeyDer<'static>>>,
+}
+
+/// The chain and the key in two PEM files, if they belong together; `keys` are where the files were
+/// named.
+pub(crate) fn identity(
+    cert: &Path,
+    key: &Path,
+    keys: [&'static str; 2],
+) -> Result<Identity, Problem> {
+    let [cert_key, key_key] = keys;
+    let chain = certificates(cert).map_err(|error| error.at(cert_key))?;
+    let private = private_key(key).map_err(|error| error.at(key_key))?;
+    CertifiedKey::from_der(chain.clone(), private.clone_key(), &ring::default_provider()).map_err(
+        |error| {
+            let (cert, key) = (cert.display(), key.display());
+            let (cause, fix) = match error {
+                rustls::Error::InconsistentKeys(_) => (
+                    "the key is that of another certificate",
+                    format!("give the key that the first certificate of {cert_key} was made for"),
+                ),
+                rustls::Error::InvalidCertificate(_) => (
+                    "the first certificate cannot be read",
+                    format!("give a certificate in {cert_key} as it was issued"),
+                ),
+                _ => (
+                    "the key cannot be read",
+                    "give the key that the certificate was made for: RSA of 2048 bits or more, ECDSA with P-256 or P-384, or \
+                     Ed25519"
+                        .to_owned(),
+                ),
+            };
+            let message = format!("{key} and the certificate in {cert} cannot be used together: {cause}");
+            Problem::new(key_key, message, fix)
+        },
+    )?;
+    Ok(Identity {
+        chain,
+        key: Arc::new(private),
+    })
+}
+
+/// The certificates that this platform trusts; `key` is where others could be named.
+pub(crate) fn platform_roots(key: &'static str) -> Result<Vec<CertificateDer<'static>>, Problem> {
+    let found = rustls_native_certs::load_native_certs();
+    let roots = usable(found.certs);
+    if !roots.is_empty() {
+        return Ok(roots);
+    }
+    let why: Vec<_> = found.errors.iter().map(describe).collect();
+    Err(Problem::new(
+        key,
+        format!(
+            "this machine has no trusted certificates {}",
+            why.join("; ")
+        )
+        .trim_end()
+        .to_owned(),
+        format!("install the package ca-certificates, or write {key}"),
+    ))
+}
+
+/// The error of the platform's store, without the lines of a file that its own text holds:
+/// `SSL_CERT_FILE` names any file.
+fn describe(error: &rustls_native_certs::Error) -> String {
+    match &error.kind {
+        ErrorKind::Io { inner, path } => format!("{}: {}: {inner}", error.context, path.display()),
+        ErrorKind::Os(inner) => format!("{}: {inner}", error.context),
+        // Its text holds a line of the file.
+        _ => format!("{}: a file is not a usable PEM file", error.context),
+    }
+}
+
+/// Those that rustls can read: a store may hold odd ones, and one of them must not keep the rest
+/// from being used.
+fn usable(certificates: Vec<CertificateDer<'static>>) -> Vec<CertificateDer<'static>> {
+    let can_be_read =
+        |found: &CertificateDer<'static>| RootCertStore::empty().add(found.clone()).is_ok();
+    certificates.into_iter().filter(can_be_read).collect()
+}

@@ -1,0 +1,115 @@
+//! A moment, as TOML and RFC 3339 write it.
+
+use std::time::{Duration, SystemTime};
+
+use serde::de::{Deserialize, Deserializer, Error as _};
+use toml::Value;
+use toml::value::{Datetime, Offset, Time};
+
+const NO_MOMENT: &str = "no moment; write a date, such as 2027-01-31 (it begins at midnight UTC), or a date with a time \
+                         and its offset, such as 2027-01-31T18:00:00Z";
+
+const NO_OFFSET: &str = "a time without an offset is another moment in each place; write Z or an offset behind it, such \
+                         as 2027-01-31T18:00:00Z or 2027-01-31T18:00:00+01:00";
+
+/// The end of the year 9999. Together with an offset more could be written, and not be shown again:
+/// `humantime` panics.
+const LAST: Duration = Duration::from_secs(253_402_300_799);
+
+/// A moment: a date-time with an offset, or a date, which begins at midnight UTC; TOML's own or in
+/// a text.
+pub(crate) fn optional<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<SystemTime>, D::Error> {
+    let written = match Value::deserialize(deserializer)? {
+        Value::Datetime(written) => Ok(written),
+        Value::String(text) => text.parse().map_err(|_| NO_MOMENT),
+        _ => Err(NO_MOMENT),
+    };
+    written
+        .and_then(|written| of(&written))
+        .map(Some)
+        .map_err(D::Error::custom)
+}
+
+fn of(written: &Datetime) -> Result<SystemTime, &'static str> {
+    let date = written.date.ok_or(NO_MOMENT)?;
+    let (time, offset) = match (written.time, written.offset) {
+        (Some(_), None) => return Err(NO_OFFSET),
+        (
+            Some(Time {
+                hour,
+                minute,
+                second,
+                ..
+            }),
+            Some(offset),
+        ) => (
+            format!("{hour:02}:{minute:02}:{:02}", second.unwrap_or(0)),
+            offset,
+        ),
+        (None, _) => ("00:00:00".to_owned(), Offset::Z),
+    };
+    let local = humantime::parse_rfc3339(&format!("{date}T{time}Z")).map_err(|_| NO_MOMENT)?;
+    let minutes = match offset {
+        Offset::Z => 0,
+        Offset::Custom { minutes } => minutes,
+    };
+    // East of Greenwich the same clock shows an earlier moment.
+    let distance = Duration::from_secs(u64::from(minutes.unsigned_abs()) * 60);
+    let moment = if minutes >= 0 {
+        local.checked_sub(distance)
+    } else {
+        local.checked_add(distance)
+    };
+    let is_writable = |moment: &SystemTime| {
+        moment
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .is_ok_and(|since| since <= LAST)
+    };
+    moment.filter(is_writable).ok_or(NO_MOMENT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(text: &str) -> Result<u64, &'static str> {
+        let written: Datetime = text.parse().map_err(|_| NO_MOMENT)?;
+        of(&written).map(|moment| {
+            moment
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap()
+                .as_secs()
+        })
+    }
+
+    #[test]
+    fn a_date_begins_at_midnight_utc_and_an_offset_counts() {
+        const NOON: u64 = 1_801_051_200;
+        assert_eq!(seconds("2027-01-27T12:00:00Z"), Ok(NOON));
+        assert_eq!(seconds("2027-01-27 12:00:00.75z"), Ok(NOON));
+        assert_eq!(seconds("2027-01-27T13:30:00+01:30"), Ok(NOON));
+        assert_eq!(seconds("2027-01-27T07:00:00-05:00"), Ok(NOON));
+        assert_eq!(seconds("2027-01-27"), Ok(NOON - 12 * 3600));
+    }
+
+    #[test]
+    fn what_is_no_moment_is_refused() {
+        for bad in [
+            "",
+            "2027",
+            "2027-02-30",
+            "12:00:00",
+            "27.01.2027",
+            "1969-12-31",
+            "2027-01-27T25:00:00Z",
+        ] {
+            assert!(seconds(bad).is_err(), "{bad}");
+        }
+        assert_eq!(seconds("2027-01-27T12:00:00"), Err(NO_OFFSET));
+        for at_an_end in ["1970-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"] {
+            assert_eq!(seconds(at_an_end), Err(NO_MOMENT), "{at_an_end}");
+        }
+    }
+}

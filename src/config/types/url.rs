@@ -1,0 +1,234 @@
+//! URLs, and the origins that they begin with.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use http::HeaderValue;
+use rustls::pki_types::ServerName;
+use serde::de::{Deserialize, Deserializer, Error as _};
+use url::{Host, Url};
+
+/// An absolute `https://` or `http://` URL without user, password and fragment.
+#[derive(Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(try_from = "String")]
+pub struct HttpUrl(Url);
+
+impl HttpUrl {
+    /// A URL that is a constant of this crate.
+    #[expect(
+        clippy::expect_used,
+        reason = "only constants of `gbg` come here, and a test parses them all"
+    )]
+    pub(crate) fn known(text: &'static str) -> Self {
+        HttpUrl(Url::parse(text).expect("a constant URL"))
+    }
+
+    /// The URL itself.
+    pub fn url(&self) -> &Url {
+        &self.0
+    }
+
+    /// Whether it is `https`.
+    pub fn is_tls(&self) -> bool {
+        self.0.scheme() == "https"
+    }
+
+    /// Scheme, host and port.
+    pub fn origin(&self) -> Option<Origin> {
+        let host = self.0.host_str()?;
+        let authority = match self.0.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        Some(Origin {
+            tls: self.is_tls(),
+            host: host.trim_matches(['[', ']']).to_owned(),
+            port: self.0.port_or_known_default()?,
+            authority: HeaderValue::from_str(&authority).ok()?,
+        })
+    }
+
+    /// Whether the host is this machine, by its name or address.
+    pub fn is_loopback(&self) -> bool {
+        match self.0.host() {
+            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(Host::Ipv4(addr)) => addr.is_loopback(),
+            Some(Host::Ipv6(addr)) => IpAddr::from(addr).to_canonical().is_loopback(),
+            None => false,
+        }
+    }
+}
+
+impl TryFrom<String> for HttpUrl {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let url =
+            Url::parse(&text).map_err(|_| "no URL; write one such as \"https://host.example\"")?;
+        if !matches!(url.scheme(), "https" | "http") {
+            return Err("the URL must begin with https://");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("user and password do not belong in a URL");
+        }
+        let host = url.host_str().unwrap_or_default();
+        if ServerName::try_from(host.trim_matches(['[', ']'])).is_err() {
+            return Err("the host is neither a name nor an address");
+        }
+        if url.fragment().is_some() {
+            return Err("the URL has a fragment (#…), which is never sent");
+        }
+        Ok(HttpUrl(url))
+    }
+}
+
+/// Without the query, which may hold a key.
+impl fmt::Display for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.as_str();
+        match text.split_once('?') {
+            Some((text, _)) => write!(f, "{text}?…"),
+            None => f.write_str(text),
+        }
+    }
+}
+
+impl fmt::Debug for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Scheme, host and port of the API (RFC 6454 section 4), and the Host field that goes with them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// `https` rather than `http`.
+    pub tls: bool,
+    /// The host without brackets: what is resolved, and what the certificate must be for.
+    pub host: String,
+    /// The port, the scheme's own where none is written.
+    pub port: u16,
+    /// The value of the Host field: the port only where it is not the scheme's own (RFC 9110
+    /// section 7.2).
+    pub authority: HeaderValue,
+}
+
+impl Origin {
+    /// The origin of `url`; `None` where a path or query follows it.
+    pub fn of(url: &HttpUrl) -> Option<Self> {
+        let is_bare = url.url().path() == "/" && url.url().query().is_none();
+        url.origin().filter(|_| is_bare)
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(
+            f,
+            "{scheme}://{}",
+            self.authority.to_str().unwrap_or_default()
+        )
+    }
+}
+
+/// Origins of web pages, as browsers write them (RFC 6454 section 6.2): scheme, host, and the port
+/// where it is not the scheme's own.
+pub(crate) fn origins<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<HeaderValue>, D::Error> {
+    let texts = Vec::<String>::deserialize(deserializer)?;
+    texts
+        .into_iter()
+        .map(|text| origin(&text).ok_or_else(|| D::Error::custom(NO_ORIGIN)))
+        .collect()
+}
+
+const NO_ORIGIN: &str =
+    "no origin; write scheme and host as a browser does, such as \"https://crm.example\"";
+
+fn origin(text: &str) -> Option<HeaderValue> {
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "https" | "http"))?;
+    (url.origin().ascii_serialization() == text)
+        .then(|| HeaderValue::from_str(text).ok())
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn url(text: &str) -> HttpUrl {
+        HttpUrl::try_from(text.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn an_origin_has_no_path_and_names_its_port_only_where_it_must() {
+        let origin = Origin::of(&url("https://EU.example:443")).unwrap();
+        assert_eq!(
+            (
+                origin.host.as_str(),
+                origin.port,
+                origin.authority.as_bytes()
+            ),
+            ("eu.example", 443, &b"eu.example"[..])
+        );
+        assert_eq!(
+            Origin::of(&url("http://[::1]:8080/")).unwrap().to_string(),
+            "http://[::1]:8080"
+        );
+        assert_eq!(Origin::of(&url("https://x/v2")), None);
+        assert_eq!(Origin::of(&url("https://x/?a")), None);
+    }
+
+    #[test]
+    fn loopback_is_told_by_name_and_address() {
+        for text in [
+            "http://localhost:1",
+            "http://127.9.9.9",
+            "http://[::1]",
+            "http://a.localhost",
+        ] {
+            assert!(url(text).is_loopback(), "{text}");
+        }
+        for text in [
+            "http://10.0.0.1",
+            "http://localhost.example",
+            "http://0.0.0.0",
+        ] {
+            assert!(!url(text).is_loopback(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_query_of_a_url_is_not_shown() {
+        let of = |text| format!("{0} {0:?}", url(text));
+        assert_eq!(
+            of("https://a.example/x"),
+            "https://a.example/x https://a.example/x"
+        );
+        assert_eq!(
+            of("https://a.example/x?key=hunter2"),
+            "https://a.example/x?… https://a.example/x?…"
+        );
+    }
+
+    #[test]
+    fn an_origin_of_a_page_is_as_a_browser_writes_it() {
+        assert!(
+            origin("https://crm.example").is_some() && origin("http://localhost:3000").is_some()
+        );
+        for bad in [
+            "https://crm.example/",
+            "https://CRM.example",
+            "https://crm.example:443",
+            "crm.example",
+            "*",
+            "null",
+        ] {
+            assert!(origin(bad).is_none(), "{bad}");
+        }
+    }
+}
