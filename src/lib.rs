@@ -107,7 +107,8 @@
 //! trace      → config, error, telemetry
 //! downstream → config, metrics, error, fs, rt, telemetry
 //! config     → gbg, secret
-//! gbg, secret, error, fs, headers, metrics, rt, telemetry → nothing of ours
+//! fs         → rt
+//! gbg, secret, error, headers, metrics, rt, telemetry → nothing of ours
 //! ```
 
 pub mod admin;

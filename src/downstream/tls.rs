@@ -2,29 +2,24 @@
 //! change of our own while connections come and go.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicU64,
     Ordering::{Relaxed, Release},
 };
-use std::time::Duration;
 
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::server::danger::ClientCertVerifier;
 use tokio::sync::watch;
-use tokio::task::spawn_blocking;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 use super::client_trust::{ClientRoots, NotingVerifier, Sessions, verifier};
 use crate::config::{Identity, ListenTls, unix_seconds};
 use crate::error::{Cause, chain};
-use crate::fs::fingerprint::Fingerprint;
-
-/// How often the files are looked at, and which roots are valid.
-const PERIOD: Duration = Duration::from_secs(1);
+use crate::fs::watcher::{FileWatcher, POLL_INTERVAL};
+use crate::rt::blocking::SerialBlocking;
 
 /// What a connection is served with.
 #[derive(Clone)]
@@ -138,69 +133,30 @@ pub fn channel(
 /// on, and for the certificates of those that are open. What cannot be used is told, and changes
 /// nothing.
 pub async fn follow(tls: ListenTls, publisher: watch::Sender<ServerTls>) {
-    let files = tls.files();
-    // Nothing yet: they may have changed since they were read.
-    let mut seen = Vec::new();
-    let mut untold = false;
+    let watcher = FileWatcher::unseen(tls.files());
+    let blocking = SerialBlocking::default();
+    let mut must_retry = false;
     let mut served = Served::new(tls, publisher);
     loop {
-        sleep(PERIOD).await;
-        let (now, read) = match look(&files, &seen, untold, &served.tls).await {
-            Some(looked) => looked,
-            None => continue,
-        };
-        let has_changed = now != seen;
-        seen = now;
-        let published = match read {
-            Some(read) => read
-                .map_err(Cause::from)
-                .and_then(|next| served.publish(next)),
-            None => Ok(false),
-        };
-        match published {
-            Ok(is_other) => {
-                untold = false;
-                if is_other {
-                    tracing::info!(
-                        "new connections are served with the certificate that the files of listen.tls hold now"
+        sleep(POLL_INTERVAL).await;
+        let has_changed = watcher.poll().await;
+        if has_changed || must_retry {
+            must_retry = match served.reload(&blocking).await {
+                Ok(()) => false,
+                // Files that are written one after the other do not fit together for a moment:
+                // read them once more before reporting the error.
+                Err(_) if has_changed => true,
+                Err(error) => {
+                    tracing::warn!(
+                        error = chain(error.as_ref()),
+                        "the files of listen.tls cannot be used; the certificate that was read before stays"
                     );
+                    false
                 }
-            }
-            // Files that are written one after the other do not fit together for a moment. What
-            // they hold still when they are looked at again is told.
-            Err(_) if has_changed => untold = true,
-            Err(error) => {
-                untold = false;
-                tracing::warn!(
-                    error = chain(error.as_ref()),
-                    "the files of listen.tls cannot be used; the certificate that was read before stays"
-                );
-            }
+            };
         }
         served.publish_if_a_root_ended();
     }
-}
-
-type Looked = (
-    Vec<Option<Fingerprint>>,
-    Option<Result<ListenTls, crate::config::Problem>>,
-);
-
-/// Looks at `files`, and reads them where they are not as they were `before`, or `again`. Aside,
-/// one look at a time: a file system that hangs holds one thread, and not this one.
-async fn look(
-    files: &[PathBuf],
-    before: &[Option<Fingerprint>],
-    again: bool,
-    used: &ListenTls,
-) -> Option<Looked> {
-    let (files, before, used) = (files.to_vec(), before.to_vec(), used.clone());
-    let look = move || {
-        let now = Fingerprint::of_all(&files);
-        let read = (now != before || again).then(|| used.read_again());
-        (now, read)
-    };
-    spawn_blocking(look).await.ok()
 }
 
 /// What was published last.
@@ -230,7 +186,22 @@ impl Served {
         }
     }
 
-    /// Publishes `next`, and whether it is another than before.
+    /// Reads the files again and publishes what they hold, if it has changed.
+    async fn reload(&mut self, blocking: &SerialBlocking) -> Result<(), Cause> {
+        let used = self.tls.clone();
+        // `None` is a panic; the next change of the files tries again.
+        let Some(next) = blocking.run(move || used.read_again()).await else {
+            return Ok(());
+        };
+        if self.publish(next?)? {
+            tracing::info!(
+                "new connections are served with the certificate that the files of listen.tls hold now"
+            );
+        }
+        Ok(())
+    }
+
+    /// Publishes `next`. Returns whether it differs from what was published before.
     fn publish(&mut self, next: ListenTls) -> Result<bool, Cause> {
         let is_same = next.identity.chain == self.tls.identity.chain
             && next.identity.key == self.tls.identity.key

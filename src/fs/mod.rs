@@ -1,3 +1,4 @@
-//! Files that change while the process runs.
+//! Detection of files that change while the process runs.
 
 pub mod fingerprint;
+pub mod watcher;

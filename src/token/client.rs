@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::exchange;
-use super::watch::Watch;
 use crate::config::{Credentials, Problem, Token};
 use crate::error::Cause;
+use crate::fs::watcher::FileWatcher;
 use crate::rt::blocking::SerialBlocking;
 use crate::upstream::Dialer;
 
@@ -25,7 +25,7 @@ pub struct Client {
     pub(super) dialer: Dialer,
     /// As they were read last without an error.
     credentials: Mutex<Credentials>,
-    watch: Watch,
+    watcher: FileWatcher,
     /// A watched file is another one, and has not been read since.
     is_stirred: AtomicBool,
     aside: SerialBlocking,
@@ -38,7 +38,7 @@ impl Client {
     /// When the credentials cannot be read, or a certificate cannot be used.
     pub fn new(config: &Token) -> Result<Self, Cause> {
         // Before they are read: what is written meanwhile is read again.
-        let watch = Watch::new(
+        let watcher = FileWatcher::new(
             config
                 .credentials
                 .files()
@@ -56,7 +56,7 @@ impl Client {
             config: config.clone(),
             dialer: Dialer::new(origin, config.egress.clone()),
             credentials: Mutex::new(credentials),
-            watch,
+            watcher,
             is_stirred: AtomicBool::new(false),
             aside: SerialBlocking::default(),
         })
@@ -75,7 +75,7 @@ impl Client {
             // Kept, since the watch tells a change once, and this may be given up while the files
             // are read.
             if !self.is_stirred.load(Ordering::Relaxed) {
-                self.watch.changed().await;
+                self.watcher.changed().await;
                 self.is_stirred.store(true, Ordering::Relaxed);
             }
             let read = self.read().await;

@@ -18,7 +18,6 @@ mod jwt;
 mod refresh;
 mod response;
 mod schedule;
-mod watch;
 
 pub use self::client::Client;
 pub use self::deadline::Deadline;
