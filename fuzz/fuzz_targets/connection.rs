@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use gbg_proxy::downstream::{CallerBody, Options, RefusalLog, Timeouts, fuzz};
+use gbg_proxy::downstream::{CallerBody, RefusalLog, ServerOptions, Timeouts, fuzz};
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use libfuzzer_sys::fuzz_target;
@@ -141,9 +141,9 @@ async fn call(stream: DuplexStream, flags: Flags, sent: &[u8]) {
     }
 }
 
-fn options() -> Options {
+fn options() -> ServerOptions {
     let second = Duration::from_secs(1);
-    Options {
+    ServerOptions {
         tls: None,
         timeouts: Timeouts {
             handshake: second,
@@ -153,13 +153,13 @@ fn options() -> Options {
             max_age: second * 60,
         }
         .fixed(),
-        h2_streams: 4,
-        title_case: false,
-        buffer: 128 << 10,
-        connections: Arc::new(Semaphore::new(1)),
-        evicting: None,
-        counted: Arc::default(),
-        refused: RefusalLog::new("fuzz", Arc::default()),
+        max_h2_streams: 4,
+        title_case_headers: false,
+        max_buffer_bytes: 128 << 10,
+        connection_permits: Arc::new(Semaphore::new(1)),
+        evicting_limit: None,
+        connection_metrics: Arc::default(),
+        refusal_log: RefusalLog::new("fuzz", Arc::default()),
     }
 }
 

@@ -4,7 +4,7 @@ use http::StatusCode;
 
 use super::{Handles, Page, text};
 use crate::error::Error;
-use crate::rt::liveness::Pulse;
+use crate::rt::liveness::LivenessProbe;
 
 /// What keeps requests from being served, and what to do about it.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ impl NotReady {
 /// Alive is a process whose threads turn, whatever they are told by GBG: the others are to be
 /// started anew.
 pub(super) async fn live(handles: &Handles) -> Page {
-    match Pulse::are_felt(&handles.workers).await {
+    match LivenessProbe::all_respond(&handles.workers).await {
         true => text(StatusCode::OK, "ok\n"),
         false => text(StatusCode::SERVICE_UNAVAILABLE, "a worker does not turn\n"),
     }
@@ -112,7 +112,7 @@ mod tests {
             live(&handles).await.status(),
             StatusCode::SERVICE_UNAVAILABLE
         );
-        tokio::spawn(heart.beat());
+        tokio::spawn(heart.respond());
         assert_eq!(live(&handles).await.status(), StatusCode::OK);
     }
 }

@@ -33,10 +33,10 @@ use self::history::History;
 use self::permits::{Permit, Permits};
 use crate::config::{Admin, Hosts};
 use crate::downstream::{
-    CallerBody, ConnectionUse, EvictingLimit, Options, Peer, RefusalLog, Socket, Timeouts,
+    CallerBody, ConnectionUse, EvictingLimit, PeerInfo, RefusalLog, ServerOptions, Socket, Timeouts,
 };
 use crate::metrics::{self, Metrics};
-use crate::rt::liveness::Pulse;
+use crate::rt::liveness::LivenessProbe;
 use crate::telemetry::throttle::LogThrottle;
 use crate::token::Reader;
 
@@ -49,7 +49,7 @@ const MAX_CONNECTIONS_PER_ADDRESS: usize = 16;
 const MAX_CONNECTION_AGE: Duration = Duration::from_secs(60);
 
 /// What is held of an HTTP/1 connection in each direction; probes and scrapes have short heads.
-const BUFFER: usize = 16 * 1024;
+const MAX_BUFFER_BYTES: usize = 16 * 1024;
 
 /// Streams of one HTTP/2 connection: with more, a response that is not read would not count as
 /// stalled while another one of the connection is being made.
@@ -74,7 +74,7 @@ pub struct Handles {
     /// How much each caller may.
     pub limits: watch::Receiver<Vec<Limits>>,
     /// Tell whether the workers turn.
-    pub workers: Vec<Pulse>,
+    pub workers: Vec<LivenessProbe>,
 }
 
 /// Serves `socket` for as long as it is polled.
@@ -87,7 +87,7 @@ pub async fn serve(socket: Socket, config: &Admin, handles: Handles) -> io::Resu
         .unwrap_or(MAX_CONNECTIONS)
         .min(MAX_CONNECTIONS) as usize;
     let refused_connections = RefusalLog::new("admin", Arc::clone(&handles.metrics.refused_admin));
-    let options = Options {
+    let options = ServerOptions {
         tls: None,
         timeouts: Timeouts {
             handshake: REQUEST_TIMEOUT,
@@ -97,17 +97,17 @@ pub async fn serve(socket: Socket, config: &Admin, handles: Handles) -> io::Resu
             max_age: MAX_CONNECTION_AGE,
         }
         .fixed(),
-        h2_streams: MAX_STREAMS,
-        title_case: false,
-        buffer: BUFFER,
-        // No connection waits: `evicting` bounds them.
-        connections: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
-        evicting: Some(EvictingLimit::new(
+        max_h2_streams: MAX_STREAMS,
+        title_case_headers: false,
+        max_buffer_bytes: MAX_BUFFER_BYTES,
+        // No connection waits: `evicting_limit` bounds them.
+        connection_permits: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+        evicting_limit: Some(EvictingLimit::new(
             max_connections,
             MAX_CONNECTIONS_PER_ADDRESS,
         )),
-        counted: Arc::default(),
-        refused: Arc::clone(&refused_connections),
+        connection_metrics: Arc::default(),
+        refusal_log: Arc::clone(&refused_connections),
     };
     let admin = Arc::new(Pages {
         handles,
@@ -121,7 +121,7 @@ pub async fn serve(socket: Socket, config: &Admin, handles: Handles) -> io::Resu
     let kept = Arc::clone(&admin);
     // It is never told to drain: that the process does is what it tells until the end.
     let (_never, drain) = watch::channel(false);
-    let make_service = move |peer: Peer| {
+    let make_service = move |peer: PeerInfo| {
         let admin = Arc::clone(&admin);
         let peer = Arc::new(peer);
         service_fn(move |req: Request<CallerBody>| {
@@ -155,7 +155,7 @@ struct Pages {
 type Page = Response<Full<Bytes>>;
 
 impl Pages {
-    async fn answer(&self, req: &Parts, peer: &Arc<Peer>) -> Page {
+    async fn answer(&self, req: &Parts, peer: &Arc<PeerInfo>) -> Page {
         let mut res = match (req.uri.path(), &req.method) {
             ("/livez", &Method::GET | &Method::HEAD) => health::live(&self.handles).await,
             _ => self.page(req, peer).await,
@@ -167,7 +167,7 @@ impl Pages {
         res
     }
 
-    async fn page(&self, req: &Parts, peer: &Arc<Peer>) -> Page {
+    async fn page(&self, req: &Parts, peer: &Arc<PeerInfo>) -> Page {
         let path = req.uri.path();
         let is_called_rightly = self.is_called_rightly(req, peer);
         // Kubelet, Prometheus and balancers may come by any name. These tell no names of callers to
@@ -217,7 +217,7 @@ impl Pages {
     }
 
     /// In the text that was asked for; in the older one if none was.
-    async fn metrics(&self, req: &Parts, peer: &Arc<Peer>, with_names: bool) -> Page {
+    async fn metrics(&self, req: &Parts, peer: &Arc<PeerInfo>, with_names: bool) -> Page {
         if !with_names && self.hidden_names.is_due() {
             tracing::info!(
                 peer = peer.addr.map(display),
@@ -249,7 +249,7 @@ impl Pages {
     /// back with the memory.
     async fn made(
         &self,
-        peer: &Arc<Peer>,
+        peer: &Arc<PeerInfo>,
         media_type: &'static str,
         make: impl FnOnce() -> String,
     ) -> Page {
@@ -276,7 +276,7 @@ impl Pages {
         )
     }
 
-    fn is_called_rightly(&self, req: &Parts, peer: &Peer) -> bool {
+    fn is_called_rightly(&self, req: &Parts, peer: &PeerInfo) -> bool {
         let hosts = req.headers.get_all(HOST).iter().map(HeaderValue::as_bytes);
         let named = req
             .uri

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::downstream::{Peer, RefusalLog};
+use crate::downstream::{PeerInfo, RefusalLog};
 use crate::metrics::ConnectionRefusal;
 
 /// Responses in memory at once: a page of metrics may have megabytes, and whoever asked for it may
@@ -50,7 +50,7 @@ pub(super) struct Permit {
 #[derive(Debug)]
 struct Reader {
     since: Instant,
-    peer: Arc<Peer>,
+    peer: Arc<PeerInfo>,
     refused: Arc<RefusalLog>,
 }
 
@@ -131,7 +131,7 @@ impl Permits {
     }
 
     /// Ends the connection of `peer` unless it has read the response in time.
-    pub(super) fn limit(&self, permit: &mut Permit, peer: &Arc<Peer>) {
+    pub(super) fn limit(&self, permit: &mut Permit, peer: &Arc<PeerInfo>) {
         let (peer, refused) = (Arc::clone(peer), Arc::clone(&self.refused));
         let reader = Arc::new(Reader {
             since: Instant::now(),

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use tokio::sync::watch;
 
-use crate::rt::liveness::Pulse;
+use crate::rt::liveness::LivenessProbe;
 use crate::token::Reader;
 
 /// How a proxy is, also while it is shut down.
@@ -12,7 +12,7 @@ use crate::token::Reader;
 pub struct Health {
     pub(super) tokens: Reader,
     pub(super) draining: watch::Receiver<bool>,
-    pub(super) pulses: Vec<Pulse>,
+    pub(super) pulses: Vec<LivenessProbe>,
 }
 
 impl Health {
@@ -39,6 +39,6 @@ impl Health {
 
     /// Whether each worker turns.
     pub async fn is_alive(&self) -> bool {
-        Pulse::are_felt(&self.pulses).await
+        LivenessProbe::all_respond(&self.pulses).await
     }
 }

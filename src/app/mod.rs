@@ -23,7 +23,7 @@ use crate::downstream::{self, Socket, bind, share};
 use crate::error::Cause;
 use crate::metrics::{self, Metrics};
 use crate::proxy::Shared;
-use crate::rt::liveness::Pulse;
+use crate::rt::liveness::LivenessProbe;
 use crate::token::{self, Endpoint, Reader};
 use crate::trace::Exporter;
 
@@ -41,7 +41,7 @@ pub struct App {
     /// Whether the file of a Unix socket is ours to remove.
     is_bound: bool,
     tokens: Reader,
-    pulses: Vec<Pulse>,
+    pulses: Vec<LivenessProbe>,
     drain: watch::Sender<bool>,
     workers: JoinSet<Result<(), Cause>>,
     refresh: JoinHandle<()>,
@@ -127,7 +127,7 @@ impl App {
         let tls = listen
             .tls
             .as_ref()
-            .map(downstream::channel)
+            .map(downstream::tls_channel)
             .transpose()
             .map_err(part("listen.tls"))?;
         let (certificates, acceptors) = tls.unzip();
@@ -135,7 +135,8 @@ impl App {
             token::Client::new(&config.token).map_err(part("token"))?,
         ));
         let metrics = Arc::new(Metrics::new(listen.workers.get()));
-        let options = downstream::Options::new(listen, acceptors, Arc::clone(&metrics.refused));
+        let options =
+            downstream::ServerOptions::new(listen, acceptors, Arc::clone(&metrics.refused));
         let (publisher, tokens) = token::channel(config.token.wait, Arc::clone(&metrics.token));
         let exporter = match config.trace.exported.clone() {
             None => None,
@@ -210,8 +211,8 @@ impl App {
             .await;
         });
         let renewal = listen.tls.clone().zip(certificates);
-        let renewal =
-            renewal.map(|(tls, publisher)| tokio::spawn(downstream::follow(tls, publisher)));
+        let renewal = renewal
+            .map(|(tls, publisher)| tokio::spawn(downstream::reload_tls_on_change(tls, publisher)));
         let renewals = workers.iter().map(Worker::renewal).collect();
         let mut threads = JoinSet::new();
         for (index, (worker, socket)) in workers.into_iter().zip(sockets).enumerate() {

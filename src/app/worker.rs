@@ -19,7 +19,7 @@ use crate::metrics;
 use crate::proxy::{
     self, CheckCertificate, ConnectionInfo, RequestBody, Rules, Shared, WithContext,
 };
-use crate::rt::liveness::{self, Heart, Pulse};
+use crate::rt::liveness::{self, LivenessProbe, LivenessResponder};
 use crate::token::Reader;
 use crate::upstream::{ConnectionLimit, Upstream};
 
@@ -95,10 +95,10 @@ impl Renewal {
 pub(super) struct Worker {
     in_force: watch::Receiver<InForce>,
     renewal: Renewal,
-    options: downstream::Options,
+    options: downstream::ServerOptions,
     drain: watch::Receiver<bool>,
-    pulse: Pulse,
-    heart: Heart,
+    pulse: LivenessProbe,
+    heart: LivenessResponder,
 }
 
 impl Worker {
@@ -108,13 +108,13 @@ impl Worker {
     /// When the upstream's certificates or name are of no use.
     pub(super) fn new(
         config: &Config,
-        mut options: downstream::Options,
+        mut options: downstream::ServerOptions,
         shared: &Shared,
         tokens: Reader,
         metrics: Arc<metrics::Worker>,
         drain: watch::Receiver<bool>,
     ) -> Result<Self, Cause> {
-        options.counted = Arc::clone(&metrics.callers);
+        options.connection_metrics = Arc::clone(&metrics.callers);
         let workers = u32::try_from(config.listen.workers.get()).unwrap_or(u32::MAX);
         let limit = ConnectionLimit::new(
             config
@@ -160,7 +160,7 @@ impl Worker {
     }
 
     /// Asks whether it lives, once it has begun.
-    pub(super) fn pulse(&self) -> Pulse {
+    pub(super) fn pulse(&self) -> LivenessProbe {
         self.pulse.clone()
     }
 
@@ -214,7 +214,7 @@ impl Worker {
         tokio::select! {
             served = served => Ok(served?),
             () = tend_connections(self.in_force.clone()) => Ok(()),
-            () = self.heart.beat() => Ok(()),
+            () = self.heart.respond() => Ok(()),
             () = drain_is_over(self.drain, self.in_force) => {
                 tracing::warn!("drain.timeout has passed; what was still in flight is cut off");
                 Ok(())
@@ -243,7 +243,7 @@ async fn tend_connections(mut in_force: watch::Receiver<InForce>) {
             }
         };
         tokio::select! {
-            () = upstream.tend() => {}
+            () = upstream.maintain() => {}
             () = another => {}
         }
     }

@@ -21,15 +21,15 @@ use super::refusals::{Reporter, tls_refusal};
 use super::request::noted;
 use super::timeouts::Deadlines;
 use super::watched::Watched;
-use super::{AnswerBody, Options, Peer, Serve, Stream};
+use super::{CallerService, DownstreamIo, PeerInfo, ServerOptions, ServiceBody};
 use crate::metrics::ConnectionRefusal;
 use crate::rt::wake_filter::WakeFilter;
 
 /// How long a connection without a request may still bring one while the worker drains.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
-/// [`Options::buffer`] where callers' heads may be long.
-pub const BUFFER: usize = 128 * 1024;
+/// [`ServerOptions::buffer`] where callers' heads may be long.
+pub const MAX_BUFFER_BYTES: usize = 128 * 1024;
 
 /// The longest list of fields of an HTTP/2 request.
 const H2_HEADER_LIST: u32 = 64 * 1024;
@@ -53,16 +53,16 @@ const H2_OWN_RESETS: usize = 1024;
 /// one.
 pub(super) async fn serve<IO, S, B>(
     io: IO,
-    mut peer: Peer,
-    options: &Options,
-    make_service: impl FnOnce(Peer) -> S,
+    mut peer: PeerInfo,
+    options: &ServerOptions,
+    make_service: impl FnOnce(PeerInfo) -> S,
     drain: watch::Receiver<bool>,
 ) where
-    IO: Stream,
-    S: Serve<B>,
-    B: AnswerBody,
+    IO: DownstreamIo,
+    S: CallerService<B>,
+    B: ServiceBody,
 {
-    let reporter = options.refused.reporter(&peer);
+    let reporter = options.refusal_log.reporter(&peer);
     let Some(newest) = &options.tls else {
         return serve_http(io, None, None, options, make_service(peer), drain, reporter).await;
     };
@@ -95,14 +95,14 @@ async fn serve_http<IO, S, B>(
     io: IO,
     agreed: Option<bool>,
     certificate: Option<Arc<CallerCertificate>>,
-    options: &Options,
+    options: &ServerOptions,
     service: S,
     drain: watch::Receiver<bool>,
     reporter: Reporter<'_>,
 ) where
-    IO: Stream,
-    S: Serve<B>,
-    B: AnswerBody,
+    IO: DownstreamIo,
+    S: CallerService<B>,
+    B: ServiceBody,
 {
     let began = Instant::now();
     // Waits for the first bytes in any case: hyper, told to drain, closes a connection that has
@@ -123,9 +123,9 @@ async fn serve_http<IO, S, B>(
 }
 
 /// Whether the first bytes of `io` are those of HTTP/2; `None` if they do not come in time.
-async fn first_bytes<IO: Stream>(
+async fn first_bytes<IO: DownstreamIo>(
     io: IO,
-    options: &Options,
+    options: &ServerOptions,
     drain: &watch::Receiver<bool>,
     reporter: Reporter<'_>,
 ) -> Option<(bool, Rewound<IO>)> {
@@ -171,14 +171,14 @@ pub(super) async fn too_late(limit: Duration, mut drain: watch::Receiver<bool>) 
 async fn serve_http1<IO, S, B>(
     io: Rewound<IO>,
     activity: Arc<Activity>,
-    options: &Options,
+    options: &ServerOptions,
     service: S,
     mut drain: watch::Receiver<bool>,
     reporter: Reporter<'_>,
 ) where
-    IO: Stream,
-    S: Serve<B>,
-    B: AnswerBody,
+    IO: DownstreamIo,
+    S: CallerService<B>,
+    B: ServiceBody,
 {
     let mut deadlines = Deadlines::with_rest(Arc::clone(&activity), options.timeouts.clone());
     let mut io = TokioIo::new(Watched::keeping_open(io, Arc::clone(&activity)));
@@ -188,8 +188,8 @@ async fn serve_http1<IO, S, B>(
         // is idle.
         let connection = http1::Builder::new()
             .header_read_timeout(None)
-            .title_case_headers(options.title_case)
-            .max_buf_size(options.buffer)
+            .title_case_headers(options.title_case_headers)
+            .max_buf_size(options.max_buffer_bytes)
             .serve_connection(io, service);
         // Boxed: what stands in this future is held while the connection rests as well.
         let mut connection = Box::pin(WakeFilter::new(connection));
@@ -257,7 +257,7 @@ fn begun(read: Bytes) -> Bytes {
 
 /// Waits, without what a request needs, until there is something to read from `io`; false if it is
 /// to be closed instead.
-async fn rest<IO: Stream>(
+async fn rest<IO: DownstreamIo>(
     io: &IO,
     deadlines: &mut Deadlines,
     drain: &mut watch::Receiver<bool>,
@@ -279,20 +279,20 @@ async fn serve_http2<IO, S, B>(
     io: IO,
     activity: Arc<Activity>,
     certificate: Option<Arc<CallerCertificate>>,
-    options: &Options,
+    options: &ServerOptions,
     service: S,
     mut drain: watch::Receiver<bool>,
     reporter: Reporter<'_>,
 ) where
-    IO: Stream,
-    S: Serve<B>,
-    B: AnswerBody,
+    IO: DownstreamIo,
+    S: CallerService<B>,
+    B: ServiceBody,
 {
     let mut deadlines = Deadlines::new(Arc::clone(&activity), options.timeouts.clone());
     let io = Watched::http2(io, Arc::clone(&activity));
     let connection = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .max_concurrent_streams(options.h2_streams)
+        .max_concurrent_streams(options.max_h2_streams)
         .max_header_list_size(H2_HEADER_LIST)
         .initial_stream_window_size(H2_STREAM_WINDOW)
         .initial_connection_window_size(H2_CONNECTION_WINDOW)

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use super::Stream;
+use super::DownstreamIo;
 use crate::rt::readiness::Readable;
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -82,7 +82,7 @@ impl<IO: Readable> Readable for Rewound<IO> {
     }
 }
 
-impl<IO: Stream> Stream for Rewound<IO> {
+impl<IO: DownstreamIo> DownstreamIo for Rewound<IO> {
     fn reset_on_drop(&self) {
         self.io.reset_on_drop();
     }

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::task::AbortHandle;
 
-use super::Peer;
+use super::PeerInfo;
 
 /// Bits of an IPv6 address that one peer can choose at will: its interface identifier (RFC 4291
 /// section 2.5.1).
@@ -31,7 +31,7 @@ pub struct EvictingLimit {
 
 #[derive(Debug)]
 struct Connection {
-    peer: Peer,
+    peer: PeerInfo,
     /// The address that it counts as; `None` for a Unix socket.
     address: Option<IpAddr>,
     usage: Arc<ConnectionUse>,
@@ -39,7 +39,7 @@ struct Connection {
 
 impl Connection {
     /// Ends it, and gives its peer.
-    fn evict(self) -> Peer {
+    fn evict(self) -> PeerInfo {
         self.usage.abort();
         self.peer
     }
@@ -105,7 +105,7 @@ impl EvictingLimit {
 
     /// Admits a connection with `peer`, and gives the peer of the connection that was closed for
     /// it.
-    pub(super) fn admit(self: &Arc<Self>, peer: &mut Peer) -> (Admission, Option<Peer>) {
+    pub(super) fn admit(self: &Arc<Self>, peer: &mut PeerInfo) -> (Admission, Option<PeerInfo>) {
         let usage = Arc::new(ConnectionUse {
             active: AtomicUsize::new(0),
             last_use: AtomicU64::new(0),
@@ -138,7 +138,7 @@ impl EvictingLimit {
 
     /// Evicts the connection that would have to go first if there were no place, and gives its
     /// peer.
-    pub(super) fn evict_one(&self) -> Option<Peer> {
+    pub(super) fn evict_one(&self) -> Option<PeerInfo> {
         let mut connections = self.lock();
         let index = first(&connections, &counts(&connections), None)?;
         let victim = connections.remove(index);
@@ -222,10 +222,10 @@ impl Drop for Admission {
 mod tests {
     use super::*;
 
-    fn peer(ip: &str, port: u16) -> Peer {
-        Peer {
+    fn peer(ip: &str, port: u16) -> PeerInfo {
+        PeerInfo {
             addr: Some((ip.parse::<IpAddr>().unwrap(), port).into()),
-            ..Peer::default()
+            ..PeerInfo::default()
         }
     }
 
@@ -325,7 +325,7 @@ mod tests {
         let limit = EvictingLimit::new(2, 1);
         let mut kept = Vec::new();
         for evicts in [false, false, true] {
-            let (admission, victims) = limit.admit(&mut Peer::default());
+            let (admission, victims) = limit.admit(&mut PeerInfo::default());
             assert_eq!(victims.is_some(), evicts);
             kept.push(admission);
         }

@@ -4,17 +4,17 @@
 use tokio::io::DuplexStream;
 use tokio::sync::watch;
 
-use super::{AnswerBody, Options, Peer, Serve, connection};
+use super::{CallerService, PeerInfo, ServerOptions, ServiceBody, connection};
 
 /// Serves `io` until it ends.
 pub async fn serve<S, B>(
     io: DuplexStream,
-    options: &Options,
+    options: &ServerOptions,
     service: S,
     drain: watch::Receiver<bool>,
 ) where
-    S: Serve<B>,
-    B: AnswerBody,
+    S: CallerService<B>,
+    B: ServiceBody,
 {
-    connection::serve(io, Peer::default(), options, |_| service, drain).await;
+    connection::serve(io, PeerInfo::default(), options, |_| service, drain).await;
 }

@@ -11,17 +11,17 @@ use super::connection::{TooLate, too_late};
 use super::detect::{Rewound, first_byte};
 use super::linger::{BAD_REQUEST, close};
 use super::refusals::{Reporter, tls_refusal};
-use super::{Options, Stream};
+use super::{DownstreamIo, ServerOptions};
 use crate::metrics::ConnectionRefusal;
 
 /// The stream that a handshake has made.
 pub(super) type Secured<IO> = Box<TlsStream<Rewound<IO>>>;
 
 /// Completes the handshake over `io`; `None` if it failed, which is reported.
-pub(super) async fn handshake<IO: Stream>(
+pub(super) async fn handshake<IO: DownstreamIo>(
     io: IO,
     tls: TlsAcceptor,
-    options: &Options,
+    options: &ServerOptions,
     drain: watch::Receiver<bool>,
     reporter: Reporter<'_>,
 ) -> Option<Secured<IO>> {

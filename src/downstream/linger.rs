@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::Stream;
+use super::DownstreamIo;
 
 /// How long the end of a connection may take.
 const LINGER: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ pub(super) const BAD_REQUEST: &[u8] =
 
 /// Sends `last_words` and closes `io`; where it `has_unread` bytes, so that the other side can read
 /// what we sent.
-pub(super) async fn close<IO: Stream>(mut io: IO, last_words: &[u8], has_unread: bool) {
+pub(super) async fn close<IO: DownstreamIo>(mut io: IO, last_words: &[u8], has_unread: bool) {
     let end = async {
         io.write_all(last_words).await?;
         io.shutdown().await?;
@@ -41,7 +41,7 @@ pub(super) async fn close<IO: Stream>(mut io: IO, last_words: &[u8], has_unread:
     let _ = timeout(LINGER, end).await;
 }
 
-async fn discard<IO: Stream>(io: &mut IO) -> io::Result<()> {
+async fn discard<IO: DownstreamIo>(io: &mut IO) -> io::Result<()> {
     let mut buffer = vec![0; 16 * 1024];
     let mut left = DISCARD;
     while left > 0 {

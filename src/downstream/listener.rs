@@ -12,7 +12,9 @@ use tokio::time::sleep;
 
 use super::eviction::{Admission, ConnectionUse, EvictingLimit};
 use super::socket::BACKLOG;
-use super::{AnswerBody, Options, Peer, Serve, Socket, Stream, connection};
+use super::{
+    CallerService, DownstreamIo, PeerInfo, ServerOptions, ServiceBody, Socket, connection,
+};
 use crate::metrics::ConnectionRefusal;
 use crate::rt::tcp::CoalescingTcp;
 use crate::telemetry::throttle::LogThrottle;
@@ -36,20 +38,20 @@ impl Socket {
     /// When the runtime cannot take the socket; never because of a connection.
     pub async fn serve<M, S, B>(
         self,
-        options: Options,
+        options: ServerOptions,
         mut drain: watch::Receiver<bool>,
         make_service: M,
     ) -> io::Result<()>
     where
-        M: Fn(Peer) -> S + Clone + Send + 'static,
-        S: Serve<B>,
-        B: AnswerBody,
+        M: Fn(PeerInfo) -> S + Clone + Send + 'static,
+        S: CallerService<B>,
+        B: ServiceBody,
     {
         let listener = Listener::new(self)?;
         let options = Arc::new(options);
         // Each connection holds a receiver; the last one that ends closes the channel.
         let (worker_drain, connections) = watch::channel(false);
-        let serve = |(stream, peer): (Accepted, Peer), permit: Option<OwnedSemaphorePermit>| {
+        let serve = |(stream, peer): (Accepted, PeerInfo), permit: Option<OwnedSemaphorePermit>| {
             let (options, make_service) = (Arc::clone(&options), make_service.clone());
             let drain = connections.clone();
             match stream {
@@ -73,12 +75,14 @@ impl Socket {
                     // keep it from the others. Whoever was accepted is served, also when the drain
                     // comes first.
                     let permit = tokio::select! {
-                        permit = Arc::clone(&options.connections).acquire_owned() => permit.ok(),
+                        permit = Arc::clone(&options.connection_permits).acquire_owned() => permit.ok(),
                         _ = drain.wait_for(|draining| *draining) => None,
                     };
                     serve(accepted, permit);
                     admitted = admitted.wrapping_add(1);
-                    if options.evicting.is_some() && admitted.is_multiple_of(ADMISSIONS_PER_TURN) {
+                    if options.evicting_limit.is_some()
+                        && admitted.is_multiple_of(ADMISSIONS_PER_TURN)
+                    {
                         // Their tasks run before others can evict them: a request that has come is
                         // answered.
                         yield_now().await;
@@ -115,7 +119,9 @@ impl Socket {
                 // Without a permit rather than reset.
                 Some(Ok(accepted)) => serve(
                     accepted,
-                    Arc::clone(&options.connections).try_acquire_owned().ok(),
+                    Arc::clone(&options.connection_permits)
+                        .try_acquire_owned()
+                        .ok(),
                 ),
                 Some(Err(error)) if !is_exhaustion(&error) => {}
                 Some(Err(_)) | None => break,
@@ -131,19 +137,19 @@ impl Socket {
 
 fn spawn<IO, S, B>(
     io: IO,
-    mut peer: Peer,
-    options: Arc<Options>,
-    make_service: impl FnOnce(Peer) -> S + Send + 'static,
+    mut peer: PeerInfo,
+    options: Arc<ServerOptions>,
+    make_service: impl FnOnce(PeerInfo) -> S + Send + 'static,
     drain: watch::Receiver<bool>,
     permit: Option<OwnedSemaphorePermit>,
 ) where
-    IO: Stream,
-    S: Serve<B>,
-    B: AnswerBody,
+    IO: DownstreamIo,
+    S: CallerService<B>,
+    B: ServiceBody,
 {
-    let open = options.counted.open();
+    let open = options.connection_metrics.open();
     let admission = options
-        .evicting
+        .evicting_limit
         .as_ref()
         .map(|limit| admit(limit, &mut peer, &options));
     let usage = peer.usage.clone();
@@ -162,11 +168,11 @@ fn spawn<IO, S, B>(
 }
 
 /// Admits a connection with `peer`, and reports the one that is closed for it.
-fn admit(limit: &Arc<EvictingLimit>, peer: &mut Peer, options: &Options) -> Admission {
+fn admit(limit: &Arc<EvictingLimit>, peer: &mut PeerInfo, options: &ServerOptions) -> Admission {
     let (admission, evicted) = limit.admit(peer);
     if let Some(evicted) = &evicted {
         options
-            .refused
+            .refusal_log
             .reporter(evicted)
             .report(ConnectionRefusal::Evicted);
     }
@@ -175,14 +181,14 @@ fn admit(limit: &Arc<EvictingLimit>, peer: &mut Peer, options: &Options) -> Admi
 
 /// Evicts a connection so that a new one finds a file; false if there is none, or none may be
 /// evicted here.
-fn evict_for_files(options: &Options) -> bool {
+fn evict_for_files(options: &ServerOptions) -> bool {
     let evicted = options
-        .evicting
+        .evicting_limit
         .as_ref()
         .and_then(|limit| limit.evict_one());
     if let Some(evicted) = &evicted {
         options
-            .refused
+            .refusal_log
             .reporter(evicted)
             .report(ConnectionRefusal::Evicted);
     }
@@ -217,7 +223,7 @@ impl Listener {
         }
     }
 
-    async fn accept(&self) -> io::Result<(Accepted, Peer)> {
+    async fn accept(&self) -> io::Result<(Accepted, PeerInfo)> {
         match self {
             Listener::Tcp(listener, local) => {
                 let (stream, addr) = listener.accept().await?;
@@ -228,10 +234,10 @@ impl Listener {
                 let local = local.map_or_else(|| stream.local_addr(), Ok)?;
                 Ok((
                     Accepted::Tcp(CoalescingTcp(stream)),
-                    Peer {
+                    PeerInfo {
                         addr: Some(addr),
                         local: Some(local),
-                        ..Peer::default()
+                        ..PeerInfo::default()
                     },
                 ))
             }
@@ -241,9 +247,9 @@ impl Listener {
                 let uid = stream.peer_cred().ok().map(|process| process.uid());
                 Ok((
                     Accepted::Unix(stream),
-                    Peer {
+                    PeerInfo {
                         uid,
-                        ..Peer::default()
+                        ..PeerInfo::default()
                     },
                 ))
             }
@@ -251,7 +257,7 @@ impl Listener {
     }
 
     /// The next connection that the kernel already holds.
-    async fn accept_waiting(&self) -> Option<io::Result<(Accepted, Peer)>> {
+    async fn accept_waiting(&self) -> Option<io::Result<(Accepted, PeerInfo)>> {
         tokio::select! {
             biased;
             accepted = self.accept() => Some(accepted),

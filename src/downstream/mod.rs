@@ -34,12 +34,12 @@ use tokio::sync::{Semaphore, watch};
 use tower::Service;
 
 pub use self::certificate::CallerCertificate;
-pub use self::connection::BUFFER;
+pub use self::connection::MAX_BUFFER_BYTES;
 pub use self::eviction::{ActiveRequest, ConnectionUse, EvictingLimit};
 pub use self::refusals::RefusalLog;
 pub use self::request::{CallerBody, CallerBodyError};
 pub use self::socket::{Socket, bind, share};
-pub use self::tls::{ServerTls, channel, follow};
+pub use self::tls::{ServerTls, reload_tls_on_change, tls_channel};
 
 use crate::config::{HeaderCase, Listen};
 use crate::error::Cause;
@@ -49,7 +49,7 @@ use crate::rt::tcp::CoalescingTcp;
 
 /// A service that answers the requests of a connection. It is always ready, and never fails: a
 /// failure is an answer as well.
-pub trait Serve<B>:
+pub trait CallerService<B>:
     Service<Request<CallerBody>, Response = Response<B>, Error = Infallible, Future: Send + 'static>
     + Clone
     + Send
@@ -57,7 +57,7 @@ pub trait Serve<B>:
 {
 }
 
-impl<S, B> Serve<B> for S where
+impl<S, B> CallerService<B> for S where
     S: Service<
             Request<CallerBody>,
             Response = Response<B>,
@@ -70,18 +70,18 @@ impl<S, B> Serve<B> for S where
 }
 
 /// The body of an answer.
-pub trait AnswerBody: Body<Data: Send, Error: Into<Cause>> + Unpin + Send + 'static {}
+pub trait ServiceBody: Body<Data: Send, Error: Into<Cause>> + Unpin + Send + 'static {}
 
-impl<B> AnswerBody for B where B: Body<Data: Send, Error: Into<Cause>> + Unpin + Send + 'static {}
+impl<B> ServiceBody for B where B: Body<Data: Send, Error: Into<Cause>> + Unpin + Send + 'static {}
 
 /// What bytes come and go over.
-trait Stream: AsyncRead + AsyncWrite + Readable + Unpin + Send + Sync + 'static {
+trait DownstreamIo: AsyncRead + AsyncWrite + Readable + Unpin + Send + Sync + 'static {
     /// Makes the other side see that the connection broke when this is dropped, rather than that it
     /// ended.
     fn reset_on_drop(&self);
 }
 
-impl Stream for CoalescingTcp {
+impl DownstreamIo for CoalescingTcp {
     fn reset_on_drop(&self) {
         // What fails here is a connection that is broken already.
         let _ = self.0.set_zero_linger();
@@ -89,25 +89,25 @@ impl Stream for CoalescingTcp {
 }
 
 #[cfg(unix)]
-impl Stream for tokio::net::UnixStream {
+impl DownstreamIo for tokio::net::UnixStream {
     /// A Unix socket has no such end.
     fn reset_on_drop(&self) {}
 }
 
-impl<IO: Stream> Stream for Box<tokio_rustls::server::TlsStream<IO>> {
+impl<IO: DownstreamIo> DownstreamIo for Box<tokio_rustls::server::TlsStream<IO>> {
     fn reset_on_drop(&self) {
         self.get_ref().0.reset_on_drop();
     }
 }
 
 #[cfg(any(test, fuzzing))]
-impl Stream for tokio::io::DuplexStream {
+impl DownstreamIo for tokio::io::DuplexStream {
     fn reset_on_drop(&self) {}
 }
 
 /// Whoever is at the other end of a connection.
 #[derive(Clone, Debug, Default)]
-pub struct Peer {
+pub struct PeerInfo {
     /// Its address; `None` for a Unix socket.
     pub addr: Option<SocketAddr>,
     /// The address of ours that it called; `None` for a Unix socket.
@@ -157,48 +157,48 @@ impl Timeouts {
 
 /// What a worker needs to know to serve its connections.
 #[derive(Clone)]
-pub struct Options {
+pub struct ServerOptions {
     /// The TLS side of the listener, if it has one: each connection is served with the newest.
     pub tls: Option<watch::Receiver<ServerTls>>,
     /// How long callers are waited for, at the moment.
     pub timeouts: watch::Receiver<Timeouts>,
     /// Concurrent HTTP/2 streams on one connection.
-    pub h2_streams: u32,
+    pub max_h2_streams: u32,
     /// Whether the field names of HTTP/1 answers that have no spelling of their own begin with
     /// capitals.
-    pub title_case: bool,
+    pub title_case_headers: bool,
     /// What is held of an HTTP/1 connection, in each direction: its head, or the part of a body
     /// that goes through.
-    pub buffer: usize,
+    pub max_buffer_bytes: usize,
     /// Permits for open connections, one for the whole process.
-    pub connections: Arc<Semaphore>,
+    pub connection_permits: Arc<Semaphore>,
     /// Bound that closes an idle connection instead of keeping a new one waiting; `None` for the
     /// permits alone.
-    pub evicting: Option<Arc<EvictingLimit>>,
+    pub evicting_limit: Option<Arc<EvictingLimit>>,
     /// Where connections are counted.
-    pub counted: Arc<Connections>,
+    pub connection_metrics: Arc<Connections>,
     /// Where refused connections are reported.
-    pub refused: Arc<RefusalLog>,
+    pub refusal_log: Arc<RefusalLog>,
 }
 
-impl Options {
-    /// The options that `listen` describes; `tls` is the receiver that [`channel`] gives for its
+impl ServerOptions {
+    /// The options that `listen` describes; `tls` is the receiver that [`tls_channel`] gives for its
     /// `listen.tls`.
     pub fn new(
         listen: &Listen,
         tls: Option<watch::Receiver<ServerTls>>,
         refused: Arc<RefusedConnections>,
     ) -> Self {
-        Options {
+        ServerOptions {
             tls,
             timeouts: Timeouts::new(listen).fixed(),
-            h2_streams: listen.h2_streams,
-            title_case: listen.header_case == HeaderCase::Preserve,
-            buffer: BUFFER,
-            connections: Arc::new(Semaphore::new(listen.max_connections.get() as usize)),
-            evicting: None,
-            counted: Arc::default(),
-            refused: RefusalLog::new("callers", refused),
+            max_h2_streams: listen.h2_streams,
+            title_case_headers: listen.header_case == HeaderCase::Preserve,
+            max_buffer_bytes: MAX_BUFFER_BYTES,
+            connection_permits: Arc::new(Semaphore::new(listen.max_connections.get() as usize)),
+            evicting_limit: None,
+            connection_metrics: Arc::default(),
+            refusal_log: RefusalLog::new("callers", refused),
         }
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use rustls::{AlertDescription, CertificateError};
 
-use super::Peer;
+use super::PeerInfo;
 use crate::metrics::{ConnectionRefusal, RefusedConnections};
 use crate::telemetry::throttle::LogThrottle;
 
@@ -34,12 +34,12 @@ impl RefusalLog {
     }
 
     /// Reports the refusal of a connection with `peer`.
-    pub fn report(&self, peer: &Peer, reason: ConnectionRefusal) {
+    pub fn report(&self, peer: &PeerInfo, reason: ConnectionRefusal) {
         self.reporter(peer).report(reason);
     }
 
     /// The reporter of a connection with `peer`.
-    pub(super) fn reporter(&self, peer: &Peer) -> Reporter<'_> {
+    pub(super) fn reporter(&self, peer: &PeerInfo) -> Reporter<'_> {
         Reporter {
             log: self,
             addr: peer.addr,

@@ -15,7 +15,7 @@ use hyper::body::{Body, Incoming};
 use hyper::service::{Service, service_fn};
 
 use super::activity::Activity;
-use super::{AnswerBody, Serve};
+use super::{CallerService, ServiceBody};
 use crate::error::Cause;
 use crate::rt::wake_filter;
 
@@ -30,8 +30,8 @@ pub(super) fn noted<S, B>(
     Future: Send,
 >
 where
-    S: Serve<B>,
-    B: AnswerBody,
+    S: CallerService<B>,
+    B: ServiceBody,
 {
     service_fn(move |req: Request<Incoming>| {
         let mut service = service.clone();
@@ -192,7 +192,7 @@ pub(super) struct ResponseBody<B> {
 #[error("the response broke off: {0}")]
 pub(super) struct ResponseBroken(Cause);
 
-impl<B: AnswerBody> Body for ResponseBody<B> {
+impl<B: ServiceBody> Body for ResponseBody<B> {
     type Data = B::Data;
     type Error = ResponseBroken;
 

@@ -121,7 +121,7 @@ impl ServerTls {
 ///
 /// # Errors
 /// Those of [`ServerTls::new`].
-pub fn channel(
+pub fn tls_channel(
     tls: &ListenTls,
 ) -> Result<(watch::Sender<ServerTls>, watch::Receiver<ServerTls>), Cause> {
     let valid = ClientRoots::new(&tls.client_roots).valid_at(unix_seconds());
@@ -132,7 +132,7 @@ pub fn channel(
 /// one of the roots has ended, and publishes that: for the connections that are accepted from then
 /// on, and for the certificates of those that are open. What cannot be used is told, and changes
 /// nothing.
-pub async fn follow(tls: ListenTls, publisher: watch::Sender<ServerTls>) {
+pub async fn reload_tls_on_change(tls: ListenTls, publisher: watch::Sender<ServerTls>) {
     let watcher = FileWatcher::unseen(tls.files());
     let blocking = SerialBlocking::default();
     let mut must_retry = false;

@@ -7,7 +7,7 @@ use http::header::RETRY_AFTER;
 
 /// The delay that `headers` ask for, in seconds or until a date; zero if the date has passed.
 /// `None` if there is no valid field.
-pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub fn parse_retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     // A number needs its digits alone: `parse` would take a sign as well.
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -24,7 +24,7 @@ mod tests {
     #[test]
     fn a_wait_is_read_in_seconds_and_as_a_date() {
         let of = |text: &str| {
-            retry_after(&HeaderMap::from_iter([(
+            parse_retry_after(&HeaderMap::from_iter([(
                 RETRY_AFTER,
                 text.parse().unwrap(),
             )]))
@@ -40,6 +40,6 @@ mod tests {
         for bad in ["soon", "", "-1", "+1", "1.5", "99999999999999999999"] {
             assert_eq!(of(bad), None, "{bad}");
         }
-        assert_eq!(retry_after(&HeaderMap::new()), None);
+        assert_eq!(parse_retry_after(&HeaderMap::new()), None);
     }
 }

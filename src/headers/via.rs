@@ -33,7 +33,7 @@ impl Instance {
 }
 
 /// The `Via` of a message that was received in `version`.
-pub fn via(version: Version) -> HeaderValue {
+pub fn header_value(version: Version) -> HeaderValue {
     let [http10, http11, http2] = &INSTANCE.via;
     match version {
         Version::HTTP_2 => http2.clone(),
@@ -44,7 +44,7 @@ pub fn via(version: Version) -> HeaderValue {
 
 /// Whether a `Via` says that the message has been here before. Intermediaries may have joined
 /// several into one.
-pub fn is_named_in(via: &HeaderValue) -> bool {
+pub fn names_this_process(via: &HeaderValue) -> bool {
     let name = INSTANCE.name.as_bytes();
     via.as_bytes()
         .windows(name.len())
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn only_this_process_is_recognized() {
-        let own = via(Version::HTTP_11);
+        let own = header_value(Version::HTTP_11);
         let text = own.to_str().unwrap().to_owned();
         assert!(text.starts_with("1.1 gbg-proxy-"), "{text}");
         for via in [
@@ -65,7 +65,10 @@ mod tests {
             &format!("1.1 vegur, {text} (a, b), 2 edge"),
             &text.to_uppercase(),
         ] {
-            assert!(is_named_in(&HeaderValue::try_from(via).unwrap()), "{via}");
+            assert!(
+                names_this_process(&HeaderValue::try_from(via).unwrap()),
+                "{via}"
+            );
         }
         let other = Instance::new();
         for via in [
@@ -74,13 +77,16 @@ mod tests {
             "",
             other.via[1].to_str().unwrap(),
         ] {
-            assert!(!is_named_in(&HeaderValue::try_from(via).unwrap()), "{via}");
+            assert!(
+                !names_this_process(&HeaderValue::try_from(via).unwrap()),
+                "{via}"
+            );
         }
     }
 
     #[test]
     fn the_version_is_that_of_the_message() {
-        let versions = [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2].map(via);
+        let versions = [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2].map(header_value);
         let versions = versions
             .each_ref()
             .map(|via| via.to_str().unwrap().split_once(' ').unwrap().0);

@@ -27,7 +27,7 @@ use crate::config::{Config, ExactPath, Limits};
 use crate::error::{Error, chain};
 use crate::gbg::is_safe_to_repeat;
 use crate::token::{Bearer, Deadline, Reader};
-use crate::upstream::Fresh;
+use crate::upstream::RequireNewConnection;
 
 /// A request that may be sent.
 #[derive(Debug)]
@@ -288,7 +288,7 @@ where
     let mut req = kept.again();
     if !matches!(error, Error::UpstreamRefused { .. }) {
         // The other pooled connections may be dead for the same reason.
-        req.extensions_mut().insert(Fresh);
+        req.extensions_mut().insert(RequireNewConnection);
     }
     tracing::debug!(error = chain(&error), "sending the request once more");
     if !our_bearer {

@@ -8,12 +8,12 @@ use tower::service_fn;
 
 use super::{Authorized, Forward, RequestBody};
 use crate::error::Cause;
-use crate::upstream::{Answer, Upstream};
+use crate::upstream::{Upstream, UpstreamBody};
 
 /// Forwards to `upstream`.
 pub fn forward<B>(
     upstream: Arc<Upstream<RequestBody<B>>>,
-) -> impl Forward<B, Answer<RequestBody<B>>>
+) -> impl Forward<B, UpstreamBody<RequestBody<B>>>
 where
     B: Body<Data = Bytes, Error: Into<Cause>> + Send + Unpin + 'static,
 {

@@ -81,7 +81,7 @@ impl Rules {
         {
             headers.insert(SOURCE, source.clone());
         }
-        headers.append(VIA, via::via(version));
+        headers.append(VIA, via::header_value(version));
     }
 
     /// What is between the caller and us: what it is known by, the addresses of a network that is

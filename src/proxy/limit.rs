@@ -29,7 +29,7 @@ use super::authenticate::Known;
 use super::context::WithContext;
 use crate::config::{Config, Rate};
 use crate::error::Error;
-use crate::headers::retry_after::retry_after;
+use crate::headers::retry_after::parse_retry_after;
 use crate::metrics::Metrics;
 
 /// When a caller that has too many requests in flight may try again: one of them may have ended.
@@ -286,7 +286,7 @@ where
 fn within<B>(res: Response<B>, permit: Permit, heeds: bool) -> Response<Limited<B>> {
     if heeds
         && res.status() == StatusCode::TOO_MANY_REQUESTS
-        && let Some(wait) = retry_after(res.headers())
+        && let Some(wait) = parse_retry_after(res.headers())
     {
         permit._taken.0.share.standing.rest(wait);
     }

@@ -207,7 +207,7 @@ impl<'a> Head<'a> {
                 head.coding = Some(value);
                 head.codings += 1;
             } else if *name == VIA {
-                head.is_loop |= via::is_named_in(value);
+                head.is_loop |= via::names_this_process(value);
             } else {
                 head.page.note(name, value);
             }

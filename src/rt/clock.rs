@@ -23,7 +23,7 @@ pub struct ClockScope(());
 
 impl ClockScope {
     /// Enters the scope; the first call of [`now`] reads the clock.
-    pub fn begin() -> Self {
+    pub fn enter() -> Self {
         TIME.set(Time::Unread);
         ClockScope(())
     }
@@ -62,7 +62,7 @@ mod tests {
         let began = Instant::now();
         for _ in 0..2 {
             let before = now();
-            let scope = ClockScope::begin();
+            let scope = ClockScope::enter();
             advance(second).await;
             assert_eq!(now() - before, second, "it is read when it is asked for");
             advance(second).await;

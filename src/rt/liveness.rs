@@ -11,22 +11,22 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Checks one thread.
 #[derive(Clone, Debug)]
-pub struct Pulse(mpsc::Sender<oneshot::Sender<()>>);
+pub struct LivenessProbe(mpsc::Sender<oneshot::Sender<()>>);
 
 /// The thread's end of the check.
 #[derive(Debug)]
-pub struct Heart(mpsc::Receiver<oneshot::Sender<()>>);
+pub struct LivenessResponder(mpsc::Receiver<oneshot::Sender<()>>);
 
 /// Both ends.
-pub fn channel() -> (Pulse, Heart) {
+pub fn channel() -> (LivenessProbe, LivenessResponder) {
     let (sender, receiver) = mpsc::channel(1);
-    (Pulse(sender), Heart(receiver))
+    (LivenessProbe(sender), LivenessResponder(receiver))
 }
 
-impl Pulse {
+impl LivenessProbe {
     /// Whether each of `pulses` answers in time or has ended. An unexpected end is reported
     /// elsewhere.
-    pub async fn are_felt(pulses: &[Pulse]) -> bool {
+    pub async fn all_respond(pulses: &[LivenessProbe]) -> bool {
         let ask = async {
             for pulse in pulses {
                 pulse.ask().await;
@@ -44,9 +44,9 @@ impl Pulse {
     }
 }
 
-impl Heart {
+impl LivenessResponder {
     /// Answers checks for as long as it is polled.
-    pub async fn beat(mut self) {
+    pub async fn respond(mut self) {
         while let Some(asked) = self.0.recv().await {
             // The check may have timed out.
             let _ = asked.send(());
@@ -63,15 +63,15 @@ mod tests {
     async fn only_a_thread_that_hangs_is_not_alive() {
         let ((one, heart), (other, other_heart)) = (channel(), channel());
         let both = [one, other];
-        let turning = tokio::spawn(heart.beat());
-        assert!(!Pulse::are_felt(&both).await);
-        assert!(!Pulse::are_felt(&both).await);
-        let others = tokio::spawn(other_heart.beat());
-        assert!(Pulse::are_felt(&both).await);
+        let turning = tokio::spawn(heart.respond());
+        assert!(!LivenessProbe::all_respond(&both).await);
+        assert!(!LivenessProbe::all_respond(&both).await);
+        let others = tokio::spawn(other_heart.respond());
+        assert!(LivenessProbe::all_respond(&both).await);
         for ended in [turning, others] {
             ended.abort();
             let _ = ended.await;
         }
-        assert!(Pulse::are_felt(&both).await);
+        assert!(LivenessProbe::all_respond(&both).await);
     }
 }

@@ -121,7 +121,7 @@ impl<C: Future + Unpin> Future for WakeFilter<C> {
             let task = Arc::new(Task(cx.waker().clone()));
             (Arc::clone(&task), Waker::from(task))
         }));
-        let _tick = ClockScope::begin();
+        let _tick = ClockScope::enter();
         Pin::new(connection).poll(&mut Context::from_waker(waker))
     }
 }

@@ -107,7 +107,7 @@ impl Sandbox {
             .as_ref()
             .map(|made| downstream::ServerTls::new(&made.identity, &[]))
             .transpose();
-        let connections = downstream::Options {
+        let connections = downstream::ServerOptions {
             tls: acceptor
                 .map_err(io::Error::other)?
                 .map(|only| watch::channel(only).1),
@@ -119,14 +119,14 @@ impl Sandbox {
                 max_age: Duration::from_secs(3600),
             }
             .fixed(),
-            h2_streams: 256,
-            title_case: false,
-            buffer: downstream::BUFFER,
+            max_h2_streams: 256,
+            title_case_headers: false,
+            max_buffer_bytes: downstream::MAX_BUFFER_BYTES,
             // A load test decides how many it opens.
-            connections: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
-            evicting: None,
-            counted: Arc::default(),
-            refused: RefusalLog::new("sandbox", Arc::default()),
+            connection_permits: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+            evicting_limit: None,
+            connection_metrics: Arc::default(),
+            refusal_log: RefusalLog::new("sandbox", Arc::default()),
         };
         let (stop, stopped) = watch::channel(false);
         let shared = Arc::new(Shared {

@@ -12,7 +12,7 @@ use super::exchange;
 use super::response::{Grant, content_coding, parse_error, parse_grant};
 use crate::config::Token;
 use crate::error::Cause;
-use crate::headers::retry_after::retry_after;
+use crate::headers::retry_after::parse_retry_after;
 use crate::upstream::DeadlineExceeded;
 
 /// A longer wait that the endpoint asks for is cut to this.
@@ -86,7 +86,7 @@ impl Endpoint {
         let credentials = client.credentials().await;
         let response = exchange::post(&client.dialer, &client.config, &credentials).await?;
         let status = response.status();
-        let retry_after = retry_after(response.headers());
+        let retry_after = parse_retry_after(response.headers());
         // Any of them may bring a token: RFC 6749 says 200, and gateways that make 201 of it exist.
         if status.is_success() {
             if let Some(coding) = content_coding(response.headers()) {
@@ -234,7 +234,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Sources, load};
-    use crate::upstream::{Dialer, Step};
+    use crate::upstream::{ConnectStep, Dialer};
 
     /// Asks an endpoint whose name is found after `delay`, with `token.timeout` of 10 s.
     async fn fetch_after_lookup(delay: Duration) -> Result<Grant, FetchError> {
@@ -294,7 +294,7 @@ mod tests {
         let FetchError::Timeout(late) = error else {
             panic!("{error:?}")
         };
-        assert_eq!(late.step, Step::Lookup);
+        assert_eq!(late.step, ConnectStep::Lookup);
         let text = "token.timeout (10s) expired during the name lookup of tokens.example";
         assert_eq!(late.to_string(), text);
     }

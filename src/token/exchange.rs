@@ -22,7 +22,7 @@ use super::endpoint::FetchError;
 use crate::config::{Credentials, Origin, Token};
 use crate::error::Cause;
 use crate::headers::via;
-use crate::upstream::{ConnectDeadline, DialError, Dialer, Step};
+use crate::upstream::{ConnectDeadline, ConnectStep, DialError, Dialer};
 
 /// No token response is longer: a real one has 1 to 3 KB.
 const MAX_BODY_BYTES: usize = 64 * 1024;
@@ -41,7 +41,7 @@ pub(super) async fn post(
     let origin = origin.map_err(|error| FetchError::Credentials(error.into()))?;
     let tls = tls(config, credentials).map_err(FetchError::Credentials)?;
     let tcp = dialer.dial(&deadline).await.map_err(|error| match error {
-        DialError::Late(late) => FetchError::Timeout(late),
+        DialError::Timeout(late) => FetchError::Timeout(late),
         other => FetchError::Unreachable(other.into()),
     })?;
     // Made when it can be sent: what a client signs is good for a minute.
@@ -50,7 +50,7 @@ pub(super) async fn post(
         return exchange(tcp, request()?, &origin, &deadline).await;
     };
     let handshake = deadline
-        .limit(Step::Tls, &origin.host, tls.connect(name, tcp))
+        .limit(ConnectStep::Tls, &origin.host, tls.connect(name, tcp))
         .await?;
     let stream = handshake.map_err(|error| FetchError::Unreachable(error.into()))?;
     exchange(stream, request()?, &origin, &deadline).await
@@ -108,7 +108,7 @@ fn request(
             .header(HOST, &origin.authority)
             .header(USER_AGENT, concat!("gbg-proxy/", env!("CARGO_PKG_VERSION")))
             // So that a token request that comes back to this proxy is recognized.
-            .header(VIA, via::via(Version::HTTP_11))
+            .header(VIA, via::header_value(Version::HTTP_11))
             .header(ACCEPT, "application/json")
             // Without it any coding is acceptable (RFC 9110 section 12.5.3), and none is decoded
             // here.
@@ -169,6 +169,6 @@ where
         }
     };
     deadline
-        .limit(Step::Response, &origin.host, exchange)
+        .limit(ConnectStep::Response, &origin.host, exchange)
         .await?
 }

@@ -58,7 +58,7 @@ pub(super) fn body_error(cause: Option<&(dyn std::error::Error + 'static)>) -> E
 
 /// The body of an answer. Its connection, or its place on one, is free again when it has ended;
 /// when it is dropped before, the connection is closed, or the stream reset.
-pub struct Answer<B>(Kind<B>);
+pub struct UpstreamBody<B>(Kind<B>);
 
 enum Kind<B> {
     Http1(exchange::Answer<B>),
@@ -66,17 +66,17 @@ enum Kind<B> {
     Http2(Box<http2::Answer<B>>),
 }
 
-impl<B> Answer<B> {
+impl<B> UpstreamBody<B> {
     pub(super) fn http1(answer: exchange::Answer<B>) -> Self {
-        Answer(Kind::Http1(answer))
+        UpstreamBody(Kind::Http1(answer))
     }
 
     pub(super) fn http2(answer: http2::Answer<B>) -> Self {
-        Answer(Kind::Http2(Box::new(answer)))
+        UpstreamBody(Kind::Http2(Box::new(answer)))
     }
 }
 
-impl<B> Body for Answer<B>
+impl<B> Body for UpstreamBody<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Cause>,

@@ -44,7 +44,7 @@ impl ConnectDeadline {
     /// When it has not ended in time.
     pub async fn limit<T>(
         &self,
-        step: Step,
+        step: ConnectStep,
         peer: impl fmt::Display,
         work: impl Future<Output = T>,
     ) -> Result<T, DeadlineExceeded> {
@@ -61,7 +61,7 @@ impl ConnectDeadline {
 
 /// A step of opening a connection, or of the exchange on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum ConnectStep {
     /// DNS, or what else the system's resolver asks.
     Lookup,
     /// The TCP handshake.
@@ -76,15 +76,15 @@ pub enum Step {
     Response,
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for ConnectStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Step::Lookup => "the name lookup of",
-            Step::Tcp => "the TCP connection to",
-            Step::Tunnel => "CONNECT at the egress proxy to",
-            Step::Tls => "the TLS handshake with",
-            Step::Http2 => "the HTTP/2 handshake with",
-            Step::Response => "the response of",
+            ConnectStep::Lookup => "the name lookup of",
+            ConnectStep::Tcp => "the TCP connection to",
+            ConnectStep::Tunnel => "CONNECT at the egress proxy to",
+            ConnectStep::Tls => "the TLS handshake with",
+            ConnectStep::Http2 => "the HTTP/2 handshake with",
+            ConnectStep::Response => "the response of",
         })
     }
 }
@@ -96,6 +96,6 @@ pub struct DeadlineExceeded {
     key: &'static str,
     timeout: String,
     /// What had not ended.
-    pub step: Step,
+    pub step: ConnectStep,
     peer: String,
 }

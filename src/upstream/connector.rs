@@ -13,7 +13,7 @@ use tokio_rustls::TlsConnector;
 
 use super::Times;
 use super::circuit_breaker::{Attempt, CircuitBreaker};
-use super::connect_deadline::{ConnectDeadline, Step};
+use super::connect_deadline::{ConnectDeadline, ConnectStep};
 use super::connection_limit::{ConnectionLimit, ConnectionPermit};
 use super::dial::Dialer;
 use super::http2;
@@ -169,15 +169,21 @@ impl Connector {
         match &self.tls {
             Some((tls, name)) => {
                 let handshake = tls.connect(name.clone(), stream);
-                let stream = deadline.limit(Step::Tls, &self.host, handshake).await??;
+                let stream = deadline
+                    .limit(ConnectStep::Tls, &self.host, handshake)
+                    .await??;
                 let picked = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
                 let handshake = self.handshake(stream, picked, permit);
-                deadline.limit(Step::Http2, &self.host, handshake).await?
+                deadline
+                    .limit(ConnectStep::Http2, &self.host, handshake)
+                    .await?
             }
             None => {
                 let handshake =
                     self.handshake(stream, self.http_version == HttpVersion::Http2, permit);
-                deadline.limit(Step::Http2, &self.host, handshake).await?
+                deadline
+                    .limit(ConnectStep::Http2, &self.host, handshake)
+                    .await?
             }
         }
     }

@@ -19,8 +19,8 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
-use super::connect_deadline::{ConnectDeadline, DeadlineExceeded, Step};
-use super::egress_proxy::{TunnelError, tunnel};
+use super::connect_deadline::{ConnectDeadline, ConnectStep, DeadlineExceeded};
+use super::egress_proxy::{TunnelError, open_tunnel};
 use crate::config::{Egress, Origin};
 
 /// How long an address is tried alone before the next is tried as well (RFC 8305 section 5).
@@ -93,7 +93,7 @@ impl std::error::Error for TcpError {}
 pub enum DialError {
     /// It took too long.
     #[error(transparent)]
-    Late(#[from] DeadlineExceeded),
+    Timeout(#[from] DeadlineExceeded),
     /// The host has no address.
     #[error(transparent)]
     Lookup(#[from] LookupError),
@@ -109,7 +109,7 @@ pub enum DialError {
 ///
 /// # Errors
 /// When it has none.
-pub async fn look_up(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
+pub async fn resolve_host(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
     let found = lookup_host((host, port))
         .await
         .map_err(|error| LookupError::new(host, &error))?;
@@ -261,7 +261,7 @@ impl Dialer {
     /// Leads to `origin`, through `egress` if there is one.
     pub fn new(origin: Origin, egress: Option<Egress>) -> Self {
         let resolve =
-            |host: String, port| Box::pin(async move { look_up(&host, port).await }) as Lookup;
+            |host: String, port| Box::pin(async move { resolve_host(&host, port).await }) as Lookup;
         Dialer {
             origin,
             egress,
@@ -298,9 +298,9 @@ impl Dialer {
             other => other?,
         };
         let Origin { host, port, .. } = &self.origin;
-        let opened = tunnel(&mut tcp, egress, &self.origin);
+        let opened = open_tunnel(&mut tcp, egress, &self.origin);
         deadline
-            .limit(Step::Tunnel, format!("{host}:{port}"), opened)
+            .limit(ConnectStep::Tunnel, format!("{host}:{port}"), opened)
             .await??;
         Ok(tcp)
     }
@@ -315,15 +315,17 @@ impl Dialer {
             Ok(addr) => vec![SocketAddr::new(addr, *port)],
             Err(_) => {
                 deadline
-                    .limit(Step::Lookup, host, self.look_up(to))
+                    .limit(ConnectStep::Lookup, host, self.resolve_host(to))
                     .await??
             }
         };
         let peer = format!("{host}:{port}");
-        Ok(deadline.limit(Step::Tcp, peer, connect(&addrs)).await??)
+        Ok(deadline
+            .limit(ConnectStep::Tcp, peer, connect(&addrs))
+            .await??)
     }
 
-    async fn look_up(&self, to: &Origin) -> Addresses {
+    async fn resolve_host(&self, to: &Origin) -> Addresses {
         let mut lookup = self.running_lookup(to);
         match lookup.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(found)) => found.clone(),

@@ -1,7 +1,7 @@
-//! A tunnel through the egress proxy: CONNECT (RFC 9110 section 9.3.6).
+//! A open_tunnel through the egress proxy: CONNECT (RFC 9110 section 9.3.6).
 //!
 //! hyper-util's `Tunnel` would do for a 200 and a 407: it does not tell other refusals apart, and
-//! drops what came behind the head of the answer. Here that stays in the socket, so that a tunnel
+//! drops what came behind the head of the answer. Here that stays in the socket, so that a open_tunnel
 //! is a plain TCP stream to whoever uses it.
 
 use std::io;
@@ -17,7 +17,7 @@ use crate::error::Cause;
 const LONGEST_HEAD: usize = 8 << 10;
 const MOST_FIELDS: usize = 100;
 
-/// Why there is no tunnel. Holds nothing that the egress proxy said but a status.
+/// Why there is no open_tunnel. Holds nothing that the egress proxy said but a status.
 #[derive(Debug, thiserror::Error)]
 pub enum TunnelError {
     /// No connection to it.
@@ -52,15 +52,15 @@ fn meaning(status: StatusCode, authorized: bool) -> &'static str {
         407 => "it wants credentials, and upstream.egress_proxy has none",
         403 => "it does not let this host and port through",
         500.. => "it has no way to this host",
-        _ => "it opens no tunnel",
+        _ => "it opens no open_tunnel",
     }
 }
 
 /// Makes `tcp`, a connection to `egress`, one to `origin`. Has no deadline of its own.
 ///
 /// # Errors
-/// When the egress proxy opens no tunnel; `tcp` is of no use then.
-pub async fn tunnel(
+/// When the egress proxy opens no open_tunnel; `tcp` is of no use then.
+pub async fn open_tunnel(
     tcp: &mut TcpStream,
     egress: &Egress,
     origin: &Origin,
@@ -171,7 +171,7 @@ mod tests {
     }
 
     /// What a proxy that says each of `parts` on its own is taken to mean, and what is left in the
-    /// tunnel.
+    /// open_tunnel.
     async fn told(parts: &'static [&'static str]) -> (Result<(), TunnelError>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut tcp = TcpStream::connect(listener.local_addr().unwrap())
@@ -188,7 +188,7 @@ mod tests {
         };
         let config = config("upstream.base_url=http://b.example");
         let egress = config.egress.as_ref().unwrap();
-        let ((), opened) = tokio::join!(say, tunnel(&mut tcp, egress, &config.origin));
+        let ((), opened) = tokio::join!(say, open_tunnel(&mut tcp, egress, &config.origin));
         let mut rest = String::new();
         tcp.read_to_string(&mut rest).await.unwrap();
         (opened, rest)
@@ -256,7 +256,7 @@ mod tests {
             ),
             (
                 &["HTTP/1.1 302 Go\r\nLocation: /\r\n\r\n"],
-                "answers 302 Found: it opens no tunnel",
+                "answers 302 Found: it opens no open_tunnel",
             ),
             (&["220 mail.example ESMTP\r\n"], "is no HTTP"),
             (&["HTTP/1.1 200 OK\r\n"], "closed the connection"),

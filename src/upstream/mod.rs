@@ -30,14 +30,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
-pub use self::answer::Answer;
+pub use self::answer::UpstreamBody;
 use self::answer::{AnswerSilent, Failed, body_error, no_connection, too_slow};
-pub use self::connect_deadline::{ConnectDeadline, DeadlineExceeded, Step};
+pub use self::connect_deadline::{ConnectDeadline, ConnectStep, DeadlineExceeded};
 pub use self::connection_limit::ConnectionLimit;
 use self::connection_limit::ConnectionPermit;
 use self::connector::{Connector, Opened};
-pub use self::dial::{DialError, Dialer, LookupError, look_up};
-pub use self::egress_proxy::{TunnelError, tunnel};
+pub use self::dial::{DialError, Dialer, LookupError, resolve_host};
+pub use self::egress_proxy::{TunnelError, open_tunnel};
 use self::exchange::Exchanged;
 use self::http2::{Http2, Sent};
 use self::pool::{Pool, Slot};
@@ -63,7 +63,7 @@ const COOLEST: Duration = Duration::from_secs(30);
 
 /// Marks a request that no pooled connection may carry.
 #[derive(Clone, Copy, Debug)]
-pub struct Fresh;
+pub struct RequireNewConnection;
 
 /// Leave to open a connection now, and to have one more.
 type Permits<'a> = Result<(SemaphorePermit<'a>, ConnectionPermit), Error>;
@@ -134,11 +134,11 @@ where
         &self,
         mut req: Box<Request<B>>,
         renew: impl Fn(&mut HeaderMap) -> Result<(), Error>,
-    ) -> Result<Response<Answer<B>>, Error> {
+    ) -> Result<Response<UpstreamBody<B>>, Error> {
         self.aim(&mut req);
         let unsent = match self.begin(req) {
             Ok(exchange) => match exchange.await {
-                Ok(res) => return Ok(res.map(Answer::http1)),
+                Ok(res) => return Ok(res.map(UpstreamBody::http1)),
                 Err(Failed {
                     unsent: Some(unsent),
                     ..
@@ -157,7 +157,7 @@ where
         &self,
         req: Box<Request<B>>,
     ) -> Result<impl Future<Output = Exchanged<B>> + Send + use<B>, Box<Request<B>>> {
-        if self.http2().is_some() || req.extensions().get::<Fresh>().is_some() {
+        if self.http2().is_some() || req.extensions().get::<RequireNewConnection>().is_some() {
             return Err(req);
         }
         let Some((slot, _)) = self.pool.take(LOOK_AGAIN) else {
@@ -172,8 +172,11 @@ where
         &self,
         mut req: Box<Request<B>>,
         renew: impl Fn(&mut HeaderMap) -> Result<(), Error>,
-    ) -> Result<Response<Answer<B>>, Error> {
-        let fresh = req.extensions_mut().remove::<Fresh>().is_some();
+    ) -> Result<Response<UpstreamBody<B>>, Error> {
+        let fresh = req
+            .extensions_mut()
+            .remove::<RequireNewConnection>()
+            .is_some();
         let mut looked = false;
         let mut opened_again = false;
         loop {
@@ -181,7 +184,7 @@ where
             // answer comes.
             if let Some(http2) = self.http2() {
                 match Box::pin(http2.send(*req, &renew)).await? {
-                    Sent::Answered(res) => return Ok(res.map(Answer::http2)),
+                    Sent::Answered(res) => return Ok(res.map(UpstreamBody::http2)),
                     Sent::Declined(unsent) => *req = unsent,
                 }
             }
@@ -224,7 +227,7 @@ where
                 self.connector.connections.note_reused();
             }
             match slot.exchange(*req, &self.pool, pooled).await {
-                Ok(res) => return Ok(res.map(Answer::http1)),
+                Ok(res) => return Ok(res.map(UpstreamBody::http1)),
                 // The pooled connection had died before a byte was sent; a fresh one is next in the
                 // end. One that was opened for this request may die as well, but not time and
                 // again.
@@ -246,7 +249,7 @@ where
 
     /// Closes idle connections as they grow too old, and keeps some ready, for as long as it is
     /// polled.
-    pub async fn tend(&self) {
+    pub async fn maintain(&self) {
         tokio::join!(self.close_idle(), self.keep_warm());
     }
 

@@ -14,7 +14,9 @@ use tokio::time::{timeout, timeout_at};
 use super::tls::{self, Broken, Shown};
 use crate::config::{Egress, HttpUrl, Identity, Origin, Token, Upstream};
 use crate::error::Cause;
-use crate::upstream::{ConnectDeadline, DialError, LookupError, Step, look_up, tunnel};
+use crate::upstream::{
+    ConnectDeadline, ConnectStep, DialError, LookupError, open_tunnel, resolve_host,
+};
 
 /// How long a name lookup may take, whatever the configuration says: one that is too slow for `run`
 /// is told from one that never ends. glibc asks three name servers twice, and waits 5 s for each.
@@ -163,7 +165,11 @@ pub(super) enum LookedUp {
 pub(super) async fn find(way: &Way) -> LookedUp {
     let Origin { host, port, .. } = way.first().0;
     let began = Instant::now();
-    let found = timeout(way.connect.time.max(LOOKUP_PATIENCE), look_up(host, *port)).await;
+    let found = timeout(
+        way.connect.time.max(LOOKUP_PATIENCE),
+        resolve_host(host, *port),
+    )
+    .await;
     match found {
         Ok(Ok(addrs)) if began.elapsed() <= way.connect.time => LookedUp::Found(addrs),
         Ok(Ok(_)) | Err(_) => LookedUp::Slow,
@@ -219,16 +225,16 @@ pub(super) async fn dial(addrs: Vec<SocketAddr>, deadline: &ConnectDeadline) -> 
 }
 
 /// CONNECT on `tcp`, a connection to `egress`.
-pub(super) async fn lead_on(
+pub(super) async fn connect_tunnel(
     way: &Way,
     egress: &Egress,
     tcp: &mut TcpStream,
     deadline: &ConnectDeadline,
 ) -> Result<(), DialError> {
     let Origin { host, port, .. } = &way.origin;
-    let opened = tunnel(tcp, egress, &way.origin);
+    let opened = open_tunnel(tcp, egress, &way.origin);
     Ok(deadline
-        .limit(Step::Tunnel, format!("{host}:{port}"), opened)
+        .limit(ConnectStep::Tunnel, format!("{host}:{port}"), opened)
         .await??)
 }
 
@@ -239,7 +245,7 @@ pub(super) async fn secure(
     deadline: &ConnectDeadline,
 ) -> Result<(Stream, Shown), Broken> {
     let handshake = deadline
-        .limit(Step::Tls, &way.origin.host, tls::handshake(way, tcp))
+        .limit(ConnectStep::Tls, &way.origin.host, tls::handshake(way, tcp))
         .await;
     handshake
         .unwrap_or_else(|late| Err(Broken::late(io::Error::new(io::ErrorKind::TimedOut, late))))
@@ -249,10 +255,10 @@ pub(super) async fn secure(
 pub(super) async fn open(way: &Way, addr: SocketAddr) -> Result<Stream, Cause> {
     let deadline = way.deadline();
     let mut tcp = deadline
-        .limit(Step::Tcp, addr, TcpStream::connect(addr))
+        .limit(ConnectStep::Tcp, addr, TcpStream::connect(addr))
         .await??;
     if let Some(egress) = &way.egress {
-        lead_on(way, egress, &mut tcp, &deadline).await?;
+        connect_tunnel(way, egress, &mut tcp, &deadline).await?;
     }
     if !way.origin.tls {
         return Ok(Box::new(tcp));

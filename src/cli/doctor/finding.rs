@@ -7,7 +7,7 @@ use crate::config::{ClientAuth, Config};
 use crate::error::chain;
 use crate::gbg;
 use crate::token::FetchError;
-use crate::upstream::Step;
+use crate::upstream::ConnectStep;
 
 const CHECK_ENDPOINT: &str = "check token.endpoint";
 const CHECK_SECRET: &str =
@@ -37,7 +37,7 @@ pub(super) fn on_no_token(error: &FetchError, config: &Config) -> Advice {
             "something between this machine and the endpoint compresses what it was asked not to compress",
             ["ask whoever runs the gateway or proxy in between to heed Accept-Encoding"],
         ),
-        FetchError::Timeout(late) if late.step != Step::Response => Advice::new(
+        FetchError::Timeout(late) if late.step != ConnectStep::Response => Advice::new(
             "this connection took longer than the one before, and token.timeout is for both connection and answer",
             [
                 "try again; if it lasts, mend what is slow above, or give it more time with token.timeout",

@@ -191,13 +191,13 @@ async fn reach(way: &Way, report: &mut Report) -> Result<Option<(SocketAddr, Str
     if let Some(egress) = &way.egress {
         const STEP: &str = "egress proxy: CONNECT";
         let began = Instant::now();
-        if let Err(error) = connect::lead_on(way, egress, &mut stream, &deadline).await {
+        if let Err(error) = connect::connect_tunnel(way, egress, &mut stream, &deadline).await {
             let advice = match &error {
                 DialError::Tunnel(error) => advice::no_tunnel(way, error),
                 _ => advice::slow_tunnel(way),
             };
             report.cross(STEP, began.elapsed(), &chain(&error), &advice)?;
-            report.skip(&tls, "there is no tunnel")?;
+            report.skip(&tls, "there is no open_tunnel")?;
             return Ok(None);
         }
         let Origin { host, port, .. } = &way.origin;

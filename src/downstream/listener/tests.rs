@@ -15,13 +15,13 @@ use tower::service_fn;
 
 use super::*;
 use crate::config::{Address, CertificateName, Identity, SocketMode};
-use crate::downstream::{BUFFER, CallerBody, RefusalLog, ServerTls, Timeouts, bind};
+use crate::downstream::{CallerBody, MAX_BUFFER_BYTES, RefusalLog, ServerTls, Timeouts, bind};
 
 /// Listens on `address` with the options that `tls` makes; where, and who comes.
 fn listening(
     address: &Address,
     tls: Option<ServerTls>,
-) -> (Address, mpsc::UnboundedReceiver<Peer>) {
+) -> (Address, mpsc::UnboundedReceiver<PeerInfo>) {
     let socket = bind(address, SocketMode(0o600), 1).unwrap().pop().unwrap();
     let address = socket.address().unwrap();
     let (come, coming) = mpsc::unbounded_channel();
@@ -42,9 +42,9 @@ fn listening(
     (address, coming)
 }
 
-fn options(tls: Option<ServerTls>) -> Options {
+fn options(tls: Option<ServerTls>) -> ServerOptions {
     let minute = Duration::from_secs(60);
-    Options {
+    ServerOptions {
         tls: tls.map(|only| watch::channel(only).1),
         timeouts: Timeouts {
             handshake: minute,
@@ -54,13 +54,13 @@ fn options(tls: Option<ServerTls>) -> Options {
             max_age: minute,
         }
         .fixed(),
-        h2_streams: 1,
-        title_case: false,
-        buffer: BUFFER,
-        connections: Arc::new(Semaphore::new(8)),
-        evicting: None,
-        counted: Arc::default(),
-        refused: RefusalLog::new("test", Arc::default()),
+        max_h2_streams: 1,
+        title_case_headers: false,
+        max_buffer_bytes: MAX_BUFFER_BYTES,
+        connection_permits: Arc::new(Semaphore::new(8)),
+        evicting_limit: None,
+        connection_metrics: Arc::default(),
+        refusal_log: RefusalLog::new("test", Arc::default()),
     }
 }
 
@@ -146,9 +146,9 @@ async fn answered(spent: usize, active: usize) -> [usize; 2] {
     const MAX: usize = 8;
     let limit = EvictingLimit::new(MAX, MAX);
     let connections = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
-    let options = Options {
-        evicting: Some(limit),
-        connections,
+    let options = ServerOptions {
+        evicting_limit: Some(limit),
+        connection_permits: connections,
         ..options(None)
     };
     let socket = bind(
@@ -163,7 +163,7 @@ async fn answered(spent: usize, active: usize) -> [usize; 2] {
     };
     let (begin, mut begun) = mpsc::unbounded_channel();
     let (finish, finished) = watch::channel(false);
-    let make_service = move |peer: Peer| {
+    let make_service = move |peer: PeerInfo| {
         let (begin, finished) = (begin.clone(), finished.clone());
         let usage = peer.usage.unwrap();
         service_fn(move |req: Request<CallerBody>| {

@@ -21,7 +21,7 @@ fn cleaned(rules: &Rules, version: Version, fields: &[(&str, &str)]) -> Vec<Stri
     rules.clean(&mut req, &peer);
     let own = format!(
         " {}",
-        via::via(Version::HTTP_2)
+        via::header_value(Version::HTTP_2)
             .to_str()
             .unwrap()
             .split_once(' ')

@@ -195,7 +195,7 @@ async fn silent_addresses_take_two_sockets_at_most() {
         }
     };
     tokio::select! {
-        dialled = dial(&silent) => assert!(matches!(dialled, Err(DialError::Late(_))), "{dialled:?}"),
+        dialled = dial(&silent) => assert!(matches!(dialled, Err(DialError::Timeout(_))), "{dialled:?}"),
         () = count => {}
     }
     assert_eq!(tried.len(), silent.len(), "{tried:?}");
@@ -245,8 +245,8 @@ async fn a_deadline_names_the_key_and_the_step() {
     assert_eq!(error.to_string(), text);
     assert!(matches!(
         error,
-        DialError::Late(DeadlineExceeded {
-            step: Step::Lookup,
+        DialError::Timeout(DeadlineExceeded {
+            step: ConnectStep::Lookup,
             ..
         })
     ));
@@ -274,7 +274,7 @@ async fn a_lookup_that_outlives_its_deadline_serves_the_next() {
     let short = || deadline(Duration::from_secs(3));
     assert!(matches!(
         dialer.dial(&short()).await,
-        Err(DialError::Late(_))
+        Err(DialError::Timeout(_))
     ));
     assert_eq!(
         dialer.dial(&short()).await.unwrap().peer_addr().unwrap(),
@@ -328,7 +328,7 @@ async fn lookups_that_hang_are_bounded() {
     let (dialer, lookups) = hanging(|_| true, listener.local_addr().unwrap());
     for _ in 0..40 {
         let error = dialer.dial(&deadline(LIMIT)).await.unwrap_err();
-        assert!(matches!(error, DialError::Late(_)), "{error}");
+        assert!(matches!(error, DialError::Timeout(_)), "{error}");
     }
     assert_eq!(lookups.load(Ordering::SeqCst), MAX_LOOKUPS);
     // The same where others end.
