@@ -1,4 +1,4 @@
 //! Header fields that several modules read or write.
 
-pub mod retry_after;
-pub mod via;
+pub(crate) mod retry_after;
+pub(crate) mod via;

@@ -7,7 +7,7 @@ use http::header::RETRY_AFTER;
 
 /// The delay that `headers` ask for, in seconds or until a date; zero if the date has passed.
 /// `None` if there is no valid field.
-pub fn parse_retry_after(headers: &HeaderMap) -> Option<Duration> {
+pub(crate) fn parse_retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     // A number needs its digits alone: `parse` would take a sign as well.
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {

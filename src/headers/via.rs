@@ -33,7 +33,7 @@ impl Instance {
 }
 
 /// The `Via` of a message that was received in `version`.
-pub fn header_value(version: Version) -> HeaderValue {
+pub(crate) fn header_value(version: Version) -> HeaderValue {
     let [http10, http11, http2] = &INSTANCE.via;
     match version {
         Version::HTTP_2 => http2.clone(),
@@ -44,7 +44,7 @@ pub fn header_value(version: Version) -> HeaderValue {
 
 /// Whether a `Via` says that the message has been here before. Intermediaries may have joined
 /// several into one.
-pub fn names_this_process(via: &HeaderValue) -> bool {
+pub(crate) fn names_this_process(via: &HeaderValue) -> bool {
     let name = INSTANCE.name.as_bytes();
     via.as_bytes()
         .windows(name.len())

@@ -11,7 +11,7 @@ use crate::error::Cause;
 use crate::upstream::{Upstream, UpstreamBody};
 
 /// Forwards to `upstream`.
-pub fn forward<B>(
+pub(crate) fn forward<B>(
     upstream: Arc<Upstream<RequestBody<B>>>,
 ) -> impl Forward<B, UpstreamBody<RequestBody<B>>>
 where

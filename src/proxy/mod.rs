@@ -30,7 +30,7 @@ use self::authenticate::{AuthFailureThrottle, Callers, Known};
 pub use self::authorize::Authorized;
 pub use self::body::ProxyBody;
 pub use self::context::WithContext;
-pub use self::forward::forward;
+pub(crate) use self::forward::forward;
 use self::limit::{CallerQuotas, Door, Gate, Limited};
 pub use self::reloadable::renewing;
 pub use self::replay::RequestBody;

@@ -9,7 +9,7 @@ use tokio::task::spawn_blocking;
 /// Runs one piece of blocking work at a time. Each retry of one that hangs would hold one more
 /// thread.
 #[derive(Debug)]
-pub struct SerialBlocking {
+pub(crate) struct SerialBlocking {
     free: Arc<Semaphore>,
 }
 
@@ -24,7 +24,7 @@ impl Default for SerialBlocking {
 impl SerialBlocking {
     /// Runs `work` when the work before it has ended; `None` if it panics. Dropping the future does
     /// not cancel work that has started.
-    pub async fn run<T: Send + 'static>(
+    pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {

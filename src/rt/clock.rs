@@ -19,11 +19,11 @@ enum Time {
 }
 
 /// Scope of the cached time in this thread, until it is dropped.
-pub struct ClockScope(());
+pub(crate) struct ClockScope(());
 
 impl ClockScope {
     /// Enters the scope; the first call of [`now`] reads the clock.
-    pub fn enter() -> Self {
+    pub(crate) fn enter() -> Self {
         TIME.set(Time::Unread);
         ClockScope(())
     }
@@ -36,7 +36,7 @@ impl Drop for ClockScope {
 }
 
 /// The time of the current scope; outside of one, the clock's.
-pub fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     match TIME.get() {
         Time::At(time) => time,
         Time::Free => Instant::now(),

@@ -15,10 +15,10 @@ pub struct LivenessProbe(mpsc::Sender<oneshot::Sender<()>>);
 
 /// The thread's end of the check.
 #[derive(Debug)]
-pub struct LivenessResponder(mpsc::Receiver<oneshot::Sender<()>>);
+pub(crate) struct LivenessResponder(mpsc::Receiver<oneshot::Sender<()>>);
 
 /// Both ends.
-pub fn channel() -> (LivenessProbe, LivenessResponder) {
+pub(crate) fn channel() -> (LivenessProbe, LivenessResponder) {
     let (sender, receiver) = mpsc::channel(1);
     (LivenessProbe(sender), LivenessResponder(receiver))
 }
@@ -26,7 +26,7 @@ pub fn channel() -> (LivenessProbe, LivenessResponder) {
 impl LivenessProbe {
     /// Whether each of `pulses` answers in time or has ended. An unexpected end is reported
     /// elsewhere.
-    pub async fn all_respond(pulses: &[LivenessProbe]) -> bool {
+    pub(crate) async fn all_respond(pulses: &[LivenessProbe]) -> bool {
         let ask = async {
             for pulse in pulses {
                 pulse.ask().await;
@@ -46,7 +46,7 @@ impl LivenessProbe {
 
 impl LivenessResponder {
     /// Answers checks for as long as it is polled.
-    pub async fn respond(mut self) {
+    pub(crate) async fn respond(mut self) {
         while let Some(asked) = self.0.recv().await {
             // The check may have timed out.
             let _ = asked.send(());

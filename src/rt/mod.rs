@@ -1,8 +1,8 @@
 //! Adapters to tokio and hyper.
 
-pub mod blocking;
-pub mod clock;
-pub mod liveness;
-pub mod readiness;
-pub mod tcp;
-pub mod wake_filter;
+pub(crate) mod blocking;
+pub(crate) mod clock;
+pub(crate) mod liveness;
+pub(crate) mod readiness;
+pub(crate) mod tcp;
+pub(crate) mod wake_filter;

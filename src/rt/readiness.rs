@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use crate::rt::tcp::CoalescingTcp;
 
 /// A stream whose readiness can be checked without a read.
-pub trait Readable {
+pub(crate) trait Readable {
     /// Ready when there may be bytes or an end to read, after a read that returned `Pending`. Bytes
     /// that TLS has decrypted already are not seen.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;

@@ -13,7 +13,7 @@ const MAX_COPIED_BYTES: usize = 2048;
 
 /// See the [module](self).
 #[derive(Debug)]
-pub struct CoalescingTcp(pub TcpStream);
+pub(crate) struct CoalescingTcp(pub TcpStream);
 
 impl AsyncRead for CoalescingTcp {
     fn poll_read(

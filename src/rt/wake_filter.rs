@@ -27,7 +27,7 @@ enum Taking {
 }
 
 /// The next frame of `body`, whose connection is not woken by it if it was the last one.
-pub fn poll_frame(
+pub(crate) fn poll_frame(
     body: &mut Incoming,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
@@ -60,7 +60,7 @@ impl Drop for Held {
 
 /// A connection of HTTP/1, whose bodies are taken by [`poll_frame`]. One of HTTP/2 has other
 /// reasons to be woken by it. Each poll is a [`ClockScope`].
-pub struct WakeFilter<C> {
+pub(crate) struct WakeFilter<C> {
     connection: C,
     /// Its task's waker as it sees it.
     waker: Option<(Arc<Task>, Waker)>,
@@ -91,7 +91,7 @@ impl Wake for Task {
 
 impl<C> WakeFilter<C> {
     /// Filters the wake-ups of `connection`.
-    pub fn new(connection: C) -> Self {
+    pub(crate) fn new(connection: C) -> Self {
         WakeFilter {
             connection,
             waker: None,
@@ -99,12 +99,12 @@ impl<C> WakeFilter<C> {
     }
 
     /// The connection itself.
-    pub fn inner_mut(&mut self) -> &mut C {
+    pub(crate) fn inner_mut(&mut self) -> &mut C {
         &mut self.connection
     }
 
     /// The connection itself.
-    pub fn into_inner(self) -> C {
+    pub(crate) fn into_inner(self) -> C {
         self.connection
     }
 }

@@ -58,7 +58,7 @@ pub(super) fn body_error(cause: Option<&(dyn std::error::Error + 'static)>) -> E
 
 /// The body of an answer. Its connection, or its place on one, is free again when it has ended;
 /// when it is dropped before, the connection is closed, or the stream reset.
-pub struct UpstreamBody<B>(Kind<B>);
+pub(crate) struct UpstreamBody<B>(Kind<B>);
 
 enum Kind<B> {
     Http1(exchange::Answer<B>),

@@ -9,7 +9,7 @@ use tokio::time::{Instant, timeout_at};
 
 /// The time limit of everything that it takes to open a connection, with the key that sets it.
 #[derive(Clone, Copy, Debug)]
-pub struct ConnectDeadline {
+pub(crate) struct ConnectDeadline {
     at: Instant,
     timeout: Duration,
     key: &'static str,
@@ -17,7 +17,7 @@ pub struct ConnectDeadline {
 
 impl ConnectDeadline {
     /// `timeout` from now; `key` is where it is configured.
-    pub fn after(timeout: Duration, key: &'static str) -> Self {
+    pub(crate) fn after(timeout: Duration, key: &'static str) -> Self {
         ConnectDeadline {
             at: Instant::now() + timeout,
             timeout,
@@ -26,7 +26,7 @@ impl ConnectDeadline {
     }
 
     /// The same limit, `time` later.
-    pub fn extended(self, time: Duration) -> Self {
+    pub(crate) fn extended(self, time: Duration) -> Self {
         ConnectDeadline {
             at: self.at + time,
             ..self
@@ -34,7 +34,7 @@ impl ConnectDeadline {
     }
 
     /// The time until then.
-    pub fn left(&self) -> Duration {
+    pub(crate) fn left(&self) -> Duration {
         self.at.saturating_duration_since(Instant::now())
     }
 
@@ -42,7 +42,7 @@ impl ConnectDeadline {
     ///
     /// # Errors
     /// When it has not ended in time.
-    pub async fn limit<T>(
+    pub(crate) async fn limit<T>(
         &self,
         step: ConnectStep,
         peer: impl fmt::Display,
@@ -61,7 +61,7 @@ impl ConnectDeadline {
 
 /// A step of opening a connection, or of the exchange on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ConnectStep {
+pub(crate) enum ConnectStep {
     /// DNS, or what else the system's resolver asks.
     Lookup,
     /// The TCP handshake.
@@ -96,6 +96,6 @@ pub struct DeadlineExceeded {
     key: &'static str,
     timeout: String,
     /// What had not ended.
-    pub step: ConnectStep,
+    pub(crate) step: ConnectStep,
     peer: String,
 }

@@ -17,7 +17,7 @@ const SOCKETS_TO_OPEN: u32 = MAX_ATTEMPTS;
 
 /// The connections to the API that a worker may have open.
 #[derive(Clone, Debug)]
-pub struct ConnectionLimit {
+pub(crate) struct ConnectionLimit {
     sockets: Arc<Semaphore>,
     usage: Arc<Usage>,
     log_throttle: Arc<LogThrottle>,
@@ -62,7 +62,7 @@ impl Default for ConnectionLimit {
 
 impl ConnectionLimit {
     /// At most `sockets` at once; any number without.
-    pub fn new(sockets: Option<u32>) -> Self {
+    pub(crate) fn new(sockets: Option<u32>) -> Self {
         let sockets = sockets
             .map_or(usize::MAX, |sockets| sockets as usize)
             .min(Semaphore::MAX_PERMITS);

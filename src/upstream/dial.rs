@@ -44,12 +44,12 @@ const MAX_LOOKUPS: usize = 4;
 /// Why a host name has no address.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the name lookup of {host} failed: {text}")]
-pub struct LookupError {
+pub(crate) struct LookupError {
     host: String,
     /// As the system words it.
-    pub text: String,
+    pub(crate) text: String,
     /// Whether the name servers could not be asked, so that the name may exist.
-    pub is_temporary: bool,
+    pub(crate) is_temporary: bool,
 }
 
 impl LookupError {
@@ -72,7 +72,7 @@ impl LookupError {
 
 /// Why no address of a host took a connection.
 #[derive(Debug)]
-pub struct TcpError(Vec<(SocketAddr, io::Error)>);
+pub(crate) struct TcpError(Vec<(SocketAddr, io::Error)>);
 
 impl fmt::Display for TcpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -90,7 +90,7 @@ impl std::error::Error for TcpError {}
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
-pub enum DialError {
+pub(crate) enum DialError {
     /// It took too long.
     #[error(transparent)]
     Timeout(#[from] DeadlineExceeded),
@@ -109,7 +109,7 @@ pub enum DialError {
 ///
 /// # Errors
 /// When it has none.
-pub async fn resolve_host(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
+pub(crate) async fn resolve_host(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
     let found = lookup_host((host, port))
         .await
         .map_err(|error| LookupError::new(host, &error))?;
@@ -223,7 +223,7 @@ type Lookup = Pin<Box<dyn Future<Output = Addresses> + Send>>;
 type Resolve = dyn Fn(String, u16) -> Lookup + Send + Sync;
 
 /// Opens TCP connections that lead to one origin, directly or through the egress proxy.
-pub struct Dialer {
+pub(crate) struct Dialer {
     origin: Origin,
     egress: Option<Egress>,
     resolve: Box<Resolve>,
@@ -259,7 +259,7 @@ impl fmt::Debug for Dialer {
 
 impl Dialer {
     /// Leads to `origin`, through `egress` if there is one.
-    pub fn new(origin: Origin, egress: Option<Egress>) -> Self {
+    pub(crate) fn new(origin: Origin, egress: Option<Egress>) -> Self {
         let resolve =
             |host: String, port| Box::pin(async move { resolve_host(&host, port).await }) as Lookup;
         Dialer {
@@ -286,7 +286,7 @@ impl Dialer {
     ///
     /// # Errors
     /// When there is none before `deadline`.
-    pub async fn dial(&self, deadline: &ConnectDeadline) -> Result<TcpStream, DialError> {
+    pub(crate) async fn dial(&self, deadline: &ConnectDeadline) -> Result<TcpStream, DialError> {
         let Some(egress) = &self.egress else {
             return self.connect(&self.origin, deadline).await;
         };

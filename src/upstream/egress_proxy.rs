@@ -19,7 +19,7 @@ const MOST_FIELDS: usize = 100;
 
 /// Why there is no open_tunnel. Holds nothing that the egress proxy said but a status.
 #[derive(Debug, thiserror::Error)]
-pub enum TunnelError {
+pub(crate) enum TunnelError {
     /// No connection to it.
     #[error("the egress proxy cannot be reached")]
     Unreachable(#[source] Cause),
@@ -60,7 +60,7 @@ fn meaning(status: StatusCode, authorized: bool) -> &'static str {
 ///
 /// # Errors
 /// When the egress proxy opens no open_tunnel; `tcp` is of no use then.
-pub async fn open_tunnel(
+pub(crate) async fn open_tunnel(
     tcp: &mut TcpStream,
     egress: &Egress,
     origin: &Origin,

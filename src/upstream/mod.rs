@@ -30,14 +30,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::yield_now;
 use tokio::time::{sleep, timeout};
 
-pub use self::answer::UpstreamBody;
+pub(crate) use self::answer::UpstreamBody;
 use self::answer::{AnswerSilent, Failed, body_error, no_connection, too_slow};
-pub use self::connect_deadline::{ConnectDeadline, ConnectStep, DeadlineExceeded};
-pub use self::connection_limit::ConnectionLimit;
+pub(crate) use self::connect_deadline::{ConnectDeadline, ConnectStep, DeadlineExceeded};
+pub(crate) use self::connection_limit::ConnectionLimit;
 use self::connection_limit::ConnectionPermit;
 use self::connector::{Connector, Opened};
-pub use self::dial::{DialError, Dialer, LookupError, resolve_host};
-pub use self::egress_proxy::{TunnelError, open_tunnel};
+pub(crate) use self::dial::{DialError, Dialer, LookupError, resolve_host};
+pub(crate) use self::egress_proxy::{TunnelError, open_tunnel};
 use self::exchange::Exchanged;
 use self::http2::{Http2, Sent};
 use self::pool::{Pool, Slot};
@@ -63,7 +63,7 @@ const COOLEST: Duration = Duration::from_secs(30);
 
 /// Marks a request that no pooled connection may carry.
 #[derive(Clone, Copy, Debug)]
-pub struct RequireNewConnection;
+pub(crate) struct RequireNewConnection;
 
 /// Leave to open a connection now, and to have one more.
 type Permits<'a> = Result<(SemaphorePermit<'a>, ConnectionPermit), Error>;
@@ -76,7 +76,7 @@ enum Obtained<B> {
 }
 
 /// The API, as one worker reaches it.
-pub struct Upstream<B> {
+pub(crate) struct Upstream<B> {
     connector: Arc<Connector>,
     pool: Arc<Pool<B>>,
     opening: Semaphore,
@@ -97,7 +97,7 @@ where
     ///
     /// # Errors
     /// When one of `config.roots` cannot be used, or the host has no name that TLS can check.
-    pub fn new(
+    pub(crate) fn new(
         config: &config::Upstream,
         connections: Arc<Connections>,
         limit: ConnectionLimit,
@@ -130,7 +130,7 @@ where
     /// `UpstreamUnreachable` and those of `renew` when nothing was sent; the other kinds when the
     /// request may have arrived. `UpstreamClosed` is the one of them that says that the connection,
     /// a pooled one, ended without a byte of an answer.
-    pub async fn send(
+    pub(crate) async fn send(
         &self,
         mut req: Box<Request<B>>,
         renew: impl Fn(&mut HeaderMap) -> Result<(), Error>,
@@ -249,7 +249,7 @@ where
 
     /// Closes idle connections as they grow too old, and keeps some ready, for as long as it is
     /// polled.
-    pub async fn maintain(&self) {
+    pub(crate) async fn maintain(&self) {
         tokio::join!(self.close_idle(), self.keep_warm());
     }
 
@@ -318,7 +318,7 @@ where
 
     /// Closes connections as soon as they are idle: another upstream has taken the place of this
     /// one.
-    pub fn retire(&self) {
+    pub(crate) fn retire(&self) {
         self.pool.retire();
         if let Some(http2) = &self.http2 {
             http2.retire();
