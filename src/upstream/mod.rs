@@ -1,8 +1,6 @@
-//! GBG's side: a pool of connections to one origin, and the way of one request over one of them.
+//! Client of the GBG API: connections to one origin, and the exchange of one request over one of them.
 //!
-//! Each worker has an upstream of its own, so that no lock or count here is ever fought over
-//! between cores. Over HTTP/1.1 a request has a connection for itself (`pool`, `exchange`); over
-//! HTTP/2 it has a stream of one (`http2`).
+//! Each worker owns one, so cores never contend for a lock here.
 
 mod answer;
 mod circuit_breaker;
@@ -68,9 +66,7 @@ pub(crate) struct RequireNewConnection;
 /// Leave to open a connection now, and to have one more.
 type Permits<'a> = Result<(SemaphorePermit<'a>, ConnectionPermit), Error>;
 
-/// A connection to send over.
 enum Obtained<B> {
-    /// It was idle.
     Idle(Slot<B>),
     Opened(Opened<B>),
 }
