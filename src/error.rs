@@ -11,7 +11,7 @@ pub use self::reasons::REASONS;
 use self::reasons::*;
 
 /// The cause below an error, whatever its type.
-pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A failure on the request path. Its `Display` is safe to show to a caller: no secret, no upstream
 /// detail.
@@ -96,16 +96,16 @@ pub enum Error {
     },
     /// No connection to the API could be opened; nothing was sent.
     #[error("no connection to the API could be opened")]
-    UpstreamUnreachable(#[source] Cause),
+    UpstreamUnreachable(#[source] BoxError),
     /// The connection to the API ended, or what came over it was no HTTP, before a whole answer
     /// head.
     #[error("the connection to the API broke before it answered")]
-    UpstreamBroken(#[source] Cause),
+    UpstreamBroken(#[source] BoxError),
     /// A connection that was there before the request, or that it shared, was closed without one
     /// byte of an answer. Most likely the API had closed it before the request came; nothing proves
     /// that it did not act on it.
     #[error("the connection to the API was closed before it answered")]
-    UpstreamClosed(#[source] Cause),
+    UpstreamClosed(#[source] BoxError),
     /// The API did not process the request, and says so (RFC 9113 section 8.7): it refused the
     /// stream, or closed the connection before it looked at it.
     #[error("the API did not process the request")]
@@ -114,7 +114,7 @@ pub enum Error {
         /// takes requests on another one.
         is_shutdown: bool,
         /// The error of the stream.
-        source: Cause,
+        source: BoxError,
     },
     /// The API sent no answer head in time.
     #[error("the API did not answer in time")]
@@ -123,7 +123,7 @@ pub enum Error {
 
 /// Who has to act on a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub enum Party {
     /// Whoever sent the request.
     Caller,
     /// Whoever runs this proxy.
@@ -132,25 +132,25 @@ pub enum Fault {
     Upstream,
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for Party {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Fault::Caller => "caller",
-            Fault::Proxy => "proxy",
-            Fault::Upstream => "upstream",
+            Party::Caller => "caller",
+            Party::Proxy => "proxy",
+            Party::Upstream => "upstream",
         })
     }
 }
 
 /// How a failure is told: a row of the closed list of reasons, [`REASONS`].
 #[derive(Debug, PartialEq, Eq)]
-pub struct Reason {
+pub struct ErrorReason {
     /// The name that scripts and dashboards depend on.
     pub name: &'static str,
     /// The status of our answer.
     pub status: StatusCode,
     /// Who has to act.
-    pub fault: Fault,
+    pub fault: Party,
     /// What to do about it, for the person who reads the answer.
     pub action: &'static str,
     /// The proxy error type of RFC 9209 section 2.3.
@@ -190,7 +190,7 @@ impl Error {
     }
 
     /// The reason, status, fault and advice of this failure.
-    pub fn reason(&self) -> &'static Reason {
+    pub fn reason(&self) -> &'static ErrorReason {
         match self {
             Error::BadRequest(_) | Error::BodyBroken => &BAD_REQUEST,
             Error::PathUnknown => &PATH_UNKNOWN,

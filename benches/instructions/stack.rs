@@ -64,13 +64,13 @@ pub fn count(height: &str, setting: Setting, count: u32, directory: &Path) -> u6
 /// Sends `count` requests through the steps down to the one called `height`.
 pub fn run(height: &str, setting: Setting, count: u32, directory: &Path) {
     let log = directory.join(format!("{}.log", setting.name()));
-    let settings = telemetry::Settings {
-        level: telemetry::Level::new(LevelFilter::INFO),
+    let settings = telemetry::LogSettings {
+        level: telemetry::LogLevel::new(LevelFilter::INFO),
         json: false,
         file: Some(log.clone()),
     };
     let is_logged = height == "line";
-    let _flush = is_logged.then(|| telemetry::begin(settings).expect("a log"));
+    let _flush = is_logged.then(|| telemetry::init(settings).expect("a log"));
     let set = setting.values("http://localhost", "http://localhost", &log);
     let env = [("GBG_CLIENT_SECRET".to_owned(), "bench".to_owned())].into();
     let sources = Sources {

@@ -141,7 +141,7 @@ async fn reload(
 ) -> std::result::Result<App, gbg_proxy::app::StartError> {
     while timeout(RELOAD_INTERVAL, &mut ended).await.is_err() {
         let turn = reloads.fetch_add(1, Ordering::Relaxed) + 1;
-        app.renew(&configs[turn as usize % configs.len()]).await?;
+        app.reload(&configs[turn as usize % configs.len()]).await?;
     }
     Ok(app)
 }

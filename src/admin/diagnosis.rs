@@ -3,7 +3,7 @@
 //! again with each number.
 
 use super::outcomes::{GbgFailure, Tally};
-use crate::error::{Fault, Reason};
+use crate::error::{ErrorReason, Party};
 
 /// From this part of the requests on, failures of one kind are worth a word, if there are as many
 /// as [`SOME`].
@@ -36,7 +36,7 @@ impl Level {
 
 /// What is known.
 #[derive(Clone, Debug)]
-pub(super) struct Facts {
+pub(super) struct Snapshot {
     pub(super) draining: bool,
     /// Whether there is a token that serves.
     pub(super) held: bool,
@@ -50,11 +50,11 @@ pub(super) struct Facts {
 
 /// What the matter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(super) struct Finding {
     pub(super) kind: &'static str,
     pub(super) level: Level,
     /// Who has to act; `None` where nobody has to, or it cannot be told.
-    pub(super) fault: Option<Fault>,
+    pub(super) fault: Option<Party>,
     /// Whether most requests are served all the same.
     pub(super) partial: bool,
     pub(super) title: &'static str,
@@ -63,7 +63,7 @@ pub(super) struct Verdict {
 }
 
 /// Everything that is the matter, the worst first; never empty.
-pub(super) fn verdicts(facts: &Facts) -> Vec<Verdict> {
+pub(super) fn verdicts(facts: &Snapshot) -> Vec<Finding> {
     let mut all: Vec<_> = token(facts).into_iter().chain(traffic(facts)).collect();
     if facts.refused_config {
         all.push(CONFIG_REFUSED);
@@ -83,7 +83,7 @@ pub(super) fn verdicts(facts: &Facts) -> Vec<Verdict> {
     all
 }
 
-const DRAINING: Verdict = Verdict {
+const DRAINING: Finding = Finding {
     kind: "draining",
     level: Level::Warn,
     fault: None,
@@ -93,17 +93,17 @@ const DRAINING: Verdict = Verdict {
     mend: "Send requests to another instance. If nobody ended it on purpose, look into the log.",
 };
 
-const CONFIG_REFUSED: Verdict = Verdict {
+const CONFIG_REFUSED: Finding = Finding {
     kind: "config_refused",
     level: Level::Warn,
-    fault: Some(Fault::Proxy),
+    fault: Some(Party::Proxy),
     partial: false,
     title: "The changed configuration is not used",
     what: "It was read again and cannot be put in force; requests are served by the last good one. A restart would fail, unless a restart is what it asks for.",
     mend: "Look into the log or at /status (configuration.problem) for what is wrong with it, and run `gbg-proxy check`.",
 };
 
-const WELL: Verdict = Verdict {
+const WELL: Finding = Finding {
     kind: "well",
     level: Level::Ok,
     fault: None,
@@ -113,14 +113,14 @@ const WELL: Verdict = Verdict {
     mend: "Nothing is to be done.",
 };
 
-const IDLE: Verdict = Verdict {
+const IDLE: Finding = Finding {
     what: "There is a token. No request has ended in the last two minutes.",
     mend: "If there should be some: look whether callers use the right address.",
     ..WELL
 };
 
-fn token(facts: &Facts) -> Option<Verdict> {
-    let base = |kind, level, fault, title| Verdict {
+fn token(facts: &Snapshot) -> Option<Finding> {
+    let base = |kind, level, fault, title| Finding {
         kind,
         level,
         fault,
@@ -131,13 +131,13 @@ fn token(facts: &Facts) -> Option<Verdict> {
     };
     if facts.held {
         let (fault, mend) = match facts.failure? {
-            "refused" => (Fault::Proxy, REFUSED),
-            "credentials" => (Fault::Proxy, CREDENTIALS),
-            _ => (Fault::Upstream, SILENT),
+            "refused" => (Party::Proxy, REFUSED),
+            "credentials" => (Party::Proxy, CREDENTIALS),
+            _ => (Party::Upstream, SILENT),
         };
         let what = "Requests are served with the token that is held, until it expires. If none has come by then, they fail.";
         let title = "The next token does not come";
-        return Some(Verdict {
+        return Some(Finding {
             what,
             mend,
             ..base("token_late", Level::Warn, Some(fault), title)
@@ -145,7 +145,7 @@ fn token(facts: &Facts) -> Option<Verdict> {
     }
     let bad = |kind, fault, title| base(kind, Level::Bad, Some(fault), title);
     Some(match facts.failure {
-        None => Verdict {
+        None => Finding {
             what: "It was asked for and has not come yet. Requests wait for it for a few seconds.",
             mend: "Wait a moment.",
             ..base(
@@ -155,40 +155,40 @@ fn token(facts: &Facts) -> Option<Verdict> {
                 "The token is on its way",
             )
         },
-        Some("refused") => Verdict {
+        Some("refused") => Finding {
             what: "The token endpoint refuses the client id or the secret of this proxy. Without a token no request is \
                    served, and trying again changes nothing.",
             mend: REFUSED,
             ..bad(
                 "client_refused",
-                Fault::Proxy,
+                Party::Proxy,
                 "GBG refuses our credentials",
             )
         },
-        Some("credentials") => Verdict {
+        Some("credentials") => Finding {
             what: "The key or the certificate of the client cannot be used, and without a token no request is served.",
             mend: CREDENTIALS,
             ..bad(
                 "credentials_unusable",
-                Fault::Proxy,
+                Party::Proxy,
                 "Our own credentials cannot be used",
             )
         },
-        Some("unreachable" | "timeout" | "broken") => Verdict {
+        Some("unreachable" | "timeout" | "broken") => Finding {
             what: "No token can be got, and without one no request is served.",
             mend: SILENT,
             ..bad(
                 "token_endpoint_silent",
-                Fault::Upstream,
+                Party::Upstream,
                 "GBG's token endpoint does not answer",
             )
         },
-        Some(_) => Verdict {
+        Some(_) => Finding {
             what: "It answers, but grants no token, and without one no request is served.",
             mend: SILENT,
             ..bad(
                 "token_endpoint_fails",
-                Fault::Upstream,
+                Party::Upstream,
                 "GBG's token endpoint fails",
             )
         },
@@ -202,7 +202,7 @@ const CREDENTIALS: &str =
 const SILENT: &str = "The proxy goes on trying. `gbg-proxy doctor` shows where the way breaks: if it is before GBG, ask \
                       who runs the network; if not, tell GBG.";
 
-fn traffic(facts: &Facts) -> Vec<Verdict> {
+fn traffic(facts: &Snapshot) -> Vec<Finding> {
     let recent = &facts.recent;
     let sum = |names: &[&str]| -> u64 {
         recent
@@ -211,7 +211,7 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
             .map(|(_, count)| count)
             .sum()
     };
-    let caller = Some(Fault::Caller);
+    let caller = Some(Party::Caller);
     let (refused, action) = refused_of_callers(recent);
     let rows = [
         (
@@ -220,10 +220,10 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
                 "upstream_broken",
                 "upstream_timeout",
             ]),
-            Verdict {
+            Finding {
                 kind: "gbg_silent",
                 level: Level::Bad,
-                fault: Some(Fault::Upstream),
+                fault: Some(Party::Upstream),
                 partial: false,
                 title: "GBG does not answer",
                 what: "Requests find no connection to GBG, or get no answer from it in time.",
@@ -233,10 +233,10 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
         ),
         (
             recent.gbg(GbgFailure::Broken),
-            Verdict {
+            Finding {
                 kind: "gbg_fails",
                 level: Level::Bad,
-                fault: Some(Fault::Upstream),
+                fault: Some(Party::Upstream),
                 partial: false,
                 title: "GBG answers with errors",
                 what: "Requests reach GBG, and it answers with a status of 500 or more.",
@@ -245,10 +245,10 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
         ),
         (
             recent.gbg(GbgFailure::Unauthorized),
-            Verdict {
+            Finding {
                 kind: "gbg_refuses_token",
                 level: Level::Bad,
-                fault: Some(Fault::Proxy),
+                fault: Some(Party::Proxy),
                 partial: false,
                 title: "GBG refuses our token",
                 what: "The token was granted, but the API answers with 401 or 403.",
@@ -258,10 +258,10 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
         ),
         (
             sum(&["upstream_refused"]),
-            Verdict {
+            Finding {
                 kind: "gbg_refuses_requests",
                 level: Level::Bad,
-                fault: Some(Fault::Upstream),
+                fault: Some(Party::Upstream),
                 partial: false,
                 title: "GBG refuses requests",
                 what: "GBG refuses the HTTP/2 streams of requests, and does not process them.",
@@ -270,10 +270,10 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
         ),
         (
             sum(&["overloaded"]),
-            Verdict {
+            Finding {
                 kind: "overloaded",
                 level: Level::Bad,
-                fault: Some(Fault::Proxy),
+                fault: Some(Party::Proxy),
                 partial: false,
                 title: "More comes than the proxy lets pass",
                 what: "limits.max_in_flight requests are in flight, and the queue is full or too slow.",
@@ -283,10 +283,10 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
         ),
         (
             sum(&["no_connection_left"]),
-            Verdict {
+            Finding {
                 kind: "no_connection_left",
                 level: Level::Bad,
-                fault: Some(Fault::Proxy),
+                fault: Some(Party::Proxy),
                 partial: false,
                 title: "No further connection to GBG may be opened",
                 what: "As many are open as the limit of open files (RLIMIT_NOFILE) allows, and all are in use.",
@@ -296,7 +296,7 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
         ),
         (
             recent.gone,
-            Verdict {
+            Finding {
                 kind: "callers_gone",
                 level: Level::Warn,
                 fault: None,
@@ -308,7 +308,7 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
         ),
         (
             recent.gbg(GbgFailure::Limited),
-            Verdict {
+            Finding {
                 kind: "gbg_limits",
                 level: Level::Warn,
                 fault: caller,
@@ -320,7 +320,7 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
         ),
         (
             sum(&["rate_limited"]),
-            Verdict {
+            Finding {
                 kind: "caller_limited",
                 level: Level::Warn,
                 fault: caller,
@@ -332,7 +332,7 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
         ),
         (
             refused,
-            Verdict {
+            Finding {
                 kind: "callers_wrong",
                 level: Level::Warn,
                 fault: caller,
@@ -351,8 +351,8 @@ fn traffic(facts: &Facts) -> Vec<Verdict> {
 /// How often callers are to blame, but for their share, and what they should do about what is most
 /// frequent.
 fn refused_of_callers(recent: &Tally) -> (u64, &'static str) {
-    let is_theirs = |(reason, _): &(&Reason, u64)| {
-        reason.fault == Fault::Caller && reason.name != "rate_limited"
+    let is_theirs = |(reason, _): &(&ErrorReason, u64)| {
+        reason.fault == Party::Caller && reason.name != "rate_limited"
     };
     let ours = recent
         .reasons()
@@ -371,9 +371,9 @@ fn refused_of_callers(recent: &Tally) -> (u64, &'static str) {
 
 /// `verdict`, if `count` of `requests` are enough for it: at its own level for most, as a warning
 /// for many.
-fn weighed(count: u64, requests: u64, verdict: Verdict) -> Option<Verdict> {
+fn weighed(count: u64, requests: u64, verdict: Finding) -> Option<Finding> {
     let part = count as f64 / requests.max(1) as f64;
-    let many = if verdict.fault == Some(Fault::Caller) {
+    let many = if verdict.fault == Some(Party::Caller) {
         MANY_OF_CALLERS
     } else {
         MANY
@@ -385,7 +385,7 @@ fn weighed(count: u64, requests: u64, verdict: Verdict) -> Option<Verdict> {
     } else {
         return None;
     };
-    Some(Verdict {
+    Some(Finding {
         level,
         partial: part < MOST,
         ..verdict

@@ -1,9 +1,9 @@
 //! Requests by what became of them, and whose fault it was: the sums of a moment, or what came
 //! between two.
 
-use crate::error::{Fault, REASONS, Reason};
+use crate::error::{ErrorReason, Party, REASONS};
 use crate::gbg;
-use crate::metrics::{Histogram, OfCaller, Source, Summary};
+use crate::metrics::{CallerCounts, Histogram, RequestSummary, ResponseSource};
 
 /// Requests by what became of them. Of a fixed size, but for the callers, so that many can be kept.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +20,7 @@ pub(super) struct Tally {
     /// The API's part of it.
     pub(super) upstream: Histogram,
     /// By their numbers.
-    pub(super) callers: Box<[OfCaller]>,
+    pub(super) callers: Box<[CallerCounts]>,
 }
 
 /// How the API says no.
@@ -61,11 +61,11 @@ impl GbgFailure {
     }
 
     /// Who has to act.
-    pub(super) fn fault(self) -> Fault {
+    pub(super) fn fault(self) -> Party {
         match self {
-            GbgFailure::Broken => Fault::Upstream,
-            GbgFailure::Unauthorized => Fault::Proxy,
-            GbgFailure::Limited | GbgFailure::Refused => Fault::Caller,
+            GbgFailure::Broken => Party::Upstream,
+            GbgFailure::Unauthorized => Party::Proxy,
+            GbgFailure::Limited | GbgFailure::Refused => Party::Caller,
         }
     }
 }
@@ -81,17 +81,17 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    fn add(&mut self, fault: Fault, count: u64) {
+    fn add(&mut self, fault: Party, count: u64) {
         match fault {
-            Fault::Caller => self.caller += count,
-            Fault::Proxy => self.proxy += count,
-            Fault::Upstream => self.upstream += count,
+            Party::Caller => self.caller += count,
+            Party::Proxy => self.proxy += count,
+            Party::Upstream => self.upstream += count,
         }
     }
 }
 
 impl Tally {
-    pub(super) fn of(summary: Summary) -> Self {
+    pub(super) fn of(summary: RequestSummary) -> Self {
         let mut tally = Tally {
             requests: summary.total,
             times: summary.times,
@@ -104,8 +104,8 @@ impl Tally {
         }
         for ((endpoint, status, source), count) in summary.by_answer {
             match (source, GbgFailure::of(endpoint, status)) {
-                (Source::None, _) => tally.gone += count,
-                (Source::Gbg, Some(failure)) => tally.gbg[failure as usize] += count,
+                (ResponseSource::None, _) => tally.gone += count,
+                (ResponseSource::Gbg, Some(failure)) => tally.gbg[failure as usize] += count,
                 _ => {}
             }
         }
@@ -152,7 +152,7 @@ impl Tally {
     }
 
     /// How often each reason was given.
-    pub(super) fn reasons(&self) -> impl Iterator<Item = (&'static Reason, u64)> {
+    pub(super) fn reasons(&self) -> impl Iterator<Item = (&'static ErrorReason, u64)> {
         REASONS.into_iter().zip(self.reasons)
     }
 
@@ -204,9 +204,9 @@ mod tests {
 
     #[test]
     fn failures_are_told_by_whose_fault_they_are() {
-        let mut summary = Summary {
+        let mut summary = RequestSummary {
             total: 10,
-            ..Summary::default()
+            ..RequestSummary::default()
         };
         summary.refusals = [
             ("path_unknown", 1),
@@ -215,10 +215,10 @@ mod tests {
         ]
         .into();
         summary.by_answer = [
-            (("other", 404, Source::Proxy), 1),
-            (("journey/start", 502, Source::Gbg), 1),
-            (("journey/start", 400, Source::Gbg), 2),
-            (("journey/start", 0, Source::None), 1),
+            (("other", 404, ResponseSource::Proxy), 1),
+            (("journey/start", 502, ResponseSource::Gbg), 1),
+            (("journey/start", 400, ResponseSource::Gbg), 2),
+            (("journey/start", 0, ResponseSource::None), 1),
         ]
         .into();
         let tally = Tally::of(summary);

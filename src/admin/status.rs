@@ -9,13 +9,13 @@ use serde_json::{Map, Value, json};
 
 use super::Handles;
 use super::callers;
-use super::diagnosis::{Facts, Level, Verdict, verdicts};
+use super::diagnosis::{Finding, Level, Snapshot, verdicts};
 use super::health::NotReady;
 use super::history::{History, REACH};
 use super::outcomes::{GbgFailure, Tally};
 use super::words::fetch_failure;
-use crate::error::{Fault, REASONS};
-use crate::metrics::{Failure, Source};
+use crate::error::{Party, REASONS};
+use crate::metrics::{FailedRequest, ResponseSource};
 
 /// What the verdict is of.
 const RECENT: Duration = Duration::from_secs(120);
@@ -87,8 +87,8 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
     format!("{status:#}\n")
 }
 
-fn facts(handles: &Handles, recent: Tally) -> Facts {
-    Facts {
+fn facts(handles: &Handles, recent: Tally) -> Snapshot {
+    Snapshot {
         draining: *handles.draining.borrow(),
         held: handles.tokens.current().is_some(),
         failure: handles
@@ -101,7 +101,7 @@ fn facts(handles: &Handles, recent: Tally) -> Facts {
     }
 }
 
-fn verdict(verdict: &Verdict) -> Value {
+fn verdict(verdict: &Finding) -> Value {
     json!({
         "kind": verdict.kind,
         "level": verdict.level.name(),
@@ -115,11 +115,11 @@ fn verdict(verdict: &Verdict) -> Value {
 
 /// How each of the three does: the worst that is theirs to mend, and how many of the last requests
 /// failed by them. What nobody has heard of is not called well.
-fn parties(all: &[Verdict], recent: &Tally) -> Value {
+fn parties(all: &[Finding], recent: &Tally) -> Value {
     let faults = recent.faults();
-    let of = |fault: Fault, failures: u64| {
+    let of = |fault: Party, failures: u64| {
         let worst = all.iter().find(|verdict| verdict.fault == Some(fault));
-        let is_unknown = fault == Fault::Upstream && failures == 0 && recent.times.count() == 0;
+        let is_unknown = fault == Party::Upstream && failures == 0 && recent.times.count() == 0;
         json!({
             "level": match worst {
                 None if is_unknown => "unknown",
@@ -130,9 +130,9 @@ fn parties(all: &[Verdict], recent: &Tally) -> Value {
         })
     };
     json!({
-        "caller": of(Fault::Caller, faults.caller),
-        "proxy": of(Fault::Proxy, faults.proxy),
-        "upstream": of(Fault::Upstream, faults.upstream),
+        "caller": of(Party::Caller, faults.caller),
+        "proxy": of(Party::Proxy, faults.proxy),
+        "upstream": of(Party::Upstream, faults.upstream),
         "gone": { "failures": faults.gone },
     })
 }
@@ -167,14 +167,14 @@ fn token(handles: &Handles, held: bool) -> Value {
     })
 }
 
-fn failure(failure: &Failure, callers: &[String]) -> Value {
+fn failure(failure: &FailedRequest, callers: &[String]) -> Value {
     let reason = REASONS
         .iter()
         .find(|reason| Some(reason.name) == failure.reason);
-    let of_gbg =
-        GbgFailure::of(failure.endpoint, failure.status).filter(|_| failure.source == Source::Gbg);
+    let of_gbg = GbgFailure::of(failure.endpoint, failure.status)
+        .filter(|_| failure.source == ResponseSource::Gbg);
     // What is ours and has no reason is a login that was refused.
-    let of_login = (failure.source == Source::Proxy).then_some(Fault::Caller);
+    let of_login = (failure.source == ResponseSource::Proxy).then_some(Party::Caller);
     let fault = reason
         .map(|reason| reason.fault)
         .or(of_gbg.map(GbgFailure::fault))

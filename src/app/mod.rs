@@ -20,12 +20,12 @@ use self::worker::{Renewal, Worker};
 use crate::admin;
 use crate::config::{self, Address, Config};
 use crate::downstream::{self, Socket, bind, share};
-use crate::error::Cause;
+use crate::error::BoxError;
 use crate::metrics::{self, Metrics};
 use crate::proxy::Shared;
 use crate::rt::liveness::LivenessProbe;
 use crate::token::{self, Endpoint, Reader};
-use crate::trace::Exporter;
+use crate::trace::SpanExporter;
 
 /// How long the end waits for the last spans at the most: the exporter's own patience does not
 /// bound a look-up of a name.
@@ -43,7 +43,7 @@ pub struct App {
     tokens: Reader,
     pulses: Vec<LivenessProbe>,
     drain: watch::Sender<bool>,
-    workers: JoinSet<Result<(), Cause>>,
+    workers: JoinSet<Result<(), BoxError>>,
     refresh: JoinHandle<()>,
     admin: Option<JoinHandle<io::Result<()>>>,
     admin_address: Option<Address>,
@@ -54,7 +54,7 @@ pub struct App {
     limits: watch::Sender<Vec<admin::Limits>>,
     drain_delay: Duration,
     drain_timeout: Duration,
-    exporter: Option<Arc<Exporter>>,
+    exporter: Option<Arc<SpanExporter>>,
     endpoint: Arc<Endpoint>,
     /// What is in force, to tell whether something else is to be.
     upstream: config::Upstream,
@@ -81,7 +81,7 @@ pub enum StartError {
         /// The section.
         section: &'static str,
         /// Why.
-        source: Cause,
+        source: BoxError,
     },
     /// A thread cannot be started.
     #[error("cannot start a worker")]
@@ -142,14 +142,14 @@ impl App {
             None => None,
             // Its client has a thread of its own, which is not to be waited for here.
             Some(exported) => {
-                let started = spawn_blocking(move || Exporter::start(&exported)).await;
+                let started = spawn_blocking(move || SpanExporter::start(&exported)).await;
                 let started = started.unwrap_or_else(|panicked| Err(panicked.into()));
                 Some(Arc::new(started.map_err(part("trace"))?))
             }
         };
         let shared = Shared::new(config, &metrics, exporter.clone());
         let (drain, draining) = watch::channel(false);
-        let worker = |metrics: &Arc<metrics::Worker>| {
+        let worker = |metrics: &Arc<metrics::WorkerMetrics>| {
             let (options, metrics) = (options.clone(), Arc::clone(metrics));
             Worker::new(
                 config,
@@ -265,7 +265,7 @@ impl App {
     ///
     /// # Errors
     /// When a part of it cannot be used; then nothing is changed.
-    pub async fn renew(&mut self, config: &Config) -> Result<(), StartError> {
+    pub async fn reload(&mut self, config: &Config) -> Result<(), StartError> {
         let part = |section| move |source| StartError::Part { section, source };
         // These go with what the listeners do, and with the limit of open files: both stay.
         let config::Upstream {
@@ -311,13 +311,13 @@ impl App {
         self.limits.send_replace(admin_limits(config));
         self.drain_delay = config.drain.delay;
         self.drain_timeout = config.drain.timeout;
-        self.metrics.note_reload(None);
+        self.metrics.record_reload(None);
         Ok(())
     }
 
     /// Notes that a configuration is not put in force, and why.
-    pub fn note_refused(&self, problem: String) {
-        self.metrics.note_reload(Some(problem));
+    pub fn record_rejected_config(&self, problem: String) {
+        self.metrics.record_reload(Some(problem));
     }
 
     /// How long requests in flight are waited for in the end.
@@ -336,11 +336,11 @@ impl App {
     }
 
     /// Ends when a worker or the token task has ended by itself, which none should.
-    pub async fn failed(&mut self) -> Cause {
+    pub async fn failed(&mut self) -> BoxError {
         let worker = tokio::select! {
             worker = self.workers.join_next() => worker,
             ended = &mut self.refresh => {
-                return ended.err().map_or_else(|| "the token task ended".into(), Cause::from);
+                return ended.err().map_or_else(|| "the token task ended".into(), BoxError::from);
             }
         };
         match worker {
@@ -385,7 +385,7 @@ impl Drop for App {
     }
 }
 
-async fn join(thread: std::thread::JoinHandle<Result<(), Cause>>) -> Result<(), Cause> {
+async fn join(thread: std::thread::JoinHandle<Result<(), BoxError>>) -> Result<(), BoxError> {
     match spawn_blocking(move || thread.join()).await? {
         Ok(ended) => ended,
         Err(_) => Err("a worker panicked".into()),

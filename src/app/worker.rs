@@ -14,7 +14,7 @@ use tokio::time::sleep;
 
 use crate::config::{self, Config};
 use crate::downstream::{self, CallerBody, CallerCertificate, Socket, Timeouts};
-use crate::error::Cause;
+use crate::error::BoxError;
 use crate::metrics;
 use crate::proxy::{
     self, CheckCertificate, ConnectionInfo, RequestBody, Rules, Shared, WithContext,
@@ -44,7 +44,7 @@ pub(super) struct Renewal {
     in_force: watch::Sender<InForce>,
     timeouts: watch::Sender<Timeouts>,
     tokens: Reader,
-    metrics: Arc<metrics::Worker>,
+    metrics: Arc<metrics::WorkerMetrics>,
     /// One for all upstreams: the connections of a former one are open until what is in flight has
     /// ended.
     limit: ConnectionLimit,
@@ -58,7 +58,7 @@ impl Renewal {
     ///
     /// # Errors
     /// As those of [`Worker::new`].
-    pub(super) fn prepare(&self, config: &config::Upstream) -> Result<Prepared, Cause> {
+    pub(super) fn prepare(&self, config: &config::Upstream) -> Result<Prepared, BoxError> {
         Ok(Prepared(Arc::new(Upstream::new(
             config,
             Arc::clone(&self.metrics.api),
@@ -111,9 +111,9 @@ impl Worker {
         mut options: downstream::ServerOptions,
         shared: &Shared,
         tokens: Reader,
-        metrics: Arc<metrics::Worker>,
+        metrics: Arc<metrics::WorkerMetrics>,
         drain: watch::Receiver<bool>,
-    ) -> Result<Self, Cause> {
+    ) -> Result<Self, BoxError> {
         options.connection_metrics = Arc::clone(&metrics.callers);
         let workers = u32::try_from(config.listen.workers.get()).unwrap_or(u32::MAX);
         let limit = ConnectionLimit::new(
@@ -173,7 +173,7 @@ impl Worker {
         self,
         index: usize,
         socket: Socket,
-    ) -> io::Result<JoinHandle<Result<(), Cause>>> {
+    ) -> io::Result<JoinHandle<Result<(), BoxError>>> {
         thread::Builder::new()
             .name(format!("worker-{index}"))
             .spawn(move || {
@@ -188,7 +188,7 @@ impl Worker {
             })
     }
 
-    async fn serve(self, socket: Socket) -> Result<(), Cause> {
+    async fn serve(self, socket: Socket) -> Result<(), BoxError> {
         let in_force = self.in_force.clone();
         let served = socket.serve(self.options, self.drain.clone(), move |peer| {
             proxy::renewing(

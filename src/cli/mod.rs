@@ -247,9 +247,9 @@ async fn shut_down(app: App) {
     }
 }
 
-fn log_settings(log: &config::Log) -> telemetry::Settings {
-    let level = telemetry::Level::new(log_level(log));
-    telemetry::Settings {
+fn log_settings(log: &config::Log) -> telemetry::LogSettings {
+    let level = telemetry::LogLevel::new(log_level(log));
+    telemetry::LogSettings {
         level,
         json: log.format == LogFormat::Json,
         file: log.file.clone(),

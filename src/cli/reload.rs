@@ -62,7 +62,7 @@ pub(super) struct Reload {
     sources: Arc<Sources>,
     effective: Vec<Effective>,
     hangup: Signals,
-    log_level: telemetry::Level,
+    log_level: telemetry::LogLevel,
     /// The file as it was when it was read.
     read: Option<Fingerprint>,
     /// What was wrong with it then.
@@ -78,7 +78,7 @@ impl Reload {
         sources: Sources,
         effective: Vec<Effective>,
         read: Option<Fingerprint>,
-        log_level: telemetry::Level,
+        log_level: telemetry::LogLevel,
         hangup: Signals,
     ) -> Self {
         let sources = Arc::new(sources);
@@ -128,7 +128,7 @@ impl Reload {
                 error = problem,
                 "the configuration is not used; the last good one stays in force"
             );
-            app.note_refused(problem.clone());
+            app.record_rejected_config(problem.clone());
         }
         self.problem = problem;
     }
@@ -171,7 +171,7 @@ impl Reload {
                 "{key} is another one, which needs a restart; until then nothing is changed"
             ));
         }
-        match timeout(PATIENCE, app.renew(&config)).await {
+        match timeout(PATIENCE, app.reload(&config)).await {
             Ok(renewed) => renewed.map_err(|error| chain(&error))?,
             Err(_) => return Err(HANGS.to_owned()),
         }

@@ -59,7 +59,7 @@ impl Run {
         let log = &loaded.config.log;
         let settings = log_settings(log);
         let log_level = settings.level.clone();
-        let logging = telemetry::begin(settings).map_err(|error| cannot_log(log, &error))?;
+        let logging = telemetry::init(settings).map_err(|error| cannot_log(log, &error))?;
         for warning in unprotected.iter().chain(&loaded.warnings) {
             tracing::warn!("{warning}");
         }

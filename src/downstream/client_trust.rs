@@ -11,7 +11,7 @@ use rustls::server::{ServerSessionMemoryCache, StoresServerSessions, WebPkiClien
 use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureScheme};
 
 use crate::config::{Validity, unix_seconds};
-use crate::error::Cause;
+use crate::error::BoxError;
 
 /// TLS sessions that one acceptor keeps; as many as rustls keeps by default.
 const MAX_SESSIONS: usize = 256;
@@ -50,7 +50,7 @@ impl ClientRoots {
 /// When a root cannot be used.
 pub(super) fn verifier(
     roots: &[CertificateDer<'static>],
-) -> Result<Arc<dyn ClientCertVerifier>, Cause> {
+) -> Result<Arc<dyn ClientCertVerifier>, BoxError> {
     let mut anchors = RootCertStore::empty();
     for root in roots {
         anchors.add(root.clone())?;

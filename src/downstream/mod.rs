@@ -42,8 +42,8 @@ pub use self::socket::{Socket, bind, share};
 pub use self::tls::{ServerTls, reload_tls_on_change, tls_channel};
 
 use crate::config::{HeaderCase, Listen};
-use crate::error::Cause;
-use crate::metrics::{Connections, RefusedConnections};
+use crate::error::BoxError;
+use crate::metrics::{ConnectionMetrics, RefusedConnections};
 use crate::rt::readiness::Readable;
 use crate::rt::tcp::CoalescingTcp;
 
@@ -70,9 +70,9 @@ impl<S, B> CallerService<B> for S where
 }
 
 /// The body of an answer.
-pub trait ServiceBody: Body<Data: Send, Error: Into<Cause>> + Unpin + Send + 'static {}
+pub trait ServiceBody: Body<Data: Send, Error: Into<BoxError>> + Unpin + Send + 'static {}
 
-impl<B> ServiceBody for B where B: Body<Data: Send, Error: Into<Cause>> + Unpin + Send + 'static {}
+impl<B> ServiceBody for B where B: Body<Data: Send, Error: Into<BoxError>> + Unpin + Send + 'static {}
 
 /// What bytes come and go over.
 trait DownstreamIo: AsyncRead + AsyncWrite + Readable + Unpin + Send + Sync + 'static {
@@ -176,7 +176,7 @@ pub struct ServerOptions {
     /// permits alone.
     pub evicting_limit: Option<Arc<EvictingLimit>>,
     /// Where connections are counted.
-    pub connection_metrics: Arc<Connections>,
+    pub connection_metrics: Arc<ConnectionMetrics>,
     /// Where refused connections are reported.
     pub refusal_log: Arc<RefusalLog>,
 }

@@ -16,7 +16,7 @@ use hyper::service::{Service, service_fn};
 
 use super::activity::Activity;
 use super::{CallerService, ServiceBody};
-use crate::error::Cause;
+use crate::error::BoxError;
 use crate::rt::wake_filter;
 
 /// `service`, with each of its requests noted from the whole head to the last of body and answer.
@@ -190,7 +190,7 @@ pub(super) struct ResponseBody<B> {
 /// Without one the code is INTERNAL_ERROR.
 #[derive(Debug, thiserror::Error)]
 #[error("the response broke off: {0}")]
-pub(super) struct ResponseBroken(Cause);
+pub(super) struct ResponseBroken(BoxError);
 
 impl<B: ServiceBody> Body for ResponseBody<B> {
     type Data = B::Data;

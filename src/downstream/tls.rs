@@ -17,7 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::client_trust::{ClientRoots, NotingVerifier, Sessions, verifier};
 use crate::config::{Identity, ListenTls, unix_seconds};
-use crate::error::{Cause, chain};
+use crate::error::{BoxError, chain};
 use crate::fs::watcher::{FileWatcher, POLL_INTERVAL};
 use crate::rt::blocking::SerialBlocking;
 
@@ -52,7 +52,7 @@ impl ServerTls {
     pub fn new(
         identity: &Identity,
         client_roots: &[CertificateDer<'static>],
-    ) -> Result<Self, Cause> {
+    ) -> Result<Self, BoxError> {
         ServerTls::of_generation(0, Arc::default(), identity, client_roots)
     }
 
@@ -61,7 +61,7 @@ impl ServerTls {
         newest_generation: Arc<AtomicU64>,
         identity: &Identity,
         client_roots: &[CertificateDer<'static>],
-    ) -> Result<Self, Cause> {
+    ) -> Result<Self, BoxError> {
         // Sessions are resumed by this acceptor alone: none survives a change of certificate or
         // roots.
         let sessions = Arc::new(Sessions::default());
@@ -123,7 +123,7 @@ impl ServerTls {
 /// Those of [`ServerTls::new`].
 pub fn tls_channel(
     tls: &ListenTls,
-) -> Result<(watch::Sender<ServerTls>, watch::Receiver<ServerTls>), Cause> {
+) -> Result<(watch::Sender<ServerTls>, watch::Receiver<ServerTls>), BoxError> {
     let valid = ClientRoots::new(&tls.client_roots).valid_at(unix_seconds());
     Ok(watch::channel(ServerTls::new(&tls.identity, &valid)?))
 }
@@ -187,7 +187,7 @@ impl Served {
     }
 
     /// Reads the files again and publishes what they hold, if it has changed.
-    async fn reload(&mut self, blocking: &SerialBlocking) -> Result<(), Cause> {
+    async fn reload(&mut self, blocking: &SerialBlocking) -> Result<(), BoxError> {
         let used = self.tls.clone();
         // `None` is a panic; the next change of the files tries again.
         let Some(next) = blocking.run(move || used.read_again()).await else {
@@ -202,7 +202,7 @@ impl Served {
     }
 
     /// Publishes `next`. Returns whether it differs from what was published before.
-    fn publish(&mut self, next: ListenTls) -> Result<bool, Cause> {
+    fn publish(&mut self, next: ListenTls) -> Result<bool, BoxError> {
         let is_same = next.identity.chain == self.tls.identity.chain
             && next.identity.key == self.tls.identity.key
             && next.client_roots == self.tls.client_roots;
@@ -244,7 +244,7 @@ impl Served {
         &mut self,
         identity: &Identity,
         valid: Vec<CertificateDer<'static>>,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), BoxError> {
         let before = self.newest_generation.load(Relaxed);
         let generation = if valid == self.valid {
             before

@@ -2,10 +2,10 @@
 
 use http::StatusCode;
 
-use super::{Fault, Reason};
+use super::{ErrorReason, Party};
 
 /// Every reason that an answer of ours can have.
-pub static REASONS: [&Reason; 23] = [
+pub static REASONS: [&ErrorReason; 23] = [
     &BAD_REQUEST,
     &PATH_UNKNOWN,
     &METHOD_NOT_ALLOWED,
@@ -31,186 +31,186 @@ pub static REASONS: [&Reason; 23] = [
     &LOOP_DETECTED,
 ];
 
-pub(super) static BAD_REQUEST: Reason = Reason {
+pub(super) static BAD_REQUEST: ErrorReason = ErrorReason {
     name: "bad_request",
     status: StatusCode::BAD_REQUEST,
-    fault: Fault::Caller,
+    fault: Party::Caller,
     action: "Correct the request",
     proxy_error: "http_request_error",
 };
 
-pub(super) static PATH_UNKNOWN: Reason = Reason {
+pub(super) static PATH_UNKNOWN: ErrorReason = ErrorReason {
     name: "path_unknown",
     status: StatusCode::NOT_FOUND,
-    fault: Fault::Caller,
+    fault: Party::Caller,
     action: "Call a path below one of the prefixes of upstream.allow",
     proxy_error: "http_request_denied",
 };
 
-pub(super) static METHOD_NOT_ALLOWED: Reason = Reason {
+pub(super) static METHOD_NOT_ALLOWED: ErrorReason = ErrorReason {
     name: "method_not_allowed",
     status: StatusCode::METHOD_NOT_ALLOWED,
-    fault: Fault::Caller,
+    fault: Party::Caller,
     action: "Use the method that the API documents",
     proxy_error: "http_request_denied",
 };
 
-pub(super) static HOST_NOT_ALLOWED: Reason = Reason {
+pub(super) static HOST_NOT_ALLOWED: ErrorReason = ErrorReason {
     name: "host_not_allowed",
     status: StatusCode::FORBIDDEN,
-    fault: Fault::Caller,
+    fault: Party::Caller,
     action: "Call by a name of this machine, or have the name added to listen.hosts",
     proxy_error: "http_request_denied",
 };
 
-pub(super) static CROSS_SITE: Reason = Reason {
+pub(super) static CROSS_SITE: ErrorReason = ErrorReason {
     name: "cross_site",
     status: StatusCode::FORBIDDEN,
-    fault: Fault::Caller,
+    fault: Party::Caller,
     action: "Call from a server, or have the origin of the page added to limits.origins",
     proxy_error: "http_request_denied",
 };
 
-pub(super) static CALLER_UNKNOWN: Reason = Reason {
+pub(super) static CALLER_UNKNOWN: ErrorReason = ErrorReason {
     name: "caller_unknown",
     status: StatusCode::UNAUTHORIZED,
-    fault: Fault::Caller,
+    fault: Party::Caller,
     action: "Send your caller key as X-Api-Key, as a Bearer token or as the Basic password; whoever runs gbg-proxy gives one",
     proxy_error: "http_request_denied",
 };
 
-pub(super) static PATH_NOT_ALLOWED: Reason = Reason {
+pub(super) static PATH_NOT_ALLOWED: ErrorReason = ErrorReason {
     name: "path_not_allowed",
     status: StatusCode::FORBIDDEN,
-    fault: Fault::Caller,
+    fault: Party::Caller,
     action: "Call a path that is yours, or have its prefix added to the allow of your [[caller]]",
     proxy_error: "http_request_denied",
 };
 
-pub(super) static RATE_LIMITED: Reason = Reason {
+pub(super) static RATE_LIMITED: ErrorReason = ErrorReason {
     name: "rate_limited",
     status: StatusCode::TOO_MANY_REQUESTS,
-    fault: Fault::Caller,
+    fault: Party::Caller,
     action: "Send fewer requests at once, and this one again after Retry-After",
     proxy_error: "http_request_denied",
 };
 
-pub(super) static OVERLOADED: Reason = Reason {
+pub(super) static OVERLOADED: ErrorReason = ErrorReason {
     name: "overloaded",
     status: StatusCode::SERVICE_UNAVAILABLE,
-    fault: Fault::Proxy,
+    fault: Party::Proxy,
     action: "Try again after Retry-After: the request was not sent",
     proxy_error: "connection_limit_reached",
 };
 
-pub(super) static NO_CONNECTION_LEFT: Reason = Reason {
+pub(super) static NO_CONNECTION_LEFT: ErrorReason = ErrorReason {
     name: "no_connection_left",
     status: StatusCode::SERVICE_UNAVAILABLE,
-    fault: Fault::Proxy,
+    fault: Party::Proxy,
     action: "Try again after Retry-After: the request was not sent",
     proxy_error: "connection_limit_reached",
 };
 
-pub(super) static TOO_MANY_LOGINS: Reason = Reason {
+pub(super) static TOO_MANY_LOGINS: ErrorReason = ErrorReason {
     name: "too_many_logins",
     status: StatusCode::SERVICE_UNAVAILABLE,
-    fault: Fault::Proxy,
+    fault: Party::Proxy,
     action: "Log in again after Retry-After, and send the whole form at once",
     proxy_error: "connection_limit_reached",
 };
 
-pub(super) static DRAINING: Reason = Reason {
+pub(super) static DRAINING: ErrorReason = ErrorReason {
     name: "draining",
     status: StatusCode::SERVICE_UNAVAILABLE,
-    fault: Fault::Proxy,
+    fault: Party::Proxy,
     action: "Try again, at another instance if there is one: the request was not sent",
     proxy_error: "proxy_internal_response",
 };
 
-pub(super) static TARGET_TOO_LONG: Reason = Reason {
+pub(super) static TARGET_TOO_LONG: ErrorReason = ErrorReason {
     name: "target_too_long",
     status: StatusCode::URI_TOO_LONG,
-    fault: Fault::Caller,
+    fault: Party::Caller,
     action: "Send less in the path and query",
     proxy_error: "http_request_error",
 };
 
-pub(super) static HEADER_TOO_LARGE: Reason = Reason {
+pub(super) static HEADER_TOO_LARGE: ErrorReason = ErrorReason {
     name: "header_too_large",
     status: StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-    fault: Fault::Caller,
+    fault: Party::Caller,
     action: "Send fewer or shorter header fields",
     proxy_error: "http_request_error",
 };
 
-pub(super) static BODY_TOO_LARGE: Reason = Reason {
+pub(super) static BODY_TOO_LARGE: ErrorReason = ErrorReason {
     name: "body_too_large",
     status: StatusCode::PAYLOAD_TOO_LARGE,
-    fault: Fault::Caller,
+    fault: Party::Caller,
     action: "Send a smaller body, such as images of a lower resolution",
     proxy_error: "http_request_error",
 };
 
-pub(super) static CALLER_TOO_SLOW: Reason = Reason {
+pub(super) static CALLER_TOO_SLOW: ErrorReason = ErrorReason {
     name: "caller_too_slow",
     status: StatusCode::REQUEST_TIMEOUT,
-    fault: Fault::Caller,
+    fault: Party::Caller,
     action: "Send the whole body without long pauses",
     proxy_error: "http_request_error",
 };
 
-pub(super) static TOKEN_UNAVAILABLE: Reason = Reason {
+pub(super) static TOKEN_UNAVAILABLE: ErrorReason = ErrorReason {
     name: "token_unavailable",
     status: StatusCode::SERVICE_UNAVAILABLE,
-    fault: Fault::Upstream,
+    fault: Party::Upstream,
     action: "Try again; if it lasts, the log of gbg-proxy says what the token endpoint answers",
     proxy_error: "proxy_internal_response",
 };
 
-pub(super) static CLIENT_REFUSED: Reason = Reason {
+pub(super) static CLIENT_REFUSED: ErrorReason = ErrorReason {
     name: "client_refused",
     status: StatusCode::SERVICE_UNAVAILABLE,
-    fault: Fault::Proxy,
+    fault: Party::Proxy,
     action: "Whoever runs gbg-proxy must check its client id, its secret and the role of the API client",
     proxy_error: "proxy_configuration_error",
 };
 
-pub(super) static UPSTREAM_UNREACHABLE: Reason = Reason {
+pub(super) static UPSTREAM_UNREACHABLE: ErrorReason = ErrorReason {
     name: "upstream_unreachable",
     status: StatusCode::BAD_GATEWAY,
-    fault: Fault::Upstream,
+    fault: Party::Upstream,
     action: "Try again: the request was not sent",
     proxy_error: "destination_unavailable",
 };
 
-pub(super) static UPSTREAM_BROKEN: Reason = Reason {
+pub(super) static UPSTREAM_BROKEN: ErrorReason = ErrorReason {
     name: "upstream_broken",
     status: StatusCode::BAD_GATEWAY,
-    fault: Fault::Upstream,
+    fault: Party::Upstream,
     action: "Look whether the request took effect before you send it again",
     proxy_error: "connection_terminated",
 };
 
-pub(super) static UPSTREAM_REFUSED: Reason = Reason {
+pub(super) static UPSTREAM_REFUSED: ErrorReason = ErrorReason {
     name: "upstream_refused",
     status: StatusCode::SERVICE_UNAVAILABLE,
-    fault: Fault::Upstream,
+    fault: Party::Upstream,
     action: "Send the request again after Retry-After: GBG did not process it",
     proxy_error: "destination_unavailable",
 };
 
-pub(super) static UPSTREAM_TIMEOUT: Reason = Reason {
+pub(super) static UPSTREAM_TIMEOUT: ErrorReason = ErrorReason {
     name: "upstream_timeout",
     status: StatusCode::GATEWAY_TIMEOUT,
-    fault: Fault::Upstream,
+    fault: Party::Upstream,
     action: "Look whether the request took effect before you send it again",
     proxy_error: "http_response_timeout",
 };
 
-pub(super) static LOOP_DETECTED: Reason = Reason {
+pub(super) static LOOP_DETECTED: ErrorReason = ErrorReason {
     name: "loop_detected",
     status: StatusCode::LOOP_DETECTED,
-    fault: Fault::Proxy,
+    fault: Party::Proxy,
     action: "Whoever runs gbg-proxy must correct upstream.base_url or token.endpoint: it leads back to this proxy",
     proxy_error: "proxy_loop_detected",
 };

@@ -8,14 +8,14 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
 use super::Metrics;
-use super::requests::{Outcome, Source};
+use super::requests::{Outcome, ResponseSource};
 
 /// So many are kept by a worker, and told of all.
 const KEPT: usize = 20;
 
 /// A request that failed.
 #[derive(Clone, Debug)]
-pub struct Failure {
+pub struct FailedRequest {
     /// When it ended.
     pub at: SystemTime,
     /// The same on the clock that nobody sets: for how long ago it was, and which of two was first.
@@ -29,12 +29,12 @@ pub struct Failure {
     /// The status of the answer; 0 without one.
     pub status: u16,
     /// Who made it.
-    pub source: Source,
+    pub source: ResponseSource,
     /// Why it is ours.
     pub reason: Option<&'static str>,
 }
 
-impl Failure {
+impl FailedRequest {
     fn of(outcome: &Outcome<'_>) -> Self {
         let Outcome {
             id,
@@ -46,7 +46,7 @@ impl Failure {
             ..
         } = *outcome;
         let (at, ended) = (SystemTime::now(), Instant::now());
-        Failure {
+        FailedRequest {
             at,
             ended,
             id: id.into(),
@@ -58,23 +58,23 @@ impl Failure {
         }
     }
 
-    fn kind(&self) -> (Option<&'static str>, u16, Source) {
+    fn kind(&self) -> (Option<&'static str>, u16, ResponseSource) {
         (self.reason, self.status, self.source)
     }
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Failures(Mutex<VecDeque<Failure>>);
+pub(super) struct FailedRequests(Mutex<VecDeque<FailedRequest>>);
 
-impl Failures {
+impl FailedRequests {
     pub(super) fn note(&self, outcome: &Outcome<'_>) {
-        let failure = Failure::of(outcome);
+        let failure = FailedRequest::of(outcome);
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         kept.push_back(failure);
         shorten(&mut kept);
     }
 
-    fn all(&self) -> VecDeque<Failure> {
+    fn all(&self) -> VecDeque<FailedRequest> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -84,7 +84,7 @@ impl Failures {
 
 impl Metrics {
     /// The last requests that failed, the newest first.
-    pub fn failures(&self) -> Vec<Failure> {
+    pub fn failures(&self) -> Vec<FailedRequest> {
         let each = self
             .workers
             .iter()
@@ -99,7 +99,7 @@ impl Metrics {
 
 /// Lets the oldest of the most frequent kind go, until no more than [`KEPT`] are left: a flood of
 /// one kind does not wash out what is rare.
-fn shorten(failures: &mut VecDeque<Failure>) {
+fn shorten(failures: &mut VecDeque<FailedRequest>) {
     while failures.len() > KEPT {
         let count = |kind| {
             failures
@@ -128,7 +128,7 @@ mod tests {
             caller: 0,
             endpoint: "other",
             status,
-            source: Source::Gbg,
+            source: ResponseSource::Gbg,
             reason: None,
             duration: Duration::ZERO,
             upstream: None,
@@ -141,7 +141,9 @@ mod tests {
     fn what_is_rare_is_not_washed_out_by_what_is_frequent() {
         let metrics = Metrics::new(2);
         let note = |worker: usize, id: &str, status| {
-            metrics.workers[worker].requests.note(&outcome(id, status));
+            metrics.workers[worker]
+                .requests
+                .record(&outcome(id, status));
         };
         note(0, "fine", 200);
         note(0, "rare", 503);

@@ -16,27 +16,27 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-pub use self::failures::Failure;
+pub use self::failures::FailedRequest;
 pub use self::histogram::Histogram;
 pub use self::refused::{ConnectionRefusal, RefusedConnections};
 use self::requests::Counts;
-pub use self::requests::{Outcome, Requests, Source};
-pub use self::summary::{OfCaller, Summary};
+pub use self::requests::{Outcome, RequestMetrics, ResponseSource};
+pub use self::summary::{CallerCounts, RequestSummary};
 pub use self::text::{OPEN_METRICS, PLAIN};
-pub use self::token::{Fetch, Fetched, Token};
+pub use self::token::{FetchOutcome, LastFetch, TokenMetrics};
 
 /// All that is counted in a process.
 #[derive(Debug)]
 pub struct Metrics {
     /// The names of callers, by their numbers; the first is of those who have none.
     callers: Mutex<Vec<String>>,
-    workers: Vec<Arc<Worker>>,
+    workers: Vec<Arc<WorkerMetrics>>,
     /// Who is in flight, and who waits.
-    pub places: Arc<Places>,
+    pub places: Arc<AdmissionMetrics>,
     /// Login forms that are being read.
     pub login_forms: Arc<AtomicUsize>,
     /// The access token.
-    pub token: Arc<Token>,
+    pub token: Arc<TokenMetrics>,
     /// Connections that the listener for callers refused.
     pub refused: Arc<RefusedConnections>,
     /// Connections that the admin listener refused.
@@ -85,7 +85,7 @@ impl Metrics {
     }
 
     /// Notes that the configuration was read again, and what was wrong with it, if it is not used.
-    pub fn note_reload(&self, problem: Option<String>) {
+    pub fn record_reload(&self, problem: Option<String>) {
         let mut reloads = self.reloads.lock().unwrap_or_else(PoisonError::into_inner);
         match problem {
             None => reloads.taken += 1,
@@ -116,7 +116,7 @@ impl Metrics {
     }
 
     /// What each worker counts in.
-    pub fn workers(&self) -> &[Arc<Worker>] {
+    pub fn workers(&self) -> &[Arc<WorkerMetrics>] {
         &self.workers
     }
 }
@@ -134,18 +134,18 @@ pub struct Reloads {
 
 /// What one worker counts.
 #[derive(Debug, Default)]
-pub struct Worker {
+pub struct WorkerMetrics {
     /// Requests that have ended.
-    pub requests: Requests,
+    pub requests: RequestMetrics,
     /// Connections of callers.
-    pub callers: Arc<Connections>,
+    pub callers: Arc<ConnectionMetrics>,
     /// Connections to the API.
-    pub api: Arc<Connections>,
+    pub api: Arc<ConnectionMetrics>,
 }
 
 /// Connections of one side.
 #[derive(Debug, Default)]
-pub struct Connections {
+pub struct ConnectionMetrics {
     opened: AtomicU64,
     closed: AtomicU64,
     /// Requests that found one open.
@@ -154,15 +154,15 @@ pub struct Connections {
     given_up: AtomicU64,
 }
 
-impl Connections {
+impl ConnectionMetrics {
     /// Counts one that has opened; it is open until what this gives is dropped.
-    pub fn open(self: &Arc<Self>) -> Open {
+    pub fn open(self: &Arc<Self>) -> OpenConnection {
         self.opened.fetch_add(1, Relaxed);
-        Open(Arc::clone(self))
+        OpenConnection(Arc::clone(self))
     }
 
     /// Counts that opening one is given up for the moment.
-    pub fn note_given_up(&self) {
+    pub fn record_circuit_opening(&self) {
         self.given_up.fetch_add(1, Relaxed);
     }
 
@@ -172,16 +172,16 @@ impl Connections {
     }
 
     /// Counts a request that needed no new one.
-    pub fn note_reused(&self) {
+    pub fn record_reuse(&self) {
         self.reused.fetch_add(1, Relaxed);
     }
 }
 
 /// A connection that is open.
 #[derive(Debug)]
-pub struct Open(Arc<Connections>);
+pub struct OpenConnection(Arc<ConnectionMetrics>);
 
-impl Drop for Open {
+impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.closed.fetch_add(1, Relaxed);
     }
@@ -189,21 +189,21 @@ impl Drop for Open {
 
 /// Requests in flight, and those that wait for it.
 #[derive(Debug, Default)]
-pub struct Places {
+pub struct AdmissionMetrics {
     /// In flight.
-    pub taken: AtomicUsize,
+    pub in_flight: AtomicUsize,
     /// Waiting.
-    pub waiting: AtomicUsize,
+    pub queued: AtomicUsize,
 }
 
-impl Places {
+impl AdmissionMetrics {
     /// How many are in flight.
     pub fn in_flight(&self) -> usize {
-        self.taken.load(Relaxed)
+        self.in_flight.load(Relaxed)
     }
 
     /// How many wait.
     pub fn queue(&self) -> usize {
-        self.waiting.load(Relaxed)
+        self.queued.load(Relaxed)
     }
 }

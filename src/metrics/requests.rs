@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 
-use super::failures::Failures;
+use super::failures::FailedRequests;
 use super::histogram::Histogram;
 
 /// Who made an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Source {
+pub enum ResponseSource {
     /// The API.
     Gbg,
     /// This proxy.
@@ -20,13 +20,13 @@ pub enum Source {
     None,
 }
 
-impl Source {
+impl ResponseSource {
     /// The name in labels and logs.
     pub fn name(self) -> &'static str {
         match self {
-            Source::Gbg => "gbg",
-            Source::Proxy => "proxy",
-            Source::None => "none",
+            ResponseSource::Gbg => "gbg",
+            ResponseSource::Proxy => "proxy",
+            ResponseSource::None => "none",
         }
     }
 }
@@ -43,7 +43,7 @@ pub struct Outcome<'a> {
     /// The status of the answer; 0 without one.
     pub status: u16,
     /// Who made it.
-    pub source: Source,
+    pub source: ResponseSource,
     /// Why it is ours, where that is a failure.
     pub reason: Option<&'static str>,
     /// From the first byte to the last.
@@ -70,28 +70,28 @@ pub(super) fn failed(status: u16) -> bool {
 }
 
 /// What is told apart: caller, endpoint, status, source.
-pub(super) type Labels = (usize, &'static str, u16, Source);
+pub(super) type Labels = (usize, &'static str, u16, ResponseSource);
 
 /// Requests that have ended.
 #[derive(Debug, Default)]
-pub struct Requests {
+pub struct RequestMetrics {
     counts: Mutex<Counts>,
-    pub(super) failures: Failures,
+    pub(super) failures: FailedRequests,
 }
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Counts {
     pub(super) requests: FxHashMap<Labels, u64>,
-    pub(super) durations: FxHashMap<(&'static str, Source), Histogram>,
+    pub(super) durations: FxHashMap<(&'static str, ResponseSource), Histogram>,
     pub(super) upstream: FxHashMap<&'static str, Histogram>,
     pub(super) refusals: BTreeMap<&'static str, u64>,
     pub(super) bytes: [u64; 2],
     pub(super) repeats: u64,
 }
 
-impl Requests {
+impl RequestMetrics {
     /// Counts one.
-    pub fn note(&self, outcome: &Outcome<'_>) {
+    pub fn record(&self, outcome: &Outcome<'_>) {
         let Outcome {
             caller,
             endpoint,

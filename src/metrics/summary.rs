@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::requests::failed;
-use super::{Histogram, Metrics, Source};
+use super::{Histogram, Metrics, ResponseSource};
 
 /// Requests, summed up.
 #[derive(Clone, Debug, Default)]
-pub struct Summary {
+pub struct RequestSummary {
     /// All.
     pub total: u64,
     /// By whose answer it was.
@@ -15,9 +15,9 @@ pub struct Summary {
     /// By status; 0 without an answer.
     pub by_status: BTreeMap<u16, u64>,
     /// By endpoint, status, and whose answer it was.
-    pub by_answer: BTreeMap<(&'static str, u16, Source), u64>,
+    pub by_answer: BTreeMap<(&'static str, u16, ResponseSource), u64>,
     /// By the number of the caller; the first is of those who have no name.
-    pub callers: Vec<OfCaller>,
+    pub callers: Vec<CallerCounts>,
     /// Failures that were answered here, by reason.
     pub refusals: BTreeMap<&'static str, u64>,
     /// How long what the API answered took, from a request's first byte to its last.
@@ -28,7 +28,7 @@ pub struct Summary {
 
 /// The requests of one caller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct OfCaller {
+pub struct CallerCounts {
     /// All.
     pub requests: u64,
     /// Those that failed, whoever is to blame for it.
@@ -39,13 +39,13 @@ pub struct OfCaller {
 
 impl Metrics {
     /// The requests of all workers, summed up.
-    pub fn requests(&self) -> Summary {
+    pub fn requests(&self) -> RequestSummary {
         let counts = self.counts();
-        let callers = vec![OfCaller::default(); self.callers().len()];
-        let mut sum = Summary {
+        let callers = vec![CallerCounts::default(); self.callers().len()];
+        let mut sum = RequestSummary {
             refusals: counts.refusals,
             callers,
-            ..Summary::default()
+            ..RequestSummary::default()
         };
         for ((caller, endpoint, status, source), count) in counts.requests {
             sum.total += count;
@@ -55,7 +55,7 @@ impl Metrics {
             if let Some(of) = sum.callers.get_mut(caller) {
                 of.requests += count;
                 of.failed += if failed(status) { count } else { 0 };
-                of.limited += if (status, source) == (429, Source::Proxy) {
+                of.limited += if (status, source) == (429, ResponseSource::Proxy) {
                     count
                 } else {
                     0
@@ -63,7 +63,7 @@ impl Metrics {
             }
         }
         for ((_, source), times) in &counts.durations {
-            if *source == Source::Gbg {
+            if *source == ResponseSource::Gbg {
                 sum.times.add(times);
             }
         }

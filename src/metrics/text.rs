@@ -16,7 +16,7 @@ use rustc_hash::FxHashMap;
 
 use super::histogram::Histogram;
 use super::requests::Labels;
-use super::{Connections, Metrics, Worker};
+use super::{ConnectionMetrics, Metrics, WorkerMetrics};
 
 /// The media type of the text of OpenMetrics.
 pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -31,7 +31,7 @@ impl Metrics {
     /// Everything, as it is now; the callers by their names if `with_names`.
     pub fn text(self: &Arc<Self>, with_names: bool) -> String {
         let mut registry = Registry::with_prefix("gbg_proxy");
-        registry.register_collector(Box::new(Snapshot {
+        registry.register_collector(Box::new(MetricsCollector {
             metrics: Arc::clone(self),
             with_names,
         }));
@@ -69,15 +69,15 @@ impl Metrics {
 }
 
 #[derive(Debug)]
-struct Snapshot {
+struct MetricsCollector {
     metrics: Arc<Metrics>,
     with_names: bool,
 }
 
-impl Collector for Snapshot {
+impl Collector for MetricsCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let metrics = &*self.metrics;
-        let mut page = Page(encoder);
+        let mut page = MetricsEncoder(encoder);
         page.about(metrics)?;
         page.requests(metrics, self.with_names)?;
         page.connections(metrics)?;
@@ -85,9 +85,9 @@ impl Collector for Snapshot {
     }
 }
 
-struct Page<'a>(DescriptorEncoder<'a>);
+struct MetricsEncoder<'a>(DescriptorEncoder<'a>);
 
-impl Page<'_> {
+impl MetricsEncoder<'_> {
     fn about(&mut self, metrics: &Metrics) -> fmt::Result {
         let version = [("version", env!("GBG_PROXY_VERSION"))];
         // A gauge rather than an info, which readers of the older text do not know.
@@ -189,12 +189,12 @@ impl Page<'_> {
     }
 
     fn connections(&mut self, metrics: &Metrics) -> fmt::Result {
-        type Of = fn(&Worker) -> &Connections;
+        type Of = fn(&WorkerMetrics) -> &ConnectionMetrics;
         let sides: [(&str, Of); 2] = [
             ("downstream", |worker| &worker.callers),
             ("upstream", |worker| &worker.api),
         ];
-        let sum = |of: Of, what: fn(&Connections) -> &AtomicU64| {
+        let sum = |of: Of, what: fn(&ConnectionMetrics) -> &AtomicU64| {
             metrics
                 .workers
                 .iter()

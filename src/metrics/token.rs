@@ -9,7 +9,7 @@ use super::histogram::Histogram;
 
 /// The access token, and the fetches that brought it or did not.
 #[derive(Debug, Default)]
-pub struct Token {
+pub struct TokenMetrics {
     generation: AtomicU64,
     pub(super) waiting: AtomicI64,
     pub(super) rejections: AtomicU64,
@@ -24,8 +24,8 @@ pub(super) struct Fetches {
     pub(super) counts: BTreeMap<(&'static str, &'static str), u64>,
     /// Why the last one that failed did, and when.
     failed: Option<(&'static str, Instant)>,
-    last: Option<Fetch>,
-    granted: Option<Grant>,
+    last: Option<LastFetch>,
+    granted: Option<TokenLifetime>,
 }
 
 /// When the newest token was granted, on both clocks, and for how long.
@@ -33,15 +33,15 @@ pub(super) struct Fetches {
 /// The monotonic clock stands still while the machine sleeps, and the wall clock can be set back:
 /// the one that has advanced further counts, as it does for the token itself.
 #[derive(Clone, Copy, Debug)]
-struct Grant {
+struct TokenLifetime {
     monotonic: Instant,
     wall: SystemTime,
     lifetime: Duration,
 }
 
-impl Grant {
+impl TokenLifetime {
     fn new(lifetime: Duration) -> Self {
-        Grant {
+        TokenLifetime {
             monotonic: Instant::now(),
             wall: SystemTime::now(),
             lifetime,
@@ -60,7 +60,7 @@ impl Grant {
 
 /// The fetch that ended last.
 #[derive(Clone, Copy, Debug)]
-pub struct Fetch {
+pub struct LastFetch {
     /// Why it brought no token; `None` if it brought one.
     pub failure: Option<&'static str>,
     /// When it ended.
@@ -71,7 +71,7 @@ pub struct Fetch {
 
 /// How a fetch ended.
 #[derive(Clone, Copy, Debug)]
-pub enum Fetched {
+pub enum FetchOutcome {
     /// With a token of this generation, that is sent for so long.
     Granted {
         /// The number of the token.
@@ -86,26 +86,26 @@ pub enum Fetched {
     },
 }
 
-impl Token {
+impl TokenMetrics {
     /// Notes that a fetch has ended, after `time`.
-    pub fn note_fetch(&self, fetched: Fetched, time: Duration) {
+    pub fn record_fetch(&self, fetched: FetchOutcome, time: Duration) {
         let labels = match fetched {
-            Fetched::Granted { .. } => ("ok", ""),
-            Fetched::Failed { reason } => ("failed", reason),
+            FetchOutcome::Granted { .. } => ("ok", ""),
+            FetchOutcome::Failed { reason } => ("failed", reason),
         };
         let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Fetched::Granted { generation, life } = fetched {
+        if let FetchOutcome::Granted { generation, life } = fetched {
             self.generation.store(generation, Relaxed);
-            fetches.granted = Some(Grant::new(life));
+            fetches.granted = Some(TokenLifetime::new(life));
         }
         fetches.times.note(time);
         *fetches.counts.entry(labels).or_default() += 1;
         let now = Instant::now();
         let failure = match fetched {
-            Fetched::Granted { .. } => None,
-            Fetched::Failed { reason } => Some(reason),
+            FetchOutcome::Granted { .. } => None,
+            FetchOutcome::Failed { reason } => Some(reason),
         };
-        fetches.last = Some(Fetch {
+        fetches.last = Some(LastFetch {
             failure,
             at: now,
             took: time,
@@ -116,18 +116,18 @@ impl Token {
     }
 
     /// Notes that somebody waits for a token, until what this gives is dropped.
-    pub fn wait(&self) -> Waiting<'_> {
+    pub fn wait(&self) -> TokenWaiter<'_> {
         self.waiting.fetch_add(1, Relaxed);
-        Waiting(self)
+        TokenWaiter(self)
     }
 
     /// Notes that another token is asked for because the API refuses the one that is held.
-    pub fn note_rejection(&self) {
+    pub fn record_rejection(&self) {
         self.rejections.fetch_add(1, Relaxed);
     }
 
     /// Notes that the API has refused a request because of its token.
-    pub fn note_unauthorized(&self) {
+    pub fn record_unauthorized(&self) {
         self.unauthorized.fetch_add(1, Relaxed);
     }
 
@@ -152,7 +152,7 @@ impl Token {
     }
 
     /// The fetch that ended last, if one did.
-    pub fn last_fetch(&self) -> Option<Fetch> {
+    pub fn last_fetch(&self) -> Option<LastFetch> {
         self.fetches().last
     }
 
@@ -164,7 +164,7 @@ impl Token {
         })
     }
 
-    fn granted(&self) -> Option<Grant> {
+    fn granted(&self) -> Option<TokenLifetime> {
         self.fetches
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -181,9 +181,9 @@ impl Token {
 
 /// Somebody who waits.
 #[derive(Debug)]
-pub struct Waiting<'a>(&'a Token);
+pub struct TokenWaiter<'a>(&'a TokenMetrics);
 
-impl Drop for Waiting<'_> {
+impl Drop for TokenWaiter<'_> {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Relaxed);
     }
@@ -196,7 +196,7 @@ mod tests {
     /// Age and remaining seconds of a token that lives for an hour, when the two clocks have
     /// advanced by so many seconds.
     fn age_and_left(monotonic: u64, wall: i64) -> (u64, u64) {
-        let grant = Grant::new(Duration::from_secs(3600));
+        let grant = TokenLifetime::new(Duration::from_secs(3600));
         let by = Duration::from_secs(wall.unsigned_abs());
         let wall = if wall < 0 {
             grant.wall - by

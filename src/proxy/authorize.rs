@@ -196,7 +196,7 @@ where
         let answered = send(&mut inner, req, generation, &record).await;
         match (answered, generation) {
             (Ok(res), Some(generation)) if retry_statuses.contains(&res.status()) => {
-                tokens.note_unauthorized();
+                tokens.record_unauthorized();
                 Box::pin(once_more(
                     inner,
                     res,

@@ -10,7 +10,7 @@ use hyper::body::Body;
 
 use super::context::Watched;
 use super::headers;
-use crate::error::Cause;
+use crate::error::BoxError;
 
 /// The body of an answer: the API's, or one of our own.
 #[derive(Debug)]
@@ -29,15 +29,15 @@ impl<B> Answer<B> {
 
 impl<B> Body for Answer<B>
 where
-    B: Body<Data = Bytes, Error: Into<Cause>> + Unpin,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
 {
     type Data = Bytes;
-    type Error = Cause;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut *self {
             Answer::Theirs(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Answer::Ours(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
@@ -73,15 +73,15 @@ impl<B> ProxyBody<B> {
 
 impl<B> Body for ProxyBody<B>
 where
-    B: Body<Data = Bytes, Error: Into<Cause>> + Unpin,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
 {
     type Data = Bytes;
-    type Error = Cause;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let ProxyBody { inner, watched } = &mut *self;
         let frame = ready!(Pin::new(&mut *inner).poll_frame(cx)).map(|frame| frame.map(clean));
         match &frame {

@@ -16,9 +16,9 @@ use super::authenticate::Known;
 use super::body::Answer;
 use super::request_id;
 use super::spans::Traced;
-use crate::error::{Cause, Error, Reason};
+use crate::error::{BoxError, Error, ErrorReason};
 use crate::gbg;
-use crate::metrics::{Outcome, Source};
+use crate::metrics::{Outcome, ResponseSource};
 use crate::rt::clock;
 
 /// How much of a path is logged; GBG's are shorter than 100 bytes.
@@ -55,7 +55,7 @@ struct Fate {
     /// `None` until there is an answer: a request that was cut off before has none.
     status: Option<StatusCode>,
     is_ours: bool,
-    reason: Option<&'static Reason>,
+    reason: Option<&'static ErrorReason>,
     gbg_id: Option<HeaderValue>,
     /// Whether the caller got all of the answer, as far as it is ours to see.
     ended: bool,
@@ -130,7 +130,7 @@ impl Record {
         fate.ended = res.body().is_end_stream() || self.method == Method::HEAD;
         fate.status = Some(res.status());
         fate.is_ours = is_ours;
-        fate.reason = res.extensions().get::<&'static Reason>().copied();
+        fate.reason = res.extensions().get::<&'static ErrorReason>().copied();
         fate.gbg_id = res.headers().get(GBG_ID).cloned();
     }
 
@@ -152,9 +152,9 @@ impl Record {
             endpoint: gbg::endpoint(self.uri.path()),
             status: fate.status.map_or(0, |status| status.as_u16()),
             source: match fate.status {
-                None => Source::None,
-                Some(_) if fate.is_ours => Source::Proxy,
-                Some(_) => Source::Gbg,
+                None => ResponseSource::None,
+                Some(_) if fate.is_ours => ResponseSource::Proxy,
+                Some(_) => ResponseSource::Gbg,
             },
             reason: fate.reason.map(|reason| reason.name),
             duration: self.began.elapsed(),
@@ -221,7 +221,7 @@ impl Watched {
     /// Notes the head of the answer.
     pub(super) fn note_head<B>(&self, res: &Response<Answer<B>>)
     where
-        B: Body<Data = Bytes, Error: Into<Cause>> + Unpin,
+        B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
     {
         self.record.note_head(res, res.body().is_ours());
     }
@@ -248,7 +248,7 @@ impl Drop for Watched {
     fn drop(&mut self) {
         let fate = self.record.fate();
         let outcome = self.record.outcome(&fate);
-        self.rules.metrics.requests.note(&outcome);
+        self.rules.metrics.requests.record(&outcome);
         if self.rules.access_log {
             self.record.log(&fate, &outcome);
         }

@@ -20,7 +20,7 @@ use tower::service_fn;
 use super::body::Answer;
 use super::context::WithContext;
 use super::{Step, request_id, validate};
-use crate::error::{Error, Fault, Reason, chain};
+use crate::error::{Error, ErrorReason, Party, chain};
 use crate::gbg::ApiVersion;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -95,7 +95,7 @@ impl ErrorFormat {
 
 /// The line that says why: what lies behind a failure is for the log alone.
 fn log(error: &Error, request_id: &str) {
-    let Reason {
+    let ErrorReason {
         name: reason,
         fault,
         ..
@@ -106,7 +106,7 @@ fn log(error: &Error, request_id: &str) {
         error,
         Error::Overloaded | Error::NoConnectionLeft | Error::TooManyLogins
     );
-    if *fault == Fault::Caller || is_throttled {
+    if *fault == Party::Caller || is_throttled {
         tracing::debug!(
             request_id,
             reason,
@@ -180,7 +180,7 @@ fn whole_seconds(time: Duration) -> u64 {
 }
 
 /// At once RFC 9457, and the error shape of the API version that was called.
-fn body(error: &Error, reason: &Reason, version: ApiVersion, request_id: &str) -> Value {
+fn body(error: &Error, reason: &ErrorReason, version: ApiVersion, request_id: &str) -> Value {
     let detail = error.to_string();
     let mut body = Map::from_iter([
         ("type".to_owned(), json!("about:blank")),

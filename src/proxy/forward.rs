@@ -7,7 +7,7 @@ use hyper::body::Body;
 use tower::service_fn;
 
 use super::{Authorized, Forward, RequestBody};
-use crate::error::Cause;
+use crate::error::BoxError;
 use crate::upstream::{Upstream, UpstreamBody};
 
 /// Forwards to `upstream`.
@@ -15,7 +15,7 @@ pub(crate) fn forward<B>(
     upstream: Arc<Upstream<RequestBody<B>>>,
 ) -> impl Forward<B, UpstreamBody<RequestBody<B>>>
 where
-    B: Body<Data = Bytes, Error: Into<Cause>> + Send + Unpin + 'static,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
     service_fn(move |Authorized { req, permit }: Authorized<B>| {
         let upstream = Arc::clone(&upstream);

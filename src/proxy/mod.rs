@@ -37,10 +37,10 @@ pub use self::replay::RequestBody;
 use self::token_stub::LoginForms;
 
 use crate::config::{CertificateName, Config};
-use crate::error::{Cause, Error};
+use crate::error::{BoxError, Error};
 use crate::metrics::{self, Metrics};
 use crate::token::Reader;
-use crate::trace::Exporter;
+use crate::trace::SpanExporter;
 
 /// What the workers share: who may call, how much is in flight, and who is told of traces.
 #[derive(Debug)]
@@ -49,13 +49,13 @@ pub struct Shared {
     guesses: Arc<AuthFailureThrottle>,
     gate: Arc<Gate>,
     login_forms: Arc<LoginForms>,
-    exporter: Option<Arc<Exporter>>,
+    exporter: Option<Arc<SpanExporter>>,
 }
 
 impl Shared {
     /// What `config` says of it; who is in flight, who waits, and who calls, is counted in
     /// `metrics`. Spans go to `exporter`.
-    pub fn new(config: &Config, metrics: &Metrics, exporter: Option<Arc<Exporter>>) -> Self {
+    pub fn new(config: &Config, metrics: &Metrics, exporter: Option<Arc<SpanExporter>>) -> Self {
         let limits = &config.limits;
         let places = Arc::clone(&metrics.places);
         let gate = Gate::new(
@@ -110,7 +110,7 @@ pub struct Rules {
     trace: spans::Rules,
     access_log: bool,
     heeds_retry_after: bool,
-    metrics: Arc<metrics::Worker>,
+    metrics: Arc<metrics::WorkerMetrics>,
 }
 
 impl Rules {
@@ -120,7 +120,7 @@ impl Rules {
         config: &Config,
         shared: &Shared,
         tokens: Reader,
-        metrics: Arc<metrics::Worker>,
+        metrics: Arc<metrics::WorkerMetrics>,
     ) -> Self {
         Rules {
             callers: Callers::new(config, &shared.shares, Arc::clone(&shared.guesses)),
@@ -244,8 +244,8 @@ pub fn stack<F, In, Out>(
 ) -> impl Step<In, ProxyBody<Limited<Out>>, Infallible> + use<F, In, Out>
 where
     F: Forward<WithContext<In>, Out>,
-    In: Body<Data = Bytes, Error: Into<Cause>> + Unpin + Send + 'static,
-    Out: Body<Data = Bytes, Error: Into<Cause>> + Unpin + Send + 'static,
+    In: Body<Data = Bytes, Error: Into<BoxError>> + Unpin + Send + 'static,
+    Out: Body<Data = Bytes, Error: Into<BoxError>> + Unpin + Send + 'static,
 {
     let peer = Arc::new(peer);
     ServiceBuilder::new()

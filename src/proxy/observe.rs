@@ -15,7 +15,7 @@ use tower::service_fn;
 use super::body::{Answer, ProxyBody};
 use super::context::{Record, Watched, WithContext};
 use super::{Step, request_id};
-use crate::error::Cause;
+use crate::error::BoxError;
 
 /// Observes every request that comes from `addr`.
 pub fn layer<S, In, Out>(
@@ -25,7 +25,7 @@ pub fn layer<S, In, Out>(
 where
     S: Step<WithContext<In>, Answer<Out>, Infallible>,
     In: Send + 'static,
-    Out: Body<Data = Bytes, Error: Into<Cause>> + Unpin + Send + 'static,
+    Out: Body<Data = Bytes, Error: Into<BoxError>> + Unpin + Send + 'static,
 {
     layer_fn(move |mut inner: S| {
         let rules = Arc::clone(&rules);

@@ -14,7 +14,7 @@ use hyper::body::Body;
 use super::body_buffer::BodyBuffer;
 use super::headers;
 use crate::config::Limits;
-use crate::error::{Cause, Error};
+use crate::error::{BoxError, Error};
 
 /// A request that may be sent once more.
 #[derive(Debug)]
@@ -132,14 +132,14 @@ enum Source<B> {
     Kept(Bytes),
 }
 
-impl<B: Body<Data = Bytes, Error: Into<Cause>> + Unpin> Body for RequestBody<B> {
+impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Body for RequestBody<B> {
     type Data = Bytes;
-    type Error = Cause;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.0 {
             Source::Caller { body, left, kept } => {
                 let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
@@ -173,7 +173,7 @@ impl<B: Body<Data = Bytes, Error: Into<Cause>> + Unpin> Body for RequestBody<B> 
 
 /// The frame as it goes on, if it is within what is `left`; trailers without what must not be in
 /// them.
-fn take(frame: Frame<Bytes>, left: &mut u64) -> Result<Frame<Bytes>, Cause> {
+fn take(frame: Frame<Bytes>, left: &mut u64) -> Result<Frame<Bytes>, BoxError> {
     match frame.into_trailers() {
         Ok(trailers) => Ok(Frame::trailers(headers::trailers(trailers))),
         Err(frame) => {

@@ -10,7 +10,8 @@ use http::{Method, StatusCode};
 use crate::config::{self, Config, Origin};
 use crate::metrics::Outcome;
 use crate::trace::{
-    Context, Exporter, Kind, Span, TRACEPARENT, TRACESTATE, TraceId, Value, span_id,
+    AttributeValue, Span, SpanExporter, SpanKind, TRACEPARENT, TRACESTATE, TraceContext, TraceId,
+    span_id,
 };
 
 /// What is done with the traces of requests.
@@ -18,13 +19,13 @@ use crate::trace::{
 pub(super) struct Rules {
     start: bool,
     sample: f64,
-    exporter: Option<Arc<Exporter>>,
+    exporter: Option<Arc<SpanExporter>>,
     /// Where attempts go.
     api: Origin,
 }
 
 impl Rules {
-    pub(super) fn new(config: &Config, exporter: Option<Arc<Exporter>>) -> Self {
+    pub(super) fn new(config: &Config, exporter: Option<Arc<SpanExporter>>) -> Self {
         let config::Trace { start, sample, .. } = config.trace;
         // Who records traces begins them as well. The one who does counts, and not what is written:
         // that needs a restart.
@@ -38,10 +39,11 @@ impl Rules {
 
     /// The trace of the request with these `headers`, if it belongs to one, or begins one.
     pub(super) fn of(&self, headers: &HeaderMap) -> Option<Traced> {
-        let came = Context::of(headers);
+        let came = TraceContext::of(headers);
         let begun = || {
-            self.start
-                .then(|| Context::begin(self.exporter.is_some() && fastrand::f64() < self.sample))
+            self.start.then(|| {
+                TraceContext::begin(self.exporter.is_some() && fastrand::f64() < self.sample)
+            })
         };
         let context = came.or_else(begun)?;
         let exporter = self.exporter.clone().filter(|_| context.is_sampled);
@@ -62,7 +64,7 @@ impl Rules {
 /// The trace that a request belongs to.
 #[derive(Debug)]
 pub(super) struct Traced {
-    context: Context,
+    context: TraceContext,
     is_begun: bool,
     recorded: Option<Box<Recorded>>,
 }
@@ -70,7 +72,7 @@ pub(super) struct Traced {
 /// What a collector is told of a request.
 #[derive(Debug)]
 struct Recorded {
-    exporter: Arc<Exporter>,
+    exporter: Arc<SpanExporter>,
     /// The number of the request's own span.
     id: u64,
     /// From when to when it waited for a token.
@@ -166,7 +168,13 @@ impl Traced {
             failed: false,
         };
         let own = (now.1 - outcome.duration, now.1);
-        let mut request = span(recorded.id, self.context.parent, Kind::Server, &name, own);
+        let mut request = span(
+            recorded.id,
+            self.context.parent,
+            SpanKind::Server,
+            &name,
+            own,
+        );
         request.parent_is_remote = self.context.parent != 0;
         let status = StatusCode::from_u16(outcome.status).ok();
         let problem = match status {
@@ -199,7 +207,7 @@ impl Traced {
         );
         request
             .attributes
-            .extend(problem.map(|problem| ("error.type", Value::Text(problem))));
+            .extend(problem.map(|problem| ("error.type", AttributeValue::Text(problem))));
         recorded.exporter.export(request);
 
         if let Some((began, ended)) = recorded.waited {
@@ -207,7 +215,7 @@ impl Traced {
             let waited = span(
                 span_id(),
                 recorded.id,
-                Kind::Internal,
+                SpanKind::Internal,
                 "wait for a token",
                 waited,
             );
@@ -221,7 +229,7 @@ impl Traced {
             let mut sent = span(
                 attempt.id,
                 recorded.id,
-                Kind::Client,
+                SpanKind::Client,
                 &name,
                 (at(attempt.began), ended),
             );
@@ -275,10 +283,10 @@ fn named(method: &Method) -> (&str, &str) {
     }
 }
 
-fn text(text: &str) -> Value {
-    Value::Text(text.to_owned())
+fn text(text: &str) -> AttributeValue {
+    AttributeValue::Text(text.to_owned())
 }
 
-fn number(number: u16) -> Value {
-    Value::Number(number.into())
+fn number(number: u16) -> AttributeValue {
+    AttributeValue::Number(number.into())
 }

@@ -33,7 +33,7 @@ use super::body_buffer::BodyBuffer;
 use super::context::WithContext;
 use super::{Peer, Step};
 use crate::config::Config;
-use crate::error::{Cause, Error};
+use crate::error::{BoxError, Error};
 use crate::gbg;
 
 pub(super) use self::forms::LoginForms;
@@ -95,7 +95,7 @@ pub fn layer<S, In, Out>(
 ) -> impl Layer<S, Service = impl Step<WithContext<In>, Answer<Out>> + use<S, In, Out>> + Clone
 where
     S: Step<WithContext<In>, Out>,
-    In: Body<Data = Bytes, Error: Into<Cause>> + Unpin + Send + 'static,
+    In: Body<Data = Bytes, Error: Into<BoxError>> + Unpin + Send + 'static,
     Out: Send + 'static,
 {
     layer_fn(move |mut inner: S| {
@@ -146,7 +146,7 @@ async fn log_in<B>(
     req: Request<WithContext<B>>,
 ) -> Result<Response<String>, Error>
 where
-    B: Body<Data = Bytes, Error: Into<Cause>> + Unpin + Send,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin + Send,
 {
     if *req.method() != Method::POST {
         return Err(Error::MethodNotAllowed {

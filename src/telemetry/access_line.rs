@@ -13,9 +13,9 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 /// The library's format, but for the lines of requests.
-pub(super) struct Lines(pub(super) Format<Full>);
+pub(super) struct TextFormat(pub(super) Format<Full>);
 
-impl<S, N> FormatEvent<S, N> for Lines
+impl<S, N> FormatEvent<S, N> for TextFormat
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
@@ -46,11 +46,11 @@ where
 }
 
 thread_local! {
-    static LINE: RefCell<Line> = const { RefCell::new(Line::new()) };
+    static LINE: RefCell<LineBuffer> = const { RefCell::new(LineBuffer::new()) };
 }
 
 /// A line that is being made, in memory that the next one uses again.
-struct Line {
+struct LineBuffer {
     /// UTF-8, which is checked once for all of it.
     text: Vec<u8>,
     /// The second that `date` is of, since 1970.
@@ -59,9 +59,9 @@ struct Line {
     date: String,
 }
 
-impl Line {
+impl LineBuffer {
     const fn new() -> Self {
-        Line {
+        LineBuffer {
             text: Vec::new(),
             second: 0,
             date: String::new(),
@@ -110,7 +110,7 @@ impl Line {
 }
 
 /// Writing into a text does not fail.
-impl Visit for Line {
+impl Visit for LineBuffer {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.name(field);
         // Most texts are plain; what is not is escaped, so that it cannot be taken for another
@@ -167,17 +167,17 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt;
     use tracing_subscriber::{fmt, registry};
 
-    use super::super::writer::Text;
+    use super::super::writer::SharedBuffer;
     use super::*;
 
     /// What `tell` leaves, as ours and as the library's.
     fn told(tell: impl Fn()) -> [String; 2] {
-        let text = Text::default();
+        let text = SharedBuffer::default();
         let (ours, theirs) = (text.clone(), text.clone());
         let plain = || fmt::format().with_ansi(false).with_target(false);
         let lines = fmt::layer()
             .with_ansi(false)
-            .event_format(Lines(plain()))
+            .event_format(TextFormat(plain()))
             .with_writer(move || ours.clone());
         with_default(registry().with(lines), &tell);
         let lines = fmt::layer()
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn the_time_is_written_as_the_library_writes_it() {
-        let mut line = Line::new();
+        let mut line = LineBuffer::new();
         for (micros, text) in [
             (1_795_730_009_123_456, "2026-11-26T21:53:29.123456Z"),
             (1_795_730_009_000_001, "2026-11-26T21:53:29.000001Z"),

@@ -26,7 +26,7 @@ pub(super) struct LogFile {
 
 /// The file that the next bytes go to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Target {
+pub(super) enum FileChange {
     /// The one that the last bytes went to.
     Same,
     /// Another one.
@@ -53,17 +53,17 @@ impl LogFile {
 
     /// Reopens the path if it names another file than the open one, and in any case if it
     /// `must_reopen`. A path that names no file is awaited for a moment if that is `patient`.
-    pub(super) fn follow(&mut self, must_reopen: bool, patient: bool) -> io::Result<Target> {
+    pub(super) fn follow(&mut self, must_reopen: bool, patient: bool) -> io::Result<FileChange> {
         if !must_reopen {
             match std::fs::metadata(&self.path) {
                 Ok(named) if file_id(&named) == self.id => {
                     self.missing_since = None;
-                    return Ok(Target::Same);
+                    return Ok(FileChange::Same);
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound && patient => {
                     let since = *self.missing_since.get_or_insert_with(Instant::now);
                     if since.elapsed() < CREATE_DELAY {
-                        return Ok(Target::Awaited);
+                        return Ok(FileChange::Awaited);
                     }
                 }
                 // If the path cannot be looked at, opening it says why.
@@ -76,9 +76,9 @@ impl LogFile {
         self.id = id;
         self.missing_since = None;
         Ok(if is_other {
-            Target::Other
+            FileChange::Other
         } else {
-            Target::Same
+            FileChange::Same
         })
     }
 }

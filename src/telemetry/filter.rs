@@ -22,12 +22,12 @@ const LEVELS: [LevelFilter; 6] = [
 /// The least severe level that is logged, at the moment. What is logged is decided once for each
 /// place in the code, and not for each line: no lock is taken there.
 #[derive(Clone, Debug)]
-pub struct Level(Arc<AtomicUsize>);
+pub struct LogLevel(Arc<AtomicUsize>);
 
-impl Level {
+impl LogLevel {
     /// One that is `level` for now.
     pub fn new(level: LevelFilter) -> Self {
-        Level(Arc::new(AtomicUsize::new(number(level))))
+        LogLevel(Arc::new(AtomicUsize::new(number(level))))
     }
 
     /// Logs what is at least of `level` from now on.
@@ -59,7 +59,7 @@ fn number(level: LevelFilter) -> usize {
         .unwrap_or_default()
 }
 
-impl<S: Subscriber> Filter<S> for Level {
+impl<S: Subscriber> Filter<S> for LogLevel {
     fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
         self.takes(metadata)
     }
@@ -82,14 +82,14 @@ mod tests {
     use tracing_subscriber::layer::{Layer, SubscriberExt};
     use tracing_subscriber::{fmt, registry};
 
-    use super::super::writer::Text;
+    use super::super::writer::SharedBuffer;
     use super::*;
 
     #[test]
     fn a_level_that_is_set_is_in_force_for_the_next_line_and_what_is_not_ours_never_is() {
-        let text = Text::default();
+        let text = SharedBuffer::default();
         let made = text.clone();
-        let level = Level::new(LevelFilter::INFO);
+        let level = LogLevel::new(LevelFilter::INFO);
         let lines = fmt::layer()
             .with_ansi(false)
             .with_writer(move || made.clone())

@@ -16,20 +16,20 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{fmt, registry};
 
-use self::access_line::Lines;
+use self::access_line::TextFormat;
 use self::file::LogFile;
-pub use self::filter::Level;
+pub use self::filter::LogLevel;
 use self::output::Output;
-pub use self::writer::{Guard, Reopener};
+pub use self::writer::{LogGuard, Reopener};
 
 /// Lines that wait to be written; above this, lines are dropped rather than requests held up.
 const BUFFERED_LINES: usize = 16_384;
 
 /// How much is logged, how it looks, and where it goes.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct LogSettings {
     /// The least severe level, which may become another while the log is written.
-    pub level: Level,
+    pub level: LogLevel,
     /// One JSON object a line instead of text.
     pub json: bool,
     /// The file to write to; standard output where there is none.
@@ -41,7 +41,7 @@ pub struct Settings {
 ///
 /// # Errors
 /// When the file cannot be opened.
-pub fn begin(settings: Settings) -> io::Result<Guard> {
+pub fn init(settings: LogSettings) -> io::Result<LogGuard> {
     let out = match &settings.file {
         Some(path) => Output::File(LogFile::open(path)?),
         None => Output::Stream(Box::new(io::stdout())),
@@ -52,7 +52,7 @@ pub fn begin(settings: Settings) -> io::Result<Guard> {
     Ok(guard)
 }
 
-fn subscriber<W>(settings: &Settings, writer: W) -> impl Subscriber + Send + Sync + use<W>
+fn subscriber<W>(settings: &LogSettings, writer: W) -> impl Subscriber + Send + Sync + use<W>
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
@@ -67,7 +67,9 @@ where
     } else {
         lines
             .with_ansi(false)
-            .event_format(Lines(fmt::format().with_ansi(false).with_target(false)))
+            .event_format(TextFormat(
+                fmt::format().with_ansi(false).with_target(false),
+            ))
             .boxed()
     };
     registry().with(lines.with_filter(settings.level.clone()))

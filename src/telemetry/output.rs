@@ -7,7 +7,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::file::{LogFile, Target};
+use super::file::{FileChange, LogFile};
 
 /// A destination.
 pub(super) enum Output {
@@ -19,10 +19,10 @@ pub(super) enum Output {
 
 impl Output {
     /// Prepares the destination for the next bytes.
-    pub(super) fn follow(&mut self, must_reopen: bool, patient: bool) -> io::Result<Target> {
+    pub(super) fn follow(&mut self, must_reopen: bool, patient: bool) -> io::Result<FileChange> {
         match self {
             Output::File(file) => file.follow(must_reopen, patient),
-            Output::Stream(_) => Ok(Target::Same),
+            Output::Stream(_) => Ok(FileChange::Same),
         }
     }
 

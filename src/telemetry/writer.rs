@@ -9,9 +9,9 @@ use tokio::sync::watch;
 use tracing::subscriber::with_default;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 
-use super::file::Target;
+use super::file::FileChange;
 use super::output::{Outage, Output};
-use super::{Settings, subscriber};
+use super::{LogSettings, subscriber};
 
 /// Lines are written together as far as they make up so many bytes.
 const BATCH: usize = 64 * 1024;
@@ -33,21 +33,21 @@ const REOPEN_TIMEOUT: Duration = Duration::from_secs(1);
 const WAKE: &[u8] = b"\n";
 
 /// While it is there, lines are written; what is buffered is when it is dropped.
-pub struct Guard {
-    shared: Arc<Shared>,
+pub struct LogGuard {
+    shared: Arc<WriterRequests>,
     reopener: Option<Reopener>,
     /// Dropped after the end was announced.
     _thread: WorkerGuard,
 }
 
-impl Guard {
+impl LogGuard {
     /// The handle that reopens the log file; `None` without `log.file`.
     pub fn reopener(&self) -> Option<Reopener> {
         self.reopener.clone()
     }
 }
 
-impl Drop for Guard {
+impl Drop for LogGuard {
     fn drop(&mut self) {
         self.shared.ending.store(true, Ordering::Relaxed);
     }
@@ -56,7 +56,7 @@ impl Drop for Guard {
 /// Handle to reopen the log file by its path.
 #[derive(Clone)]
 pub struct Reopener {
-    shared: Arc<Shared>,
+    shared: Arc<WriterRequests>,
     lines: NonBlocking,
     reopened: watch::Receiver<u64>,
 }
@@ -79,7 +79,7 @@ impl Reopener {
 
 /// What the thread is told from outside.
 #[derive(Debug, Default)]
-struct Shared {
+struct WriterRequests {
     /// Lines for which there was no room.
     dropped: OnceLock<ErrorCounter>,
     ending: AtomicBool,
@@ -88,8 +88,8 @@ struct Shared {
 }
 
 /// What takes lines for `out`, up to `limit` of them at once, and never waits.
-pub(super) fn spawn(out: Output, settings: Settings, limit: usize) -> (NonBlocking, Guard) {
-    let shared = Arc::<Shared>::default();
+pub(super) fn spawn(out: Output, settings: LogSettings, limit: usize) -> (NonBlocking, LogGuard) {
+    let shared = Arc::<WriterRequests>::default();
     let is_file = matches!(out, Output::File(_));
     let (reopened_sender, reopened) = watch::channel(0);
     let writer = Writer {
@@ -100,7 +100,7 @@ pub(super) fn spawn(out: Output, settings: Settings, limit: usize) -> (NonBlocki
         batch: Vec::new(),
         woken: 0,
         failed: 0,
-        losses: Losses::default(),
+        losses: LostLines::default(),
         outage: Outage::new(limit),
     };
     let (lines, thread) = NonBlockingBuilder::default()
@@ -115,7 +115,7 @@ pub(super) fn spawn(out: Output, settings: Settings, limit: usize) -> (NonBlocki
     };
     (
         lines,
-        Guard {
+        LogGuard {
             shared,
             reopener: is_file.then_some(reopener),
             _thread: thread,
@@ -126,8 +126,8 @@ pub(super) fn spawn(out: Output, settings: Settings, limit: usize) -> (NonBlocki
 /// Writes lines, several at a time, and each as a whole.
 struct Writer {
     out: Output,
-    settings: Settings,
-    shared: Arc<Shared>,
+    settings: LogSettings,
+    shared: Arc<WriterRequests>,
     /// The last request to reopen the file that was met.
     reopened: watch::Sender<u64>,
     /// What is to be written.
@@ -136,7 +136,7 @@ struct Writer {
     woken: u64,
     /// Lines that `out` did not take.
     failed: usize,
-    losses: Losses,
+    losses: LostLines,
     outage: Outage,
 }
 
@@ -224,10 +224,10 @@ impl Writer {
         let request = self.shared.reopen_requests.load(Ordering::Relaxed);
         let must_reopen = request != *self.reopened.borrow();
         match self.out.follow(must_reopen, !ending)? {
-            Target::Awaited => return Ok(false),
+            FileChange::Awaited => return Ok(false),
             // A line that was cut off in the old file is written as a whole.
-            Target::Other => *written = line_start(lines, *written),
-            Target::Same => {}
+            FileChange::Other => *written = line_start(lines, *written),
+            FileChange::Same => {}
         }
         if must_reopen {
             self.reopened.send_replace(request);
@@ -242,7 +242,7 @@ impl Writer {
         let Some(lines) = self.losses.begin_telling(lost, self.is_ending()) else {
             return;
         };
-        let text = Text::default();
+        let text = SharedBuffer::default();
         let made = text.clone();
         with_default(subscriber(&self.settings, move || made.clone()), || {
             tracing::warn!(
@@ -270,13 +270,13 @@ fn line_start(lines: &[u8], position: usize) -> usize {
 
 /// What was told of lines that were lost.
 #[derive(Debug, Default)]
-struct Losses {
+struct LostLines {
     told: usize,
     /// When it was tried last.
     at: Option<Instant>,
 }
 
-impl Losses {
+impl LostLines {
     /// How many are to be told now, of `lost` in all.
     fn begin_telling(&mut self, lost: usize, ending: bool) -> Option<usize> {
         let untold = lost.saturating_sub(self.told);
@@ -290,15 +290,15 @@ impl Losses {
 
 /// A line that is being made.
 #[derive(Clone, Default)]
-pub(super) struct Text(Arc<Mutex<Vec<u8>>>);
+pub(super) struct SharedBuffer(Arc<Mutex<Vec<u8>>>);
 
-impl Text {
+impl SharedBuffer {
     pub(super) fn take(&self) -> Vec<u8> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Write for Text {
+impl Write for SharedBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0
             .lock()

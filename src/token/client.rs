@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use super::exchange;
 use crate::config::{Credentials, Problem, Token};
-use crate::error::Cause;
+use crate::error::BoxError;
 use crate::fs::watcher::FileWatcher;
 use crate::rt::blocking::SerialBlocking;
 use crate::upstream::Dialer;
@@ -36,7 +36,7 @@ impl Client {
     ///
     /// # Errors
     /// When the credentials cannot be read, or a certificate cannot be used.
-    pub fn new(config: &Token) -> Result<Self, Cause> {
+    pub fn new(config: &Token) -> Result<Self, BoxError> {
         // Before they are read: what is written meanwhile is read again.
         let watcher = FileWatcher::new(
             config

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::jwt;
 use crate::config::{Credentials, Proof, Token};
-use crate::error::Cause;
+use crate::error::BoxError;
 
 /// What a token request carries.
 pub(super) struct Form<'a> {
@@ -43,7 +43,10 @@ impl Form<'_> {
 ///
 /// # Errors
 /// When the client's key cannot sign.
-pub(super) fn form<'a>(config: &'a Token, credentials: &'a Credentials) -> Result<Form<'a>, Cause> {
+pub(super) fn form<'a>(
+    config: &'a Token,
+    credentials: &'a Credentials,
+) -> Result<Form<'a>, BoxError> {
     let id = &credentials.client_id;
     let mut fields: Vec<(&str, Cow<'_, str>)> = Vec::new();
     match &credentials.user {

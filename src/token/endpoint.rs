@@ -11,7 +11,7 @@ use super::client::Client;
 use super::exchange;
 use super::response::{Grant, content_coding, parse_error, parse_grant};
 use crate::config::Token;
-use crate::error::Cause;
+use crate::error::BoxError;
 use crate::headers::retry_after::parse_retry_after;
 use crate::upstream::DeadlineExceeded;
 
@@ -162,13 +162,13 @@ pub enum FetchError {
     Timeout(#[from] DeadlineExceeded),
     /// No connection.
     #[error("the token endpoint cannot be reached")]
-    Unreachable(#[source] Cause),
+    Unreachable(#[source] BoxError),
     /// A connection that ended before the whole answer had come, or spoke no HTTP.
     #[error("the connection to the token endpoint broke off")]
-    Broken(#[source] Cause),
+    Broken(#[source] BoxError),
     /// The client's key or certificate cannot be used.
     #[error("the client's credentials cannot be used")]
-    Credentials(#[source] Cause),
+    Credentials(#[source] BoxError),
 }
 
 impl FetchError {

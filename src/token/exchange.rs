@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 use super::client_auth::form;
 use super::endpoint::FetchError;
 use crate::config::{Credentials, Origin, Token};
-use crate::error::Cause;
+use crate::error::BoxError;
 use crate::headers::via;
 use crate::upstream::{ConnectDeadline, ConnectStep, DialError, Dialer};
 
@@ -64,7 +64,7 @@ pub(super) async fn post(
 pub(super) fn tls(
     config: &Token,
     credentials: &Credentials,
-) -> Result<Option<(TlsConnector, ServerName<'static>)>, Cause> {
+) -> Result<Option<(TlsConnector, ServerName<'static>)>, BoxError> {
     let Some(origin) = config.endpoint.origin().filter(|origin| origin.tls) else {
         return Ok(None);
     };
@@ -101,7 +101,7 @@ fn request(
     config: &Token,
     origin: &Origin,
     credentials: &Credentials,
-) -> Result<Request<Full<Bytes>>, Cause> {
+) -> Result<Request<Full<Bytes>>, BoxError> {
     let form = form(config, credentials)?;
     let mut request =
         Request::post(&config.endpoint.url()[Position::BeforePath..Position::AfterQuery])

@@ -112,7 +112,7 @@ impl State {
 
 /// The two ends of a token's way to the requests; a request waits for at most `wait`. What happens
 /// is counted in `metrics`.
-pub fn channel(wait: Duration, metrics: Arc<metrics::Token>) -> (Publisher, Reader) {
+pub fn channel(wait: Duration, metrics: Arc<metrics::TokenMetrics>) -> (Publisher, Reader) {
     let (sender, receiver) = watch::channel(State::default());
     let (complaints, rejected) = watch::channel(0);
     let (without_token, waiting) = watch::channel(0);
@@ -150,7 +150,7 @@ pub struct Publisher {
     rejected: watch::Receiver<u64>,
     /// The number of requests that have no token and wait for one.
     waiting: watch::Receiver<usize>,
-    pub(super) metrics: Arc<metrics::Token>,
+    pub(super) metrics: Arc<metrics::TokenMetrics>,
 }
 
 impl Publisher {
@@ -232,7 +232,7 @@ struct Shared {
     /// The number of requests in [`Reader::wait`].
     without_token: watch::Sender<usize>,
     complaints: watch::Sender<u64>,
-    metrics: Arc<metrics::Token>,
+    metrics: Arc<metrics::TokenMetrics>,
 }
 
 impl Shared {
@@ -372,8 +372,8 @@ impl Reader {
     }
 
     /// Counts an answer of the API that refuses the token.
-    pub fn note_unauthorized(&self) {
-        self.shared.metrics.note_unauthorized();
+    pub fn record_unauthorized(&self) {
+        self.shared.metrics.record_unauthorized();
     }
 
     /// Asks for a newer token than `generation`, which the API refused, if one is due, for those

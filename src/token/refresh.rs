@@ -14,7 +14,7 @@ use super::handle::{Bearer, Failure, Publisher};
 use super::response::Grant;
 use super::schedule::{self, Plan};
 use crate::error::chain;
-use crate::metrics::Fetched;
+use crate::metrics::FetchOutcome;
 
 /// Between the starts of two fetches, whatever happens.
 const LEAST_PAUSE: Duration = Duration::from_secs(1);
@@ -63,8 +63,8 @@ pub async fn refresh<F, R, C, D>(
                 generation += 1;
                 backoff.reset();
                 let life_left = (began + plan.stop).left();
-                publisher.metrics.note_fetch(
-                    Fetched::Granted {
+                publisher.metrics.record_fetch(
+                    FetchOutcome::Granted {
                         generation,
                         life: life_left,
                     },
@@ -76,15 +76,15 @@ pub async fn refresh<F, R, C, D>(
                     () = (began + plan.refresh).reached() => false,
                     () = changed() => true,
                     () = publisher.rejected() => {
-                        publisher.metrics.note_rejection();
+                        publisher.metrics.record_rejection();
                         tracing::warn!(generation, "the API refuses a request with this access token; asking for another");
                         false
                     }
                 }
             }
             Some(Err(error)) => {
-                publisher.metrics.note_fetch(
-                    Fetched::Failed {
+                publisher.metrics.record_fetch(
+                    FetchOutcome::Failed {
                         reason: error.reason(),
                     },
                     took,

@@ -25,7 +25,7 @@ impl fmt::Display for TraceId {
 
 /// The trace that a request belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Context {
+pub struct TraceContext {
     /// The trace.
     pub trace_id: TraceId,
     /// The part of it that the request was sent by; 0 for none, where the trace begins here.
@@ -34,20 +34,20 @@ pub struct Context {
     pub is_sampled: bool,
 }
 
-impl Context {
+impl TraceContext {
     /// The one that `headers` name. `None` where they name none or several, or what they name is
     /// none: whoever takes part begins another then (section 3.2.2.1 and 3.4).
     pub fn of(headers: &HeaderMap) -> Option<Self> {
         let mut named = headers.get_all(TRACEPARENT).iter();
         match (named.next(), named.next()) {
-            (Some(value), None) => Context::parse(value.as_bytes()),
+            (Some(value), None) => TraceContext::parse(value.as_bytes()),
             _ => None,
         }
     }
 
     /// A new trace.
     pub fn begin(is_sampled: bool) -> Self {
-        Context {
+        TraceContext {
             trace_id: TraceId(fastrand::u128(1..)),
             parent: 0,
             is_sampled,
@@ -68,7 +68,7 @@ impl Context {
             matches!(rest, [] | [b'-', ..])
         };
         let is_valid = version != 0xff && trace_id != 0 && parent != 0 && has_right_length;
-        is_valid.then_some(Context {
+        is_valid.then_some(TraceContext {
             trace_id: TraceId(trace_id),
             parent: u64::try_from(parent).ok()?,
             is_sampled: flags & u128::from(SAMPLED) != 0,
@@ -104,11 +104,11 @@ mod tests {
 
     const GOOD: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
-    fn of(texts: &[&str]) -> Option<Context> {
+    fn of(texts: &[&str]) -> Option<TraceContext> {
         let fields = texts
             .iter()
             .map(|text| (TRACEPARENT, text.parse().unwrap()));
-        Context::of(&HeaderMap::from_iter(fields))
+        TraceContext::of(&HeaderMap::from_iter(fields))
     }
 
     #[test]
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(of(&[]), None);
         let not_text = HeaderValue::from_bytes(&[0xff; 55]).unwrap();
         assert_eq!(
-            Context::of(&HeaderMap::from_iter([(TRACEPARENT, not_text)])),
+            TraceContext::of(&HeaderMap::from_iter([(TRACEPARENT, not_text)])),
             None
         );
     }

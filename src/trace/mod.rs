@@ -5,16 +5,18 @@
 //! holds no personal data.
 
 mod context;
-#[cfg(feature = "otlp")]
-mod otlp;
 #[cfg(not(feature = "otlp"))]
-#[path = "none.rs"]
+mod none;
+#[cfg(feature = "otlp")]
 mod otlp;
 
 use std::time::SystemTime;
 
-pub use self::context::{Context, TRACEPARENT, TRACESTATE, TraceId, span_id};
-pub use self::otlp::Exporter;
+pub use self::context::{TRACEPARENT, TRACESTATE, TraceContext, TraceId, span_id};
+#[cfg(not(feature = "otlp"))]
+pub use self::none::NoExporter as SpanExporter;
+#[cfg(feature = "otlp")]
+pub use self::otlp::OtlpExporter as SpanExporter;
 
 /// A part of a trace.
 #[derive(Clone, Debug)]
@@ -28,7 +30,7 @@ pub struct Span {
     /// Whether that is another program's.
     pub parent_is_remote: bool,
     /// Which side of a call it is.
-    pub kind: Kind,
+    pub kind: SpanKind,
     /// What happened, out of few names.
     pub name: String,
     /// When it began.
@@ -36,14 +38,14 @@ pub struct Span {
     /// When it ended.
     pub ended: SystemTime,
     /// What else is known of it.
-    pub attributes: Vec<(&'static str, Value)>,
+    pub attributes: Vec<(&'static str, AttributeValue)>,
     /// Whether it failed.
     pub failed: bool,
 }
 
 /// Which side of a call a span is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum SpanKind {
     /// Who was called.
     Server,
     /// Who calls.
@@ -54,7 +56,7 @@ pub enum Kind {
 
 /// The value of an attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Value {
+pub enum AttributeValue {
     /// A text.
     Text(String),
     /// A number.

@@ -2,18 +2,18 @@
 
 use super::Span;
 use crate::config::Exported;
-use crate::error::Cause;
+use crate::error::BoxError;
 
 /// What there is none of.
 #[derive(Debug)]
-pub enum Exporter {}
+pub enum NoExporter {}
 
-impl Exporter {
+impl NoExporter {
     /// Makes none.
     ///
     /// # Errors
     /// Always; the configuration refuses `trace.endpoint` before.
-    pub fn start(_: &Exported) -> Result<Self, Cause> {
+    pub fn start(_: &Exported) -> Result<Self, BoxError> {
         Err("this build has no OTLP".into())
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use opentelemetry::trace::{SpanContext, SpanKind, Status, TraceFlags, TraceState};
+use opentelemetry::trace::{SpanContext, SpanKind as OtelSpanKind, Status, TraceFlags, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{Protocol, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::Resource;
@@ -12,9 +12,9 @@ use opentelemetry_sdk::trace::{
     BatchSpanProcessor, SpanData, SpanEvents, SpanExporter, SpanLinks, SpanProcessor,
 };
 
-use super::{Kind, Span, Value};
+use super::{AttributeValue, Span, SpanKind};
 use crate::config::Exported;
-use crate::error::{Cause, chain};
+use crate::error::{BoxError, chain};
 use crate::telemetry::throttle::LogThrottle;
 
 /// How long a collector may take to take a batch.
@@ -25,18 +25,18 @@ const LAST: Duration = Duration::from_secs(2);
 
 /// What spans are given to.
 #[derive(Debug)]
-pub struct Exporter {
+pub struct OtlpExporter {
     processor: BatchSpanProcessor,
     scope: InstrumentationScope,
 }
 
-impl Exporter {
+impl OtlpExporter {
     /// Begins to export to the collector that `config` names. Not to be called from an asynchronous
     /// task.
     ///
     /// # Errors
     /// When its certificates cannot be used.
-    pub fn start(config: &Exported) -> Result<Self, Cause> {
+    pub fn start(config: &Exported) -> Result<Self, BoxError> {
         let roots = config
             .roots
             .iter()
@@ -75,7 +75,7 @@ impl Exporter {
         let scope = InstrumentationScope::builder("gbg-proxy")
             .with_version(env!("GBG_PROXY_VERSION"))
             .build();
-        Ok(Exporter { processor, scope })
+        Ok(OtlpExporter { processor, scope })
     }
 
     /// Has `span` told, some time later.
@@ -93,9 +93,9 @@ impl Exporter {
             parent_span_id: span.parent.into(),
             parent_span_is_remote: span.parent_is_remote,
             span_kind: match span.kind {
-                Kind::Server => SpanKind::Server,
-                Kind::Client => SpanKind::Client,
-                Kind::Internal => SpanKind::Internal,
+                SpanKind::Server => OtelSpanKind::Server,
+                SpanKind::Client => OtelSpanKind::Client,
+                SpanKind::Internal => OtelSpanKind::Internal,
             },
             name: span.name.into(),
             start_time: span.began,
@@ -122,10 +122,10 @@ impl Exporter {
     }
 }
 
-fn attribute((name, value): (&'static str, Value)) -> KeyValue {
+fn attribute((name, value): (&'static str, AttributeValue)) -> KeyValue {
     match value {
-        Value::Text(text) => KeyValue::new(name, text),
-        Value::Number(number) => KeyValue::new(name, number),
+        AttributeValue::Text(text) => KeyValue::new(name, text),
+        AttributeValue::Number(number) => KeyValue::new(name, number),
     }
 }
 
@@ -235,7 +235,7 @@ mod tests {
             "hunter2".repeat(10_000)
         );
         let endpoint = HttpUrl::try_from(endpoint).unwrap();
-        let error = Exporter::start(&Exported {
+        let error = OtlpExporter::start(&Exported {
             endpoint,
             roots: Vec::new(),
         })

@@ -11,7 +11,7 @@ use hyper::body::Body;
 use super::connection_limit::{ConnectionLimit, LimitReached, WaitStart};
 use super::progress::Silent;
 use super::{exchange, http2};
-use crate::error::{Cause, Error};
+use crate::error::{BoxError, Error};
 
 /// An exchange that gave no answer.
 pub(super) struct Failed<B> {
@@ -79,15 +79,15 @@ impl<B> UpstreamBody<B> {
 impl<B> Body for UpstreamBody<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Cause>,
+    B::Error: Into<BoxError>,
 {
     type Data = Bytes;
-    type Error = Cause;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.0 {
             Kind::Http1(answer) => Pin::new(answer).poll_frame(cx),
             Kind::Http2(answer) => Pin::new(answer).poll_frame(cx),

@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::error::{Cause, chain};
-use crate::metrics::Connections;
+use crate::error::{BoxError, chain};
+use crate::metrics::ConnectionMetrics;
 
 /// Attempts that fail in a row before it opens.
 const FAILURES: u32 = 5;
@@ -35,7 +35,7 @@ pub(super) struct CircuitBreaker {
     enabled: bool,
     /// Whether it is open, for those who only want to know that.
     open: AtomicBool,
-    connections: Arc<Connections>,
+    connections: Arc<ConnectionMetrics>,
     /// Locked only when a connection is to be opened, has opened or has failed to.
     state: Mutex<State>,
 }
@@ -54,7 +54,7 @@ pub(super) struct Refused(Arc<str>);
 
 impl CircuitBreaker {
     /// One that is closed, and stays so unless it is `enabled`.
-    pub(super) fn new(enabled: bool, connections: Arc<Connections>) -> Self {
+    pub(super) fn new(enabled: bool, connections: Arc<ConnectionMetrics>) -> Self {
         CircuitBreaker {
             enabled,
             open: AtomicBool::new(false),
@@ -93,7 +93,7 @@ impl CircuitBreaker {
     }
 
     /// Notes that `attempt` has failed.
-    pub(super) fn note_failed(&self, attempt: Attempt, cause: &Cause) {
+    pub(super) fn note_failed(&self, attempt: Attempt, cause: &BoxError) {
         if !self.enabled {
             return;
         }
@@ -103,7 +103,7 @@ impl CircuitBreaker {
         self.open.store(state.open.is_some(), Relaxed);
         drop(state);
         if has_opened {
-            self.connections.note_given_up();
+            self.connections.record_circuit_opening();
             tracing::warn!(
                 error = why,
                 "no connection to the API can be opened; until one can, most requests that need one fail at once"

@@ -20,8 +20,8 @@ use super::http2;
 use super::pool::Slot;
 use super::progress::Watch;
 use crate::config::{self, HttpVersion};
-use crate::error::Cause;
-use crate::metrics::Connections;
+use crate::error::BoxError;
+use crate::metrics::ConnectionMetrics;
 use crate::rt::readiness::Readable;
 use crate::rt::tcp::CoalescingTcp;
 use crate::rt::wake_filter::WakeFilter;
@@ -44,7 +44,7 @@ pub(super) enum Opened<B> {
 
 pub(super) struct Connector {
     pub(super) circuit: CircuitBreaker,
-    pub(super) connections: Arc<Connections>,
+    pub(super) connections: Arc<ConnectionMetrics>,
     pub(super) limit: ConnectionLimit,
     dialer: Dialer,
     host: String,
@@ -58,9 +58,9 @@ impl Connector {
     pub(super) fn new(
         config: &config::Upstream,
         times: Times,
-        connections: Arc<Connections>,
+        connections: Arc<ConnectionMetrics>,
         limit: ConnectionLimit,
-    ) -> Result<Self, Cause> {
+    ) -> Result<Self, BoxError> {
         let origin = &config.origin;
         let tls = match origin.tls {
             true => {
@@ -96,10 +96,10 @@ impl Connector {
         &self,
         attempt: Attempt,
         permit: ConnectionPermit,
-    ) -> Result<Opened<B>, Cause>
+    ) -> Result<Opened<B>, BoxError>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<Cause>,
+        B::Error: Into<BoxError>,
     {
         let opened = self.open_within(permit).await;
         if let Err(cause) = &opened {
@@ -109,10 +109,10 @@ impl Connector {
     }
 
     /// The same, if the circuit gives leave now.
-    pub(super) async fn open_with<B>(&self, permit: ConnectionPermit) -> Result<Opened<B>, Cause>
+    pub(super) async fn open_with<B>(&self, permit: ConnectionPermit) -> Result<Opened<B>, BoxError>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<Cause>,
+        B::Error: Into<BoxError>,
     {
         self.open(self.circuit.admit()?, permit).await
     }
@@ -120,10 +120,10 @@ impl Connector {
     /// The same with a permit that is to be had at once, while the circuit is open. The permit
     /// comes first: a leave without one is spent, and no attempt is made. Where attempts that hang
     /// hold all permits, the API is the cause, and not the limit.
-    pub(super) async fn open_at_once<B>(&self) -> Result<Opened<B>, Cause>
+    pub(super) async fn open_at_once<B>(&self) -> Result<Opened<B>, BoxError>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<Cause>,
+        B::Error: Into<BoxError>,
     {
         match self.limit.try_acquire() {
             Ok(permit) => self.open_with(permit).await,
@@ -135,10 +135,10 @@ impl Connector {
     }
 
     /// As [`Self::open`], without leave: that it fails is no reason to refuse any request.
-    pub(super) async fn try_open<B>(&self) -> Result<Opened<B>, Cause>
+    pub(super) async fn try_open<B>(&self) -> Result<Opened<B>, BoxError>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<Cause>,
+        B::Error: Into<BoxError>,
     {
         if self.limit.is_exhausted() {
             self.limit.log_exhausted();
@@ -146,10 +146,10 @@ impl Connector {
         self.open_within(self.limit.try_acquire()?).await
     }
 
-    async fn open_within<B>(&self, permit: ConnectionPermit) -> Result<Opened<B>, Cause>
+    async fn open_within<B>(&self, permit: ConnectionPermit) -> Result<Opened<B>, BoxError>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<Cause>,
+        B::Error: Into<BoxError>,
     {
         let opened = self.open_whole(permit).await;
         if opened.is_ok() {
@@ -158,10 +158,10 @@ impl Connector {
         opened
     }
 
-    async fn open_whole<B>(&self, mut permit: ConnectionPermit) -> Result<Opened<B>, Cause>
+    async fn open_whole<B>(&self, mut permit: ConnectionPermit) -> Result<Opened<B>, BoxError>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<Cause>,
+        B::Error: Into<BoxError>,
     {
         let deadline = ConnectDeadline::after(self.times.connect, "upstream.connect_timeout");
         let stream = CoalescingTcp(self.dialer.dial(&deadline).await?);
@@ -193,11 +193,11 @@ impl Connector {
         io: IO,
         is_http2: bool,
         permit: ConnectionPermit,
-    ) -> Result<Opened<B>, Cause>
+    ) -> Result<Opened<B>, BoxError>
     where
         IO: AsyncRead + AsyncWrite + Readable + Unpin + Send + 'static,
         B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<Cause>,
+        B::Error: Into<BoxError>,
     {
         match (is_http2, self.http_version) {
             (true, _) => {
@@ -212,11 +212,11 @@ impl Connector {
         }
     }
 
-    async fn http1<IO, B>(&self, io: IO, permit: ConnectionPermit) -> Result<Slot<B>, Cause>
+    async fn http1<IO, B>(&self, io: IO, permit: ConnectionPermit) -> Result<Slot<B>, BoxError>
     where
         IO: AsyncRead + AsyncWrite + Readable + Unpin + Send + 'static,
         B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<Cause>,
+        B::Error: Into<BoxError>,
     {
         let watch = Watch::default();
         // hyper hands the spelling on with the answer, as one of its extensions.
@@ -240,7 +240,7 @@ impl Connector {
     }
 }
 
-fn client_config(config: &config::Upstream) -> Result<ClientConfig, Cause> {
+fn client_config(config: &config::Upstream) -> Result<ClientConfig, BoxError> {
     let mut roots = RootCertStore::empty();
     for root in &config.roots {
         roots.add(root.clone())?;

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
 use crate::config::{Egress, Origin};
-use crate::error::Cause;
+use crate::error::BoxError;
 
 const LONGEST_HEAD: usize = 8 << 10;
 const MOST_FIELDS: usize = 100;
@@ -22,7 +22,7 @@ const MOST_FIELDS: usize = 100;
 pub(crate) enum TunnelError {
     /// No connection to it.
     #[error("the egress proxy cannot be reached")]
-    Unreachable(#[source] Cause),
+    Unreachable(#[source] BoxError),
     /// It refuses.
     #[error("the egress proxy answers {status}: {}", meaning(*status, *authorized))]
     Refused {

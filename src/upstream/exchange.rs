@@ -15,7 +15,7 @@ use hyper::client::conn::TrySendError;
 use super::pool::{Pool, Slot};
 use super::progress::ProgressBody;
 use super::{AnswerSilent, Failed, body_error, too_slow};
-use crate::error::{Cause, Error};
+use crate::error::{BoxError, Error};
 use crate::rt::wake_filter;
 
 /// A connection, and the pool that it goes back to.
@@ -27,7 +27,7 @@ pub(super) type Exchanged<B> = Result<Response<Answer<B>>, Failed<B>>;
 impl<B> Slot<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Cause>,
+    B::Error: Into<BoxError>,
 {
     /// Sends `req` and waits for the head of the answer, as long as less than the pool's limit
     /// passes without progress. The connection goes to `pool` when the answer has ended; one whose
@@ -193,12 +193,12 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     type Data = Bytes;
-    type Error = Cause;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let Poll::Ready(frame) = wake_filter::poll_frame(&mut self.incoming, cx) else {
             ready!(self.poll_silent(cx));
             self.lease = None;
@@ -209,7 +209,7 @@ where
         if frame.is_none() || self.incoming.is_end_stream() {
             self.give_back();
         }
-        Poll::Ready(frame.map(|frame| frame.map_err(Cause::from)))
+        Poll::Ready(frame.map(|frame| frame.map_err(BoxError::from)))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -41,8 +41,8 @@ use self::http2::{Http2, Sent};
 use self::pool::{Pool, Slot};
 use self::timeouts::Times;
 use crate::config;
-use crate::error::{Cause, Error};
-use crate::metrics::Connections;
+use crate::error::{BoxError, Error};
+use crate::metrics::ConnectionMetrics;
 
 /// Idle time after which a connection is polled before it is reused: the API may have closed it
 /// unnoticed. The poll costs a system call, which the connections of a busy pool are spared. Before
@@ -86,7 +86,7 @@ pub(crate) struct Upstream<B> {
 impl<B> Upstream<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Cause>,
+    B::Error: Into<BoxError>,
 {
     /// The upstream that `config` describes, which counts its `connections`, and has no more of
     /// them than `limit` allows. Opens nothing yet.
@@ -95,9 +95,9 @@ where
     /// When one of `config.roots` cannot be used, or the host has no name that TLS can check.
     pub(crate) fn new(
         config: &config::Upstream,
-        connections: Arc<Connections>,
+        connections: Arc<ConnectionMetrics>,
         limit: ConnectionLimit,
-    ) -> Result<Self, Cause> {
+    ) -> Result<Self, BoxError> {
         let times = Times::new(config);
         let connector = Arc::new(Connector::new(config, times, connections, limit)?);
         let pool = Arc::new(Pool::new(times));
@@ -159,7 +159,7 @@ where
         let Some((slot, _)) = self.pool.take(LOOK_AGAIN) else {
             return Err(req);
         };
-        self.connector.connections.note_reused();
+        self.connector.connections.record_reuse();
         Ok(slot.exchange(*req, &self.pool, true))
     }
 
@@ -220,7 +220,7 @@ where
                 }
             };
             if pooled {
-                self.connector.connections.note_reused();
+                self.connector.connections.record_reuse();
             }
             match slot.exchange(*req, &self.pool, pooled).await {
                 Ok(res) => return Ok(res.map(UpstreamBody::http1)),

@@ -3,8 +3,8 @@
 use super::super::outcomes::made_up;
 use super::*;
 
-fn with(recent: Tally) -> Facts {
-    Facts {
+fn with(recent: Tally) -> Snapshot {
+    Snapshot {
         draining: false,
         held: true,
         failure: None,
@@ -13,7 +13,7 @@ fn with(recent: Tally) -> Facts {
     }
 }
 
-fn first(facts: &Facts) -> (&'static str, Level, Option<Fault>) {
+fn first(facts: &Snapshot) -> (&'static str, Level, Option<Party>) {
     let verdict = verdicts(facts)[0];
     let row = format!("| `{}` |", verdict.kind);
     assert!(
@@ -42,7 +42,7 @@ fn what_is_well_is_called_well_with_requests_and_without() {
 
 #[test]
 fn without_a_token_it_is_told_why_there_is_none() {
-    let without = |failure| Facts {
+    let without = |failure| Snapshot {
         held: false,
         failure,
         ..with(made_up(9, &[("client_refused", 9)], &[]))
@@ -50,22 +50,22 @@ fn without_a_token_it_is_told_why_there_is_none() {
     let bad = Level::Bad;
     for (failure, told) in [
         (None, ("token_awaited", Level::Warn, None)),
-        (Some("refused"), ("client_refused", bad, Some(Fault::Proxy))),
+        (Some("refused"), ("client_refused", bad, Some(Party::Proxy))),
         (
             Some("credentials"),
-            ("credentials_unusable", bad, Some(Fault::Proxy)),
+            ("credentials_unusable", bad, Some(Party::Proxy)),
         ),
         (
             Some("unreachable"),
-            ("token_endpoint_silent", bad, Some(Fault::Upstream)),
+            ("token_endpoint_silent", bad, Some(Party::Upstream)),
         ),
         (
             Some("timeout"),
-            ("token_endpoint_silent", bad, Some(Fault::Upstream)),
+            ("token_endpoint_silent", bad, Some(Party::Upstream)),
         ),
         (
             Some("status"),
-            ("token_endpoint_fails", bad, Some(Fault::Upstream)),
+            ("token_endpoint_fails", bad, Some(Party::Upstream)),
         ),
     ] {
         assert_eq!(first(&without(failure)), told, "{failure:?}");
@@ -84,8 +84,8 @@ fn failures_for_want_of_a_token_are_forgotten_with_the_first_token() {
 
 #[test]
 fn a_token_that_serves_while_the_next_one_does_not_come_is_a_warning() {
-    for (failure, fault) in [("refused", Fault::Proxy), ("timeout", Fault::Upstream)] {
-        let facts = Facts {
+    for (failure, fault) in [("refused", Party::Proxy), ("timeout", Party::Upstream)] {
+        let facts = Snapshot {
             failure: Some(failure),
             ..with(made_up(10, &[], &[]))
         };
@@ -98,11 +98,11 @@ fn most_failures_are_the_matter_and_many_are_a_warning() {
     let silent = |count| with(made_up(100, &[("upstream_unreachable", count)], &[]));
     assert_eq!(
         first(&silent(60)),
-        ("gbg_silent", Level::Bad, Some(Fault::Upstream))
+        ("gbg_silent", Level::Bad, Some(Party::Upstream))
     );
     assert_eq!(
         first(&silent(6)),
-        ("gbg_silent", Level::Warn, Some(Fault::Upstream))
+        ("gbg_silent", Level::Warn, Some(Party::Upstream))
     );
     assert_eq!(first(&silent(2)).0, "well");
     assert_eq!(
@@ -123,36 +123,36 @@ fn each_kind_of_failure_has_its_verdict() {
     let gbg = |failure| with(made_up(10, &[], &[(failure, 9)]));
     assert_eq!(
         first(&gbg(GbgFailure::Broken)),
-        ("gbg_fails", Level::Bad, Some(Fault::Upstream))
+        ("gbg_fails", Level::Bad, Some(Party::Upstream))
     );
     assert_eq!(
         first(&gbg(GbgFailure::Unauthorized)),
-        ("gbg_refuses_token", Level::Bad, Some(Fault::Proxy))
+        ("gbg_refuses_token", Level::Bad, Some(Party::Proxy))
     );
     assert_eq!(
         first(&gbg(GbgFailure::Limited)),
-        ("gbg_limits", Level::Warn, Some(Fault::Caller))
+        ("gbg_limits", Level::Warn, Some(Party::Caller))
     );
     assert_eq!(
         first(&gbg(GbgFailure::Refused)),
-        ("callers_wrong", Level::Warn, Some(Fault::Caller))
+        ("callers_wrong", Level::Warn, Some(Party::Caller))
     );
     let ours = |reason| with(made_up(10, &[(reason, 9)], &[]));
     assert_eq!(
         first(&ours("overloaded")),
-        ("overloaded", Level::Bad, Some(Fault::Proxy))
+        ("overloaded", Level::Bad, Some(Party::Proxy))
     );
     assert_eq!(
         first(&ours("no_connection_left")),
-        ("no_connection_left", Level::Bad, Some(Fault::Proxy))
+        ("no_connection_left", Level::Bad, Some(Party::Proxy))
     );
     assert_eq!(
         first(&ours("rate_limited")),
-        ("caller_limited", Level::Warn, Some(Fault::Caller))
+        ("caller_limited", Level::Warn, Some(Party::Caller))
     );
     assert_eq!(
         first(&ours("caller_unknown")),
-        ("callers_wrong", Level::Warn, Some(Fault::Caller))
+        ("callers_wrong", Level::Warn, Some(Party::Caller))
     );
     assert!(
         verdicts(&ours("caller_unknown"))[0]
@@ -170,12 +170,12 @@ fn each_kind_of_failure_has_its_verdict() {
 #[test]
 fn the_worst_comes_first_and_the_end_before_all() {
     let recent = made_up(100, &[("path_unknown", 30), ("upstream_broken", 55)], &[]);
-    let mut facts = Facts {
+    let mut facts = Snapshot {
         failure: Some("timeout"),
         ..with(recent)
     };
     facts.refused_config = true;
-    let kinds = |facts: &Facts| {
+    let kinds = |facts: &Snapshot| {
         verdicts(facts)
             .iter()
             .map(|verdict| verdict.kind)

@@ -37,13 +37,13 @@ pub(super) struct Demo {
 impl Demo {
     pub(super) fn run(self) -> Result<(), Failure> {
         let level = tracing::level_filters::LevelFilter::WARN;
-        let level = telemetry::Level::new(level);
-        let settings = telemetry::Settings {
+        let level = telemetry::LogLevel::new(level);
+        let settings = telemetry::LogSettings {
             level,
             json: false,
             file: None,
         };
-        let _flush = telemetry::begin(settings).map_err(|error| Failure::failed(&error))?;
+        let _flush = telemetry::init(settings).map_err(|error| Failure::failed(&error))?;
         raise_open_files();
         block_on(self.play())
     }

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::connect::{Limit, Stream};
 use crate::config::{Origin, PathPrefix};
-use crate::error::Cause;
+use crate::error::BoxError;
 use crate::gbg::{V1, V2};
 
 /// A call that changes nothing, below the prefix of either version of the API.
@@ -33,7 +33,7 @@ pub(super) fn read_only_path(allow: &[PathPrefix]) -> Option<String> {
 }
 
 /// A plain look at `path`.
-pub(super) fn look(origin: &Origin, path: &str) -> Result<Request<Full<Bytes>>, Cause> {
+pub(super) fn look(origin: &Origin, path: &str) -> Result<Request<Full<Bytes>>, BoxError> {
     Ok(request(origin, Method::GET, path).body(Full::default())?)
 }
 
@@ -42,7 +42,7 @@ pub(super) fn ask_for_state(
     origin: &Origin,
     path: &str,
     bearer: HeaderValue,
-) -> Result<Request<Full<Bytes>>, Cause> {
+) -> Result<Request<Full<Bytes>>, BoxError> {
     let json = HeaderValue::from_static("application/json");
     let req = request(origin, Method::POST, path)
         .header(CONTENT_TYPE, json.clone())
@@ -66,7 +66,7 @@ pub(super) async fn send(
     stream: Stream,
     req: Request<Full<Bytes>>,
     limit: Limit,
-) -> Result<Parts, Cause> {
+) -> Result<Parts, BoxError> {
     let exchange = async {
         let (mut sender, connection) = http1::Builder::new()
             // As `run` does.

@@ -13,7 +13,7 @@ use tokio::time::{timeout, timeout_at};
 
 use super::tls::{self, Broken, Shown};
 use crate::config::{Egress, HttpUrl, Identity, Origin, Token, Upstream};
-use crate::error::Cause;
+use crate::error::BoxError;
 use crate::upstream::{
     ConnectDeadline, ConnectStep, DialError, LookupError, open_tunnel, resolve_host,
 };
@@ -72,7 +72,7 @@ impl Way {
     pub(super) fn to_token_endpoint(
         config: &Token,
         ignored: Option<&'static str>,
-    ) -> Result<Self, Cause> {
+    ) -> Result<Self, BoxError> {
         let origin = config
             .endpoint
             .origin()
@@ -252,7 +252,7 @@ pub(super) async fn secure(
 }
 
 /// One more connection to an address that has been tried.
-pub(super) async fn open(way: &Way, addr: SocketAddr) -> Result<Stream, Cause> {
+pub(super) async fn open(way: &Way, addr: SocketAddr) -> Result<Stream, BoxError> {
     let deadline = way.deadline();
     let mut tcp = deadline
         .limit(ConnectStep::Tcp, addr, TcpStream::connect(addr))

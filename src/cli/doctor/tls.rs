@@ -17,7 +17,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::connect::{Stream, Way};
 use crate::config::Identity;
-use crate::error::Cause;
+use crate::error::BoxError;
 
 /// What a server showed of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(super) struct Shown {
 
 /// A handshake that failed.
 pub(super) struct Broken {
-    pub(super) error: Cause,
+    pub(super) error: BoxError,
     pub(super) fault: Fault,
     /// What was presented before it failed, if that much came.
     pub(super) shown: Option<Shown>,
@@ -63,7 +63,7 @@ pub(super) enum Fault {
 }
 
 impl Broken {
-    fn new(error: impl Into<Cause>, shown: Option<Shown>) -> Self {
+    fn new(error: impl Into<BoxError>, shown: Option<Shown>) -> Self {
         let error = error.into();
         Broken {
             fault: fault(error.as_ref()),
@@ -117,7 +117,7 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn new(roots: &[CertificateDer<'static>]) -> Result<Self, Cause> {
+    fn new(roots: &[CertificateDer<'static>]) -> Result<Self, BoxError> {
         let mut store = RootCertStore::empty();
         for root in roots {
             store.add(root.clone())?;

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::error::Error;
-use crate::metrics::Places;
+use crate::metrics::AdmissionMetrics;
 use crate::telemetry::throttle::LogThrottle;
 
 /// The places of a process.
@@ -27,7 +27,7 @@ pub(in crate::proxy) struct Gate {
     /// In milliseconds.
     patience: AtomicU64,
     /// How many are taken, and how many wait: what is in the lanes, for those who have no lock.
-    places: Arc<Places>,
+    places: Arc<AdmissionMetrics>,
     is_draining: AtomicBool,
     lanes: Mutex<FairQueue>,
     told: LogThrottle,
@@ -56,7 +56,7 @@ impl Door {
 
     /// A place, if one is free and nobody waits for it.
     pub(in crate::proxy) fn enter(self: &Arc<Self>) -> Option<Place> {
-        (self.0.places.waiting.load(SeqCst) == 0 && self.0.take()).then(|| Place(Arc::clone(self)))
+        (self.0.places.queued.load(SeqCst) == 0 && self.0.take()).then(|| Place(Arc::clone(self)))
     }
 
     /// Waits for a place in the lane of the caller with the number `lane`.
@@ -91,7 +91,7 @@ impl Door {
             return Err(Error::Overloaded);
         }
         let (turn, ticket) = lanes.add(lane, Arc::clone(self));
-        gate.places.waiting.store(lanes.count, SeqCst);
+        gate.places.queued.store(lanes.count, SeqCst);
         drop(lanes);
         // A place that was freed before it was seen that somebody waits has been given to nobody.
         gate.admit();
@@ -110,7 +110,7 @@ impl Gate {
         most: usize,
         most_waiting: usize,
         patience: Duration,
-        places: Arc<Places>,
+        places: Arc<AdmissionMetrics>,
     ) -> Self {
         Gate {
             most: AtomicUsize::new(most),
@@ -137,7 +137,7 @@ impl Gate {
         self.is_draining.store(true, SeqCst);
         let mut lanes = self.lock();
         let waiting = std::mem::take(&mut *lanes);
-        self.places.waiting.store(0, SeqCst);
+        self.places.queued.store(0, SeqCst);
         drop(lanes);
         drop(waiting);
     }
@@ -145,14 +145,14 @@ impl Gate {
     fn take(&self) -> bool {
         let most = self.most.load(Relaxed);
         self.places
-            .taken
+            .in_flight
             .fetch_update(SeqCst, SeqCst, |taken| (taken < most).then_some(taken + 1))
             .is_ok()
     }
 
     fn free(&self) {
-        self.places.taken.fetch_sub(1, SeqCst);
-        if self.places.waiting.load(SeqCst) > 0 {
+        self.places.in_flight.fetch_sub(1, SeqCst);
+        if self.places.queued.load(SeqCst) > 0 {
             self.admit();
         }
     }
@@ -163,14 +163,14 @@ impl Gate {
         let mut lanes = self.lock();
         while lanes.count > 0 && self.take() {
             let Some((door, next)) = lanes.next() else {
-                self.places.taken.fetch_sub(1, SeqCst);
+                self.places.in_flight.fetch_sub(1, SeqCst);
                 break;
             };
             // Nobody goes before `leave` had the lock. A place that came back all the same is freed
             // once the lock is.
             left.extend(next.send(Place(door)).err());
         }
-        self.places.waiting.store(lanes.count, SeqCst);
+        self.places.queued.store(lanes.count, SeqCst);
         drop(lanes);
         drop(left);
     }
@@ -178,7 +178,7 @@ impl Gate {
     fn leave(&self, lane: usize, ticket: u64) {
         let mut lanes = self.lock();
         lanes.remove(lane, ticket);
-        self.places.waiting.store(lanes.count, SeqCst);
+        self.places.queued.store(lanes.count, SeqCst);
     }
 
     fn lock(&self) -> MutexGuard<'_, FairQueue> {
@@ -188,8 +188,8 @@ impl Gate {
     fn tell(&self, refused: &Error) {
         if matches!(refused, Error::Overloaded) && self.told.is_due() {
             tracing::warn!(
-                in_flight = self.places.taken.load(SeqCst),
-                waiting = self.places.waiting.load(SeqCst),
+                in_flight = self.places.in_flight.load(SeqCst),
+                waiting = self.places.queued.load(SeqCst),
                 "requests are refused: as many are in flight as limits.max_in_flight lets; the API is slow, or callers send \
                  more than it takes"
             );

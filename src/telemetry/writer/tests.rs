@@ -4,14 +4,14 @@ use std::sync::mpsc;
 
 use tracing::level_filters::LevelFilter;
 
-use super::super::Level;
+use super::super::LogLevel;
 use super::*;
 
 /// Takes a line when it is let to; says when one comes.
 struct Gate {
     coming: mpsc::Sender<()>,
     open: mpsc::Receiver<()>,
-    out: Text,
+    out: SharedBuffer,
 }
 
 impl Write for Gate {
@@ -30,24 +30,24 @@ impl Write for Gate {
 /// A writer with room for one line, which holds back the line that it writes.
 struct Held {
     lines: NonBlocking,
-    guard: Guard,
+    guard: LogGuard,
     /// Dropped to let lines be written.
     open: mpsc::Sender<()>,
-    out: Text,
+    out: SharedBuffer,
 }
 
 impl Held {
     fn new(level: LevelFilter) -> Held {
         let (coming, comes) = mpsc::channel();
         let (open, opened) = mpsc::channel();
-        let out = Text::default();
+        let out = SharedBuffer::default();
         let gate = Gate {
             coming,
             open: opened,
             out: out.clone(),
         };
-        let settings = Settings {
-            level: Level::new(level),
+        let settings = LogSettings {
+            level: LogLevel::new(level),
             json: false,
             file: None,
         };
@@ -121,7 +121,7 @@ fn a_log_that_takes_errors_alone_is_told_nothing_else() {
 
 #[test]
 fn losses_are_told_once_in_a_while_and_at_the_end() {
-    let mut losses = Losses::default();
+    let mut losses = LostLines::default();
     assert_eq!(losses.begin_telling(0, false), None);
     assert_eq!(losses.begin_telling(3, false), Some(3));
     losses.told = 3;

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::super::Times;
-use crate::error::Cause;
+use crate::error::BoxError;
 
 /// Requests on one connection at once, where the API allows so many. One lost packet holds all of
 /// them up.
@@ -71,7 +71,7 @@ impl Connection {
         io: IO,
         times: &Times,
         open: impl FnOnce() -> T,
-    ) -> Result<Self, Cause>
+    ) -> Result<Self, BoxError>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -85,7 +85,7 @@ impl Connection {
             .await?;
         poll_fn(|cx| match std::pin::Pin::new(&mut connection).poll(cx) {
             Poll::Ready(Ok(())) => Poll::Ready(Err("the API closed the connection at once".into())),
-            Poll::Ready(Err(error)) => Poll::Ready(Err(Cause::from(NoHttp2(error)))),
+            Poll::Ready(Err(error)) => Poll::Ready(Err(BoxError::from(NoHttp2(error)))),
             Poll::Pending if connection.max_concurrent_send_streams() == UNTOLD => Poll::Pending,
             Poll::Pending => Poll::Ready(Ok(())),
         })
@@ -175,7 +175,7 @@ mod tests {
         io: tokio::io::DuplexStream,
     ) -> Connection {
         tokio::spawn(server);
-        let open = std::sync::Arc::<crate::metrics::Connections>::default().open();
+        let open = std::sync::Arc::<crate::metrics::ConnectionMetrics>::default().open();
         Connection::open(io, &times(), || open).await.unwrap()
     }
 

@@ -19,7 +19,7 @@ use super::super::{AnswerSilent, Times, too_slow};
 use super::Http2;
 use super::pool::Lease;
 use super::upload::{Broken, Upload};
-use crate::error::{Cause, Error};
+use crate::error::{BoxError, Error};
 
 /// A request that the API has not acted on.
 pub(super) struct Unsent<B> {
@@ -32,7 +32,7 @@ pub(super) struct Unsent<B> {
 impl<B> Unsent<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Cause>,
+    B::Error: Into<BoxError>,
 {
     /// `req`, aimed at the origin of `http2`.
     pub(super) fn new(req: Request<B>, http2: &Http2<B>) -> Self {
@@ -89,7 +89,7 @@ impl Lease {
     ) -> Result<Result<Response<Answer<B>>, Error>, (h2::Error, Unsent<B>)>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<Cause>,
+        B::Error: Into<BoxError>,
     {
         let mut watch = Watch::default();
         let req = unsent.request();
@@ -160,7 +160,7 @@ pub(in crate::upstream) struct Answer<B> {
 impl<B> Answer<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Cause>,
+    B::Error: Into<BoxError>,
 {
     fn new(
         res: Response<RecvStream>,
@@ -191,7 +191,7 @@ where
     }
 
     /// The next part, without a watch.
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         if let Some((upload, _)) = &mut self.rest
             && let Poll::Ready(Err(Broken(error))) = upload.poll(cx)
         {
@@ -219,7 +219,7 @@ where
         let trailers = ready!(self.stream.poll_trailers(cx));
         Poll::Ready(
             trailers
-                .map_err(Cause::from)
+                .map_err(BoxError::from)
                 .transpose()
                 .map(|trailers| trailers.map(Frame::trailers)),
         )
@@ -241,15 +241,15 @@ where
 impl<B> Body for Answer<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Cause>,
+    B::Error: Into<BoxError>,
 {
     type Data = Bytes;
-    type Error = Cause;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Cause>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
         let Poll::Ready(frame) = this.poll_next(cx) else {
             if !this.waits {

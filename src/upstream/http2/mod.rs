@@ -33,7 +33,7 @@ use super::connector::{Connector, Opened};
 use super::no_connection;
 use super::pool::Pool;
 use crate::config;
-use crate::error::{Cause, Error};
+use crate::error::{BoxError, Error};
 
 /// Connections that may end between being picked and being used, for one request.
 const MAX_LOST_CONNECTIONS: usize = 2;
@@ -66,7 +66,7 @@ enum Granted {
 
 /// Why a connection could not be opened, told to all who waited for it.
 #[derive(Clone, Debug)]
-struct OpenFailed(Arc<Cause>);
+struct OpenFailed(Arc<BoxError>);
 
 impl std::fmt::Display for OpenFailed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -83,13 +83,13 @@ impl std::error::Error for OpenFailed {
 impl<B> Http2<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Cause>,
+    B::Error: Into<BoxError>,
 {
     pub(super) fn new(
         config: &config::Upstream,
         connector: &Arc<Connector>,
         http1: &Arc<Pool<B>>,
-    ) -> Result<Self, Cause> {
+    ) -> Result<Self, BoxError> {
         let origin = &config.origin;
         Ok(Http2 {
             connector: Arc::clone(connector),
@@ -293,7 +293,7 @@ where
 }
 
 /// Gives `cause` to all who have `waited`.
-fn fail(waited: Vec<oneshot::Sender<Granted>>, cause: Cause) {
+fn fail(waited: Vec<oneshot::Sender<Granted>>, cause: BoxError) {
     let failed = OpenFailed(Arc::new(cause));
     for granting in waited {
         let _ = granting.send(Granted::Failed(failed.clone()));
@@ -303,7 +303,7 @@ fn fail(waited: Vec<oneshot::Sender<Granted>>, cause: Cause) {
 impl<B> Owner for Http2<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<Cause>,
+    B::Error: Into<BoxError>,
 {
     fn take_back(self: Arc<Self>, id: u64) {
         let mut places = self.places();

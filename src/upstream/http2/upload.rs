@@ -9,7 +9,7 @@ use http_body::Body;
 
 use super::super::body_error;
 use super::super::progress::ProgressBody;
-use crate::error::{Cause, Error};
+use crate::error::{BoxError, Error};
 
 /// The body of one request, and the stream that it goes into.
 pub(super) struct Upload<B> {
@@ -57,7 +57,7 @@ impl<B> Drop for Upload<B> {
 
 impl<B> Upload<B>
 where
-    B: Body<Data = Bytes, Error: Into<Cause>> + Unpin,
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
 {
     /// Sends as much as the API takes. Ready when there is nothing more to send.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {

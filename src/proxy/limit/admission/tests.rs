@@ -42,9 +42,9 @@ async fn a_place_that_is_freed_goes_to_who_waits_and_to_nobody_who_comes_later()
     let place = waiting.await.unwrap().unwrap();
     drop(place);
     // In the moment in which a place is free and somebody waits.
-    gate.0.places.waiting.store(1, SeqCst);
+    gate.0.places.queued.store(1, SeqCst);
     assert!(gate.enter().is_none(), "it overtakes the one who waits");
-    gate.0.places.waiting.store(0, SeqCst);
+    gate.0.places.queued.store(0, SeqCst);
     assert!(gate.enter().is_some());
 }
 
@@ -108,8 +108,8 @@ async fn a_flood_that_has_filled_the_queue_makes_room_for_others() {
     drop(two.await.unwrap().unwrap());
     assert_eq!(
         (
-            gate.0.places.taken.load(SeqCst),
-            gate.0.places.waiting.load(SeqCst)
+            gate.0.places.in_flight.load(SeqCst),
+            gate.0.places.queued.load(SeqCst)
         ),
         (0, 0)
     );
@@ -125,7 +125,7 @@ async fn who_waits_too_long_or_goes_away_leaves_no_trace() {
     let gone = waiter(&gate, 1).await;
     gone.abort();
     assert!(gone.await.unwrap_err().is_cancelled());
-    assert_eq!(gate.0.places.waiting.load(SeqCst), 0);
+    assert_eq!(gate.0.places.queued.load(SeqCst), 0);
     let last = waiter(&gate, 1).await;
     drop(place);
     last.await.unwrap().unwrap();
@@ -190,8 +190,8 @@ fn places_are_neither_lost_nor_doubled_between_threads() {
     assert!(most.load(SeqCst) <= 3, "{most:?}");
     assert_eq!(
         (
-            gate.0.places.taken.load(SeqCst),
-            gate.0.places.waiting.load(SeqCst)
+            gate.0.places.in_flight.load(SeqCst),
+            gate.0.places.queued.load(SeqCst)
         ),
         (0, 0)
     );
@@ -210,8 +210,8 @@ async fn a_place_that_is_given_as_its_taker_leaves_is_free_again() {
         advance(Duration::from_millis(1)).await;
         assert_eq!(
             (
-                gate.0.places.taken.load(SeqCst),
-                gate.0.places.waiting.load(SeqCst)
+                gate.0.places.in_flight.load(SeqCst),
+                gate.0.places.queued.load(SeqCst)
             ),
             (0, 0)
         );
