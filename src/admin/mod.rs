@@ -235,11 +235,13 @@ impl Pages {
             .any(|part| part.eq_ignore_ascii_case(WANTED))
         {
             true => {
-                self.made(peer, metrics::OPEN_METRICS, || metrics.text(with_names))
-                    .await
+                self.made(peer, metrics::OPEN_METRICS, || {
+                    metrics.open_metrics(with_names)
+                })
+                .await
             }
             false => {
-                self.made(peer, metrics::PLAIN, || metrics.plain_text(with_names))
+                self.made(peer, metrics::PLAIN_TEXT, || metrics.plain_text(with_names))
                     .await
             }
         }

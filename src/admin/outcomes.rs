@@ -102,7 +102,7 @@ impl Tally {
         for (count, reason) in tally.reasons.iter_mut().zip(REASONS) {
             *count = summary.refusals.get(reason.name).copied().unwrap_or(0);
         }
-        for ((endpoint, status, source), count) in summary.by_answer {
+        for ((endpoint, status, source), count) in summary.by_response {
             match (source, GbgFailure::of(endpoint, status)) {
                 (ResponseSource::None, _) => tally.gone += count,
                 (ResponseSource::Gbg, Some(failure)) => tally.gbg[failure as usize] += count,
@@ -214,7 +214,7 @@ mod tests {
             ("upstream_timeout", 3),
         ]
         .into();
-        summary.by_answer = [
+        summary.by_response = [
             (("other", 404, ResponseSource::Proxy), 1),
             (("journey/start", 502, ResponseSource::Gbg), 1),
             (("journey/start", 400, ResponseSource::Gbg), 2),

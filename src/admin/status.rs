@@ -60,13 +60,13 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
         "version": env!("GBG_PROXY_VERSION"),
         "uptime_seconds": metrics.uptime().as_secs(),
         "configuration": {
-            "reloads": reloads.taken,
-            "refused": reloads.refused,
+            "reloads": reloads.applied,
+            "refused": reloads.rejected,
             "problem": reloads.problem,
         },
         "token": token(handles, facts.held),
-        "in_flight": metrics.places.in_flight(),
-        "queue": metrics.places.queue(),
+        "in_flight": metrics.admission.in_flight(),
+        "queue": metrics.admission.queued(),
         "recent": {
             "seconds": recent_time.as_secs(),
             "requests": recent.requests,
@@ -152,11 +152,11 @@ fn token(handles: &Handles, held: bool) -> Value {
             (false, false) => "awaited",
         },
         "generation": token.generation(),
-        "expires_in_seconds": token.left(),
-        "age_seconds": token.age(),
+        "expires_in_seconds": token.remaining_seconds(),
+        "age_seconds": token.age_seconds(),
         "last_fetch": last.map(|fetch| json!({
             "outcome": if fetch.failure.is_some() { "failed" } else { "ok" },
-            "seconds_ago": fetch.at.elapsed().as_secs(),
+            "seconds_ago": fetch.ended.elapsed().as_secs(),
             "milliseconds": fetch.took.as_millis() as u64,
         })),
         "last_failure": token.last_failure().map(|(reason, seconds_ago)| {
@@ -181,7 +181,7 @@ fn failure(failure: &FailedRequest, callers: &[String]) -> Value {
         .or(of_login);
     let caller = callers.get(failure.caller).filter(|name| !name.is_empty());
     json!({
-        "at": humantime::format_rfc3339_seconds(failure.at).to_string(),
+        "at": humantime::format_rfc3339_seconds(failure.ended_at).to_string(),
         "seconds_ago": failure.ended.elapsed().as_secs(),
         "request_id": failure.id,
         "endpoint": failure.endpoint,

@@ -1,60 +1,47 @@
-//! The last requests that failed, for the person who asks what goes wrong.
+//! The most recent failed requests, for the status page.
 //!
-//! Written when one fails and never else, by the worker that it was of. Neither path nor anything
-//! that a caller sent is kept, but for the id that it may have chosen.
+//! Only a failure writes here. Of what the caller sent nothing is kept except the request id, which
+//! the caller may have chosen: no path, no header, no body.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use super::Metrics;
-use super::requests::{Outcome, ResponseSource};
+use parking_lot::Mutex;
 
-/// So many are kept by a worker, and told of all.
-const KEPT: usize = 20;
+use super::outcome::{Outcome, ResponseSource};
+
+/// Failures that a worker keeps, and that the status page shows for all workers.
+const MAX_FAILURES: usize = 20;
 
 /// A request that failed.
 #[derive(Clone, Debug)]
-pub struct FailedRequest {
-    /// When it ended.
-    pub at: SystemTime,
-    /// The same on the clock that nobody sets: for how long ago it was, and which of two was first.
-    pub ended: Instant,
-    /// Under which the log speaks of it.
-    pub id: Box<str>,
+pub(crate) struct FailedRequest {
+    pub(crate) ended_at: SystemTime,
+    /// The same on the monotonic clock: for ages and the order of failures.
+    pub(crate) ended: Instant,
+    pub(crate) id: Box<str>,
     /// The number of the caller.
-    pub caller: usize,
-    /// What was called, by its name in `gbg`.
-    pub endpoint: &'static str,
-    /// The status of the answer; 0 without one.
-    pub status: u16,
-    /// Who made it.
-    pub source: ResponseSource,
-    /// Why it is ours.
-    pub reason: Option<&'static str>,
+    pub(crate) caller: usize,
+    /// The name of the endpoint in `gbg`.
+    pub(crate) endpoint: &'static str,
+    /// The status of the response; 0 without one.
+    pub(crate) status: u16,
+    pub(crate) source: ResponseSource,
+    /// The reason of a failure that the proxy answered itself.
+    pub(crate) reason: Option<&'static str>,
 }
 
 impl FailedRequest {
-    fn of(outcome: &Outcome<'_>) -> Self {
-        let Outcome {
-            id,
-            caller,
-            endpoint,
-            status,
-            source,
-            reason,
-            ..
-        } = *outcome;
-        let (at, ended) = (SystemTime::now(), Instant::now());
+    fn new(outcome: &Outcome<'_>) -> Self {
         FailedRequest {
-            at,
-            ended,
-            id: id.into(),
-            caller,
-            endpoint,
-            status,
-            source,
-            reason,
+            ended_at: SystemTime::now(),
+            ended: Instant::now(),
+            id: outcome.id.into(),
+            caller: outcome.caller,
+            endpoint: outcome.endpoint,
+            status: outcome.status,
+            source: outcome.source,
+            reason: outcome.reason,
         }
     }
 
@@ -67,48 +54,36 @@ impl FailedRequest {
 pub(super) struct FailedRequests(Mutex<VecDeque<FailedRequest>>);
 
 impl FailedRequests {
-    pub(super) fn note(&self, outcome: &Outcome<'_>) {
-        let failure = FailedRequest::of(outcome);
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.push_back(failure);
-        shorten(&mut kept);
-    }
-
-    fn all(&self) -> VecDeque<FailedRequest> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    pub(super) fn record(&self, outcome: &Outcome<'_>) {
+        let failure = FailedRequest::new(outcome);
+        let mut failures = self.0.lock();
+        failures.push_back(failure);
+        truncate(&mut failures);
     }
 }
 
-impl Metrics {
-    /// The last requests that failed, the newest first.
-    pub fn failures(&self) -> Vec<FailedRequest> {
-        let each = self
-            .workers
-            .iter()
-            .flat_map(|worker| worker.requests.failures.all());
-        let mut all: Vec<_> = each.collect();
-        all.sort_by_key(|failure| failure.ended);
-        let mut all = VecDeque::from(all);
-        shorten(&mut all);
-        all.into_iter().rev().collect()
-    }
+/// The most recent failures of all workers, the newest first.
+pub(super) fn merge<'a>(workers: impl Iterator<Item = &'a FailedRequests>) -> Vec<FailedRequest> {
+    let mut all: Vec<_> = workers
+        .flat_map(|failures| failures.0.lock().clone())
+        .collect();
+    all.sort_by_key(|failure| failure.ended);
+    let mut all = VecDeque::from(all);
+    truncate(&mut all);
+    all.into_iter().rev().collect()
 }
 
-/// Lets the oldest of the most frequent kind go, until no more than [`KEPT`] are left: a flood of
-/// one kind does not wash out what is rare.
-fn shorten(failures: &mut VecDeque<FailedRequest>) {
-    while failures.len() > KEPT {
+/// Removes the oldest failure of the most frequent kind until [`MAX_FAILURES`] are left: a flood of
+/// one kind does not push out a rare one.
+fn truncate(failures: &mut VecDeque<FailedRequest>) {
+    while failures.len() > MAX_FAILURES {
         let count = |kind| {
             failures
                 .iter()
                 .filter(|failure| failure.kind() == kind)
                 .count()
         };
-        // The first of those that are equal is the oldest: of the maxima `max_by_key` gives the
-        // last.
+        // `max_by_key` returns the last of equal maxima: in reverse that is the oldest.
         let oldest = (0..failures.len())
             .rev()
             .max_by_key(|&index| count(failures[index].kind()));
@@ -138,26 +113,32 @@ mod tests {
     }
 
     #[test]
-    fn what_is_rare_is_not_washed_out_by_what_is_frequent() {
-        let metrics = Metrics::new(2);
-        let note = |worker: usize, id: &str, status| {
-            metrics.workers[worker]
-                .requests
-                .record(&outcome(id, status));
-        };
-        note(0, "fine", 200);
-        note(0, "rare", 503);
+    fn frequent_failures_do_not_push_out_rare_ones() {
+        let workers = [FailedRequests::default(), FailedRequests::default()];
+        workers[0].record(&outcome("rare", 503));
         for number in 0..100 {
-            note(number % 2, &number.to_string(), 404);
+            workers[number % 2].record(&outcome(&number.to_string(), 404));
         }
+        let ids: Vec<_> = merge(workers.iter())
+            .into_iter()
+            .map(|failure| failure.id.into_string())
+            .collect();
+        assert_eq!(ids.len(), MAX_FAILURES);
+        assert_eq!((ids[0].as_str(), ids[1].as_str()), ("99", "98"));
+        assert_eq!(ids.last().unwrap(), "rare");
+    }
+
+    #[test]
+    fn successful_requests_are_not_kept() {
+        let metrics = super::super::Metrics::new(1);
+        let requests = &metrics.workers()[0].requests;
+        requests.record(&outcome("fine", 200));
+        requests.record(&outcome("failed", 404));
         let ids: Vec<_> = metrics
             .failures()
             .into_iter()
             .map(|failure| failure.id.into_string())
             .collect();
-        assert_eq!(ids.len(), KEPT);
-        assert_eq!((ids[0].as_str(), ids[1].as_str()), ("99", "98"));
-        assert_eq!(ids.last().unwrap(), "rare");
-        assert!(!ids.contains(&"fine".to_owned()));
+        assert_eq!(ids, ["failed"]);
     }
 }

@@ -1,26 +1,27 @@
-//! How long things take, counted in buckets.
+//! Duration histogram with fixed buckets.
 
 use std::time::Duration;
 
-/// The upper ends of the buckets, in seconds; from a loopback answer to a v1 start and beyond.
-pub(super) const BUCKETS: [f64; 14] = [
+/// Upper bounds of the buckets in seconds: from a response over loopback to the start of a v1
+/// journey and beyond.
+const BUCKETS: [f64; 14] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 ];
 
-/// Times, counted.
+/// A histogram of durations.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Histogram {
-    /// The last is of what is longer than all.
+pub(crate) struct Histogram {
+    /// The last bucket has no upper bound.
     counts: [u64; BUCKETS.len() + 1],
     sum: Duration,
 }
 
 impl Histogram {
-    pub(super) fn note(&mut self, time: Duration) {
+    pub(super) fn record(&mut self, time: Duration) {
         let seconds = time.as_secs_f64();
         let bucket = BUCKETS
             .iter()
-            .position(|&end| seconds <= end)
+            .position(|&bound| seconds <= bound)
             .unwrap_or(BUCKETS.len());
         self.counts[bucket] += 1;
         self.sum += time;
@@ -33,13 +34,12 @@ impl Histogram {
         }
     }
 
-    /// How many were counted.
-    pub fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// What was counted since it was `earlier`.
-    pub fn since(&self, earlier: &Histogram) -> Histogram {
+    /// The difference to an `earlier` state.
+    pub(crate) fn since(&self, earlier: &Histogram) -> Histogram {
         let mut counts = self.counts;
         for (count, before) in counts.iter_mut().zip(earlier.counts) {
             *count = count.saturating_sub(before);
@@ -50,11 +50,10 @@ impl Histogram {
         }
     }
 
-    /// The time in seconds that the part `part` of all did not exceed, as near as the buckets tell:
-    /// within one, times are taken to be spread evenly. `None` where nothing was counted; what is
-    /// longer than all buckets is told as the end of the last.
-    pub fn quantile(&self, part: f64) -> Option<f64> {
-        let rank = part * self.count() as f64;
+    /// The quantile `q` in seconds, interpolated linearly within its bucket. A duration above all
+    /// buckets counts as the bound of the last. `None` for an empty histogram.
+    pub(crate) fn quantile(&self, q: f64) -> Option<f64> {
+        let rank = q * self.count() as f64;
         let mut below = 0.0;
         let mut start = 0.0;
         for (end, count) in BUCKETS.into_iter().zip(self.counts) {
@@ -68,12 +67,11 @@ impl Histogram {
         (self.count() > 0).then_some(start)
     }
 
-    /// In seconds.
-    pub(super) fn sum(&self) -> f64 {
+    pub(super) fn sum_seconds(&self) -> f64 {
         self.sum.as_secs_f64()
     }
 
-    /// Each bucket's upper end, and how many are in it alone.
+    /// The upper bound of each bucket, and its count without the lower buckets.
     pub(super) fn buckets(&self) -> Vec<(f64, u64)> {
         BUCKETS
             .into_iter()
@@ -88,10 +86,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_in_the_bucket_whose_end_it_does_not_exceed() {
+    fn a_bucket_includes_its_upper_bound() {
         let mut histogram = Histogram::default();
         for milliseconds in [1, 2, 9_000, 60_000] {
-            histogram.note(Duration::from_millis(milliseconds));
+            histogram.record(Duration::from_millis(milliseconds));
         }
         let filled: Vec<_> = histogram
             .buckets()
@@ -104,25 +102,25 @@ mod tests {
         );
         let mut sum = histogram;
         sum.add(&histogram);
-        assert_eq!((sum.count(), sum.sum()), (8, 2.0 * 69.003));
+        assert_eq!((sum.count(), sum.sum_seconds()), (8, 2.0 * 69.003));
         assert_eq!(sum.since(&histogram).buckets(), histogram.buckets());
     }
 
     #[test]
-    fn a_quantile_is_as_near_as_the_buckets_tell() {
+    fn quantiles_are_interpolated_within_a_bucket() {
         let mut histogram = Histogram::default();
         assert_eq!(histogram.quantile(0.5), None);
         for _ in 0..90 {
-            histogram.note(Duration::from_millis(40));
+            histogram.record(Duration::from_millis(40));
         }
         for _ in 0..10 {
-            histogram.note(Duration::from_millis(900));
+            histogram.record(Duration::from_millis(900));
         }
         let of = |part| histogram.quantile(part).unwrap();
         assert!((0.025..=0.05).contains(&of(0.5)), "{}", of(0.5));
         assert!((0.5..=1.0).contains(&of(0.95)), "{}", of(0.95));
         histogram = Histogram::default();
-        histogram.note(Duration::from_secs(90));
+        histogram.record(Duration::from_secs(90));
         assert_eq!(histogram.quantile(0.5), Some(30.0));
     }
 }

@@ -1,10 +1,9 @@
-//! Connections that a listener refused or cut off because of what the peer sent or did not send,
-//! counted by reason.
+//! Counters of refused connections: a listener refused or aborted them because of what the peer
+//! sent or did not send.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Reason for which a connection was refused. `docs/operations.md` explains each; a test compares
-/// the two.
+/// Reason of a refused connection. `docs/operations.md` explains each; a test compares the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionRefusal {
     /// The caller closed the connection in the middle of the handshake, sent an alert, or sent what
@@ -20,11 +19,11 @@ pub enum ConnectionRefusal {
     ClientCertificateUntrusted,
     /// The caller's certificate has expired, or is not valid yet.
     ClientCertificateExpired,
-    /// Plain HTTP on a listener with TLS.
+    /// Plain HTTP came on a listener with TLS.
     HttpOnTlsPort,
-    /// TLS on a listener without TLS.
+    /// TLS came on a listener without TLS.
     TlsOnHttpPort,
-    /// No byte of a request within the header timeout.
+    /// No byte of a request came within the header timeout.
     NoRequest,
     /// The caller closed the connection in the middle of a request head.
     IncompleteRequest,
@@ -38,8 +37,8 @@ pub enum ConnectionRefusal {
     ResponseTimeout,
     /// The caller violated HTTP/2: GOAWAY.
     Http2ProtocolError,
-    /// The caller sent too many frames that need an answer and do no work: GOAWAY with
-    /// ENHANCE_YOUR_CALM.
+    /// The caller sent too many frames that need a reply and do no work (PING, SETTINGS): GOAWAY
+    /// with ENHANCE_YOUR_CALM.
     Http2Flood,
     /// A newer connection took the place of this one.
     Evicted,

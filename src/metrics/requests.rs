@@ -1,87 +1,34 @@
-//! Requests that have ended, counted by one worker.
+//! Request counters of one worker, and the gauges of requests in flight.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
 use super::failures::FailedRequests;
 use super::histogram::Histogram;
+use super::outcome::{Outcome, ResponseSource};
 
-/// Who made an answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ResponseSource {
-    /// The API.
-    Gbg,
-    /// This proxy.
-    Proxy,
-    /// Nobody: the caller was gone before there was one.
-    None,
+/// Labels of the request counter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct RequestLabels {
+    pub(super) caller: usize,
+    pub(super) endpoint: &'static str,
+    pub(super) status: u16,
+    pub(super) source: ResponseSource,
 }
-
-impl ResponseSource {
-    /// The name in labels and logs.
-    pub fn name(self) -> &'static str {
-        match self {
-            ResponseSource::Gbg => "gbg",
-            ResponseSource::Proxy => "proxy",
-            ResponseSource::None => "none",
-        }
-    }
-}
-
-/// How a request ended.
-#[derive(Clone, Copy, Debug)]
-pub struct Outcome<'a> {
-    /// Under which the log speaks of it.
-    pub id: &'a str,
-    /// The number of the caller.
-    pub caller: usize,
-    /// What was called, by its name in `gbg`.
-    pub endpoint: &'static str,
-    /// The status of the answer; 0 without one.
-    pub status: u16,
-    /// Who made it.
-    pub source: ResponseSource,
-    /// Why it is ours, where that is a failure.
-    pub reason: Option<&'static str>,
-    /// From the first byte to the last.
-    pub duration: Duration,
-    /// From where it went to the API to the head of its answer.
-    pub upstream: Option<Duration>,
-    /// Bytes of the bodies, received and sent.
-    pub bytes: [u64; 2],
-    /// How often it was sent to the API beyond the first time.
-    pub repeats: u32,
-}
-
-impl Outcome<'_> {
-    /// Whether somebody is to look at it: neither we nor the API did what was asked, or nobody
-    /// waited for it.
-    fn is_failure(&self) -> bool {
-        self.reason.is_some() || failed(self.status)
-    }
-}
-
-/// Whether a status is that of a failure; 0 is that of no answer.
-pub(super) fn failed(status: u16) -> bool {
-    status == 0 || status >= 400
-}
-
-/// What is told apart: caller, endpoint, status, source.
-pub(super) type Labels = (usize, &'static str, u16, ResponseSource);
 
 /// Requests that have ended.
 #[derive(Debug, Default)]
-pub struct RequestMetrics {
-    counts: Mutex<Counts>,
-    pub(super) failures: FailedRequests,
+pub(crate) struct RequestMetrics {
+    counts: Mutex<RequestCounts>,
+    failures: FailedRequests,
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Counts {
-    pub(super) requests: FxHashMap<Labels, u64>,
+pub(super) struct RequestCounts {
+    pub(super) requests: FxHashMap<RequestLabels, u64>,
     pub(super) durations: FxHashMap<(&'static str, ResponseSource), Histogram>,
     pub(super) upstream: FxHashMap<&'static str, Histogram>,
     pub(super) refusals: BTreeMap<&'static str, u64>,
@@ -90,8 +37,8 @@ pub(super) struct Counts {
 }
 
 impl RequestMetrics {
-    /// Counts one.
-    pub fn record(&self, outcome: &Outcome<'_>) {
+    /// Counts a request that has ended.
+    pub(crate) fn record(&self, outcome: &Outcome<'_>) {
         let Outcome {
             caller,
             endpoint,
@@ -99,18 +46,25 @@ impl RequestMetrics {
             source,
             ..
         } = *outcome;
-        let mut counts = self.lock();
-        *counts
-            .requests
-            .entry((caller, endpoint, status, source))
-            .or_default() += 1;
+        let labels = RequestLabels {
+            caller,
+            endpoint,
+            status,
+            source,
+        };
+        let mut counts = self.counts.lock();
+        *counts.requests.entry(labels).or_default() += 1;
         counts
             .durations
             .entry((endpoint, source))
             .or_default()
-            .note(outcome.duration);
+            .record(outcome.duration);
         if let Some(upstream) = outcome.upstream {
-            counts.upstream.entry(endpoint).or_default().note(upstream);
+            counts
+                .upstream
+                .entry(endpoint)
+                .or_default()
+                .record(upstream);
         }
         if let Some(reason) = outcome.reason {
             *counts.refusals.entry(reason).or_default() += 1;
@@ -121,14 +75,17 @@ impl RequestMetrics {
         counts.repeats += u64::from(outcome.repeats);
         drop(counts);
         if outcome.is_failure() {
-            self.failures.note(outcome);
+            self.failures.record(outcome);
         }
     }
 
-    /// Adds what is counted here to `sum`.
-    pub(super) fn add_to(&self, sum: &mut Counts) {
-        // A copy, so that who counts waits for no more than that.
-        let counts = self.lock().clone();
+    pub(super) fn failures(&self) -> &FailedRequests {
+        &self.failures
+    }
+
+    pub(super) fn add_to(&self, sum: &mut RequestCounts) {
+        // A copy: the worker waits for the lock only while the maps are cloned.
+        let counts = self.counts.lock().clone();
         for (labels, count) in counts.requests {
             *sum.requests.entry(labels).or_default() += count;
         }
@@ -146,8 +103,23 @@ impl RequestMetrics {
         }
         sum.repeats += counts.repeats;
     }
+}
 
-    fn lock(&self) -> MutexGuard<'_, Counts> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
+/// Requests in flight and requests in the admission queue, of the whole process.
+#[derive(Debug, Default)]
+pub(crate) struct AdmissionMetrics {
+    /// Admitted requests whose response has not ended.
+    pub(crate) in_flight: AtomicUsize,
+    /// Requests that wait for admission.
+    pub(crate) queued: AtomicUsize,
+}
+
+impl AdmissionMetrics {
+    pub(crate) fn in_flight(&self) -> usize {
+        self.in_flight.load(Relaxed)
+    }
+
+    pub(crate) fn queued(&self) -> usize {
+        self.queued.load(Relaxed)
     }
 }

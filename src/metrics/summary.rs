@@ -1,65 +1,64 @@
-//! The requests of all workers, summed up.
+//! Totals of all requests of the process, for the status page.
 
 use std::collections::BTreeMap;
 
-use super::requests::failed;
-use super::{Histogram, Metrics, ResponseSource};
+use super::histogram::Histogram;
+use super::outcome::{ResponseSource, is_failure_status};
+use super::requests::RequestCounts;
 
-/// Requests, summed up.
+/// Requests of all workers.
 #[derive(Clone, Debug, Default)]
-pub struct RequestSummary {
-    /// All.
-    pub total: u64,
-    /// By whose answer it was.
-    pub by_source: BTreeMap<&'static str, u64>,
-    /// By status; 0 without an answer.
-    pub by_status: BTreeMap<u16, u64>,
-    /// By endpoint, status, and whose answer it was.
-    pub by_answer: BTreeMap<(&'static str, u16, ResponseSource), u64>,
-    /// By the number of the caller; the first is of those who have no name.
-    pub callers: Vec<CallerCounts>,
-    /// Failures that were answered here, by reason.
-    pub refusals: BTreeMap<&'static str, u64>,
-    /// How long what the API answered took, from a request's first byte to its last.
-    pub times: Histogram,
-    /// From where a request goes to the API to the head of its answer.
-    pub upstream: Histogram,
+pub(crate) struct RequestSummary {
+    pub(crate) total: u64,
+    /// By the name of the source.
+    pub(crate) by_source: BTreeMap<&'static str, u64>,
+    /// By status; 0 without a response.
+    pub(crate) by_status: BTreeMap<u16, u64>,
+    /// By endpoint, status and source.
+    pub(crate) by_response: BTreeMap<(&'static str, u16, ResponseSource), u64>,
+    /// By the number of the caller; the first entry counts requests without a known caller.
+    pub(crate) callers: Vec<CallerCounts>,
+    /// Failures that the proxy answered itself, by reason.
+    pub(crate) refusals: BTreeMap<&'static str, u64>,
+    /// Durations of the requests that the API answered, from the first byte to the last.
+    pub(crate) times: Histogram,
+    /// The API's part of the duration, up to the head of its response.
+    pub(crate) upstream: Histogram,
 }
 
-/// The requests of one caller.
+/// Requests of one caller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct CallerCounts {
-    /// All.
-    pub requests: u64,
-    /// Those that failed, whoever is to blame for it.
-    pub failed: u64,
-    /// Those that were refused because the caller had had its share.
-    pub limited: u64,
+pub(crate) struct CallerCounts {
+    pub(crate) requests: u64,
+    /// Failed requests, whatever the cause.
+    pub(crate) failed: u64,
+    /// Requests that exceeded the caller's rate or quota.
+    pub(crate) limited: u64,
 }
 
-impl Metrics {
-    /// The requests of all workers, summed up.
-    pub fn requests(&self) -> RequestSummary {
-        let counts = self.counts();
-        let callers = vec![CallerCounts::default(); self.callers().len()];
+impl RequestSummary {
+    /// The totals of `counts`, with `callers` known callers.
+    pub(super) fn new(counts: RequestCounts, callers: usize) -> Self {
         let mut sum = RequestSummary {
             refusals: counts.refusals,
-            callers,
+            callers: vec![CallerCounts::default(); callers],
             ..RequestSummary::default()
         };
-        for ((caller, endpoint, status, source), count) in counts.requests {
+        for (labels, count) in counts.requests {
+            let (status, source) = (labels.status, labels.source);
             sum.total += count;
             *sum.by_source.entry(source.name()).or_default() += count;
             *sum.by_status.entry(status).or_default() += count;
-            *sum.by_answer.entry((endpoint, status, source)).or_default() += count;
-            if let Some(of) = sum.callers.get_mut(caller) {
-                of.requests += count;
-                of.failed += if failed(status) { count } else { 0 };
-                of.limited += if (status, source) == (429, ResponseSource::Proxy) {
-                    count
-                } else {
-                    0
-                };
+            let response = (labels.endpoint, status, source);
+            *sum.by_response.entry(response).or_default() += count;
+            if let Some(caller) = sum.callers.get_mut(labels.caller) {
+                caller.requests += count;
+                if is_failure_status(status) {
+                    caller.failed += count;
+                }
+                if (status, source) == (429, ResponseSource::Proxy) {
+                    caller.limited += count;
+                }
             }
         }
         for ((_, source), times) in &counts.durations {
@@ -67,10 +66,9 @@ impl Metrics {
                 sum.times.add(times);
             }
         }
-        counts
-            .upstream
-            .values()
-            .for_each(|times| sum.upstream.add(times));
+        for times in counts.upstream.values() {
+            sum.upstream.add(times);
+        }
         sum
     }
 }

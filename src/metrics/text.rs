@@ -1,9 +1,9 @@
-//! All that is counted, as text that Prometheus reads: OpenMetrics 1.0, and the text before it.
+//! Text exposition for Prometheus: OpenMetrics 1.0, and the older plain text format 0.0.4.
 
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::UNIX_EPOCH;
 
 use prometheus_client::collector::Collector;
@@ -14,37 +14,38 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 use rustc_hash::FxHashMap;
 
+use super::connections::ConnectionMetrics;
 use super::histogram::Histogram;
-use super::requests::Labels;
-use super::{ConnectionMetrics, Metrics, WorkerMetrics};
+use super::registry::{Metrics, WorkerMetrics};
+use super::requests::RequestLabels;
 
-/// The media type of the text of OpenMetrics.
-pub const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// Media type of OpenMetrics.
+pub(crate) const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The media type of the text that came before it.
-pub const PLAIN: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// Media type of the older format.
+pub(crate) const PLAIN_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// The label of callers whose names are not told. No caller can have this name.
+/// Label in place of callers' names. No caller can have this name.
 const HIDDEN: &str = "(hidden)";
 
 impl Metrics {
-    /// Everything, as it is now; the callers by their names if `with_names`.
-    pub fn text(self: &Arc<Self>, with_names: bool) -> String {
+    /// All metrics as OpenMetrics; without callers' names unless `with_names`.
+    pub fn open_metrics(self: &Arc<Self>, with_names: bool) -> String {
         let mut registry = Registry::with_prefix("gbg_proxy");
         registry.register_collector(Box::new(MetricsCollector {
             metrics: Arc::clone(self),
             with_names,
         }));
         let mut text = String::new();
-        // Writing into a text does not fail.
+        // Writing to a `String` does not fail.
         let _ = text::encode(&mut text, &registry);
         text
     }
 
-    /// The same in the older text, for readers that do not ask for the newer: there a counter is
-    /// called what its lines are.
-    pub fn plain_text(self: &Arc<Self>, with_names: bool) -> String {
-        let text = self.text(with_names);
+    /// The same in the older format: there the name of a counter ends in `_total` in HELP and TYPE
+    /// lines, too.
+    pub(crate) fn plain_text(self: &Arc<Self>, with_names: bool) -> String {
+        let text = self.open_metrics(with_names);
         let counters: HashSet<&str> = text
             .lines()
             .filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter"))
@@ -54,10 +55,10 @@ impl Metrics {
             .lines()
             .filter(|line| !line.starts_with("# UNIT ") && *line != "# EOF")
         {
-            let about = ["# HELP ", "# TYPE "]
+            let descriptor = ["# HELP ", "# TYPE "]
                 .into_iter()
                 .find_map(|mark| Some((mark, line.strip_prefix(mark)?)));
-            match about.and_then(|(mark, rest)| Some((mark, rest.split_once(' ')?))) {
+            match descriptor.and_then(|(mark, rest)| Some((mark, rest.split_once(' ')?))) {
                 Some((mark, (name, rest))) if counters.contains(name) => {
                     plain.extend([mark, name, "_total ", rest, "\n"]);
                 }
@@ -77,142 +78,137 @@ struct MetricsCollector {
 impl Collector for MetricsCollector {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let metrics = &*self.metrics;
-        let mut page = MetricsEncoder(encoder);
-        page.about(metrics)?;
-        page.requests(metrics, self.with_names)?;
-        page.connections(metrics)?;
-        page.token(metrics)
+        let mut encoder = MetricsEncoder(encoder);
+        encoder.process(metrics)?;
+        encoder.requests(metrics, self.with_names)?;
+        encoder.connections(metrics)?;
+        encoder.token(metrics)
     }
 }
 
 struct MetricsEncoder<'a>(DescriptorEncoder<'a>);
 
 impl MetricsEncoder<'_> {
-    fn about(&mut self, metrics: &Metrics) -> fmt::Result {
+    fn process(&mut self, metrics: &Metrics) -> fmt::Result {
         let version = [("version", env!("GBG_PROXY_VERSION"))];
-        // A gauge rather than an info, which readers of the older text do not know.
+        // A gauge: the older format does not know the type `info`.
         let mut info =
             self.0
                 .encode_descriptor("build_info", "The version", None, MetricType::Gauge)?;
         info.encode_family(&version)?.encode_gauge(&1.0)?;
-        let began = metrics
-            .began
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default()
-            .as_secs_f64();
         let reloads = metrics.reloads();
         let mut family = self.counter(
             "config_reloads",
             "Times that the configuration was read again",
         )?;
-        for (outcome, count) in [("taken", reloads.taken), ("refused", reloads.refused)] {
-            count_of(&mut family, &[("outcome", outcome)], count)?;
+        for (outcome, count) in [("taken", reloads.applied), ("refused", reloads.rejected)] {
+            encode_count(&mut family, &[("outcome", outcome)], count)?;
         }
         let in_force = if reloads.problem.is_none() { 1.0 } else { 0.0 };
         let help = "Whether the configuration that was read last is in force; 0 where it could not be used";
         self.gauge("config_in_force", help, None, in_force)?;
+        let started = metrics.started_at().duration_since(UNIX_EPOCH);
         self.gauge(
             "start_time",
             "When it started, since 1970",
             Some(Unit::Seconds),
-            began,
+            started.unwrap_or_default().as_secs_f64(),
         )
     }
 
     fn requests(&mut self, metrics: &Metrics, with_names: bool) -> fmt::Result {
-        let (mut counts, mut callers) = (metrics.counts(), metrics.callers());
+        let (mut counts, mut callers) = (metrics.request_counts(), metrics.callers());
         if !with_names {
-            counts.requests = merged(counts.requests);
+            counts.requests = merge_callers(counts.requests);
             callers = vec![String::new(), HIDDEN.to_owned()];
         }
         let help =
             "Requests by caller, endpoint, status (0 without an answer) and whose answer it was";
         let mut family = self.counter("requests", help)?;
-        for ((caller, endpoint, status, source), count) in &counts.requests {
-            let caller = callers.get(*caller).map_or("", String::as_str);
-            let status = status.to_string();
+        for (labels, count) in &counts.requests {
+            let status = labels.status.to_string();
             let labels = [
-                ("caller", caller),
-                ("endpoint", endpoint),
+                (
+                    "caller",
+                    callers.get(labels.caller).map_or("", String::as_str),
+                ),
+                ("endpoint", labels.endpoint),
                 ("status", &status),
-                ("source", source.name()),
+                ("source", labels.source.name()),
             ];
-            count_of(&mut family, &labels, *count)?;
+            encode_count(&mut family, &labels, *count)?;
         }
         let help = "From a request's first byte to its last";
         let mut family = self.histogram("request_duration", help)?;
         for ((endpoint, source), times) in &counts.durations {
-            times_of(
-                &mut family,
-                &[("endpoint", *endpoint), ("source", source.name())],
-                times,
-            )?;
+            let labels = [("endpoint", *endpoint), ("source", source.name())];
+            encode_times(&mut family.encode_family(&labels)?, times)?;
         }
         let help = "From where a request goes to the API to the head of its answer";
         let mut family = self.histogram("upstream_duration", help)?;
         for (endpoint, times) in &counts.upstream {
-            times_of(&mut family, &[("endpoint", *endpoint)], times)?;
+            encode_times(
+                &mut family.encode_family(&[("endpoint", *endpoint)])?,
+                times,
+            )?;
         }
         let mut family = self.counter("refusals", "Failures that were answered here, by reason")?;
         for (reason, count) in &counts.refusals {
-            count_of(&mut family, &[("reason", *reason)], *count)?;
+            encode_count(&mut family, &[("reason", *reason)], *count)?;
         }
         let mut family = self.counter("body_bytes", "Bytes of bodies")?;
         for (direction, bytes) in ["received", "sent"].into_iter().zip(counts.bytes) {
-            count_of(&mut family, &[("direction", direction)], bytes)?;
+            encode_count(&mut family, &[("direction", direction)], bytes)?;
         }
         self.count(
             "repeats",
             "Requests that were sent to the API once more",
             counts.repeats,
         )?;
-        let places = &metrics.places;
-        self.gauge(
-            "in_flight",
-            "Requests in flight",
-            None,
-            places.in_flight() as f64,
-        )?;
-        self.gauge(
-            "queue",
-            "Requests that wait for a place",
-            None,
-            places.queue() as f64,
-        )?;
-        let login_forms = metrics.login_forms.load(Relaxed) as f64;
-        self.gauge(
-            "login_forms",
-            "Login forms that are being read",
-            None,
-            login_forms,
-        )
+        let admission = &metrics.admission;
+        let login_forms = metrics.login_forms.load(Relaxed);
+        for (name, help, value) in [
+            ("in_flight", "Requests in flight", admission.in_flight()),
+            (
+                "queue",
+                "Requests that wait for a place",
+                admission.queued(),
+            ),
+            (
+                "login_forms",
+                "Login forms that are being read",
+                login_forms,
+            ),
+        ] {
+            self.gauge(name, help, None, value as f64)?;
+        }
+        Ok(())
     }
 
     fn connections(&mut self, metrics: &Metrics) -> fmt::Result {
-        type Of = fn(&WorkerMetrics) -> &ConnectionMetrics;
-        let sides: [(&str, Of); 2] = [
+        type Side = fn(&WorkerMetrics) -> &ConnectionMetrics;
+        let upstream: Side = |worker| &worker.api;
+        let sides: [(&str, Side); 2] = [
             ("downstream", |worker| &worker.callers),
-            ("upstream", |worker| &worker.api),
+            ("upstream", upstream),
         ];
-        let sum = |of: Of, what: fn(&ConnectionMetrics) -> &AtomicU64| {
-            metrics
-                .workers
-                .iter()
-                .map(|worker| what(of(worker)).load(Relaxed))
-                .sum::<u64>()
+        let sum = |side: Side, count: fn(&ConnectionMetrics) -> u64| -> u64 {
+            let workers = metrics.workers().iter();
+            workers.map(|worker| count(side(worker))).sum()
         };
         let mut family =
             self.0
                 .encode_descriptor("connections", "Open connections", None, MetricType::Gauge)?;
-        for (side, of) in sides {
-            let open = sum(of, |side| &side.opened).saturating_sub(sum(of, |side| &side.closed));
+        for (name, side) in sides {
+            let open = sum(side, ConnectionMetrics::open_now);
             family
-                .encode_family(&[("side", side)])?
+                .encode_family(&[("side", name)])?
                 .encode_gauge(&(open as f64))?;
         }
         let mut family = self.counter("connections_opened", "Connections that were opened")?;
-        for (side, of) in sides {
-            count_of(&mut family, &[("side", side)], sum(of, |side| &side.opened))?;
+        for (name, side) in sides {
+            let opened = sum(side, ConnectionMetrics::opened);
+            encode_count(&mut family, &[("side", name)], opened)?;
         }
         let mut family = self.counter(
             "refused_connections",
@@ -223,79 +219,69 @@ impl MetricsEncoder<'_> {
             ("admin", &metrics.refused_admin),
         ] {
             for (reason, count) in refused.by_reason() {
-                count_of(
-                    &mut family,
-                    &[("listener", listener), ("reason", reason.name())],
-                    count,
-                )?;
+                let labels = [("listener", listener), ("reason", reason.name())];
+                encode_count(&mut family, &labels, count)?;
             }
         }
-        let reused = sum(sides[1].1, |side| &side.reused);
         self.count(
             "connections_reused",
             "Requests that found a connection to the API open",
-            reused,
+            sum(upstream, ConnectionMetrics::reused),
         )?;
-        let openings = sum(sides[1].1, |side| &side.given_up);
         self.count(
             "circuit_openings",
             "Times that connecting to the API was given up for the moment",
-            openings,
+            sum(upstream, ConnectionMetrics::circuit_openings),
         )
     }
 
     fn token(&mut self, metrics: &Metrics) -> fmt::Result {
         let token = &metrics.token;
-        let left = token.left() as f64;
-        self.gauge(
-            "token_expires",
-            "How long the token still serves; 0 without",
-            Some(Unit::Seconds),
-            left,
-        )?;
-        let age = token.age() as f64;
-        self.gauge(
-            "token_age",
-            "How old the token is",
-            Some(Unit::Seconds),
-            age,
-        )?;
-        let generation = token.generation() as f64;
-        self.gauge(
-            "token_generation",
-            "The number of the token",
-            None,
-            generation,
-        )?;
-        let waiting = token.waiting.load(Relaxed) as f64;
-        self.gauge(
-            "token_waiters",
-            "Requests that wait for a token",
-            None,
-            waiting,
-        )?;
+        for (name, help, unit, value) in [
+            (
+                "token_expires",
+                "How long the token still serves; 0 without",
+                Some(Unit::Seconds),
+                token.remaining_seconds() as f64,
+            ),
+            (
+                "token_age",
+                "How old the token is",
+                Some(Unit::Seconds),
+                token.age_seconds() as f64,
+            ),
+            (
+                "token_generation",
+                "The number of the token",
+                None,
+                token.generation() as f64,
+            ),
+            (
+                "token_waiters",
+                "Requests that wait for a token",
+                None,
+                token.waiters() as f64,
+            ),
+        ] {
+            self.gauge(name, help, unit, value)?;
+        }
         let fetches = token.fetches();
         let mut family = self.counter("token_fetches", "Token requests, by outcome and reason")?;
         for ((outcome, reason), count) in &fetches.counts {
-            count_of(
-                &mut family,
-                &[("outcome", *outcome), ("reason", *reason)],
-                *count,
-            )?;
+            let labels = [("outcome", *outcome), ("reason", *reason)];
+            encode_count(&mut family, &labels, *count)?;
         }
         let mut times = self.histogram("token_fetch_duration", "How long a token request takes")?;
         encode_times(&mut times, &fetches.times)?;
-        let rejections = token.rejections.load(Relaxed);
         self.count(
             "token_rejections",
             "Tokens that were replaced because the API refused them",
-            rejections,
+            token.rejections(),
         )?;
-        let unauthorized = token.unauthorized.load(Relaxed);
         self.count(
             "upstream_unauthorized",
             "Answers of the API that refuse the token",
-            unauthorized,
+            token.unauthorized(),
         )
     }
 
@@ -329,18 +315,17 @@ impl MetricsEncoder<'_> {
     }
 }
 
-/// The requests of all callers that have a name under one number.
-fn merged(requests: FxHashMap<Labels, u64>) -> FxHashMap<Labels, u64> {
+/// Counts all callers that have a name as number 1.
+fn merge_callers(requests: FxHashMap<RequestLabels, u64>) -> FxHashMap<RequestLabels, u64> {
     let mut merged = FxHashMap::default();
-    for ((caller, endpoint, status, source), count) in requests {
-        *merged
-            .entry((caller.min(1), endpoint, status, source))
-            .or_default() += count;
+    for (mut labels, count) in requests {
+        labels.caller = labels.caller.min(1);
+        *merged.entry(labels).or_default() += count;
     }
     merged
 }
 
-fn count_of(
+fn encode_count(
     family: &mut MetricEncoder<'_>,
     labels: &impl EncodeLabelSet,
     count: u64,
@@ -350,14 +335,7 @@ fn count_of(
         .encode_counter::<NoLabelSet, _, u64>(&count, None)
 }
 
-fn times_of(
-    family: &mut MetricEncoder<'_>,
-    labels: &impl EncodeLabelSet,
-    times: &Histogram,
-) -> fmt::Result {
-    encode_times(&mut family.encode_family(labels)?, times)
-}
-
 fn encode_times(encoder: &mut MetricEncoder<'_>, times: &Histogram) -> fmt::Result {
-    encoder.encode_histogram::<NoLabelSet>(times.sum(), times.count(), &times.buckets(), None)
+    let (sum, count) = (times.sum_seconds(), times.count());
+    encoder.encode_histogram::<NoLabelSet>(sum, count, &times.buckets(), None)
 }

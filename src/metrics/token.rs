@@ -1,37 +1,38 @@
-//! What is counted of the access token.
+//! Metrics of the access token and of the fetches that replace it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
+
+use parking_lot::Mutex;
 
 use super::histogram::Histogram;
 
-/// The access token, and the fetches that brought it or did not.
+/// Metrics of one access token.
 #[derive(Debug, Default)]
 pub struct TokenMetrics {
     generation: AtomicU64,
-    pub(super) waiting: AtomicI64,
-    pub(super) rejections: AtomicU64,
-    pub(super) unauthorized: AtomicU64,
-    fetches: Mutex<Fetches>,
+    waiters: AtomicI64,
+    rejections: AtomicU64,
+    unauthorized: AtomicU64,
+    fetches: Mutex<TokenFetches>,
 }
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Fetches {
+pub(super) struct TokenFetches {
     pub(super) times: Histogram,
     /// By outcome and reason.
     pub(super) counts: BTreeMap<(&'static str, &'static str), u64>,
-    /// Why the last one that failed did, and when.
+    /// Reason and end of the last failed fetch.
     failed: Option<(&'static str, Instant)>,
     last: Option<LastFetch>,
     granted: Option<TokenLifetime>,
 }
 
-/// When the newest token was granted, on both clocks, and for how long.
+/// Start and length of the newest token's lifetime, on both clocks.
 ///
 /// The monotonic clock stands still while the machine sleeps, and the wall clock can be set back:
-/// the one that has advanced further counts, as it does for the token itself.
+/// the one that has advanced further counts, as for the token itself.
 #[derive(Clone, Copy, Debug)]
 struct TokenLifetime {
     monotonic: Instant,
@@ -40,7 +41,7 @@ struct TokenLifetime {
 }
 
 impl TokenLifetime {
-    fn new(lifetime: Duration) -> Self {
+    fn starting_now(lifetime: Duration) -> Self {
         TokenLifetime {
             monotonic: Instant::now(),
             wall: SystemTime::now(),
@@ -53,139 +54,134 @@ impl TokenLifetime {
         now.saturating_duration_since(self.monotonic).max(by_wall)
     }
 
-    fn left(&self, now: Instant, wall: SystemTime) -> Duration {
+    fn remaining(&self, now: Instant, wall: SystemTime) -> Duration {
         self.lifetime.saturating_sub(self.age(now, wall))
     }
 }
 
-/// The fetch that ended last.
+/// The last fetch that ended.
 #[derive(Clone, Copy, Debug)]
-pub struct LastFetch {
-    /// Why it brought no token; `None` if it brought one.
-    pub failure: Option<&'static str>,
-    /// When it ended.
-    pub at: Instant,
-    /// How long it took.
-    pub took: Duration,
+pub(crate) struct LastFetch {
+    /// The reason of the failure; `None` if the fetch returned a token.
+    pub(crate) failure: Option<&'static str>,
+    pub(crate) ended: Instant,
+    pub(crate) took: Duration,
 }
 
-/// How a fetch ended.
+/// Outcome of a fetch.
 #[derive(Clone, Copy, Debug)]
-pub enum FetchOutcome {
-    /// With a token of this generation, that is sent for so long.
+pub(crate) enum FetchOutcome {
+    /// A token with this generation.
     Granted {
         /// The number of the token.
         generation: u64,
-        /// How long it serves.
+        /// How long the token may be sent.
         life: Duration,
     },
-    /// Without.
+    /// No token.
     Failed {
-        /// One word for why.
+        /// The label of the failure.
         reason: &'static str,
     },
 }
 
 impl TokenMetrics {
-    /// Notes that a fetch has ended, after `time`.
-    pub fn record_fetch(&self, fetched: FetchOutcome, time: Duration) {
-        let labels = match fetched {
-            FetchOutcome::Granted { .. } => ("ok", ""),
-            FetchOutcome::Failed { reason } => ("failed", reason),
+    /// Records a fetch that has ended.
+    pub(crate) fn record_fetch(&self, outcome: FetchOutcome, took: Duration) {
+        let ended = Instant::now();
+        let mut fetches = self.fetches.lock();
+        let (labels, failure) = match outcome {
+            FetchOutcome::Granted { generation, life } => {
+                self.generation.store(generation, Relaxed);
+                fetches.granted = Some(TokenLifetime::starting_now(life));
+                (("ok", ""), None)
+            }
+            FetchOutcome::Failed { reason } => {
+                fetches.failed = Some((reason, ended));
+                (("failed", reason), Some(reason))
+            }
         };
-        let mut fetches = self.fetches.lock().unwrap_or_else(PoisonError::into_inner);
-        if let FetchOutcome::Granted { generation, life } = fetched {
-            self.generation.store(generation, Relaxed);
-            fetches.granted = Some(TokenLifetime::new(life));
-        }
-        fetches.times.note(time);
+        fetches.times.record(took);
         *fetches.counts.entry(labels).or_default() += 1;
-        let now = Instant::now();
-        let failure = match fetched {
-            FetchOutcome::Granted { .. } => None,
-            FetchOutcome::Failed { reason } => Some(reason),
-        };
         fetches.last = Some(LastFetch {
             failure,
-            at: now,
-            took: time,
+            ended,
+            took,
         });
-        if let Some(reason) = failure {
-            fetches.failed = Some((reason, now));
-        }
     }
 
-    /// Notes that somebody waits for a token, until what this gives is dropped.
-    pub fn wait(&self) -> TokenWaiter<'_> {
-        self.waiting.fetch_add(1, Relaxed);
+    /// Counts a request that waits for a token, until the returned guard is dropped.
+    pub(crate) fn count_waiter(&self) -> TokenWaiter<'_> {
+        self.waiters.fetch_add(1, Relaxed);
         TokenWaiter(self)
     }
 
-    /// Notes that another token is asked for because the API refuses the one that is held.
-    pub fn record_rejection(&self) {
+    /// Records that the API rejected the current token, and that it is replaced.
+    pub(crate) fn record_rejection(&self) {
         self.rejections.fetch_add(1, Relaxed);
     }
 
-    /// Notes that the API has refused a request because of its token.
-    pub fn record_unauthorized(&self) {
+    /// Records a response of the API that rejects the token of its request.
+    pub(crate) fn record_unauthorized(&self) {
         self.unauthorized.fetch_add(1, Relaxed);
     }
 
-    /// How long the token still serves, in seconds; 0 without one.
-    pub fn left(&self) -> u64 {
-        let granted = self.granted();
-        granted.map_or(0, |grant| {
-            grant.left(Instant::now(), SystemTime::now()).as_secs()
+    /// The time in which the token may still be sent; 0 without a token.
+    pub(crate) fn remaining_seconds(&self) -> u64 {
+        self.seconds(TokenLifetime::remaining)
+    }
+
+    /// The age of the newest token; 0 before the first.
+    pub(crate) fn age_seconds(&self) -> u64 {
+        self.seconds(TokenLifetime::age)
+    }
+
+    fn seconds(&self, time: fn(&TokenLifetime, Instant, SystemTime) -> Duration) -> u64 {
+        let granted = self.fetches.lock().granted;
+        granted.map_or(0, |lifetime| {
+            time(&lifetime, Instant::now(), SystemTime::now()).as_secs()
         })
     }
 
-    /// Its number; 0 before the first.
-    pub fn generation(&self) -> u64 {
+    /// The number of the newest token; 0 before the first.
+    pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Relaxed)
     }
 
-    /// Why the last fetch that failed did, and how many seconds ago.
-    pub fn last_failure(&self) -> Option<(&'static str, u64)> {
-        self.fetches()
-            .failed
-            .map(|(reason, at)| (reason, at.elapsed().as_secs()))
+    /// The reason of the last failed fetch, and its age in seconds.
+    pub(crate) fn last_failure(&self) -> Option<(&'static str, u64)> {
+        let failed = self.fetches.lock().failed;
+        failed.map(|(reason, ended)| (reason, ended.elapsed().as_secs()))
     }
 
-    /// The fetch that ended last, if one did.
-    pub fn last_fetch(&self) -> Option<LastFetch> {
-        self.fetches().last
+    pub(crate) fn last_fetch(&self) -> Option<LastFetch> {
+        self.fetches.lock().last
     }
 
-    /// How old it is, in seconds; 0 without one.
-    pub fn age(&self) -> u64 {
-        let granted = self.granted();
-        granted.map_or(0, |grant| {
-            grant.age(Instant::now(), SystemTime::now()).as_secs()
-        })
+    pub(super) fn waiters(&self) -> i64 {
+        self.waiters.load(Relaxed)
     }
 
-    fn granted(&self) -> Option<TokenLifetime> {
-        self.fetches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .granted
+    pub(super) fn rejections(&self) -> u64 {
+        self.rejections.load(Relaxed)
     }
 
-    pub(super) fn fetches(&self) -> Fetches {
-        self.fetches
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    pub(super) fn unauthorized(&self) -> u64 {
+        self.unauthorized.load(Relaxed)
+    }
+
+    pub(super) fn fetches(&self) -> TokenFetches {
+        self.fetches.lock().clone()
     }
 }
 
-/// Somebody who waits.
+/// Guard of a request that waits for a token.
 #[derive(Debug)]
-pub struct TokenWaiter<'a>(&'a TokenMetrics);
+pub(crate) struct TokenWaiter<'a>(&'a TokenMetrics);
 
 impl Drop for TokenWaiter<'_> {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Relaxed);
+        self.0.waiters.fetch_sub(1, Relaxed);
     }
 }
 
@@ -193,33 +189,33 @@ impl Drop for TokenWaiter<'_> {
 mod tests {
     use super::*;
 
-    /// Age and remaining seconds of a token that lives for an hour, when the two clocks have
-    /// advanced by so many seconds.
-    fn age_and_left(monotonic: u64, wall: i64) -> (u64, u64) {
-        let grant = TokenLifetime::new(Duration::from_secs(3600));
+    /// Age and remaining lifetime in seconds of a token with a lifetime of one hour, after the
+    /// clocks have advanced by so many seconds.
+    fn age_and_remaining(monotonic: u64, wall: i64) -> (u64, u64) {
+        let lifetime = TokenLifetime::starting_now(Duration::from_secs(3600));
         let by = Duration::from_secs(wall.unsigned_abs());
         let wall = if wall < 0 {
-            grant.wall - by
+            lifetime.wall - by
         } else {
-            grant.wall + by
+            lifetime.wall + by
         };
-        let now = grant.monotonic + Duration::from_secs(monotonic);
+        let now = lifetime.monotonic + Duration::from_secs(monotonic);
         (
-            grant.age(now, wall).as_secs(),
-            grant.left(now, wall).as_secs(),
+            lifetime.age(now, wall).as_secs(),
+            lifetime.remaining(now, wall).as_secs(),
         )
     }
 
     #[test]
-    fn a_wall_clock_set_back_prolongs_no_token() {
-        assert_eq!(age_and_left(600, 600), (600, 3000));
-        assert_eq!(age_and_left(600, -86_400), (600, 3000));
-        assert_eq!(age_and_left(7200, -86_400), (7200, 0));
+    fn a_wall_clock_set_back_extends_no_lifetime() {
+        assert_eq!(age_and_remaining(600, 600), (600, 3000));
+        assert_eq!(age_and_remaining(600, -86_400), (600, 3000));
+        assert_eq!(age_and_remaining(7200, -86_400), (7200, 0));
     }
 
     #[test]
-    fn a_machine_that_slept_has_an_older_token() {
-        assert_eq!(age_and_left(10, 3000), (3000, 600));
-        assert_eq!(age_and_left(10, 90_000), (90_000, 0));
+    fn sleep_of_the_machine_counts_as_age() {
+        assert_eq!(age_and_remaining(10, 3000), (3000, 600));
+        assert_eq!(age_and_remaining(10, 90_000), (90_000, 0));
     }
 }

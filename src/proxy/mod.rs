@@ -57,7 +57,7 @@ impl Shared {
     /// `metrics`. Spans go to `exporter`.
     pub fn new(config: &Config, metrics: &Metrics, exporter: Option<Arc<SpanExporter>>) -> Self {
         let limits = &config.limits;
-        let places = Arc::clone(&metrics.places);
+        let places = Arc::clone(&metrics.admission);
         let gate = Gate::new(
             limits.max_in_flight.get() as usize,
             limits.queue(),

@@ -11,7 +11,7 @@ use crate::config::{self, Config, Origin};
 use crate::metrics::Outcome;
 use crate::trace::{
     AttributeValue, Span, SpanExporter, SpanKind, TRACEPARENT, TRACESTATE, TraceContext, TraceId,
-    span_id,
+    new_span_id,
 };
 
 /// What is done with the traces of requests.
@@ -39,17 +39,17 @@ impl Rules {
 
     /// The trace of the request with these `headers`, if it belongs to one, or begins one.
     pub(super) fn of(&self, headers: &HeaderMap) -> Option<Traced> {
-        let came = TraceContext::of(headers);
+        let came = TraceContext::from_headers(headers);
         let begun = || {
             self.start.then(|| {
-                TraceContext::begin(self.exporter.is_some() && fastrand::f64() < self.sample)
+                TraceContext::start(self.exporter.is_some() && fastrand::f64() < self.sample)
             })
         };
         let context = came.or_else(begun)?;
         let exporter = self.exporter.clone().filter(|_| context.is_sampled);
         let recorded = exporter.map(|exporter| Recorded {
             exporter,
-            id: span_id(),
+            id: new_span_id(),
             waited: None,
             attempts: Vec::new(),
         });
@@ -108,14 +108,14 @@ impl Traced {
         let span = match &mut self.recorded {
             Some(recorded) => {
                 let attempt = Attempt {
-                    id: span_id(),
+                    id: new_span_id(),
                     began: Instant::now(),
                     ended: None,
                 };
                 recorded.attempts.push(attempt);
                 recorded.attempts[recorded.attempts.len() - 1].id
             }
-            None if self.is_begun => span_id(),
+            None if self.is_begun => new_span_id(),
             None => return,
         };
         if let Some(value) = self.context.header(span) {
@@ -213,7 +213,7 @@ impl Traced {
         if let Some((began, ended)) = recorded.waited {
             let waited = (at(began), at(ended));
             let waited = span(
-                span_id(),
+                new_span_id(),
                 recorded.id,
                 SpanKind::Internal,
                 "wait for a token",

@@ -1,5 +1,5 @@
-//! The line that a request leaves in a log of text. It is the one that there is for each request,
-//! and is formatted as cheaply as it can be; all others, and JSON, are the library's.
+//! Text format of the access line. It is written for every request and therefore formatted by hand,
+//! without allocation; all other lines, and JSON, use the formatter of `tracing-subscriber`.
 
 use std::cell::RefCell;
 use std::fmt::{self, Debug};
@@ -12,7 +12,7 @@ use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The library's format, but for the lines of requests.
+/// The format of `tracing-subscriber`, except for access lines.
 pub(super) struct TextFormat(pub(super) Format<Full>);
 
 impl<S, N> FormatEvent<S, N> for TextFormat
@@ -30,7 +30,7 @@ where
             return self.0.format_event(context, writer, event);
         }
         LINE.with_borrow_mut(|line| {
-            line.begin(SystemTime::now());
+            line.start_line(SystemTime::now());
             line.push(match *event.metadata().level() {
                 Level::ERROR => b" ERROR ",
                 Level::WARN => b"  WARN ",
@@ -49,13 +49,13 @@ thread_local! {
     static LINE: RefCell<LineBuffer> = const { RefCell::new(LineBuffer::new()) };
 }
 
-/// A line that is being made, in memory that the next one uses again.
+/// Buffer of one line; the next line reuses its memory.
 struct LineBuffer {
-    /// UTF-8, which is checked once for all of it.
+    /// UTF-8, checked once for the whole line.
     text: Vec<u8>,
-    /// The second that `date` is of, since 1970.
+    /// The second since 1970 that `date` was formatted for.
     second: u64,
-    /// As far as the second.
+    /// Date and time up to the second.
     date: String,
 }
 
@@ -68,8 +68,8 @@ impl LineBuffer {
         }
     }
 
-    /// Begins a line with the time, as the library writes it.
-    fn begin(&mut self, now: SystemTime) {
+    /// Starts a line with the time, as `tracing-subscriber` formats it.
+    fn start_line(&mut self, now: SystemTime) {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         if self.second != now.as_secs() || self.date.is_empty() {
             self.second = now.as_secs();
@@ -92,7 +92,7 @@ impl LineBuffer {
         self.push(itoa::Buffer::new().format(number).as_bytes());
     }
 
-    /// `number` in `N` digits; it has no more.
+    /// `number` with `N` digits, which must suffice.
     fn fraction<const N: usize>(&mut self, mut number: u32) {
         let mut digits = [b'0'; N];
         for digit in digits.iter_mut().rev() {
@@ -109,13 +109,12 @@ impl LineBuffer {
     }
 }
 
-/// Writing into a text does not fail.
+/// Writing to a `Vec` does not fail: the results are ignored.
 impl Visit for LineBuffer {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.name(field);
-        // Most texts are plain; what is not is escaped, so that it cannot be taken for another
-        // field, or another line. All of it is looked at, whatever is found, so that it is done
-        // several bytes at a time.
+        // Anything but plain ASCII is escaped: it cannot pass for another field or line. The fold
+        // does not stop early, which lets the compiler check several bytes at a time.
         let is_plain = |byte: u8| matches!(byte, b' '..=b'~') & !matches!(byte, b'"' | b'\\');
         if value.bytes().fold(true, |all, byte| all & is_plain(byte)) {
             self.push(b"\"");
@@ -136,7 +135,7 @@ impl Visit for LineBuffer {
         self.push(if value { b"true" } else { b"false" });
     }
 
-    /// To the thousandth: these are milliseconds.
+    /// With three decimals: the values are milliseconds.
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.name(field);
         let thousandths = (value * 1e3).round() as u64;
@@ -147,7 +146,7 @@ impl Visit for LineBuffer {
 
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         match field.name() {
-            // It comes first.
+            // `tracing` records the message first: it needs no name.
             "message" => {
                 let _ = write!(self.text, "{value:?}");
             }
@@ -170,28 +169,28 @@ mod tests {
     use super::super::writer::SharedBuffer;
     use super::*;
 
-    /// What `tell` leaves, as ours and as the library's.
-    fn told(tell: impl Fn()) -> [String; 2] {
+    /// The lines that `log` writes in this format and in that of `tracing-subscriber`.
+    fn formatted(log: impl Fn()) -> [String; 2] {
         let text = SharedBuffer::default();
-        let (ours, theirs) = (text.clone(), text.clone());
+        let (own, reference) = (text.clone(), text.clone());
         let plain = || fmt::format().with_ansi(false).with_target(false);
         let lines = fmt::layer()
             .with_ansi(false)
             .event_format(TextFormat(plain()))
-            .with_writer(move || ours.clone());
-        with_default(registry().with(lines), &tell);
+            .with_writer(move || own.clone());
+        with_default(registry().with(lines), &log);
         let lines = fmt::layer()
             .with_ansi(false)
             .event_format(plain())
-            .with_writer(move || theirs.clone());
+            .with_writer(move || reference.clone());
         let first = String::from_utf8(text.take()).unwrap();
-        with_default(registry().with(lines), &tell);
+        with_default(registry().with(lines), &log);
         [first, String::from_utf8(text.take()).unwrap()]
     }
 
     #[test]
-    fn a_line_is_what_the_library_would_make_of_it() {
-        let lines = told(|| {
+    fn access_lines_match_the_standard_format() {
+        let lines = formatted(|| {
             tracing::info!(
                 target: "access",
                 request_id = "5f0c",
@@ -207,21 +206,21 @@ mod tests {
                 "request"
             );
         });
-        // The time is another, and so is how a whole number of milliseconds is written.
-        let [ours, theirs] = lines.map(|line| line[27..].replace("whole=3.000", "whole=3.0"));
-        assert_eq!(ours, theirs);
-        assert_eq!(ours.lines().count(), 1, "{ours}");
+        // The times differ, and so does the format of whole milliseconds.
+        let [own, reference] = lines.map(|line| line[27..].replace("whole=3.000", "whole=3.0"));
+        assert_eq!(own, reference);
+        assert_eq!(own.lines().count(), 1, "{own}");
     }
 
     #[test]
-    fn the_time_is_written_as_the_library_writes_it() {
+    fn the_time_matches_the_standard_format() {
         let mut line = LineBuffer::new();
         for (micros, text) in [
             (1_795_730_009_123_456, "2026-11-26T21:53:29.123456Z"),
             (1_795_730_009_000_001, "2026-11-26T21:53:29.000001Z"),
             (1_795_730_010_999_999, "2026-11-26T21:53:30.999999Z"),
         ] {
-            line.begin(UNIX_EPOCH + Duration::from_micros(micros));
+            line.start_line(UNIX_EPOCH + Duration::from_micros(micros));
             assert_eq!(line.text, text.as_bytes());
         }
     }

@@ -9,34 +9,33 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long the path may name no file before one is created. The program that renamed the file may
-/// create the next one, and reports an error if it finds one.
+/// How long the path may be missing before a file is created. The program that renamed the file may
+/// create the next one, and reports an error if one exists.
 const CREATE_DELAY: Duration = Duration::from_millis(100);
 
-/// An open file, and the path that it is to be found under.
+/// An open file and its path.
 #[derive(Debug)]
 pub(super) struct LogFile {
     path: PathBuf,
     file: File,
-    /// Of `file`.
     id: FileId,
-    /// Since when the path names no file.
+    /// When the path was first found missing.
     missing_since: Option<Instant>,
 }
 
-/// The file that the next bytes go to.
+/// Change of the file behind the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileChange {
-    /// The one that the last bytes went to.
-    Same,
-    /// Another one.
-    Other,
-    /// None yet: the path names no file, and somebody may be about to create it.
-    Awaited,
+    /// The next bytes go to the same file as the last.
+    None,
+    /// Another file was opened.
+    Replaced,
+    /// The path is missing: the program that rotates the file may be about to create it.
+    Missing,
 }
 
 impl LogFile {
-    /// Opens `path` to append to it, and creates the file if there is none.
+    /// Opens `path` for appending; creates the file if it is missing.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let (file, id) = append_to(path)?;
         Ok(LogFile {
@@ -51,19 +50,19 @@ impl LogFile {
         &self.path
     }
 
-    /// Reopens the path if it names another file than the open one, and in any case if it
-    /// `must_reopen`. A path that names no file is awaited for a moment if that is `patient`.
-    pub(super) fn follow(&mut self, must_reopen: bool, patient: bool) -> io::Result<FileChange> {
+    /// Reopens the path if it names another file than the open one, or if it `must_reopen`. With
+    /// `may_wait`, a missing file is not created before [`CREATE_DELAY`].
+    pub(super) fn follow(&mut self, must_reopen: bool, may_wait: bool) -> io::Result<FileChange> {
         if !must_reopen {
             match std::fs::metadata(&self.path) {
                 Ok(named) if file_id(&named) == self.id => {
                     self.missing_since = None;
-                    return Ok(FileChange::Same);
+                    return Ok(FileChange::None);
                 }
-                Err(error) if error.kind() == ErrorKind::NotFound && patient => {
+                Err(error) if error.kind() == ErrorKind::NotFound && may_wait => {
                     let since = *self.missing_since.get_or_insert_with(Instant::now);
                     if since.elapsed() < CREATE_DELAY {
-                        return Ok(FileChange::Awaited);
+                        return Ok(FileChange::Missing);
                     }
                 }
                 // If the path cannot be looked at, opening it says why.
@@ -71,14 +70,14 @@ impl LogFile {
             }
         }
         let (file, id) = append_to(&self.path)?;
-        let is_other = id != self.id;
+        let is_replaced = id != self.id;
         self.file = file;
         self.id = id;
         self.missing_since = None;
-        Ok(if is_other {
-            FileChange::Other
+        Ok(if is_replaced {
+            FileChange::Replaced
         } else {
-            FileChange::Same
+            FileChange::None
         })
     }
 }
@@ -103,19 +102,19 @@ fn append_to(path: &Path) -> io::Result<(File, FileId)> {
     Ok((file, id))
 }
 
-/// Device and inode: no other file has them while this one is open.
-#[cfg(unix)]
-type FileId = (u64, u64);
+/// Device and inode: unique while the file is open. `None` on systems that do not rename open
+/// files.
+type FileId = Option<(u64, u64)>;
 
-#[cfg(unix)]
 fn file_id(metadata: &Metadata) -> FileId {
-    use std::os::unix::fs::MetadataExt;
-    (metadata.dev(), metadata.ino())
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        Some((metadata.dev(), metadata.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = metadata;
+        None
+    }
 }
-
-/// Where a file that is open cannot be renamed, all are the same.
-#[cfg(not(unix))]
-type FileId = ();
-
-#[cfg(not(unix))]
-fn file_id(_: &Metadata) -> FileId {}

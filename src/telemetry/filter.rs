@@ -1,4 +1,5 @@
-//! Ours alone is logged, at any level: what libraries log may quote what a caller sent.
+//! Log filter: only events of this crate, at a level that may change at runtime. Events of
+//! libraries may quote data that a caller sent.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -9,7 +10,7 @@ use tracing::{Metadata, Subscriber};
 use tracing_core::callsite::rebuild_interest_cache;
 use tracing_subscriber::layer::{Context, Filter};
 
-/// From the least to the most.
+/// From the fewest events to the most.
 const LEVELS: [LevelFilter; 6] = [
     LevelFilter::OFF,
     LevelFilter::ERROR,
@@ -19,29 +20,29 @@ const LEVELS: [LevelFilter; 6] = [
     LevelFilter::TRACE,
 ];
 
-/// The least severe level that is logged, at the moment. What is logged is decided once for each
-/// place in the code, and not for each line: no lock is taken there.
+/// The least severe level that is logged. `tracing` caches the decision for each call site: an
+/// event takes no lock.
 #[derive(Clone, Debug)]
 pub struct LogLevel(Arc<AtomicUsize>);
 
 impl LogLevel {
-    /// One that is `level` for now.
+    /// A filter that starts at `level`.
     pub fn new(level: LevelFilter) -> Self {
-        LogLevel(Arc::new(AtomicUsize::new(number(level))))
+        LogLevel(Arc::new(AtomicUsize::new(index_of(level))))
     }
 
-    /// Logs what is at least of `level` from now on.
-    pub fn set(&self, level: LevelFilter) {
-        if self.0.swap(number(level), Relaxed) != number(level) {
+    /// Changes the level.
+    pub(crate) fn set(&self, level: LevelFilter) {
+        if self.0.swap(index_of(level), Relaxed) != index_of(level) {
             rebuild_interest_cache();
         }
     }
 
-    fn takes(&self, metadata: &Metadata<'_>) -> bool {
+    fn is_logged(&self, metadata: &Metadata<'_>) -> bool {
         let target = metadata.target();
-        let is_ours =
+        let is_own =
             target == "access" || target == "gbg_proxy" || target.starts_with("gbg_proxy::");
-        is_ours && *metadata.level() <= self.current()
+        is_own && *metadata.level() <= self.current()
     }
 
     fn current(&self) -> LevelFilter {
@@ -52,7 +53,7 @@ impl LogLevel {
     }
 }
 
-fn number(level: LevelFilter) -> usize {
+fn index_of(level: LevelFilter) -> usize {
     LEVELS
         .iter()
         .position(|&known| known == level)
@@ -61,13 +62,14 @@ fn number(level: LevelFilter) -> usize {
 
 impl<S: Subscriber> Filter<S> for LogLevel {
     fn enabled(&self, metadata: &Metadata<'_>, _: &Context<'_, S>) -> bool {
-        self.takes(metadata)
+        self.is_logged(metadata)
     }
 
     fn callsite_enabled(&self, metadata: &'static Metadata<'static>) -> Interest {
-        match self.takes(metadata) {
-            true => Interest::always(),
-            false => Interest::never(),
+        if self.is_logged(metadata) {
+            Interest::always()
+        } else {
+            Interest::never()
         }
     }
 
@@ -86,15 +88,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_level_that_is_set_is_in_force_for_the_next_line_and_what_is_not_ours_never_is() {
+    fn a_new_level_applies_to_the_next_line() {
         let text = SharedBuffer::default();
-        let made = text.clone();
+        let sink = text.clone();
         let level = LogLevel::new(LevelFilter::INFO);
         let lines = fmt::layer()
             .with_ansi(false)
-            .with_writer(move || made.clone())
+            .with_writer(move || sink.clone())
             .with_filter(level.clone());
-        let tell = || {
+        let log = || {
             tracing::debug!("fine");
             tracing::error!(target: "h2", "a path");
             tracing::error!(target: "gbg_proxying", "another's");
@@ -106,7 +108,7 @@ mod tests {
                 (LevelFilter::ERROR, 0),
             ] {
                 level.set(set);
-                tell();
+                log();
                 let text = String::from_utf8(text.take()).unwrap();
                 assert_eq!(
                     (text.matches("fine").count(), text.lines().count()),

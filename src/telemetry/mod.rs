@@ -1,10 +1,10 @@
-//! Logs: what the process says of itself, and a line a request.
+//! Log output: events of the process, and one access line for each request.
 
 mod access_line;
 mod file;
 mod filter;
 mod output;
-pub mod throttle;
+pub(crate) mod throttle;
 mod writer;
 
 use std::io;
@@ -20,24 +20,25 @@ use self::access_line::TextFormat;
 use self::file::LogFile;
 pub use self::filter::LogLevel;
 use self::output::Output;
-pub use self::writer::{LogGuard, Reopener};
+pub use self::writer::LogGuard;
+pub(crate) use self::writer::Reopener;
 
-/// Lines that wait to be written; above this, lines are dropped rather than requests held up.
-const BUFFERED_LINES: usize = 16_384;
+/// Lines that wait to be written. Above this, lines are dropped: the log does not delay requests.
+const MAX_BUFFERED_LINES: usize = 16_384;
 
-/// How much is logged, how it looks, and where it goes.
+/// Level, format and destination of the log.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
-    /// The least severe level, which may become another while the log is written.
+    /// The least severe level that is logged; it may change at runtime.
     pub level: LogLevel,
-    /// One JSON object a line instead of text.
+    /// One JSON object per line instead of text.
     pub json: bool,
-    /// The file to write to; standard output where there is none.
+    /// The log file; `None` for standard output.
     pub file: Option<PathBuf>,
 }
 
-/// Begins to log, from a thread of its own: a reader or a disk that does not keep up must not hold
-/// up a request. What is buffered is written when the guard is dropped.
+/// Starts the log. A thread of its own writes it: a slow reader or disk does not delay a request.
+/// Dropping the guard writes the buffered lines.
 ///
 /// # Errors
 /// When the file cannot be opened.
@@ -46,8 +47,8 @@ pub fn init(settings: LogSettings) -> io::Result<LogGuard> {
         Some(path) => Output::File(LogFile::open(path)?),
         None => Output::Stream(Box::new(io::stdout())),
     };
-    let (lines, guard) = writer::spawn(out, settings.clone(), BUFFERED_LINES);
-    // A second call, in a process that runs several proxies, changes nothing.
+    let (lines, guard) = writer::spawn(out, settings.clone(), MAX_BUFFERED_LINES);
+    // A process that runs several proxies calls this again: the first subscriber stays.
     let _ = subscriber(&settings, lines).try_init();
     Ok(guard)
 }

@@ -1,7 +1,7 @@
 //! Destination of the log: a file that may be rotated and may fail for a while, or standard output.
 //!
-//! A file that takes no bytes (no room, no directory, no permission) keeps the lines waiting, first
-//! in the batch and then in the queue, and standard error says so: the log cannot.
+//! While the file cannot be written (no space, no directory, no permission), lines wait in the
+//! batch and then in the queue, and standard error reports the failure: the log cannot.
 
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::file::{FileChange, LogFile};
 
-/// A destination.
+/// Destination of the log.
 pub(super) enum Output {
     /// `log.file`.
     File(LogFile),
@@ -18,15 +18,15 @@ pub(super) enum Output {
 }
 
 impl Output {
-    /// Prepares the destination for the next bytes.
-    pub(super) fn follow(&mut self, must_reopen: bool, patient: bool) -> io::Result<FileChange> {
+    /// Prepares the destination for the next bytes; see [`LogFile::follow`].
+    pub(super) fn follow(&mut self, must_reopen: bool, may_wait: bool) -> io::Result<FileChange> {
         match self {
-            Output::File(file) => file.follow(must_reopen, patient),
-            Output::Stream(_) => Ok(FileChange::Same),
+            Output::File(file) => file.follow(must_reopen, may_wait),
+            Output::Stream(_) => Ok(FileChange::None),
         }
     }
 
-    /// Writes what is left of `bytes` after the first `written`, and counts it there.
+    /// Writes `bytes` after the first `written` and advances `written`.
     pub(super) fn write_rest(&mut self, bytes: &[u8], written: &mut usize) -> io::Result<()> {
         while *written < bytes.len() {
             match self.writer().write(&bytes[*written..]) {
@@ -39,8 +39,8 @@ impl Output {
         self.writer().flush()
     }
 
-    /// Whether the destination may take later what it refused with `error`. A standard output that
-    /// nobody reads any more does not come back.
+    /// Whether the destination may accept later the bytes that failed with `error`. A standard
+    /// output that is closed stays closed.
     pub(super) fn may_recover(&self, error: &io::Error) -> bool {
         match self {
             Output::File(_) => true,
@@ -56,23 +56,23 @@ impl Output {
     }
 }
 
-/// How often standard error repeats that the destination fails.
+/// Interval of the reports on standard error while the destination fails.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The failures of a destination, as standard error reports them: when it fails, every minute while
-/// it does, and when it is back.
+/// Reports of a failing destination on standard error: when it fails, every minute while it does,
+/// and when it recovers.
 #[derive(Debug)]
 pub(super) struct Outage {
-    current: Option<Current>,
-    /// Lines that wait at most.
+    current: Option<CurrentOutage>,
+    /// Capacity of the queue in lines.
     queue: usize,
 }
 
-/// A failure that lasts.
+/// The current outage.
 #[derive(Debug)]
-struct Current {
+struct CurrentOutage {
     reported_at: Instant,
-    /// Lines that were lost before it.
+    /// Lines that were lost before the outage.
     lost_before: usize,
 }
 
@@ -84,10 +84,11 @@ impl Outage {
         }
     }
 
-    /// Reports `error`, if it is new or was reported a minute ago; `lost` lines are lost so far.
+    /// Reports `error` if it is new, or the last report is a minute old. `lost` lines are lost so
+    /// far.
     pub(super) fn report(&mut self, output: &Output, error: &io::Error, lost: usize) {
         let Output::File(file) = output else { return };
-        if let Some(effect) = self.due(Instant::now(), lost) {
+        if let Some(effect) = self.due_report(Instant::now(), lost) {
             let path = file.path();
             let fix = fix(path, error);
             print(&format!(
@@ -97,10 +98,10 @@ impl Outage {
         }
     }
 
-    /// What a failure at `now` costs, if it is to be reported.
-    fn due(&mut self, now: Instant, lost: usize) -> Option<String> {
+    /// The consequence of a failure at `now`, if a report is due.
+    fn due_report(&mut self, now: Instant, lost: usize) -> Option<String> {
         let Some(current) = &mut self.current else {
-            self.current = Some(Current {
+            self.current = Some(CurrentOutage {
                 reported_at: now,
                 lost_before: lost,
             });
@@ -125,7 +126,7 @@ impl Outage {
         }
     }
 
-    /// Reports the lines that are lost because the process ends.
+    /// Reports lines that are lost because the process ends.
     pub(super) fn report_lost(output: &Output, lines: usize) {
         if let Output::File(file) = output {
             print(&format!(
@@ -136,7 +137,7 @@ impl Outage {
     }
 }
 
-/// Nobody is left to tell that standard error is closed.
+/// A failure is ignored: if standard error is closed, no other output is left.
 fn print(text: &str) {
     let _ = writeln!(io::stderr(), "gbg-proxy: {text}");
 }
@@ -165,12 +166,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failure_is_reported_again_every_minute() {
+    fn a_failure_is_reported_every_minute() {
         let mut outage = Outage::new(10);
         let began = Instant::now();
         let due = |outage: &mut Outage, seconds, lost| {
             outage
-                .due(began + Duration::from_secs(seconds), lost)
+                .due_report(began + Duration::from_secs(seconds), lost)
                 .is_some_and(|text| {
                     assert_eq!(
                         text.starts_with(&format!("{} lines are lost", lost - 3)),
@@ -186,6 +187,11 @@ mod tests {
         assert!(!due(&mut outage, 119, 9));
         assert!(due(&mut outage, 120, 9));
         outage.end();
-        assert!(outage.due(began, 9).unwrap().starts_with("10 lines wait"));
+        assert!(
+            outage
+                .due_report(began, 9)
+                .unwrap()
+                .starts_with("10 lines wait")
+        );
     }
 }

@@ -1,18 +1,18 @@
-//! Rate limit of a log line that many requests would cause.
+//! Rate limit of a log message that many requests can cause.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-/// The time between two lines.
+/// Minimum time between two lines.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Lets one line through every 10 s, and counts the others.
+/// Passes one line every 10 s and counts the suppressed ones.
 #[derive(Debug)]
-pub struct LogThrottle {
+pub(crate) struct LogThrottle {
     epoch: Instant,
-    /// Milliseconds from `epoch` to the next line.
-    until: AtomicU64,
-    /// Lines that were suppressed since the last one.
+    /// The earliest time of the next line, in milliseconds since `epoch`.
+    next_due: AtomicU64,
+    /// Lines that were suppressed since the last line.
     suppressed: AtomicU64,
 }
 
@@ -20,27 +20,27 @@ impl Default for LogThrottle {
     fn default() -> Self {
         LogThrottle {
             epoch: Instant::now(),
-            until: AtomicU64::new(0),
+            next_due: AtomicU64::new(0),
             suppressed: AtomicU64::new(0),
         }
     }
 }
 
 impl LogThrottle {
-    /// Whether the line is due; starts the next interval if so.
-    pub fn is_due(&self) -> bool {
+    /// Whether the line is due. If so, the next interval starts.
+    pub(crate) fn is_due(&self) -> bool {
         self.due().is_some()
     }
 
-    /// The number of lines that were suppressed, if the line is due; starts the next interval then.
-    pub fn due(&self) -> Option<u64> {
+    /// The number of suppressed lines if the line is due; the next interval starts then.
+    pub(crate) fn due(&self) -> Option<u64> {
         let now = u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let until = self.until.load(Relaxed);
+        let due = self.next_due.load(Relaxed);
         let next = now.saturating_add(LOG_INTERVAL.as_millis() as u64);
-        if now >= until
+        if now >= due
             && self
-                .until
-                .compare_exchange(until, next, Relaxed, Relaxed)
+                .next_due
+                .compare_exchange(due, next, Relaxed, Relaxed)
                 .is_ok()
         {
             return Some(self.suppressed.swap(0, Relaxed));
@@ -55,13 +55,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_suppressed_is_counted_once() {
+    fn suppressed_lines_are_counted_once() {
         let throttle = LogThrottle::default();
         assert_eq!(throttle.due(), Some(0));
         assert_eq!((throttle.due(), throttle.due()), (None, None));
-        throttle.until.store(0, Relaxed);
+        throttle.next_due.store(0, Relaxed);
         assert_eq!(throttle.due(), Some(2));
-        throttle.until.store(0, Relaxed);
+        throttle.next_due.store(0, Relaxed);
         assert_eq!(throttle.due(), Some(0));
     }
 }

@@ -1,10 +1,11 @@
-//! The thread that writes the lines, and reports how many were lost.
+//! Writer thread of the log: writes lines in batches, and logs how many were lost.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tracing::subscriber::with_default;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -13,61 +14,61 @@ use super::file::FileChange;
 use super::output::{Outage, Output};
 use super::{LogSettings, subscriber};
 
-/// Lines are written together as far as they make up so many bytes.
-const BATCH: usize = 64 * 1024;
+/// Size from which a batch of lines is written.
+const BATCH_BYTES: usize = 64 * 1024;
 
-/// How long it rests when all is written: lines that come meanwhile wake nobody, and are written
-/// together. To be woken for each line costs a worker more than to make the line.
-const REST: Duration = Duration::from_millis(5);
+/// Pause after all lines are written. Lines of the pause form the next batch and do not wake the
+/// thread: a wake-up costs the worker more than the line itself.
+const BATCH_PAUSE: Duration = Duration::from_millis(5);
 
-/// The longest pause before a file that took no bytes is tried again.
+/// Maximum pause between two attempts to write to a failing file.
 const MAX_RETRY_PAUSE: Duration = Duration::from_millis(50);
 
-/// How long nothing more is said of lines that were lost.
-const SILENCE: Duration = Duration::from_secs(10);
+/// Minimum time between two reports of lost lines.
+const LOSS_REPORT_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long a request to reopen the file is waited for.
+/// Timeout of a request to reopen the file.
 const REOPEN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A line that is not written and wakes the thread. An empty one would not reach [`Writer`].
-const WAKE: &[u8] = b"\n";
+/// Line that wakes the thread and is not written. An empty line would not reach [`LogWriter`].
+const WAKE_LINE: &[u8] = b"\n";
 
-/// While it is there, lines are written; what is buffered is when it is dropped.
+/// Keeps the log running; dropping it writes the buffered lines and ends the thread.
 pub struct LogGuard {
     shared: Arc<WriterRequests>,
     reopener: Option<Reopener>,
-    /// Dropped after the end was announced.
+    /// Dropped last: `is_ending` is set by then.
     _thread: WorkerGuard,
 }
 
 impl LogGuard {
     /// The handle that reopens the log file; `None` without `log.file`.
-    pub fn reopener(&self) -> Option<Reopener> {
+    pub(crate) fn reopener(&self) -> Option<Reopener> {
         self.reopener.clone()
     }
 }
 
 impl Drop for LogGuard {
     fn drop(&mut self) {
-        self.shared.ending.store(true, Ordering::Relaxed);
+        self.shared.is_ending.store(true, Ordering::Relaxed);
     }
 }
 
-/// Handle to reopen the log file by its path.
+/// Reopens the log file by its path.
 #[derive(Clone)]
-pub struct Reopener {
+pub(crate) struct Reopener {
     shared: Arc<WriterRequests>,
     lines: NonBlocking,
     reopened: watch::Receiver<u64>,
 }
 
 impl Reopener {
-    /// Reopens the file before the next line is written. Waits until it is open, for a second at
-    /// most; returns whether it is.
-    pub async fn reopen(&self) -> bool {
+    /// Reopens the file before the next line is written. Waits up to [`REOPEN_TIMEOUT`] until it is
+    /// open, and returns whether it is.
+    pub(crate) async fn reopen(&self) -> bool {
         let request = self.shared.reopen_requests.fetch_add(1, Ordering::Relaxed) + 1;
-        // If there is no room for it, the thread is awake.
-        let _ = self.lines.clone().write(WAKE);
+        // A full queue means that the thread is awake.
+        let _ = self.lines.clone().write(WAKE_LINE);
         let mut reopened = self.reopened.clone();
         let is_open = reopened.wait_for(|reopened| *reopened >= request);
         matches!(
@@ -77,22 +78,23 @@ impl Reopener {
     }
 }
 
-/// What the thread is told from outside.
+/// Requests to the writer thread.
 #[derive(Debug, Default)]
 struct WriterRequests {
-    /// Lines for which there was no room.
+    /// Lines that did not fit into the queue.
     dropped: OnceLock<ErrorCounter>,
-    ending: AtomicBool,
-    /// How often the file was to be reopened.
+    is_ending: AtomicBool,
+    /// Number of requests to reopen the file.
     reopen_requests: AtomicU64,
 }
 
-/// What takes lines for `out`, up to `limit` of them at once, and never waits.
+/// Starts the writer thread of `out`. The returned queue holds up to `limit` lines and never
+/// blocks.
 pub(super) fn spawn(out: Output, settings: LogSettings, limit: usize) -> (NonBlocking, LogGuard) {
     let shared = Arc::<WriterRequests>::default();
     let is_file = matches!(out, Output::File(_));
     let (reopened_sender, reopened) = watch::channel(0);
-    let writer = Writer {
+    let writer = LogWriter {
         out,
         settings,
         shared: Arc::clone(&shared),
@@ -123,111 +125,115 @@ pub(super) fn spawn(out: Output, settings: LogSettings, limit: usize) -> (NonBlo
     )
 }
 
-/// Writes lines, several at a time, and each as a whole.
-struct Writer {
+/// Writes whole lines, in batches.
+struct LogWriter {
     out: Output,
     settings: LogSettings,
     shared: Arc<WriterRequests>,
-    /// The last request to reopen the file that was met.
+    /// The last request to reopen the file that was served.
     reopened: watch::Sender<u64>,
-    /// What is to be written.
     batch: Vec<u8>,
-    /// How many [`WAKE`] lines came.
+    /// Received [`WAKE_LINE`]s.
     woken: u64,
-    /// Lines that `out` did not take.
+    /// Lines that `out` failed to write.
     failed: usize,
     losses: LostLines,
     outage: Outage,
 }
 
-/// No error is returned: the thread would forget the lines that wait, and what it was to do next.
-impl Write for Writer {
+/// Returns no error: on an error the thread of `tracing-appender` drops the waiting lines.
+impl Write for LogWriter {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if line == WAKE {
+        if line == WAKE_LINE {
             self.woken += 1;
             return Ok(line.len());
         }
         self.batch.extend_from_slice(line);
-        if self.batch.len() >= BATCH {
+        if self.batch.len() >= BATCH_BYTES {
             self.write_batch();
         }
         Ok(line.len())
     }
 
-    /// Comes when there is no further line for the moment, and at the end.
+    /// Called when the queue is empty, and at the end.
     fn flush(&mut self) -> io::Result<()> {
         self.write_batch();
         if self.is_ending() {
-            // What was lost with this batch, or after its beginning.
-            self.tell_losses();
+            // Lines that were lost with this batch, or while it was written.
+            self.report_losses();
         } else {
-            std::thread::sleep(REST);
+            std::thread::sleep(BATCH_PAUSE);
         }
         Ok(())
     }
 }
 
-impl Writer {
+impl LogWriter {
     fn is_ending(&self) -> bool {
-        self.shared.ending.load(Ordering::Relaxed)
+        self.shared.is_ending.load(Ordering::Relaxed)
     }
 
-    fn lost(&self) -> usize {
+    fn lost_lines(&self) -> usize {
         let dropped = self
             .shared
             .dropped
             .get()
             .map_or(0, ErrorCounter::dropped_lines);
-        // Those for which there was no room are counted as dropped, and are no lines of the log.
-        // One that is still to come is taken for such a one until it has.
+        // A wake line that did not fit counts as dropped but is not lost. One that has not arrived
+        // yet is taken for a dropped one until it does.
         let requested = self.shared.reopen_requests.load(Ordering::Relaxed);
         let unwoken = usize::try_from(requested.saturating_sub(self.woken)).unwrap_or(usize::MAX);
         dropped.saturating_sub(unwoken).saturating_add(self.failed)
     }
 
     fn write_batch(&mut self) {
-        self.tell_losses();
+        self.report_losses();
         let batch = std::mem::take(&mut self.batch);
         self.failed += self.deliver(&batch);
         self.batch = batch;
         self.batch.clear();
     }
 
-    /// Writes `lines`, and waits until they can be written if that may be later. Returns how many
-    /// are lost.
+    /// Writes `lines`, and retries while the destination may recover. Returns the number of lost
+    /// lines.
     fn deliver(&mut self, lines: &[u8]) -> usize {
         let mut written = 0;
-        let mut pause = REST;
+        let mut pause = BATCH_PAUSE;
         loop {
-            let ending = self.is_ending();
-            match self.try_deliver(lines, &mut written, ending) {
+            let is_ending = self.is_ending();
+            match self.try_deliver(lines, &mut written, is_ending) {
                 Ok(true) => {
                     self.outage.end();
                     return 0;
                 }
                 Ok(false) => {}
-                Err(error) if ending || !self.out.may_recover(&error) => {
+                Err(error) if is_ending || !self.out.may_recover(&error) => {
                     return lines[written..]
                         .iter()
                         .filter(|&&byte| byte == b'\n')
                         .count();
                 }
-                Err(error) => self.outage.report(&self.out, &error, self.lost()),
+                Err(error) => self.outage.report(&self.out, &error, self.lost_lines()),
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(MAX_RETRY_PAUSE);
         }
     }
 
-    /// Writes what is left of `lines`; `false` if there is no file yet.
-    fn try_deliver(&mut self, lines: &[u8], written: &mut usize, ending: bool) -> io::Result<bool> {
+    /// Writes the rest of `lines`; returns `false` if the file is missing.
+    fn try_deliver(
+        &mut self,
+        lines: &[u8],
+        written: &mut usize,
+        is_ending: bool,
+    ) -> io::Result<bool> {
         let request = self.shared.reopen_requests.load(Ordering::Relaxed);
         let must_reopen = request != *self.reopened.borrow();
-        match self.out.follow(must_reopen, !ending)? {
-            FileChange::Awaited => return Ok(false),
-            // A line that was cut off in the old file is written as a whole.
-            FileChange::Other => *written = line_start(lines, *written),
-            FileChange::Same => {}
+        match self.out.follow(must_reopen, !is_ending)? {
+            FileChange::Missing => return Ok(false),
+            // A line that was truncated in the old file is written again as a whole.
+            FileChange::Replaced => *written = line_start(lines, *written),
+            FileChange::None => {}
         }
         if must_reopen {
             self.reopened.send_replace(request);
@@ -236,31 +242,31 @@ impl Writer {
         Ok(true)
     }
 
-    /// Writes itself what there may be no room for among the lines that wait.
-    fn tell_losses(&mut self) {
-        let lost = self.lost();
-        let Some(lines) = self.losses.begin_telling(lost, self.is_ending()) else {
+    /// Logs the number of lost lines. The line bypasses the queue, which may be full.
+    fn report_losses(&mut self) {
+        let lost = self.lost_lines();
+        let Some(lines) = self.losses.due_report(lost, self.is_ending()) else {
             return;
         };
         let text = SharedBuffer::default();
-        let made = text.clone();
-        with_default(subscriber(&self.settings, move || made.clone()), || {
+        let sink = text.clone();
+        with_default(subscriber(&self.settings, move || sink.clone()), || {
             tracing::warn!(
                 lines,
                 "lines of this log were lost: it could not be written as fast as they came, or not at all"
             );
         });
-        let is_told = self.deliver(&text.take()) == 0;
-        if !is_told && self.is_ending() {
+        let is_written = self.deliver(&text.take()) == 0;
+        if !is_written && self.is_ending() {
             Outage::report_lost(&self.out, lines);
         }
-        if is_told || self.is_ending() {
-            self.losses.told = lost;
+        if is_written || self.is_ending() {
+            self.losses.reported = lost;
         }
     }
 }
 
-/// Where the line begins that the byte at `position` belongs to.
+/// Start of the line that contains the byte at `position`.
 fn line_start(lines: &[u8], position: usize) -> usize {
     lines[..position]
         .iter()
@@ -268,42 +274,44 @@ fn line_start(lines: &[u8], position: usize) -> usize {
         .map_or(0, |end| end + 1)
 }
 
-/// What was told of lines that were lost.
+/// Reports of lost lines.
 #[derive(Debug, Default)]
 struct LostLines {
-    told: usize,
-    /// When it was tried last.
-    at: Option<Instant>,
+    reported: usize,
+    /// The last attempt to log a report.
+    attempted_at: Option<Instant>,
 }
 
 impl LostLines {
-    /// How many are to be told now, of `lost` in all.
-    fn begin_telling(&mut self, lost: usize, ending: bool) -> Option<usize> {
-        let untold = lost.saturating_sub(self.told);
-        if untold == 0 || (!ending && self.at.is_some_and(|at| at.elapsed() < SILENCE)) {
+    /// The number of lines to report now, of `lost` in total.
+    fn due_report(&mut self, lost: usize, is_ending: bool) -> Option<usize> {
+        let unreported = lost.saturating_sub(self.reported);
+        if unreported == 0
+            || (!is_ending
+                && self
+                    .attempted_at
+                    .is_some_and(|at| at.elapsed() < LOSS_REPORT_INTERVAL))
+        {
             return None;
         }
-        self.at = Some(Instant::now());
-        Some(untold)
+        self.attempted_at = Some(Instant::now());
+        Some(unreported)
     }
 }
 
-/// A line that is being made.
+/// In-memory writer whose clones share one buffer.
 #[derive(Clone, Default)]
 pub(super) struct SharedBuffer(Arc<Mutex<Vec<u8>>>);
 
 impl SharedBuffer {
     pub(super) fn take(&self) -> Vec<u8> {
-        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut self.0.lock())
     }
 }
 
 impl Write for SharedBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write(bytes)
+        self.0.lock().write(bytes)
     }
 
     fn flush(&mut self) -> io::Result<()> {

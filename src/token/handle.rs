@@ -329,7 +329,7 @@ impl Reader {
             return Err(receiver.borrow().error());
         };
         let _waiting = self.shared.count_waiting();
-        let _counted = self.shared.metrics.wait();
+        let _counted = self.shared.metrics.count_waiter();
         let decided = receiver.wait_for(|state| state.valid().is_some() || state.is_refused());
         if let Ok(Ok(state)) = timeout(self.wait, decided).await
             && let Some(bearer) = state.valid()

@@ -1,19 +1,19 @@
-//! The context of a trace, as requests carry it (W3C Trace Context, level 1).
+//! W3C Trace Context, level 1: the trace that a request belongs to, as its header fields carry it.
 
 use std::fmt;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-/// Names the trace, and the part of it that a request is sent by.
+/// Ids of the trace and of the span that sends the request.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
-/// What those who take part in the trace say to each other; it goes with the other alone.
+/// Data of the tracing systems that take part; meaningless without [`TRACEPARENT`].
 pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// The only flag that is known: the trace is recorded.
+/// The flag that says that the trace is recorded.
 const SAMPLED: u8 = 1;
 
-/// The number of a trace.
+/// Id of a trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceId(pub u128);
 
@@ -23,21 +23,20 @@ impl fmt::Display for TraceId {
     }
 }
 
-/// The trace that a request belongs to.
+/// Trace context of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TraceContext {
-    /// The trace.
-    pub trace_id: TraceId,
-    /// The part of it that the request was sent by; 0 for none, where the trace begins here.
-    pub parent: u64,
-    /// Whether it is recorded.
-    pub is_sampled: bool,
+    pub(crate) trace_id: TraceId,
+    /// The id of the span that sent the request; 0 if the trace starts here.
+    pub(crate) parent: u64,
+    /// Whether the trace is recorded.
+    pub(crate) is_sampled: bool,
 }
 
 impl TraceContext {
-    /// The one that `headers` name. `None` where they name none or several, or what they name is
-    /// none: whoever takes part begins another then (section 3.2.2.1 and 3.4).
-    pub fn of(headers: &HeaderMap) -> Option<Self> {
+    /// The context in `headers`. `None` if there is none, more than one, or an invalid one: then a
+    /// new trace starts (sections 3.2.2.1 and 3.4).
+    pub fn from_headers(headers: &HeaderMap) -> Option<Self> {
         let mut named = headers.get_all(TRACEPARENT).iter();
         match (named.next(), named.next()) {
             (Some(value), None) => TraceContext::parse(value.as_bytes()),
@@ -45,8 +44,8 @@ impl TraceContext {
         }
     }
 
-    /// A new trace.
-    pub fn begin(is_sampled: bool) -> Self {
+    /// Starts a new trace.
+    pub fn start(is_sampled: bool) -> Self {
         TraceContext {
             trace_id: TraceId(fastrand::u128(1..)),
             parent: 0,
@@ -54,7 +53,7 @@ impl TraceContext {
         }
     }
 
-    /// `version-trace-parent-flags` (section 3.2). A later version may have more behind that.
+    /// Parses `version-trace-parent-flags` (section 3.2). A later version may append fields.
     fn parse(value: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(value.get(..55)?).ok()?;
         let rest = &value[55..];
@@ -62,12 +61,12 @@ impl TraceContext {
         let [version, trace_id, parent, flags] =
             [2, 32, 16, 2].map(|length| hex(parts.next(), length));
         let (version, trace_id, parent, flags) = (version?, trace_id?, parent?, flags?);
-        let has_right_length = if version == 0 {
+        let is_complete = if version == 0 {
             rest.is_empty()
         } else {
             matches!(rest, [] | [b'-', ..])
         };
-        let is_valid = version != 0xff && trace_id != 0 && parent != 0 && has_right_length;
+        let is_valid = version != 0xff && trace_id != 0 && parent != 0 && is_complete;
         is_valid.then_some(TraceContext {
             trace_id: TraceId(trace_id),
             parent: u64::try_from(parent).ok()?,
@@ -75,19 +74,20 @@ impl TraceContext {
         })
     }
 
-    /// The field of a request that is sent by `span`. `None` never comes.
+    /// The [`TRACEPARENT`] value of a request that `span` sends. It is never `None`: the characters
+    /// are all ASCII.
     pub fn header(&self, span: u64) -> Option<HeaderValue> {
         let flags = if self.is_sampled { SAMPLED } else { 0 };
         HeaderValue::try_from(format!("00-{}-{span:016x}-{flags:02x}", self.trace_id)).ok()
     }
 }
 
-/// A number for a new span.
-pub fn span_id() -> u64 {
+/// A random id for a new span.
+pub fn new_span_id() -> u64 {
     fastrand::u64(1..)
 }
 
-/// The number that exactly `length` digits are; capitals are none (section 3.2.1).
+/// Parses exactly `length` lower-case hex digits (section 3.2.1).
 fn hex(digits: Option<&str>, length: usize) -> Option<u128> {
     let digits = digits.filter(|digits| digits.len() == length)?;
     let is_hex = digits
@@ -108,11 +108,11 @@ mod tests {
         let fields = texts
             .iter()
             .map(|text| (TRACEPARENT, text.parse().unwrap()));
-        TraceContext::of(&HeaderMap::from_iter(fields))
+        TraceContext::from_headers(&HeaderMap::from_iter(fields))
     }
 
     #[test]
-    fn a_context_is_read_as_the_standard_writes_it() {
+    fn a_valid_context_is_parsed() {
         let context = of(&[GOOD]).unwrap();
         assert_eq!(
             (context.trace_id.0, context.parent),
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_context_is_none() {
+    fn invalid_contexts_are_ignored() {
         for bad in [
             "",
             "00",
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!(of(&[]), None);
         let not_text = HeaderValue::from_bytes(&[0xff; 55]).unwrap();
         assert_eq!(
-            TraceContext::of(&HeaderMap::from_iter([(TRACEPARENT, not_text)])),
+            TraceContext::from_headers(&HeaderMap::from_iter([(TRACEPARENT, not_text)])),
             None
         );
     }

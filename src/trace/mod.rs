@@ -1,8 +1,7 @@
-//! Which trace a request belongs to (W3C Trace Context), and what a collector of traces is told of
-//! it (OTLP).
+//! Tracing: W3C Trace Context of requests, and export of spans to a collector by OTLP.
 //!
-//! Nothing here knows of the proxied request: a span is told with its times when it is over, and
-//! holds no personal data.
+//! A span is exported as a whole after its end. It knows nothing of the proxied request and holds
+//! no personal data.
 
 mod context;
 #[cfg(not(feature = "otlp"))]
@@ -12,53 +11,46 @@ mod otlp;
 
 use std::time::SystemTime;
 
-pub use self::context::{TRACEPARENT, TRACESTATE, TraceContext, TraceId, span_id};
+pub use self::context::{TRACEPARENT, TRACESTATE, TraceContext, TraceId, new_span_id};
 #[cfg(not(feature = "otlp"))]
 pub use self::none::NoExporter as SpanExporter;
 #[cfg(feature = "otlp")]
 pub use self::otlp::OtlpExporter as SpanExporter;
 
-/// A part of a trace.
+/// A finished span of a trace.
 #[derive(Clone, Debug)]
 pub struct Span {
-    /// The trace.
-    pub trace_id: TraceId,
-    /// Its own number.
-    pub id: u64,
-    /// The number of the span that it is a part of; 0 for none.
-    pub parent: u64,
-    /// Whether that is another program's.
-    pub parent_is_remote: bool,
-    /// Which side of a call it is.
-    pub kind: SpanKind,
-    /// What happened, out of few names.
-    pub name: String,
-    /// When it began.
-    pub began: SystemTime,
-    /// When it ended.
-    pub ended: SystemTime,
-    /// What else is known of it.
-    pub attributes: Vec<(&'static str, AttributeValue)>,
-    /// Whether it failed.
-    pub failed: bool,
+    pub(crate) trace_id: TraceId,
+    pub(crate) id: u64,
+    /// The id of the parent span; 0 for a root span.
+    pub(crate) parent: u64,
+    /// Whether the parent span belongs to another program.
+    pub(crate) parent_is_remote: bool,
+    pub(crate) kind: SpanKind,
+    /// One of a few names: no ids, no paths.
+    pub(crate) name: String,
+    pub(crate) began: SystemTime,
+    pub(crate) ended: SystemTime,
+    pub(crate) attributes: Vec<(&'static str, AttributeValue)>,
+    pub(crate) failed: bool,
 }
 
-/// Which side of a call a span is.
+/// Role of a span in a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SpanKind {
-    /// Who was called.
+    /// The called side.
     Server,
-    /// Who calls.
+    /// The calling side.
     Client,
     /// Neither.
     Internal,
 }
 
-/// The value of an attribute.
+/// Value of an attribute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AttributeValue {
-    /// A text.
+    /// A string.
     Text(String),
-    /// A number.
+    /// An integer.
     Number(i64),
 }

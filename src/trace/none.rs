@@ -1,28 +1,24 @@
-//! In the place of the exporter, in a build without the feature `otlp`: there is none.
+//! Exporter of a build without the feature `otlp`: it cannot be started.
 
 use super::Span;
 use crate::config::Exported;
 use crate::error::BoxError;
 
-/// What there is none of.
+/// An exporter that does not exist.
 #[derive(Debug)]
 pub enum NoExporter {}
 
 impl NoExporter {
-    /// Makes none.
-    ///
     /// # Errors
-    /// Always; the configuration refuses `trace.endpoint` before.
+    /// Always. The configuration rejects `trace.endpoint` earlier.
     pub fn start(_: &Exported) -> Result<Self, BoxError> {
         Err("this build has no OTLP".into())
     }
 
-    /// Takes nothing.
     pub fn export(&self, _: Span) {
         match *self {}
     }
 
-    /// Has nothing to do.
     pub fn shut_down(&self) {
         match *self {}
     }

@@ -1,5 +1,5 @@
-//! Tells a collector of spans, by OTLP over HTTP. From a thread of its own, in batches: what there
-//! is no room for is dropped rather than a request held up.
+//! Span export by OTLP over HTTP, in batches, from a thread of its own: spans that do not fit into
+//! the queue are dropped and delay no request.
 
 use std::time::Duration;
 
@@ -17,13 +17,13 @@ use crate::config::Exported;
 use crate::error::{BoxError, chain};
 use crate::telemetry::throttle::LogThrottle;
 
-/// How long a collector may take to take a batch.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout of the export of one batch.
+const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the end of the process may wait for what is not told yet.
-const LAST: Duration = Duration::from_secs(2);
+/// Timeout of the last export, at the end of the process.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What spans are given to.
+/// Exports spans to a collector.
 #[derive(Debug)]
 pub struct OtlpExporter {
     processor: BatchSpanProcessor,
@@ -31,11 +31,10 @@ pub struct OtlpExporter {
 }
 
 impl OtlpExporter {
-    /// Begins to export to the collector that `config` names. Not to be called from an asynchronous
-    /// task.
+    /// Starts the export to the collector of `config`. Blocks: do not call it in an async task.
     ///
     /// # Errors
-    /// When its certificates cannot be used.
+    /// When the CA certificates cannot be used.
     pub fn start(config: &Exported) -> Result<Self, BoxError> {
         let roots = config
             .roots
@@ -45,7 +44,7 @@ impl OtlpExporter {
             .tls_certs_only(roots.collect::<Result<Vec<_>, _>>()?)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
-            .timeout(PATIENCE)
+            .timeout(EXPORT_TIMEOUT)
             .build()?;
         let query = config
             .endpoint
@@ -57,28 +56,28 @@ impl OtlpExporter {
             .with_http_client(client)
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(config.endpoint.url().as_str())
-            .with_timeout(PATIENCE)
+            .with_timeout(EXPORT_TIMEOUT)
             .build()
             .map_err(|error| without_query(chain(&error), query))?;
-        let told = Told {
+        let exporter = LoggedExporter {
             exporter,
             query: query.map(str::to_owned),
-            failed: LogThrottle::default(),
+            throttle: LogThrottle::default(),
         };
-        let mut processor = BatchSpanProcessor::builder(told).build();
+        let mut processor = BatchSpanProcessor::builder(exporter).build();
         let version = KeyValue::new("service.version", env!("GBG_PROXY_VERSION"));
-        let about = Resource::builder()
+        let resource = Resource::builder()
             .with_service_name("gbg-proxy")
             .with_attribute(version)
             .build();
-        processor.set_resource(&about);
+        processor.set_resource(&resource);
         let scope = InstrumentationScope::builder("gbg-proxy")
             .with_version(env!("GBG_PROXY_VERSION"))
             .build();
         Ok(OtlpExporter { processor, scope })
     }
 
-    /// Has `span` told, some time later.
+    /// Queues `span` for export.
     pub fn export(&self, span: Span) {
         let id = span.id.into();
         let context = SpanContext::new(
@@ -113,10 +112,10 @@ impl OtlpExporter {
         });
     }
 
-    /// Tells what is not told yet, as far as it takes no long time. Not to be called from an
-    /// asynchronous task.
+    /// Exports the queued spans within [`SHUTDOWN_TIMEOUT`]. Blocks: do not call it in an async
+    /// task.
     pub fn shut_down(&self) {
-        if let Err(error) = self.processor.shutdown_with_timeout(LAST) {
+        if let Err(error) = self.processor.shutdown_with_timeout(SHUTDOWN_TIMEOUT) {
             tracing::debug!(%error, "the last spans could not be exported");
         }
     }
@@ -129,36 +128,37 @@ fn attribute((name, value): (&'static str, AttributeValue)) -> KeyValue {
     }
 }
 
-/// `error` with `…` in place of `query`: of a URL, or in quotes, or, if it is too long to stand
-/// there by chance, by itself.
+/// `error` with `…` in place of `query`: in a URL or in quotes, and anywhere if the query is too
+/// long to match other text by chance.
 fn without_query(error: String, query: Option<&str>) -> String {
-    const SHORTEST: usize = 8;
+    const MIN_BARE_QUERY_BYTES: usize = 8;
     let Some(query) = query else { return error };
     let error = error
         .replace(&format!("?{query}"), "?…")
         .replace(&format!("\"{query}\""), "\"…\"");
-    match query.len() < SHORTEST {
-        true => error,
-        false => error.replace(query, "…"),
+    if query.len() < MIN_BARE_QUERY_BYTES {
+        error
+    } else {
+        error.replace(query, "…")
     }
 }
 
-/// Tells in the log, once in a while, that spans cannot be exported.
+/// Exporter that logs failures, at most once per interval.
 #[derive(Debug)]
-struct Told<E> {
+struct LoggedExporter<E> {
     exporter: E,
-    /// The query of the endpoint, without its question mark, if it is not empty: it may hold a key,
-    /// and errors quote the URL.
+    /// The query of the endpoint without its question mark. It may hold a key, and errors quote the
+    /// URL: it is removed from them.
     query: Option<String>,
-    failed: LogThrottle,
+    throttle: LogThrottle,
 }
 
-impl<E: SpanExporter> SpanExporter for Told<E> {
+impl<E: SpanExporter> SpanExporter for LoggedExporter<E> {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         let lost = batch.len();
         let done = self.exporter.export(batch).await;
         if let Err(error) = &done
-            && self.failed.is_due()
+            && self.throttle.is_due()
         {
             let error = without_query(chain(error), self.query.as_deref());
             tracing::warn!(
@@ -185,7 +185,7 @@ mod tests {
     use crate::config::HttpUrl;
 
     #[test]
-    fn the_query_of_the_endpoint_is_in_no_error() {
+    fn errors_never_quote_the_query_of_the_endpoint() {
         for (error, shown) in [
             (
                 "error sending request for url (http://a.example/v1?key=x%20y)",
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_query_leaves_the_rest_of_an_error_as_it_is() {
+    fn a_short_query_is_removed_only_from_urls() {
         const URL: &str = "http://127.0.0.1:4318/v1/traces";
         for query in ["1", "v1", "4318", "traces"] {
             for (before, after) in [
@@ -226,9 +226,9 @@ mod tests {
         }
     }
 
-    /// Longer than the HTTP library takes a URL.
+    /// The HTTP library rejects a URL of this length.
     #[test]
-    fn a_refused_endpoint_is_named_without_its_query() {
+    fn a_rejected_endpoint_is_quoted_without_its_query() {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let endpoint = format!(
             "http://127.0.0.1:1/v1/traces?key={}",

@@ -206,7 +206,7 @@ mod tests {
             told,
             "connections to the API fail at the moment; the last attempt said: dead"
         );
-        assert_eq!(circuit.connections.given_up(), 1);
+        assert_eq!(circuit.connections.circuit_openings(), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -223,7 +223,7 @@ mod tests {
         fail(&circuit);
         assert!(circuit.admit().is_err());
         assert_eq!(
-            circuit.connections.given_up(),
+            circuit.connections.circuit_openings(),
             1,
             "it was open all the time"
         );
@@ -244,7 +244,7 @@ mod tests {
         }
         assert!(!circuit.is_open() && circuit.admit().is_ok());
         (0..FAILURES).for_each(|_| fail(&circuit));
-        assert_eq!(circuit.connections.given_up(), 2);
+        assert_eq!(circuit.connections.circuit_openings(), 2);
     }
 
     #[tokio::test(start_paused = true)]

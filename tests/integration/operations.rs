@@ -19,7 +19,7 @@ fn read(path: &str) -> String {
 
 /// The name of every series that the proxy has or can have.
 fn series() -> BTreeSet<String> {
-    let text = Arc::new(Metrics::new(1)).text(true);
+    let text = Arc::new(Metrics::new(1)).open_metrics(true);
     let types = text
         .lines()
         .filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));

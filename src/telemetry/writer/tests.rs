@@ -7,18 +7,18 @@ use tracing::level_filters::LevelFilter;
 use super::super::LogLevel;
 use super::*;
 
-/// Takes a line when it is let to; says when one comes.
+/// Writer that announces each write and blocks until it is released.
 struct Gate {
-    coming: mpsc::Sender<()>,
-    open: mpsc::Receiver<()>,
+    arrived: mpsc::Sender<()>,
+    released: mpsc::Receiver<()>,
     out: SharedBuffer,
 }
 
 impl Write for Gate {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let _ = self.coming.send(());
-        // An error means that it stays open.
-        let _ = self.open.recv();
+        let _ = self.arrived.send(());
+        // An error means that the gate is released for good.
+        let _ = self.released.recv();
         self.out.write(bytes)
     }
 
@@ -27,23 +27,23 @@ impl Write for Gate {
     }
 }
 
-/// A writer with room for one line, which holds back the line that it writes.
-struct Held {
+/// Log with a queue of one line whose writer blocks on its first line.
+struct BlockedLog {
     lines: NonBlocking,
     guard: LogGuard,
-    /// Dropped to let lines be written.
-    open: mpsc::Sender<()>,
+    /// Dropping it releases the writer.
+    release: mpsc::Sender<()>,
     out: SharedBuffer,
 }
 
-impl Held {
-    fn new(level: LevelFilter) -> Held {
-        let (coming, comes) = mpsc::channel();
-        let (open, opened) = mpsc::channel();
+impl BlockedLog {
+    fn new(level: LevelFilter) -> BlockedLog {
+        let (arrived, arrivals) = mpsc::channel();
+        let (release, released) = mpsc::channel();
         let out = SharedBuffer::default();
         let gate = Gate {
-            coming,
-            open: opened,
+            arrived,
+            released,
             out: out.clone(),
         };
         let settings = LogSettings {
@@ -53,33 +53,33 @@ impl Held {
         };
         let (mut lines, guard) = spawn(Output::Stream(Box::new(gate)), settings, 1);
         lines.write_all(b"first\n").unwrap();
-        comes.recv().unwrap();
-        Held {
+        arrivals.recv().unwrap();
+        BlockedLog {
             lines,
             guard,
-            open,
+            release,
             out,
         }
     }
 }
 
 fn lost_lines(level: LevelFilter) -> String {
-    let Held {
+    let BlockedLog {
         mut lines,
         guard,
-        open,
+        release,
         out,
-    } = Held::new(level);
+    } = BlockedLog::new(level);
     for line in ["second\n", "third\n", "fourth\n"] {
         lines.write_all(line.as_bytes()).unwrap();
     }
-    drop(open);
+    drop(release);
     drop(guard);
     String::from_utf8(out.take()).unwrap()
 }
 
 #[test]
-fn lines_for_which_there_is_no_room_are_counted_and_told() {
+fn lines_beyond_the_queue_are_counted_and_reported() {
     let log = lost_lines(LevelFilter::INFO);
     assert!(
         log.starts_with("first\n") && log.contains("second\n"),
@@ -91,13 +91,13 @@ fn lines_for_which_there_is_no_room_are_counted_and_told() {
 }
 
 #[tokio::test]
-async fn a_request_to_reopen_is_no_lost_line() {
-    let Held {
+async fn a_request_to_reopen_is_not_a_lost_line() {
+    let BlockedLog {
         mut lines,
         guard,
-        open,
+        release,
         out,
-    } = Held::new(LevelFilter::INFO);
+    } = BlockedLog::new(LevelFilter::INFO);
     lines.write_all(b"second\n").unwrap();
     let reopened = watch::channel(0).1;
     let reopener = Reopener {
@@ -109,25 +109,25 @@ async fn a_request_to_reopen_is_no_lost_line() {
         assert!(!reopener.reopen().await);
     }
     assert_eq!(reopener.lines.error_counter().dropped_lines(), 3);
-    drop(open);
+    drop(release);
     drop(guard);
     assert_eq!(String::from_utf8(out.take()).unwrap(), "first\nsecond\n");
 }
 
 #[test]
-fn a_log_that_takes_errors_alone_is_told_nothing_else() {
+fn losses_are_a_warning_that_level_error_drops() {
     assert_eq!(lost_lines(LevelFilter::ERROR), "first\nsecond\n");
 }
 
 #[test]
-fn losses_are_told_once_in_a_while_and_at_the_end() {
+fn losses_are_reported_at_intervals_and_at_the_end() {
     let mut losses = LostLines::default();
-    assert_eq!(losses.begin_telling(0, false), None);
-    assert_eq!(losses.begin_telling(3, false), Some(3));
-    losses.told = 3;
-    assert_eq!(losses.begin_telling(3, false), None);
-    assert_eq!(losses.begin_telling(5, false), None);
-    assert_eq!(losses.begin_telling(5, true), Some(2));
-    losses.at = Instant::now().checked_sub(SILENCE);
-    assert_eq!(losses.begin_telling(5, false), Some(2));
+    assert_eq!(losses.due_report(0, false), None);
+    assert_eq!(losses.due_report(3, false), Some(3));
+    losses.reported = 3;
+    assert_eq!(losses.due_report(3, false), None);
+    assert_eq!(losses.due_report(5, false), None);
+    assert_eq!(losses.due_report(5, true), Some(2));
+    losses.attempted_at = Instant::now().checked_sub(LOSS_REPORT_INTERVAL);
+    assert_eq!(losses.due_report(5, false), Some(2));
 }
