@@ -70,13 +70,13 @@ pub enum Error {
     /// The request has been here before.
     #[error("the request came back to the proxy that had forwarded it")]
     LoopDetected,
-    /// The target is longer than `limits.target`.
+    /// The target is longer than `limits.max_target_bytes`.
     #[error("the target is too long")]
     TargetTooLong,
-    /// The fields are more than `limits.header_fields`, or longer than `limits.header_block`.
+    /// The fields are more than `limits.max_header_fields`, or longer than `limits.max_header_bytes`.
     #[error("the header fields are too large")]
     HeaderTooLarge,
-    /// The body is longer than `limits.request_body`.
+    /// The body is longer than `limits.max_request_body`.
     #[error("the request's body is too large")]
     BodyTooLarge,
     /// The caller stopped sending its request's body.

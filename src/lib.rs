@@ -78,7 +78,7 @@
 //!    file that the configuration names is a part of any message.
 //! 4. The upstream is chosen by the configuration alone. Redirects are never followed.
 //! 5. Bodies are streamed, both ways, with back-pressure; nothing keeps more of one than
-//!    `limits.replay_body`.
+//!    `limits.max_replay_body`.
 //! 6. What GBG answered reaches the caller untouched; what we answer ourselves is marked as ours
 //!    with Proxy-Status, but for the bare 400, 414 and 431 that hyper's parser sends before any
 //!    service runs, and the bare 408 of a connection whose caller is too slow. A connection that is

@@ -51,7 +51,7 @@ thread_local! {
     static CLOSED: RefCell<Gate> = RefCell::new(Gate::new(&[]));
     static OPEN: RefCell<Gate> = RefCell::new(Gate::new(&[
         "upstream.forward_cookies=true",
-        "upstream.forwarded=true",
+        "upstream.send_forwarded=true",
         "upstream.source=ours",
     ]));
 }

@@ -59,7 +59,7 @@ pub(super) struct Finding {
     pub(super) partial: bool,
     pub(super) title: &'static str,
     pub(super) what: &'static str,
-    pub(super) mend: &'static str,
+    pub(super) fix: &'static str,
 }
 
 /// Everything that is the matter, the worst first; never empty.
@@ -90,32 +90,32 @@ const DRAINING: Finding = Finding {
     partial: false,
     title: "The proxy is about to end",
     what: "It was told to. Requests in flight finish; then it is gone.",
-    mend: "Send requests to another instance. If nobody ended it on purpose, look into the log.",
+    fix: "Send requests to another instance. If nobody ended it on purpose, look into the log.",
 };
 
 const CONFIG_REFUSED: Finding = Finding {
-    kind: "config_refused",
+    kind: "config_rejected",
     level: Level::Warn,
     fault: Some(Party::Proxy),
     partial: false,
     title: "The changed configuration is not used",
     what: "It was read again and cannot be put in force; requests are served by the last good one. A restart would fail, unless a restart is what it asks for.",
-    mend: "Look into the log or at /status (configuration.problem) for what is wrong with it, and run `gbg-proxy check`.",
+    fix: "Look into the log or at /status (configuration.problem) for what is wrong with it, and run `gbg-proxy check`.",
 };
 
 const WELL: Finding = Finding {
-    kind: "well",
+    kind: "healthy",
     level: Level::Ok,
     fault: None,
     partial: false,
     title: "All is well",
     what: "There is a token, and requests are answered.",
-    mend: "Nothing is to be done.",
+    fix: "Nothing is to be done.",
 };
 
 const IDLE: Finding = Finding {
     what: "There is a token. No request has ended in the last two minutes.",
-    mend: "If there should be some: look whether callers use the right address.",
+    fix: "If there should be some: look whether callers use the right address.",
     ..WELL
 };
 
@@ -127,10 +127,10 @@ fn token(facts: &Snapshot) -> Option<Finding> {
         partial: false,
         title,
         what: "",
-        mend: "",
+        fix: "",
     };
     if facts.held {
-        let (fault, mend) = match facts.failure? {
+        let (fault, fix) = match facts.failure? {
             "refused" => (Party::Proxy, REFUSED),
             "credentials" => (Party::Proxy, CREDENTIALS),
             _ => (Party::Upstream, SILENT),
@@ -139,17 +139,17 @@ fn token(facts: &Snapshot) -> Option<Finding> {
         let title = "The next token does not come";
         return Some(Finding {
             what,
-            mend,
-            ..base("token_late", Level::Warn, Some(fault), title)
+            fix,
+            ..base("token_refresh_failing", Level::Warn, Some(fault), title)
         });
     }
     let bad = |kind, fault, title| base(kind, Level::Bad, Some(fault), title);
     Some(match facts.failure {
         None => Finding {
             what: "It was asked for and has not come yet. Requests wait for it for a few seconds.",
-            mend: "Wait a moment.",
+            fix: "Wait a moment.",
             ..base(
-                "token_awaited",
+                "token_pending",
                 Level::Warn,
                 None,
                 "The token is on its way",
@@ -158,7 +158,7 @@ fn token(facts: &Snapshot) -> Option<Finding> {
         Some("refused") => Finding {
             what: "The token endpoint refuses the client id or the secret of this proxy. Without a token no request is \
                    served, and trying again changes nothing.",
-            mend: REFUSED,
+            fix: REFUSED,
             ..bad(
                 "client_refused",
                 Party::Proxy,
@@ -167,7 +167,7 @@ fn token(facts: &Snapshot) -> Option<Finding> {
         },
         Some("credentials") => Finding {
             what: "The key or the certificate of the client cannot be used, and without a token no request is served.",
-            mend: CREDENTIALS,
+            fix: CREDENTIALS,
             ..bad(
                 "credentials_unusable",
                 Party::Proxy,
@@ -176,18 +176,18 @@ fn token(facts: &Snapshot) -> Option<Finding> {
         },
         Some("unreachable" | "timeout" | "broken") => Finding {
             what: "No token can be got, and without one no request is served.",
-            mend: SILENT,
+            fix: SILENT,
             ..bad(
-                "token_endpoint_silent",
+                "token_endpoint_unresponsive",
                 Party::Upstream,
                 "GBG's token endpoint does not answer",
             )
         },
         Some(_) => Finding {
             what: "It answers, but grants no token, and without one no request is served.",
-            mend: SILENT,
+            fix: SILENT,
             ..bad(
-                "token_endpoint_fails",
+                "token_endpoint_errors",
                 Party::Upstream,
                 "GBG's token endpoint fails",
             )
@@ -198,7 +198,7 @@ fn token(facts: &Snapshot) -> Option<Finding> {
 const REFUSED: &str = "Check client id, secret and the role \"Go API Access\" of the API client in GBG's portal; a \
                        regenerated secret ends the old one at once. `gbg-proxy doctor` says more.";
 const CREDENTIALS: &str =
-    "See the log for what is wrong with them, and mend [token] or the files that it names.";
+    "See the log for what is wrong with them, and fix [token] or the files that it names.";
 const SILENT: &str = "The proxy goes on trying. `gbg-proxy doctor` shows where the way breaks: if it is before GBG, ask \
                       who runs the network; if not, tell GBG.";
 
@@ -221,51 +221,51 @@ fn traffic(facts: &Snapshot) -> Vec<Finding> {
                 "upstream_timeout",
             ]),
             Finding {
-                kind: "gbg_silent",
+                kind: "upstream_unresponsive",
                 level: Level::Bad,
                 fault: Some(Party::Upstream),
                 partial: false,
                 title: "GBG does not answer",
                 what: "Requests find no connection to GBG, or get no answer from it in time.",
-                mend: "`gbg-proxy doctor` shows where the way breaks: if it is before GBG, ask who runs the network; if \
+                fix: "`gbg-proxy doctor` shows where the way breaks: if it is before GBG, ask who runs the network; if \
                        not, tell GBG. The proxy goes on trying.",
             },
         ),
         (
             recent.gbg(GbgFailure::Broken),
             Finding {
-                kind: "gbg_fails",
+                kind: "upstream_errors",
                 level: Level::Bad,
                 fault: Some(Party::Upstream),
                 partial: false,
                 title: "GBG answers with errors",
                 what: "Requests reach GBG, and it answers with a status of 500 or more.",
-                mend: "Tell GBG, with the X-Request-ID of such an answer: it is in the log, beside the request id below.",
+                fix: "Tell GBG, with the X-Request-ID of such an answer: it is in the log, beside the request id below.",
             },
         ),
         (
             recent.gbg(GbgFailure::Unauthorized),
             Finding {
-                kind: "gbg_refuses_token",
+                kind: "upstream_rejecting_token",
                 level: Level::Bad,
                 fault: Some(Party::Proxy),
                 partial: false,
                 title: "GBG refuses our token",
                 what: "The token was granted, but the API answers with 401 or 403.",
-                mend: "Check the role \"Go API Access\" of the API client, and that upstream.region or base_url is that \
+                fix: "Check the role \"Go API Access\" of the API client, and that upstream.region or base_url is that \
                        of its account.",
             },
         ),
         (
             sum(&["upstream_refused"]),
             Finding {
-                kind: "gbg_refuses_requests",
+                kind: "upstream_refusing_streams",
                 level: Level::Bad,
                 fault: Some(Party::Upstream),
                 partial: false,
                 title: "GBG refuses requests",
                 what: "GBG refuses the HTTP/2 streams of requests, and does not process them.",
-                mend: "Callers may send these requests again. If it lasts, tell GBG: it is overloaded.",
+                fix: "Callers may send these requests again. If it lasts, tell GBG: it is overloaded.",
             },
         ),
         (
@@ -277,7 +277,7 @@ fn traffic(facts: &Snapshot) -> Vec<Finding> {
                 partial: false,
                 title: "More comes than the proxy lets pass",
                 what: "limits.max_in_flight requests are in flight, and the queue is full or too slow.",
-                mend: "If GBG's part of the latency has grown, it is GBG that is slow. If not, raise limits.max_in_flight, \
+                fix: "If GBG's part of the latency has grown, it is GBG that is slow. If not, raise limits.max_in_flight, \
                        or add an instance.",
             },
         ),
@@ -290,56 +290,56 @@ fn traffic(facts: &Snapshot) -> Vec<Finding> {
                 partial: false,
                 title: "No further connection to GBG may be opened",
                 what: "As many are open as the limit of open files (RLIMIT_NOFILE) allows, and all are in use.",
-                mend: "Raise LimitNOFILE= of the service, or ulimit -n, and restart. If one caller takes them all, give it \
+                fix: "Raise LimitNOFILE= of the service, or ulimit -n, and restart. If one caller takes them all, give it \
                        max_in_flight.",
             },
         ),
         (
             recent.gone,
             Finding {
-                kind: "callers_gone",
+                kind: "clients_disconnected",
                 level: Level::Warn,
                 fault: None,
                 partial: false,
                 title: "Callers give up before an answer comes",
                 what: "Their connections end while their requests are still on the way.",
-                mend: "Compare the latency with how long callers wait: GBG is too slow, or they are too impatient.",
+                fix: "Compare the latency with how long callers wait: GBG is too slow, or they are too impatient.",
             },
         ),
         (
             recent.gbg(GbgFailure::Limited),
             Finding {
-                kind: "gbg_limits",
+                kind: "upstream_rate_limiting",
                 level: Level::Warn,
                 fault: caller,
                 partial: false,
                 title: "GBG is asked too often",
                 what: "It answers with 429.",
-                mend: "Send less, or ask GBG for more. `rate` of a [[caller]] holds back the one that sends most.",
+                fix: "Send less, or ask GBG for more. `rate` of a [[caller]] holds back the one that sends most.",
             },
         ),
         (
             sum(&["rate_limited"]),
             Finding {
-                kind: "caller_limited",
+                kind: "caller_rate_limited",
                 level: Level::Warn,
                 fault: caller,
                 partial: false,
                 title: "A caller sends more than its share",
                 what: "What is beyond its rate or max_in_flight is answered with 429.",
-                mend: "See below which one. It has to send less, or its limit in the configuration has to grow.",
+                fix: "See below which one. It has to send less, or its limit in the configuration has to grow.",
             },
         ),
         (
             refused,
             Finding {
-                kind: "callers_wrong",
+                kind: "client_errors",
                 level: Level::Warn,
                 fault: caller,
                 partial: false,
                 title: "Callers send what cannot be served",
                 what: "The last failures below tell what, and the answer tells each caller why.",
-                mend: action,
+                fix: action,
             },
         ),
     ];

@@ -55,10 +55,10 @@ impl NotReady {
     }
 
     /// What to do about it.
-    pub(super) fn mend(&self) -> &'static str {
+    pub(super) fn fix(&self) -> &'static str {
         match self {
             NotReady::Draining => "send requests to another instance",
-            NotReady::Token(_, mend) => mend,
+            NotReady::Token(_, fix) => fix,
         }
     }
 }

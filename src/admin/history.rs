@@ -93,7 +93,7 @@ impl History {
                 "caller": faults(|faults| faults.caller),
                 "proxy": faults(|faults| faults.proxy),
                 "upstream": faults(|faults| faults.upstream),
-                "gone": faults(|faults| faults.gone),
+                "disconnected": faults(|faults| faults.gone),
             },
             "latency_seconds": {
                 "p50": quantile(0.5, false),

@@ -56,7 +56,7 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
         "parties": parties(&all, recent),
         "state": trouble.as_ref().map_or("ready", NotReady::state),
         "problem": trouble.as_ref().map(NotReady::what),
-        "mend": trouble.as_ref().map(NotReady::mend),
+        "fix": trouble.as_ref().map(NotReady::fix),
         "version": env!("GBG_PROXY_VERSION"),
         "uptime_seconds": metrics.uptime().as_secs(),
         "configuration": {
@@ -70,9 +70,9 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
         "recent": {
             "seconds": recent_time.as_secs(),
             "requests": recent.requests,
-            "p50_milliseconds": milliseconds(0.5),
-            "p95_milliseconds": milliseconds(0.95),
-            "p99_milliseconds": milliseconds(0.99),
+            "p50_ms": milliseconds(0.5),
+            "p95_ms": milliseconds(0.95),
+            "p99_ms": milliseconds(0.99),
         },
         "requests": {
             "total": total,
@@ -108,12 +108,12 @@ fn verdict(verdict: &Finding) -> Value {
         "fault": verdict.fault.map(|fault| fault.to_string()),
         "partial": verdict.partial,
         "title": verdict.title,
-        "what": verdict.what,
-        "mend": verdict.mend,
+        "detail": verdict.what,
+        "fix": verdict.fix,
     })
 }
 
-/// How each of the three does: the worst that is theirs to mend, and how many of the last requests
+/// How each of the three does: the worst that is theirs to fix, and how many of the last requests
 /// failed by them. What nobody has heard of is not called well.
 fn parties(all: &[Finding], recent: &Tally) -> Value {
     let faults = recent.faults();
@@ -133,7 +133,7 @@ fn parties(all: &[Finding], recent: &Tally) -> Value {
         "caller": of(Party::Caller, faults.caller),
         "proxy": of(Party::Proxy, faults.proxy),
         "upstream": of(Party::Upstream, faults.upstream),
-        "gone": { "failures": faults.gone },
+        "disconnected": { "failures": faults.gone },
     })
 }
 
@@ -146,10 +146,10 @@ fn token(handles: &Handles, held: bool) -> Value {
         .flatten();
     json!({
         "state": match (held, failing) {
-            (true, false) => "held",
-            (true, true) => "held_but_late",
+            (true, false) => "valid",
+            (true, true) => "valid_refresh_failing",
             (false, true) => "failing",
-            (false, false) => "awaited",
+            (false, false) => "pending",
         },
         "generation": token.generation(),
         "expires_in_seconds": token.remaining_seconds(),
@@ -157,11 +157,11 @@ fn token(handles: &Handles, held: bool) -> Value {
         "last_fetch": last.map(|fetch| json!({
             "outcome": if fetch.failure.is_some() { "failed" } else { "ok" },
             "seconds_ago": fetch.ended.elapsed().as_secs(),
-            "milliseconds": fetch.took.as_millis() as u64,
+            "duration_ms": fetch.took.as_millis() as u64,
         })),
         "last_failure": token.last_failure().map(|(reason, seconds_ago)| {
-            let (what, mend) = fetch_failure(reason);
-            json!({ "reason": reason, "seconds_ago": seconds_ago, "what": what, "mend": mend })
+            let (what, fix) = fetch_failure(reason);
+            json!({ "reason": reason, "seconds_ago": seconds_ago, "cause": what, "fix": fix })
         }),
         "next_try_in_seconds": next.map(|next| next.as_secs()),
     })
@@ -190,7 +190,7 @@ fn failure(failure: &FailedRequest, callers: &[String]) -> Value {
         "source": failure.source.name(),
         "reason": failure.reason,
         "fault": fault.map(|fault| fault.to_string()),
-        "mend": reason.map(|reason| reason.action),
+        "fix": reason.map(|reason| reason.action),
     })
 }
 

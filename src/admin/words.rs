@@ -17,7 +17,7 @@ pub(super) fn fetch_failure(reason: &str) -> (&'static str, &'static str) {
         "broken" => ("the connection to the token endpoint broke off", DOCTOR),
         "credentials" => (
             "the client's key or certificate cannot be used",
-            "mend what [token] names",
+            "fix what [token] names",
         ),
         _ => ("no token came", "the log has the cause"),
     }

@@ -90,7 +90,7 @@ pub enum StartError {
 
 impl StartError {
     /// What to do about it, where that is known.
-    pub fn mend(&self) -> Option<&'static str> {
+    pub fn fix(&self) -> Option<&'static str> {
         let StartError::Listen { source, .. } = self else {
             return None;
         };
@@ -137,7 +137,7 @@ impl App {
         let metrics = Arc::new(Metrics::new(listen.workers.get()));
         let options =
             downstream::ServerOptions::new(listen, acceptors, Arc::clone(&metrics.refused));
-        let (publisher, tokens) = token::channel(config.token.wait, Arc::clone(&metrics.token));
+        let (publisher, tokens) = token::channel(config.token.wait_timeout, Arc::clone(&metrics.token));
         let exporter = match config.trace.exported.clone() {
             None => None,
             // Its client has a thread of its own, which is not to be waited for here.

@@ -29,7 +29,7 @@ pub enum SocketError {
 
 impl SocketError {
     /// What to do about it.
-    pub fn mend(&self) -> &'static str {
+    pub fn fix(&self) -> &'static str {
         match self {
             SocketError::Many(_) => "leave one ListenStream= in the socket unit",
             SocketError::Useless(_) => {

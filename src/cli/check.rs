@@ -10,7 +10,7 @@ use crate::config::{Caller, Config, Effective, Loaded};
 /// Check a configuration without running it
 ///
 /// Reads the file, the environment and the secrets as `run` would. Exit code 0 if `run` could use
-/// them, 64 and the mend if not. Nothing is sent anywhere.
+/// them, 64 and the fix if not. Nothing is sent anywhere.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gbg-proxy check

@@ -128,7 +128,7 @@ impl ConfigArguments {
         let address = config::admin_address(&self.sources()?);
         address.map_err(|error| Failure::Usage(error.to_string()))?.ok_or_else(|| {
             Failure::Usage(
-                "admin.address is \"off\": there is nobody to ask\n  mend: write an address, such as \"127.0.0.1:8081\""
+                "admin.address is \"off\": there is nobody to ask\n  fix: write an address, such as \"127.0.0.1:8081\""
                     .to_owned(),
             )
         })
@@ -151,7 +151,7 @@ impl ConfigArguments {
             };
             if value.to_str().is_none() && config::is_key_variable(&name) {
                 return Err(Failure::Usage(format!(
-                    "the environment variable {name} is not UTF-8 text\n  mend: set {name} to UTF-8 text, or unset it"
+                    "the environment variable {name} is not UTF-8 text\n  fix: set {name} to UTF-8 text, or unset it"
                 )));
             }
             env.insert(name, value.to_string_lossy().into_owned());

@@ -217,7 +217,7 @@ fn says_where(key: &str) -> bool {
     const PLACES: [&str; 6] = [
         "listen.address",
         "listen.allow_anonymous",
-        "listen.plaintext",
+        "listen.allow_plaintext_keys",
         "token.endpoint",
         "upstream.base_url",
         "upstream.region",

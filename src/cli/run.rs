@@ -37,7 +37,7 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn run(mut self, unprotected: Vec<String>) -> Result<(), Failure> {
         let handed = systemd::socket().map_err(|error| {
-            Failure::Failed(format!("{}\n  mend: {}", chain(&error), error.mend()))
+            Failure::Failed(format!("{}\n  fix: {}", chain(&error), error.fix()))
         })?;
         if let Some(socket) = &handed {
             // Its address in the place of what is written, so that the same is asked of it.
@@ -210,7 +210,7 @@ fn divide_open_files(config: &mut Config, limit: u64) {
     let workers = config.listen.workers.get() as u64;
     let reserved = RESERVED + u64::from(admin) + workers * RESERVED_BY_WORKER;
     let rest = limit.saturating_sub(reserved);
-    let half = rest.saturating_sub(workers * u64::from(config.upstream.warm)) / 2;
+    let half = rest.saturating_sub(workers * u64::from(config.upstream.min_idle)) / 2;
     let most = NonZeroU32::new(u32::try_from(half).unwrap_or(u32::MAX)).unwrap_or(NonZeroU32::MIN);
     if config.listen.max_connections > most {
         tracing::info!(
@@ -234,16 +234,16 @@ fn cannot_log(log: &Log, error: &std::io::Error) -> Failure {
         .display();
     Failure::Usage(format!(
         "log.file: cannot open {path} to append to it: {error}\n  \
-         mend: name a file in a directory that is there and that the proxy's user may write to, or leave log.file out"
+         fix: name a file in a directory that is there and that the proxy's user may write to, or leave log.file out"
     ))
 }
 
 fn cannot_start(error: &StartError) -> Failure {
-    let mend = error
-        .mend()
-        .map(|mend| format!("\n  mend: {mend}"))
+    let fix = error
+        .fix()
+        .map(|fix| format!("\n  fix: {fix}"))
         .unwrap_or_default();
-    Failure::Failed(chain(error) + &mend)
+    Failure::Failed(chain(error) + &fix)
 }
 
 #[cfg(test)]
@@ -286,18 +286,18 @@ mod tests {
 
     #[test]
     fn a_reserve_is_kept_of_the_open_files() {
-        assert_eq!(divided(256, "upstream.warm=0"), (88, 88));
-        assert_eq!(divided(256, "upstream.warm=10"), (78, 98));
+        assert_eq!(divided(256, "upstream.min_idle=0"), (88, 88));
+        assert_eq!(divided(256, "upstream.min_idle=10"), (78, 98));
         assert_eq!(divided(256, "listen.max_connections=20"), (20, 156));
-        assert_eq!(divided(65_536, "upstream.warm=0"), (10_000, 55_424));
-        assert_eq!(divided(16, "upstream.warm=0"), (1, 2));
+        assert_eq!(divided(65_536, "upstream.min_idle=0"), (10_000, 55_424));
+        assert_eq!(divided(16, "upstream.min_idle=0"), (1, 2));
     }
 
     #[test]
     fn the_admin_listener_is_bounded_by_its_reserve() {
         for (limit, expected) in [(16, 8), (256, 32), (65_536, 64)] {
             assert_eq!(
-                config(limit, "upstream.warm=0").admin.max_connections,
+                config(limit, "upstream.min_idle=0").admin.max_connections,
                 Some(expected),
                 "{limit}"
             );

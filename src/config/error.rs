@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
-/// One thing wrong with the configuration: where, what, and the mend. Never holds a value that may
+/// One thing wrong with the configuration: where, what, and the fix. Never holds a value that may
 /// be a secret.
 #[derive(Debug)]
 pub struct Error {
@@ -16,7 +16,7 @@ pub struct Error {
     /// What is wrong with it.
     pub message: String,
     /// What to do.
-    pub mend: String,
+    pub fix: String,
 }
 
 impl std::error::Error for Error {}
@@ -28,8 +28,8 @@ impl fmt::Display for Error {
             write!(f, "{}: ", self.key)?;
         }
         f.write_str(&self.message)?;
-        if !self.mend.is_empty() {
-            write!(f, "\n  mend: {}", self.mend)?;
+        if !self.fix.is_empty() {
+            write!(f, "\n  fix: {}", self.fix)?;
         }
         Ok(())
     }
@@ -84,23 +84,23 @@ impl fmt::Display for Origin {
 
 /// What is wrong with the value of one key, wherever that was written.
 #[derive(Debug, thiserror::Error)]
-#[error("{key}: {message}{}{mend}", if mend.is_empty() { "" } else { "; " })]
+#[error("{key}: {message}{}{fix}", if fix.is_empty() { "" } else { "; " })]
 pub struct Problem {
     pub(super) key: Cow<'static, str>,
     pub(super) message: String,
-    pub(super) mend: String,
+    pub(super) fix: String,
 }
 
 impl Problem {
     pub(super) fn new(
         key: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
-        mend: impl Into<String>,
+        fix: impl Into<String>,
     ) -> Self {
         Problem {
             key: key.into(),
             message: message.into(),
-            mend: mend.into(),
+            fix: fix.into(),
         }
     }
 }
@@ -115,11 +115,11 @@ mod tests {
             origin: Origin::place("proxy.toml".as_ref(), "[token]\nä = 1\n scop = 2", 16),
             key: "token.scop".into(),
             message: "there is no such key".into(),
-            mend: "did you mean token.scope?".into(),
+            fix: "did you mean token.scope?".into(),
         };
         assert_eq!(
             error.to_string(),
-            "proxy.toml:3:2: token.scop: there is no such key\n  mend: did you mean token.scope?"
+            "proxy.toml:3:2: token.scop: there is no such key\n  fix: did you mean token.scope?"
         );
     }
 }

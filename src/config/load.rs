@@ -40,7 +40,7 @@ pub struct Loaded {
 /// Reads the configuration from `sources`.
 ///
 /// # Errors
-/// The first thing that is wrong, with its place and its mend.
+/// The first thing that is wrong, with its place and its fix.
 pub fn load(sources: &Sources) -> Result<Loaded, Error> {
     let mut warnings = Vec::new();
     let text = text(sources)?;
@@ -139,6 +139,6 @@ fn read_file(path: &Path) -> Result<String, Error> {
         origin: Origin::File(path.to_owned()),
         key: String::new(),
         message: format!("cannot read the configuration: {error}"),
-        mend: "check the path after --config and the permissions of the file".to_owned(),
+        fix: "check the path after --config and the permissions of the file".to_owned(),
     })
 }

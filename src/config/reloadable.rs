@@ -12,7 +12,7 @@ const FIXED: [&str; 22] = [
     "listen.h2_streams",
     "listen.header_case",
     "listen.max_connections",
-    "listen.plaintext",
+    "listen.allow_plaintext_keys",
     "listen.socket_mode",
     "listen.tls.cert",
     "listen.tls.client_ca",

@@ -91,7 +91,7 @@ impl Rules {
     pub(super) fn new(config: &Config, tokens: Reader) -> Self {
         Rules {
             caller_bearer: config.forward.caller_bearer.clone(),
-            tokens: tokens.waiting(config.token.wait),
+            tokens: tokens.waiting(config.token.wait_timeout),
             retry_statuses: config.token.retry_statuses.clone(),
             limits: config.limits.clone(),
             // Of the calls in ten seconds a fifth, and ten a second: a broken API is not asked

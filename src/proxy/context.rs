@@ -186,12 +186,12 @@ impl Record {
             error = fate.broken.as_deref(),
             bytes_in = received,
             bytes_out = sent,
-            milliseconds = milliseconds(outcome.duration),
-            upstream_milliseconds = outcome.upstream.map(milliseconds),
+            duration_ms = milliseconds(outcome.duration),
+            upstream_ms = outcome.upstream.map(milliseconds),
             generation = fate.generation,
             trace_id = self.with_trace(|trace| tracing::field::display(trace.id())),
             // Present only where it happened: a line a request is long enough.
-            repeated = (outcome.repeats > 0).then_some(true),
+            retried = (outcome.repeats > 0).then_some(true),
             gbg_request_id = fate.gbg_id.as_ref().and_then(|id| id.to_str().ok()),
             "request"
         );

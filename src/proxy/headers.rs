@@ -32,7 +32,7 @@ const SOURCE: HeaderName = HeaderName::from_static("x-gbg-source");
 #[derive(Debug)]
 pub(super) struct Rules {
     forward_cookies: bool,
-    forwarded: bool,
+    send_forwarded: bool,
     source: Option<HeaderValue>,
 }
 
@@ -40,7 +40,7 @@ impl Rules {
     pub(super) fn new(config: &config::Forward) -> Self {
         Rules {
             forward_cookies: config.forward_cookies,
-            forwarded: config.forwarded,
+            send_forwarded: config.send_forwarded,
             source: config.source.clone(),
         }
     }
@@ -73,7 +73,7 @@ impl Rules {
         if self.forward_cookies && version == Version::HTTP_2 {
             join_cookies(headers);
         }
-        if self.forwarded {
+        if self.send_forwarded {
             append_forwarded(headers, peer);
         }
         if let Some(source) = &self.source
@@ -93,7 +93,7 @@ impl Rules {
             || *name == request_id::FIELD
             || (*name == COOKIE && !self.forward_cookies)
             || trusted(name.as_str())
-                .is_some_and(|kind| kind == Trusted::Override || !self.forwarded)
+                .is_some_and(|kind| kind == Trusted::Override || !self.send_forwarded)
     }
 }
 

@@ -131,7 +131,7 @@ impl Rules {
             authorize: authorize::Rules::new(config, tokens),
             trace: spans::Rules::new(config, shared.exporter.clone()),
             access_log: config.log.access,
-            heeds_retry_after: config.limits.heed_retry_after,
+            heeds_retry_after: config.limits.honor_retry_after,
             metrics,
         }
     }

@@ -49,7 +49,7 @@ impl KeptBody {
     }
 }
 
-/// Keeps `req`, but for a body of more than `limits.replay_body` bytes. `None` where it is known
+/// Keeps `req`, but for a body of more than `limits.max_replay_body` bytes. `None` where it is known
 /// from the start to be longer.
 pub(super) fn keep<B: Body<Data = Bytes>>(
     req: Request<B>,
@@ -59,14 +59,14 @@ pub(super) fn keep<B: Body<Data = Bytes>>(
     let from_caller = |body, kept| {
         RequestBody(Source::Caller {
             body,
-            left: limits.request_body,
+            left: limits.max_request_body,
             kept,
         })
     };
-    if !is_empty && req.body().size_hint().lower() > limits.replay_body {
+    if !is_empty && req.body().size_hint().lower() > limits.max_replay_body {
         return (req.map(|body| from_caller(body, None)), None);
     }
-    let limit = usize::try_from(limits.replay_body).unwrap_or(usize::MAX);
+    let limit = usize::try_from(limits.max_replay_body).unwrap_or(usize::MAX);
     let body = KeptBody {
         buffer: Some(BodyBuffer::new(limit)),
         is_whole: is_empty,
@@ -118,7 +118,7 @@ impl Kept {
 }
 
 /// A request body on its way to the API: from the caller, of whom no more than
-/// `limits.request_body` is taken, or from what was kept.
+/// `limits.max_request_body` is taken, or from what was kept.
 #[derive(Debug)]
 pub struct RequestBody<B>(Source<B>);
 
@@ -195,10 +195,10 @@ mod tests {
 
     type Frames = Vec<Result<Frame<Bytes>, Infallible>>;
 
-    fn limits(replay_body: u64) -> Limits {
+    fn limits(max_replay_body: u64) -> Limits {
         Limits {
-            replay_body,
-            request_body: 20,
+            max_replay_body,
+            max_request_body: 20,
             ..Limits::default()
         }
     }

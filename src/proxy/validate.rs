@@ -136,13 +136,15 @@ impl Rules {
             .uri()
             .path_and_query()
             .map_or(0, |target| target.as_str().len());
-        if target as u64 > self.limits.target {
+        if target as u64 > self.limits.max_target_bytes {
             return Err(Error::TargetTooLong);
         }
-        if head.count > self.limits.header_fields || head.length as u64 > self.limits.header_block {
+        if head.count > self.limits.max_header_fields
+            || head.length as u64 > self.limits.max_header_bytes
+        {
             return Err(Error::HeaderTooLarge);
         }
-        if req.body().size_hint().lower() > self.limits.request_body {
+        if req.body().size_hint().lower() > self.limits.max_request_body {
             return Err(Error::BodyTooLarge);
         }
         Ok(())

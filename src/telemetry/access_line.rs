@@ -200,9 +200,9 @@ mod tests {
                 nothing = 0_u64,
                 most = u64::MAX,
                 none = None::<u64>,
-                milliseconds = 12.345,
+                duration_ms = 12.345,
                 whole = 3.0,
-                repeated = true,
+                retried = true,
                 "request"
             );
         });

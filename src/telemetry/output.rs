@@ -92,7 +92,7 @@ impl Outage {
             let path = file.path();
             let fix = fix(path, error);
             print(&format!(
-                "log.file: cannot write to {}: {error}; {effect}\n  mend: {fix}",
+                "log.file: cannot write to {}: {error}; {effect}\n  fix: {fix}",
                 path.display()
             ));
         }

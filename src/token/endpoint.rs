@@ -72,8 +72,8 @@ impl Endpoint {
     }
 
     /// The life of a token whose answer does not tell it.
-    pub fn fallback_life(&self) -> Duration {
-        self.client.borrow().config.fallback_life
+    pub fn default_lifetime(&self) -> Duration {
+        self.client.borrow().config.default_lifetime
     }
 
     /// Asks for a token, once.
@@ -256,7 +256,7 @@ mod tests {
         });
         let set = [
             "token.endpoint=http://tokens.example/",
-            "token.plain_http=true",
+            "token.allow_http=true",
             "token.timeout=10s",
         ];
         let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")];

@@ -25,12 +25,12 @@ const MAX_PAUSE_WHILE_AWAITED: Duration = Duration::from_secs(4);
 
 /// Publishes tokens from `fetch` for as long as it is polled. When `changed` returns, the client
 /// asks as another, or otherwise: a token is fetched at once, and a fetch with the old ones, should
-/// one be on its way, is given up. `fallback_life` tells the life of a token whose answer does not.
+/// one be on its way, is given up. `default_lifetime` tells the life of a token whose answer does not.
 pub async fn refresh<F, R, C, D>(
     fetch: F,
     changed: C,
     mut publisher: Publisher,
-    fallback_life: impl Fn() -> Duration,
+    default_lifetime: impl Fn() -> Duration,
 ) where
     F: Fn() -> R,
     R: Future<Output = Result<Grant, FetchError>>,
@@ -55,8 +55,8 @@ pub async fn refresh<F, R, C, D>(
         };
         given_up = fetched.is_none();
         let took = start.elapsed();
-        let fetched =
-            fetched.map(|fetched| fetched.and_then(|grant| in_time(grant, began, fallback_life())));
+        let fetched = fetched
+            .map(|fetched| fetched.and_then(|grant| in_time(grant, began, default_lifetime())));
         let is_changed = match fetched {
             None => true,
             Some(Ok((header, life, plan))) => {
@@ -138,9 +138,9 @@ pub async fn refresh<F, R, C, D>(
 fn in_time(
     grant: Grant,
     began: Deadline,
-    fallback_life: Duration,
+    default_lifetime: Duration,
 ) -> Result<(HeaderValue, Duration, Plan), FetchError> {
-    let life = grant.life.unwrap_or(fallback_life);
+    let life = grant.life.unwrap_or(default_lifetime);
     let plan = schedule::plan(life, fastrand::f64());
     match (began + plan.stop).has_come() {
         true => Err(FetchError::TooLate {

@@ -70,7 +70,7 @@ impl Connector {
             false => None,
         };
         Ok(Connector {
-            circuit: CircuitBreaker::new(config.circuit, Arc::clone(&connections)),
+            circuit: CircuitBreaker::new(config.circuit_breaker, Arc::clone(&connections)),
             connections,
             limit,
             dialer: Dialer::new(origin.clone(), config.egress.clone()),

@@ -155,7 +155,7 @@ mod tests {
             .into();
         let set = [
             "upstream.egress_proxy=env:WAY",
-            "upstream.plain_http=true",
+            "upstream.allow_http=true",
             set,
         ]
         .map(str::to_owned)

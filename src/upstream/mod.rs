@@ -80,7 +80,7 @@ pub(crate) struct Upstream<B> {
     http2: Option<Arc<Http2<B>>>,
     authority: HeaderValue,
     /// Unused connections that are kept ready.
-    warm: usize,
+    min_idle: usize,
 }
 
 impl<B> Upstream<B>
@@ -107,14 +107,14 @@ where
         };
         // A copy of its own: a clone would share a reference count with the other workers.
         let authority = HeaderValue::from_bytes(config.origin.authority.as_bytes())?;
-        let (opening, warm) = (Semaphore::new(OPENING), config.warm.into());
+        let (opening, min_idle) = (Semaphore::new(OPENING), config.min_idle.into());
         Ok(Upstream {
             connector,
             pool,
             opening,
             http2,
             authority,
-            warm,
+            min_idle,
         })
     }
 
@@ -262,7 +262,7 @@ where
     /// Looks again and again whether as many connections are ready as are to be; ever more seldom
     /// where they are not to be had.
     async fn keep_warm(&self) {
-        if self.warm == 0 {
+        if self.min_idle == 0 {
             return;
         }
         let mut pause = WARMING;
@@ -282,14 +282,14 @@ where
         let long = (WARMING * 2).min(self.pool.times.idle / 2);
         match self.http2() {
             Some(http2) => http2.is_ready(long),
-            None => self.pool.ready(long) >= self.warm,
+            None => self.pool.ready(long) >= self.min_idle,
         }
     }
 
     /// Opens connections, one after the other, until as many are ready as are to be, or one cannot
     /// be opened.
     async fn warm_up(&self) {
-        for _ in 0..self.warm {
+        for _ in 0..self.min_idle {
             let connector = Arc::clone(&self.connector);
             // In a task of its own: a panic in it ends no more than that.
             let opened = tokio::spawn(async move { connector.try_open().await }).await;

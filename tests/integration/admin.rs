@@ -59,7 +59,7 @@ async fn who_has_a_token_is_ready_and_who_has_none_says_why() {
         (&"no_token".into(), &0.into())
     );
     assert!(
-        status["mend"].as_str().unwrap().contains("doctor"),
+        status["fix"].as_str().unwrap().contains("doctor"),
         "{status}"
     );
     until(async || {
@@ -234,7 +234,7 @@ async fn wait_ends_when_the_proxy_is_ready_and_fails_in_time_when_it_is_not() {
 
     let off = wait("off".to_owned()).await;
     assert_eq!(off.status.code(), Some(64));
-    assert!(text(&off).1.contains("mend: write an address"), "{off:?}");
+    assert!(text(&off).1.contains("fix: write an address"), "{off:?}");
 }
 
 #[test]

@@ -98,8 +98,8 @@ async fn the_log_has_the_name_of_who_called_whatever_it_was_known_by() {
         "source=\"gbg\"",
         "bytes_in=3",
         "bytes_out=0",
-        " milliseconds=",
-        "upstream_milliseconds=",
+        " duration_ms=",
+        "upstream_ms=",
         "generation=1",
     ] {
         assert!(line.contains(part), "{part}: {line}");
@@ -116,7 +116,7 @@ async fn the_log_has_the_name_of_who_called_whatever_it_was_known_by() {
         "{line}"
     );
     assert!(
-        !line.contains("upstream_milliseconds") && !line.contains("generation"),
+        !line.contains("upstream_ms") && !line.contains("generation"),
         "{line}"
     );
     assert!(

@@ -1,5 +1,5 @@
 //! Callers as the file names them, and the addresses that are open to them: by the real binary,
-//! with exit code, place and mend.
+//! with exit code, place and fix.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -60,7 +60,7 @@ pub(super) fn refused(configuration: &str, place_and_key: &str, parts: &[&str]) 
         "{err}"
     );
     assert!(
-        err.contains("\n  mend: ") && parts.iter().all(|part| err.contains(part)),
+        err.contains("\n  fix: ") && parts.iter().all(|part| err.contains(part)),
         "{err}"
     );
     assert!(!err.contains("AAEC"), "a key is shown: {err}");
@@ -105,9 +105,9 @@ fn keys_cross_the_network_with_tls_or_where_it_is_written_that_they_may() {
     refused(
         &open,
         "6:1: listen.address: callers' keys would cross",
-        &["[listen.tls]", "listen.plaintext = true"],
+        &["[listen.tls]", "listen.allow_plaintext_keys = true"],
     );
-    good(&format!("{open}plaintext = true"));
+    good(&format!("{open}allow_plaintext_keys = true"));
     good(&format!("{open}{TLS}"));
     good(&caller_with(""));
     good(&format!(
@@ -168,7 +168,7 @@ fn neither_set_nor_the_environment_changes_who_may_call() {
             err.starts_with("gbg-proxy: --set: caller: callers stand in the file alone"),
             "{err}"
         );
-        assert!(err.contains("mend: write [[caller]] in the file"), "{err}");
+        assert!(err.contains("fix: write [[caller]] in the file"), "{err}");
     }
     for name in [
         "GBG_PROXY_CALLER_KEY_SHA256",

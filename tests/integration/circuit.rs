@@ -213,7 +213,7 @@ async fn without_the_circuit_every_request_tries() {
         count.fetch_add(1, SeqCst);
         async move { drop(stream) }
     });
-    let set = ["listen.workers=1", "upstream.circuit=false"];
+    let set = ["listen.workers=1", "upstream.circuit_breaker=false"];
     let proxy =
         Proxy::before_server(&format!("https://localhost:{}", closing.await.port()), &set).await;
     for _ in 0..20 {
@@ -321,7 +321,7 @@ async fn a_burst_opens_few_connections_at_once_and_who_waits_gets_one_that_becom
     .await;
     let set = [
         "listen.workers=1",
-        "upstream.circuit=false",
+        "upstream.circuit_breaker=false",
         "upstream.connect_timeout=2s",
         &secured.ca_file,
     ];

@@ -43,7 +43,7 @@ fn a_configuration_that_cannot_be_used_is_64_with_one_message() {
             err.starts_with("gbg-proxy: ") && err.contains("GBG_CLIENT_ID is not set"),
             "{err}"
         );
-        assert_eq!((out.as_str(), err.matches("mend: ").count()), ("", 1));
+        assert_eq!((out.as_str(), err.matches("fix: ").count()), ("", 1));
     }
 }
 
@@ -84,7 +84,7 @@ fn a_port_in_use_is_1() {
         "{err}"
     );
     assert!(
-        err.contains("\n  mend: end the process that listens there"),
+        err.contains("\n  fix: end the process that listens there"),
         "{err}"
     );
 }
@@ -265,7 +265,7 @@ fn check_shows_every_key_and_who_wrote_it_but_nothing_that_may_be_a_secret() {
         "log.level=debug",
     ]);
     let output = command
-        .env("GBG_PROXY_LIMITS_TARGET", "4KiB")
+        .env("GBG_PROXY_LIMITS_MAX_TARGET_BYTES", "4KiB")
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -285,7 +285,8 @@ fn check_shows_every_key_and_who_wrote_it_but_nothing_that_may_be_a_secret() {
         "{said}"
     );
     assert!(
-        line("limits.target").contains("environment variable GBG_PROXY_LIMITS_TARGET"),
+        line("limits.max_target_bytes")
+            .contains("environment variable GBG_PROXY_LIMITS_MAX_TARGET_BYTES"),
         "{said}"
     );
     assert!(

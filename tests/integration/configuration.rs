@@ -1,5 +1,5 @@
 //! Values of a configuration: defaults, precedence, and the refusal of those that are wrong, with
-//! place and mend.
+//! place and fix.
 
 use gbg_proxy::config::{self, Config, Error, Loaded, Sources};
 
@@ -28,13 +28,13 @@ pub(super) fn config(text: &str) -> Config {
 }
 
 #[track_caller]
-pub(super) fn assert_refused(text: &str, place_and_key: &str, mend: &str) {
+pub(super) fn assert_refused(text: &str, place_and_key: &str, fix: &str) {
     let error = load(text, &[]).unwrap_err();
     assert!(error.starts_with(place_and_key), "{error}");
     assert!(
         error
-            .split_once("mend: ")
-            .is_some_and(|(_, told)| told.contains(mend)),
+            .split_once("fix: ")
+            .is_some_and(|(_, told)| told.contains(fix)),
         "{error}"
     );
 }
@@ -127,14 +127,14 @@ fn an_unknown_key_names_the_nearest() {
     let error = load("", &["log.levl=debug"]).unwrap_err();
     assert_eq!(
         error,
-        "--set: log.levl: there is no such key\n  mend: did you mean log.level?"
+        "--set: log.levl: there is no such key\n  fix: did you mean log.level?"
     );
     // What is no name is not shown.
     let not_shown = "there is no such key (it is not shown: it may be a secret)";
     for set in ["listen address=a", "listen/address=a"] {
         assert_eq!(
             load("", &[set]).unwrap_err(),
-            format!("--set: {not_shown}\n  mend: did you mean listen.address?")
+            format!("--set: {not_shown}\n  fix: did you mean listen.address?")
         );
     }
     assert_refused(
@@ -286,7 +286,7 @@ fn a_bad_value_is_told_what_the_shipped_file_says_of_its_key() {
     );
     assert_refused(
         "[token]\nfallback_life = \"2y\"",
-        "proxy.toml:2:1: token.fallback_life: the time must be at most a year",
+        "proxy.toml:2:1: token.default_lifetime: the time must be at most a year",
         "",
     );
     let error = load("", &["listen.workers=0"]).unwrap_err();

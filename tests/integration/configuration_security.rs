@@ -10,12 +10,12 @@ fn http_off_this_machine_must_be_asked_for() {
     assert_refused(
         "[upstream]\nbase_url = \"http://x.example\"",
         "proxy.toml:2:1: upstream.base_url:",
-        "plain_http",
+        "allow_http",
     );
     assert_refused(
         "[token]\nendpoint = \"http://x.example/t\"",
         "proxy.toml:2:1: token.endpoint:",
-        "plain_http",
+        "allow_http",
     );
     config("[upstream]\nbase_url = \"http://x.example\"\nplain_http = true");
     config("[upstream]\nbase_url = \"http://127.0.0.1:1\"");
@@ -151,8 +151,7 @@ fn certificates_that_are_of_no_use_are_refused_before_anything_runs() {
     )
     .unwrap_err();
     assert!(
-        error.starts_with("proxy.toml:3:1: listen.tls.key:")
-            && error.contains("mend: give the key"),
+        error.starts_with("proxy.toml:3:1: listen.tls.key:") && error.contains("fix: give the key"),
         "{error}"
     );
 }
@@ -160,7 +159,7 @@ fn certificates_that_are_of_no_use_are_refused_before_anything_runs() {
 #[test]
 fn the_keys_of_a_client_go_together() {
     let refused =
-        |text: &str, key_and_message: &str, mend: &str| assert_refused(text, key_and_message, mend);
+        |text: &str, key_and_message: &str, fix: &str| assert_refused(text, key_and_message, fix);
     refused(
         "[token]\nclient_auth = \"private_key_jwt\"",
         "built-in default: token.jwt_key: client_auth = \"private_key_jwt\" needs it",
@@ -208,29 +207,32 @@ fn the_keys_of_a_client_go_together() {
     );
     refused(
         "[limits]\nreplay_body = 64",
-        "proxy.toml:2:1: limits.replay_body: no size",
+        "proxy.toml:2:1: limits.max_replay_body: no size",
         "",
     );
     refused(
         "[limits]\nreplay_body = \"64\"",
-        "proxy.toml:2:1: limits.replay_body: no size",
+        "proxy.toml:2:1: limits.max_replay_body: no size",
         "",
     );
     assert_eq!(
         config("[limits]\nreplay_body = \"1MiB\"")
             .limits
-            .replay_body,
+            .max_replay_body,
         1 << 20
     );
     assert_eq!(
-        load("", &["limits.replay_body=0"])
+        load("", &["limits.max_replay_body=0"])
             .unwrap()
             .config
             .limits
-            .replay_body,
+            .max_replay_body,
         0
     );
-    assert_eq!(config("[limits]\nreplay_body = 0").limits.replay_body, 0);
+    assert_eq!(
+        config("[limits]\nreplay_body = 0").limits.max_replay_body,
+        0
+    );
 }
 
 #[test]

@@ -159,7 +159,7 @@ async fn a_wrong_secret_is_told_with_what_to_check() {
     said.assert('✓', "clock", &[]);
     let parts = [
         "401 Unauthorized, invalid_client",
-        "mend: check token.client_id and token.client_secret",
+        "fix: check token.client_id and token.client_secret",
     ];
     said.assert('✗', "token request", &parts);
     said.assert(
@@ -267,7 +267,7 @@ async fn a_bad_configuration_is_64_with_its_mend() {
     assert_eq!(said.code, Some(64));
     let parts = [
         "--set: upstream.regio: there is no such key",
-        "mend: did you mean upstream.region?",
+        "fix: did you mean upstream.region?",
     ];
     said.assert('✗', "configuration", &parts);
     said.assert('-', "all else", &["no configuration"]);
@@ -277,6 +277,6 @@ async fn a_bad_configuration_is_64_with_its_mend() {
     said.assert(
         '✗',
         "configuration",
-        &["GBG_CLIENT_ID is not set", "mend: set GBG_CLIENT_ID"],
+        &["GBG_CLIENT_ID is not set", "fix: set GBG_CLIENT_ID"],
     );
 }

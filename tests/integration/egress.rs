@@ -111,7 +111,7 @@ async fn a_plain_api_is_reached_through_a_tunnel_as_well() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let egress = Egress::to(*api.address()).await;
-    let set = [&egress.set(), "upstream.plain_http=true"];
+    let set = [&egress.set(), "upstream.allow_http=true"];
     let proxy = Proxy::start("http://api.example:8080", &token_endpoint(&api), &set).await;
     assert_eq!(
         send(proxy.addr(), post(START)).await.status(),
@@ -139,7 +139,7 @@ async fn this_machine_and_no_proxy_are_reached_directly() {
 
     // Linux takes this address for this machine; by the book it is none of loopback.
     let here = format!("http://0.0.0.0:{}", api.address().port());
-    let plain = ["upstream.plain_http=true", "token.plain_http=true"];
+    let plain = ["upstream.allow_http=true", "token.allow_http=true"];
     for (no_proxy, status) in [
         (
             "upstream.no_proxy=[\"a.example\", \"0.0.0.0/8\"]",
@@ -150,7 +150,13 @@ async fn this_machine_and_no_proxy_are_reached_directly() {
             StatusCode::SERVICE_UNAVAILABLE,
         ),
     ] {
-        let set = [dead, no_proxy, "token.wait=300ms", plain[0], plain[1]];
+        let set = [
+            dead,
+            no_proxy,
+            "token.wait_timeout=300ms",
+            plain[0],
+            plain[1],
+        ];
         let proxy = Proxy::start(&here, &format!("{here}/as/token.oauth2"), &set).await;
         assert_eq!(
             send(proxy.addr(), post(START)).await.status(),
@@ -236,7 +242,7 @@ fn a_certificate_for_the_api_needs_its_key_and_https() {
     let other = directory.path().join("other.key");
     std::fs::write(&other, rcgen::KeyPair::generate().unwrap().serialize_pem()).unwrap();
     let other = format!("upstream.client_key={}", other.display());
-    for (set, key, mend) in [
+    for (set, key, fix) in [
         (
             &[cert.as_str()][..],
             "upstream.client_key",
@@ -265,7 +271,7 @@ fn a_certificate_for_the_api_needs_its_key_and_https() {
     ] {
         let error = load(set).map(drop).unwrap_err();
         assert!(
-            error.contains(&format!("{key}: ")) && error.contains(&format!("mend: {mend}")),
+            error.contains(&format!("{key}: ")) && error.contains(&format!("fix: {fix}")),
             "{error}"
         );
     }

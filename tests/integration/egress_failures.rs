@@ -117,7 +117,7 @@ async fn a_token_that_cannot_be_got_through_the_egress_proxy_is_told_in_the_log(
         format!("upstream.egress_proxy=http://{addr}"),
         format!("token.endpoint={TOKENS}"),
     ];
-    let mut running = Running::start(&[&set[0], &set[1], "token.wait=300ms"]);
+    let mut running = Running::start(&[&set[0], &set[1], "token.wait_timeout=300ms"]);
     let res = send(running.addr(), post(START)).await;
     assert_eq!(json(&res)["reason"], "token_unavailable");
     assert_eq!(running.end("-TERM"), 0);
@@ -143,7 +143,7 @@ fn an_egress_proxy_that_cannot_be_used_is_told_with_its_mend_and_without_its_pas
         })
         .map_err(|error| error.to_string())
     };
-    for (text, url, key, message, mend) in [
+    for (text, url, key, message, fix) in [
         (
             "egress_proxy = \"http://ada:hunter2@a.example\"",
             "",
@@ -231,8 +231,8 @@ fn an_egress_proxy_that_cannot_be_used_is_told_with_its_mend_and_without_its_pas
         );
         assert!(
             error
-                .split_once("\n  mend: ")
-                .is_some_and(|(_, told)| told.contains(mend)),
+                .split_once("\n  fix: ")
+                .is_some_and(|(_, told)| told.contains(fix)),
             "{text}: {error}"
         );
         assert!(!error.contains("hunter2"), "{error}");

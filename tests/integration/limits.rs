@@ -253,7 +253,7 @@ async fn the_apis_own_429_passes_and_holds_its_caller_back_if_that_is_written() 
     answer(&api, busy).await;
     let (busy, other) = (Known::new("busy", ""), Known::new("other", ""));
     let tables = [busy.table(), other.table()];
-    let proxy = Proxy::knowing(&api, &tables, &["limits.heed_retry_after=true"]).await;
+    let proxy = Proxy::knowing(&api, &tables, &["limits.honor_retry_after=true"]).await;
     let first = send(proxy.addr(), keyed(&busy)).await;
     assert_eq!(
         (first.status(), &first.body()[..]),

@@ -231,7 +231,7 @@ async fn a_full_file_keeps_lines_waiting() {
         "log.file: cannot write to {}: File too large",
         file.display()
     ));
-    running.read_until("  mend: rotate ");
+    running.read_until("  fix: rotate ");
     for number in 2..50 {
         send(addr, post(&format!("/number/{number}/"))).await;
     }
@@ -271,7 +271,7 @@ async fn lines_wait_for_a_directory_that_vanished() {
     fs::rename(&directory, &moved).unwrap();
     send(addr, post("/number/0/")).await;
     running.read_until(&format!(
-        "mend: create the directory {}",
+        "fix: create the directory {}",
         directory.display()
     ));
     send(addr, post("/number/1/")).await;
@@ -318,7 +318,7 @@ fn a_log_file_that_cannot_be_opened_is_wrong_configuration() {
         "log.file",
         "/nowhere/at/all/proxy.log",
         "No such file",
-        "mend: ",
+        "fix: ",
     ] {
         assert!(error.contains(part), "{part} is not in {error}");
     }

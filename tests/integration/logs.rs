@@ -111,7 +111,7 @@ async fn the_line_says_what_was_sent_twice_and_nothing_of_a_body_that_nobody_ask
         .filter(|line| line.contains(" request request_id="))
         .collect();
     assert!(
-        lines[0].contains(" repeated=true") && !lines[1].contains(" repeated="),
+        lines[0].contains(" retried=true") && !lines[1].contains(" retried="),
         "{lines:?}"
     );
     for line in lines {

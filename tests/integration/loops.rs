@@ -56,7 +56,7 @@ async fn a_token_request_that_comes_back_is_reported() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = socket.local_addr().unwrap();
     let endpoint = format!("token.endpoint=http://{addr}/as/token.oauth2");
-    let mut proxy = Running::start_on(socket, &[&endpoint, "token.wait=100ms"]);
+    let mut proxy = Running::start_on(socket, &[&endpoint, "token.wait_timeout=100ms"]);
     assert!(
         proxy
             .log

@@ -87,7 +87,7 @@
 //! - `upstream_pool`: connections to the API that grow old, rest or fall silent.
 //! - `upstream_pool_closes`: connections to the API that close at the wrong moment, and requests
 //!   that are sent again.
-//! - `warm`: connections to the API that are open before anybody asks.
+//! - `min_idle`: connections to the API that are open before anybody asks.
 
 #![allow(
     clippy::unwrap_used,

@@ -111,7 +111,7 @@ async fn what_a_caller_is_known_by_ends_here_in_every_spelling() {
 }
 
 /// A gateway in front of the API would take another target, method or person from them.
-/// `upstream.forwarded` is about addresses alone.
+/// `upstream.send_forwarded` is about addresses alone.
 #[tokio::test]
 async fn fields_that_a_gateway_may_trust_end_here() {
     let fields = "X-Original-URL: /gone\r\nX-Rewrite-URL: /gone\r\nX-HTTP-Method-Override: GONE\r\nX-HTTP-Method: GONE\r\n\
@@ -119,7 +119,7 @@ async fn fields_that_a_gateway_may_trust_end_here() {
                   Client-Cert: :gone:\r\nX-Forwarded-Client-Cert: Hash=gone\r\nX-Forwarded-User: gone\r\nProxy: gone\r\n\
                   HTTP2-Settings: gone\r\nExpect: 100-continue\r\ntraceparent: 00-1-2-00\r\ntracestate: stays=1\r\n\
                   Content-Length: 2\r\n";
-    for set in [&[][..], &["upstream.forwarded=true"]] {
+    for set in [&[][..], &["upstream.send_forwarded=true"]] {
         let (answer, seen) = one("POST /v2/captain/x", fields, "ab", set).await;
         assert!(
             answer.starts_with("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200"),
@@ -143,7 +143,7 @@ async fn fields_that_a_gateway_may_trust_end_here() {
 #[tokio::test]
 async fn the_api_is_told_who_calls_and_from_where_if_that_is_written() {
     let set = [
-        "upstream.forwarded=true",
+        "upstream.send_forwarded=true",
         "upstream.source=crm",
         "upstream.forward_cookies=true",
     ];

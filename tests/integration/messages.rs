@@ -227,7 +227,7 @@ async fn empty_lines_before_a_request_are_skipped() {
 /// not.
 #[tokio::test]
 async fn a_body_that_is_too_long_is_a_413_that_a_caller_who_sends_on_can_read() {
-    let set = ["limits.request_body=1MiB"];
+    let set = ["limits.max_request_body=1MiB"];
     for is_chunked in [false, true] {
         let api = Api::content().await;
         let proxy = api.proxy(&set).await;

@@ -291,7 +291,7 @@ fn a_name_that_begins_as_keys_do_is_shown() {
         (
             "token.client_secret",
             "env:GBGP_PRODUCTION_CLIENT_SECRET",
-            "mend: set GBGP_PRODUCTION_CLIENT_SECRET",
+            "fix: set GBGP_PRODUCTION_CLIENT_SECRET",
         ),
         (
             "token.client_secret",
@@ -331,7 +331,7 @@ fn a_key_in_place_of_a_path_is_in_no_output_of_a_command() {
                     "{arguments:?}: {out}{err}"
                 );
                 assert!(
-                    format!("{out}{err}").contains("mend: "),
+                    format!("{out}{err}").contains("fix: "),
                     "{arguments:?}: {out}{err}"
                 );
             }

@@ -256,15 +256,15 @@ async fn what_needs_a_restart_is_named_and_where_is_listened_changes_with_who_ma
     let crm = Known::new("crm", "");
     let config = file(&[crm.table()]);
     let mut running = running(config.path(), &api, &[]).await;
-    let plaintext = format!(
-        "[listen]\nplaintext = true\n{}",
+    let plaintext_keys = format!(
+        "[listen]\nallow_plaintext_keys = true\n{}",
         Known::new("other", "").table()
     );
     for (text, told) in [
         ("", "no [[caller]] is left"),
         (
-            &plaintext,
-            "listen.plaintext is another one, which needs a restart",
+            &plaintext_keys,
+            "listen.allow_plaintext_keys is another one, which needs a restart",
         ),
         (
             "[listen.tls]\ncert = \"/nowhere.crt\"\nkey = \"/nowhere.key\"\n",

@@ -137,7 +137,7 @@ fn print_case(name: &str, arguments: &[&str], file: &Path, usable: bool) {
         (_, true) => 1,
     };
     assert_eq!(output.status.code(), Some(code), "{name}: {printed}");
-    assert!(usable || printed.contains("mend:"), "{name}: {printed}");
+    assert!(usable || printed.contains("fix:"), "{name}: {printed}");
 }
 
 #[test]

@@ -154,7 +154,7 @@ fn control_characters_and_marks_are_refused_with_the_cause() {
                     "{error}"
                 );
                 assert!(
-                    error.contains("\n  mend: ") && !error.contains(SECRET),
+                    error.contains("\n  fix: ") && !error.contains(SECRET),
                     "{error}"
                 );
             }
@@ -228,7 +228,7 @@ fn a_key_in_a_variable_must_be_utf_8() {
     let (out, err) = text(&output);
     assert_eq!(output.status.code(), Some(64), "{out}{err}");
     assert!(
-        err.contains("GBG_PROXY_LISTEN_ADDRESS is not UTF-8") && err.contains("mend: "),
+        err.contains("GBG_PROXY_LISTEN_ADDRESS is not UTF-8") && err.contains("fix: "),
         "{err}"
     );
     assert!(!err.contains("caf"), "{err}");
@@ -292,9 +292,9 @@ fn a_collector_over_http_off_this_machine_must_be_asked_for() {
         error.starts_with("--set: trace.endpoint: http:// would send"),
         "{error}"
     );
-    assert!(error.contains("trace.plain_http = true"), "{error}");
+    assert!(error.contains("trace.allow_http = true"), "{error}");
     for taken in [
-        &[foreign, "trace.plain_http=true"][..],
+        &[foreign, "trace.allow_http=true"][..],
         &["trace.endpoint=http://127.0.0.1:4318/v1/traces"],
         &["trace.endpoint=http://localhost:4318/v1/traces"],
         &["trace.endpoint=https://collector.example:4318/v1/traces"],

@@ -37,7 +37,7 @@ async fn the_page_shows_a_refusal_and_its_recovery_without_a_reload() {
     browser.run("window.isTheSame = true").await;
     assert!(
         browser
-            .text("#mend")
+            .text("#fix")
             .await
             .contains("What to do: Check client id, secret")
     );

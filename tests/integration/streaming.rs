@@ -146,7 +146,7 @@ async fn an_api_that_reads_nothing_holds_the_caller_back() {
         read_until(&mut stream, "\r\n\r\n").await;
         std::future::pending::<()>().await;
     });
-    let set = ["limits.request_body=1GiB"];
+    let set = ["limits.max_request_body=1GiB"];
     let proxy = Proxy::before_server(&format!("http://{}", upstream.await), &set).await;
     let mut stream = begin(&proxy, "POST", "Content-Length: 1073741824\r\n").await;
     assert_held_back(&mut stream).await;

@@ -245,7 +245,7 @@ fn what_is_handed_over_and_is_no_socket_that_listens_is_told() {
             err.contains("is no TCP or Unix stream socket that listens"),
             "{err}"
         );
-        assert!(err.contains("\n  mend: "), "{err}");
+        assert!(err.contains("\n  fix: "), "{err}");
     }
 }
 

@@ -173,7 +173,7 @@ async fn an_api_that_always_refuses_costs_two_token_calls_in_ten_seconds_and_is_
 #[tokio::test]
 async fn a_token_endpoint_that_is_dead_for_three_lives_is_told_and_healed_without_a_restart() {
     let sandbox = sandbox(&["token-life=2s"]).await;
-    let proxy = Proxy::before_sandbox(&sandbox, &["token.wait=100ms"]).await;
+    let proxy = Proxy::before_sandbox(&sandbox, &["token.wait_timeout=100ms"]).await;
     until(async || send(proxy.addr(), upload(0)).await.status() == StatusCode::OK).await;
     sandbox.set_faults(parse_faults(&["token-reset"]));
     sleep(Duration::from_secs(6)).await;
@@ -303,7 +303,7 @@ async fn neither_secret_nor_token_is_in_any_output_or_answer_whatever_goes_wrong
                 format!("log.format={}", ["text", "json"][number / 2 % 2]),
                 "log.level=trace".to_owned(),
                 "admin.address=127.0.0.1:0".to_owned(),
-                "token.wait=300ms".to_owned(),
+                "token.wait_timeout=300ms".to_owned(),
                 "token.timeout=1s".to_owned(),
                 "upstream.response_timeout=1s".to_owned(),
             ];

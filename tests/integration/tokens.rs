@@ -135,7 +135,7 @@ async fn answers_that_grant_nothing_are_no_token() {
             .respond_with(template.clone())
             .mount(&api)
             .await;
-        let proxy = Proxy::before(&api, &["token.wait=200ms"]).await;
+        let proxy = Proxy::before(&api, &["token.wait_timeout=200ms"]).await;
         let res = send(proxy.addr(), post(START)).await;
         assert_eq!(
             res.status(),
@@ -155,7 +155,7 @@ async fn a_dead_token_endpoint_is_told_in_time_and_healed_without_a_restart() {
         .respond_with(ResponseTemplate::new(503))
         .mount_as_scoped(&api)
         .await;
-    let proxy = Proxy::before(&api, &["token.wait=200ms"]).await;
+    let proxy = Proxy::before(&api, &["token.wait_timeout=200ms"]).await;
     assert_eq!(
         json(&send(proxy.addr(), post(START)).await)["reason"],
         "token_unavailable"
@@ -212,7 +212,7 @@ async fn a_failed_refresh_keeps_the_token_and_an_expired_one_is_never_sent() {
         .await;
     answer(&api, ResponseTemplate::new(200)).await;
     let began = Instant::now();
-    let proxy = Proxy::before(&api, &["token.wait=100ms"]).await;
+    let proxy = Proxy::before(&api, &["token.wait_timeout=100ms"]).await;
 
     // The refresh is due after half the life, and fails; the token serves on.
     until(async || {
@@ -248,7 +248,7 @@ async fn a_redirect_of_the_token_endpoint_is_not_followed() {
         .respond_with(moved)
         .mount(&api)
         .await;
-    let proxy = Proxy::before(&api, &["token.wait=300ms"]).await;
+    let proxy = Proxy::before(&api, &["token.wait_timeout=300ms"]).await;
     assert_eq!(
         json(&send(proxy.addr(), post(START)).await)["reason"],
         "token_unavailable"

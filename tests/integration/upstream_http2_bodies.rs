@@ -160,7 +160,7 @@ async fn an_api_that_reads_nothing_holds_the_caller_back() {
             kept.push(stream);
         }
     });
-    let proxy = proxy_before(upstream.await, &["limits.request_body=1GiB"]).await;
+    let proxy = proxy_before(upstream.await, &["limits.max_request_body=1GiB"]).await;
     let mut stream = begin(&proxy, "Content-Length: 1073741824\r\n").await;
     assert_held_back(&mut stream).await;
 }

@@ -85,7 +85,7 @@ async fn a_refused_request_is_sent_again_once() {
     assert_eq!(res.headers()["retry-after"], "1");
     assert_eq!(seen, [(1, whole()), (1, whole())]);
     // A body that was not kept cannot be sent again.
-    let (res, seen) = reset(Reason::REFUSED_STREAM, 1, &["limits.replay_body=0"]).await;
+    let (res, seen) = reset(Reason::REFUSED_STREAM, 1, &["limits.max_replay_body=0"]).await;
     assert_told(&res, StatusCode::SERVICE_UNAVAILABLE, "upstream_refused");
     assert_eq!(seen.len(), 1);
 }

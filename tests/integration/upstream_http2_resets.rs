@@ -57,7 +57,7 @@ async fn no_stream_begins_with_its_reset() {
             }
         }
     });
-    let proxy = proxy_before(upstream.await, &["limits.request_body=1GiB"]).await;
+    let proxy = proxy_before(upstream.await, &["limits.max_request_body=1GiB"]).await;
     let mut upload = begin(&proxy, "Content-Length: 1073741824\r\n").await;
     assert_held_back(&mut upload).await;
     let mut left = TcpStream::connect(proxy.addr()).await.unwrap();

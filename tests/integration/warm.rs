@@ -46,7 +46,7 @@ async fn connections_are_ready_before_anybody_asks_and_again_after_the_api_has_c
         }
     })
     .await;
-    let set = ["listen.workers=1", "upstream.warm=2"];
+    let set = ["listen.workers=1", "upstream.min_idle=2"];
     let proxy = Proxy::before_server(&format!("http://{upstream}"), &set).await;
     let opened = || opened.load(SeqCst);
 
@@ -93,7 +93,7 @@ async fn of_http2_one_is_ready() {
     .await;
     let set = [
         "listen.workers=1",
-        "upstream.warm=3",
+        "upstream.min_idle=3",
         "upstream.http_version=2",
     ];
     let proxy = Proxy::before_server(&format!("http://{upstream}"), &set).await;
@@ -130,7 +130,7 @@ async fn an_api_that_picks_http1_has_as_many_ready_as_are_to_be() {
     .await;
     let set = [
         "listen.workers=1",
-        "upstream.warm=3",
+        "upstream.min_idle=3",
         "upstream.http_version=auto",
         &secured.ca_file,
     ];
@@ -167,7 +167,7 @@ async fn how_many_are_ready_changes_by_a_reload() {
     for count in [3, 0, 1] {
         replace(config.path(), &ready(count));
         running.signal("-HUP");
-        running.read_until("changed=\"upstream.warm\"");
+        running.read_until("changed=\"upstream.min_idle\"");
         until(async || open.load(SeqCst) == count).await;
         sleep(A_WHILE).await;
         assert_eq!(open.load(SeqCst), count);

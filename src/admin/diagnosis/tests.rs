@@ -20,7 +20,7 @@ fn first(facts: &Snapshot) -> (&'static str, Level, Option<Party>) {
         include_str!("../../../docs/status.md").contains(&row),
         "docs/status.md has no {row}"
     );
-    for text in [verdict.title, verdict.what, verdict.mend] {
+    for text in [verdict.title, verdict.what, verdict.fix] {
         assert!(!text.is_empty(), "{verdict:?}");
     }
     (verdict.kind, verdict.level, verdict.fault)
@@ -30,14 +30,14 @@ fn first(facts: &Snapshot) -> (&'static str, Level, Option<Party>) {
 fn what_is_well_is_called_well_with_requests_and_without() {
     assert_eq!(
         first(&with(made_up(100, &[], &[]))),
-        ("well", Level::Ok, None)
+        ("healthy", Level::Ok, None)
     );
     assert_eq!(
         first(&with(made_up(0, &[], &[]))),
-        ("well", Level::Ok, None)
+        ("healthy", Level::Ok, None)
     );
     let few = made_up(100, &[("path_unknown", 2), ("upstream_timeout", 2)], &[]);
-    assert_eq!(first(&with(few)).0, "well", "a few failures are no verdict");
+    assert_eq!(first(&with(few)).0, "healthy", "a few failures are no verdict");
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn without_a_token_it_is_told_why_there_is_none() {
     };
     let bad = Level::Bad;
     for (failure, told) in [
-        (None, ("token_awaited", Level::Warn, None)),
+        (None, ("token_pending", Level::Warn, None)),
         (Some("refused"), ("client_refused", bad, Some(Party::Proxy))),
         (
             Some("credentials"),
@@ -57,15 +57,15 @@ fn without_a_token_it_is_told_why_there_is_none() {
         ),
         (
             Some("unreachable"),
-            ("token_endpoint_silent", bad, Some(Party::Upstream)),
+            ("token_endpoint_unresponsive", bad, Some(Party::Upstream)),
         ),
         (
             Some("timeout"),
-            ("token_endpoint_silent", bad, Some(Party::Upstream)),
+            ("token_endpoint_unresponsive", bad, Some(Party::Upstream)),
         ),
         (
             Some("status"),
-            ("token_endpoint_fails", bad, Some(Party::Upstream)),
+            ("token_endpoint_errors", bad, Some(Party::Upstream)),
         ),
     ] {
         assert_eq!(first(&without(failure)), told, "{failure:?}");
@@ -79,7 +79,7 @@ fn failures_for_want_of_a_token_are_forgotten_with_the_first_token() {
         &[("client_refused", 5), ("token_unavailable", 4)],
         &[],
     ));
-    assert_eq!(first(&facts).0, "well");
+    assert_eq!(first(&facts).0, "healthy");
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_token_that_serves_while_the_next_one_does_not_come_is_a_warning() {
             failure: Some(failure),
             ..with(made_up(10, &[], &[]))
         };
-        assert_eq!(first(&facts), ("token_late", Level::Warn, Some(fault)));
+        assert_eq!(first(&facts), ("token_refresh_failing", Level::Warn, Some(fault)));
     }
 }
 
@@ -98,20 +98,20 @@ fn most_failures_are_the_matter_and_many_are_a_warning() {
     let silent = |count| with(made_up(100, &[("upstream_unreachable", count)], &[]));
     assert_eq!(
         first(&silent(60)),
-        ("gbg_silent", Level::Bad, Some(Party::Upstream))
+        ("upstream_unresponsive", Level::Bad, Some(Party::Upstream))
     );
     assert_eq!(
         first(&silent(6)),
-        ("gbg_silent", Level::Warn, Some(Party::Upstream))
+        ("upstream_unresponsive", Level::Warn, Some(Party::Upstream))
     );
-    assert_eq!(first(&silent(2)).0, "well");
+    assert_eq!(first(&silent(2)).0, "healthy");
     assert_eq!(
         [6, 60].map(|count| verdicts(&silent(count))[0].partial),
         [true, false]
     );
     let refused = |count| with(made_up(100, &[("path_unknown", count)], &[]));
     assert_eq!(
-        ["well", "callers_wrong"],
+        ["healthy", "client_errors"],
         [4, 5].map(|count| first(&refused(count)).0)
     );
     let one = made_up(1, &[("upstream_timeout", 1)], &[]);
@@ -123,19 +123,19 @@ fn each_kind_of_failure_has_its_verdict() {
     let gbg = |failure| with(made_up(10, &[], &[(failure, 9)]));
     assert_eq!(
         first(&gbg(GbgFailure::Broken)),
-        ("gbg_fails", Level::Bad, Some(Party::Upstream))
+        ("upstream_errors", Level::Bad, Some(Party::Upstream))
     );
     assert_eq!(
         first(&gbg(GbgFailure::Unauthorized)),
-        ("gbg_refuses_token", Level::Bad, Some(Party::Proxy))
+        ("upstream_rejecting_token", Level::Bad, Some(Party::Proxy))
     );
     assert_eq!(
         first(&gbg(GbgFailure::Limited)),
-        ("gbg_limits", Level::Warn, Some(Party::Caller))
+        ("upstream_rate_limiting", Level::Warn, Some(Party::Caller))
     );
     assert_eq!(
         first(&gbg(GbgFailure::Refused)),
-        ("callers_wrong", Level::Warn, Some(Party::Caller))
+        ("client_errors", Level::Warn, Some(Party::Caller))
     );
     let ours = |reason| with(made_up(10, &[(reason, 9)], &[]));
     assert_eq!(
@@ -148,15 +148,15 @@ fn each_kind_of_failure_has_its_verdict() {
     );
     assert_eq!(
         first(&ours("rate_limited")),
-        ("caller_limited", Level::Warn, Some(Party::Caller))
+        ("caller_rate_limited", Level::Warn, Some(Party::Caller))
     );
     assert_eq!(
         first(&ours("caller_unknown")),
-        ("callers_wrong", Level::Warn, Some(Party::Caller))
+        ("client_errors", Level::Warn, Some(Party::Caller))
     );
     assert!(
         verdicts(&ours("caller_unknown"))[0]
-            .mend
+            .fix
             .contains("caller key")
     );
     let gone = with(Tally {
@@ -164,7 +164,7 @@ fn each_kind_of_failure_has_its_verdict() {
         gone: 6,
         ..Tally::default()
     });
-    assert_eq!(first(&gone), ("callers_gone", Level::Warn, None));
+    assert_eq!(first(&gone), ("clients_disconnected", Level::Warn, None));
 }
 
 #[test]
@@ -184,10 +184,10 @@ fn the_worst_comes_first_and_the_end_before_all() {
     assert_eq!(
         kinds(&facts),
         [
-            "gbg_silent",
-            "token_late",
-            "callers_wrong",
-            "config_refused"
+            "upstream_unresponsive",
+            "token_refresh_failing",
+            "client_errors",
+            "config_rejected"
         ]
     );
     facts.refused_config = false;

@@ -23,20 +23,20 @@ const CLOCK_TOLERANCE: i64 = 30;
 /// What a failure means, and what can be done about it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Advice {
-    pub(super) means: String,
-    pub(super) mends: Vec<String>,
+    pub(super) cause: String,
+    pub(super) fixes: Vec<String>,
 }
 
 impl Advice {
-    pub(super) fn new<const N: usize>(means: impl Into<String>, mends: [&str; N]) -> Self {
+    pub(super) fn new<const N: usize>(cause: impl Into<String>, fixes: [&str; N]) -> Self {
         Advice {
-            means: means.into(),
-            mends: mends.map(str::to_owned).into(),
+            cause: cause.into(),
+            fixes: fixes.map(str::to_owned).into(),
         }
     }
 
-    pub(super) fn and(mut self, mend: String) -> Self {
-        self.mends.push(mend);
+    pub(super) fn and(mut self, fix: String) -> Self {
+        self.fixes.push(fix);
         self
     }
 }
@@ -45,12 +45,12 @@ impl Advice {
 pub(super) fn no_address(way: &Way) -> Advice {
     let (first, keys) = way.first();
     let host = &first.host;
-    let means = format!("there is no such host as {host}, or this machine's DNS does not know it");
-    let advice = Advice::new(means, []).and(format!("check the spelling in {keys}"));
+    let cause = format!("there is no such host as {host}, or this machine's DNS does not know it");
+    let advice = Advice::new(cause, []).and(format!("check the spelling in {keys}"));
     direct(
         way,
         advice.and(format!(
-            "try `getent hosts {host}`; if that fails as well, mend the DNS of this machine"
+            "try `getent hosts {host}`; if that fails as well, fix the DNS of this machine"
         )),
     )
 }
@@ -70,9 +70,9 @@ pub(super) fn no_name_server(way: &Way) -> Advice {
 /// The name was found too late, or never.
 pub(super) fn slow_lookup(way: &Way) -> Advice {
     let host = &way.first().0.host;
-    let means = "the name lookup is slow: mostly a nameserver of /etc/resolv.conf does not answer, and the resolver waits 5 s \
+    let cause = "the name lookup is slow: mostly a nameserver of /etc/resolv.conf does not answer, and the resolver waits 5 s \
                  before it asks the next";
-    Advice::new(means, []).and(check_name_servers(host)).and(format!(
+    Advice::new(cause, []).and(check_name_servers(host)).and(format!(
         "or have the resolver wait less: write \"options timeout:1\" into /etc/resolv.conf; or raise {}",
         way.connect
     ))
@@ -108,11 +108,11 @@ pub(super) fn no_connection(way: &Way, kinds: &[io::ErrorKind]) -> Advice {
     let (first, keys) = way.first();
     let there = format!("{}:{}", first.host, first.port);
     if kinds.contains(&io::ErrorKind::ConnectionRefused) {
-        let means = format!(
+        let cause = format!(
             "the machine is there, but takes no connections on port {}",
             first.port
         );
-        let advice = Advice::new(means, []).and(format!("check host and port in {keys}"));
+        let advice = Advice::new(cause, []).and(format!("check host and port in {keys}"));
         if way.is_local() {
             return advice.and("start what should listen there".to_owned());
         }
@@ -121,10 +121,10 @@ pub(super) fn no_connection(way: &Way, kinds: &[io::ErrorKind]) -> Advice {
         ));
         return direct(way, advice);
     }
-    let means = "nothing answers: mostly a firewall drops what is sent there, or there is no route";
+    let cause = "nothing answers: mostly a firewall drops what is sent there, or there is no route";
     direct(
         way,
-        Advice::new(means, []).and(format!("let this machine reach {there} in the firewall")),
+        Advice::new(cause, []).and(format!("let this machine reach {there} in the firewall")),
     )
 }
 
@@ -195,8 +195,8 @@ pub(super) fn no_tls(way: &Way, fault: Fault, shown: Option<&Shown>, now: System
         ))
         .and(format!("if nobody knows {anchor:?}, do not trust it: somebody is in between")),
         Fault::OtherKey => {
-            let means = format!("a trusted root is named {anchor:?}, but another key signed the certificate");
-            Advice::new(means, ["if the CA was not made anew, do not trust the server: somebody uses its name"])
+            let cause = format!("a trusted root is named {anchor:?}, but another key signed the certificate");
+            Advice::new(cause, ["if the CA was not made anew, do not trust the server: somebody uses its name"])
                 .and(format!("if it was, write its present root certificate into the file of {ca_key}"))
         }
         Fault::Expired(at) => on_time(host, "ended", at, now),
@@ -207,9 +207,9 @@ pub(super) fn no_tls(way: &Way, fault: Fault, shown: Option<&Shown>, now: System
         )
         .and(format!("check the host in {keys}: it must be a name that the certificate has")),
         Fault::OwnCa => {
-            let mend = "have it present one that the CA signed (CA:FALSE); the CA's own belongs into";
+            let fix = "have it present one that the CA signed (CA:FALSE); the CA's own belongs into";
             Advice::new("the server presents the certificate of a CA as its own", [])
-                .and(format!("{mend} {ca_key}"))
+                .and(format!("{fix} {ca_key}"))
         }
         Fault::NoTls => Advice::new("what answers there does not speak TLS", [])
             .and(format!("check scheme and port in {keys}; a captive portal may answer in its place")),
@@ -220,9 +220,9 @@ pub(super) fn no_tls(way: &Way, fault: Fault, shown: Option<&Shown>, now: System
         )
         .and(ask),
         Fault::Closed | Fault::TimedOut => {
-            let means = "TCP works and TLS does not: mostly a firewall that reads the server's name";
-            let mend = format!("let this machine reach {host} with TLS in the firewall");
-            let advice = Advice::new(means, []).and(mend);
+            let cause = "TCP works and TLS does not: mostly a firewall that reads the server's name";
+            let fix = format!("let this machine reach {host} with TLS in the firewall");
+            let advice = Advice::new(cause, []).and(fix);
             let advice = match fault {
                 Fault::TimedOut => advice.and(format!("if the server is only slow, raise {}", way.connect)),
                 _ => advice,
@@ -271,9 +271,9 @@ pub(super) fn clock(seconds_ahead: i64, of: &str) -> (String, Option<Advice>) {
         2.. => format!("{seconds_ahead} s ahead of the {of}"),
         _ => format!("{} s behind the {of}", -seconds_ahead),
     };
-    let means =
+    let cause =
         "tokens end too early or too late, and what a client signs with its time may be refused";
-    let advice = Advice::new(means, ["set the clock of this machine (NTP)"]);
+    let advice = Advice::new(cause, ["set the clock of this machine (NTP)"]);
     (
         what,
         Some(advice).filter(|_| seconds_ahead.abs() > CLOCK_TOLERANCE),

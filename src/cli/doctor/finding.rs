@@ -40,7 +40,7 @@ pub(super) fn on_no_token(error: &FetchError, config: &Config) -> Advice {
         FetchError::Timeout(late) if late.step != ConnectStep::Response => Advice::new(
             "this connection took longer than the one before, and token.timeout is for both connection and answer",
             [
-                "try again; if it lasts, mend what is slow above, or give it more time with token.timeout",
+                "try again; if it lasts, fix what is slow above, or give it more time with token.timeout",
             ],
         ),
         FetchError::Timeout(_) | FetchError::TooLate { .. } => Advice::new(
@@ -222,11 +222,11 @@ fn on_their_fault() -> Advice {
 }
 
 fn on_a_stranger(name: &str, check: &str) -> Advice {
-    let means = format!(
+    let cause = format!(
         "this is not how the {name} answers: a captive portal, a corporate proxy or another server answers in \
          its place"
     );
-    Advice::new(means, [check])
+    Advice::new(cause, [check])
 }
 
 fn gbgs_endpoint() -> String {
@@ -271,8 +271,8 @@ mod tests {
         format!(
             "{}\n{}\n{}",
             no_token(&error),
-            advice.means,
-            advice.mends.join("\n")
+            advice.cause,
+            advice.fixes.join("\n")
         )
     }
 
@@ -309,7 +309,7 @@ mod tests {
                 status: StatusCode::from_u16(status).unwrap(),
                 retry_after: None,
             };
-            on_no_token(&error, &config(&[])).means
+            on_no_token(&error, &config(&[])).cause
         };
         assert!(of(302).contains("never followed"));
         assert!(of(429).contains("too many"));
@@ -318,8 +318,8 @@ mod tests {
         assert!(of(508).contains("back to itself"));
         let stranger = on_no_token(&FetchError::Answer("the answer is no JSON"), &config(&[]));
         assert!(
-            stranger.means.contains("captive portal")
-                && stranger.mends[1].contains("api.auth.gbgplc.com")
+            stranger.cause.contains("captive portal")
+                && stranger.fixes[1].contains("api.auth.gbgplc.com")
         );
     }
 
@@ -335,14 +335,14 @@ mod tests {
                 "{status}"
             );
             assert!(
-                of(status, true).unwrap_err().means.contains("in its place"),
+                of(status, true).unwrap_err().cause.contains("in its place"),
                 "{status}"
             );
         }
-        assert!(of(401, false).unwrap_err().mends[0].contains("same environment"));
-        assert!(of(403, false).unwrap_err().mends[0].contains("Go API Access"));
-        assert!(of(403, true).unwrap_err().means.contains("in its place"));
-        assert!(of(508, false).unwrap_err().means.contains("back to itself"));
+        assert!(of(401, false).unwrap_err().fixes[0].contains("same environment"));
+        assert!(of(403, false).unwrap_err().fixes[0].contains("Go API Access"));
+        assert!(of(403, true).unwrap_err().cause.contains("in its place"));
+        assert!(of(508, false).unwrap_err().cause.contains("back to itself"));
         for status in [301, 405, 429, 500, 503] {
             assert!(of(status, false).is_err(), "{status}");
         }

@@ -290,7 +290,7 @@ async fn ask_for_token(
         Ok(grant) => {
             let what = match grant.life {
                 Some(life) => format!("a token that lives {}", humantime::format_duration(life)),
-                None => "a token whose life is not told: token.fallback_life counts".to_owned(),
+                None => "a token whose life is not told: token.default_lifetime counts".to_owned(),
             };
             report.tick(STEP, took, &what)?;
             Ok(Some(grant.header))

@@ -48,26 +48,26 @@ impl Report {
     ) -> Result<(), Failure> {
         self.failed += 1;
         say(&line('✗', step, Some(took), what))?;
-        say(&below("means", &advice.means))?;
+        say(&below("cause", &advice.cause))?;
         advice
-            .mends
+            .fixes
             .iter()
-            .try_for_each(|mend| say(&below("mend", mend)))
+            .try_for_each(|fix| say(&below("fix", fix)))
     }
 
-    /// A configuration that cannot be used: its error brings its own mend.
+    /// A configuration that cannot be used: its error brings its own fix.
     pub(super) fn cross_configuration(
         &mut self,
         took: Duration,
         error: &str,
     ) -> Result<Failure, Failure> {
-        let (what, mend) = error.split_once("\n  mend: ").unwrap_or((error, ""));
-        let means = "`run` would not start either".to_owned();
-        let mends = Some(mend.to_owned())
-            .filter(|mend| !mend.is_empty())
+        let (what, fix) = error.split_once("\n  fix: ").unwrap_or((error, ""));
+        let cause = "`run` would not start either".to_owned();
+        let fixes = Some(fix.to_owned())
+            .filter(|fix| !fix.is_empty())
             .into_iter()
             .collect();
-        self.cross("configuration", took, what, &Advice { means, mends })?;
+        self.cross("configuration", took, what, &Advice { cause, fixes })?;
         self.skip("all else", "there is no configuration to try")?;
         Ok(Failure::Told(USAGE))
     }
@@ -104,9 +104,9 @@ fn line(mark: char, step: &str, took: Option<Duration>, what: &str) -> String {
 }
 
 /// A line of its own below a step's, in as many as it needs.
-fn below(what: &str, text: &str) -> String {
+fn below(label: &str, text: &str) -> String {
     let mut lines = String::new();
-    let mut line = format!("    {what:>5}:");
+    let mut line = format!("    {label:>5}:");
     for word in printable(text).split_whitespace() {
         if line.chars().count() + 1 + word.chars().count() > WIDTH {
             lines += &format!("{line}\n");
@@ -154,11 +154,11 @@ mod tests {
 
     #[test]
     fn what_stands_below_is_wrapped_and_hangs() {
-        let text = below("mend", &"word ".repeat(25));
+        let text = below("fix", &"word ".repeat(25));
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 2);
         assert!(
-            lines[0].starts_with("     mend: word word") && lines[1].starts_with("           word"),
+            lines[0].starts_with("      fix: word word") && lines[1].starts_with("           word"),
             "{text}"
         );
         assert!(

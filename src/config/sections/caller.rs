@@ -96,10 +96,10 @@ impl Raw {
             ));
         }
         if self.uid == Some(u32::MAX) {
-            let mend = "write the number that `id -u NAME` prints";
+            let fix = "write the number that `id -u NAME` prints";
             return Err(place
                 .key("uid")
-                .problem("this is the number of no user", mend));
+                .problem("this is the number of no user", fix));
         }
         check_within_paths(self.allow.as_deref(), &forward.allow, place)?;
         check_within_methods(self.methods.as_deref(), &forward.methods, place)?;
@@ -261,8 +261,8 @@ fn check_within_methods(
 }
 
 fn nothing(place: Place) -> Problem {
-    let mend = "remove it if it may call all that is forwarded, or remove the caller";
-    place.problem("an empty list leaves the caller nothing to call", mend)
+    let fix = "remove it if it may call all that is forwarded, or remove the caller";
+    place.problem("an empty list leaves the caller nothing to call", fix)
 }
 
 /// A caller in the file, or a key of it.
@@ -277,10 +277,10 @@ impl Place {
         Place { key, ..self }
     }
 
-    fn problem(self, message: impl Into<String>, mend: impl Into<String>) -> Problem {
+    fn problem(self, message: impl Into<String>, fix: impl Into<String>) -> Problem {
         let Place { index, key } = self;
         let dot = if key.is_empty() { "" } else { "." };
-        Problem::new(format!("caller[{index}]{dot}{key}"), message, mend)
+        Problem::new(format!("caller[{index}]{dot}{key}"), message, fix)
     }
 }
 

@@ -20,26 +20,26 @@ pub struct Limits {
     #[serde(deserialize_with = "duration::positive")]
     pub queue_timeout: Duration,
     /// Whether the `Retry-After` of a 429 of the API holds the caller back that got it.
-    pub heed_retry_after: bool,
+    pub honor_retry_after: bool,
     /// Origins (RFC 6454) of web pages that may call.
     #[serde(deserialize_with = "url::origins")]
     pub origins: Vec<HeaderValue>,
     /// The longest request body, in bytes.
     #[serde(deserialize_with = "size::bytes")]
-    pub request_body: u64,
+    pub max_request_body: u64,
     /// The longest request body, in bytes, that is kept until its answer has come, so that it can
     /// be sent once more.
     #[serde(deserialize_with = "size::bytes")]
-    pub replay_body: u64,
+    pub max_replay_body: u64,
     /// All header fields of a request together, in bytes.
     #[serde(deserialize_with = "size::header_bytes")]
-    pub header_block: u64,
+    pub max_header_bytes: u64,
     /// Header fields of a request.
     #[serde(deserialize_with = "size::field_count")]
-    pub header_fields: usize,
+    pub max_header_fields: usize,
     /// Path and query, in bytes.
     #[serde(deserialize_with = "size::target_bytes")]
-    pub target: u64,
+    pub max_target_bytes: u64,
 }
 
 impl Limits {
@@ -55,13 +55,13 @@ impl Default for Limits {
             max_in_flight: const { NonZeroU32::new(4096).unwrap() },
             queue: None,
             queue_timeout: Duration::from_secs(1),
-            heed_retry_after: false,
+            honor_retry_after: false,
             origins: Vec::new(),
-            request_body: 32 << 20,
-            replay_body: 64 << 10,
-            header_block: 64 << 10,
-            header_fields: 100,
-            target: 8 << 10,
+            max_request_body: 32 << 20,
+            max_replay_body: 64 << 10,
+            max_header_bytes: 64 << 10,
+            max_header_fields: 100,
+            max_target_bytes: 8 << 10,
         }
     }
 }

@@ -118,7 +118,7 @@ pub(crate) struct Raw {
     h2_streams: NonZeroU32,
     #[serde(deserialize_with = "hosts::list")]
     hosts: Vec<String>,
-    plaintext: bool,
+    allow_plaintext_keys: bool,
     tls: Option<RawTls>,
 }
 
@@ -149,7 +149,7 @@ impl Default for Raw {
             header_case: HeaderCase::Lower,
             h2_streams: const { NonZeroU32::new(128).unwrap() },
             hosts: Vec::new(),
-            plaintext: false,
+            allow_plaintext_keys: false,
             tls: None,
         }
     }
@@ -216,11 +216,12 @@ impl Raw {
             ));
         }
         let keys_are_sent = callers.iter().any(caller::Raw::has_key);
-        if keys_are_sent && !address.is_local() && self.tls.is_none() && !self.plaintext {
+        if keys_are_sent && !address.is_local() && self.tls.is_none() && !self.allow_plaintext_keys
+        {
             return Err(Problem::new(
                 "listen.address",
                 format!("callers' keys would cross the network to {address} in clear"),
-                "write [listen.tls] with cert and key, or listen.plaintext = true if something in front of this proxy \
+                "write [listen.tls] with cert and key, or listen.allow_plaintext_keys = true if something in front of this proxy \
                  speaks TLS or the network in between is trusted",
             ));
         }

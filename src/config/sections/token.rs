@@ -41,9 +41,9 @@ pub struct Token {
     /// One whole token request, from the name lookup to the last byte of the response.
     pub timeout: Duration,
     /// How long a request waits while there is no valid token.
-    pub wait: Duration,
+    pub wait_timeout: Duration,
     /// The life of a token whose answer does not tell it.
-    pub fallback_life: Duration,
+    pub default_lifetime: Duration,
     /// The answers of the API that say that the token is not taken: a new one is got, and the
     /// request sent once more.
     pub retry_statuses: Vec<StatusCode>,
@@ -101,13 +101,13 @@ pub(crate) struct Raw {
     params: BTreeMap<String, String>,
     #[serde(deserialize_with = "file::optional")]
     ca_file: Option<PathBuf>,
-    plain_http: bool,
+    allow_http: bool,
     #[serde(deserialize_with = "duration::positive")]
     timeout: Duration,
     #[serde(deserialize_with = "duration::positive")]
-    wait: Duration,
+    wait_timeout: Duration,
     #[serde(deserialize_with = "duration::positive")]
-    fallback_life: Duration,
+    default_lifetime: Duration,
     retry_statuses: Vec<u16>,
 }
 
@@ -129,10 +129,10 @@ impl Default for Raw {
             scope: None,
             params: BTreeMap::new(),
             ca_file: None,
-            plain_http: false,
+            allow_http: false,
             timeout: Duration::from_secs(10),
-            wait: Duration::from_secs(5),
-            fallback_life: Duration::from_secs(300),
+            wait_timeout: Duration::from_secs(5),
+            default_lifetime: Duration::from_secs(300),
             retry_statuses: vec![401],
         }
     }
@@ -147,17 +147,17 @@ impl Raw {
         env: &Environment,
         warnings: &mut Vec<String>,
     ) -> Result<Token, Problem> {
-        if !self.endpoint.is_tls() && !self.endpoint.is_loopback() && !self.plain_http {
+        if !self.endpoint.is_tls() && !self.endpoint.is_loopback() && !self.allow_http {
             return Err(Problem::new(
                 "token.endpoint",
                 "http:// would send the client's credentials over the network in clear",
-                "write https://, or token.plain_http = true if the network in between is trusted",
+                "write https://, or token.allow_http = true if the network in between is trusted",
             ));
         }
         self.refuse_what_does_nothing()?;
-        if self.fallback_life < SHORTEST_LIFE {
+        if self.default_lifetime < SHORTEST_LIFE {
             return Err(Problem::new(
-                "token.fallback_life",
+                "token.default_lifetime",
                 "the token would be over before it is here",
                 "write at least \"10s\"",
             ));
@@ -230,8 +230,8 @@ impl Raw {
             params: self.params.into_iter().collect(),
             roots,
             timeout: self.timeout,
-            wait: self.wait,
-            fallback_life: self.fallback_life,
+            wait_timeout: self.wait_timeout,
+            default_lifetime: self.default_lifetime,
             retry_statuses: self
                 .retry_statuses
                 .iter()

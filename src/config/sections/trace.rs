@@ -40,7 +40,7 @@ pub(crate) struct Raw {
     endpoint: Option<HttpUrl>,
     #[serde(deserialize_with = "file::optional")]
     ca_file: Option<PathBuf>,
-    plain_http: bool,
+    allow_http: bool,
 }
 
 impl Default for Raw {
@@ -50,7 +50,7 @@ impl Default for Raw {
             sample: 1.0,
             endpoint: None,
             ca_file: None,
-            plain_http: false,
+            allow_http: false,
         }
     }
 }
@@ -84,11 +84,11 @@ impl Raw {
                     ),
                 ));
             }
-            Some(endpoint) if !endpoint.is_tls() && !endpoint.is_loopback() && !self.plain_http => {
+            Some(endpoint) if !endpoint.is_tls() && !endpoint.is_loopback() && !self.allow_http => {
                 return Err(Problem::new(
                     "trace.endpoint",
                     "http:// would send who calls, what and when over the network in clear",
-                    "write https://, or trace.plain_http = true if the network in between is trusted",
+                    "write https://, or trace.allow_http = true if the network in between is trusted",
                 ));
             }
             Some(endpoint) => {

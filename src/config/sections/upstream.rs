@@ -25,7 +25,7 @@ pub struct Upstream {
     /// Where every forwarded request goes.
     pub origin: Origin,
     /// Whether a request fails at once, most of the time, while no connection can be opened.
-    pub circuit: bool,
+    pub circuit_breaker: bool,
     /// The certificates that the API's may be signed by; empty for a plain `http` upstream.
     pub roots: Vec<CertificateDer<'static>>,
     /// The certificate that is shown to the API, if any.
@@ -45,7 +45,7 @@ pub struct Upstream {
     /// The age from which a connection takes no further request.
     pub max_age: Duration,
     /// How many unused connections each worker keeps ready; of HTTP/2 one at most.
-    pub warm: u16,
+    pub min_idle: u16,
     /// Whether answers keep the spelling of their field names, for callers to see it.
     pub keep_header_case: bool,
     /// Connections to the API in the whole process; `None` for any number. No key: the limit of
@@ -65,7 +65,7 @@ pub struct Forward {
     /// Whether callers' cookies pass.
     pub forward_cookies: bool,
     /// Whether the API is told who called: `Forwarded` and `X-Forwarded-For`.
-    pub forwarded: bool,
+    pub send_forwarded: bool,
     /// The `X-GBG-Source` of requests that have none.
     pub source: Option<HeaderValue>,
 }
@@ -93,7 +93,7 @@ pub(crate) struct Raw {
     allow: Vec<PathPrefix>,
     #[serde(deserialize_with = "methods::list")]
     methods: Vec<Method>,
-    circuit: bool,
+    circuit_breaker: bool,
     caller_bearer: Vec<ExactPath>,
     #[serde(deserialize_with = "file::optional")]
     pub(crate) ca_file: Option<PathBuf>,
@@ -101,7 +101,7 @@ pub(crate) struct Raw {
     client_cert: Option<PathBuf>,
     #[serde(deserialize_with = "file::optional")]
     client_key: Option<PathBuf>,
-    plain_http: bool,
+    allow_http: bool,
     egress_proxy: Option<RawEgress>,
     no_proxy: Vec<Direct>,
     http_version: HttpVersion,
@@ -115,9 +115,9 @@ pub(crate) struct Raw {
     idle_timeout: Duration,
     #[serde(deserialize_with = "duration::positive")]
     max_age: Duration,
-    warm: u16,
+    min_idle: u16,
     forward_cookies: bool,
-    forwarded: bool,
+    send_forwarded: bool,
     source: Option<String>,
 }
 
@@ -128,12 +128,12 @@ impl Default for Raw {
             base_url: None,
             allow: [gbg::V2, gbg::V1].map(PathPrefix::known).into(),
             methods: Vec::new(),
-            circuit: true,
+            circuit_breaker: true,
             caller_bearer: gbg::CALLER_BEARER.map(ExactPath::known).into(),
             ca_file: None,
             client_cert: None,
             client_key: None,
-            plain_http: false,
+            allow_http: false,
             egress_proxy: None,
             no_proxy: Vec::new(),
             http_version: HttpVersion::default(),
@@ -142,9 +142,9 @@ impl Default for Raw {
             body_timeout: Duration::from_secs(60),
             idle_timeout: Duration::from_secs(50),
             max_age: Duration::from_secs(300),
-            warm: 0,
+            min_idle: 0,
             forward_cookies: false,
-            forwarded: false,
+            send_forwarded: false,
             source: None,
         }
     }
@@ -198,7 +198,7 @@ impl Raw {
         }
         let upstream = Upstream {
             origin,
-            circuit: self.circuit,
+            circuit_breaker: self.circuit_breaker,
             roots,
             identity,
             egress: way_out.toward(&url),
@@ -208,7 +208,7 @@ impl Raw {
             body_timeout: self.body_timeout,
             idle_timeout: self.idle_timeout,
             max_age: self.max_age,
-            warm: self.warm,
+            min_idle: self.min_idle,
             keep_header_case: header_case == HeaderCase::Preserve,
             max_connections: None,
         };
@@ -217,7 +217,7 @@ impl Raw {
             methods: self.methods,
             caller_bearer: self.caller_bearer,
             forward_cookies: self.forward_cookies,
-            forwarded: self.forwarded,
+            send_forwarded: self.send_forwarded,
             source: self.source.map(source).transpose()?,
         };
         Ok((upstream, forward))
@@ -261,11 +261,11 @@ impl Raw {
             (Some(url), None) => url.clone(),
             (None, region) => HttpUrl::known(region.unwrap_or_default().origin()),
         };
-        if !url.is_tls() && !url.is_loopback() && !self.plain_http {
+        if !url.is_tls() && !url.is_loopback() && !self.allow_http {
             return Err(Problem::new(
                 "upstream.base_url",
                 "http:// would send tokens and identity documents over the network in clear",
-                "write https://, or upstream.plain_http = true if the network in between is trusted",
+                "write https://, or upstream.allow_http = true if the network in between is trusted",
             ));
         }
         Ok(url)

@@ -53,42 +53,42 @@ pub(crate) fn pattern(path: &str) -> String {
 pub(crate) fn unknown(path: &str) -> Problem {
     let sections = sections().map(|(section, _)| section);
     if is_section(path) {
-        let mend = format!("write its keys, such as those below [{path}] in proxy.toml");
+        let fix = format!("write its keys, such as those below [{path}] in proxy.toml");
         return Problem::new(
             path.to_owned(),
             "this is a section, and takes no value",
-            mend,
+            fix,
         );
     }
     let of_caller = path
         .strip_prefix(LIST)
         .and_then(|rest| rest.strip_prefix('[')?.split_once("]."))
         .filter(|(index, _)| index.bytes().all(|byte| byte.is_ascii_digit()));
-    let (caller, mend) = match of_caller {
+    let (caller, fix) = match of_caller {
         // Only a key of the same section may be meant, and the error names the caller already.
         Some((index, name)) => {
             let names = fields::<caller::Raw>();
-            let mend = match nearest(name, names.iter().copied()) {
+            let fix = match nearest(name, names.iter().copied()) {
                 Some(near) => format!("did you mean {near}?"),
                 None => format!("the keys of a caller are {}", names.join(", ")),
             };
-            (format!("{LIST}[{index}]"), mend)
+            (format!("{LIST}[{index}]"), fix)
         }
         None => {
             let keys = keys();
-            let mend = match nearest(path, keys.iter().map(String::as_str).chain(sections)) {
+            let fix = match nearest(path, keys.iter().map(String::as_str).chain(sections)) {
                 Some(near) => format!("did you mean {near}?"),
                 None => format!("the sections are {}", sections.join(", ")),
             };
-            (String::new(), mend)
+            (String::new(), fix)
         }
     };
     match is_name(path) {
-        true => Problem::new(path.to_owned(), "there is no such key", mend),
+        true => Problem::new(path.to_owned(), "there is no such key", fix),
         false => Problem::new(
             caller,
             "there is no such key (it is not shown: it may be a secret)",
-            mend,
+            fix,
         ),
     }
 }
@@ -176,7 +176,7 @@ mod tests {
         const NOT_SHOWN: &str = "there is no such key (it is not shown: it may be a secret)";
         const KEY: &str = "gbgp_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8l4rjr-";
         let of_caller = "the keys of a caller are ";
-        for (path, key, mend) in [
+        for (path, key, fix) in [
             ("listen address", "", "did you mean listen.address?"),
             ("listen/address", "", "did you mean listen.address?"),
             ("token:hunter2-hunter2-hunter2", "", "the sections are "),
@@ -197,7 +197,7 @@ mod tests {
                 _ => NOT_SHOWN,
             };
             assert_eq!((&*problem.key, &*problem.message), (key, message), "{path}");
-            assert!(problem.mend.starts_with(mend), "{path}: {}", problem.mend);
+            assert!(problem.fix.starts_with(fix), "{path}: {}", problem.fix);
         }
         let problem = unknown("caller[1].rat");
         assert_eq!(

@@ -36,7 +36,7 @@ impl<'a> Document<'a> {
             origin: Origin::place(file, text, error.span().map_or(0, |span| span.start)),
             key: String::new(),
             message: format!("this is no TOML: {}", error.message()),
-            mend: "see https://toml.io; texts stand in double quotes".to_owned(),
+            fix: "see https://toml.io; texts stand in double quotes".to_owned(),
         })?;
         let mut document = Document {
             file,
@@ -113,8 +113,8 @@ impl<'a> Document<'a> {
     /// Takes `section.key=value` over all else.
     pub(crate) fn take_set(&mut self, assignment: &'a str) -> Result<(), Error> {
         let Some((key, value)) = assignment.split_once('=') else {
-            let mend = "write --set section.key=value, such as --set log.level=debug";
-            return Err(self.error(Problem::new("", "there is no \"=\"", mend), Origin::Set));
+            let fix = "write --set section.key=value, such as --set log.level=debug";
+            return Err(self.error(Problem::new("", "there is no \"=\"", fix), Origin::Set));
         };
         let key = key.trim();
         if is_of_caller(key) {
@@ -190,10 +190,10 @@ impl<'a> Document<'a> {
                 .and_then(|rest| rest.strip_suffix('`'));
             let known = pattern(&key);
             let explained = missing.and_then(|name| manual::of(&format!("{known}.{name}")));
-            let mend = explained
+            let fix = explained
                 .or_else(|| manual::of(&known))
                 .unwrap_or_else(|| "write a section".to_owned());
-            return Err(self.locate(Problem::new(key, message, mend)));
+            return Err(self.locate(Problem::new(key, message, fix)));
         }
     }
 
@@ -268,7 +268,7 @@ impl<'a> Document<'a> {
 
     /// `problem` without a key that somebody wrote in place of a name or a value.
     fn error(&self, problem: Problem, origin: Origin) -> Error {
-        let Problem { key, message, mend } = problem;
+        let Problem { key, message, fix } = problem;
         let shown = |text: String| Some(text).filter(|text| !caller_key::is_secret(text));
         Error {
             origin,
@@ -276,7 +276,7 @@ impl<'a> Document<'a> {
                 .filter(|_| !caller_key::is_secret(&key))
                 .unwrap_or_else(|| NOT_SHOWN.to_owned()),
             key: shown(self.called(&key)).unwrap_or_default(),
-            mend: shown(mend).unwrap_or_default(),
+            fix: shown(fix).unwrap_or_default(),
         }
     }
 }

@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn what_no_host_field_would_equal_is_refused_with_what_to_write() {
-        for (bad, mend) in [
+        for (bad, fix) in [
             ("gbg.internal:8080", "without the port"),
             ("10.0.0.5:80", "without the port"),
             ("[::1]:80", "without the port"),
@@ -268,7 +268,7 @@ mod tests {
             ("user@a", "no host"),
         ] {
             let error = host(bad).unwrap_err();
-            assert!(error.contains(mend), "{bad}: {error}");
+            assert!(error.contains(fix), "{bad}: {error}");
         }
     }
 }

@@ -43,14 +43,14 @@ pub(crate) fn locate(
         } else {
             ""
         };
-        let mend = match source {
+        let fix = match source {
             Source::Env(name) => format!(
                 "set {name}, or write {key} as \"file:PATH\", \"credential:NAME\" or \"env:OTHER_NAME\"{hint}"
             ),
             Source::Credential(name) => format!("write LoadCredential={name}:PATH in the systemd unit"),
             Source::File(_) => String::new(),
         };
-        Problem::new(key, error.to_string(), mend)
+        Problem::new(key, error.to_string(), fix)
     })
 }
 
@@ -59,12 +59,12 @@ pub(crate) fn read(key: &'static str, kept: &Kept) -> Result<Secret, Problem> {
 }
 
 pub(crate) fn unreadable(key: &'static str, kept: &Kept, error: &secret::Error) -> Problem {
-    let mend = match (error.fix(), kept.file()) {
+    let fix = match (error.fix(), kept.file()) {
         (Some(fix), _) => fix,
         (None, Some(_)) => "check the path, the permissions and the content of the file",
         (None, None) => "give the variable a value",
     };
-    Problem::new(key, chain(error), mend)
+    Problem::new(key, chain(error), fix)
 }
 
 /// Warns of what is odd in `text`, the value of `key`, without a part of it.

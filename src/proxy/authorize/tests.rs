@@ -224,7 +224,7 @@ async fn an_api_that_always_refuses_is_passed_on_untouched_and_costs_two_token_c
 
 #[tokio::test(start_paused = true)]
 async fn a_body_that_is_longer_than_the_limit_is_not_sent_again() {
-    let world = World::begin(StatusCode::UNAUTHORIZED, &["limits.replay_body=10B"]).await;
+    let world = World::begin(StatusCode::UNAUTHORIZED, &["limits.max_replay_body=10B"]).await;
     world.revoke();
     assert_eq!(
         world.post("0123456789x").await.1,
@@ -241,7 +241,7 @@ async fn a_body_that_is_longer_than_the_limit_is_not_sent_again() {
 /// the token's life.
 #[tokio::test(start_paused = true)]
 async fn a_refused_request_that_cannot_be_sent_again_gets_a_new_token_for_the_next_one() {
-    let world = World::begin(StatusCode::UNAUTHORIZED, &["limits.replay_body=10B"]).await;
+    let world = World::begin(StatusCode::UNAUTHORIZED, &["limits.max_replay_body=10B"]).await;
     world.revoke();
     for _ in 0..3 {
         assert_eq!(

@@ -4,7 +4,7 @@ use super::*;
 
 const RULES: Rules = Rules {
     forward_cookies: false,
-    forwarded: false,
+    send_forwarded: false,
     source: None,
 };
 
@@ -101,7 +101,7 @@ fn what_is_passed_on_and_added_if_that_is_written() {
     let source = Some(HeaderValue::from_static("crm"));
     let rules = Rules {
         forward_cookies: true,
-        forwarded: true,
+        send_forwarded: true,
         source,
     };
     let fields = [

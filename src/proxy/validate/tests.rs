@@ -334,10 +334,10 @@ fn a_transfer_encoding_is_one_chunked_or_none() {
 #[test]
 fn what_is_larger_than_the_limits_is_refused_and_what_is_as_large_is_not() {
     let limits = Limits {
-        target: 20,
-        header_fields: 3,
-        header_block: 60,
-        request_body: 5,
+        max_target_bytes: 20,
+        max_header_fields: 3,
+        max_header_bytes: 60,
+        max_request_body: 5,
         ..Limits::default()
     };
     let rules = Rules { limits, ..rules() };

@@ -144,7 +144,7 @@ impl Configuration {
                 let error = error.to_string();
                 assert_clean(name, &error);
                 assert!(
-                    error.contains(name) && error.contains("\n  mend: "),
+                    error.contains(name) && error.contains("\n  fix: "),
                     "{name}: {error}"
                 );
                 false

@@ -42,7 +42,7 @@ fn at(days: u64) -> SystemTime {
 }
 
 fn text(advice: &Advice) -> String {
-    format!("{}\n{}", advice.means, advice.mends.join("\n"))
+    format!("{}\n{}", advice.cause, advice.fixes.join("\n"))
 }
 
 #[test]

@@ -276,13 +276,9 @@ impl<'de> Deserialize<'de> for RawText {
 fn read_certificate(cert: &Path, key: &Path) -> Result<Secret, Problem> {
     pem::identity(cert, key, CERTIFICATE_KEYS)?;
     let read = |key, path: &Path| {
-        let mend = "check the path and the permissions of the file";
+        let fix = "check the path and the permissions of the file";
         read_bytes(path).map_err(|error| {
-            Problem::new(
-                key,
-                format!("cannot read {}: {error}", path.display()),
-                mend,
-            )
+            Problem::new(key, format!("cannot read {}: {error}", path.display()), fix)
         })
     };
     let [cert_key, key_key] = CERTIFICATE_KEYS;
@@ -290,9 +286,9 @@ fn read_certificate(cert: &Path, key: &Path) -> Result<Secret, Problem> {
     // Room for all of it from the start: growing would leave pieces behind that are not zeroed.
     let mut both = String::with_capacity(chain.len() + private.len() + 2);
     for (key, part) in [(cert_key, &chain), (key_key, &private)] {
-        let mend = "save the file as ASCII";
+        let fix = "save the file as ASCII";
         let part =
-            str::from_utf8(part).map_err(|_| Problem::new(key, "the file is not UTF-8 text", mend));
+            str::from_utf8(part).map_err(|_| Problem::new(key, "the file is not UTF-8 text", fix));
         both.push_str(part?);
         both.push('\n');
     }

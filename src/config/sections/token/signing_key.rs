@@ -51,7 +51,7 @@ impl SigningKey {
             Algorithm::ES256 => EncodingKey::from_ec_pem(pem),
         };
         let problem = |message: String| {
-            let mend = match algorithm {
+            let fix = match algorithm {
                 Algorithm::RS256 | Algorithm::PS256 => {
                     "give an RSA private key of 2048 to 4096 bits in PEM, such as openssl genpkey -algorithm RSA \
                      makes, or write token.jwt_alg = \"ES256\" for a P-256 key"
@@ -61,7 +61,7 @@ impl SigningKey {
                      ec_paramgen_curve:P-256 makes, or write token.jwt_alg for an RSA key"
                 }
             };
-            Problem::new("token.jwt_key", message, mend)
+            Problem::new("token.jwt_key", message, fix)
         };
         let key = key.map_err(|_| match pem::fault(pem, place.file()) {
             Some((cause, fix)) => Problem::new(

@@ -30,7 +30,7 @@ fn a_token_is_asked_for_as_another_or_otherwise_where_what_is_asked_or_the_way_t
             .into();
         let set = [
             "token.endpoint=http://token.example",
-            "token.plain_http=true",
+            "token.allow_http=true",
         ];
         let set = set.iter().chain(more).map(|&set| set.to_owned()).collect();
         load(&Sources {
@@ -61,8 +61,8 @@ fn a_token_is_asked_for_as_another_or_otherwise_where_what_is_asked_or_the_way_t
     }
     for same in [
         "token.timeout=1s",
-        "token.wait=1s",
-        "token.fallback_life=1m",
+        "token.wait_timeout=1s",
+        "token.default_lifetime=1m",
         "token.retry_statuses=[]",
     ] {
         assert!(
@@ -89,9 +89,9 @@ fn a_client_certificate_that_no_tls_would_show_is_refused() {
 
 #[test]
 fn a_fallback_life_that_no_token_outlives_its_way_with_is_refused() {
-    let refusal = refusal(&["token.fallback_life=1ms"]);
+    let refusal = refusal(&["token.default_lifetime=1ms"]);
     assert!(
-        refusal.contains("token.fallback_life: the token would be over"),
+        refusal.contains("token.default_lifetime: the token would be over"),
         "{refusal}"
     );
 }
