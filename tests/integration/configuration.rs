@@ -285,7 +285,7 @@ fn a_bad_value_is_told_what_the_shipped_file_says_of_its_key() {
         "connect token",
     );
     assert_refused(
-        "[token]\nfallback_life = \"2y\"",
+        "[token]\ndefault_lifetime = \"2y\"",
         "proxy.toml:2:1: token.default_lifetime: the time must be at most a year",
         "",
     );

@@ -17,7 +17,7 @@ fn http_off_this_machine_must_be_asked_for() {
         "proxy.toml:2:1: token.endpoint:",
         "allow_http",
     );
-    config("[upstream]\nbase_url = \"http://x.example\"\nplain_http = true");
+    config("[upstream]\nbase_url = \"http://x.example\"\nallow_http = true");
     config("[upstream]\nbase_url = \"http://127.0.0.1:1\"");
 }
 
@@ -206,17 +206,17 @@ fn the_keys_of_a_client_go_together() {
         "401, 403",
     );
     refused(
-        "[limits]\nreplay_body = 64",
+        "[limits]\nmax_replay_body = 64",
         "proxy.toml:2:1: limits.max_replay_body: no size",
         "",
     );
     refused(
-        "[limits]\nreplay_body = \"64\"",
+        "[limits]\nmax_replay_body = \"64\"",
         "proxy.toml:2:1: limits.max_replay_body: no size",
         "",
     );
     assert_eq!(
-        config("[limits]\nreplay_body = \"1MiB\"")
+        config("[limits]\nmax_replay_body = \"1MiB\"")
             .limits
             .max_replay_body,
         1 << 20
@@ -230,7 +230,7 @@ fn the_keys_of_a_client_go_together() {
         0
     );
     assert_eq!(
-        config("[limits]\nreplay_body = 0").limits.max_replay_body,
+        config("[limits]\nmax_replay_body = 0").limits.max_replay_body,
         0
     );
 }

@@ -49,7 +49,7 @@ async fn another_client_gets_a_token_at_once_and_the_old_one_serves_until_then()
     // How long is waited is no reason to ask.
     replace(
         config.path(),
-        "[token]\nclient_id = \"old\"\ntimeout = \"9s\"\nwait = \"3s\"\n",
+        "[token]\nclient_id = \"old\"\ntimeout = \"9s\"\nwait_timeout = \"3s\"\n",
     );
     reload(&mut running, "changed=\"token.timeout, token.wait\"");
     assert_eq!(
@@ -97,9 +97,9 @@ async fn another_client_gets_a_token_at_once_and_the_old_one_serves_until_then()
 #[tokio::test]
 async fn how_long_is_waited_for_a_token_and_how_much_may_be_in_flight_changes() {
     let api = content().await;
-    let config = file(&["[token]\nwait = \"5m\"\n".to_owned()]);
+    let config = file(&["[token]\nwait_timeout = \"5m\"\n".to_owned()]);
     let mut lonely = running(config.path(), &api, &["token.endpoint=http://127.0.0.1:1/"]).await;
-    replace(config.path(), "[token]\nwait = \"50ms\"\n");
+    replace(config.path(), "[token]\nwait_timeout = \"50ms\"\n");
     reload(&mut lonely, "changed=\"token.wait\"");
     assert_eq!(status(&lonely).await, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(lonely.end("-TERM"), 0);

@@ -354,7 +354,7 @@ fn no_byte_of_a_file_that_is_no_configuration_is_shown() {
         format!("[token]\nclient_auth = \"a`, expected {canary}`, \"\n"),
         format!("[token]\ngrant = \"{canary}\"\n"),
         format!("[token]\njwt_alg = \"{canary}\"\n"),
-        format!("[token]\nplain_http = \"{canary}\"\n"),
+        format!("[token]\nallow_http = \"{canary}\"\n"),
         format!("[token]\nretry_statuses = \"{canary}\"\n"),
         format!("[token]\nparams = \"{canary}\"\n"),
         format!("[token]\nendpoint = \"https://ada:{canary}@a.example\"\n"),

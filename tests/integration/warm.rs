@@ -160,7 +160,7 @@ async fn how_many_are_ready_changes_by_a_reload() {
     .await;
     let base_url: &'static str = format!("upstream.base_url=http://{upstream}").leak();
     let set: &'static [&'static str] = vec![base_url, "listen.workers=1"].leak();
-    let ready = |count: usize| format!("[upstream]\nwarm = {count}\n");
+    let ready = |count: usize| format!("[upstream]\nmin_idle = {count}\n");
     let config = file(&[ready(2)]);
     let mut running = running(config.path(), &api().await, set).await;
     until(async || open.load(SeqCst) == 2).await;
