@@ -137,7 +137,8 @@ impl App {
         let metrics = Arc::new(Metrics::new(listen.workers.get()));
         let options =
             downstream::ServerOptions::new(listen, acceptors, Arc::clone(&metrics.refused));
-        let (publisher, tokens) = token::channel(config.token.wait_timeout, Arc::clone(&metrics.token));
+        let (publisher, tokens) =
+            token::channel(config.token.wait_timeout, Arc::clone(&metrics.token));
         let exporter = match config.trace.exported.clone() {
             None => None,
             // Its client has a thread of its own, which is not to be waited for here.
@@ -201,12 +202,12 @@ impl App {
         };
         let asking = Arc::clone(&endpoint);
         let refresh = tokio::spawn(async move {
-            let fallback_life = || asking.fallback_life();
+            let default_lifetime = || asking.default_lifetime();
             token::refresh(
                 || asking.fetch(),
                 || asking.changed(),
                 publisher,
-                fallback_life,
+                default_lifetime,
             )
             .await;
         });

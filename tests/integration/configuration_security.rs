@@ -230,7 +230,9 @@ fn the_keys_of_a_client_go_together() {
         0
     );
     assert_eq!(
-        config("[limits]\nmax_replay_body = 0").limits.max_replay_body,
+        config("[limits]\nmax_replay_body = 0")
+            .limits
+            .max_replay_body,
         0
     );
 }

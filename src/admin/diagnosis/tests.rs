@@ -37,7 +37,11 @@ fn what_is_well_is_called_well_with_requests_and_without() {
         ("healthy", Level::Ok, None)
     );
     let few = made_up(100, &[("path_unknown", 2), ("upstream_timeout", 2)], &[]);
-    assert_eq!(first(&with(few)).0, "healthy", "a few failures are no verdict");
+    assert_eq!(
+        first(&with(few)).0,
+        "healthy",
+        "a few failures are no verdict"
+    );
 }
 
 #[test]
@@ -89,7 +93,10 @@ fn a_token_that_serves_while_the_next_one_does_not_come_is_a_warning() {
             failure: Some(failure),
             ..with(made_up(10, &[], &[]))
         };
-        assert_eq!(first(&facts), ("token_refresh_failing", Level::Warn, Some(fault)));
+        assert_eq!(
+            first(&facts),
+            ("token_refresh_failing", Level::Warn, Some(fault))
+        );
     }
 }
 
