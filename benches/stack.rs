@@ -18,7 +18,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use gbg_proxy::config::{self, Config, Sources};
 use gbg_proxy::error::Error;
 use gbg_proxy::metrics::Metrics;
-use gbg_proxy::proxy::{Authorized, ConnectionInfo, Rules, Shared, WithContext, stack};
+use gbg_proxy::proxy::{Authorized, ConnectionInfo, Policy, SharedState, WithContext, stack};
 use gbg_proxy::token::{self, FetchError, Grant, Reader};
 use http::{HeaderValue, Request, Response};
 use http_body_util::Empty;
@@ -97,11 +97,16 @@ fn whole_stack(c: &mut Criterion) {
         ("stack/access_log_on", true),
     ] {
         let config = config(access);
-        let shared = Shared::new(&config, &Metrics::new(1), None);
-        let rules = Arc::new(Rules::new(&config, &shared, tokens.clone(), Arc::default()));
+        let shared = SharedState::new(&config, &Metrics::new(1), None);
+        let policy = Arc::new(Policy::new(
+            &config,
+            &shared,
+            tokens.clone(),
+            Arc::default(),
+        ));
         let mut service = stack(
-            &rules,
-            rules.peer(ConnectionInfo::default()),
+            &policy,
+            policy.identify(ConnectionInfo::default()),
             service_fn(answer),
         );
         c.bench_function(name, |bencher| {
@@ -120,7 +125,7 @@ fn whole_stack(c: &mut Criterion) {
     }
 }
 
-/// As workers do it: each thread has rules of its own, and they share what workers share. The time
+/// As workers do it: each thread has a policy of its own, and they share what workers share. The time
 /// of a request is that of the slowest thread; what grows with their number is what they fight
 /// over.
 fn threads(c: &mut Criterion) {
@@ -132,23 +137,23 @@ fn threads(c: &mut Criterion) {
     let config = config(false);
     for count in [1, 2] {
         let metrics = Metrics::new(count);
-        let shared = Shared::new(&config, &metrics, None);
-        let rules = |worker: &Arc<_>| {
-            Arc::new(Rules::new(
+        let shared = SharedState::new(&config, &metrics, None);
+        let policy = |worker: &Arc<_>| {
+            Arc::new(Policy::new(
                 &config,
                 &shared,
                 tokens.clone(),
                 Arc::clone(worker),
             ))
         };
-        let rules: Vec<_> = metrics.workers().iter().map(rules).collect();
+        let policy: Vec<_> = metrics.workers().iter().map(policy).collect();
         c.bench_function(&format!("stack/threads/{count}"), |bencher| {
             bencher.iter_custom(|requests| {
                 let begin = Barrier::new(count);
-                let time = |rules: &Arc<Rules>| {
+                let time = |policy: &Arc<Policy>| {
                     let mut service = stack(
-                        rules,
-                        rules.peer(ConnectionInfo::default()),
+                        policy,
+                        policy.identify(ConnectionInfo::default()),
                         service_fn(answer),
                     );
                     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -165,9 +170,9 @@ fn threads(c: &mut Criterion) {
                     began.elapsed()
                 };
                 thread::scope(|scope| {
-                    let threads: Vec<_> = rules
+                    let threads: Vec<_> = policy
                         .iter()
-                        .map(|rules| scope.spawn(|| time(rules)))
+                        .map(|policy| scope.spawn(|| time(policy)))
                         .collect();
                     threads
                         .into_iter()

@@ -52,7 +52,7 @@
 //! 9. A 401 asks the token task for another token, once for all who wait for it, and the request is
 //!    sent once more if all of it was kept. Otherwise the 401 goes back as it came, and so does a
 //!    second one. A call that changes nothing is also sent once more when its connection broke
-//!    before an answer ([`gbg::is_safe_to_repeat`]), as far as a budget lets.
+//!    before an answer ([`gbg::Endpoint`]), as far as a budget lets.
 //! 10. The answer streams back frame by frame, and breaks off where the API is silent for too long
 //!     in the middle of it; the connection goes back to the pool when it has ended.
 //!

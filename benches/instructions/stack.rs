@@ -13,8 +13,10 @@ use bytes::Bytes;
 use gbg_proxy::config::{self, Sources};
 use gbg_proxy::error::Error;
 use gbg_proxy::metrics::Metrics;
-use gbg_proxy::proxy::steps::{self, Answer};
-use gbg_proxy::proxy::{Authorized, ConnectionInfo, Peer, Rules, Shared, WithContext, stack};
+use gbg_proxy::proxy::steps::{self, ResponseBody};
+use gbg_proxy::proxy::{
+    Authorized, ConnectionIdentity, ConnectionInfo, Policy, SharedState, WithContext, stack,
+};
 use gbg_proxy::telemetry;
 use gbg_proxy::token::{self, FetchError, Grant, Reader};
 use http::{HeaderValue, Request, Response};
@@ -36,14 +38,14 @@ type Sent = Full<Bytes>;
 /// request, the last the whole stack with a log that its lines are written to.
 pub const HEIGHTS: [&str; 10] = [
     "none",
-    "observe",
-    "respond",
-    "guard",
-    "login",
-    "caller",
+    "access_log",
+    "error_response",
+    "validate",
+    "token_stub",
+    "authenticate",
     "limit",
     "headers",
-    "authorize",
+    "retry",
     "line",
 ];
 
@@ -90,11 +92,15 @@ pub fn run(height: &str, setting: Setting, count: u32, directory: &Path) {
         .build()
         .expect("a runtime");
     runtime.block_on(async {
-        let shared = Shared::new(&config, &Metrics::new(1), None);
-        let rules = Arc::new(Rules::new(&config, &shared, tokens().await, Arc::default()));
-        let rules = || Arc::clone(&rules);
-        let peer = Arc::new(rules().peer(ConnectionInfo::default()));
-        let peer = || Arc::clone(&peer);
+        let shared = SharedState::new(&config, &Metrics::new(1), None);
+        let policy = Arc::new(Policy::new(
+            &config,
+            &shared,
+            tokens().await,
+            Arc::default(),
+        ));
+        let connection = Arc::new(policy.identify(ConnectionInfo::default()));
+        let connection = || Arc::clone(&connection);
         // In the order of `proxy::stack`.
         macro_rules! cut {
             ($leaf:expr $(, $step:expr)*) => {
@@ -103,56 +109,60 @@ pub fn run(height: &str, setting: Setting, count: u32, directory: &Path) {
         }
         match height {
             "none" => cut!(leaf),
-            "observe" => cut!(answer, steps::observe(rules(), None)),
-            "respond" => cut!(
-                answer,
-                steps::observe(rules(), None),
-                steps::respond(rules())
+            "access_log" => cut!(
+                respond,
+                steps::access_log(Arc::clone(&policy.access_log), None)
             ),
-            "guard" => cut!(
-                answer,
-                steps::observe(rules(), None),
-                steps::respond(rules()),
-                steps::guard(rules(), peer())
+            "error_response" => cut!(
+                respond,
+                steps::access_log(Arc::clone(&policy.access_log), None),
+                steps::error_response(Arc::clone(&policy.origins))
             ),
-            "login" => cut!(
+            "validate" => cut!(
+                respond,
+                steps::access_log(Arc::clone(&policy.access_log), None),
+                steps::error_response(Arc::clone(&policy.origins)),
+                steps::validate(Arc::clone(&policy.validator), connection())
+            ),
+            "token_stub" => cut!(
                 leaf,
-                steps::observe(rules(), None),
-                steps::respond(rules()),
-                steps::guard(rules(), peer()),
-                steps::login(rules(), peer())
+                steps::access_log(Arc::clone(&policy.access_log), None),
+                steps::error_response(Arc::clone(&policy.origins)),
+                steps::validate(Arc::clone(&policy.validator), connection()),
+                steps::token_stub(Arc::clone(&policy.token_stub), connection())
             ),
-            "caller" => cut!(
+            "authenticate" => cut!(
                 leaf,
-                steps::observe(rules(), None),
-                steps::respond(rules()),
-                steps::guard(rules(), peer()),
-                steps::login(rules(), peer()),
-                steps::caller(rules(), peer())
+                steps::access_log(Arc::clone(&policy.access_log), None),
+                steps::error_response(Arc::clone(&policy.origins)),
+                steps::validate(Arc::clone(&policy.validator), connection()),
+                steps::token_stub(Arc::clone(&policy.token_stub), connection()),
+                steps::authenticate(Arc::clone(&policy.authenticator), connection())
             ),
             "limit" => cut!(
                 leaf,
-                steps::observe(rules(), None),
-                steps::respond(rules()),
-                steps::guard(rules(), peer()),
-                steps::login(rules(), peer()),
-                steps::caller(rules(), peer()),
-                steps::limit(rules())
+                steps::access_log(Arc::clone(&policy.access_log), None),
+                steps::error_response(Arc::clone(&policy.origins)),
+                steps::validate(Arc::clone(&policy.validator), connection()),
+                steps::token_stub(Arc::clone(&policy.token_stub), connection()),
+                steps::authenticate(Arc::clone(&policy.authenticator), connection()),
+                steps::limit(Arc::clone(&policy.limiter))
             ),
             "headers" => cut!(
                 leaf,
-                steps::observe(rules(), None),
-                steps::respond(rules()),
-                steps::guard(rules(), peer()),
-                steps::login(rules(), peer()),
-                steps::caller(rules(), peer()),
-                steps::limit(rules()),
-                MapRequestLayer::new(steps::request(rules(), peer())),
+                steps::access_log(Arc::clone(&policy.access_log), None),
+                steps::error_response(Arc::clone(&policy.origins)),
+                steps::validate(Arc::clone(&policy.validator), connection()),
+                steps::token_stub(Arc::clone(&policy.token_stub), connection()),
+                steps::authenticate(Arc::clone(&policy.authenticator), connection()),
+                steps::limit(Arc::clone(&policy.limiter)),
+                MapRequestLayer::new(steps::request(Arc::clone(&policy.headers), connection())),
                 MapResponseLayer::new(steps::response)
             ),
-            // The stack itself and not a copy of it: what is missing above is counted here.
-            "authorize" | "line" => {
-                load.send(stack(&rules(), Peer::clone(&peer()), service_fn(forward)))
+            // The stack itself: a step that is missing above is counted here.
+            "retry" | "line" => {
+                let connection = ConnectionIdentity::clone(&connection());
+                load.send(stack(&policy, connection, service_fn(forward)))
                     .await;
             }
             _ => panic!("no step is called {height}"),
@@ -211,9 +221,9 @@ async fn leaf<B: Body + Unpin, E>(req: Request<B>) -> Result<Response<Sent>, E> 
         .expect("a response"))
 }
 
-/// The same above `login`, where an answer may be one of ours.
-async fn answer<B: Body + Unpin, E>(req: Request<B>) -> Result<Response<Answer<Sent>>, E> {
-    Ok(leaf(req).await?.map(Answer::Theirs))
+/// The same above `token_stub`, where a response may be the proxy's own.
+async fn respond<B: Body + Unpin, E>(req: Request<B>) -> Result<Response<ResponseBody<Sent>>, E> {
+    Ok(leaf(req).await?.map(ResponseBody::Left))
 }
 
 /// The same in the place of the last step.

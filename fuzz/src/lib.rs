@@ -9,7 +9,7 @@ use bytes::Bytes;
 use gbg_proxy::config::{Config, Sources, load};
 use gbg_proxy::error::Error;
 use gbg_proxy::metrics::Metrics;
-use gbg_proxy::proxy::{Authorized, ConnectionInfo, Rules, Shared, WithContext, stack};
+use gbg_proxy::proxy::{Authorized, ConnectionInfo, Policy, SharedState, WithContext, stack};
 use gbg_proxy::token::{self, FetchError, Grant, Reader};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -45,8 +45,8 @@ impl Gate {
             .build()
             .unwrap();
         let config = config(set);
-        let shared = Shared::new(&config, &Metrics::new(1), None);
-        let rules = Arc::new(Rules::new(
+        let shared = SharedState::new(&config, &Metrics::new(1), None);
+        let policy = Arc::new(Policy::new(
             &config,
             &shared,
             tokens(&runtime),
@@ -59,11 +59,11 @@ impl Gate {
             std::future::ready(Ok::<_, Error>(Response::new(Empty::<Bytes>::new())))
         });
         // As over a Unix socket, where a caller may name any host.
-        let peer = rules.peer(ConnectionInfo {
+        let connection = policy.identify(ConnectionInfo {
             addr: Some(([192, 0, 2, 1], 4711).into()),
             ..ConnectionInfo::default()
         });
-        let service = stack(&rules, peer, leaf).map_response(|res| res.status());
+        let service = stack(&policy, connection, leaf).map_response(|res| res.status());
         Gate {
             runtime,
             service: BoxCloneService::new(service),

@@ -22,7 +22,7 @@ use crate::config::{self, Address, Config};
 use crate::downstream::{self, Socket, bind, share};
 use crate::error::BoxError;
 use crate::metrics::{self, Metrics};
-use crate::proxy::Shared;
+use crate::proxy::SharedState;
 use crate::rt::liveness::LivenessProbe;
 use crate::token::{self, Endpoint, Reader};
 use crate::trace::SpanExporter;
@@ -35,7 +35,7 @@ const LAST_SPANS: Duration = Duration::from_secs(3);
 /// on the runtime that started it.
 pub struct App {
     address: Address,
-    shared: Shared,
+    shared: SharedState,
     metrics: Arc<Metrics>,
     renewals: Vec<Renewal>,
     /// Whether the file of a Unix socket is ours to remove.
@@ -148,7 +148,7 @@ impl App {
                 Some(Arc::new(started.map_err(part("trace"))?))
             }
         };
-        let shared = Shared::new(config, &metrics, exporter.clone());
+        let shared = SharedState::new(config, &metrics, exporter.clone());
         let (drain, draining) = watch::channel(false);
         let worker = |metrics: &Arc<metrics::WorkerMetrics>| {
             let (options, metrics) = (options.clone(), Arc::clone(metrics));
@@ -301,7 +301,7 @@ impl App {
             .collect::<Result<Vec<_>, _>>();
         let upstreams = upstreams.map_err(part("upstream"))?;
         // From here on nothing fails.
-        self.shared = self.shared.renewed(config, &self.metrics);
+        self.shared = self.shared.reload(config, &self.metrics);
         for (renewal, upstream) in self.renewals.iter().zip(upstreams) {
             renewal.renew(config, &self.shared, upstream);
         }

@@ -17,7 +17,7 @@ use crate::downstream::{self, CallerBody, CallerCertificate, Socket, Timeouts};
 use crate::error::BoxError;
 use crate::metrics;
 use crate::proxy::{
-    self, CheckCertificate, ConnectionInfo, RequestBody, Rules, Shared, WithContext,
+    self, CheckCertificate, ConnectionInfo, Policy, RequestBody, SharedState, WithContext,
 };
 use crate::rt::liveness::{self, LivenessProbe, LivenessResponder};
 use crate::token::Reader;
@@ -33,7 +33,7 @@ type Api = Upstream<RequestBody<WithContext<CallerBody>>>;
 /// What a worker goes by, until it is given something else.
 #[derive(Clone)]
 struct InForce {
-    rules: Arc<Rules>,
+    policy: Arc<Policy>,
     upstream: Arc<Api>,
     drain_timeout: Duration,
 }
@@ -68,8 +68,8 @@ impl Renewal {
 
     /// Puts what `config` says in force, for all requests that come from now on: with another
     /// upstream, if there is one.
-    pub(super) fn renew(&self, config: &Config, shared: &Shared, upstream: Option<Prepared>) {
-        let rules = Rules::new(
+    pub(super) fn renew(&self, config: &Config, shared: &SharedState, upstream: Option<Prepared>) {
+        let policy = Policy::new(
             config,
             shared,
             self.tokens.clone(),
@@ -77,7 +77,7 @@ impl Renewal {
         );
         let mut former = None;
         self.in_force.send_modify(|in_force| {
-            in_force.rules = Arc::new(rules);
+            in_force.policy = Arc::new(policy);
             in_force.drain_timeout = config.drain.timeout;
             if let Some(Prepared(upstream)) = upstream {
                 former = Some(std::mem::replace(&mut in_force.upstream, upstream));
@@ -109,7 +109,7 @@ impl Worker {
     pub(super) fn new(
         config: &Config,
         mut options: downstream::ServerOptions,
-        shared: &Shared,
+        shared: &SharedState,
         tokens: Reader,
         metrics: Arc<metrics::WorkerMetrics>,
         drain: watch::Receiver<bool>,
@@ -124,7 +124,7 @@ impl Worker {
         );
         let upstream = Upstream::new(&config.upstream, Arc::clone(&metrics.api), limit.clone())?;
         let first = InForce {
-            rules: Arc::new(Rules::new(
+            policy: Arc::new(Policy::new(
                 config,
                 shared,
                 tokens.clone(),
@@ -191,12 +191,12 @@ impl Worker {
     async fn serve(self, socket: Socket) -> Result<(), BoxError> {
         let in_force = self.in_force.clone();
         let served = socket.serve(self.options, self.drain.clone(), move |peer| {
-            proxy::renewing(
+            proxy::reloadable(
                 in_force.clone(),
                 move |InForce {
-                          rules, upstream, ..
+                          policy, upstream, ..
                       }: &InForce| {
-                    let peer = rules.peer(ConnectionInfo {
+                    let connection = policy.identify(ConnectionInfo {
                         addr: peer.addr,
                         local: peer.local,
                         is_tls: peer.is_tls,
@@ -207,7 +207,7 @@ impl Worker {
                         certificate: peer.certificate.clone().map(|certificate| certificate as _),
                         uid: peer.uid,
                     });
-                    proxy::stack(rules, peer, proxy::forward(Arc::clone(upstream)))
+                    proxy::stack(policy, connection, proxy::forward(Arc::clone(upstream)))
                 },
             )
         });

@@ -1,4 +1,4 @@
-//! What is known of one request, gathered from step to step, and its line in the access log.
+//! Context of a request: the facts that its steps find and later steps read.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -12,274 +12,215 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Body;
 use tokio::time::Instant;
 
-use super::authenticate::Known;
-use super::body::Answer;
+use super::authenticate::caller::Caller;
+use super::limit::permit::RequestPermit;
 use super::request_id;
-use super::spans::Traced;
-use crate::error::{BoxError, Error, ErrorReason};
-use crate::gbg;
+use super::route::Route;
+use super::spans::RequestTrace;
+use crate::error::{Error, ErrorReason};
 use crate::metrics::{Outcome, ResponseSource};
 use crate::rt::clock;
 
-/// How much of a path is logged; GBG's are shorter than 100 bytes.
-const MAX_LOGGED_PATH_BYTES: usize = 1024;
+/// The id that GBG gives a request.
+const GBG_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The number that GBG gives a request.
-const GBG_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-/// What is known of one request. Neither query, nor field, nor body: they hold personal data.
+/// Context of one request. It holds neither query, nor field, nor body: those are personal data.
 #[derive(Debug)]
-pub(super) struct Record {
-    began: Instant,
-    /// Where it came from, for its line in the log.
-    peer: Option<Arc<str>>,
+pub(super) struct RequestContext {
+    started: Instant,
+    /// Address of the caller for the access log.
+    pub(super) peer: Option<Arc<str>>,
     id: HeaderValue,
-    method: Method,
-    uri: Uri,
-    caller: OnceLock<Arc<Known>>,
-    trace: Option<Mutex<Traced>>,
-    /// Bytes of the bodies, received and sent.
-    bytes: [AtomicU64; 2],
-    fate: Mutex<Fate>,
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    route: Route,
+    caller: OnceLock<Arc<Caller>>,
+    trace: Option<Mutex<RequestTrace>>,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    state: Mutex<ResponseState>,
 }
 
-/// How the request fares.
+/// Progress of the response.
 #[derive(Debug, Default)]
-struct Fate {
-    /// How often it was sent to the API.
-    times: u32,
-    generation: Option<u64>,
-    at: Option<Instant>,
-    /// From then to the head of the answer, or to the failure.
-    took: Option<Duration>,
-    /// `None` until there is an answer: a request that was cut off before has none.
-    status: Option<StatusCode>,
-    is_ours: bool,
+pub(super) struct ResponseState {
+    /// Number of times that the request was sent to the API.
+    attempts: u32,
+    /// Generation of the token that was sent last.
+    pub(super) generation: Option<u64>,
+    first_sent: Option<Instant>,
+    /// Time from the first attempt to the head of the response, or to the failure.
+    upstream_time: Option<Duration>,
+    /// `None` until there is a response.
+    pub(super) status: Option<StatusCode>,
+    is_from_proxy: bool,
     reason: Option<&'static ErrorReason>,
-    gbg_id: Option<HeaderValue>,
-    /// Whether the caller got all of the answer, as far as it is ours to see.
-    ended: bool,
-    broken: Option<String>,
+    pub(super) gbg_request_id: Option<HeaderValue>,
+    /// Whether the whole response has been handed to the connection.
+    pub(super) is_complete: bool,
+    /// The error that cut the response off.
+    pub(super) broken: Option<String>,
+    /// Released when the response ends.
+    permit: Option<RequestPermit>,
 }
 
-impl Record {
+impl RequestContext {
     pub(super) fn new<B>(
-        peer: Option<Arc<str>>,
-        id: HeaderValue,
-        trace: Option<Traced>,
         req: &Request<B>,
+        id: HeaderValue,
+        peer: Option<Arc<str>>,
+        route: Route,
+        trace: Option<RequestTrace>,
     ) -> Self {
-        Record {
-            began: clock::now(),
+        RequestContext {
+            started: clock::now(),
             peer,
             id,
             method: req.method().clone(),
             uri: req.uri().clone(),
+            route,
             caller: OnceLock::new(),
             trace: trace.map(Mutex::new),
-            bytes: Default::default(),
-            fate: Mutex::default(),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            state: Mutex::default(),
         }
     }
 
-    /// Notes who the caller is, once.
-    pub(super) fn note_caller(&self, caller: Arc<Known>) {
-        // Nothing notes it twice.
-        let _ = self.caller.set(caller);
-    }
-
-    /// The number of the request.
     pub(super) fn id(&self) -> &HeaderValue {
         &self.id
     }
 
-    pub(super) fn caller(&self) -> Option<&Arc<Known>> {
+    pub(super) fn route(&self) -> &Route {
+        &self.route
+    }
+
+    /// `None` until the caller is authenticated.
+    pub(super) fn caller(&self) -> Option<&Arc<Caller>> {
         self.caller.get()
     }
 
-    /// Notes that the request waited for a token since `began`.
-    pub(super) fn note_wait(&self, began: Instant) {
-        self.with_trace(|trace| trace.note_wait(began.into_std()));
+    pub(super) fn set_caller(&self, caller: Arc<Caller>) {
+        // A request passes one step that sets it.
+        let _ = self.caller.set(caller);
     }
 
-    /// Notes that the request goes to the API, with our bearer of `generation` or the caller's own,
-    /// and puts on its `headers` which trace it belongs to.
-    pub(super) fn note_sent(&self, generation: Option<u64>, headers: &mut HeaderMap) {
-        self.with_trace(|trace| trace.note_sent(headers));
-        let mut fate = self.fate();
-        fate.times += 1;
-        fate.generation = generation;
-        fate.at.get_or_insert_with(clock::now);
+    /// Keeps `permit` until the response ends.
+    pub(super) fn hold_permit(&self, permit: RequestPermit) {
+        self.state().permit = Some(permit);
     }
 
-    /// Notes that the API has answered, or failed to.
-    pub(super) fn note_answered<B>(&self, answered: &Result<Response<B>, Error>) {
-        let told = answered
+    /// Records that the request waited for a token since `start`.
+    pub(super) fn record_token_wait(&self, start: Instant) {
+        self.with_trace(|trace| trace.record_token_wait(start.into_std()));
+    }
+
+    /// Records an attempt with the token of `generation`, or with the caller's own, and sets the
+    /// trace fields of `headers`.
+    pub(super) fn record_attempt(&self, generation: Option<u64>, headers: &mut HeaderMap) {
+        self.with_trace(|trace| trace.start_attempt(headers));
+        let mut state = self.state();
+        state.attempts += 1;
+        state.generation = generation;
+        state.first_sent.get_or_insert_with(clock::now);
+    }
+
+    /// Records the result of the last attempt.
+    pub(super) fn record_result<B>(&self, result: &Result<Response<B>, Error>) {
+        let outcome = result
             .as_ref()
             .map(Response::status)
             .map_err(|error| error.reason().name);
-        self.with_trace(|trace| trace.note_answered(told));
-        let mut fate = self.fate();
-        fate.took = fate.at.map(|at| clock::now().duration_since(at));
+        self.with_trace(|trace| trace.end_attempt(outcome));
+        let mut state = self.state();
+        state.upstream_time = state
+            .first_sent
+            .map(|sent| clock::now().duration_since(sent));
     }
 
-    /// Notes the head of the answer; `is_ours` if no API made it.
-    fn note_head<B: Body>(&self, res: &Response<B>, is_ours: bool) {
-        let mut fate = self.fate();
-        // Nobody asks for the body of an answer to HEAD.
-        fate.ended = res.body().is_end_stream() || self.method == Method::HEAD;
-        fate.status = Some(res.status());
-        fate.is_ours = is_ours;
-        fate.reason = res.extensions().get::<&'static ErrorReason>().copied();
-        fate.gbg_id = res.headers().get(GBG_ID).cloned();
+    /// Records the head of the response that goes to the caller.
+    pub(super) fn record_head<B: Body>(&self, res: &Response<B>, is_from_proxy: bool) {
+        let mut state = self.state();
+        // The body of a response to HEAD is never polled.
+        state.is_complete = res.body().is_end_stream() || self.method == Method::HEAD;
+        state.status = Some(res.status());
+        state.is_from_proxy = is_from_proxy;
+        state.reason = res.extensions().get::<&'static ErrorReason>().copied();
+        state.gbg_request_id = res.headers().get(GBG_REQUEST_ID).cloned();
     }
 
-    fn fate(&self) -> MutexGuard<'_, Fate> {
-        self.fate.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn add_bytes_out(&self, count: usize) {
+        self.bytes_out.fetch_add(count as u64, Relaxed);
     }
 
-    fn with_trace<R>(&self, act: impl FnOnce(&mut Traced) -> R) -> Option<R> {
-        let trace = self.trace.as_ref()?;
-        Some(act(&mut trace
+    /// Records that the response body is complete.
+    pub(super) fn record_end(&self) {
+        let mut state = self.state();
+        state.is_complete = true;
+    }
+
+    /// Records that the response body broke off, which may be after all of its length.
+    pub(super) fn record_break(&self, error: &(dyn std::error::Error + 'static)) {
+        let mut state = self.state();
+        state.is_complete = false;
+        state.broken = Some(crate::error::chain(error));
+    }
+
+    /// Releases the permit: the response has ended, even if its body is dropped later.
+    pub(super) fn release_permit(&self) {
+        let permit = self.state().permit.take();
+        drop(permit);
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, ResponseState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn with_trace<R>(&self, act: impl FnOnce(&mut RequestTrace) -> R) -> Option<R> {
+        let mut trace = self
+            .trace
+            .as_ref()?
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)))
+            .unwrap_or_else(PoisonError::into_inner);
+        Some(act(&mut trace))
     }
 
-    fn outcome(&self, fate: &Fate) -> Outcome<'_> {
+    /// The outcome of the request, for metrics, log and trace.
+    pub(super) fn outcome(&self, state: &ResponseState) -> Outcome<'_> {
         Outcome {
             id: request_id::text(&self.id),
             caller: self.caller().map_or(0, |caller| caller.number()),
-            endpoint: gbg::endpoint(self.uri.path()),
-            status: fate.status.map_or(0, |status| status.as_u16()),
-            source: match fate.status {
+            endpoint: self.route.endpoint,
+            status: state.status.map_or(0, |status| status.as_u16()),
+            source: match state.status {
                 None => ResponseSource::None,
-                Some(_) if fate.is_ours => ResponseSource::Proxy,
+                Some(_) if state.is_from_proxy => ResponseSource::Proxy,
                 Some(_) => ResponseSource::Gbg,
             },
-            reason: fate.reason.map(|reason| reason.name),
-            duration: self.began.elapsed(),
-            upstream: fate.took,
-            bytes: self.bytes.each_ref().map(|bytes| bytes.load(Relaxed)),
-            repeats: fate.times.saturating_sub(1),
+            reason: state.reason.map(|reason| reason.name),
+            duration: self.started.elapsed(),
+            upstream: state.upstream_time,
+            bytes: [&self.bytes_in, &self.bytes_out].map(|bytes| bytes.load(Relaxed)),
+            repeats: state.attempts.saturating_sub(1),
         }
     }
-
-    fn log(&self, fate: &Fate, outcome: &Outcome<'_>) {
-        let end = match (fate.status, &fate.broken) {
-            _ if fate.ended => None,
-            (Some(_), Some(_)) => Some("the answer broke off"),
-            // Told apart by the line that says that a drain is over.
-            _ => Some("cut off"),
-        };
-        let [received, sent] = outcome.bytes;
-        tracing::info!(
-            target: "access",
-            request_id = outcome.id,
-            caller = self.caller().and_then(|caller| caller.name()),
-            peer = self.peer.as_deref().map(tracing::field::display),
-            method = self.method.as_str(),
-            path = shortened(self.uri.path()),
-            status = fate.status.map(|status| status.as_u16()),
-            source = fate.status.map(|_| outcome.source.name()),
-            reason = outcome.reason,
-            outcome = end,
-            error = fate.broken.as_deref(),
-            bytes_in = received,
-            bytes_out = sent,
-            duration_ms = milliseconds(outcome.duration),
-            upstream_ms = outcome.upstream.map(milliseconds),
-            generation = fate.generation,
-            trace_id = self.with_trace(|trace| tracing::field::display(trace.id())),
-            // Present only where it happened: a line a request is long enough.
-            retried = (outcome.repeats > 0).then_some(true),
-            gbg_request_id = fate.gbg_id.as_ref().and_then(|id| id.to_str().ok()),
-            "request"
-        );
-    }
 }
 
-/// To the microsecond.
-fn milliseconds(time: Duration) -> f64 {
-    // What has 64 bits is converted without a call.
-    let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    micros as f64 / 1e3
-}
-
-/// A request, to its end: when this is dropped, at the end of the answer or of the connection, it
-/// is counted and logged.
-#[derive(Debug)]
-pub(super) struct Watched {
-    record: Arc<Record>,
-    rules: Arc<super::Rules>,
-}
-
-impl Watched {
-    pub(super) fn new(record: Arc<Record>, rules: Arc<super::Rules>) -> Self {
-        Watched { record, rules }
-    }
-
-    /// Notes the head of the answer.
-    pub(super) fn note_head<B>(&self, res: &Response<Answer<B>>)
-    where
-        B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
-    {
-        self.record.note_head(res, res.body().is_ours());
-    }
-
-    /// Counts bytes of the answer's body.
-    pub(super) fn add(&self, bytes: usize) {
-        self.record.bytes[1].fetch_add(bytes as u64, Relaxed);
-    }
-
-    /// Notes that the answer's body has come to its end.
-    pub(super) fn note_ended(&self) {
-        self.record.fate().ended = true;
-    }
-
-    /// Notes that the answer's body broke off, be it after all of its length.
-    pub(super) fn note_broken(&self, error: &(dyn std::error::Error + 'static)) {
-        let mut fate = self.record.fate();
-        fate.ended = false;
-        fate.broken = Some(crate::error::chain(error));
-    }
-}
-
-impl Drop for Watched {
-    fn drop(&mut self) {
-        let fate = self.record.fate();
-        let outcome = self.record.outcome(&fate);
-        self.rules.metrics.requests.record(&outcome);
-        if self.rules.access_log {
-            self.record.log(&fate, &outcome);
-        }
-        self.record.with_trace(|trace| {
-            let caller = self.record.caller().and_then(|caller| caller.name());
-            trace.export(
-                &self.rules.trace,
-                &self.record.method,
-                caller,
-                &outcome,
-                fate.broken.is_some(),
-            );
-        });
-    }
-}
-
-/// A request's body, counted, with the record of its request: what lets each step note what it
-/// knows.
+/// A request body with the context of its request: the one way in which steps share facts. It
+/// counts the bytes that come from the caller.
 #[derive(Debug)]
 pub struct WithContext<B> {
     inner: B,
-    record: Arc<Record>,
+    context: Arc<RequestContext>,
 }
 
 impl<B> WithContext<B> {
-    pub(super) fn new(inner: B, record: Arc<Record>) -> Self {
-        WithContext { inner, record }
+    pub(super) fn new(inner: B, context: Arc<RequestContext>) -> Self {
+        WithContext { inner, context }
     }
 
-    pub(super) fn record(&self) -> &Arc<Record> {
-        &self.record
+    pub(super) fn context(&self) -> &Arc<RequestContext> {
+        &self.context
     }
 }
 
@@ -295,7 +236,7 @@ impl<B: Body<Data = Bytes> + Unpin> Body for WithContext<B> {
         if let Some(Ok(frame)) = &frame
             && let Some(data) = frame.data_ref()
         {
-            self.record.bytes[0].fetch_add(data.len() as u64, Relaxed);
+            self.context.bytes_in.fetch_add(data.len() as u64, Relaxed);
         }
         Poll::Ready(frame)
     }
@@ -309,17 +250,13 @@ impl<B: Body<Data = Bytes> + Unpin> Body for WithContext<B> {
     }
 }
 
-/// The beginning of `path`: lines wait in a queue that counts them, whatever their length.
-fn shortened(path: &str) -> &str {
-    let end = (0..=MAX_LOGGED_PATH_BYTES.min(path.len()))
-        .rev()
-        .find(|&at| path.is_char_boundary(at));
-    &path[..end.unwrap_or(0)]
-}
-
-/// A request with a record, for steps that are tested alone.
+/// A request with a context, for tests of one step.
 #[cfg(test)]
-pub(super) fn observed<B>(req: Request<B>) -> Request<WithContext<B>> {
-    let record = Arc::new(Record::new(None, HeaderValue::from_static("1"), None, &req));
-    req.map(|body| WithContext::new(body, record))
+pub(super) fn with_context<B>(req: Request<B>) -> Request<WithContext<B>> {
+    let caller_bearer = crate::gbg::CALLER_BEARER
+        .map(|path| crate::config::ExactPath::try_from(path.to_owned()).unwrap());
+    let route = Route::new(&req, &caller_bearer);
+    let id = HeaderValue::from_static("1");
+    let context = Arc::new(RequestContext::new(&req, id, None, route, None));
+    req.map(|body| WithContext::new(body, context))
 }

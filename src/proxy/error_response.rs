@@ -1,5 +1,4 @@
-//! Turns a failure into the one answer that tells it: marked as ours, and in the shape that the
-//! caller expects.
+//! Converts a failed request into a response: the one place where a failure becomes a status.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -12,52 +11,56 @@ use http::header::{
     WWW_AUTHENTICATE,
 };
 use http::{Request, Response, Version};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use serde_json::{Map, Value, json};
 use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
-use super::body::Answer;
+use super::access_log::ResponseBody;
 use super::context::WithContext;
-use super::{Step, request_id, validate};
+use super::request_id;
+use super::step::Step;
+use super::validate::cross_site;
 use crate::error::{Error, ErrorReason, Party, chain};
 use crate::gbg::ApiVersion;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
-/// As the working group on HTTP APIs has them (draft-ietf-httpapi-ratelimit-headers-10).
+/// Fields of draft-ietf-httpapi-ratelimit-headers-10.
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 const PROBLEM_JSON: &str = "application/problem+json";
 
-/// Answers a failure of the steps below.
+/// Responds to failures of the steps below, and marks every response of the proxy with
+/// `Proxy-Status` (RFC 9209). Web pages of `origins` may read the responses.
 pub fn layer<S, In, Out>(
-    rules: Arc<super::Rules>,
-) -> impl Layer<S, Service = impl Step<WithContext<In>, Answer<Out>, Infallible> + use<S, In, Out>> + Clone
+    origins: Arc<[HeaderValue]>,
+) -> impl Layer<S, Service = impl Step<WithContext<In>, ResponseBody<Out>, Infallible> + use<S, In, Out>>
++ Clone
 where
-    S: Step<WithContext<In>, Answer<Out>>,
+    S: Step<WithContext<In>, ResponseBody<Out>>,
     In: Send + 'static,
     Out: Send + 'static,
 {
     layer_fn(move |mut inner: S| {
-        let rules = Arc::clone(&rules);
+        let origins = Arc::clone(&origins);
         service_fn(move |req: Request<WithContext<In>>| {
-            let dialect = ErrorFormat::of(&req);
-            let id = req.body().record().id().clone();
-            let page = validate::origin(&req, rules.guard.origins());
-            inner.call(req).map(move |answered| {
-                let mut res = answered.unwrap_or_else(|error| {
-                    let id = request_id::text(&id);
+            let context = Arc::clone(req.body().context());
+            let format = ErrorFormat::new(&req);
+            let origin = cross_site::allowed_origin(&req, &origins);
+            inner.call(req).map(move |result| {
+                let mut res = result.unwrap_or_else(|error| {
+                    let id = request_id::text(context.id());
                     log(&error, id);
-                    answer(&error, &dialect, id).map(Answer::Ours)
+                    error_response(&error, &format, id).map(Either::Right)
                 });
-                if res.body().is_ours() {
+                if matches!(res.body(), Either::Right(_)) {
                     res.headers_mut()
                         .entry(PROXY_STATUS)
                         .or_insert(HeaderValue::from_static("gbg-proxy"));
                 }
-                if let Some(page) = page {
-                    validate::admit(res.headers_mut(), page);
+                if let Some(origin) = origin {
+                    cross_site::expose(res.headers_mut(), origin);
                 }
                 Ok(res)
             })
@@ -65,7 +68,7 @@ where
     })
 }
 
-/// How a caller likes to be told of a failure.
+/// Format in which the caller expects an error.
 #[derive(Clone, Debug)]
 struct ErrorFormat {
     version: ApiVersion,
@@ -74,39 +77,40 @@ struct ErrorFormat {
 }
 
 impl ErrorFormat {
-    fn of<B>(req: &Request<B>) -> Self {
+    fn new<B>(req: &Request<WithContext<B>>) -> Self {
+        let version = req.body().context().route().version;
         ErrorFormat {
-            version: ApiVersion::of(req.uri().path()).unwrap_or(ApiVersion::V2),
+            version: version.unwrap_or(ApiVersion::V2),
             accept: req.headers().get(ACCEPT).cloned(),
             is_http1: req.version() <= Version::HTTP_11,
         }
     }
 
-    /// The type of RFC 9457 for those who name it; `*/*` is no wish for it.
+    /// `application/problem+json` (RFC 9457) only for callers that name it; `*/*` does not.
     fn content_type(&self) -> &'static str {
         let accept = self.accept.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
         let mut parts = accept.windows(PROBLEM_JSON.len());
-        match parts.any(|part| part.eq_ignore_ascii_case(PROBLEM_JSON.as_bytes())) {
-            true => PROBLEM_JSON,
-            false => "application/json",
+        if parts.any(|part| part.eq_ignore_ascii_case(PROBLEM_JSON.as_bytes())) {
+            PROBLEM_JSON
+        } else {
+            "application/json"
         }
     }
 }
 
-/// The line that says why: what lies behind a failure is for the log alone.
+/// Logs the failure with its cause, which the response does not show.
 fn log(error: &Error, request_id: &str) {
     let ErrorReason {
         name: reason,
         fault,
         ..
     } = error.reason();
-    // The access log has what callers do wrong: it is no event in our life. What is too much is
-    // told once, by the gate.
-    let is_throttled = matches!(
+    // The access log has the errors of callers, and the limits log once that they are reached.
+    let is_logged_elsewhere = matches!(
         error,
         Error::Overloaded | Error::NoConnectionLeft | Error::TooManyLogins
     );
-    if *fault == Party::Caller || is_throttled {
+    if *fault == Party::Caller || is_logged_elsewhere {
         tracing::debug!(
             request_id,
             reason,
@@ -118,15 +122,15 @@ fn log(error: &Error, request_id: &str) {
     }
 }
 
-fn answer(error: &Error, dialect: &ErrorFormat, request_id: &str) -> Response<Full<Bytes>> {
+fn error_response(error: &Error, format: &ErrorFormat, request_id: &str) -> Response<Full<Bytes>> {
     let reason = error.reason();
-    let body = body(error, reason, dialect.version, request_id);
+    let body = body(error, reason, format.version, request_id);
     let mut res = Response::new(Full::new(Bytes::from(body.to_string())));
     *res.status_mut() = reason.status;
     let headers = res.headers_mut();
     headers.insert(
         CONTENT_TYPE,
-        HeaderValue::from_static(dialect.content_type()),
+        HeaderValue::from_static(format.content_type()),
     );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let status = format!(
@@ -136,8 +140,8 @@ fn answer(error: &Error, dialect: &ErrorFormat, request_id: &str) -> Response<Fu
     if let Ok(status) = HeaderValue::try_from(status) {
         headers.insert(PROXY_STATUS, status);
     }
-    if dialect.is_http1 && error.ends_connection() {
-        // What comes next on it may be the rest of this request, and no request at all.
+    if format.is_http1 && error.ends_connection() {
+        // The next bytes may be the rest of this request.
         headers.insert(CONNECTION, HeaderValue::from_static("close"));
     }
     if let Some(wait) = error.retry_after() {
@@ -146,15 +150,10 @@ fn answer(error: &Error, dialect: &ErrorFormat, request_id: &str) -> Response<Fu
     match error {
         Error::MethodNotAllowed { allow } => drop(headers.insert(ALLOW, allow.clone())),
         Error::CallerUnknown(_) | Error::CertificateEnded(_) => {
-            // RFC 9110 section 11.6.1: both ways in which Authorization is taken.
-            headers.append(
-                WWW_AUTHENTICATE,
-                HeaderValue::from_static("Bearer realm=\"gbg-proxy\""),
-            );
-            headers.append(
-                WWW_AUTHENTICATE,
-                HeaderValue::from_static("Basic realm=\"gbg-proxy\""),
-            );
+            // RFC 9110 section 11.6.1: both schemes of Authorization that carry a caller key.
+            for challenge in ["Bearer realm=\"gbg-proxy\"", "Basic realm=\"gbg-proxy\""] {
+                headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+            }
         }
         Error::RateLimited {
             quota: Some((requests, seconds)),
@@ -174,12 +173,12 @@ fn answer(error: &Error, dialect: &ErrorFormat, request_id: &str) -> Response<Fu
     res
 }
 
-/// Rather a moment late than a moment early (RFC 9110 section 10.2.3).
+/// Seconds, rounded up: a retry must not come too early (RFC 9110 section 10.2.3).
 fn whole_seconds(time: Duration) -> u64 {
     time.as_secs() + u64::from(time.subsec_nanos() > 0)
 }
 
-/// At once RFC 9457, and the error shape of the API version that was called.
+/// Problem details (RFC 9457) together with the error format of the API version.
 fn body(error: &Error, reason: &ErrorReason, version: ApiVersion, request_id: &str) -> Value {
     let detail = error.to_string();
     let mut body = Map::from_iter([
@@ -209,7 +208,7 @@ fn body(error: &Error, reason: &ErrorReason, version: ApiVersion, request_id: &s
     Value::Object(body)
 }
 
-/// Where the fault lies, in the words of v2: `Body`, `Authorization`, `Path` or `Service`.
+/// Location of the fault in the terms of API v2: `Body`, `Authorization`, `Path` or `Service`.
 fn location(error: &Error) -> &'static str {
     match error {
         Error::PathUnknown
@@ -245,7 +244,7 @@ mod tests {
 
     use super::*;
 
-    fn dialect(version: ApiVersion, accept: &'static str) -> ErrorFormat {
+    fn format(version: ApiVersion, accept: &'static str) -> ErrorFormat {
         ErrorFormat {
             version,
             accept: Some(HeaderValue::from_static(accept)),
@@ -253,9 +252,9 @@ mod tests {
         }
     }
 
-    async fn told(version: ApiVersion, accept: &'static str) -> (Response<()>, Value) {
+    async fn respond(version: ApiVersion, accept: &'static str) -> (Response<()>, Value) {
         let error = Error::UpstreamBroken("connection reset by 10.0.0.1".into());
-        let (head, body) = answer(&error, &dialect(version, accept), "id-1").into_parts();
+        let (head, body) = error_response(&error, &format(version, accept), "id-1").into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (
             Response::from_parts(head, ()),
@@ -264,8 +263,8 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_is_told_as_problem_details_and_in_the_shape_of_the_version() {
-        let (res, v2) = told(ApiVersion::V2, PROBLEM_JSON).await;
+    async fn a_failure_has_problem_details_and_the_versions_format() {
+        let (res, v2) = respond(ApiVersion::V2, PROBLEM_JSON).await;
         assert_eq!(res.status(), 502);
         assert_eq!(res.headers()[CONTENT_TYPE], "application/problem+json");
         assert_eq!(res.headers()[CACHE_CONTROL], "no-store");
@@ -279,7 +278,7 @@ mod tests {
         );
         assert_eq!(v2["request_id"], "id-1");
         assert_eq!(v2["errors"][0]["name"], "upstream_broken");
-        let (res, v1) = told(ApiVersion::V1, "application/json").await;
+        let (res, v1) = respond(ApiVersion::V1, "application/json").await;
         assert_eq!(res.headers()[CONTENT_TYPE], "application/json");
         assert_eq!(
             (&v1["error"], &v1["status"]),
@@ -289,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_told_to_wait_waits_long_enough() {
+    fn retry_after_is_rounded_up() {
         assert_eq!(
             [0, 1, 1000, 1001].map(|time| whole_seconds(Duration::from_millis(time))),
             [0, 1, 1, 2]
@@ -297,8 +296,8 @@ mod tests {
     }
 
     #[test]
-    fn problem_json_is_sent_to_those_who_name_it() {
-        let of = |accept| dialect(ApiVersion::V2, accept).content_type();
+    fn problem_json_is_sent_when_accept_names_it() {
+        let of = |accept| format(ApiVersion::V2, accept).content_type();
         assert_eq!(
             of("text/html, Application/Problem+JSON;q=0.5"),
             PROBLEM_JSON

@@ -1,4 +1,4 @@
-//! The last step: over to the upstream.
+//! Last step: sends the request to the upstream.
 
 use std::sync::Arc;
 
@@ -6,7 +6,9 @@ use bytes::Bytes;
 use hyper::body::Body;
 use tower::service_fn;
 
-use super::{Authorized, Forward, RequestBody};
+use super::authorize::Authorized;
+use super::replay::RequestBody;
+use super::step::Forward;
 use crate::error::BoxError;
 use crate::upstream::{Upstream, UpstreamBody};
 
@@ -17,8 +19,12 @@ pub(crate) fn forward<B>(
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
-    service_fn(move |Authorized { req, permit }: Authorized<B>| {
+    service_fn(move |Authorized { req, lease }: Authorized<B>| {
         let upstream = Arc::clone(&upstream);
-        async move { upstream.send(req, |headers| permit.renew(headers)).await }
+        async move {
+            upstream
+                .send(req, |headers| lease.refresh_if_expired(headers))
+                .await
+        }
     })
 }

@@ -1,5 +1,5 @@
-//! The stack of a connection, made anew when the rules are: a key that is no longer in the
-//! configuration is not known any more on connections that are open either.
+//! Reloadable service of a connection: open connections follow a reload too, so that a key that was
+//! removed is rejected everywhere.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,11 +8,11 @@ use http::Request;
 use tokio::sync::watch;
 use tower::service_fn;
 
-use super::Step;
+use super::step::Step;
 
-/// The service that `make` makes of what is in force.
-pub fn renewing<T, M, S, In, Out>(
-    mut in_force: watch::Receiver<T>,
+/// The service that `make` builds from the current value of `source`, and again after each change.
+pub fn reloadable<T, M, S, In, Out>(
+    mut source: watch::Receiver<T>,
     make: M,
 ) -> impl Step<In, Out, Infallible> + use<T, M, S, In, Out>
 where
@@ -22,16 +22,16 @@ where
     In: Send + 'static,
     Out: Send + 'static,
 {
-    let service = make(&in_force.borrow_and_update());
-    // The connection's own lock: a request of it that is under way has a clone.
-    let current = Arc::new(Mutex::new((in_force, service)));
+    let service = make(&source.borrow_and_update());
+    // A lock of this connection alone; a request in flight has a clone of the service.
+    let current = Arc::new(Mutex::new((source, service)));
     let make = Arc::new(make);
     service_fn(move |req: Request<In>| {
         let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
-        let (in_force, service) = &mut *current;
-        // An error means that nobody renews it any more.
-        if in_force.has_changed().unwrap_or(false) {
-            *service = make(&in_force.borrow_and_update());
+        let (source, service) = &mut *current;
+        // An error means that the process shuts down: nothing reloads any more.
+        if source.has_changed().unwrap_or(false) {
+            *service = make(&source.borrow_and_update());
         }
         service.call(req)
     })

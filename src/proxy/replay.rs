@@ -1,9 +1,10 @@
-//! The request on its way to the API: its body is counted, and kept with its head until the answer
-//! has come, so that it can be sent once more. It is copied as it streams by, if it is short
-//! enough: a chunk itself would keep the read buffer that it is a slice of.
+//! Replay buffer: a request on its way to the API is copied, so that it can be sent again.
+//!
+//! The body is copied as it streams past, up to `limits.max_replay_body`. Keeping the chunks
+//! themselves would keep the read buffers that they are slices of.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -12,91 +13,70 @@ use http_body::{Frame, SizeHint};
 use hyper::body::Body;
 
 use super::body_buffer::BodyBuffer;
-use super::headers;
+use super::headers::clean_trailers;
 use crate::config::Limits;
 use crate::error::{BoxError, Error};
 
-/// A request that may be sent once more.
+/// A copy of a request that can be sent again.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(super) struct ReplayBuffer {
     method: Method,
     uri: Uri,
     version: Version,
     headers: HeaderMap,
-    body: Mutex<KeptBody>,
+    body: Mutex<BufferedBody>,
 }
 
-/// What has been seen of a body.
 #[derive(Debug, Default)]
-struct KeptBody {
-    /// `None` once it was too long.
-    buffer: Option<BodyBuffer>,
-    is_whole: bool,
+struct BufferedBody {
+    /// `None` for a body that is too long or has trailers.
+    bytes: Option<BodyBuffer>,
+    is_complete: bool,
 }
 
-impl KeptBody {
-    fn note(&mut self, frame: &Frame<Bytes>) {
-        let Some(buffer) = &mut self.buffer else {
-            return;
-        };
-        // Trailers cannot be kept.
-        let is_kept = frame
-            .data_ref()
-            .is_some_and(|data| buffer.push(data).is_ok());
-        if !is_kept {
-            self.buffer = None;
-        }
-    }
-}
-
-/// Keeps `req`, but for a body of more than `limits.max_replay_body` bytes. `None` where it is known
-/// from the start to be longer.
-pub(super) fn keep<B: Body<Data = Bytes>>(
+/// Buffers `req` as its body is read. There is no buffer for a body that is known to be longer than
+/// `limits.max_replay_body`.
+pub(super) fn buffer<B: Body<Data = Bytes>>(
     req: Request<B>,
     limits: &Limits,
-) -> (Request<RequestBody<B>>, Option<Arc<Kept>>) {
+) -> (Request<RequestBody<B>>, Option<Arc<ReplayBuffer>>) {
     let is_empty = req.body().is_end_stream();
-    let from_caller = |body, kept| {
+    let from_caller = |body, replay| {
         RequestBody(Source::Caller {
             body,
             left: limits.max_request_body,
-            kept,
+            replay,
         })
     };
     if !is_empty && req.body().size_hint().lower() > limits.max_replay_body {
         return (req.map(|body| from_caller(body, None)), None);
     }
     let limit = usize::try_from(limits.max_replay_body).unwrap_or(usize::MAX);
-    let body = KeptBody {
-        buffer: Some(BodyBuffer::new(limit)),
-        is_whole: is_empty,
-    };
-    let kept = Arc::new(Kept {
+    let replay = Arc::new(ReplayBuffer {
         method: req.method().clone(),
         uri: req.uri().clone(),
         version: req.version(),
         headers: req.headers().clone(),
-        body: Mutex::new(body),
+        body: Mutex::new(BufferedBody {
+            bytes: Some(BodyBuffer::new(limit)),
+            is_complete: is_empty,
+        }),
     });
-    let keeper = (!is_empty).then(|| Arc::clone(&kept));
-    (req.map(|body| from_caller(body, keeper)), Some(kept))
+    let recorder = (!is_empty).then(|| Arc::clone(&replay));
+    (req.map(|body| from_caller(body, recorder)), Some(replay))
 }
 
-impl Kept {
-    /// Whether the whole of the body is here.
-    pub(super) fn is_whole(&self) -> bool {
-        self.lock().is_whole
+impl ReplayBuffer {
+    /// Whether the whole body is in the buffer.
+    pub(super) fn is_complete(&self) -> bool {
+        self.lock().is_complete
     }
 
-    /// The request, for the second and last time.
-    pub(super) fn again<B>(&self) -> Request<RequestBody<B>> {
-        let kept = self
-            .lock()
-            .buffer
-            .take()
-            .map(BodyBuffer::into_bytes)
-            .unwrap_or_default();
-        let mut req = Request::new(RequestBody(Source::Kept(kept.into())));
+    /// The request. Takes the body out of the buffer: it can be sent again once.
+    pub(super) fn replay<B>(&self) -> Request<RequestBody<B>> {
+        let body = self.lock().bytes.take();
+        let body = body.map(BodyBuffer::into_bytes).unwrap_or_default();
+        let mut req = Request::new(RequestBody(Source::Replay(body.into())));
         *req.method_mut() = self.method.clone();
         *req.uri_mut() = self.uri.clone();
         *req.version_mut() = self.version;
@@ -104,21 +84,28 @@ impl Kept {
         req
     }
 
-    fn note(&self, frame: Option<&Frame<Bytes>>, is_end: bool) {
+    /// Copies `frame`; `None` is the end of the body.
+    fn record(&self, frame: Option<&Frame<Bytes>>, is_end: bool) {
         let mut body = self.lock();
-        if let Some(frame) = frame {
-            body.note(frame);
+        if let (Some(frame), Some(bytes)) = (frame, &mut body.bytes) {
+            // A frame without data has trailers, which the buffer does not keep.
+            let fits = frame
+                .data_ref()
+                .is_some_and(|data| bytes.push(data).is_ok());
+            if !fits {
+                body.bytes = None;
+            }
         }
-        body.is_whole = is_end && body.buffer.is_some();
+        body.is_complete = is_end && body.bytes.is_some();
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, KeptBody> {
+    fn lock(&self) -> MutexGuard<'_, BufferedBody> {
         self.body.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A request body on its way to the API: from the caller, of whom no more than
-/// `limits.max_request_body` is taken, or from what was kept.
+/// A request body on its way to the API: from the caller, at most `limits.max_request_body` of it,
+/// or from the replay buffer.
 #[derive(Debug)]
 pub struct RequestBody<B>(Source<B>);
 
@@ -127,9 +114,9 @@ enum Source<B> {
     Caller {
         body: B,
         left: u64,
-        kept: Option<Arc<Kept>>,
+        replay: Option<Arc<ReplayBuffer>>,
     },
-    Kept(Bytes),
+    Replay(Bytes),
 }
 
 impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Body for RequestBody<B> {
@@ -141,47 +128,41 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Body for RequestBody<
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.0 {
-            Source::Caller { body, left, kept } => {
+            Source::Caller { body, left, replay } => {
                 let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
                 let frame = frame
-                    .map(|frame| take(frame.map_err(Into::into)?, left))
+                    .map(|frame| charge(clean_trailers(frame.map_err(Into::into)?), left))
                     .transpose();
-                if let (Some(kept), Ok(frame)) = (kept, &frame) {
-                    kept.note(frame.as_ref(), frame.is_none() || body.is_end_stream());
+                if let (Some(replay), Ok(frame)) = (replay, &frame) {
+                    replay.record(frame.as_ref(), frame.is_none() || body.is_end_stream());
                 }
                 Poll::Ready(frame.transpose())
             }
-            Source::Kept(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Source::Kept(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Source::Replay(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Source::Replay(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Source::Caller { body, .. } => body.is_end_stream(),
-            Source::Kept(bytes) => bytes.is_empty(),
+            Source::Replay(bytes) => bytes.is_empty(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Source::Caller { body, .. } => body.size_hint(),
-            Source::Kept(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Source::Replay(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
     }
 }
 
-/// The frame as it goes on, if it is within what is `left`; trailers without what must not be in
-/// them.
-fn take(frame: Frame<Bytes>, left: &mut u64) -> Result<Frame<Bytes>, BoxError> {
-    match frame.into_trailers() {
-        Ok(trailers) => Ok(Frame::trailers(headers::trailers(trailers))),
-        Err(frame) => {
-            let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-            *left = left.checked_sub(length).ok_or(Error::BodyTooLarge)?;
-            Ok(frame)
-        }
-    }
+/// Subtracts the data of `frame` from what is `left` of the longest request body.
+fn charge(frame: Frame<Bytes>, left: &mut u64) -> Result<Frame<Bytes>, BoxError> {
+    let length = frame.data_ref().map_or(0, Bytes::len) as u64;
+    *left = left.checked_sub(length).ok_or(Error::BodyTooLarge)?;
+    Ok(frame)
 }
 
 #[cfg(test)]
@@ -203,16 +184,16 @@ mod tests {
         }
     }
 
-    /// What is kept, with room for 10 bytes, of a body of these frames, of which so many are read.
-    async fn keep_of(frames: Frames, read: usize) -> Arc<Kept> {
+    /// The buffer, of 10 bytes, of a body of which `read` frames are read.
+    async fn buffered(frames: Frames, read: usize) -> Arc<ReplayBuffer> {
         let body = StreamBody::new(stream::iter(frames));
         let req = Request::post("/x?y").header("a", "b").body(body).unwrap();
-        let (req, kept) = keep(req, &limits(10));
+        let (req, replay) = buffer(req, &limits(10));
         let mut body = req.into_body();
         for _ in 0..read {
             let _ = body.frame().await;
         }
-        kept.unwrap()
+        replay.unwrap()
     }
 
     fn data(texts: &[&'static str]) -> Frames {
@@ -223,10 +204,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_fits_is_kept_as_it_streams_by() {
-        let kept = keep_of(data(&["01234", "56789"]), 3).await;
-        assert!(kept.is_whole());
-        let again = kept.again::<Empty<Bytes>>();
+    async fn a_body_that_fits_can_be_replayed() {
+        let replay = buffered(data(&["01234", "56789"]), 3).await;
+        assert!(replay.is_complete());
+        let again = replay.replay::<Empty<Bytes>>();
         assert_eq!(
             (again.uri().to_string().as_str(), &again.headers()["a"]),
             ("/x?y", &"b".parse().unwrap())
@@ -238,40 +219,44 @@ mod tests {
         );
     }
 
-    /// The caller's chunk is a slice of a read buffer, which must not be kept for it.
+    /// A caller's chunk is a slice of a read buffer, which must not be kept alive by it.
     #[tokio::test]
-    async fn what_is_kept_is_a_copy() {
+    async fn the_buffer_is_a_copy() {
         let read_buffer = Bytes::from(vec![7; 128 << 10]);
         let frames =
             [0, 1, 2].map(|at| Ok::<_, Infallible>(Frame::data(read_buffer.slice(at..at + 1))));
-        let kept = keep_of(frames.into(), 4).await;
-        assert!(kept.is_whole());
+        let replay = buffered(frames.into(), 4).await;
+        assert!(replay.is_complete());
         assert!(read_buffer.is_unique());
     }
 
     #[tokio::test]
-    async fn a_body_that_is_too_long_or_not_all_read_or_has_trailers_is_not() {
-        assert!(!keep_of(data(&["01234", "56789", "x"]), 4).await.is_whole());
-        assert!(!keep_of(data(&["01234", "56789"]), 1).await.is_whole());
+    async fn a_long_or_unread_body_or_trailers_cannot_be_replayed() {
+        assert!(
+            !buffered(data(&["01234", "56789", "x"]), 4)
+                .await
+                .is_complete()
+        );
+        assert!(!buffered(data(&["01234", "56789"]), 1).await.is_complete());
         let trailers = Frame::trailers(HeaderMap::new());
-        assert!(!keep_of(vec![Ok(trailers)], 2).await.is_whole());
+        assert!(!buffered(vec![Ok(trailers)], 2).await.is_complete());
         let long = Request::new(http_body_util::Full::new(Bytes::from_static(
             b"0123456789x",
         )));
-        assert!(keep(long, &limits(10)).1.is_none());
+        assert!(buffer(long, &limits(10)).1.is_none());
         assert!(
-            keep(Request::new(Empty::<Bytes>::new()), &limits(0))
+            buffer(Request::new(Empty::<Bytes>::new()), &limits(0))
                 .1
                 .unwrap()
-                .is_whole()
+                .is_complete()
         );
     }
 
     #[tokio::test]
-    async fn a_body_without_a_length_is_taken_up_to_its_limit_and_no_further() {
+    async fn a_body_of_unknown_length_is_limited() {
         let read = async |texts: &[&'static str]| {
             let body = StreamBody::new(stream::iter(data(texts)));
-            keep(Request::new(body), &limits(0))
+            buffer(Request::new(body), &limits(0))
                 .0
                 .into_body()
                 .collect()

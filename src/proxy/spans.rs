@@ -1,5 +1,5 @@
-//! The trace of a request: passed on as it came, begun here, or taken part in, where spans are
-//! exported.
+//! Trace of a request: passed through, started here, or joined with spans where an exporter is
+//! configured.
 
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -14,22 +14,22 @@ use crate::trace::{
     new_span_id,
 };
 
-/// What is done with the traces of requests.
+/// Rules for traces.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub(super) struct Tracer {
     start: bool,
     sample: f64,
     exporter: Option<Arc<SpanExporter>>,
-    /// Where attempts go.
+    /// Destination of the attempts.
     api: Origin,
 }
 
-impl Rules {
+impl Tracer {
     pub(super) fn new(config: &Config, exporter: Option<Arc<SpanExporter>>) -> Self {
         let config::Trace { start, sample, .. } = config.trace;
-        // Who records traces begins them as well. The one who does counts, and not what is written:
-        // that needs a restart.
-        Rules {
+        // An exporter implies `start`. The exporter that exists counts, and not the configuration: a
+        // change of that needs a restart.
+        Tracer {
             start: start || exporter.is_some(),
             sample,
             exporter,
@@ -37,112 +37,111 @@ impl Rules {
         }
     }
 
-    /// The trace of the request with these `headers`, if it belongs to one, or begins one.
-    pub(super) fn of(&self, headers: &HeaderMap) -> Option<Traced> {
-        let came = TraceContext::from_headers(headers);
-        let begun = || {
+    /// The trace of a request with these `headers`, if it has one or starts one.
+    pub(super) fn trace(&self, headers: &HeaderMap) -> Option<RequestTrace> {
+        let received = TraceContext::from_headers(headers);
+        let start = || {
             self.start.then(|| {
                 TraceContext::start(self.exporter.is_some() && fastrand::f64() < self.sample)
             })
         };
-        let context = came.or_else(begun)?;
+        let context = received.or_else(start)?;
         let exporter = self.exporter.clone().filter(|_| context.is_sampled);
-        let recorded = exporter.map(|exporter| Recorded {
+        let recorded = exporter.map(|exporter| RecordedSpans {
             exporter,
             id: new_span_id(),
-            waited: None,
+            token_wait: None,
             attempts: Vec::new(),
         });
-        Some(Traced {
+        Some(RequestTrace {
             context,
-            is_begun: came.is_none(),
+            is_started_here: received.is_none(),
             recorded: recorded.map(Box::new),
         })
     }
 }
 
-/// The trace that a request belongs to.
+/// The trace of one request.
 #[derive(Debug)]
-pub(super) struct Traced {
+pub(super) struct RequestTrace {
     context: TraceContext,
-    is_begun: bool,
-    recorded: Option<Box<Recorded>>,
+    is_started_here: bool,
+    recorded: Option<Box<RecordedSpans>>,
 }
 
-/// What a collector is told of a request.
+/// Spans of a request that are exported.
 #[derive(Debug)]
-struct Recorded {
+struct RecordedSpans {
     exporter: Arc<SpanExporter>,
-    /// The number of the request's own span.
+    /// Id of the request's own span.
     id: u64,
-    /// From when to when it waited for a token.
-    waited: Option<(Instant, Instant)>,
-    attempts: Vec<Attempt>,
+    /// Start and end of the wait for a token.
+    token_wait: Option<(Instant, Instant)>,
+    attempts: Vec<AttemptSpan>,
 }
 
-/// One time that the request was sent to the API.
+/// One attempt to send the request to the API.
 #[derive(Debug)]
-struct Attempt {
+struct AttemptSpan {
     id: u64,
-    began: Instant,
-    /// When there was an answer, or why there was none.
-    ended: Option<(Instant, Result<StatusCode, &'static str>)>,
+    start: Instant,
+    /// Time and status of the response, or the reason of its failure.
+    end: Option<(Instant, Result<StatusCode, &'static str>)>,
 }
 
-impl Traced {
-    /// The number of the trace.
+impl RequestTrace {
     pub(super) fn id(&self) -> TraceId {
         self.context.trace_id
     }
 
-    /// Notes that the request waited for a token since `began`.
-    pub(super) fn note_wait(&mut self, began: Instant) {
+    /// Records that the request waited for a token since `start`.
+    pub(super) fn record_token_wait(&mut self, start: Instant) {
         if let Some(recorded) = &mut self.recorded {
-            recorded.waited = Some((began, Instant::now()));
+            recorded.token_wait = Some((start, Instant::now()));
         }
     }
 
-    /// Notes that the request goes to the API, and names in its `headers` the trace and the span
-    /// that it is sent by. Where we take no part, they stay as they came.
-    pub(super) fn note_sent(&mut self, headers: &mut HeaderMap) {
+    /// Starts the span of an attempt, and sets the trace fields of its `headers`. They stay as they
+    /// came if the trace is only passed through.
+    pub(super) fn start_attempt(&mut self, headers: &mut HeaderMap) {
         let span = match &mut self.recorded {
             Some(recorded) => {
-                let attempt = Attempt {
+                let attempt = AttemptSpan {
                     id: new_span_id(),
-                    began: Instant::now(),
-                    ended: None,
+                    start: Instant::now(),
+                    end: None,
                 };
                 recorded.attempts.push(attempt);
                 recorded.attempts[recorded.attempts.len() - 1].id
             }
-            None if self.is_begun => new_span_id(),
+            None if self.is_started_here => new_span_id(),
             None => return,
         };
         if let Some(value) = self.context.header(span) {
             headers.insert(TRACEPARENT, value);
         }
-        if self.is_begun {
+        if self.is_started_here {
             headers.remove(TRACESTATE);
         }
     }
 
-    /// Notes how the API answered, or that it failed to.
-    pub(super) fn note_answered(&mut self, answered: Result<StatusCode, &'static str>) {
+    /// Ends the span of the last attempt.
+    pub(super) fn end_attempt(&mut self, result: Result<StatusCode, &'static str>) {
         if let Some(attempt) = self
             .recorded
             .as_mut()
             .and_then(|recorded| recorded.attempts.last_mut())
         {
-            attempt.ended = Some((Instant::now(), answered));
+            attempt.end = Some((Instant::now(), result));
         }
     }
 
-    /// Tells the collector of the request, which has ended; `is_broken` if the answer broke off.
-    /// Names and attributes are those of OpenTelemetry's semantic conventions for HTTP, but for
-    /// paths and addresses of callers: they may tell of a person.
+    /// Exports the spans of a request that has ended; `is_broken` if its response broke off. Names
+    /// and attributes follow OpenTelemetry's semantic conventions for HTTP, without paths and
+    /// addresses of callers, which are personal data.
     pub(super) fn export(
         &self,
-        rules: &Rules,
+        tracer: &Tracer,
         method: &Method,
         caller: Option<&str>,
         outcome: &Outcome<'_>,
@@ -153,17 +152,17 @@ impl Traced {
         };
         let now = (Instant::now(), SystemTime::now());
         let at = |then: Instant| now.1 - now.0.saturating_duration_since(then);
-        let (method, verb) = named(method);
+        let (method, verb) = method_names(method);
         let name = format!("{verb} {}", outcome.endpoint);
-        let span = |id, parent, kind, name: &str, (began, ended): (SystemTime, SystemTime)| Span {
+        let span = |id, parent, kind, name: &str, (start, end): (SystemTime, SystemTime)| Span {
             trace_id: self.context.trace_id,
             id,
             parent,
             parent_is_remote: false,
             kind,
             name: name.to_owned(),
-            began,
-            ended,
+            began: start,
+            ended: end,
             attributes: Vec::new(),
             failed: false,
         };
@@ -210,20 +209,19 @@ impl Traced {
             .extend(problem.map(|problem| ("error.type", AttributeValue::Text(problem))));
         recorded.exporter.export(request);
 
-        if let Some((began, ended)) = recorded.waited {
-            let waited = (at(began), at(ended));
-            let waited = span(
+        if let Some((start, end)) = recorded.token_wait {
+            let wait = span(
                 new_span_id(),
                 recorded.id,
                 SpanKind::Internal,
                 "wait for a token",
-                waited,
+                (at(start), at(end)),
             );
-            recorded.exporter.export(waited);
+            recorded.exporter.export(wait);
         }
         for (index, attempt) in recorded.attempts.iter().enumerate() {
-            let (ended, answered) = match attempt.ended {
-                Some((ended, answered)) => (at(ended), answered),
+            let (end, result) = match attempt.end {
+                Some((end, result)) => (at(end), result),
                 None => (now.1, Err(CANCELLED)),
             };
             let mut sent = span(
@@ -231,10 +229,10 @@ impl Traced {
                 recorded.id,
                 SpanKind::Client,
                 &name,
-                (at(attempt.began), ended),
+                (at(attempt.start), end),
             );
-            let status = answered.ok();
-            let problem = match &answered {
+            let status = result.ok();
+            let problem = match &result {
                 Ok(status) if status.as_u16() < 400 => None,
                 Ok(status) => Some(status.as_str()),
                 Err(reason) => Some(*reason),
@@ -242,8 +240,8 @@ impl Traced {
             sent.failed = problem.is_some();
             sent.attributes = vec![
                 ("http.request.method", text(method)),
-                ("server.address", text(&rules.api.host)),
-                ("server.port", number(rules.api.port)),
+                ("server.address", text(&tracer.api.host)),
+                ("server.port", number(tracer.api.port)),
             ];
             sent.attributes.extend(
                 status.map(|status| ("http.response.status_code", number(status.as_u16()))),
@@ -260,15 +258,15 @@ impl Traced {
     }
 }
 
-/// Why there is no whole answer: whoever asked does not wait for it any more.
+/// Error type of a request whose caller did not wait for the whole response.
 const CANCELLED: &str = "cancelled";
 
-/// Why it ended in the middle.
+/// Error type of a response that broke off.
 const UPSTREAM_BROKEN: &str = "upstream_broken";
 
-/// `method` as an attribute and in a name. What callers make up is neither: it could be anything,
-/// and be too many.
-fn named(method: &Method) -> (&str, &str) {
+/// `method` as an attribute and in a span name. Unknown methods share one name: there could be any
+/// number of them.
+fn method_names(method: &Method) -> (&str, &str) {
     match *method {
         Method::CONNECT
         | Method::DELETE

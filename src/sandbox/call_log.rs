@@ -118,7 +118,7 @@ impl Record {
         let path = seen.path.split('?').next().unwrap_or_default();
         *self
             .answered
-            .entry(gbg::endpoint(path))
+            .entry(gbg::endpoint_name(path))
             .or_default()
             .entry(seen.status.as_u16())
             .or_default() += 1;

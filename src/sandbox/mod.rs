@@ -67,7 +67,7 @@ use self::response::Answer;
 use self::tokens::Tokens;
 use crate::config::{Address, SocketMode};
 use crate::downstream::{self, CallerBody, RefusalLog, Timeouts};
-use crate::gbg::{ApiVersion, V1, V2};
+use crate::gbg::{self, ApiVersion, V1, V2};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const SOURCE: HeaderName = HeaderName::from_static("x-gbg-source");
@@ -320,7 +320,7 @@ impl Shared {
         end: Option<End>,
     ) -> Answer {
         let authorization = Authorization::of(&head.headers, &self.state().tokens);
-        let version = ApiVersion::of(head.uri.path());
+        let version = gbg::find(head.uri.path()).0;
         let answer = match (end, version) {
             (Some(End::Status(status)), _) => Err(Refusal::Ordered(status)),
             (_, Some(ApiVersion::V1)) => {

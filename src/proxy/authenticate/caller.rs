@@ -1,4 +1,4 @@
-//! The callers of the configuration, ready to be found, each with what it may do.
+//! The callers of the configuration, and lookup of a caller by each of its credentials.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,62 +8,58 @@ use http::Method;
 
 use crate::config::{self, CertificateName, Config, PathPrefix};
 use crate::error::Error;
-use crate::proxy::limit::{CallerQuota, CallerQuotas};
-use crate::proxy::validate::Methods;
+use crate::proxy::limit::quota::{CallerQuota, CallerQuotas};
+use crate::proxy::validate::methods::Methods;
 
-/// A caller that is known, or anyone, where none are.
+/// An authenticated caller; the anonymous one where none are configured.
 #[derive(Debug)]
-pub(in crate::proxy) struct Known {
-    /// `None` for anyone.
+pub(in crate::proxy) struct Caller {
+    /// `None` for the anonymous caller.
     name: Option<String>,
     expires: Option<SystemTime>,
     allow: Option<Vec<PathPrefix>>,
     methods: Methods,
     number: usize,
-    pub(in crate::proxy) share: Arc<CallerQuota>,
+    pub(in crate::proxy) quota: Arc<CallerQuota>,
 }
 
-impl Known {
-    pub(in crate::proxy) fn anyone(share: Arc<CallerQuota>) -> Self {
-        Known {
+impl Caller {
+    pub(in crate::proxy) fn anonymous(quota: Arc<CallerQuota>) -> Self {
+        Caller {
             name: None,
             expires: None,
             allow: None,
             methods: Methods::new(&[]),
             number: 0,
-            share,
+            quota,
         }
     }
 
-    pub(in crate::proxy) fn new(
-        number: usize,
-        caller: &config::Caller,
-        share: Arc<CallerQuota>,
-    ) -> Self {
-        Known {
+    fn new(number: usize, caller: &config::Caller, quota: Arc<CallerQuota>) -> Self {
+        Caller {
             name: Some(caller.name.clone()),
             expires: caller.expires,
             allow: caller.allow.clone(),
             methods: Methods::new(caller.methods.as_deref().unwrap_or_default()),
             number,
-            share,
+            quota,
         }
     }
 
-    /// The number of the caller, its lane where requests wait; 0 where callers have none.
+    /// Number of the caller in the metrics, and of its lane in the admission queue; 0 for the
+    /// anonymous caller.
     pub(in crate::proxy) fn number(&self) -> usize {
         self.number
     }
 
-    /// The name in the log; `None` where callers have none.
+    /// `None` for the anonymous caller.
     pub(in crate::proxy) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// The caller, unless it has expired.
-    pub(super) fn unexpired(self: Arc<Self>) -> Result<Arc<Self>, Error> {
+    pub(super) fn check_expiry(self: Arc<Self>) -> Result<Arc<Self>, Error> {
         match self.expires {
-            // The wall clock is read for those alone that expire.
+            // Only callers that expire cost a look at the wall clock.
             Some(expires) if SystemTime::now() >= expires => {
                 Err(Error::CallerUnknown("this caller has expired"))
             }
@@ -71,8 +67,8 @@ impl Known {
         }
     }
 
-    /// Whether this caller may call `path` with `method`.
-    pub(super) fn check(&self, method: &Method, path: &str) -> Result<(), Error> {
+    /// Checks that the caller may call `path` with `method`.
+    pub(super) fn check_call(&self, method: &Method, path: &str) -> Result<(), Error> {
         if let Some(allow) = &self.allow
             && !allow.iter().any(|prefix| path.starts_with(prefix.as_str()))
         {
@@ -82,67 +78,63 @@ impl Known {
     }
 }
 
-/// All callers, by all that they may be known by. Each worker has one of its own: cores share the
-/// shares alone.
+/// All callers, by each of their credentials. Each worker has its own table; only the quotas are
+/// shared between cores.
 #[derive(Debug)]
-pub(super) struct Table {
-    /// Who calls where there are no callers.
-    pub(super) anyone: Arc<Known>,
+pub(super) struct CallerTable {
+    pub(super) anonymous: Arc<Caller>,
     is_empty: bool,
-    /// By the digest of a key. What an attacker can time is the search for a digest, of which he
-    /// can choose no part.
-    by_digest: HashMap<[u8; 32], Arc<Known>>,
-    by_certificate: HashMap<CertificateName, Arc<Known>>,
-    by_uid: HashMap<u32, Arc<Known>>,
+    /// By the digest of a key. An attacker can time the lookup of a digest, of which it can choose
+    /// no part.
+    by_digest: HashMap<[u8; 32], Arc<Caller>>,
+    by_certificate: HashMap<CertificateName, Arc<Caller>>,
+    by_uid: HashMap<u32, Arc<Caller>>,
 }
 
-impl Table {
-    /// The callers of `config`, each with its share.
-    pub(super) fn new(config: &Config, shares: &CallerQuotas) -> Self {
-        let mut table = Table {
-            anyone: Arc::new(Known::anyone(shares.of_anyone())),
+impl CallerTable {
+    pub(super) fn new(config: &Config, quotas: &CallerQuotas) -> Self {
+        let mut table = CallerTable {
+            anonymous: Arc::new(Caller::anonymous(Arc::clone(&quotas.anonymous))),
             is_empty: config.callers.is_empty(),
             by_digest: HashMap::new(),
             by_certificate: HashMap::new(),
             by_uid: HashMap::new(),
         };
-        for (caller, (number, share)) in config.callers.iter().zip(shares.of_callers()) {
-            let known = Arc::new(Known::new(number, caller, share));
-            table.by_digest.extend(
-                caller
-                    .keys
-                    .iter()
-                    .map(|digest| (*digest, Arc::clone(&known))),
-            );
-            table.by_certificate.extend(
-                caller
-                    .certificate
-                    .clone()
-                    .map(|name| (name, Arc::clone(&known))),
-            );
-            table
-                .by_uid
-                .extend(caller.uid.map(|uid| (uid, Arc::clone(&known))));
+        for (config, named) in config.callers.iter().zip(&quotas.by_caller) {
+            let caller = Caller::new(named.number, config, Arc::clone(&named.quota));
+            let caller = Arc::new(caller);
+            for digest in &config.keys {
+                table.by_digest.insert(*digest, Arc::clone(&caller));
+            }
+            if let Some(name) = &config.certificate {
+                table
+                    .by_certificate
+                    .insert(name.clone(), Arc::clone(&caller));
+            }
+            if let Some(uid) = config.uid {
+                table.by_uid.insert(uid, caller);
+            }
         }
         table
     }
 
-    /// Whether there are no callers; not whether none can be known, which lets nobody in.
+    /// Whether no callers are configured. A table of callers without credentials is not empty: it
+    /// rejects every request.
     pub(super) fn is_empty(&self) -> bool {
         self.is_empty
     }
 
-    /// The caller of a certificate or of a user; the certificate counts first.
-    pub(super) fn of_connection(
+    /// The caller of a certificate with `names`, else of the user `uid`.
+    pub(super) fn by_connection(
         &self,
         names: &[CertificateName],
         uid: Option<u32>,
-    ) -> Option<Arc<Known>> {
+    ) -> Option<Arc<Caller>> {
         let by_certificate = names.iter().find_map(|name| self.by_certificate.get(name));
         by_certificate.or_else(|| self.by_uid.get(&uid?)).cloned()
     }
 
-    pub(super) fn of_digest(&self, digest: &[u8; 32]) -> Option<Arc<Known>> {
+    pub(super) fn by_digest(&self, digest: &[u8; 32]) -> Option<Arc<Caller>> {
         self.by_digest.get(digest).cloned()
     }
 }

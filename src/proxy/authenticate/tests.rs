@@ -1,16 +1,18 @@
-//! By what a caller is known, and in which order.
+//! Credentials of callers, and their order.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use http::Method;
 
 use super::*;
 use crate::config;
 use crate::proxy::tests::config as configuration;
 
-fn callers(list: Vec<config::Caller>) -> Callers {
+fn authenticator(list: Vec<config::Caller>) -> Authenticator {
     let mut config = configuration();
     config.callers = list;
-    let shares = CallerQuotas::new(&config, &crate::metrics::Metrics::new(1), None);
-    Callers::new(&config, &shares, Arc::new(AuthFailureThrottle::new()))
+    let quotas = CallerQuotas::new(&config, &crate::metrics::Metrics::new(1), None);
+    Authenticator::new(&config, &quotas, Arc::new(AuthFailureThrottle::new()))
 }
 
 fn caller(name: &str) -> config::Caller {
@@ -44,10 +46,10 @@ fn basic(password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("anyone:{password}")))
 }
 
-fn named(
-    callers: &Callers,
+fn authenticated(
+    authenticator: &Authenticator,
     fields: &[(&str, String)],
-    connected: Option<&Arc<Known>>,
+    connected: Option<&Arc<Caller>>,
 ) -> Result<String, Error> {
     let mut headers = HeaderMap::new();
     for (name, value) in fields {
@@ -56,25 +58,25 @@ fn named(
             value.parse().unwrap(),
         );
     }
-    callers
-        .identify(&headers, connected, false)
-        .map(|known| known.name().unwrap_or("anyone").to_owned())
+    authenticator
+        .authenticate(&headers, connected, BearerOwner::Proxy)
+        .map(|caller| caller.name().unwrap_or("anyone").to_owned())
 }
 
 #[test]
-fn without_callers_anyone_calls_whatever_it_shows() {
-    let open = callers(Vec::new());
+fn without_callers_every_request_is_anonymous() {
+    let open = authenticator(Vec::new());
     assert_eq!(
-        named(&open, &[("authorization", "Bearer x".into())], None).unwrap(),
+        authenticated(&open, &[("authorization", "Bearer x".into())], None).unwrap(),
         "anyone"
     );
 }
 
 #[test]
-fn a_key_is_known_in_each_of_its_three_places() {
+fn a_key_is_accepted_in_three_fields() {
     let (crm, key) = keyed("crm");
     let (web, other) = keyed("web");
-    let known = callers(vec![crm, web]);
+    let known = authenticator(vec![crm, web]);
     for field in [
         ("x-api-key", key.clone()),
         ("authorization", format!("Bearer {key}")),
@@ -82,7 +84,7 @@ fn a_key_is_known_in_each_of_its_three_places() {
         ("authorization", basic(&key)),
     ] {
         assert_eq!(
-            named(&known, std::slice::from_ref(&field), None).unwrap(),
+            authenticated(&known, std::slice::from_ref(&field), None).unwrap(),
             "crm",
             "{field:?}"
         );
@@ -92,7 +94,7 @@ fn a_key_is_known_in_each_of_its_three_places() {
         ("x-api-key", key.clone()),
     ];
     assert_eq!(
-        named(&known, &both, None).unwrap(),
+        authenticated(&known, &both, None).unwrap(),
         "crm",
         "X-Api-Key comes first"
     );
@@ -100,7 +102,7 @@ fn a_key_is_known_in_each_of_its_three_places() {
         ("x-api-key", "theirs".into()),
         ("authorization", format!("Bearer {other}")),
     ];
-    assert_eq!(named(&known, &foreign, None).unwrap(), "web");
+    assert_eq!(authenticated(&known, &foreign, None).unwrap(), "web");
     for fields in [
         vec![],
         vec![("authorization", key.clone())],
@@ -120,14 +122,17 @@ fn a_key_is_known_in_each_of_its_three_places() {
         vec![("cookie", key.clone())],
     ] {
         assert!(
-            matches!(named(&known, &fields, None), Err(Error::CallerUnknown(_))),
+            matches!(
+                authenticated(&known, &fields, None),
+                Err(Error::CallerUnknown(_))
+            ),
             "{fields:?}"
         );
     }
 }
 
 #[test]
-fn a_certificate_counts_before_a_user_and_a_user_before_a_key() {
+fn a_certificate_precedes_a_uid_precedes_a_key() {
     let (crm, key) = keyed("crm");
     let certified = config::Caller {
         certificate: CertificateName::parse("a.example").ok(),
@@ -137,47 +142,48 @@ fn a_certificate_counts_before_a_user_and_a_user_before_a_key() {
         uid: Some(7),
         ..caller("local")
     };
-    let known = callers(vec![crm, certified, local]);
+    let known = authenticator(vec![crm, certified, local]);
     let names = ["x.example", "A.example"].map(CertificateName::dns);
-    let of = |names: &[CertificateName], uid| known.of_connection(names, uid);
-    let name = |found: Option<Arc<Known>>| found.and_then(|known| known.name().map(str::to_owned));
+    let of = |names: &[CertificateName], uid| known.caller_of_connection(names, uid);
+    let name =
+        |found: Option<Arc<Caller>>| found.and_then(|caller| caller.name().map(str::to_owned));
     assert_eq!(name(of(&names, Some(7))).as_deref(), Some("certified"));
     assert_eq!(name(of(&names[..1], Some(7))).as_deref(), Some("local"));
     assert_eq!(name(of(&names[..1], Some(8))), None);
     let fields = [("x-api-key", key)];
     assert_eq!(
-        named(&known, &fields, of(&[], Some(7)).as_ref()).unwrap(),
+        authenticated(&known, &fields, of(&[], Some(7)).as_ref()).unwrap(),
         "local"
     );
-    assert_eq!(named(&known, &fields, None).unwrap(), "crm");
+    assert_eq!(authenticated(&known, &fields, None).unwrap(), "crm");
 }
 
-/// A host's name is the same in any case; a path is not.
+/// Host names are case-insensitive, paths are not.
 #[test]
-fn a_uri_in_a_certificate_is_compared_as_it_stands() {
+fn a_certificate_uri_is_compared_exactly() {
     let workload = config::Caller {
         certificate: CertificateName::parse("spiffe://corp/Crm").ok(),
         ..caller("crm")
     };
-    let known = callers(vec![workload]);
+    let known = authenticator(vec![workload]);
     let of = |name: &str| {
         known
-            .of_connection(&[CertificateName::Uri(name.to_owned())], None)
+            .caller_of_connection(&[CertificateName::Uri(name.to_owned())], None)
             .is_some()
     };
     assert!(of("spiffe://corp/Crm") && !of("spiffe://corp/crm"));
 }
 
 #[test]
-fn nobody_calls_where_no_caller_can_be_known() {
-    assert!(named(&callers(vec![caller("nameless")]), &[], None).is_err());
+fn callers_without_credentials_let_nobody_in() {
+    assert!(authenticated(&authenticator(vec![caller("nameless")]), &[], None).is_err());
 }
 
 #[test]
-fn a_caller_that_has_expired_is_not_known_any_more() {
+fn an_expired_caller_is_rejected() {
     let (crm, key) = keyed("crm");
     let at = |expires| {
-        callers(vec![config::Caller {
+        authenticator(vec![config::Caller {
             expires: Some(expires),
             ..crm.clone()
         }])
@@ -187,14 +193,21 @@ fn a_caller_that_has_expired_is_not_known_any_more() {
         std::time::Duration::from_secs(3600),
     );
     let fields = [("x-api-key", key)];
-    assert!(named(&at(now + hour), &fields, None).is_ok());
-    let local = callers(vec![config::Caller {
+    assert!(authenticated(&at(now + hour), &fields, None).is_ok());
+    let local = authenticator(vec![config::Caller {
         uid: Some(7),
         expires: Some(now - hour),
         ..caller("local")
     }]);
-    assert!(named(&local, &[], local.of_connection(&[], Some(7)).as_ref()).is_err());
-    let error = named(&at(now - hour), &fields, None).unwrap_err();
+    assert!(
+        authenticated(
+            &local,
+            &[],
+            local.caller_of_connection(&[], Some(7)).as_ref()
+        )
+        .is_err()
+    );
+    let error = authenticated(&at(now - hour), &fields, None).unwrap_err();
     assert!(
         matches!(error, Error::CallerUnknown("this caller has expired")),
         "{error:?}"
@@ -202,7 +215,7 @@ fn a_caller_that_has_expired_is_not_known_any_more() {
 }
 
 #[test]
-fn a_caller_may_call_what_is_its_own() {
+fn a_caller_may_only_make_its_own_calls() {
     let (crm, key) = keyed("crm");
     let prefix = config::PathPrefix::try_from("/v2/captain/journey/state/".to_owned()).unwrap();
     let crm = config::Caller {
@@ -210,28 +223,30 @@ fn a_caller_may_call_what_is_its_own() {
         methods: Some(vec![Method::POST]),
         ..crm
     };
-    let known = callers(vec![crm]).of_key(key.as_bytes()).unwrap();
+    let known = authenticator(vec![crm])
+        .caller_of_key(key.as_bytes())
+        .unwrap();
     assert!(
         known
-            .check(&Method::POST, "/v2/captain/journey/state/fetch")
+            .check_call(&Method::POST, "/v2/captain/journey/state/fetch")
             .is_ok()
     );
     assert!(matches!(
-        known.check(&Method::POST, "/v2/captain/journey/start"),
+        known.check_call(&Method::POST, "/v2/captain/journey/start"),
         Err(Error::PathNotAllowed)
     ));
-    let refused = known.check(&Method::GET, "/v2/captain/journey/state/fetch");
+    let refused = known.check_call(&Method::GET, "/v2/captain/journey/state/fetch");
     assert!(matches!(refused, Err(Error::MethodNotAllowed { allow }) if allow == "POST"));
 }
 
 #[test]
-fn a_key_does_not_go_where_the_callers_bearer_does() {
+fn a_caller_key_never_passes_as_bearer() {
     let key = config::new_key().unwrap().expose().to_owned();
     let shows = |values: &[String]| {
         let values = values
             .iter()
             .map(|value| (AUTHORIZATION, value.parse().unwrap()));
-        shows_key(&HeaderMap::from_iter(values))
+        has_caller_key(&HeaderMap::from_iter(values))
     };
     for value in [
         format!("Bearer {key}"),
@@ -245,6 +260,6 @@ fn a_key_does_not_go_where_the_callers_bearer_does() {
     assert!(!shows(std::slice::from_ref(&theirs)));
     assert!(
         shows(&[theirs, format!("Bearer {key}")]),
-        "the second is not looked at"
+        "the second field is ignored"
     );
 }

@@ -1,8 +1,9 @@
-//! Makes guessing slow. A key has 256 random bits, so nobody guesses one; but who tries, or has
-//! lost its key and does not stop asking, is to cost little.
+//! Throttle of failed authentication: rejections of an address that fails often are delayed.
 //!
-//! An address that fails more often than [`FREE`] times in a row, and then more than once a second,
-//! gets its refusals late. A valid key is never held back, whatever else comes from its address.
+//! Nobody throttle a key of 256 random bits; the throttle bounds the cost of those who try, or who
+//! lost their key and keep asking. The first [`BURST`] failures of an address, and one a second from
+//! then on, are rejected at once. A valid key is never delayed, whatever else comes from its
+//! address.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
@@ -15,64 +16,60 @@ use tokio::time::sleep;
 
 use crate::telemetry::throttle::LogThrottle;
 
-/// Failures that are answered at once.
-const FREE: NonZeroU32 = NonZeroU32::new(20).unwrap();
+/// Failures of an address that are rejected at once.
+const BURST: NonZeroU32 = NonZeroU32::new(20).unwrap();
 
-/// How long a refusal is held.
-const HOLD: Duration = Duration::from_secs(1);
+const REJECTION_DELAY: Duration = Duration::from_secs(1);
 
-/// Refusals that are held at once, in the whole process: more than these are given at once, and
-/// take no memory.
-const MOST_HELD: usize = 1024;
+/// Rejections that the process delays at once; further ones are sent at once and take no memory.
+const MAX_DELAYED: usize = 1024;
 
-/// Buckets of addresses. Two addresses may share one, which slows the refusals of both, and nothing
-/// else.
+/// Buckets of addresses. Addresses that share one delay each other's rejections, and nothing else.
 const BUCKETS: usize = 1024;
 
 #[derive(Debug)]
 pub(in crate::proxy) struct AuthFailureThrottle {
     buckets: Vec<DefaultDirectRateLimiter>,
-    /// With a key of its own for each process: nobody chooses whose bucket he shares.
+    /// Keyed anew in each process, so that nobody can choose whose bucket to share.
     hasher: RandomState,
-    held: AtomicUsize,
-    told: LogThrottle,
+    delayed: AtomicUsize,
+    log_throttle: LogThrottle,
 }
 
 impl AuthFailureThrottle {
     pub(in crate::proxy) fn new() -> Self {
-        let quota = Quota::per_second(NonZeroU32::MIN).allow_burst(FREE);
+        let quota = Quota::per_second(NonZeroU32::MIN).allow_burst(BURST);
         AuthFailureThrottle {
             buckets: (0..BUCKETS).map(|_| RateLimiter::direct(quota)).collect(),
             hasher: RandomState::new(),
-            held: AtomicUsize::new(0),
-            told: LogThrottle::default(),
+            delayed: AtomicUsize::new(0),
+            log_throttle: LogThrottle::default(),
         }
     }
 
-    /// Returns when a refusal for `addr` may be given.
-    pub(super) async fn hold_back(&self, addr: Option<IpAddr>) {
-        if !self.is_too_often(addr) {
+    /// Returns when a rejection may be sent to `addr`.
+    pub(super) async fn delay_rejection(&self, addr: Option<IpAddr>) {
+        if !self.is_too_frequent(addr) {
             return;
         }
-        if self.told.is_due() {
+        if self.log_throttle.is_due() {
             tracing::warn!(
                 addr = addr.map(tracing::field::display),
-                "requests without a valid caller key come time and again; they are answered late from now on"
+                "repeated authentication failures; delaying 401 responses"
             );
         }
-        let held = Held::one_more(&self.held);
-        if held.is_some() {
-            sleep(HOLD).await;
+        if let Some(_delayed) = DelayedRejection::start(&self.delayed) {
+            sleep(REJECTION_DELAY).await;
         }
     }
 
-    fn is_too_often(&self, addr: Option<IpAddr>) -> bool {
+    fn is_too_frequent(&self, addr: Option<IpAddr>) -> bool {
         let bucket = self.hasher.hash_one(addr.map(network)) as usize % BUCKETS;
         self.buckets[bucket].check().is_err()
     }
 }
 
-/// What is one caller's: an address, or the network of 64 bits that a host of IPv6 has.
+/// The addresses of one host: an IPv4 address, or the /64 network of an IPv6 host.
 fn network(addr: IpAddr) -> IpAddr {
     match addr.to_canonical() {
         IpAddr::V6(addr) => Ipv6Addr::from_bits(addr.to_bits() & !u128::from(u64::MAX)).into(),
@@ -80,17 +77,19 @@ fn network(addr: IpAddr) -> IpAddr {
     }
 }
 
-/// A refusal that is held.
-struct Held<'a>(&'a AtomicUsize);
+/// A rejection that is delayed.
+struct DelayedRejection<'a>(&'a AtomicUsize);
 
-impl<'a> Held<'a> {
-    fn one_more(held: &'a AtomicUsize) -> Option<Self> {
-        let held = (held.fetch_add(1, Relaxed), Held(held));
-        (held.0 < MOST_HELD).then_some(held.1)
+impl<'a> DelayedRejection<'a> {
+    /// `None` when too many are delayed.
+    fn start(count: &'a AtomicUsize) -> Option<Self> {
+        let before = count.fetch_add(1, Relaxed);
+        let delayed = DelayedRejection(count);
+        (before < MAX_DELAYED).then_some(delayed)
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for DelayedRejection<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -107,31 +106,31 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_fails_often_is_told_late_and_others_are_not() {
-        let guesses = AuthFailureThrottle::new();
-        let held = async |from: Option<IpAddr>| {
+    async fn only_repeated_failures_are_delayed() {
+        let throttle = AuthFailureThrottle::new();
+        let delay = async |from: Option<IpAddr>| {
             let began = Instant::now();
-            guesses.hold_back(from).await;
+            throttle.delay_rejection(from).await;
             began.elapsed()
         };
         for _ in 0..20 {
-            assert_eq!(held(addr("2001:db8::1")).await, Duration::ZERO);
+            assert_eq!(delay(addr("2001:db8::1")).await, Duration::ZERO);
         }
         assert_eq!(
-            held(addr("2001:db8::2")).await,
-            HOLD,
+            delay(addr("2001:db8::2")).await,
+            REJECTION_DELAY,
             "it is of the same network"
         );
         let others = (1..=9).map(|last| addr(&format!("192.0.2.{last}")));
         let mut at_once = 0;
         for other in others {
-            at_once += usize::from(held(other).await == Duration::ZERO);
+            at_once += usize::from(delay(other).await == Duration::ZERO);
         }
         assert!(at_once >= 7, "{at_once} of 9");
     }
 
     #[test]
-    fn an_address_of_ipv4_is_one_however_it_is_written() {
+    fn a_mapped_ipv4_address_is_that_address() {
         let network = |text: &str| network(text.parse().unwrap());
         assert_eq!(network("::ffff:192.0.2.1"), network("192.0.2.1"));
         assert_ne!(network("::ffff:192.0.2.1"), network("::ffff:192.0.2.2"));
@@ -139,21 +138,21 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_more_are_held_than_there_is_room_for() {
-        let guesses = std::sync::Arc::new(AuthFailureThrottle::new());
-        while !guesses.is_too_often(None) {}
-        for _ in 0..MOST_HELD {
-            let guesses = std::sync::Arc::clone(&guesses);
-            tokio::spawn(async move { guesses.hold_back(None).await });
+    async fn the_number_of_delayed_rejections_is_bounded() {
+        let throttle = std::sync::Arc::new(AuthFailureThrottle::new());
+        while !throttle.is_too_frequent(None) {}
+        for _ in 0..MAX_DELAYED {
+            let throttle = std::sync::Arc::clone(&throttle);
+            tokio::spawn(async move { throttle.delay_rejection(None).await });
         }
-        for _ in 0..MOST_HELD {
+        for _ in 0..MAX_DELAYED {
             tokio::task::yield_now().await;
         }
-        assert_eq!(guesses.held.load(Relaxed), MOST_HELD);
+        assert_eq!(throttle.delayed.load(Relaxed), MAX_DELAYED);
         let began = Instant::now();
-        guesses.hold_back(None).await;
+        throttle.delay_rejection(None).await;
         assert_eq!(began.elapsed(), Duration::ZERO);
-        sleep(HOLD * 2).await;
-        assert_eq!(guesses.held.load(Relaxed), 0);
+        sleep(REJECTION_DELAY * 2).await;
+        assert_eq!(throttle.delayed.load(Relaxed), 0);
     }
 }

@@ -1,18 +1,17 @@
-//! Request header fields that servers behind a proxy take its word for: another target or method,
-//! the address of the client, and who it is. A caller that could send them on would speak in our
-//! name.
+//! Fields that servers believe from a proxy: another target or method, the address of the client,
+//! and its identity. A caller that could send them on would speak in the proxy's name.
 
-/// What a server would learn from such a field.
+/// Kind of a field that servers believe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trusted {
-    /// From which address, by which scheme, host and path the client came.
+    /// Address, scheme, host and path of the client.
     Origin,
-    /// Another target or method, who the client is, or what is between the caller and its own
-    /// servers alone.
+    /// Another target or method, the identity of the client, or facts between the caller and its own
+    /// servers.
     Override,
 }
 
-/// What kind of such a field `name` is, in lower case; `None` for all others.
+/// The kind of the field `name`, in lower case; `None` for all others.
 pub(super) fn trusted(name: &str) -> Option<Trusted> {
     match name.strip_prefix("x-") {
         Some(rest) => trusted_extension(rest),
@@ -20,8 +19,7 @@ pub(super) fn trusted(name: &str) -> Option<Trusted> {
     }
 }
 
-/// Those that begin with `x-`, by what follows. One look at the first letter is enough for nearly
-/// all fields.
+/// The kind of `x-` and `rest`. The first letter decides for nearly all fields.
 fn trusted_extension(rest: &str) -> Option<Trusted> {
     let begins = |prefix: &str| rest.starts_with(prefix);
     let is_override = match rest.as_bytes().first()? {

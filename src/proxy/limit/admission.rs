@@ -1,8 +1,8 @@
-//! How much is in flight in the whole process, and who waits for a place.
+//! Admission of requests to the process: a limit of requests in flight, and a fair queue.
 //!
-//! A place is one count on one atomic as long as there are places. Only when there is none does a
-//! request wait, in the lane of its caller, and places go round the lanes: who sends a flood waits
-//! behind itself. When all room for waiting is taken, the longest lane gives up its last.
+//! While permits are free, a permit is one count on one atomic. Otherwise a request waits in the
+//! lane of its caller, and freed permits go round the lanes, so that a caller that floods the proxy
+//! waits behind itself. When the queue is full, the longest lane loses its last request.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{
@@ -19,177 +19,185 @@ use crate::error::Error;
 use crate::metrics::AdmissionMetrics;
 use crate::telemetry::throttle::LogThrottle;
 
-/// The places of a process.
+/// Permits and queue of the process.
 #[derive(Debug)]
-pub(in crate::proxy) struct Gate {
-    most: AtomicUsize,
-    most_waiting: AtomicUsize,
-    /// In milliseconds.
-    patience: AtomicU64,
-    /// How many are taken, and how many wait: what is in the lanes, for those who have no lock.
-    places: Arc<AdmissionMetrics>,
+pub(in crate::proxy) struct AdmissionQueue {
+    max_in_flight: AtomicUsize,
+    max_queued: AtomicUsize,
+    queue_timeout_ms: AtomicU64,
+    /// Requests in flight, and in the queue: its length for readers without the lock.
+    counts: Arc<AdmissionMetrics>,
     is_draining: AtomicBool,
-    lanes: Mutex<FairQueue>,
-    told: LogThrottle,
+    queue: Mutex<FairQueue>,
+    log_throttle: LogThrottle,
 }
 
-/// The gate, as one worker comes to it: what is cloned for each request is the worker's own, and no
-/// count that cores share.
+/// One worker's handle of the queue. Permits clone this handle, whose reference count no other core
+/// shares.
 #[derive(Debug)]
-pub(in crate::proxy) struct Door(Arc<Gate>);
+pub(in crate::proxy) struct Admission(Arc<AdmissionQueue>);
 
-/// A place, until it is dropped.
+/// Permit of a request in flight; released on drop.
 #[derive(Debug)]
-pub(in crate::proxy) struct Place(Arc<Door>);
+pub(in crate::proxy) struct AdmissionPermit(Arc<Admission>);
 
-impl Drop for Place {
+impl Drop for AdmissionPermit {
     fn drop(&mut self) {
-        self.0.0.free();
+        self.0.0.release();
     }
 }
 
-impl Door {
-    /// A door of `gate`.
-    pub(in crate::proxy) fn new(gate: Arc<Gate>) -> Arc<Self> {
-        Arc::new(Door(gate))
+impl Admission {
+    pub(in crate::proxy) fn new(queue: Arc<AdmissionQueue>) -> Arc<Self> {
+        Arc::new(Admission(queue))
     }
 
-    /// A place, if one is free and nobody waits for it.
-    pub(in crate::proxy) fn enter(self: &Arc<Self>) -> Option<Place> {
-        (self.0.places.queued.load(SeqCst) == 0 && self.0.take()).then(|| Place(Arc::clone(self)))
+    /// A permit, if one is free and no request waits for it.
+    pub(in crate::proxy) fn try_acquire(self: &Arc<Self>) -> Option<AdmissionPermit> {
+        let queue = &self.0;
+        let is_free = queue.counts.queued.load(SeqCst) == 0 && queue.try_take();
+        is_free.then(|| AdmissionPermit(Arc::clone(self)))
     }
 
-    /// Waits for a place in the lane of the caller with the number `lane`.
+    /// Waits for a permit in the lane of the caller with the number `lane`.
     ///
     /// # Errors
-    /// `Overloaded` when it takes too long, or no room is left to wait; `Draining` when the process
-    /// is about to end.
-    pub(in crate::proxy) async fn wait(self: &Arc<Self>, lane: usize) -> Result<Place, Error> {
-        let gate = &self.0;
-        let mut waiting = self.queue_up(lane).inspect_err(|error| gate.tell(error))?;
-        let answered = timeout(
-            Duration::from_millis(gate.patience.load(Relaxed)),
-            &mut waiting.turn,
-        )
-        .await;
-        let refused = match answered {
-            Ok(Ok(place)) => return Ok(place),
-            Ok(Err(_)) if gate.is_draining.load(SeqCst) => Error::Draining,
+    /// `Overloaded` after `limits.queue_timeout` or when the queue is full; `Draining` when the
+    /// process shuts down.
+    pub(in crate::proxy) async fn acquire(
+        self: &Arc<Self>,
+        lane: usize,
+    ) -> Result<AdmissionPermit, Error> {
+        let queue = &self.0;
+        let mut entry = self
+            .enqueue(lane)
+            .inspect_err(|error| queue.log_rejection(error))?;
+        let queue_timeout = Duration::from_millis(queue.queue_timeout_ms.load(Relaxed));
+        let error = match timeout(queue_timeout, &mut entry.permit).await {
+            Ok(Ok(permit)) => return Ok(permit),
+            Ok(Err(_)) if queue.is_draining.load(SeqCst) => Error::Draining,
             Ok(Err(_)) | Err(_) => Error::Overloaded,
         };
-        gate.tell(&refused);
-        Err(refused)
+        queue.log_rejection(&error);
+        Err(error)
     }
 
-    fn queue_up(self: &Arc<Self>, lane: usize) -> Result<Waiting, Error> {
-        let gate = &self.0;
-        let mut lanes = gate.lock();
-        if gate.is_draining.load(SeqCst) {
+    fn enqueue(self: &Arc<Self>, lane: usize) -> Result<QueueEntry, Error> {
+        let queue = &self.0;
+        let mut lanes = queue.lock();
+        if queue.is_draining.load(SeqCst) {
             return Err(Error::Draining);
         }
-        if lanes.count >= gate.most_waiting.load(Relaxed) && !lanes.make_room_for(lane) {
+        if lanes.len >= queue.max_queued.load(Relaxed) && !lanes.evict_for(lane) {
             return Err(Error::Overloaded);
         }
-        let (turn, ticket) = lanes.add(lane, Arc::clone(self));
-        gate.places.queued.store(lanes.count, SeqCst);
+        let (number, permit) = lanes.push(lane, Arc::clone(self));
+        queue.counts.queued.store(lanes.len, SeqCst);
         drop(lanes);
-        // A place that was freed before it was seen that somebody waits has been given to nobody.
-        gate.admit();
-        Ok(Waiting {
-            door: Arc::clone(self),
+        // A permit that was released before the new length was visible has gone to no request.
+        queue.hand_out();
+        Ok(QueueEntry {
+            admission: Arc::clone(self),
             lane,
-            ticket,
-            turn,
+            number,
+            permit,
         })
     }
 }
 
-impl Gate {
-    /// A gate with `most` places, before which `most_waiting` requests wait, for `patience`.
+impl AdmissionQueue {
+    /// A queue that admits `max_in_flight` requests; `max_queued` more wait for `queue_timeout`.
     pub(in crate::proxy) fn new(
-        most: usize,
-        most_waiting: usize,
-        patience: Duration,
-        places: Arc<AdmissionMetrics>,
+        max_in_flight: usize,
+        max_queued: usize,
+        queue_timeout: Duration,
+        counts: Arc<AdmissionMetrics>,
     ) -> Self {
-        Gate {
-            most: AtomicUsize::new(most),
-            most_waiting: AtomicUsize::new(most_waiting),
-            patience: AtomicU64::new(milliseconds(patience)),
-            places,
+        AdmissionQueue {
+            max_in_flight: AtomicUsize::new(max_in_flight),
+            max_queued: AtomicUsize::new(max_queued),
+            queue_timeout_ms: AtomicU64::new(milliseconds(queue_timeout)),
+            counts,
             is_draining: AtomicBool::new(false),
-            lanes: Mutex::default(),
-            told: LogThrottle::default(),
+            queue: Mutex::default(),
+            log_throttle: LogThrottle::default(),
         }
     }
 
-    /// Other numbers from now on; who is in flight stays, and who waits may go on.
-    pub(in crate::proxy) fn change(&self, most: usize, most_waiting: usize, patience: Duration) {
-        self.most.store(most, SeqCst);
-        self.most_waiting.store(most_waiting, SeqCst);
-        self.patience.store(milliseconds(patience), SeqCst);
-        self.admit();
+    /// Changes the limits. Requests in flight keep their permits; requests in the queue may be
+    /// admitted.
+    pub(in crate::proxy) fn resize(
+        &self,
+        max_in_flight: usize,
+        max_queued: usize,
+        queue_timeout: Duration,
+    ) {
+        self.max_in_flight.store(max_in_flight, SeqCst);
+        self.max_queued.store(max_queued, SeqCst);
+        self.queue_timeout_ms
+            .store(milliseconds(queue_timeout), SeqCst);
+        self.hand_out();
     }
 
-    /// Sends away all who wait, and who would: what is in flight is to finish, and nothing to begin
-    /// late.
+    /// Rejects all queued requests, and all that would queue: while the process shuts down, requests
+    /// in flight finish and none starts late.
     pub(in crate::proxy) fn drain(&self) {
         self.is_draining.store(true, SeqCst);
         let mut lanes = self.lock();
-        let waiting = std::mem::take(&mut *lanes);
-        self.places.queued.store(0, SeqCst);
+        let rejected = std::mem::take(&mut *lanes);
+        self.counts.queued.store(0, SeqCst);
         drop(lanes);
-        drop(waiting);
+        drop(rejected);
     }
 
-    fn take(&self) -> bool {
-        let most = self.most.load(Relaxed);
-        self.places
+    fn try_take(&self) -> bool {
+        let max = self.max_in_flight.load(Relaxed);
+        self.counts
             .in_flight
-            .fetch_update(SeqCst, SeqCst, |taken| (taken < most).then_some(taken + 1))
+            .fetch_update(SeqCst, SeqCst, |taken| (taken < max).then_some(taken + 1))
             .is_ok()
     }
 
-    fn free(&self) {
-        self.places.in_flight.fetch_sub(1, SeqCst);
-        if self.places.queued.load(SeqCst) > 0 {
-            self.admit();
+    fn release(&self) {
+        self.counts.in_flight.fetch_sub(1, SeqCst);
+        if self.counts.queued.load(SeqCst) > 0 {
+            self.hand_out();
         }
     }
 
-    /// Gives free places to those who wait.
-    fn admit(&self) {
-        let mut left = Vec::new();
+    /// Hands free permits to queued requests.
+    fn hand_out(&self) {
+        let mut returned = Vec::new();
         let mut lanes = self.lock();
-        while lanes.count > 0 && self.take() {
-            let Some((door, next)) = lanes.next() else {
-                self.places.in_flight.fetch_sub(1, SeqCst);
+        while lanes.len > 0 && self.try_take() {
+            let Some(waiter) = lanes.pop() else {
+                self.counts.in_flight.fetch_sub(1, SeqCst);
                 break;
             };
-            // Nobody goes before `leave` had the lock. A place that came back all the same is freed
-            // once the lock is.
-            left.extend(next.send(Place(door)).err());
+            // A request leaves the queue under the lock, so its receiver is alive here. A permit
+            // that comes back all the same is released after the lock.
+            returned.extend(waiter.sender.send(AdmissionPermit(waiter.admission)).err());
         }
-        self.places.queued.store(lanes.count, SeqCst);
+        self.counts.queued.store(lanes.len, SeqCst);
         drop(lanes);
-        drop(left);
+        drop(returned);
     }
 
-    fn leave(&self, lane: usize, ticket: u64) {
+    fn remove(&self, lane: usize, number: u64) {
         let mut lanes = self.lock();
-        lanes.remove(lane, ticket);
-        self.places.queued.store(lanes.count, SeqCst);
+        lanes.remove(lane, number);
+        self.counts.queued.store(lanes.len, SeqCst);
     }
 
     fn lock(&self) -> MutexGuard<'_, FairQueue> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn tell(&self, refused: &Error) {
-        if matches!(refused, Error::Overloaded) && self.told.is_due() {
+    fn log_rejection(&self, error: &Error) {
+        if matches!(error, Error::Overloaded) && self.log_throttle.is_due() {
             tracing::warn!(
-                in_flight = self.places.in_flight.load(SeqCst),
-                waiting = self.places.queued.load(SeqCst),
+                in_flight = self.counts.in_flight.load(SeqCst),
+                waiting = self.counts.queued.load(SeqCst),
                 "requests are refused: as many are in flight as limits.max_in_flight lets; the API is slow, or callers send \
                  more than it takes"
             );
@@ -201,88 +209,103 @@ fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Somebody who waits. Whoever goes away leaves no trace.
-struct Waiting {
-    door: Arc<Door>,
+/// A queued request; leaves the queue on drop.
+struct QueueEntry {
+    admission: Arc<Admission>,
     lane: usize,
-    ticket: u64,
-    turn: oneshot::Receiver<Place>,
+    number: u64,
+    permit: oneshot::Receiver<AdmissionPermit>,
 }
 
-impl Drop for Waiting {
+impl Drop for QueueEntry {
     fn drop(&mut self) {
-        self.door.0.leave(self.lane, self.ticket);
+        self.admission.0.remove(self.lane, self.number);
     }
 }
 
-/// Who waits, by caller.
+/// Queued requests, in one lane for each caller.
 #[derive(Debug, Default)]
 struct FairQueue {
-    lanes: HashMap<usize, VecDeque<Turn>>,
-    /// The lanes in which somebody waits, the next one first.
+    lanes: HashMap<usize, VecDeque<Waiter>>,
+    /// The lanes that are not empty, in the order of their turns.
     order: VecDeque<usize>,
-    count: usize,
-    tickets: u64,
+    len: usize,
+    last_number: u64,
 }
 
-/// Somebody's turn, when it comes: the ticket, the door of its worker, and where the place is
-/// waited for.
-type Turn = (u64, Arc<Door>, oneshot::Sender<Place>);
+/// The queue's end of a queued request.
+#[derive(Debug)]
+struct Waiter {
+    number: u64,
+    /// The handle of the request's worker.
+    admission: Arc<Admission>,
+    sender: oneshot::Sender<AdmissionPermit>,
+}
 
 impl FairQueue {
-    fn add(&mut self, lane: usize, door: Arc<Door>) -> (oneshot::Receiver<Place>, u64) {
-        let (sender, turn) = oneshot::channel();
-        self.tickets += 1;
-        let waiting = self.lanes.entry(lane).or_default();
-        if waiting.is_empty() {
+    fn push(
+        &mut self,
+        lane: usize,
+        admission: Arc<Admission>,
+    ) -> (u64, oneshot::Receiver<AdmissionPermit>) {
+        let (sender, permit) = oneshot::channel();
+        self.last_number += 1;
+        let number = self.last_number;
+        let waiters = self.lanes.entry(lane).or_default();
+        if waiters.is_empty() {
             self.order.push_back(lane);
         }
-        waiting.push_back((self.tickets, door, sender));
-        self.count += 1;
-        (turn, self.tickets)
+        waiters.push_back(Waiter {
+            number,
+            admission,
+            sender,
+        });
+        self.len += 1;
+        (number, permit)
     }
 
-    /// The first of the next lane, which then goes to the end.
-    fn next(&mut self) -> Option<(Arc<Door>, oneshot::Sender<Place>)> {
+    /// The first request of the next lane, which then becomes the last lane.
+    fn pop(&mut self) -> Option<Waiter> {
         let lane = self.order.pop_front()?;
-        let waiting = self.lanes.get_mut(&lane)?;
-        let (_, door, next) = waiting.pop_front()?;
-        self.count -= 1;
-        match waiting.is_empty() {
-            true => drop(self.lanes.remove(&lane)),
-            false => self.order.push_back(lane),
+        let waiters = self.lanes.get_mut(&lane)?;
+        let waiter = waiters.pop_front()?;
+        self.len -= 1;
+        if waiters.is_empty() {
+            self.lanes.remove(&lane);
+        } else {
+            self.order.push_back(lane);
         }
-        Some((door, next))
+        Some(waiter)
     }
 
-    fn remove(&mut self, lane: usize, ticket: u64) {
-        let Some(waiting) = self.lanes.get_mut(&lane) else {
+    fn remove(&mut self, lane: usize, number: u64) {
+        let Some(waiters) = self.lanes.get_mut(&lane) else {
             return;
         };
-        // Tickets are given in order, and taken out of the middle only by those who go.
-        let Ok(at) = waiting.binary_search_by_key(&ticket, |(ticket, ..)| *ticket) else {
+        // The numbers of a lane ascend.
+        let Ok(at) = waiters.binary_search_by_key(&number, |waiter| waiter.number) else {
             return;
         };
-        waiting.remove(at);
-        self.count -= 1;
-        if waiting.is_empty() {
+        waiters.remove(at);
+        self.len -= 1;
+        if waiters.is_empty() {
             self.lanes.remove(&lane);
             self.order.retain(|other| *other != lane);
         }
     }
 
-    /// Sends the last of the longest lane away, if that is longer than `lane` would be.
-    fn make_room_for(&mut self, lane: usize) -> bool {
+    /// Evicts the last request of the longest lane, if that lane is longer than `lane` would be.
+    fn evict_for(&mut self, lane: usize) -> bool {
         let own = self.lanes.get(&lane).map_or(0, VecDeque::len);
-        let longest = self.lanes.iter().max_by_key(|(_, waiting)| waiting.len());
-        let Some((&longest, waiting)) = longest.filter(|(_, waiting)| waiting.len() > own + 1)
+        let longest = self.lanes.iter().max_by_key(|(_, waiters)| waiters.len());
+        let Some((&longest, waiters)) = longest.filter(|(_, waiters)| waiters.len() > own + 1)
         else {
             return false;
         };
-        let Some(&(last, ..)) = waiting.back() else {
+        let Some(number) = waiters.back().map(|waiter| waiter.number) else {
             return false;
         };
-        self.remove(longest, last);
+        self.remove(longest, number);
         true
     }
 }

@@ -1,9 +1,7 @@
-//! Bound on the login forms that are being read, for the whole process: everybody may send one,
-//! without a key.
+//! Limit of login forms that the process reads at once: anyone may send one, without a key.
 //!
-//! When all slots are taken, the oldest form is given up. A client that logs in sends its form
-//! within milliseconds; the oldest one is of somebody who sends it slowly, or not at all, and
-//! cannot keep others out by that.
+//! A client that logs in sends its form within milliseconds. When all slots are taken, the oldest
+//! form comes from a sender that is slow or silent, and is given up.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -20,16 +18,16 @@ const MAX_FORMS: usize = 256;
 #[derive(Debug)]
 pub(in crate::proxy) struct LoginForms {
     queue: Mutex<Queue>,
-    /// How many they are, for the metrics.
+    /// Their number, for the metrics.
     count: Arc<AtomicUsize>,
     log_throttle: LogThrottle,
 }
 
 #[derive(Debug, Default)]
 struct Queue {
-    /// In the order in which they began.
+    /// The oldest first.
     reading: VecDeque<Reading>,
-    /// No number is used twice: a form that was given up must not remove another one.
+    /// Never reused: a form that was given up must not remove another one.
     next_number: u64,
 }
 
@@ -41,7 +39,7 @@ struct Reading {
 }
 
 impl LoginForms {
-    /// None yet; `count` is kept up to date.
+    /// No forms; `count` is kept up to date.
     pub(in crate::proxy) fn new(count: Arc<AtomicUsize>) -> Self {
         LoginForms {
             queue: Mutex::default(),
@@ -50,8 +48,8 @@ impl LoginForms {
         }
     }
 
-    /// Takes a slot for one more form; the oldest form is given up if there is none.
-    pub(super) fn begin(&self) -> FormSlot<'_> {
+    /// Acquires a slot for one more form; without a free slot the oldest form is given up.
+    pub(super) fn acquire(&self) -> FormSlot<'_> {
         let (keeper, given_up) = oneshot::channel();
         let mut queue = self.lock();
         let Queue {
@@ -89,7 +87,7 @@ impl LoginForms {
     }
 }
 
-/// The slot of a form, until it is dropped.
+/// The slot of a form; released on drop.
 #[derive(Debug)]
 pub(super) struct FormSlot<'a> {
     forms: &'a LoginForms,
@@ -100,7 +98,7 @@ pub(super) struct FormSlot<'a> {
 impl FormSlot<'_> {
     /// Returns when the form is to be given up.
     pub(super) async fn given_up(&mut self) {
-        // Nothing is ever sent: an error means that the sender is gone.
+        // Nothing is ever sent: the error means that the sender is dropped.
         let _ = (&mut self.given_up).await;
     }
 }
@@ -125,16 +123,16 @@ mod tests {
     async fn one_form_too_many_gives_up_the_oldest() {
         let count = Arc::new(AtomicUsize::new(0));
         let forms = LoginForms::new(Arc::clone(&count));
-        let mut slots: Vec<_> = (0..MAX_FORMS).map(|_| forms.begin()).collect();
+        let mut slots: Vec<_> = (0..MAX_FORMS).map(|_| forms.acquire()).collect();
         assert!(slots[0].given_up().now_or_never().is_none());
         drop(slots.remove(1));
         assert_eq!(count.load(Relaxed), MAX_FORMS - 1);
-        slots.push(forms.begin());
+        slots.push(forms.acquire());
         assert!(
             slots[0].given_up().now_or_never().is_none(),
             "there was a free slot"
         );
-        slots.push(forms.begin());
+        slots.push(forms.acquire());
         assert!(slots[0].given_up().now_or_never().is_some());
         assert!(slots[1].given_up().now_or_never().is_none());
         assert_eq!(count.load(Relaxed), MAX_FORMS);
@@ -146,11 +144,11 @@ mod tests {
     async fn a_given_up_form_ends_no_later_one() {
         let count = Arc::new(AtomicUsize::new(0));
         let forms = LoginForms::new(Arc::clone(&count));
-        let mut slots: Vec<_> = (0..=MAX_FORMS).map(|_| forms.begin()).collect();
+        let mut slots: Vec<_> = (0..=MAX_FORMS).map(|_| forms.acquire()).collect();
         let mut given_up = slots.remove(0);
         assert!(given_up.given_up().now_or_never().is_some());
         drop(slots);
-        let mut later = forms.begin();
+        let mut later = forms.acquire();
         drop(given_up);
         assert_eq!(count.load(Relaxed), 1);
         assert!(later.given_up().now_or_never().is_none());

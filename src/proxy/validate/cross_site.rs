@@ -1,8 +1,7 @@
-//! Requests that a web page makes a browser send. The page's user may well reach us, and the page
-//! must not through them.
+//! Cross-site requests: a web page must not call the API through the browser of a user who can.
 //!
-//! Browsers say where a request comes from (Fetch, sections "`Origin` header" and "Fetch
-//! metadata"); who is no browser says nothing of the kind, and is let through.
+//! Browsers send the origin of a request (Fetch, sections "`Origin` header" and "Fetch metadata");
+//! other clients send nothing of the kind and pass.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -15,51 +14,51 @@ use crate::error::Error;
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// How long a browser may rely on what it is told of an origin.
-const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
+/// Seconds for which a browser may cache a preflight response.
+const PREFLIGHT_MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// The origin of `req` if its pages may call and are of another site than ours.
-pub(in crate::proxy) fn origin<B>(
+/// The origin of `req`, if it is one of `allowed`.
+pub(in crate::proxy) fn allowed_origin<B>(
     req: &Request<B>,
     allowed: &[HeaderValue],
 ) -> Option<HeaderValue> {
-    // Without a page that may call there is nothing to look for.
+    // By default none are allowed, and the lookup is skipped.
     let origin = (!allowed.is_empty())
         .then(|| req.headers().get(ORIGIN))
         .flatten()?;
     allowed.contains(origin).then(|| origin.clone())
 }
 
-/// What a browser says of the page that makes it send a request.
+/// Origin of a request, as its browser sends it.
 #[derive(Default)]
-pub(super) struct Page<'a> {
+pub(super) struct RequestOrigin<'a> {
     origin: Option<&'a HeaderValue>,
-    /// A browser names one.
+    /// Number of Origin fields; a browser sends one.
     origins: usize,
-    /// Whether it is said to be of another origin than ours.
-    is_foreign: bool,
-    /// Whether it is said to be of our own. The browser knows it also where something in front of
-    /// us speaks TLS.
-    is_own: bool,
+    /// Whether Sec-Fetch-Site names another site.
+    is_cross_site: bool,
+    /// Whether Sec-Fetch-Site names the same origin, which the browser also knows if a server in
+    /// front of the proxy terminates TLS.
+    is_same_origin: bool,
 }
 
-impl<'a> Page<'a> {
-    /// Takes the field if it is one of those.
-    pub(super) fn note(&mut self, name: &HeaderName, value: &'a HeaderValue) {
+impl<'a> RequestOrigin<'a> {
+    /// Reads a field of the request.
+    pub(super) fn read(&mut self, name: &HeaderName, value: &'a HeaderValue) {
         if *name == ORIGIN {
             self.origin = Some(value);
             self.origins += 1;
         } else if *name == SEC_FETCH_SITE {
             match value.as_bytes() {
-                b"same-origin" => self.is_own = true,
+                b"same-origin" => self.is_same_origin = true,
                 b"none" => {}
-                _ => self.is_foreign = true,
+                _ => self.is_cross_site = true,
             }
         }
     }
 
-    /// Refuses what a page of another origin sends; gives the answer to a browser that asks in
-    /// advance whether it may (CORS). `is_tls` is whether the connection is TLS.
+    /// Rejects a request of a page that may not call. Returns the response to a preflight request
+    /// (CORS). `is_tls` says whether the connection is TLS.
     pub(super) fn check<B>(
         &self,
         req: &Request<B>,
@@ -68,57 +67,56 @@ impl<'a> Page<'a> {
         methods: &HeaderValue,
     ) -> Result<Option<Response<()>>, Error> {
         let may_call = match self.origin {
-            Some(page) => {
-                self.origins == 1 && (allowed.contains(page) || self.is_same(page, req, is_tls))
+            Some(origin) => {
+                self.origins == 1 && (allowed.contains(origin) || self.is_same(origin, req, is_tls))
             }
-            None => !self.is_foreign,
+            None => !self.is_cross_site,
         };
         if !may_call {
             return Err(Error::CrossSite);
         }
         let headers = req.headers();
-        let asks = self.origin.is_some()
+        let is_preflight = self.origin.is_some()
             && *req.method() == Method::OPTIONS
             && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
-        Ok(asks.then(|| preflight(headers, methods)))
+        Ok(is_preflight.then(|| preflight(headers, methods)))
     }
 
-    /// Whether the page's origin is ours: the scheme of the connection, and the host by which the
-    /// request calls us. A connection without TLS may be that of something in front of us that
-    /// speaks TLS; then the browser has to say so.
-    fn is_same<B>(&self, page: &HeaderValue, req: &Request<B>, is_tls: bool) -> bool {
-        if self.is_foreign {
+    /// Whether `origin` is the proxy's own: the scheme of the connection, and the host of the
+    /// request. Where a server in front terminates TLS, only Sec-Fetch-Site can tell.
+    fn is_same<B>(&self, origin: &HeaderValue, req: &Request<B>, is_tls: bool) -> bool {
+        if self.is_cross_site {
             return false;
         }
-        let page = page.as_bytes();
-        let page = match page.strip_prefix(b"https://") {
-            Some(host) if is_tls || self.is_own => host,
-            None if !is_tls => page.strip_prefix(b"http://").unwrap_or_default(),
+        let origin = origin.as_bytes();
+        let host = match origin.strip_prefix(b"https://") {
+            Some(host) if is_tls || self.is_same_origin => host,
+            None if !is_tls => origin.strip_prefix(b"http://").unwrap_or_default(),
             _ => return false,
         };
-        let named = req
+        let target = req
             .uri()
             .authority()
             .map(|authority| authority.as_str().as_bytes());
-        let named = named.or_else(|| req.headers().get(HOST).map(HeaderValue::as_bytes));
-        named.is_some_and(|named| named.eq_ignore_ascii_case(page))
+        let target = target.or_else(|| req.headers().get(HOST).map(HeaderValue::as_bytes));
+        target.is_some_and(|target| target.eq_ignore_ascii_case(host))
     }
 }
 
-fn preflight(asked: &HeaderMap, methods: &HeaderValue) -> Response<()> {
+fn preflight(requested: &HeaderMap, methods: &HeaderValue) -> Response<()> {
     let mut res = Response::new(());
     *res.status_mut() = StatusCode::NO_CONTENT;
     let headers = res.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_METHODS, methods.clone());
-    if let Some(fields) = asked.get(ACCESS_CONTROL_REQUEST_HEADERS) {
+    if let Some(fields) = requested.get(ACCESS_CONTROL_REQUEST_HEADERS) {
         headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, fields.clone());
     }
-    headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
+    headers.insert(ACCESS_CONTROL_MAX_AGE, PREFLIGHT_MAX_AGE);
     res
 }
 
-/// Tells the browser that the page of `origin` may read the answer.
-pub(in crate::proxy) fn admit(headers: &mut HeaderMap, origin: HeaderValue) {
+/// Lets the browser show the response to pages of `origin`.
+pub(in crate::proxy) fn expose(headers: &mut HeaderMap, origin: HeaderValue) {
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     headers.insert(
         ACCESS_CONTROL_EXPOSE_HEADERS,
@@ -140,15 +138,15 @@ mod tests {
         }
         let allowed = [HeaderValue::from_static("https://crm.example")];
         let req = req.body(()).unwrap();
-        let mut page = Page::default();
+        let mut origin = RequestOrigin::default();
         req.headers()
             .iter()
-            .for_each(|(name, value)| page.note(name, value));
-        page.check(&req, is_tls, &allowed, &HeaderValue::from_static("GET"))
+            .for_each(|(name, value)| origin.read(name, value));
+        origin.check(&req, is_tls, &allowed, &HeaderValue::from_static("GET"))
     }
 
     #[test]
-    fn pages_of_other_sites_are_refused() {
+    fn pages_of_other_sites_are_rejected() {
         for is_tls in [false, true] {
             let own = if is_tls {
                 "https://localhost:8080"
@@ -241,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_browser_that_asks_for_an_allowed_page_is_told() {
+    fn a_preflight_of_an_allowed_page_is_answered() {
         let fields = [
             ("origin", "https://crm.example"),
             ("access-control-request-method", "POST"),

@@ -1,15 +1,15 @@
-//! The methods that are forwarded, for all or for one caller.
+//! Allowed methods, of all callers or of one.
 
 use http::{HeaderValue, Method};
 
 use crate::error::Error;
 
-/// Methods that may be used, and how they are told (RFC 9110 section 10.2.1).
+/// Allowed methods, and their `Allow` field (RFC 9110 section 10.2.1).
 #[derive(Debug)]
 pub(in crate::proxy) struct Methods {
-    /// Empty for all.
+    /// Empty if all are allowed.
     methods: Vec<Method>,
-    pub(super) list: HeaderValue,
+    allow: HeaderValue,
 }
 
 impl Methods {
@@ -23,34 +23,39 @@ impl Methods {
             Method::DELETE,
             Method::OPTIONS,
         ];
-        let told = if methods.is_empty() {
+        let listed = if methods.is_empty() {
             &usual[..]
         } else {
             methods
         };
-        let list = told
+        let allow = listed
             .iter()
             .map(Method::as_str)
             .collect::<Vec<_>>()
             .join(", ");
-        // Methods are tokens, which a field value can always have.
-        let list = HeaderValue::try_from(list).unwrap_or_else(|_| HeaderValue::from_static(""));
+        // A list of methods is always a valid field value.
+        let allow = HeaderValue::try_from(allow).unwrap_or_else(|_| HeaderValue::from_static(""));
         Methods {
             methods: methods.to_vec(),
-            list,
+            allow,
         }
     }
 
     pub(in crate::proxy) fn check(&self, method: &Method) -> Result<(), Error> {
-        match self.methods.is_empty() || self.methods.contains(method) {
-            true => Ok(()),
-            false => Err(self.refusal()),
+        if self.methods.is_empty() || self.methods.contains(method) {
+            Ok(())
+        } else {
+            Err(self.not_allowed())
         }
     }
 
-    pub(super) fn refusal(&self) -> Error {
+    pub(super) fn allow_header(&self) -> &HeaderValue {
+        &self.allow
+    }
+
+    pub(super) fn not_allowed(&self) -> Error {
         Error::MethodNotAllowed {
-            allow: self.list.clone(),
+            allow: self.allow.clone(),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Check of the request path: refuses every path that two servers may read differently.
+//! Check of the request path: rejects every path that two servers may read differently.
 
 use percent_encoding::percent_decode_str;
 
@@ -20,8 +20,7 @@ const SURROGATE: &str = "the path has a UTF-16 surrogate that is encoded as UTF-
 const NOT_UTF8: &str = "the path has percent-encoded bytes that are not UTF-8";
 const LOOK_ALIKE: &str = "the path has a character that some servers read as a dot, a slash, a backslash, a semicolon or a percent sign";
 
-/// The bytes that need a look at what follows them, or that no path may have. Most bytes are none
-/// of these.
+/// Bytes that no path may have, or whose successors must be checked. Most bytes are neither.
 const IS_SPECIAL: [bool; 256] = {
     let mut is_special = [false; 256];
     let mut byte = 0;
@@ -32,8 +31,7 @@ const IS_SPECIAL: [bool; 256] = {
     is_special
 };
 
-/// Refuses what a server may read as another path than the one that was matched. Each kind has its
-/// own detail.
+/// Rejects a path that a server may read as another one. Each kind has its own detail.
 pub(super) fn check_path(path: &str) -> Result<(), Error> {
     let mut rest = path.as_bytes();
     let mut has_encoded_text = false;

@@ -1,4 +1,4 @@
-//! What passes the guard, and what does not.
+//! Valid and rejected requests.
 
 use bytes::Bytes;
 use http_body_util::{Empty, Full};
@@ -9,20 +9,24 @@ use super::*;
 
 type NoBody = Empty<Bytes>;
 
-fn rules() -> Rules {
+fn validator() -> Validator {
     let mut config = crate::proxy::tests::config();
     config.listen.hosts = ["a".to_owned(), "b".to_owned()].into();
-    Rules::new(&config)
+    Validator::new(&config)
 }
 
-fn checked<B: Body>(rules: &Rules, req: &Request<B>) -> Result<Option<Response<()>>, Error> {
+fn checked<B: Body>(
+    validator: &Validator,
+    req: &Request<B>,
+) -> Result<Option<Response<()>>, Error> {
     let local = ([127, 0, 0, 1], 8080).into();
-    rules.check(
+    validator.check(
         req,
-        &Peer {
+        &Route::new(req, &[]),
+        &ConnectionIdentity {
             addr: Some(local),
             local: Some(local),
-            ..Peer::default()
+            ..ConnectionIdentity::default()
         },
     )
 }
@@ -42,7 +46,7 @@ fn only_paths_below_a_prefix_pass() {
         "/captain/api/journey/start?a=%2e%2e",
         "/v2/captain/",
     ] {
-        assert!(checked(&rules(), &request(good)).is_ok(), "{good}");
+        assert!(checked(&validator(), &request(good)).is_ok(), "{good}");
     }
     for bad in [
         "/",
@@ -53,14 +57,17 @@ fn only_paths_below_a_prefix_pass() {
         "/v2/captainx/",
     ] {
         assert!(
-            matches!(checked(&rules(), &request(bad)), Err(Error::PathUnknown)),
+            matches!(
+                checked(&validator(), &request(bad)),
+                Err(Error::PathUnknown)
+            ),
             "{bad}"
         );
     }
 }
 
 #[test]
-fn an_ambiguous_path_is_refused_with_its_detail() {
+fn an_ambiguous_path_is_rejected_with_its_detail() {
     for (path, detail) in [
         ("/v2/captain/../designer", "dot segment"),
         ("/v2/captain/..", "dot segment"),
@@ -84,7 +91,7 @@ fn an_ambiguous_path_is_refused_with_its_detail() {
         ("/v2/captain/a%zz", "two hexadecimal digits"),
         ("/v2/captain/a%u002e", "two hexadecimal digits"),
     ] {
-        assert_refused(path, detail);
+        assert_rejected(path, detail);
     }
     for good in [
         "/v2/captain/.well-known",
@@ -128,8 +135,8 @@ fn encoded_bytes_of_a_path_are_utf_8() {
         ("%c3a%a4", "not UTF-8"),
         ("%c3%a4%a4", "not UTF-8"),
     ] {
-        assert_refused(&format!("/v2/captain/{bytes}"), detail);
-        assert_refused(&format!("/v2/captain/%c3%a4{bytes}/x"), detail);
+        assert_rejected(&format!("/v2/captain/{bytes}"), detail);
+        assert_rejected(&format!("/v2/captain/%c3%a4{bytes}/x"), detail);
     }
     for good in [
         "%c3%a4",
@@ -142,7 +149,7 @@ fn encoded_bytes_of_a_path_are_utf_8() {
 }
 
 #[test]
-fn characters_that_servers_fold_are_refused() {
+fn characters_that_servers_fold_are_rejected() {
     for char in [
         '\u{ff0e}', '\u{2024}', '\u{2025}', '\u{ff0f}', '\u{2215}', '\u{ff3c}', '\u{a5}',
         '\u{20a9}', '\u{ff1b}', '\u{ff05}', '\u{66a}',
@@ -152,11 +159,11 @@ fn characters_that_servers_fold_are_refused() {
             .bytes()
             .map(|byte| format!("%{byte:02X}"))
             .collect();
-        assert_refused(&format!("/v2/captain/{bytes}/x"), "some servers read as");
+        assert_rejected(&format!("/v2/captain/{bytes}/x"), "some servers read as");
     }
 }
 
-fn assert_refused(path: &str, detail: &str) {
+fn assert_rejected(path: &str, detail: &str) {
     match check_path(path) {
         Err(Error::BadRequest(told)) => assert!(told.contains(detail), "{path}: {told}"),
         other => panic!("{path}: {other:?}"),
@@ -192,23 +199,26 @@ proptest! {
 }
 
 #[test]
-fn methods_that_are_not_for_an_api_are_refused() {
+fn methods_that_are_not_for_an_api_are_rejected() {
     for method in [Method::TRACE, Method::CONNECT] {
         let mut req = request("/v2/captain/x");
         *req.method_mut() = method;
         assert!(matches!(
-            checked(&rules(), &req),
+            checked(&validator(), &req),
             Err(Error::MethodNotAllowed { .. })
         ));
     }
     let mut req = request("*");
-    assert!(matches!(checked(&rules(), &req), Err(Error::BadRequest(_))));
+    assert!(matches!(
+        checked(&validator(), &req),
+        Err(Error::BadRequest(_))
+    ));
     *req.method_mut() = Method::OPTIONS;
-    assert!(checked(&rules(), &req).is_ok());
+    assert!(checked(&validator(), &req).is_ok());
 }
 
 #[test]
-fn an_options_goes_no_further_where_its_count_is_zero_and_not_where_it_has_none() {
+fn options_with_max_forwards_zero_ends_here() {
     for (left, is_last) in [
         ("0", true),
         ("00", true),
@@ -222,7 +232,7 @@ fn an_options_goes_no_further_where_its_count_is_zero_and_not_where_it_has_none(
         req.headers_mut()
             .insert(MAX_FORWARDS, left.parse().unwrap());
         assert_eq!(
-            checked(&rules(), &req).unwrap().is_some(),
+            checked(&validator(), &req).unwrap().is_some(),
             is_last,
             "{left:?}"
         );
@@ -230,7 +240,7 @@ fn an_options_goes_no_further_where_its_count_is_zero_and_not_where_it_has_none(
 }
 
 #[test]
-fn there_is_one_host_and_it_is_one() {
+fn a_request_has_one_valid_host() {
     for good in [
         "a",
         "a:80",
@@ -250,25 +260,25 @@ fn there_is_one_host_and_it_is_one() {
         assert!(!is_host(bad.as_bytes()), "{bad}");
     }
     let refused =
-        |req: &Request<NoBody>| matches!(checked(&rules(), req), Err(Error::BadRequest(_)));
+        |req: &Request<NoBody>| matches!(checked(&validator(), req), Err(Error::BadRequest(_)));
     let mut req = request("/v2/captain/x");
     req.headers_mut().append(HOST, "other".parse().unwrap());
     assert!(refused(&req));
     req.headers_mut().remove(HOST);
     assert!(refused(&req));
     *req.version_mut() = Version::HTTP_10;
-    assert!(checked(&rules(), &req).is_ok());
+    assert!(checked(&validator(), &req).is_ok());
     assert!(refused(&request("http://u:p@localhost/v2/captain/x")));
 }
 
 #[test]
-fn an_http2_request_names_its_authority_once_or_twice_the_same() {
+fn an_http2_request_has_one_authority() {
     let check = |target: &str, host: Option<&str>| {
         let mut req = Request::builder().uri(target).version(Version::HTTP_2);
         if let Some(host) = host {
             req = req.header(HOST, host);
         }
-        checked(&rules(), &req.body(NoBody::new()).unwrap())
+        checked(&validator(), &req.body(NoBody::new()).unwrap())
     };
     assert!(check("http://a/v2/captain/x", None).is_ok());
     assert!(check("http://a/v2/captain/x", Some("A")).is_ok());
@@ -287,7 +297,7 @@ fn an_http2_request_names_its_authority_once_or_twice_the_same() {
 }
 
 #[test]
-fn an_http2_request_has_one_length_and_no_white_space_around_values() {
+fn http2_fields_have_one_length_and_no_outer_space() {
     let check = |fields: &[(&str, &str)]| {
         let mut req = Request::builder()
             .uri("http://a/v2/captain/x")
@@ -295,7 +305,7 @@ fn an_http2_request_has_one_length_and_no_white_space_around_values() {
         for (name, value) in fields {
             req = req.header(*name, *value);
         }
-        checked(&rules(), &req.body(NoBody::new()).unwrap())
+        checked(&validator(), &req.body(NoBody::new()).unwrap())
     };
     assert!(check(&[("x", "a b"), ("y", "")]).is_ok());
     assert!(check(&[("content-length", "5"), ("content-length", "5")]).is_ok());
@@ -316,7 +326,7 @@ fn a_transfer_encoding_is_one_chunked_or_none() {
         for value in values {
             headers.append(TRANSFER_ENCODING, value.parse().unwrap());
         }
-        Head::of(&headers).check_transfer_encoding()
+        Head::scan(&headers).check_transfer_encoding()
     };
     assert!(check(&[]).is_ok());
     assert!(check(&["Chunked"]).is_ok());
@@ -332,7 +342,7 @@ fn a_transfer_encoding_is_one_chunked_or_none() {
 }
 
 #[test]
-fn what_is_larger_than_the_limits_is_refused_and_what_is_as_large_is_not() {
+fn a_request_larger_than_the_limits_is_rejected() {
     let limits = Limits {
         max_target_bytes: 20,
         max_header_fields: 3,
@@ -340,13 +350,16 @@ fn what_is_larger_than_the_limits_is_refused_and_what_is_as_large_is_not() {
         max_request_body: 5,
         ..Limits::default()
     };
-    let rules = Rules { limits, ..rules() };
+    let validator = Validator {
+        limits,
+        ..validator()
+    };
     let check = |target: &str, name: &str, body: &'static str| {
         let req = Request::builder()
             .uri(target)
             .header(HOST, "a")
             .header(name, "0123456789");
-        checked(&rules, &req.body(Full::<Bytes>::from(body)).unwrap())
+        checked(&validator, &req.body(Full::<Bytes>::from(body)).unwrap())
     };
     assert!(check("/v2/captain/01234567", "x", "01234").is_ok());
     assert!(matches!(
@@ -368,5 +381,8 @@ fn what_is_larger_than_the_limits_is_refused_and_what_is_as_large_is_not() {
         .header("b", "")
         .body(NoBody::new())
         .unwrap();
-    assert!(matches!(checked(&rules, &many), Err(Error::HeaderTooLarge)));
+    assert!(matches!(
+        checked(&validator, &many),
+        Err(Error::HeaderTooLarge)
+    ));
 }

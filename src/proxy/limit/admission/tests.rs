@@ -1,4 +1,4 @@
-//! Who gets a place, who waits, and who is sent away.
+//! Admission and queueing of requests.
 
 use std::sync::atomic::AtomicU32;
 
@@ -7,73 +7,75 @@ use tokio::time::{Instant, advance};
 
 use super::*;
 
-const PATIENCE: Duration = Duration::from_secs(1);
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(1);
 
-fn gate(most: usize, most_waiting: usize) -> Arc<Door> {
-    Door::new(Arc::new(Gate::new(
-        most,
-        most_waiting,
-        PATIENCE,
+fn admission(max_in_flight: usize, max_queued: usize) -> Arc<Admission> {
+    Admission::new(Arc::new(AdmissionQueue::new(
+        max_in_flight,
+        max_queued,
+        QUEUE_TIMEOUT,
         Arc::default(),
     )))
 }
 
-type Waiter = JoinHandle<Result<Place, Error>>;
+type Queued = JoinHandle<Result<AdmissionPermit, Error>>;
 
-/// Somebody who waits in `lane`, and does so when this returns.
-async fn waiter(gate: &Arc<Door>, lane: usize) -> Waiter {
-    let gate = Arc::clone(gate);
-    let waiter = tokio::spawn(async move { gate.wait(lane).await });
+/// A request that waits in `lane` when this returns.
+async fn queued(admission: &Arc<Admission>, lane: usize) -> Queued {
+    let admission = Arc::clone(admission);
+    let queued = tokio::spawn(async move { admission.acquire(lane).await });
     yield_now().await;
-    waiter
+    queued
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_place_that_is_freed_goes_to_who_waits_and_to_nobody_who_comes_later() {
-    let gate = gate(1, 2);
-    let first = gate.enter().unwrap();
-    assert!(gate.enter().is_none());
-    let waiting = waiter(&gate, 1).await;
+async fn a_released_permit_goes_to_the_queue_first() {
+    let admission = admission(1, 2);
+    let first = admission.try_acquire().unwrap();
+    assert!(admission.try_acquire().is_none());
+    let waiting = queued(&admission, 1).await;
     drop(first);
     assert!(
-        gate.enter().is_none(),
-        "the place is not given to the one who waits"
+        admission.try_acquire().is_none(),
+        "the permit is not handed to the queued request"
     );
-    let place = waiting.await.unwrap().unwrap();
-    drop(place);
-    // In the moment in which a place is free and somebody waits.
-    gate.0.places.queued.store(1, SeqCst);
-    assert!(gate.enter().is_none(), "it overtakes the one who waits");
-    gate.0.places.queued.store(0, SeqCst);
-    assert!(gate.enter().is_some());
+    let permit = waiting.await.unwrap().unwrap();
+    drop(permit);
+    // A permit is free while a request is queued.
+    admission.0.counts.queued.store(1, SeqCst);
+    assert!(
+        admission.try_acquire().is_none(),
+        "it overtakes the queued request"
+    );
+    admission.0.counts.queued.store(0, SeqCst);
+    assert!(admission.try_acquire().is_some());
 }
 
-/// It was freed between the look at the places and the entry into the queue, when nobody was there
-/// to give it to.
+/// It was released between the check for a free permit and the entry into the queue.
 #[tokio::test(start_paused = true)]
-async fn a_place_that_is_freed_before_anybody_waits_is_taken_all_the_same() {
-    let gate = gate(1, 1);
+async fn a_permit_released_while_a_request_enqueues_is_not_lost() {
+    let admission = admission(1, 1);
     let began = Instant::now();
-    assert!(gate.wait(1).await.is_ok());
+    assert!(admission.acquire(1).await.is_ok());
     assert_eq!(began.elapsed(), Duration::ZERO);
 }
 
 #[tokio::test(start_paused = true)]
-async fn places_go_round_the_callers() {
-    let gate = gate(1, 100);
-    let place = gate.enter().unwrap();
+async fn permits_go_round_the_callers() {
+    let admission = admission(1, 100);
+    let permit = admission.try_acquire().unwrap();
     let order = Arc::new(Mutex::new(Vec::new()));
     let mut waiters = Vec::new();
     for lane in [1, 1, 1, 1, 2, 2, 3] {
-        let (gate, order) = (Arc::clone(&gate), Arc::clone(&order));
+        let (admission, order) = (Arc::clone(&admission), Arc::clone(&order));
         waiters.push(tokio::spawn(async move {
-            let place = gate.wait(lane).await.unwrap();
+            let permit = admission.acquire(lane).await.unwrap();
             order.lock().unwrap().push(lane);
-            drop(place);
+            drop(permit);
         }));
         yield_now().await;
     }
-    drop(place);
+    drop(permit);
     for waiter in waiters {
         waiter.await.unwrap();
     }
@@ -81,76 +83,76 @@ async fn places_go_round_the_callers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_that_has_filled_the_queue_makes_room_for_others() {
-    let gate = gate(1, 3);
-    let place = gate.enter().unwrap();
+async fn a_flood_in_the_queue_makes_room_for_others() {
+    let admission = admission(1, 3);
+    let permit = admission.try_acquire().unwrap();
     let flood = [
-        waiter(&gate, 1).await,
-        waiter(&gate, 1).await,
-        waiter(&gate, 1).await,
+        queued(&admission, 1).await,
+        queued(&admission, 1).await,
+        queued(&admission, 1).await,
     ];
     assert!(
-        matches!(gate.wait(1).await, Err(Error::Overloaded)),
-        "it is as long as it may be"
+        matches!(admission.acquire(1).await, Err(Error::Overloaded)),
+        "the lane is as long as it may be"
     );
-    let other = waiter(&gate, 2).await;
+    let other = queued(&admission, 2).await;
     let [one, two, three] = flood;
     assert!(
         matches!(three.await.unwrap(), Err(Error::Overloaded)),
         "the last of the flood stays"
     );
     assert!(!other.is_finished() && !one.is_finished() && !two.is_finished());
-    // What is left is as fair as it can be: two of one, one of the other.
-    assert!(matches!(gate.wait(2).await, Err(Error::Overloaded)));
-    drop(place);
+    // The rest is as fair as it can be: two of one, one of the other.
+    assert!(matches!(admission.acquire(2).await, Err(Error::Overloaded)));
+    drop(permit);
     drop(one.await.unwrap().unwrap());
     drop(other.await.unwrap().unwrap());
     drop(two.await.unwrap().unwrap());
     assert_eq!(
         (
-            gate.0.places.in_flight.load(SeqCst),
-            gate.0.places.queued.load(SeqCst)
+            admission.0.counts.in_flight.load(SeqCst),
+            admission.0.counts.queued.load(SeqCst)
         ),
         (0, 0)
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_waits_too_long_or_goes_away_leaves_no_trace() {
-    let gate = gate(1, 1);
-    let place = gate.enter().unwrap();
+async fn a_request_that_leaves_the_queue_leaves_nothing() {
+    let admission = admission(1, 1);
+    let permit = admission.try_acquire().unwrap();
     let began = Instant::now();
-    assert!(matches!(gate.wait(1).await, Err(Error::Overloaded)));
-    assert_eq!(began.elapsed(), PATIENCE);
-    let gone = waiter(&gate, 1).await;
+    assert!(matches!(admission.acquire(1).await, Err(Error::Overloaded)));
+    assert_eq!(began.elapsed(), QUEUE_TIMEOUT);
+    let gone = queued(&admission, 1).await;
     gone.abort();
     assert!(gone.await.unwrap_err().is_cancelled());
-    assert_eq!(gate.0.places.queued.load(SeqCst), 0);
-    let last = waiter(&gate, 1).await;
-    drop(place);
+    assert_eq!(admission.0.counts.queued.load(SeqCst), 0);
+    let last = queued(&admission, 1).await;
+    drop(permit);
     last.await.unwrap().unwrap();
-    assert!(gate.0.lock().lanes.is_empty() && gate.0.lock().order.is_empty());
+    assert!(admission.0.lock().lanes.is_empty() && admission.0.lock().order.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_drain_sends_away_who_waits_and_lets_finish_who_does_not() {
-    let gate = gate(1, 5);
-    let place = gate.enter().unwrap();
-    let waiting = waiter(&gate, 1).await;
-    gate.0.drain();
+async fn a_drain_rejects_queued_requests_only() {
+    let admission = admission(1, 5);
+    let permit = admission.try_acquire().unwrap();
+    let waiting = queued(&admission, 1).await;
+    admission.0.drain();
     assert!(matches!(waiting.await.unwrap(), Err(Error::Draining)));
-    assert!(matches!(gate.wait(1).await, Err(Error::Draining)));
-    drop(place);
+    assert!(matches!(admission.acquire(1).await, Err(Error::Draining)));
+    drop(permit);
     assert!(
-        gate.enter().is_some(),
-        "what needs not wait is served until the end"
+        admission.try_acquire().is_some(),
+        "a request that need not wait is served until the end"
     );
 }
 
-/// On real threads: never more than the places, nobody forgotten, nothing left.
+/// On real threads: never more in flight than permits, no request forgotten, no permit lost.
 #[test]
-fn places_are_neither_lost_nor_doubled_between_threads() {
-    let gate = Door::new(Arc::new(Gate::new(
+fn permits_are_neither_lost_nor_doubled_between_threads() {
+    let admission = Admission::new(Arc::new(AdmissionQueue::new(
         3,
         1000,
         Duration::from_secs(60),
@@ -159,7 +161,7 @@ fn places_are_neither_lost_nor_doubled_between_threads() {
     let (inside, most, served) = (AtomicU32::new(0), AtomicU32::new(0), AtomicU32::new(0));
     std::thread::scope(|scope| {
         for thread in 0..4 {
-            let (gate, inside, most, served) = (&gate, &inside, &most, &served);
+            let (admission, inside, most, served) = (&admission, &inside, &most, &served);
             scope.spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_time()
@@ -168,16 +170,16 @@ fn places_are_neither_lost_nor_doubled_between_threads() {
                 runtime.block_on(async {
                     let one = async |lane: usize| {
                         for round in 0..500_usize {
-                            let place = match gate.enter() {
-                                Some(place) => place,
-                                None => gate.wait(lane).await.unwrap(),
+                            let permit = match admission.try_acquire() {
+                                Some(permit) => permit,
+                                None => admission.acquire(lane).await.unwrap(),
                             };
                             most.fetch_max(inside.fetch_add(1, SeqCst) + 1, SeqCst);
                             if round % 3 == 0 {
                                 yield_now().await;
                             }
                             inside.fetch_sub(1, SeqCst);
-                            drop(place);
+                            drop(permit);
                             served.fetch_add(1, SeqCst);
                         }
                     };
@@ -190,28 +192,28 @@ fn places_are_neither_lost_nor_doubled_between_threads() {
     assert!(most.load(SeqCst) <= 3, "{most:?}");
     assert_eq!(
         (
-            gate.0.places.in_flight.load(SeqCst),
-            gate.0.places.queued.load(SeqCst)
+            admission.0.counts.in_flight.load(SeqCst),
+            admission.0.counts.queued.load(SeqCst)
         ),
         (0, 0)
     );
-    assert!(gate.enter().is_some());
+    assert!(admission.try_acquire().is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_place_that_is_given_as_its_taker_leaves_is_free_again() {
-    let gate = gate(1, 5);
+async fn a_permit_for_a_request_that_leaves_is_released() {
+    let admission = admission(1, 5);
     for _ in 0..50 {
-        let place = gate.enter().unwrap();
-        let leaving = waiter(&gate, 1).await;
-        drop(place);
+        let permit = admission.try_acquire().unwrap();
+        let leaving = queued(&admission, 1).await;
+        drop(permit);
         leaving.abort();
         let _ = leaving.await;
         advance(Duration::from_millis(1)).await;
         assert_eq!(
             (
-                gate.0.places.in_flight.load(SeqCst),
-                gate.0.places.queued.load(SeqCst)
+                admission.0.counts.in_flight.load(SeqCst),
+                admission.0.counts.queued.load(SeqCst)
             ),
             (0, 0)
         );

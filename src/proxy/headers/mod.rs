@@ -1,13 +1,12 @@
-//! Which fields pass: neither those of one hop (RFC 9110 section 7.6.1), nor what a caller may be
-//! known by.
-//!
-//! Authorization is the matter of `authorize`.
+//! Field policy: removes hop-by-hop fields (RFC 9110 section 7.6.1) first, the caller's credentials
+//! and claims second, and adds the proxy's own. `authorize` replaces Authorization.
 
 mod trusted;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header::{
     AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE,
     COOKIE, FORWARDED, HOST, HeaderMap, HeaderName, HeaderValue, MAX_FORWARDS, PROXY_AUTHENTICATE,
@@ -15,9 +14,11 @@ use http::header::{
     WWW_AUTHENTICATE,
 };
 use http::{Method, Request, Response, StatusCode, Version};
+use http_body::Frame;
 
 use self::trusted::{Trusted, trusted};
-use super::{Peer, request_id};
+use super::connection::ConnectionIdentity;
+use super::request_id;
 use crate::config;
 use crate::headers::via;
 
@@ -28,53 +29,53 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const PROXY_AUTHENTICATION_INFO: HeaderName = HeaderName::from_static("proxy-authentication-info");
 const SOURCE: HeaderName = HeaderName::from_static("x-gbg-source");
 
-/// What a caller may send along, and what we add.
+/// Rules for the fields that pass, and the fields that the proxy adds.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub struct HeaderPolicy {
     forward_cookies: bool,
     send_forwarded: bool,
     source: Option<HeaderValue>,
 }
 
-impl Rules {
+impl HeaderPolicy {
     pub(super) fn new(config: &config::Forward) -> Self {
-        Rules {
+        HeaderPolicy {
             forward_cookies: config.forward_cookies,
             send_forwarded: config.send_forwarded,
             source: config.source.clone(),
         }
     }
 
-    fn clean<B>(&self, req: &mut Request<B>, peer: &Peer) {
+    fn clean<B>(&self, req: &mut Request<B>, connection: &ConnectionIdentity) {
         let version = req.version();
         let is_options = *req.method() == Method::OPTIONS;
         let headers = req.headers_mut();
         let unwanted = find(headers, |name| {
             is_hop_by_hop(name)
-                || in_either_spelling(name, |name| self.is_callers(name))
+                || in_either_spelling(name, |name| self.ends_here(name))
                 || is_misspelt(name)
         });
         let wants_trailers = unwanted.contains(&TE) && takes_trailers(headers);
         remove(headers, unwanted);
         if wants_trailers {
-            // For the next hop, which is told that it is (RFC 9110 section 10.1.4).
+            // TE is a field of one hop, which Connection has to name (RFC 9110 section 10.1.4).
             headers.insert(TE, HeaderValue::from_static("trailers"));
             headers.insert(CONNECTION, HeaderValue::from_static("te"));
         }
         if version == Version::HTTP_2
             && let Some(length) = headers.get(CONTENT_LENGTH).cloned()
         {
-            // Once, however often it came.
+            // One field, however many came.
             headers.insert(CONTENT_LENGTH, length);
         }
         if is_options {
-            count_forward(headers);
+            decrement_max_forwards(headers);
         }
         if self.forward_cookies && version == Version::HTTP_2 {
             join_cookies(headers);
         }
         if self.send_forwarded {
-            append_forwarded(headers, peer);
+            append_forwarded(headers, connection);
         }
         if let Some(source) = &self.source
             && !headers.contains_key(SOURCE)
@@ -84,9 +85,9 @@ impl Rules {
         headers.append(VIA, via::header_value(version));
     }
 
-    /// What is between the caller and us: what it is known by, the addresses of a network that is
-    /// nobody's business, and what is for us alone to say.
-    fn is_callers(&self, name: &HeaderName) -> bool {
+    /// Whether a field ends at the proxy: the caller's credentials, the addresses of its network, and
+    /// claims that only the proxy may make.
+    fn ends_here(&self, name: &HeaderName) -> bool {
         *name == PROXY_AUTHORIZATION
             || *name == X_API_KEY
             || *name == TE
@@ -97,21 +98,21 @@ impl Rules {
     }
 }
 
-/// Cleans a request of `peer` on its way to the API.
+/// Cleans the requests of `connection` on their way to the API.
 pub fn request<B>(
-    rules: Arc<super::Rules>,
-    peer: Arc<Peer>,
+    policy: Arc<HeaderPolicy>,
+    connection: Arc<ConnectionIdentity>,
 ) -> impl Fn(Request<B>) -> Request<B> + Clone {
     move |mut req| {
-        rules.headers.clean(&mut req, &peer);
+        policy.clean(&mut req, &connection);
         req
     }
 }
 
-/// Cleans an answer on its way to the caller.
+/// Cleans a response on its way to the caller.
 pub fn response<B>(mut res: Response<B>) -> Response<B> {
-    // The version of a message is that of its sender (RFC 9112 section 2.3). A caller of HTTP/1.0
-    // is the server's matter.
+    // A message has the version of its sender (RFC 9112 section 2.3); the server sees to callers of
+    // HTTP/1.0.
     *res.version_mut() = Version::HTTP_11;
     let headers = res.headers_mut();
     let unwanted = find(headers, |name| {
@@ -122,16 +123,23 @@ pub fn response<B>(mut res: Response<B>) -> Response<B> {
     });
     remove(headers, unwanted);
     if res.status() == StatusCode::NO_CONTENT {
-        // It has no length, not even that of a body that was not asked for (RFC 9110 section 8.6).
+        // Such a response has no length (RFC 9110 section 8.6).
         res.headers_mut().remove(CONTENT_LENGTH);
     }
     res
 }
 
-/// Takes out of a trailer section what must not be in one: framing, routing and credentials (RFC
+/// Removes from a trailer section what must not be in one: framing, routing and credentials (RFC
 /// 9110 section 6.5.1).
-pub(super) fn trailers(mut trailers: HeaderMap) -> HeaderMap {
-    let must_not = |name: &HeaderName| {
+pub(super) fn clean_trailers(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(trailers) => Frame::trailers(without_forbidden(trailers)),
+        Err(frame) => frame,
+    }
+}
+
+fn without_forbidden(mut trailers: HeaderMap) -> HeaderMap {
+    let is_forbidden = |name: &HeaderName| {
         is_hop_by_hop(name)
             || trusted(name.as_str()).is_some()
             || [
@@ -154,32 +162,33 @@ pub(super) fn trailers(mut trailers: HeaderMap) -> HeaderMap {
             ]
             .contains(name)
     };
-    let unwanted = find(&trailers, |name| in_either_spelling(name, must_not));
+    let unwanted = find(&trailers, |name| in_either_spelling(name, is_forbidden));
     remove(&mut trailers, unwanted);
     trailers
 }
 
-/// Whether `holds` for `name`, or for what it is to a server that takes an underscore for a hyphen.
+/// Whether `holds` for `name`, or for the name that a server reads which takes an underscore for a
+/// hyphen.
 fn in_either_spelling(name: &HeaderName, holds: impl Fn(&HeaderName) -> bool) -> bool {
     let hyphened = || HeaderName::try_from(name.as_str().replace('_', "-"));
     holds(name) || (name.as_str().contains('_') && hyphened().is_ok_and(|name| holds(&name)))
 }
 
-/// Whether `name` is one of a hop or of the framing to a server that takes an underscore for a
-/// hyphen, and to none else: nobody on the way has read it as that.
+/// Whether only a server that takes an underscore for a hyphen reads `name` as a hop-by-hop or
+/// framing field: no hop before it has acted on it.
 fn is_misspelt(name: &HeaderName) -> bool {
     name.as_str().contains('_')
         && in_either_spelling(name, |name| is_hop_by_hop(name) || *name == CONTENT_LENGTH)
 }
 
-/// Whether whoever sent these takes trailers in the answer (RFC 9110 section 10.1.4).
+/// Whether the sender accepts trailers in the response (RFC 9110 section 10.1.4).
 fn takes_trailers(headers: &HeaderMap) -> bool {
     members(headers, TE).any(|member| member.eq_ignore_ascii_case(b"trailers"))
 }
 
-/// Says who called us, after what the caller says of others (RFC 7239).
-fn append_forwarded(headers: &mut HeaderMap, peer: &Peer) {
-    let ip = peer.addr.map(|addr| addr.ip().to_canonical());
+/// Appends the address of the caller to those that it forwards (RFC 7239).
+fn append_forwarded(headers: &mut HeaderMap, connection: &ConnectionIdentity) {
+    let ip = connection.addr.map(|addr| addr.ip().to_canonical());
     let node = match ip {
         Some(ip @ IpAddr::V4(_)) => format!("for={ip}"),
         Some(ip @ IpAddr::V6(_)) => format!("for=\"[{ip}]\""),
@@ -195,8 +204,8 @@ fn append_forwarded(headers: &mut HeaderMap, peer: &Peer) {
     }
 }
 
-/// Counts this hop of an OPTIONS (RFC 9110 section 7.6.2).
-fn count_forward(headers: &mut HeaderMap) {
+/// Decrements Max-Forwards of an OPTIONS (RFC 9110 section 7.6.2).
+fn decrement_max_forwards(headers: &mut HeaderMap) {
     let left = headers
         .get(MAX_FORWARDS)
         .and_then(|left| left.to_str().ok()?.parse::<u32>().ok());
@@ -205,7 +214,7 @@ fn count_forward(headers: &mut HeaderMap) {
     }
 }
 
-/// HTTP/2 may split a Cookie; HTTP/1 has one (RFC 9113 section 8.2.3).
+/// Joins the Cookie fields that HTTP/2 may split (RFC 9113 section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let crumbs: Vec<_> = headers
         .get_all(COOKIE)
@@ -219,7 +228,7 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Fields of one hop that Connection need not name.
+/// Whether `name` is a hop-by-hop field even if Connection does not name it.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     *name == CONNECTION
         || *name == TRANSFER_ENCODING
@@ -228,8 +237,8 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
         || *name == PROXY_CONNECTION
 }
 
-/// The names that are `unwanted`. A look at each field that came costs a fraction of a search for
-/// each name that might.
+/// The names that are `unwanted`. One pass over the fields costs a fraction of a lookup of each
+/// name.
 fn find(headers: &HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) -> Vec<HeaderName> {
     headers
         .keys()
@@ -238,21 +247,21 @@ fn find(headers: &HeaderMap, unwanted: impl Fn(&HeaderName) -> bool) -> Vec<Head
         .collect()
 }
 
-/// Removes the fields `unwanted`, and where Connection is one of them, those that it names: it is
-/// the sender's list of what is meant for us alone.
+/// Removes the fields `unwanted`, and those that Connection names if it is one of them.
 fn remove(headers: &mut HeaderMap, unwanted: Vec<HeaderName>) {
-    let named: Vec<HeaderName> = match unwanted.contains(&CONNECTION) {
-        true => members(headers, CONNECTION)
+    let named: Vec<HeaderName> = if unwanted.contains(&CONNECTION) {
+        members(headers, CONNECTION)
             .filter_map(|name| HeaderName::from_bytes(name).ok())
-            .collect(),
-        false => Vec::new(),
+            .collect()
+    } else {
+        Vec::new()
     };
     for name in named.into_iter().chain(unwanted) {
         headers.remove(name);
     }
 }
 
-/// The members of a field that is a list (RFC 9110 section 5.6.1).
+/// The members of a list field (RFC 9110 section 5.6.1).
 fn members(headers: &HeaderMap, name: HeaderName) -> impl Iterator<Item = &[u8]> {
     let lists = headers.get_all(name).into_iter();
     lists

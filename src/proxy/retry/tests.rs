@@ -1,4 +1,4 @@
-//! The step with an API and a token endpoint of the test's own, and a clock that waits for nothing.
+//! Retries with an API and a token endpoint of the test's own, and a paused clock.
 
 use std::collections::BTreeMap;
 use std::future::pending;
@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::join_all;
 use http::HeaderValue;
+use http::header::AUTHORIZATION;
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::{advance, sleep};
 use tower::ServiceExt;
 
 use super::*;
 use crate::config::{Sources, load};
-use crate::proxy::context::observed;
+use crate::proxy::context::with_context;
+use crate::proxy::replay::RequestBody;
 use crate::token::{FetchError, Grant, channel, refresh};
 
 type NoBody = Empty<Bytes>;
@@ -22,7 +24,7 @@ type Text = Full<Bytes>;
 /// An API that takes one token alone, and a token endpoint whose n-th call grants `token-n`, after
 /// a second.
 struct World {
-    rules: Arc<crate::proxy::Rules>,
+    policy: Arc<RetryPolicy>,
     fetches: Arc<AtomicU64>,
     api: Arc<Api>,
 }
@@ -103,7 +105,7 @@ impl World {
             env: BTreeMap::from(env.map(|(name, value)| (name.to_owned(), value.to_owned()))),
             file: None,
         });
-        let rules = crate::proxy::tests::rules(&config.unwrap().config, tokens.clone());
+        let policy = Arc::new(RetryPolicy::new(&config.unwrap().config, tokens.clone()));
         let api = Api {
             valid_from: AtomicU64::new(1),
             refusal,
@@ -112,7 +114,7 @@ impl World {
         tokens.wait().await.unwrap();
         advance(Duration::from_secs(60)).await;
         World {
-            rules,
+            policy,
             fetches,
             api: Arc::new(api),
         }
@@ -128,9 +130,9 @@ impl World {
             let api = Arc::clone(&api);
             async move { api.answer(*authorized.req).await }
         });
-        let res = layer(Arc::clone(&self.rules))
+        let res = layer(Arc::clone(&self.policy))
             .layer(leaf)
-            .oneshot(observed(req))
+            .oneshot(with_context(req))
             .await
             .unwrap();
         let status = res.status();
@@ -156,7 +158,7 @@ impl World {
 #[tokio::test(start_paused = true)]
 async fn nothing_is_forwarded_without_a_token() {
     let (_publisher, tokens) = channel(Duration::from_secs(5), Arc::default());
-    let rules = crate::proxy::tests::rules(&crate::proxy::tests::config(), tokens);
+    let policy = Arc::new(RetryPolicy::new(&crate::proxy::tests::config(), tokens));
     let leaf = service_fn(
         async |_: Authorized<WithContext<NoBody>>| -> Result<Response<NoBody>, Error> {
             panic!("it was forwarded")
@@ -168,12 +170,12 @@ async fn nothing_is_forwarded_without_a_token() {
         .body(NoBody::new())
         .unwrap();
     let answer: Result<Response<NoBody>, Error> =
-        layer(rules).layer(leaf).oneshot(observed(req)).await;
+        layer(policy).layer(leaf).oneshot(with_context(req)).await;
     assert!(matches!(answer, Err(Error::TokenUnavailable { .. })));
 }
 
 #[tokio::test(start_paused = true)]
-async fn fifty_refused_requests_are_sent_once_more_with_one_new_token() {
+async fn rejected_requests_are_resent_with_one_new_token() {
     let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
     world.revoke();
     let told = join_all((0..50).map(|number| {
@@ -223,7 +225,7 @@ async fn an_api_that_always_refuses_is_passed_on_untouched_and_costs_two_token_c
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_that_is_longer_than_the_limit_is_not_sent_again() {
+async fn a_body_longer_than_the_buffer_is_not_resent() {
     let world = World::begin(StatusCode::UNAUTHORIZED, &["limits.max_replay_body=10B"]).await;
     world.revoke();
     assert_eq!(
@@ -237,10 +239,10 @@ async fn a_body_that_is_longer_than_the_limit_is_not_sent_again() {
     );
 }
 
-/// Photos of documents are all longer than the limit: whoever sends nothing else must not wait out
-/// the token's life.
+/// Photos of documents are longer than the buffer: a caller that sends nothing else must not wait
+/// for the token to expire.
 #[tokio::test(start_paused = true)]
-async fn a_refused_request_that_cannot_be_sent_again_gets_a_new_token_for_the_next_one() {
+async fn a_rejected_long_body_refreshes_the_token() {
     let world = World::begin(StatusCode::UNAUTHORIZED, &["limits.max_replay_body=10B"]).await;
     world.revoke();
     for _ in 0..3 {
@@ -258,7 +260,7 @@ async fn a_refused_request_that_cannot_be_sent_again_gets_a_new_token_for_the_ne
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_that_came_before_the_whole_body_is_passed_on() {
+async fn a_rejection_before_the_whole_body_is_passed_on() {
     let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
     let leaf = service_fn(
         async |_: Authorized<WithContext<Text>>| -> Result<Response<Text>, Error> {
@@ -271,9 +273,9 @@ async fn a_refusal_that_came_before_the_whole_body_is_passed_on() {
     let req = Request::post("/v2/captain/x")
         .body(Full::from("never read"))
         .unwrap();
-    let res = layer(Arc::clone(&world.rules))
+    let res = layer(Arc::clone(&world.policy))
         .layer(leaf)
-        .oneshot(observed(req))
+        .oneshot(with_context(req))
         .await
         .unwrap();
     assert_eq!(res.status(), StatusCode::UNAUTHORIZED);
@@ -282,7 +284,7 @@ async fn a_refusal_that_came_before_the_whole_body_is_passed_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_403_is_a_reason_only_if_the_configuration_says_so() {
+async fn only_configured_statuses_reject_a_token() {
     let world = World::begin(StatusCode::FORBIDDEN, &[]).await;
     world.revoke();
     assert_eq!(world.post("x").await.0, StatusCode::FORBIDDEN);
@@ -307,14 +309,14 @@ async fn a_callers_own_bearer_is_sent_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bearer_that_stopped_while_a_connection_opened_is_replaced_by_the_one_that_is_held() {
+async fn a_bearer_that_expires_before_sending_is_replaced() {
     let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
     let leaf = service_fn(
-        async |Authorized { mut req, permit }: Authorized<WithContext<Text>>| {
-            permit.renew(req.headers_mut())?;
+        async |Authorized { mut req, lease }: Authorized<WithContext<Text>>| {
+            lease.refresh_if_expired(req.headers_mut())?;
             assert_eq!(req.headers()[AUTHORIZATION], "Bearer token-1");
             sleep(Duration::from_secs(3600)).await;
-            permit.renew(req.headers_mut())?;
+            lease.refresh_if_expired(req.headers_mut())?;
             assert_eq!(req.headers()[AUTHORIZATION], "Bearer token-2");
             Ok::<_, Error>(Response::new(Text::default()))
         },
@@ -322,29 +324,9 @@ async fn a_bearer_that_stopped_while_a_connection_opened_is_replaced_by_the_one_
     let req = Request::post("/v2/captain/x")
         .body(Text::default())
         .unwrap();
-    layer(Arc::clone(&world.rules))
+    layer(Arc::clone(&world.policy))
         .layer(leaf)
-        .oneshot(observed(req))
+        .oneshot(with_context(req))
         .await
         .unwrap();
-}
-
-#[test]
-fn the_callers_bearer_passes_where_it_is_gbgs_own_and_nothing_else_does() {
-    let kept = |values: &[&'static str]| {
-        let fields = values
-            .iter()
-            .map(|value| (AUTHORIZATION, HeaderValue::from_static(value)));
-        let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(name, value);
-        }
-        keep_one_bearer(&mut headers);
-        headers.len()
-    };
-    assert_eq!(kept(&["bearer t"]), 1);
-    assert_eq!(kept(&["Basic t"]), 0);
-    assert_eq!(kept(&["Bearer t", "Bearer u"]), 0);
-    assert_eq!(kept(&["Bear"]), 0);
-    assert_eq!(kept(&[]), 0);
 }

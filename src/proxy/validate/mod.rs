@@ -1,8 +1,8 @@
-//! What is forwarded at all: methods and paths, by their exact bytes, and requests that can be read
-//! in one way only.
+//! Validation: rejects requests that servers could read in two ways, and those whose host, origin,
+//! method, path or size is not allowed.
 
-mod cross_site;
-mod methods;
+pub(super) mod cross_site;
+pub(super) mod methods;
 mod path;
 
 use std::sync::Arc;
@@ -13,33 +13,36 @@ use http::header::{
     CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, MAX_FORWARDS, TRANSFER_ENCODING, VIA,
 };
 use http::{Method, Request, Response, Version};
-use http_body_util::Full;
+use http_body_util::{Either as EitherBody, Full};
 use hyper::body::Body;
 use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
-pub(super) use self::cross_site::{admit, origin};
-pub(super) use self::methods::Methods;
+use self::cross_site::RequestOrigin;
+use self::methods::Methods;
 use self::path::check_path;
-use super::body::Answer;
-use super::{Peer, Step, request_id};
+use super::access_log::ResponseBody;
+use super::connection::ConnectionIdentity;
+use super::context::WithContext;
+use super::request_id;
+use super::route::Route;
+use super::step::Step;
 use crate::config::{Config, Hosts, Limits, PathPrefix};
 use crate::error::Error;
-use crate::gbg;
 use crate::headers::via;
 
-/// What may pass.
+/// Rules for requests that may pass.
 #[derive(Debug)]
-pub(super) struct Rules {
+pub struct Validator {
     allow: Vec<PathPrefix>,
     methods: Methods,
     hosts: Hosts,
     limits: Limits,
 }
 
-impl Rules {
+impl Validator {
     pub(super) fn new(config: &Config) -> Self {
-        Rules {
+        Validator {
             allow: config.forward.allow.clone(),
             methods: Methods::new(&config.forward.methods),
             hosts: config.hosts(),
@@ -47,19 +50,19 @@ impl Rules {
         }
     }
 
-    /// The origins of pages that may call.
-    pub(super) fn origins(&self) -> &[HeaderValue] {
-        &self.limits.origins
-    }
-
-    /// Lets `req` pass, or refuses it; some we answer ourselves.
-    fn check<B: Body>(&self, req: &Request<B>, peer: &Peer) -> Result<Option<Response<()>>, Error> {
-        peer.check_certificate()?;
+    /// Checks `req`. Returns the response to a request that ends at the proxy.
+    fn check<B: Body>(
+        &self,
+        req: &Request<B>,
+        route: &Route,
+        connection: &ConnectionIdentity,
+    ) -> Result<Option<Response<()>>, Error> {
+        connection.check_certificate()?;
         if matches!(*req.method(), Method::CONNECT | Method::TRACE) {
-            return Err(self.methods.refusal());
+            return Err(self.methods.not_allowed());
         }
-        let head = Head::of(req.headers());
-        // First: what has been here lacks the caller's credentials, and would be refused for that.
+        let head = Head::scan(req.headers());
+        // First: a request that comes back has lost its credentials and would fail for that.
         if head.is_loop {
             return Err(Error::LoopDetected);
         }
@@ -67,67 +70,72 @@ impl Rules {
         head.check_transfer_encoding()?;
         check_values(req)?;
         head.check_authority(req)?;
-        self.check_hosts(req, &head, peer)?;
-        if let Some(answer) =
-            head.page
-                .check(req, peer.is_tls, &self.limits.origins, &self.methods.list)?
-        {
-            return Ok(Some(answer));
+        self.check_hosts(req, &head, connection)?;
+        let preflight = head.origin.check(
+            req,
+            connection.is_tls,
+            &self.limits.origins,
+            self.methods.allow_header(),
+        )?;
+        if preflight.is_some() {
+            return Ok(preflight);
         }
-        let path = req.uri().path();
-        if !gbg::is_login(path) {
+        if !route.is_token_request {
             self.methods.check(req.method())?;
         }
-        if path == "*" {
+        match req.uri().path() {
             // Asterisk-form asks about the server as a whole (RFC 9112 section 3.2.4).
-            return match *req.method() {
-                Method::OPTIONS => Ok(self.last_hop(req)),
-                _ => Err(Error::BadRequest("only OPTIONS may ask for *")),
-            };
+            "*" if *req.method() == Method::OPTIONS => return Ok(self.final_recipient(req)),
+            "*" => return Err(Error::BadRequest("only OPTIONS may ask for *")),
+            // Authority-form is for CONNECT alone (RFC 9112 section 3.2.3).
+            "" => return Err(Error::BadRequest("the target has no path")),
+            path => check_path(path)?,
         }
-        if path.is_empty() {
-            // Authority-form, which is for CONNECT alone (RFC 9112 section 3.2.3).
-            return Err(Error::BadRequest("the target has no path"));
-        }
-        check_path(path)?;
-        if self
-            .allow
-            .iter()
-            .any(|prefix| path.starts_with(prefix.as_str()))
-            || gbg::is_login(path)
-        {
-            Ok(self.last_hop(req))
+        if route.is_token_request || self.allows(req.uri().path()) {
+            Ok(self.final_recipient(req))
         } else {
             Err(Error::PathUnknown)
         }
     }
 
-    /// The answer to an OPTIONS that is to go no further than here (RFC 9110 section 7.6.2).
-    fn last_hop<B>(&self, req: &Request<B>) -> Option<Response<()>> {
-        let is_last = *req.method() == Method::OPTIONS
+    fn allows(&self, path: &str) -> bool {
+        let mut prefixes = self.allow.iter();
+        prefixes.any(|prefix| path.starts_with(prefix.as_str()))
+    }
+
+    /// The response to an OPTIONS whose Max-Forwards makes the proxy its final recipient (RFC 9110
+    /// section 7.6.2).
+    fn final_recipient<B>(&self, req: &Request<B>) -> Option<Response<()>> {
+        let is_final = *req.method() == Method::OPTIONS
             && req.headers().get(MAX_FORWARDS).is_some_and(|left| {
                 !left.is_empty() && left.as_bytes().iter().all(|&digit| digit == b'0')
             });
-        is_last.then(|| {
+        is_final.then(|| {
             let mut res = Response::new(());
             res.headers_mut()
-                .insert(http::header::ALLOW, self.methods.list.clone());
+                .insert(http::header::ALLOW, self.methods.allow_header().clone());
             res
         })
     }
 
-    /// Each host that the request names is ours.
-    fn check_hosts<B>(&self, req: &Request<B>, head: &Head<'_>, peer: &Peer) -> Result<(), Error> {
+    /// Checks each host that the request names.
+    fn check_hosts<B>(
+        &self,
+        req: &Request<B>,
+        head: &Head<'_>,
+        connection: &ConnectionIdentity,
+    ) -> Result<(), Error> {
         let host = head.host.map(HeaderValue::as_bytes);
         let authority = req
             .uri()
             .authority()
             .map(|authority| authority.as_str().as_bytes());
-        let is_ours =
-            |host: Option<&[u8]>| host.is_none_or(|host| self.hosts.has(host, peer.local));
-        match is_ours(host) && (authority == host || is_ours(authority)) {
-            true => Ok(()),
-            false => Err(Error::HostNotAllowed),
+        let is_allowed =
+            |host: Option<&[u8]>| host.is_none_or(|host| self.hosts.has(host, connection.local));
+        if is_allowed(host) && (authority == host || is_allowed(authority)) {
+            Ok(())
+        } else {
+            Err(Error::HostNotAllowed)
         }
     }
 
@@ -151,52 +159,52 @@ impl Rules {
     }
 }
 
-/// Lets pass what the rules allow of what `peer` sends.
+/// Passes the valid requests of `connection`.
 pub fn layer<S, In, Out>(
-    rules: Arc<super::Rules>,
-    peer: Arc<Peer>,
-) -> impl Layer<S, Service = impl Step<In, Answer<Out>> + use<S, In, Out>> + Clone
+    validator: Arc<Validator>,
+    connection: Arc<ConnectionIdentity>,
+) -> impl Layer<S, Service = impl Step<WithContext<In>, ResponseBody<Out>> + use<S, In, Out>> + Clone
 where
-    S: Step<In, Answer<Out>>,
-    In: Body + Send + 'static,
+    S: Step<WithContext<In>, ResponseBody<Out>>,
+    In: Body<Data = Bytes> + Unpin + Send + 'static,
     Out: Send + 'static,
 {
     layer_fn(move |mut inner: S| {
-        let (rules, peer) = (Arc::clone(&rules), Arc::clone(&peer));
-        service_fn(
-            move |req: Request<In>| match rules.guard.check(&req, &peer) {
+        let (validator, connection) = (Arc::clone(&validator), Arc::clone(&connection));
+        service_fn(move |req: Request<WithContext<In>>| {
+            match validator.check(&req, req.body().context().route(), &connection) {
                 Ok(None) => Either::Left(inner.call(req)),
-                Ok(Some(answer)) => Either::Right(ready(Ok(
-                    answer.map(|()| Answer::Ours(Full::<Bytes>::default()))
+                Ok(Some(res)) => Either::Right(ready(Ok(
+                    res.map(|()| EitherBody::Right(Full::<Bytes>::default()))
                 ))),
                 Err(error) => Either::Right(ready(Err(error))),
-            },
-        )
+            }
+        })
     })
 }
 
-/// What one look at each field finds; a search for each name would cost more.
+/// Findings of one pass over the fields, which costs less than a lookup of each name.
 #[derive(Default)]
 struct Head<'a> {
     count: usize,
-    /// All fields as they are written in HTTP/1: a colon, a space, and a line end for each.
+    /// Length of all fields in HTTP/1 notation: with a colon, a space and a line end for each.
     length: usize,
-    /// The last Host, and how many there are.
+    /// The last Host, and their number.
     host: Option<&'a HeaderValue>,
     hosts: usize,
-    /// The last Transfer-Encoding, and how many there are.
+    /// The last Transfer-Encoding, and their number.
     coding: Option<&'a HeaderValue>,
     codings: usize,
-    page: cross_site::Page<'a>,
-    /// Whether a Via says that it has been here before.
+    origin: RequestOrigin<'a>,
+    /// Whether a Via names this proxy.
     is_loop: bool,
 }
 
 impl<'a> Head<'a> {
-    fn of(headers: &'a HeaderMap) -> Self {
+    fn scan(headers: &'a HeaderMap) -> Self {
         let mut head = Head::default();
         for (name, value) in headers {
-            // It stands there by now, whether or not the caller sent one.
+            // The proxy sets it, whether or not the caller sent one.
             if *name == request_id::FIELD {
                 continue;
             }
@@ -211,7 +219,7 @@ impl<'a> Head<'a> {
             } else if *name == VIA {
                 head.is_loop |= via::names_this_process(value);
             } else {
-                head.page.note(name, value);
+                head.origin.read(name, value);
             }
         }
         head
@@ -258,8 +266,8 @@ impl<'a> Head<'a> {
     }
 }
 
-/// What the parser of HTTP/1 sees to: no white space around a value (RFC 9113 section 8.2.1), and
-/// one length, however often it is told (RFC 9110 section 8.6).
+/// Checks of the HTTP/1 parser that HTTP/2 lacks: no white space around a value (RFC 9113 section
+/// 8.2.1), and one length, however often it comes (RFC 9110 section 8.6).
 fn check_values<B>(req: &Request<B>) -> Result<(), Error> {
     if req.version() != Version::HTTP_2 {
         return Ok(());
@@ -275,14 +283,15 @@ fn check_values<B>(req: &Request<B>) -> Result<(), Error> {
     }
     let mut lengths = req.headers().get_all(CONTENT_LENGTH).iter();
     let first = lengths.next();
-    match lengths.all(|other| Some(other) == first) {
-        true => Ok(()),
-        false => Err(Error::BadRequest("there is more than one Content-Length")),
+    if lengths.all(|other| Some(other) == first) {
+        Ok(())
+    } else {
+        Err(Error::BadRequest("there is more than one Content-Length"))
     }
 }
 
-/// `host [":" port]`, the host not empty and without user (RFC 9110 sections 4.2.1 to 4.2.4 and
-/// 7.2).
+/// Whether `text` is `host [":" port]` with a host and without a user (RFC 9110 sections 4.2.1 to
+/// 4.2.4 and 7.2).
 fn is_host(text: &[u8]) -> bool {
     let (host, port) = match text {
         [b'[', rest @ ..] => {
