@@ -1,4 +1,4 @@
-//! What can go wrong with one request, and the only map from failure to status.
+//! Errors of a request, and the only map from an error to a status.
 
 mod reasons;
 
@@ -10,70 +10,71 @@ use http::{HeaderValue, StatusCode};
 pub use self::reasons::REASONS;
 use self::reasons::*;
 
-/// The cause below an error, whatever its type.
+/// Error of any type.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A failure on the request path. Its `Display` is safe to show to a caller: no secret, no upstream
-/// detail.
+/// Error of a request. Its `Display` is safe to show to a caller: no secret, no detail of the
+/// upstream.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The request is not one that a gateway may pass on.
+    /// The request is malformed or ambiguous: a gateway must not forward it.
     #[error("{0}")]
     BadRequest(&'static str),
-    /// The request's body broke off, or was no HTTP.
+    /// The request's body is truncated or malformed.
     #[error("the request's body broke off")]
     BodyBroken,
     /// The path is outside `upstream.allow`.
     #[error("this path is not forwarded")]
     PathUnknown,
-    /// The method is not one that is forwarded, or not one of this caller's.
+    /// The method is not forwarded, or not for this caller.
     #[error("this method is not forwarded")]
     MethodNotAllowed {
-        /// The methods that are, as the field Allow has them.
+        /// The value of the `Allow` field.
         allow: HeaderValue,
     },
-    /// The host is none that this proxy is known by.
+    /// The Host header is not in `listen.hosts`.
     #[error("the proxy is not known by this host")]
     HostNotAllowed,
-    /// A web page of another site makes a browser call.
+    /// A browser sent the request for a web page of another site.
     #[error("a web page of another site may not call")]
     CrossSite,
-    /// Nothing that came with the request says which caller sent it.
+    /// The request has no valid credentials of a caller.
     #[error("{0}")]
     CallerUnknown(&'static str),
-    /// The certificate that the connection was opened with is not accepted any more.
+    /// The client certificate of the connection is no longer accepted.
     #[error("{0}")]
     CertificateEnded(&'static str),
     /// The path is forwarded, but not for this caller.
     #[error("this path is not forwarded for this caller")]
     PathNotAllowed,
-    /// The caller has had its share.
+    /// The caller exceeded its rate or quota.
     #[error("this caller sends more than its share")]
     RateLimited {
-        /// When it is worth trying again.
+        /// The time until a retry can succeed.
         retry_after: Duration,
-        /// The requests and the seconds of the rate that was exceeded, if one was.
+        /// Requests and seconds of the exceeded rate; `None` for a quota.
         quota: Option<(u32, u64)>,
     },
-    /// So much is in flight that the request would have waited too long.
+    /// The admission queue is full, or the request waited too long in it.
     #[error("too many requests are in flight")]
     Overloaded,
-    /// As many connections to the API are open as the limit of open files allows; nothing was sent.
+    /// The limit of open files allows no further connection to the API. Nothing was sent.
     #[error("too many connections to the API are open")]
     NoConnectionLeft,
-    /// So many login forms are read that this one, the oldest, is given up.
+    /// Too many login forms are being read; this one is the oldest.
     #[error("too many clients log in at once")]
     TooManyLogins,
-    /// The process is about to end.
+    /// The process is shutting down.
     #[error("the proxy is about to end")]
     Draining,
-    /// The request has been here before.
+    /// This proxy has already forwarded the request.
     #[error("the request came back to the proxy that had forwarded it")]
     LoopDetected,
     /// The target is longer than `limits.max_target_bytes`.
     #[error("the target is too long")]
     TargetTooLong,
-    /// The fields are more than `limits.max_header_fields`, or longer than `limits.max_header_bytes`.
+    /// The header fields are more than `limits.max_header_fields`, or longer than
+    /// `limits.max_header_bytes`.
     #[error("the header fields are too large")]
     HeaderTooLarge,
     /// The body is longer than `limits.max_request_body`.
@@ -82,53 +83,51 @@ pub enum Error {
     /// The caller stopped sending its request's body.
     #[error("the request's body stopped coming")]
     CallerTooSlow,
-    /// There is no valid token, and none came while the request waited.
+    /// No valid token is available, and none arrived in time.
     #[error("there is no access token at the moment")]
     TokenUnavailable {
-        /// When it is worth trying again.
+        /// The time until a retry can succeed.
         retry_after: Duration,
     },
-    /// The token endpoint refuses our client.
+    /// The token endpoint rejects the OAuth client.
     #[error("the token endpoint refuses the credentials of this proxy")]
     ClientRefused {
-        /// When it is worth trying again.
+        /// The time until a retry can succeed.
         retry_after: Duration,
     },
-    /// No connection to the API could be opened; nothing was sent.
+    /// No connection to the API could be opened. Nothing was sent.
     #[error("no connection to the API could be opened")]
     UpstreamUnreachable(#[source] BoxError),
-    /// The connection to the API ended, or what came over it was no HTTP, before a whole answer
-    /// head.
+    /// The connection to the API ended, or broke the protocol, before a complete response head.
     #[error("the connection to the API broke before it answered")]
     UpstreamBroken(#[source] BoxError),
-    /// A connection that was there before the request, or that it shared, was closed without one
-    /// byte of an answer. Most likely the API had closed it before the request came; nothing proves
-    /// that it did not act on it.
+    /// A reused or shared connection was closed without a byte of a response. Most likely the API
+    /// closed it before the request arrived; nothing proves that it did not act on the request.
     #[error("the connection to the API was closed before it answered")]
     UpstreamClosed(#[source] BoxError),
-    /// The API did not process the request, and says so (RFC 9113 section 8.7): it refused the
-    /// stream, or closed the connection before it looked at it.
+    /// The API states that it did not process the request (RFC 9113 section 8.7): it refused the
+    /// stream, or sent GOAWAY before it.
     #[error("the API did not process the request")]
     UpstreamRefused {
-        /// Whether the API closes the connection in an orderly way (GOAWAY with NO_ERROR), and
-        /// takes requests on another one.
+        /// Whether the API closes the connection gracefully (GOAWAY with NO_ERROR) and accepts
+        /// requests on another one.
         is_shutdown: bool,
-        /// The error of the stream.
+        /// The stream error.
         source: BoxError,
     },
-    /// The API sent no answer head in time.
+    /// The API sent no response head in time.
     #[error("the API did not answer in time")]
     UpstreamTimeout,
 }
 
-/// Who has to act on a failure.
+/// The party that has to act on a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Party {
-    /// Whoever sent the request.
+    /// The sender of the request.
     Caller,
-    /// Whoever runs this proxy.
+    /// The operator of this proxy.
     Proxy,
-    /// GBG, or the network on the way to it.
+    /// GBG, or the network in between.
     Upstream,
 }
 
@@ -142,24 +141,24 @@ impl fmt::Display for Party {
     }
 }
 
-/// How a failure is told: a row of the closed list of reasons, [`REASONS`].
+/// Reason of a failure: an entry of the closed list [`REASONS`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct ErrorReason {
     /// The name that scripts and dashboards depend on.
     pub name: &'static str,
-    /// The status of our answer.
+    /// The status of the response.
     pub status: StatusCode,
-    /// Who has to act.
+    /// The party that has to act.
     pub fault: Party,
-    /// What to do about it, for the person who reads the answer.
+    /// The action for the reader of the response.
     pub action: &'static str,
     /// The proxy error type of RFC 9209 section 2.3.
     pub proxy_error: &'static str,
 }
 
 impl Error {
-    /// Whether an HTTP/1 connection can carry no further request: where this one ends is in doubt,
-    /// what is left of it is not worth reading, or its caller is not accepted any more.
+    /// Whether an HTTP/1 connection cannot carry a further request: the end of this one is unclear,
+    /// the rest of its body is not read, or the caller is no longer accepted.
     pub fn ends_connection(&self) -> bool {
         matches!(
             self,
@@ -174,7 +173,7 @@ impl Error {
         )
     }
 
-    /// When it is worth trying again, where that is known.
+    /// The time until a retry can succeed, if it is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Error::TokenUnavailable { retry_after }
@@ -189,7 +188,7 @@ impl Error {
         }
     }
 
-    /// The reason, status, fault and advice of this failure.
+    /// The entry of [`REASONS`].
     pub fn reason(&self) -> &'static ErrorReason {
         match self {
             Error::BadRequest(_) | Error::BodyBroken => &BAD_REQUEST,
@@ -219,13 +218,13 @@ impl Error {
     }
 }
 
-/// `error` and its causes in one line, for a log.
+/// `error` and its sources in one line.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
         let next = error.to_string();
-        // Some libraries repeat the cause in their own text.
+        // Some libraries repeat the source in their own message.
         if !text.ends_with(&next) {
             text.push_str(": ");
             text.push_str(&next);

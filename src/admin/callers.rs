@@ -1,24 +1,24 @@
-//! The callers: how much each sends, and how much it may.
+//! Requests and limits of each caller, for the status page.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::outcomes::Tally;
+use super::outcomes::OutcomeCounts;
 use crate::config::{Caller, Rate};
 
-/// How much a caller may, as the configuration says it.
+/// Configured limits of a caller.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub(crate) struct CallerLimits {
     name: String,
     rate: Option<Rate>,
     max_in_flight: Option<NonZeroU32>,
 }
 
-impl From<&Caller> for Limits {
+impl From<&Caller> for CallerLimits {
     fn from(caller: &Caller) -> Self {
-        Limits {
+        CallerLimits {
             name: caller.name.clone(),
             rate: caller.rate,
             max_in_flight: caller.max_in_flight,
@@ -26,21 +26,22 @@ impl From<&Caller> for Limits {
     }
 }
 
-/// What each did within `period`, and `recent`ly, in so much time; the first is of those whom
-/// nobody knows, if there were any. Empty where callers are not told apart.
+/// The callers as JSON, with the requests of `period` and the rate of `recent`, which covers the
+/// given time. The first row is that of requests without a known caller, if there are any. Empty
+/// without configured callers.
 pub(super) fn json(
     names: &[String],
-    limits: &[Limits],
-    period: &Tally,
-    (recent, time): (&Tally, Duration),
+    limits: &[CallerLimits],
+    period: &OutcomeCounts,
+    (recent, time): (&OutcomeCounts, Duration),
 ) -> Value {
     if limits.is_empty() {
         return json!([]);
     }
     let share = |part: u64| part as f64 / period.requests.max(1) as f64;
     let each = names.iter().zip(&period.callers).zip(&recent.callers);
-    let is_one = |name: &str| limits.iter().any(|limits| limits.name == name);
-    let shown = each.filter(|((name, of), _)| of.requests > 0 || is_one(name));
+    let is_configured = |name: &str| limits.iter().any(|limits| limits.name == name);
+    let shown = each.filter(|((name, of), _)| of.requests > 0 || is_configured(name));
     let rows = shown.map(|((name, of), now)| {
         let limits = limits.iter().find(|limits| limits.name == *name);
         json!({
@@ -50,15 +51,15 @@ pub(super) fn json(
             "requests_per_second": ((now.requests as f64 / time.as_secs_f64().max(1.0)) * 1e2).round() / 1e2,
             "failed": of.failed,
             "limited": of.limited,
-            "rate": limits.and_then(|limits| limits.rate).map(rate),
+            "rate": limits.and_then(|limits| limits.rate).map(format_rate),
             "max_in_flight": limits.and_then(|limits| limits.max_in_flight),
         })
     });
     rows.collect()
 }
 
-/// As the configuration is written.
-fn rate(rate: Rate) -> String {
+/// Formats a rate as the configuration writes it.
+fn format_rate(rate: Rate) -> String {
     let unit = match rate.per.as_secs() {
         1 => "s",
         60 => "min",

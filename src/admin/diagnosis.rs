@@ -1,81 +1,86 @@
-//! What the matter is, in plain words, and what to do: decided from the token and from what became
-//! of the last requests. Pure, and of fixed texts, so that a screen reader is told once and not
-//! again with each number.
+//! Diagnosis for the status page: findings and their fixes, derived from the token and the outcomes
+//! of recent requests.
+//!
+//! The texts are fixed and hold no numbers: a screen reader announces a finding once, not again
+//! with each count.
 
-use super::outcomes::{GbgFailure, Tally};
+use super::outcomes::{GbgFailure, OutcomeCounts};
 use crate::error::{ErrorReason, Party};
 
-/// From this part of the requests on, failures of one kind are worth a word, if there are as many
-/// as [`SOME`].
-const MANY: f64 = 0.01;
-/// The same of those for which callers are to blame: that some are refused is daily life.
-const MANY_OF_CALLERS: f64 = 0.05;
-const SOME: u64 = 3;
-/// From this part on they are the matter.
-const MOST: f64 = 0.5;
+/// A failure class is reported from this share of the requests on, if it affects at least
+/// [`MIN_FAILURES`].
+const MIN_SHARE: f64 = 0.01;
+/// The same for failures that callers cause: a few of them are normal.
+const MIN_CALLER_SHARE: f64 = 0.05;
+const MIN_FAILURES: u64 = 3;
+/// From this share on, a finding has its full severity.
+const MAJOR_SHARE: f64 = 0.5;
 
-/// How bad it is.
+/// Severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Level {
+pub(super) enum Severity {
     Ok,
-    /// Something fails, or will.
+    /// Something fails, or will fail.
     Warn,
-    /// Most or all fails.
+    /// Most or all requests fail.
     Bad,
 }
 
-impl Level {
+impl Severity {
     pub(super) fn name(self) -> &'static str {
         match self {
-            Level::Ok => "ok",
-            Level::Warn => "warn",
-            Level::Bad => "bad",
+            Severity::Ok => "ok",
+            Severity::Warn => "warn",
+            Severity::Bad => "bad",
         }
     }
 }
 
-/// What is known.
+/// State of the proxy that the diagnosis depends on.
 #[derive(Clone, Debug)]
 pub(super) struct Snapshot {
     pub(super) draining: bool,
-    /// Whether there is a token that serves.
-    pub(super) held: bool,
-    /// Why the last fetch brought none, if it did not.
-    pub(super) failure: Option<&'static str>,
-    /// Whether the configuration that was read last is not used.
-    pub(super) refused_config: bool,
+    /// Whether a valid token is available.
+    pub(super) has_token: bool,
+    /// The failure of the last token fetch, if it failed.
+    pub(super) fetch_failure: Option<&'static str>,
+    /// Whether the last reload of the configuration was rejected.
+    pub(super) config_rejected: bool,
     /// The requests of the last minutes.
-    pub(super) recent: Tally,
+    pub(super) recent: OutcomeCounts,
 }
 
-/// What the matter is.
+/// A finding, with its texts for the status page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     pub(super) kind: &'static str,
-    pub(super) level: Level,
-    /// Who has to act; `None` where nobody has to, or it cannot be told.
+    pub(super) level: Severity,
+    /// The party that has to act; `None` if it is unknown, or nobody has to.
     pub(super) fault: Option<Party>,
-    /// Whether most requests are served all the same.
+    /// Whether most requests still succeed.
     pub(super) partial: bool,
     pub(super) title: &'static str,
     pub(super) what: &'static str,
     pub(super) fix: &'static str,
 }
 
-/// Everything that is the matter, the worst first; never empty.
-pub(super) fn verdicts(facts: &Snapshot) -> Vec<Finding> {
-    let mut all: Vec<_> = token(facts).into_iter().chain(traffic(facts)).collect();
-    if facts.refused_config {
-        all.push(CONFIG_REFUSED);
+/// All findings, the most severe first; never empty.
+pub(super) fn diagnose(snapshot: &Snapshot) -> Vec<Finding> {
+    let mut all: Vec<_> = token(snapshot)
+        .into_iter()
+        .chain(traffic(snapshot))
+        .collect();
+    if snapshot.config_rejected {
+        all.push(CONFIG_REJECTED);
     }
-    // Stable: of two that are equally bad the first explains the second.
-    all.sort_by_key(|verdict| std::cmp::Reverse(verdict.level));
-    if facts.draining {
+    // A stable sort: of two findings with the same severity the first explains the second.
+    all.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    if snapshot.draining {
         all.insert(0, DRAINING);
     }
     if all.is_empty() {
-        all.push(if facts.recent.requests > 0 {
-            WELL
+        all.push(if snapshot.recent.requests > 0 {
+            HEALTHY
         } else {
             IDLE
         });
@@ -85,7 +90,7 @@ pub(super) fn verdicts(facts: &Snapshot) -> Vec<Finding> {
 
 const DRAINING: Finding = Finding {
     kind: "draining",
-    level: Level::Warn,
+    level: Severity::Warn,
     fault: None,
     partial: false,
     title: "The proxy is about to end",
@@ -93,9 +98,9 @@ const DRAINING: Finding = Finding {
     fix: "Send requests to another instance. If nobody ended it on purpose, look into the log.",
 };
 
-const CONFIG_REFUSED: Finding = Finding {
+const CONFIG_REJECTED: Finding = Finding {
     kind: "config_rejected",
-    level: Level::Warn,
+    level: Severity::Warn,
     fault: Some(Party::Proxy),
     partial: false,
     title: "The changed configuration is not used",
@@ -103,9 +108,9 @@ const CONFIG_REFUSED: Finding = Finding {
     fix: "Look into the log or at /status (configuration.problem) for what is wrong with it, and run `gbg-proxy check`.",
 };
 
-const WELL: Finding = Finding {
+const HEALTHY: Finding = Finding {
     kind: "healthy",
-    level: Level::Ok,
+    level: Severity::Ok,
     fault: None,
     partial: false,
     title: "All is well",
@@ -116,10 +121,10 @@ const WELL: Finding = Finding {
 const IDLE: Finding = Finding {
     what: "There is a token. No request has ended in the last two minutes.",
     fix: "If there should be some: look whether callers use the right address.",
-    ..WELL
+    ..HEALTHY
 };
 
-fn token(facts: &Snapshot) -> Option<Finding> {
+fn token(snapshot: &Snapshot) -> Option<Finding> {
     let base = |kind, level, fault, title| Finding {
         kind,
         level,
@@ -129,8 +134,8 @@ fn token(facts: &Snapshot) -> Option<Finding> {
         what: "",
         fix: "",
     };
-    if facts.held {
-        let (fault, fix) = match facts.failure? {
+    if snapshot.has_token {
+        let (fault, fix) = match snapshot.fetch_failure? {
             "refused" => (Party::Proxy, REFUSED),
             "credentials" => (Party::Proxy, CREDENTIALS),
             _ => (Party::Upstream, SILENT),
@@ -140,17 +145,17 @@ fn token(facts: &Snapshot) -> Option<Finding> {
         return Some(Finding {
             what,
             fix,
-            ..base("token_refresh_failing", Level::Warn, Some(fault), title)
+            ..base("token_refresh_failing", Severity::Warn, Some(fault), title)
         });
     }
-    let bad = |kind, fault, title| base(kind, Level::Bad, Some(fault), title);
-    Some(match facts.failure {
+    let bad = |kind, fault, title| base(kind, Severity::Bad, Some(fault), title);
+    Some(match snapshot.fetch_failure {
         None => Finding {
             what: "It was asked for and has not come yet. Requests wait for it for a few seconds.",
             fix: "Wait a moment.",
             ..base(
                 "token_pending",
-                Level::Warn,
+                Severity::Warn,
                 None,
                 "The token is on its way",
             )
@@ -202,8 +207,8 @@ const CREDENTIALS: &str =
 const SILENT: &str = "The proxy goes on trying. `gbg-proxy doctor` shows where the way breaks: if it is before GBG, ask \
                       who runs the network; if not, tell GBG.";
 
-fn traffic(facts: &Snapshot) -> Vec<Finding> {
-    let recent = &facts.recent;
+fn traffic(snapshot: &Snapshot) -> Vec<Finding> {
+    let recent = &snapshot.recent;
     let sum = |names: &[&str]| -> u64 {
         recent
             .reasons()
@@ -212,7 +217,7 @@ fn traffic(facts: &Snapshot) -> Vec<Finding> {
             .sum()
     };
     let caller = Some(Party::Caller);
-    let (refused, action) = refused_of_callers(recent);
+    let (client_errors, action) = client_errors(recent);
     let rows = [
         (
             sum(&[
@@ -222,7 +227,7 @@ fn traffic(facts: &Snapshot) -> Vec<Finding> {
             ]),
             Finding {
                 kind: "upstream_unresponsive",
-                level: Level::Bad,
+                level: Severity::Bad,
                 fault: Some(Party::Upstream),
                 partial: false,
                 title: "GBG does not answer",
@@ -232,10 +237,10 @@ fn traffic(facts: &Snapshot) -> Vec<Finding> {
             },
         ),
         (
-            recent.gbg(GbgFailure::Broken),
+            recent.gbg(GbgFailure::ServerError),
             Finding {
                 kind: "upstream_errors",
-                level: Level::Bad,
+                level: Severity::Bad,
                 fault: Some(Party::Upstream),
                 partial: false,
                 title: "GBG answers with errors",
@@ -247,7 +252,7 @@ fn traffic(facts: &Snapshot) -> Vec<Finding> {
             recent.gbg(GbgFailure::Unauthorized),
             Finding {
                 kind: "upstream_rejecting_token",
-                level: Level::Bad,
+                level: Severity::Bad,
                 fault: Some(Party::Proxy),
                 partial: false,
                 title: "GBG refuses our token",
@@ -260,7 +265,7 @@ fn traffic(facts: &Snapshot) -> Vec<Finding> {
             sum(&["upstream_refused"]),
             Finding {
                 kind: "upstream_refusing_streams",
-                level: Level::Bad,
+                level: Severity::Bad,
                 fault: Some(Party::Upstream),
                 partial: false,
                 title: "GBG refuses requests",
@@ -272,7 +277,7 @@ fn traffic(facts: &Snapshot) -> Vec<Finding> {
             sum(&["overloaded"]),
             Finding {
                 kind: "overloaded",
-                level: Level::Bad,
+                level: Severity::Bad,
                 fault: Some(Party::Proxy),
                 partial: false,
                 title: "More comes than the proxy lets pass",
@@ -285,7 +290,7 @@ fn traffic(facts: &Snapshot) -> Vec<Finding> {
             sum(&["no_connection_left"]),
             Finding {
                 kind: "no_connection_left",
-                level: Level::Bad,
+                level: Severity::Bad,
                 fault: Some(Party::Proxy),
                 partial: false,
                 title: "No further connection to GBG may be opened",
@@ -295,10 +300,10 @@ fn traffic(facts: &Snapshot) -> Vec<Finding> {
             },
         ),
         (
-            recent.gone,
+            recent.disconnected,
             Finding {
                 kind: "clients_disconnected",
-                level: Level::Warn,
+                level: Severity::Warn,
                 fault: None,
                 partial: false,
                 title: "Callers give up before an answer comes",
@@ -307,10 +312,10 @@ fn traffic(facts: &Snapshot) -> Vec<Finding> {
             },
         ),
         (
-            recent.gbg(GbgFailure::Limited),
+            recent.gbg(GbgFailure::RateLimited),
             Finding {
                 kind: "upstream_rate_limiting",
-                level: Level::Warn,
+                level: Severity::Warn,
                 fault: caller,
                 partial: false,
                 title: "GBG is asked too often",
@@ -322,7 +327,7 @@ fn traffic(facts: &Snapshot) -> Vec<Finding> {
             sum(&["rate_limited"]),
             Finding {
                 kind: "caller_rate_limited",
-                level: Level::Warn,
+                level: Severity::Warn,
                 fault: caller,
                 partial: false,
                 title: "A caller sends more than its share",
@@ -331,10 +336,10 @@ fn traffic(facts: &Snapshot) -> Vec<Finding> {
             },
         ),
         (
-            refused,
+            client_errors,
             Finding {
                 kind: "client_errors",
-                level: Level::Warn,
+                level: Severity::Warn,
                 fault: caller,
                 partial: false,
                 title: "Callers send what cannot be served",
@@ -344,21 +349,21 @@ fn traffic(facts: &Snapshot) -> Vec<Finding> {
         ),
     ];
     rows.into_iter()
-        .filter_map(|(count, verdict)| weighed(count, recent.requests, verdict))
+        .filter_map(|(count, finding)| classify(count, recent.requests, finding))
         .collect()
 }
 
-/// How often callers are to blame, but for their share, and what they should do about what is most
-/// frequent.
-fn refused_of_callers(recent: &Tally) -> (u64, &'static str) {
-    let is_theirs = |(reason, _): &(&ErrorReason, u64)| {
+/// The number of failures that callers cause, without exceeded rates and quotas, and the action for
+/// the most frequent reason.
+fn client_errors(recent: &OutcomeCounts) -> (u64, &'static str) {
+    let is_client_error = |(reason, _): &(&ErrorReason, u64)| {
         reason.fault == Party::Caller && reason.name != "rate_limited"
     };
     let ours = recent
         .reasons()
-        .filter(is_theirs)
+        .filter(is_client_error)
         .map(|(reason, count)| (reason.action, count));
-    let of_gbg = recent.gbg(GbgFailure::Refused);
+    let of_gbg = recent.gbg(GbgFailure::ClientError);
     let all: Vec<_> = ours
         .chain([("Callers: see what GBG says in its answer", of_gbg)])
         .collect();
@@ -369,26 +374,26 @@ fn refused_of_callers(recent: &Tally) -> (u64, &'static str) {
     (all.iter().map(|(_, count)| count).sum(), most)
 }
 
-/// `verdict`, if `count` of `requests` are enough for it: at its own level for most, as a warning
-/// for many.
-fn weighed(count: u64, requests: u64, verdict: Finding) -> Option<Finding> {
-    let part = count as f64 / requests.max(1) as f64;
-    let many = if verdict.fault == Some(Party::Caller) {
-        MANY_OF_CALLERS
+/// `finding` if `count` of `requests` suffice for it: with its own severity from [`MAJOR_SHARE`]
+/// on, below that as a warning.
+fn classify(count: u64, requests: u64, finding: Finding) -> Option<Finding> {
+    let share = count as f64 / requests.max(1) as f64;
+    let min_share = if finding.fault == Some(Party::Caller) {
+        MIN_CALLER_SHARE
     } else {
-        MANY
+        MIN_SHARE
     };
-    let level = if count > 0 && part >= MOST {
-        verdict.level
-    } else if count >= SOME && part >= many {
-        Level::Warn
+    let level = if count > 0 && share >= MAJOR_SHARE {
+        finding.level
+    } else if count >= MIN_FAILURES && share >= min_share {
+        Severity::Warn
     } else {
         return None;
     };
     Some(Finding {
         level,
-        partial: part < MOST,
-        ..verdict
+        partial: share < MAJOR_SHARE,
+        ..finding
     })
 }
 

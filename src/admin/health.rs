@@ -1,86 +1,87 @@
-//! Whether requests can be served, for probes and for those who have to know.
+//! Liveness and readiness probes.
 
 use http::StatusCode;
 
-use super::{Handles, Page, text};
+use super::handles::Handles;
+use super::response::{AdminResponse, text};
 use crate::error::Error;
 use crate::rt::liveness::LivenessProbe;
 
-/// What keeps requests from being served, and what to do about it.
+/// Reason for which the proxy is not ready.
 #[derive(Clone, Debug)]
 pub(super) enum NotReady {
-    /// The process is about to end.
+    /// The process shuts down.
     Draining,
-    /// There is no token; what a request is told for it.
-    Token(&'static str, &'static str),
+    /// There is no valid token.
+    NoToken {
+        cause: &'static str,
+        fix: &'static str,
+    },
 }
 
 impl NotReady {
-    /// What is in the way at the moment.
-    pub(super) fn of(handles: &Handles) -> Option<Self> {
+    /// The reason; `None` if the proxy is ready.
+    pub(super) fn check(handles: &Handles) -> Option<Self> {
         if *handles.draining.borrow() {
             return Some(NotReady::Draining);
         }
-        let why = handles
-            .tokens
-            .current()
-            .is_none()
-            .then(|| handles.tokens.error())?;
-        Some(match why {
-            Error::ClientRefused { .. } => NotReady::Token(
-                "the token endpoint refuses the credentials of this proxy",
-                "check client id, secret and the role of the API client; `gbg-proxy doctor` says more",
-            ),
-            _ => NotReady::Token(
-                "there is no access token at the moment",
-                "wait, and see the log or `gbg-proxy doctor` for what the token endpoint answers",
-            ),
+        if handles.tokens.current().is_some() {
+            return None;
+        }
+        Some(match handles.tokens.error() {
+            Error::ClientRefused { .. } => NotReady::NoToken {
+                cause: "the token endpoint refuses the credentials of this proxy",
+                fix: "check client id, secret and the role of the API client; `gbg-proxy doctor` says more",
+            },
+            _ => NotReady::NoToken {
+                cause: "there is no access token at the moment",
+                fix: "wait, and see the log or `gbg-proxy doctor` for what the token endpoint answers",
+            },
         })
     }
 
-    /// In a word.
+    /// The state in `/status`.
     pub(super) fn state(&self) -> &'static str {
         match self {
             NotReady::Draining => "draining",
-            NotReady::Token(..) => "no_token",
+            NotReady::NoToken { .. } => "no_token",
         }
     }
 
-    /// What is the matter.
-    pub(super) fn what(&self) -> &'static str {
+    pub(super) fn cause(&self) -> &'static str {
         match self {
             NotReady::Draining => "the process is about to end",
-            NotReady::Token(what, _) => what,
+            NotReady::NoToken { cause, .. } => cause,
         }
     }
 
-    /// What to do about it.
     pub(super) fn fix(&self) -> &'static str {
         match self {
             NotReady::Draining => "send requests to another instance",
-            NotReady::Token(_, fix) => fix,
+            NotReady::NoToken { fix, .. } => fix,
         }
     }
 }
 
-/// Alive is a process whose threads turn, whatever they are told by GBG: the others are to be
-/// started anew.
-pub(super) async fn live(handles: &Handles) -> Page {
-    match LivenessProbe::all_respond(&handles.workers).await {
-        true => text(StatusCode::OK, "ok\n"),
-        false => text(StatusCode::SERVICE_UNAVAILABLE, "a worker does not turn\n"),
+/// `/livez`: the process is alive while all workers respond, whatever GBG does. A restart fixes
+/// only a worker that hangs.
+pub(super) async fn live(handles: &Handles) -> AdminResponse {
+    if LivenessProbe::all_respond(&handles.workers).await {
+        text(StatusCode::OK, "ok\n")
+    } else {
+        text(StatusCode::SERVICE_UNAVAILABLE, "a worker does not turn\n")
     }
 }
 
-/// Ready is who has a usable token and is not about to end. The reason why not is given if
-/// `says_why`.
-pub(super) fn ready(handles: &Handles, says_why: bool) -> Page {
-    match NotReady::of(handles) {
+/// `/readyz`: the proxy is ready while it holds a valid token and does not shut down. The response
+/// names the cause only if `with_cause`.
+pub(super) fn ready(handles: &Handles, with_cause: bool) -> AdminResponse {
+    match NotReady::check(handles) {
         None => text(StatusCode::OK, "ready\n"),
-        Some(_) if !says_why => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
-        Some(trouble) => text(
+        Some(_) if !with_cause => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+        Some(reason) => text(
             StatusCode::SERVICE_UNAVAILABLE,
-            format!("not ready: {}\n", trouble.what()),
+            format!("not ready: {}\n", reason.cause()),
         ),
     }
 }
@@ -97,7 +98,7 @@ mod tests {
     use crate::rt::liveness;
 
     #[tokio::test(start_paused = true)]
-    async fn a_worker_that_hangs_is_told_to_whoever_would_end_the_process() {
+    async fn a_worker_that_hangs_fails_the_liveness_probe() {
         let (pulse, heart) = liveness::channel();
         let (_publisher, tokens) = crate::token::channel(Duration::from_secs(1), Arc::default());
         let handles = Handles {

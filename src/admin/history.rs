@@ -1,63 +1,68 @@
-//! The last quarter of an hour: the sums of each five seconds, taken from the counters beside the
-//! requests.
+//! History of the last 15 minutes in steps of 5 s, for the charts of the status page. It samples
+//! the metrics: requests do not pay for it.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::outcomes::{Faults, Tally};
+use super::outcomes::{FailuresByParty, OutcomeCounts};
 use crate::metrics::Metrics;
 
-/// Between two samples.
-const PERIOD: Duration = Duration::from_secs(5);
-/// How far back it goes.
-pub(super) const REACH: Duration = Duration::from_secs(15 * 60);
-/// So many samples are kept: one more than there are periods.
-const KEPT: usize = (REACH.as_secs() / PERIOD.as_secs()) as usize + 1;
-/// Percentiles are of the minute before: those of five seconds would be of a handful of requests.
-const SMOOTH: Duration = Duration::from_secs(60);
+/// Interval of the samples.
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
+/// Age of the oldest sample.
+pub(super) const HISTORY_LENGTH: Duration = Duration::from_secs(15 * 60);
+/// One more than there are intervals.
+const MAX_SAMPLES: usize = (HISTORY_LENGTH.as_secs() / SAMPLE_INTERVAL.as_secs()) as usize + 1;
+/// Window of the percentiles: 5 s would hold only a handful of requests.
+const PERCENTILE_WINDOW: Duration = Duration::from_secs(60);
 
-/// The sums of a moment.
-type Sample = (Instant, Tally);
+/// Totals at one time.
+type Sample = (Instant, OutcomeCounts);
 
-/// What was counted, from time to time.
+/// Samples of the metrics, the oldest first.
 #[derive(Debug, Default)]
 pub(super) struct History(Mutex<VecDeque<Sample>>);
 
 impl History {
-    /// Takes samples of `metrics` for as long as it is polled.
-    pub(super) async fn follow(&self, metrics: &Metrics) {
-        let mut ticks = interval(PERIOD);
+    /// Samples `metrics` until it is dropped.
+    pub(super) async fn sample(&self, metrics: &Metrics) {
+        let mut ticks = interval(SAMPLE_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.note(Instant::now(), Tally::of(metrics.requests()));
+            self.push(Instant::now(), OutcomeCounts::new(metrics.requests()));
         }
     }
 
-    fn note(&self, at: Instant, tally: Tally) {
-        let mut samples = self.samples();
-        if samples.len() == KEPT {
+    fn push(&self, at: Instant, counts: OutcomeCounts) {
+        let mut samples = self.0.lock();
+        if samples.len() == MAX_SAMPLES {
             samples.pop_front();
         }
-        samples.push_back((at, tally));
+        samples.push_back((at, counts));
     }
 
-    /// What came in the last `window` until it was `tally`, or since the start, and how long that
-    /// is.
-    pub(super) fn since(&self, now: Instant, tally: &Tally, window: Duration) -> (Tally, Duration) {
-        match before(&self.samples(), now, window) {
-            Some((at, earlier)) => (tally.since(earlier), now.saturating_duration_since(*at)),
-            None => (tally.clone(), Duration::ZERO),
+    /// The outcomes of the last `window` before `counts`, at most since the start, and the actual
+    /// length of that window.
+    pub(super) fn since(
+        &self,
+        now: Instant,
+        counts: &OutcomeCounts,
+        window: Duration,
+    ) -> (OutcomeCounts, Duration) {
+        match sample_before(&self.0.lock(), now, window) {
+            Some((at, earlier)) => (counts.since(earlier), now.saturating_duration_since(*at)),
+            None => (counts.clone(), Duration::ZERO),
         }
     }
 
-    /// All of it, a list for each figure, the oldest first.
+    /// The history as JSON: a list for each figure, the oldest value first.
     pub(super) fn json(&self, now: Instant) -> String {
-        let samples = self.samples();
+        let samples = self.0.lock();
         let pairs: Vec<_> = samples.iter().zip(samples.iter().skip(1)).collect();
         let list = |of: &dyn Fn(&Sample, &Sample) -> Value| -> Value {
             pairs
@@ -65,24 +70,31 @@ impl History {
                 .map(|(earlier, later)| of(earlier, later))
                 .collect()
         };
-        let faults = |of: fn(Faults) -> u64| {
-            list(&|(_, earlier), (_, later)| json!(of(later.since(earlier).faults())))
+        let failures = |of: fn(FailuresByParty) -> u64| {
+            list(&|(_, earlier), (_, later)| json!(of(later.since(earlier).failures_by_party())))
         };
-        let quantile = |part: f64, is_gbgs: bool| {
-            list(&|_, (at, tally)| {
-                let times = |tally: &Tally| if is_gbgs { tally.upstream } else { tally.times };
-                let earlier = before(&samples, *at, SMOOTH).map(|(_, earlier)| times(earlier));
+        let quantile = |q: f64, is_upstream: bool| {
+            list(&|_, (at, counts)| {
+                let times = |counts: &OutcomeCounts| {
+                    if is_upstream {
+                        counts.upstream
+                    } else {
+                        counts.times
+                    }
+                };
+                let earlier = sample_before(&samples, *at, PERCENTILE_WINDOW)
+                    .map(|(_, earlier)| times(earlier));
                 json!(
-                    times(tally)
+                    times(counts)
                         .since(&earlier.unwrap_or_default())
-                        .quantile(part)
+                        .quantile(q)
                         .map(rounded)
                 )
             })
         };
         let seconds = |time: Duration| rounded(time.as_secs_f64());
         let history = json!({
-            "period_seconds": PERIOD.as_secs(),
+            "period_seconds": SAMPLE_INTERVAL.as_secs(),
             "seconds_ago": list(&|_, (at, _)| json!(seconds(now.saturating_duration_since(*at)))),
             "requests": list(&|(_, earlier), (_, later)| json!(later.requests - earlier.requests)),
             "requests_per_second": list(&|(from, earlier), (to, later)| {
@@ -90,10 +102,10 @@ impl History {
                 json!(rounded((later.requests - earlier.requests) as f64 / time))
             }),
             "failures": {
-                "caller": faults(|faults| faults.caller),
-                "proxy": faults(|faults| faults.proxy),
-                "upstream": faults(|faults| faults.upstream),
-                "disconnected": faults(|faults| faults.gone),
+                "caller": failures(|failures| failures.caller),
+                "proxy": failures(|failures| failures.proxy),
+                "upstream": failures(|failures| failures.upstream),
+                "disconnected": failures(|failures| failures.disconnected),
             },
             "latency_seconds": {
                 "p50": quantile(0.5, false),
@@ -104,14 +116,10 @@ impl History {
         });
         format!("{history}\n")
     }
-
-    fn samples(&self) -> MutexGuard<'_, VecDeque<Sample>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// The last sample that is at least `window` older than `now`, else the oldest.
-fn before(samples: &VecDeque<Sample>, now: Instant, window: Duration) -> Option<&Sample> {
+/// The last sample that is at least `window` older than `now`, or the oldest.
+fn sample_before(samples: &VecDeque<Sample>, now: Instant, window: Duration) -> Option<&Sample> {
     let old_enough =
         samples.partition_point(|(at, _)| now.saturating_duration_since(*at) >= window);
     samples.get(old_enough.saturating_sub(1))
@@ -129,24 +137,24 @@ mod tests {
         Duration::from_secs(count)
     }
 
-    fn of(requests: u64) -> Tally {
-        Tally {
+    fn counts(requests: u64) -> OutcomeCounts {
+        OutcomeCounts {
             requests,
-            ..Tally::default()
+            ..OutcomeCounts::default()
         }
     }
 
     #[test]
-    fn it_goes_a_quarter_of_an_hour_back_and_no_further() {
+    fn the_history_covers_fifteen_minutes() {
         let history = History::default();
         let start = Instant::now();
         for count in 0..1000 {
-            history.note(start + seconds(5 * count), of(10 * count));
+            history.push(start + seconds(5 * count), counts(10 * count));
         }
         let now = start + seconds(5 * 999);
         let json: Value = serde_json::from_str(&history.json(now)).unwrap();
         let rates = json["requests_per_second"].as_array().unwrap();
-        assert_eq!(rates.len(), KEPT - 1);
+        assert_eq!(rates.len(), MAX_SAMPLES - 1);
         assert!(
             rates.iter().all(|rate| rate.as_f64() == Some(2.0)),
             "{rates:?}"
@@ -154,15 +162,19 @@ mod tests {
         assert_eq!(json["seconds_ago"][0], 895.0);
         assert_eq!(json["latency_seconds"]["p99"][0], Value::Null);
 
-        let (recent, time) = history.since(now, &of(10 * 999), seconds(120));
+        let (recent, time) = history.since(now, &counts(10 * 999), seconds(120));
         assert_eq!((recent.requests, time), (240, seconds(120)));
-        let (all, time) = history.since(now, &of(10 * 999), seconds(100_000));
-        assert_eq!((all.requests, time), (1800, REACH), "from the oldest");
+        let (all, time) = history.since(now, &counts(10 * 999), seconds(100_000));
+        assert_eq!(
+            (all.requests, time),
+            (1800, HISTORY_LENGTH),
+            "from the oldest"
+        );
     }
 
     #[test]
-    fn before_the_first_sample_everything_is_recent() {
-        let (recent, _) = History::default().since(Instant::now(), &of(7), REACH);
+    fn without_samples_all_requests_are_recent() {
+        let (recent, _) = History::default().since(Instant::now(), &counts(7), HISTORY_LENGTH);
         assert_eq!(recent.requests, 7);
     }
 }

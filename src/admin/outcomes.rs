@@ -1,86 +1,87 @@
-//! Requests by what became of them, and whose fault it was: the sums of a moment, or what came
-//! between two.
+//! Requests by outcome, and failures by the party that has to act on them: totals, or the
+//! difference between two totals.
 
 use crate::error::{ErrorReason, Party, REASONS};
 use crate::gbg;
 use crate::metrics::{CallerCounts, Histogram, RequestSummary, ResponseSource};
 
-/// Requests by what became of them. Of a fixed size, but for the callers, so that many can be kept.
+/// Requests by outcome. The size is fixed except for the callers: the history keeps 181 of them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Tally {
+pub(super) struct OutcomeCounts {
     pub(super) requests: u64,
-    /// Refused here, in the order of [`REASONS`].
+    /// Failures that the proxy answered itself, in the order of [`REASONS`].
     pub(super) reasons: [u64; REASONS.len()],
-    /// What the API answered that is a failure.
+    /// Failures that the API answered, in the order of [`GbgFailure::ALL`].
     pub(super) gbg: [u64; GbgFailure::ALL.len()],
-    /// Nobody waited for an answer any more.
-    pub(super) gone: u64,
-    /// How long what the API answered took.
+    /// Requests whose caller disconnected before the response.
+    pub(super) disconnected: u64,
+    /// Durations of the requests that the API answered.
     pub(super) times: Histogram,
-    /// The API's part of it.
+    /// The API's part of the duration.
     pub(super) upstream: Histogram,
-    /// By their numbers.
+    /// By the number of the caller.
     pub(super) callers: Box<[CallerCounts]>,
 }
 
-/// How the API says no.
+/// Class of a failure that the API answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum GbgFailure {
-    /// It failed itself: 5xx.
-    Broken,
-    /// Our token opens nothing there: 401 and 403 of a call that exists, and whose bearer is ours.
+    /// 5xx.
+    ServerError,
+    /// 401 or 403 on a known endpoint that is called with the proxy's token.
     Unauthorized,
-    /// It is asked too often: 429.
-    Limited,
-    /// What the caller sent is refused: any other 4xx.
-    Refused,
+    /// 429.
+    RateLimited,
+    /// Any other 4xx.
+    ClientError,
 }
 
 impl GbgFailure {
     const ALL: [GbgFailure; 4] = [
-        GbgFailure::Broken,
+        GbgFailure::ServerError,
         GbgFailure::Unauthorized,
-        GbgFailure::Limited,
-        GbgFailure::Refused,
+        GbgFailure::RateLimited,
+        GbgFailure::ClientError,
     ];
 
-    /// What `status` means for a call of `endpoint`, if that is a failure.
-    pub(super) fn of(endpoint: &str, status: u16) -> Option<Self> {
-        // For a path that it does not have, the API answers 401 as well.
-        let has_our_bearer = !matches!(endpoint, "other" | "login")
+    /// Classifies `status` of a call of `endpoint`; `None` if it is not a failure.
+    pub(super) fn classify(endpoint: &str, status: u16) -> Option<Self> {
+        // The API answers 401 for an unknown path, too.
+        let has_proxy_token = !matches!(endpoint, "other" | "login")
             && !gbg::CALLER_BEARER
                 .iter()
                 .any(|path| path.ends_with(endpoint));
         match status {
-            500.. => Some(GbgFailure::Broken),
-            401 | 403 if has_our_bearer => Some(GbgFailure::Unauthorized),
-            429 => Some(GbgFailure::Limited),
-            400..500 => Some(GbgFailure::Refused),
+            500.. => Some(GbgFailure::ServerError),
+            401 | 403 if has_proxy_token => Some(GbgFailure::Unauthorized),
+            429 => Some(GbgFailure::RateLimited),
+            400..500 => Some(GbgFailure::ClientError),
             _ => None,
         }
     }
 
-    /// Who has to act.
+    /// The party that has to act.
     pub(super) fn fault(self) -> Party {
         match self {
-            GbgFailure::Broken => Party::Upstream,
+            GbgFailure::ServerError => Party::Upstream,
             GbgFailure::Unauthorized => Party::Proxy,
-            GbgFailure::Limited | GbgFailure::Refused => Party::Caller,
+            GbgFailure::RateLimited | GbgFailure::ClientError => Party::Caller,
         }
     }
 }
 
-/// Failures by whose fault they are.
+/// Failures by the party that has to act.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Faults {
+pub(super) struct FailuresByParty {
     pub(super) caller: u64,
     pub(super) proxy: u64,
     pub(super) upstream: u64,
-    /// Callers that were gone before there was an answer: they were impatient, or the API slow.
-    pub(super) gone: u64,
+    /// Callers that disconnected before the response. No party is to blame: the caller may be
+    /// impatient, or the API slow.
+    pub(super) disconnected: u64,
 }
 
-impl Faults {
+impl FailuresByParty {
     fn add(&mut self, fault: Party, count: u64) {
         match fault {
             Party::Caller => self.caller += count,
@@ -90,95 +91,98 @@ impl Faults {
     }
 }
 
-impl Tally {
-    pub(super) fn of(summary: RequestSummary) -> Self {
-        let mut tally = Tally {
+impl OutcomeCounts {
+    pub(super) fn new(summary: RequestSummary) -> Self {
+        let mut counts = OutcomeCounts {
             requests: summary.total,
             times: summary.times,
             upstream: summary.upstream,
             callers: summary.callers.into(),
-            ..Tally::default()
+            ..OutcomeCounts::default()
         };
-        for (count, reason) in tally.reasons.iter_mut().zip(REASONS) {
+        for (count, reason) in counts.reasons.iter_mut().zip(REASONS) {
             *count = summary.refusals.get(reason.name).copied().unwrap_or(0);
         }
         for ((endpoint, status, source), count) in summary.by_response {
-            match (source, GbgFailure::of(endpoint, status)) {
-                (ResponseSource::None, _) => tally.gone += count,
-                (ResponseSource::Gbg, Some(failure)) => tally.gbg[failure as usize] += count,
+            match (source, GbgFailure::classify(endpoint, status)) {
+                (ResponseSource::None, _) => counts.disconnected += count,
+                (ResponseSource::Gbg, Some(failure)) => counts.gbg[failure as usize] += count,
                 _ => {}
             }
         }
-        tally
+        counts
     }
 
-    /// What came since it was `earlier`.
-    pub(super) fn since(&self, earlier: &Tally) -> Tally {
-        let mut tally = self.clone();
+    /// The difference to `earlier` totals.
+    pub(super) fn since(&self, earlier: &OutcomeCounts) -> OutcomeCounts {
+        let mut counts = self.clone();
         let less = |now: &mut u64, before: u64| *now = now.saturating_sub(before);
-        less(&mut tally.requests, earlier.requests);
-        less(&mut tally.gone, earlier.gone);
-        tally
+        less(&mut counts.requests, earlier.requests);
+        less(&mut counts.disconnected, earlier.disconnected);
+        counts
             .reasons
             .iter_mut()
             .zip(earlier.reasons)
             .for_each(|(now, before)| less(now, before));
-        tally
+        counts
             .gbg
             .iter_mut()
             .zip(earlier.gbg)
             .for_each(|(now, before)| less(now, before));
-        tally.times = self.times.since(&earlier.times);
-        tally.upstream = self.upstream.since(&earlier.upstream);
-        for (now, before) in tally.callers.iter_mut().zip(&earlier.callers) {
+        counts.times = self.times.since(&earlier.times);
+        counts.upstream = self.upstream.since(&earlier.upstream);
+        for (now, before) in counts.callers.iter_mut().zip(&earlier.callers) {
             less(&mut now.requests, before.requests);
             less(&mut now.failed, before.failed);
             less(&mut now.limited, before.limited);
         }
-        tally
+        counts
     }
 
-    pub(super) fn faults(&self) -> Faults {
-        let mut faults = Faults {
-            gone: self.gone,
-            ..Faults::default()
+    pub(super) fn failures_by_party(&self) -> FailuresByParty {
+        let mut failures = FailuresByParty {
+            disconnected: self.disconnected,
+            ..FailuresByParty::default()
         };
         self.reasons()
-            .for_each(|(reason, count)| faults.add(reason.fault, count));
+            .for_each(|(reason, count)| failures.add(reason.fault, count));
         for failure in GbgFailure::ALL {
-            faults.add(failure.fault(), self.gbg(failure));
+            failures.add(failure.fault(), self.gbg(failure));
         }
-        faults
+        failures
     }
 
-    /// How often each reason was given.
+    /// The count of each reason.
     pub(super) fn reasons(&self) -> impl Iterator<Item = (&'static ErrorReason, u64)> {
         REASONS.into_iter().zip(self.reasons)
     }
 
-    /// How often the API said no in this way.
     pub(super) fn gbg(&self, failure: GbgFailure) -> u64 {
         self.gbg[failure as usize]
     }
 }
 
-/// What tests make up: so many requests, of which `reasons` and `gbg` failed.
+/// Counts for tests: `requests`, of which `reasons` and `gbg` failed.
 #[cfg(test)]
-pub(super) fn made_up(requests: u64, reasons: &[(&str, u64)], gbg: &[(GbgFailure, u64)]) -> Tally {
-    let mut tally = Tally {
+pub(super) fn outcome_counts(
+    requests: u64,
+    reasons: &[(&str, u64)],
+    gbg: &[(GbgFailure, u64)],
+) -> OutcomeCounts {
+    let mut counts = OutcomeCounts {
         requests,
-        ..Tally::default()
+        ..OutcomeCounts::default()
     };
     for (name, count) in reasons {
         let index = REASONS
             .iter()
             .position(|reason| reason.name == *name)
             .unwrap();
-        tally.reasons[index] = *count;
+        counts.reasons[index] = *count;
     }
     gbg.iter()
-        .for_each(|(failure, count)| tally.gbg[*failure as usize] = *count);
-    tally
+        .for_each(|(failure, count)| counts.gbg[*failure as usize] = *count);
+    counts
 }
 
 #[cfg(test)]
@@ -186,24 +190,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_401_is_to_be_mended_by_whose_token_it_was() {
-        let of = GbgFailure::of;
-        assert_eq!(of("journey/start", 401), Some(GbgFailure::Unauthorized));
-        assert_eq!(of("journey/device/connect", 401), Some(GbgFailure::Refused));
+    fn a_401_is_classified_by_its_token() {
+        let classify = GbgFailure::classify;
         assert_eq!(
-            of("other", 401),
-            Some(GbgFailure::Refused),
+            classify("journey/start", 401),
+            Some(GbgFailure::Unauthorized)
+        );
+        assert_eq!(
+            classify("journey/device/connect", 401),
+            Some(GbgFailure::ClientError)
+        );
+        assert_eq!(
+            classify("other", 401),
+            Some(GbgFailure::ClientError),
             "a path that does not exist"
         );
-        assert_eq!(of("journey/start", 503), Some(GbgFailure::Broken));
         assert_eq!(
-            (of("journey/start", 200), of("journey/start", 302)),
+            classify("journey/start", 503),
+            Some(GbgFailure::ServerError)
+        );
+        assert_eq!(
+            (
+                classify("journey/start", 200),
+                classify("journey/start", 302)
+            ),
             (None, None)
         );
     }
 
     #[test]
-    fn failures_are_told_by_whose_fault_they_are() {
+    fn failures_are_counted_by_party() {
         let mut summary = RequestSummary {
             total: 10,
             ..RequestSummary::default()
@@ -221,16 +237,19 @@ mod tests {
             (("journey/start", 0, ResponseSource::None), 1),
         ]
         .into();
-        let tally = Tally::of(summary);
+        let counts = OutcomeCounts::new(summary);
         assert_eq!(
-            tally.faults(),
-            Faults {
+            counts.failures_by_party(),
+            FailuresByParty {
                 caller: 3,
                 proxy: 2,
                 upstream: 4,
-                gone: 1
+                disconnected: 1
             }
         );
-        assert_eq!(tally.since(&tally).faults(), Faults::default());
+        assert_eq!(
+            counts.since(&counts).failures_by_party(),
+            FailuresByParty::default()
+        );
     }
 }

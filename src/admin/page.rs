@@ -1,5 +1,5 @@
-//! The page for people. It is one file; the browser is told to load nothing else, and to run only
-//! what is in it.
+//! Status page for browsers: one file. Its Content-Security-Policy forbids to load anything else,
+//! and allows only the style and the script of the file.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use http::HeaderValue;
 use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use ring::digest::{SHA256, digest};
 
-use super::{Page, with_type};
+use super::response::{AdminResponse, with_type};
 
 const HTML: &str = include_str!("page.html");
 
@@ -23,7 +23,7 @@ static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     HeaderValue::try_from(policy).unwrap_or_else(|_| HeaderValue::from_static("default-src 'none'"))
 });
 
-pub(super) fn answer() -> Page {
+pub(super) fn response() -> AdminResponse {
     let mut res = with_type("text/html; charset=utf-8", HTML);
     let headers = res.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, POLICY.clone());
@@ -31,8 +31,7 @@ pub(super) fn answer() -> Page {
     res
 }
 
-/// The hash of what is in the only element `name`, as Content Security Policy 3 section 2.3.1 has
-/// it.
+/// The hash source (CSP 3 section 2.3.1) of the content of the only element `name`.
 fn hash_of(name: &str) -> String {
     let start = HTML
         .split_once(&format!("<{name}>"))
@@ -51,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_one_style_and_one_script_and_nothing_is_loaded() {
+    fn the_page_is_one_file_without_external_resources() {
         for name in ["style", "script"] {
             assert_eq!(HTML.matches(&format!("<{name}")).count(), 1, "{name}");
         }

@@ -1,12 +1,12 @@
-//! Permits for responses that are made for their request: each holds its page in memory until the
-//! caller has read it. While all are held, the response that is read for longest gives way to the
-//! request that waits for longest, one for each.
+//! Permits for generated responses: each is in memory until the peer has read it. While all permits
+//! are taken, each waiting request aborts one response, the one that has been read for longest.
 
 use std::collections::VecDeque;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -14,48 +14,47 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::downstream::{PeerInfo, RefusalLog};
 use crate::metrics::ConnectionRefusal;
 
-/// Responses in memory at once: a page of metrics may have megabytes, and whoever asked for it may
-/// read slowly.
-const MAX_PAGES: usize = 8;
+/// Responses in memory: one of `/metrics` may take megabytes, and its peer may read slowly.
+const MAX_RESPONSES: usize = 8;
 
-/// The longest that a response may be read, and while others wait for a permit.
-const MAX_RESPONSE_TIME: Duration = Duration::from_secs(20);
-const MAX_CONTENDED_TIME: Duration = Duration::from_secs(2);
+/// Time to read a response, and the time while other requests wait for a permit.
+const READ_TIMEOUT: Duration = Duration::from_secs(20);
+const CONTENDED_READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The longest wait for a permit: shorter than Prometheus waits for a response.
-const MAX_WAIT: Duration = Duration::from_secs(8);
+/// Timeout of the wait for a permit, below the scrape timeout of Prometheus (10 s).
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Permits for responses.
 #[derive(Debug)]
-pub(super) struct Permits {
+pub(super) struct ResponsePermits {
     free: Arc<Semaphore>,
-    /// Held by the request that gets the next free permit; the others wait for it in their order.
+    /// Held by the request that gets the next free permit; the others queue for it in order.
     turn: tokio::sync::Mutex<()>,
-    /// Callers that read a response and have not been cut off, the oldest first.
-    readers: Mutex<VecDeque<Weak<Reader>>>,
+    /// Peers that are reading a response, the oldest first.
+    readers: Mutex<VecDeque<Weak<ResponseReader>>>,
     refused: Arc<RefusalLog>,
 }
 
-/// A permit, for as long as the memory of the response is held.
+/// Permit of one response in memory.
 #[derive(Debug)]
-pub(super) struct Permit {
-    /// Dropped before the permit is free: who has read its response is not cut off for another.
-    reader: Option<Arc<Reader>>,
+pub(super) struct ResponsePermit {
+    /// Dropped before the permit is free: a peer that has read its response is not aborted.
+    reader: Option<Arc<ResponseReader>>,
     _free: OwnedSemaphorePermit,
-    /// Ends the connection if it is not dropped in time.
+    /// Aborts the connection unless it is dropped in time.
     deadline: JoinSet<()>,
 }
 
-/// A caller that reads its response.
+/// A peer that is reading a response.
 #[derive(Debug)]
-struct Reader {
-    since: Instant,
+struct ResponseReader {
+    started: Instant,
     peer: Arc<PeerInfo>,
     refused: Arc<RefusalLog>,
 }
 
-impl Reader {
-    fn cut_off(&self) {
+impl ResponseReader {
+    fn abort(&self) {
         self.refused
             .report(&self.peer, ConnectionRefusal::ResponseTimeout);
         if let Some(usage) = &self.peer.usage {
@@ -64,10 +63,10 @@ impl Reader {
     }
 }
 
-impl Permits {
+impl ResponsePermits {
     pub(super) fn new(refused: Arc<RefusalLog>) -> Self {
-        let free = Arc::new(Semaphore::new(MAX_PAGES));
-        Permits {
+        let free = Arc::new(Semaphore::new(MAX_RESPONSES));
+        ResponsePermits {
             free,
             turn: Default::default(),
             readers: Mutex::default(),
@@ -75,66 +74,65 @@ impl Permits {
         }
     }
 
-    /// A permit; `None` if there is none in time.
-    pub(super) async fn acquire(&self) -> Option<Permit> {
+    /// Waits for a permit; `None` after [`ACQUIRE_TIMEOUT`].
+    pub(super) async fn acquire(&self) -> Option<ResponsePermit> {
         let free = match Arc::clone(&self.free).try_acquire_owned() {
             Ok(free) => free,
-            Err(_) => timeout(MAX_WAIT, self.wait()).await.ok()??,
+            Err(_) => timeout(ACQUIRE_TIMEOUT, self.wait()).await.ok()??,
         };
-        Some(Permit {
+        Some(ResponsePermit {
             reader: None,
             _free: free,
             deadline: JoinSet::new(),
         })
     }
 
-    /// Waits for a permit. Cuts off one reader at most: what that gives back is for this request
-    /// alone.
+    /// Waits for a permit. Aborts one response at most: its permit is for this request.
     async fn wait(&self) -> Option<OwnedSemaphorePermit> {
         let _turn = self.turn.lock().await;
         let mut free = pin!(Arc::clone(&self.free).acquire_owned());
         tokio::select! {
             biased;
             free = &mut free => return free.ok(),
-            () = self.cut_off_oldest() => {}
+            () = self.abort_oldest() => {}
         }
         free.await.ok()
     }
 
-    /// Cuts off the oldest reader as soon as it has had its time.
-    async fn cut_off_oldest(&self) {
+    /// Aborts the oldest response once its contended timeout has passed.
+    async fn abort_oldest(&self) {
         loop {
-            // With no reader, all permits are held for responses that are still being made.
-            let since = self
+            // Without a reader, all permits belong to responses that are still being made.
+            let started = self
                 .oldest()
-                .map_or_else(Instant::now, |oldest| oldest.since);
-            sleep_until(since + MAX_CONTENDED_TIME).await;
-            // It may have read its response meanwhile.
+                .map_or_else(Instant::now, |oldest| oldest.started);
+            sleep_until(started + CONTENDED_READ_TIMEOUT).await;
+            // The reader may have finished in the meantime.
             if let Some(oldest) = self.oldest()
-                && oldest.since <= since
+                && oldest.started <= started
             {
                 self.readers().pop_front();
-                return oldest.cut_off();
+                return oldest.abort();
             }
         }
     }
 
-    fn oldest(&self) -> Option<Arc<Reader>> {
+    fn oldest(&self) -> Option<Arc<ResponseReader>> {
         self.readers().front()?.upgrade()
     }
 
-    /// The readers that have not read their response.
-    fn readers(&self) -> MutexGuard<'_, VecDeque<Weak<Reader>>> {
-        let mut readers = self.readers.lock().unwrap_or_else(PoisonError::into_inner);
+    /// The readers that have not finished.
+    fn readers(&self) -> MutexGuard<'_, VecDeque<Weak<ResponseReader>>> {
+        let mut readers = self.readers.lock();
         readers.retain(|reader| reader.strong_count() > 0);
         readers
     }
 
-    /// Ends the connection of `peer` unless it has read the response in time.
-    pub(super) fn limit(&self, permit: &mut Permit, peer: &Arc<PeerInfo>) {
+    /// Starts the deadline of `peer` to read the response; after it the connection is aborted.
+    pub(super) fn start_deadline(&self, permit: &mut ResponsePermit, peer: &Arc<PeerInfo>) {
         let (peer, refused) = (Arc::clone(peer), Arc::clone(&self.refused));
-        let reader = Arc::new(Reader {
-            since: Instant::now(),
+        let reader = Arc::new(ResponseReader {
+            started: Instant::now(),
             peer,
             refused,
         });
@@ -142,9 +140,9 @@ impl Permits {
         self.readers().push_back(Weak::clone(&weak));
         permit.reader = Some(reader);
         permit.deadline.spawn(async move {
-            sleep(MAX_RESPONSE_TIME).await;
+            sleep(READ_TIMEOUT).await;
             if let Some(reader) = weak.upgrade() {
-                reader.cut_off();
+                reader.abort();
             }
         });
     }
@@ -155,29 +153,29 @@ mod tests {
     use super::*;
     use crate::metrics::RefusedConnections;
 
-    /// Permits that count in what is returned with them.
-    fn counted() -> (Permits, Arc<RefusedConnections>) {
+    /// Permits, and the counters of the responses that they abort.
+    fn counted() -> (ResponsePermits, Arc<RefusedConnections>) {
         let counts = Arc::new(RefusedConnections::default());
         (
-            Permits::new(RefusalLog::new("test", Arc::clone(&counts))),
+            ResponsePermits::new(RefusalLog::new("test", Arc::clone(&counts))),
             counts,
         )
     }
 
-    fn cut_off(counts: &RefusedConnections) -> u64 {
+    fn aborted(counts: &RefusedConnections) -> u64 {
         let count = counts
             .by_reason()
             .find(|(reason, _)| *reason == ConnectionRefusal::ResponseTimeout);
         count.unwrap().1
     }
 
-    /// All permits, each for a response that began a second after the one before.
-    async fn held(permits: &Permits) -> VecDeque<Permit> {
+    /// Takes all permits, one per second.
+    async fn held(permits: &ResponsePermits) -> VecDeque<ResponsePermit> {
         let mut held = VecDeque::new();
-        for _ in 0..MAX_PAGES {
+        for _ in 0..MAX_RESPONSES {
             sleep(Duration::from_secs(1)).await;
             let mut permit = permits.acquire().await.unwrap();
-            permits.limit(&mut permit, &Arc::default());
+            permits.start_deadline(&mut permit, &Arc::default());
             held.push_back(permit);
         }
         held
@@ -189,25 +187,25 @@ mod tests {
         let mut held = held(&permits).await;
         let began = Instant::now();
         assert!(permits.acquire().await.is_none());
-        assert_eq!(began.elapsed(), MAX_WAIT);
+        assert_eq!(began.elapsed(), ACQUIRE_TIMEOUT);
         held.pop_front();
         assert!(permits.acquire().await.is_some());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_response_that_nobody_waits_for_has_its_time() {
+    async fn an_uncontended_response_is_aborted_after_its_timeout() {
         let (permits, counts) = counted();
         let mut held: Vec<_> = held(&permits).await.into();
-        let began = held[6].reader.as_ref().unwrap().since;
-        // One that is read in time is not ended.
+        let began = held[6].reader.as_ref().unwrap().started;
+        // A response that is read in time is not aborted.
         held.drain(7..);
         held.drain(..6);
         held[0].deadline.join_next().await.unwrap().unwrap();
-        assert_eq!((began.elapsed(), cut_off(&counts)), (MAX_RESPONSE_TIME, 1));
+        assert_eq!((began.elapsed(), aborted(&counts)), (READ_TIMEOUT, 1));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_oldest_response_gives_way_one_for_each_who_waits() {
+    async fn each_waiting_request_aborts_the_oldest_response() {
         let (permits, counts) = counted();
         let permits = Arc::new(permits);
         let mut held = held(&permits).await;
@@ -218,9 +216,9 @@ mod tests {
         }
         let mut granted = Vec::new();
         for round in 1..=2 {
-            // Whatever time it takes to give the permit back, no second response gives way for it.
-            sleep(MAX_CONTENDED_TIME).await;
-            assert_eq!(cut_off(&counts), round);
+            // However late the permit comes back, no second response is aborted for it.
+            sleep(CONTENDED_READ_TIMEOUT).await;
+            assert_eq!(aborted(&counts), round);
             let oldest = permits.oldest().unwrap();
             assert!(
                 Arc::ptr_eq(&oldest, held[1].reader.as_ref().unwrap()),
@@ -229,21 +227,21 @@ mod tests {
             held.pop_front();
             granted.push(waiting.join_next().await.unwrap().unwrap());
         }
-        sleep(MAX_CONTENDED_TIME).await;
-        assert_eq!(cut_off(&counts), 2);
+        sleep(CONTENDED_READ_TIMEOUT).await;
+        assert_eq!(aborted(&counts), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_response_has_two_seconds_while_others_wait() {
+    async fn a_contended_response_has_two_seconds() {
         let (permits, counts) = counted();
         let mut held: Vec<_> = held(&permits).await.into();
-        // The newest alone is read, since now.
-        for permit in &mut held[..MAX_PAGES - 1] {
+        // Only the newest response is still being read, since now.
+        for permit in &mut held[..MAX_RESPONSES - 1] {
             permit.reader = None;
         }
         let began = Instant::now();
         let cut = async {
-            while cut_off(&counts) == 0 {
+            while aborted(&counts) == 0 {
                 sleep(Duration::from_millis(1)).await;
             }
         };
@@ -253,7 +251,8 @@ mod tests {
         }
         let elapsed = began.elapsed();
         assert!(
-            (MAX_CONTENDED_TIME..MAX_CONTENDED_TIME + Duration::from_millis(5)).contains(&elapsed)
+            (CONTENDED_READ_TIMEOUT..CONTENDED_READ_TIMEOUT + Duration::from_millis(5))
+                .contains(&elapsed)
         );
     }
 }

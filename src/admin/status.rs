@@ -1,5 +1,4 @@
-//! How things are, as JSON: for scripts, and for the person who asks whether it is us, the proxy or
-//! GBG.
+//! State of the proxy as JSON (`/status`), for scripts and for the status page.
 //!
 //! `docs/status.md` explains the fields; a test compares the two.
 
@@ -7,25 +6,24 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
-use super::Handles;
 use super::callers;
-use super::diagnosis::{Finding, Level, Snapshot, verdicts};
+use super::diagnosis::{Finding, Severity, Snapshot, diagnose};
+use super::handles::Handles;
 use super::health::NotReady;
-use super::history::{History, REACH};
-use super::outcomes::{GbgFailure, Tally};
+use super::history::{HISTORY_LENGTH, History};
+use super::outcomes::{GbgFailure, OutcomeCounts};
 use super::words::fetch_failure;
 use crate::error::{Party, REASONS};
 use crate::metrics::{FailedRequest, ResponseSource};
 
-/// What the verdict is of.
-const RECENT: Duration = Duration::from_secs(120);
+/// Window of the diagnosis.
+const RECENT_WINDOW: Duration = Duration::from_secs(120);
 
-/// Everything, as it is now.
 pub(super) fn json(handles: &Handles, history: &History) -> String {
     let metrics = &handles.metrics;
     let requests = metrics.requests();
     let reloads = metrics.reloads();
-    let trouble = NotReady::of(handles);
+    let not_ready = NotReady::check(handles);
     let names = metrics.callers();
     let named = names.iter().zip(&requests.callers);
     let by_caller: Vec<_> = named
@@ -34,16 +32,16 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
         .collect();
     let now = Instant::now();
     let (by_source, by_status) = (
-        counts(requests.by_source.clone()),
-        counts(requests.by_status.clone()),
+        count_map(requests.by_source.clone()),
+        count_map(requests.by_status.clone()),
     );
-    let (total, refusals) = (requests.total, counts(requests.refusals.clone()));
-    let tally = Tally::of(requests);
-    let (recent, recent_time) = history.since(now, &tally, RECENT);
-    let (period, _) = history.since(now, &tally, REACH);
-    let facts = facts(handles, recent);
-    let all = verdicts(&facts);
-    let recent = &facts.recent;
+    let (total, refusals) = (requests.total, count_map(requests.refusals.clone()));
+    let counts = OutcomeCounts::new(requests);
+    let (recent, recent_time) = history.since(now, &counts, RECENT_WINDOW);
+    let (period, _) = history.since(now, &counts, HISTORY_LENGTH);
+    let snapshot = snapshot(handles, recent);
+    let findings = diagnose(&snapshot);
+    let recent = &snapshot.recent;
     let milliseconds = |part| {
         recent
             .times
@@ -51,12 +49,12 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
             .map(|time| (time * 1e4).round() / 10.0)
     };
     let status = json!({
-        "verdict": verdict(&all[0]),
-        "also": all[1..].iter().map(verdict).collect::<Vec<_>>(),
-        "parties": parties(&all, recent),
-        "state": trouble.as_ref().map_or("ready", NotReady::state),
-        "problem": trouble.as_ref().map(NotReady::what),
-        "fix": trouble.as_ref().map(NotReady::fix),
+        "verdict": finding_json(&findings[0]),
+        "also": findings[1..].iter().map(finding_json).collect::<Vec<_>>(),
+        "parties": parties(&findings, recent),
+        "state": not_ready.as_ref().map_or("ready", NotReady::state),
+        "problem": not_ready.as_ref().map(NotReady::cause),
+        "fix": not_ready.as_ref().map(NotReady::fix),
         "version": env!("GBG_PROXY_VERSION"),
         "uptime_seconds": metrics.uptime().as_secs(),
         "configuration": {
@@ -64,7 +62,7 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
             "refused": reloads.rejected,
             "problem": reloads.problem,
         },
-        "token": token(handles, facts.held),
+        "token": token(handles, snapshot.has_token),
         "in_flight": metrics.admission.in_flight(),
         "queue": metrics.admission.queued(),
         "recent": {
@@ -78,66 +76,66 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
             "total": total,
             "by_source": by_source,
             "by_status": by_status,
-            "by_caller": counts(by_caller),
+            "by_caller": count_map(by_caller),
             "refusals": refusals,
         },
         "callers": callers::json(&names, &handles.limits.borrow(), &period, (recent, recent_time)),
-        "failures": metrics.failures().iter().map(|of| failure(of, &names)).collect::<Vec<_>>(),
+        "failures": metrics.failures().iter().map(|failure| failure_json(failure, &names)).collect::<Vec<_>>(),
     });
     format!("{status:#}\n")
 }
 
-fn facts(handles: &Handles, recent: Tally) -> Snapshot {
+fn snapshot(handles: &Handles, recent: OutcomeCounts) -> Snapshot {
     Snapshot {
         draining: *handles.draining.borrow(),
-        held: handles.tokens.current().is_some(),
-        failure: handles
+        has_token: handles.tokens.current().is_some(),
+        fetch_failure: handles
             .metrics
             .token
             .last_fetch()
             .and_then(|fetch| fetch.failure),
-        refused_config: handles.metrics.reloads().problem.is_some(),
+        config_rejected: handles.metrics.reloads().problem.is_some(),
         recent,
     }
 }
 
-fn verdict(verdict: &Finding) -> Value {
+fn finding_json(finding: &Finding) -> Value {
     json!({
-        "kind": verdict.kind,
-        "level": verdict.level.name(),
-        "fault": verdict.fault.map(|fault| fault.to_string()),
-        "partial": verdict.partial,
-        "title": verdict.title,
-        "detail": verdict.what,
-        "fix": verdict.fix,
+        "kind": finding.kind,
+        "level": finding.level.name(),
+        "fault": finding.fault.map(|fault| fault.to_string()),
+        "partial": finding.partial,
+        "title": finding.title,
+        "detail": finding.what,
+        "fix": finding.fix,
     })
 }
 
-/// How each of the three does: the worst that is theirs to fix, and how many of the last requests
-/// failed by them. What nobody has heard of is not called well.
-fn parties(all: &[Finding], recent: &Tally) -> Value {
-    let faults = recent.faults();
+/// State of each party: its most severe finding, and the number of recent requests that failed
+/// because of it. Without a response of GBG its level is `unknown`.
+fn parties(findings: &[Finding], recent: &OutcomeCounts) -> Value {
+    let by_party = recent.failures_by_party();
     let of = |fault: Party, failures: u64| {
-        let worst = all.iter().find(|verdict| verdict.fault == Some(fault));
+        let worst = findings.iter().find(|finding| finding.fault == Some(fault));
         let is_unknown = fault == Party::Upstream && failures == 0 && recent.times.count() == 0;
         json!({
             "level": match worst {
                 None if is_unknown => "unknown",
-                worst => worst.map_or(Level::Ok, |verdict| verdict.level).name(),
+                worst => worst.map_or(Severity::Ok, |finding| finding.level).name(),
             },
-            "title": worst.map(|verdict| verdict.title),
+            "title": worst.map(|finding| finding.title),
             "failures": failures,
         })
     };
     json!({
-        "caller": of(Party::Caller, faults.caller),
-        "proxy": of(Party::Proxy, faults.proxy),
-        "upstream": of(Party::Upstream, faults.upstream),
-        "disconnected": { "failures": faults.gone },
+        "caller": of(Party::Caller, by_party.caller),
+        "proxy": of(Party::Proxy, by_party.proxy),
+        "upstream": of(Party::Upstream, by_party.upstream),
+        "disconnected": { "failures": by_party.disconnected },
     })
 }
 
-fn token(handles: &Handles, held: bool) -> Value {
+fn token(handles: &Handles, has_token: bool) -> Value {
     let token = &handles.metrics.token;
     let last = token.last_fetch();
     let failing = last.is_some_and(|fetch| fetch.failure.is_some());
@@ -145,7 +143,7 @@ fn token(handles: &Handles, held: bool) -> Value {
         .then(|| handles.tokens.error().retry_after())
         .flatten();
     json!({
-        "state": match (held, failing) {
+        "state": match (has_token, failing) {
             (true, false) => "valid",
             (true, true) => "valid_refresh_failing",
             (false, true) => "failing",
@@ -167,18 +165,18 @@ fn token(handles: &Handles, held: bool) -> Value {
     })
 }
 
-fn failure(failure: &FailedRequest, callers: &[String]) -> Value {
+fn failure_json(failure: &FailedRequest, callers: &[String]) -> Value {
     let reason = REASONS
         .iter()
         .find(|reason| Some(reason.name) == failure.reason);
-    let of_gbg = GbgFailure::of(failure.endpoint, failure.status)
+    let gbg_failure = GbgFailure::classify(failure.endpoint, failure.status)
         .filter(|_| failure.source == ResponseSource::Gbg);
-    // What is ours and has no reason is a login that was refused.
-    let of_login = (failure.source == ResponseSource::Proxy).then_some(Party::Caller);
+    // A failure of the proxy without a reason is a rejected login.
+    let rejected_login = (failure.source == ResponseSource::Proxy).then_some(Party::Caller);
     let fault = reason
         .map(|reason| reason.fault)
-        .or(of_gbg.map(GbgFailure::fault))
-        .or(of_login);
+        .or(gbg_failure.map(GbgFailure::fault))
+        .or(rejected_login);
     let caller = callers.get(failure.caller).filter(|name| !name.is_empty());
     json!({
         "at": humantime::format_rfc3339_seconds(failure.ended_at).to_string(),
@@ -194,7 +192,7 @@ fn failure(failure: &FailedRequest, callers: &[String]) -> Value {
     })
 }
 
-fn counts<K: ToString>(counts: impl IntoIterator<Item = (K, u64)>) -> Value {
+fn count_map<K: ToString>(counts: impl IntoIterator<Item = (K, u64)>) -> Value {
     Value::Object(
         counts
             .into_iter()

@@ -1,34 +1,65 @@
-//! Start of the admin listener.
+//! Start of the admin server, and the state of the process that it shows.
 
-use std::io;
+use std::sync::Arc;
 
-use tokio::task::JoinHandle;
+use tokio::sync::{Notify, watch};
 
-use super::StartError;
+use super::accounts::{Accounts, PreparedAccount};
+use super::running::{AdminServer, AdminState};
+use super::start_error::StartError;
 use crate::admin;
 use crate::config::{Address, Config};
 use crate::downstream::bind;
+use crate::metrics::Metrics;
+use crate::rt::liveness::LivenessProbe;
 
-pub(super) fn admin_limits(config: &Config) -> Vec<admin::Limits> {
-    config.callers.iter().map(admin::Limits::from).collect()
+pub(super) fn caller_limits(config: &Config) -> Vec<admin::CallerLimits> {
+    config
+        .callers
+        .iter()
+        .map(admin::CallerLimits::from)
+        .collect()
 }
 
-/// Listens at `address` for who asks how things are.
+/// Starts the admin server if `admin.address` is set.
 pub(super) fn start_admin(
+    config: &Config,
+    metrics: &Arc<Metrics>,
+    accounts: &Accounts<PreparedAccount>,
+    workers: Vec<LivenessProbe>,
+) -> Result<AdminState, StartError> {
+    let quit = Arc::new(Notify::new());
+    let (unready, draining) = watch::channel(false);
+    let (caller_limits, limits) = watch::channel(caller_limits(config));
+    let handles = admin::Handles {
+        metrics: Arc::clone(metrics),
+        tokens: accounts.fallback().tokens().clone(),
+        draining,
+        quit: Arc::clone(&quit),
+        limits,
+        workers,
+    };
+    let address = config.admin.address.as_ref();
+    let server = address.map(|address| serve(address, config, handles));
+    Ok(AdminState {
+        server: server.transpose()?,
+        quit,
+        unready,
+        caller_limits,
+    })
+}
+
+fn serve(
     address: &Address,
     config: &Config,
     handles: admin::Handles,
-) -> Result<(JoinHandle<io::Result<()>>, Address), StartError> {
-    let cannot_listen = |source| StartError::Listen {
-        key: "admin.address",
-        address: address.clone(),
-        source,
-    };
+) -> Result<AdminServer, StartError> {
+    let cannot_listen = StartError::listener("admin.address", address);
     let socket = bind(address, config.listen.socket_mode, 1)
-        .map_err(cannot_listen)?
-        .pop();
-    let socket = socket.ok_or_else(|| cannot_listen(io::ErrorKind::AddrNotAvailable.into()))?;
-    let taken = socket.address().map_err(cannot_listen)?;
+        .map_err(&cannot_listen)?
+        .pop()
+        .ok_or_else(|| cannot_listen(std::io::ErrorKind::AddrNotAvailable.into()))?;
+    let address = socket.address().map_err(&cannot_listen)?;
     let config = config.admin.clone();
     let task = tokio::spawn(async move {
         let ended = admin::serve(socket, &config, handles).await;
@@ -38,5 +69,5 @@ pub(super) fn start_admin(
         );
         ended
     });
-    Ok((task, taken))
+    Ok(AdminServer { address, task })
 }

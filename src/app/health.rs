@@ -1,4 +1,4 @@
-//! Health of a running proxy, for a watchdog and for the line that systemd shows.
+//! Health of a running proxy, for the watchdog and the status line of systemd.
 
 use std::time::SystemTime;
 
@@ -7,38 +7,49 @@ use tokio::sync::watch;
 use crate::rt::liveness::LivenessProbe;
 use crate::token::Reader;
 
-/// How a proxy is, also while it is shut down.
+/// Health of a proxy, also during its shutdown.
 #[derive(Debug)]
 pub struct Health {
-    pub(super) tokens: Reader,
-    pub(super) draining: watch::Receiver<bool>,
-    pub(super) pulses: Vec<LivenessProbe>,
+    /// One for each account.
+    tokens: Vec<Reader>,
+    draining: watch::Receiver<bool>,
+    probes: Vec<LivenessProbe>,
 }
 
 impl Health {
-    /// What it does, in a line.
+    pub(super) fn new(
+        tokens: Vec<Reader>,
+        draining: watch::Receiver<bool>,
+        probes: Vec<LivenessProbe>,
+    ) -> Self {
+        Health {
+            tokens,
+            draining,
+            probes,
+        }
+    }
+
+    /// The state in one line; with several accounts that of the first one without a token.
     pub fn line(&self) -> String {
         if *self.draining.borrow() {
             return "draining".to_owned();
         }
-        match self.tokens.current() {
-            Some(bearer) => {
-                let until =
-                    humantime::format_rfc3339_seconds(SystemTime::now() + bearer.stop.left());
-                // To the minute: the second would be another one at each look.
-                let until = until.to_string();
-                format!(
-                    "serving, with token {} until {}Z",
-                    bearer.generation,
-                    until.get(..16).unwrap_or(&until)
-                )
-            }
-            None => format!("no token: {}", self.tokens.error()),
+        let mut line = String::new();
+        for tokens in &self.tokens {
+            let Some(bearer) = tokens.current() else {
+                return format!("no token: {}", tokens.error());
+            };
+            let until = SystemTime::now() + bearer.stop.left();
+            let until = humantime::format_rfc3339_seconds(until).to_string();
+            // To the minute: `now + remaining` varies by a second from call to call.
+            let minute = until.get(..16).unwrap_or(&until);
+            line = format!("serving, with token {} until {minute}Z", bearer.generation);
         }
+        line
     }
 
-    /// Whether each worker turns.
+    /// Whether every worker responds.
     pub async fn is_alive(&self) -> bool {
-        LivenessProbe::all_respond(&self.pulses).await
+        LivenessProbe::all_respond(&self.probes).await
     }
 }

@@ -10,8 +10,8 @@
 use std::future::Future;
 use std::io;
 
-/// Listens from now on for SIGTERM, SIGINT (ctrl-c), SIGQUIT and, on Linux, SIGPWR, with which LXC
-/// ends a container; what it gives waits for one, and gives its name.
+/// Listens for SIGTERM, SIGINT (ctrl-c), SIGQUIT and, on Linux, SIGPWR, with which LXC ends a
+/// container. The returned future yields the name of the first one.
 ///
 /// # Errors
 /// When the runtime cannot listen for signals.
@@ -30,7 +30,7 @@ pub fn signalled() -> io::Result<impl Future<Output = &'static str>> {
 /// Waits for ctrl-c.
 ///
 /// # Errors
-/// None: it is as on Unix.
+/// None: the signature is that of Unix.
 #[cfg(not(unix))]
 pub fn signalled() -> io::Result<impl Future<Output = &'static str>> {
     Ok(async {
@@ -41,16 +41,15 @@ pub fn signalled() -> io::Result<impl Future<Output = &'static str>> {
     })
 }
 
-/// The name of SIGXFSZ, which each write of this process beyond RLIMIT_FSIZE raises: no one else
-/// has sent it.
+/// Name of SIGXFSZ. The kernel sends it for each write beyond RLIMIT_FSIZE.
 pub const FILE_SIZE_SIGNAL: &str = "SIGXFSZ";
 
-/// Signals that are listened for together, with their names.
+/// A set of signals, with their names.
 #[derive(Debug)]
 pub struct Signals(#[cfg(unix)] Vec<(&'static str, tokio::signal::unix::Signal)>);
 
 impl Signals {
-    /// Listens from now on for SIGHUP, which reloads the configuration.
+    /// Listens for SIGHUP, which reloads the configuration.
     ///
     /// # Errors
     /// When the runtime cannot listen for signals.
@@ -61,7 +60,7 @@ impl Signals {
         return Ok(Signals());
     }
 
-    /// Listens from now on for SIGUSR1 and SIGHUP, after which the log file is reopened.
+    /// Listens for SIGUSR1 and SIGHUP, which reopen the log file.
     ///
     /// # Errors
     /// When the runtime cannot listen for signals.
@@ -72,9 +71,9 @@ impl Signals {
         return Ok(Signals());
     }
 
-    /// Listens from now on for the signals that would end the process by default and have no
-    /// meaning here. A real-time signal is named `SIGRT`. One that cannot be listened for is left
-    /// out: Valgrind keeps SIGRTMAX for itself.
+    /// Listens for signals that have no meaning here and would end the process by default.
+    /// Real-time signals are named `SIGRT`. A signal that cannot be listened for is left out:
+    /// Valgrind reserves SIGRTMAX.
     pub fn stray() -> Self {
         #[cfg(target_os = "linux")]
         let linux = [("SIGSTKFLT", libc::SIGSTKFLT)]
@@ -110,7 +109,7 @@ impl Signals {
         Ok(Signals(signals.collect::<io::Result<_>>()?))
     }
 
-    /// Waits for one, and gives its name.
+    /// Waits for a signal and returns its name.
     pub async fn next(&mut self) -> &'static str {
         #[cfg(unix)]
         return std::future::poll_fn(|cx| {

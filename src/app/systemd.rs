@@ -6,29 +6,29 @@ use std::time::Duration;
 
 use crate::downstream::Socket;
 
-/// How often it is looked whether the status is another one.
-const LOOK: Duration = Duration::from_secs(1);
+/// Interval of the checks whether the status line has changed.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a manager may take to be told something.
+/// Timeout of a notification.
 #[cfg(unix)]
-const PATIENCE: Duration = Duration::from_secs(1);
+const NOTIFY_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Why the socket that was handed over is not used.
+/// Error of an inherited socket.
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
-    /// There is more than one.
+    /// There is more than one socket.
     #[error("{0} sockets were handed over (LISTEN_FDS), and one is served")]
     Many(usize),
-    /// It is something else.
+    /// It is not a listening TCP or Unix stream socket.
     #[error("what was handed over (LISTEN_FDS) is no TCP or Unix stream socket that listens")]
     Useless(#[source] Option<io::Error>),
-    /// It has no address that could be told.
+    /// Its address is not an absolute path.
     #[error("the Unix socket that was handed over (LISTEN_FDS) has no absolute path")]
     Nameless,
 }
 
 impl SocketError {
-    /// What to do about it.
+    /// The action that fixes it.
     pub fn fix(&self) -> &'static str {
         match self {
             SocketError::Many(_) => "leave one ListenStream= in the socket unit",
@@ -40,30 +40,29 @@ impl SocketError {
     }
 }
 
-/// The socket that was handed over to this very process, if one was. To be called once, and before
-/// any thread is started: the variables that tell of it are taken out of the environment.
+/// The socket that this process inherited, if any. Call it once, before the first thread starts: it
+/// removes the variables from the environment.
 ///
 /// # Errors
-/// When what was handed over cannot be served.
+/// When the inherited socket cannot be served.
 #[cfg(unix)]
-pub fn socket() -> Result<Option<Socket>, SocketError> {
+pub(crate) fn inherited_socket() -> Result<Option<Socket>, SocketError> {
     use crate::config::Address;
 
-    // `listenfd` also takes what names no process: that may be a parent's.
-    let is_ours =
-        std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
-    if !is_ours {
+    // `listenfd` also accepts sockets without LISTEN_PID, which may be meant for the parent.
+    let is_own = std::env::var("LISTEN_PID").is_ok_and(|pid| pid == std::process::id().to_string());
+    if !is_own {
         return Ok(None);
     }
-    let mut handed = listenfd::ListenFd::from_env();
-    match handed.len() {
+    let mut inherited = listenfd::ListenFd::from_env();
+    match inherited.len() {
         0 => return Ok(None),
         1 => {}
         many => return Err(SocketError::Many(many)),
     }
-    let socket = match handed.take_tcp_listener(0) {
+    let socket = match inherited.take_tcp_listener(0) {
         Ok(socket) => socket.map(Socket::Tcp),
-        Err(_) => handed
+        Err(_) => inherited
             .take_unix_listener(0)
             .map_err(|error| SocketError::Useless(Some(error)))?
             .map(Socket::Unix),
@@ -78,103 +77,105 @@ pub fn socket() -> Result<Option<Socket>, SocketError> {
     }
 }
 
-/// No socket: there are none elsewhere.
+/// Always `None`.
 ///
 /// # Errors
-/// None: it is as on Unix.
+/// None: the signature is that of Unix.
 #[cfg(not(unix))]
-pub fn socket() -> Result<Option<Socket>, SocketError> {
+pub(crate) fn inherited_socket() -> Result<Option<Socket>, SocketError> {
     Ok(None)
 }
 
-/// Says that requests are served, then how things are, `status` by `status`, for as long as it is
-/// polled; and that the process lives, for as long as it is `alive` and that is asked for.
-pub async fn attend<S, A, F>(status: S, alive: A)
+/// Notifies systemd that the process is ready, and then of each change of `status`; feeds the
+/// watchdog while the process is `alive`. Runs until it is dropped.
+pub(crate) async fn notify_until_dropped<S, A, F>(status: S, alive: A)
 where
     S: Fn() -> String,
     A: Fn() -> F,
     F: Future<Output = bool>,
 {
-    if !is_there() {
+    if !is_managed() {
         return;
     }
-    let tell_status = async {
-        let mut told = status();
-        tell(&["READY=1", &format!("STATUS={told}")]).await;
+    let report_status = async {
+        let mut reported = status();
+        notify(&["READY=1", &format!("STATUS={reported}")]).await;
         loop {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             let now = status();
-            if now != told {
-                tell(&[&format!("STATUS={now}")]).await;
-                told = now;
+            if now != reported {
+                notify(&[&format!("STATUS={now}")]).await;
+                reported = now;
             }
         }
     };
-    let tell_life = async {
-        let Some(patience) = watchdog() else { return };
+    let feed_watchdog = async {
+        let Some(watchdog) = watchdog_timeout() else {
+            return;
+        };
         loop {
-            let lives = alive().await;
-            if lives {
-                tell(&["WATCHDOG=1"]).await;
+            let is_alive = alive().await;
+            if is_alive {
+                notify(&["WATCHDOG=1"]).await;
             }
-            // Who was busy for a moment is asked again before the manager's patience is at its end.
-            tokio::time::sleep(if lives {
-                patience / 2
+            // A process that was busy for a moment is checked again before the watchdog expires.
+            tokio::time::sleep(if is_alive {
+                watchdog / 2
             } else {
-                LOOK.min(patience / 8)
+                POLL_INTERVAL.min(watchdog / 8)
             })
             .await;
         }
     };
-    tokio::join!(tell_status, tell_life);
+    tokio::join!(report_status, feed_watchdog);
 }
 
-/// Says that the configuration is being read again.
-pub async fn reloading() {
+/// Notifies systemd that a reload has started.
+pub(crate) async fn notify_reloading() {
     #[cfg(unix)]
-    if is_there() {
-        // With the clock, so that the manager knows this from an earlier one (systemd.service(5),
+    if is_managed() {
+        // With the time: systemd tells this reload from earlier ones by it (systemd.service(5),
         // Type=notify-reload).
         let now = sd_notify::NotifyState::monotonic_usec_now()
             .map(|now| now.to_string())
             .unwrap_or_default();
-        tell(&["RELOADING=1", now.trim_end()]).await;
+        notify(&["RELOADING=1", now.trim_end()]).await;
     }
 }
 
-/// Says that it has been read.
-pub async fn ready() {
-    if is_there() {
-        tell(&["READY=1"]).await;
+/// Notifies systemd that the process is ready.
+pub(crate) async fn notify_ready() {
+    if is_managed() {
+        notify(&["READY=1"]).await;
     }
 }
 
-/// Says that the process is about to end.
-pub async fn stopping() {
-    if !is_there() {
-        return;
+/// Notifies systemd that the process is shutting down.
+pub(crate) async fn notify_stopping() {
+    if is_managed() {
+        notify(&["STOPPING=1", "STATUS=draining"]).await;
     }
-    tell(&["STOPPING=1", "STATUS=draining"]).await;
 }
 
 #[cfg(unix)]
-fn is_there() -> bool {
+fn is_managed() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some_and(|name| !name.is_empty())
 }
 
 #[cfg(unix)]
-fn watchdog() -> Option<Duration> {
+fn watchdog_timeout() -> Option<Duration> {
     sd_notify::watchdog_enabled()
 }
 
-/// On a thread of its own: a manager that does not read must hold up no token.
+/// Sends the notification on a thread of its own: a service manager that does not read must not
+/// delay the token task.
 #[cfg(unix)]
-async fn tell(lines: &[&str]) {
+async fn notify(lines: &[&str]) {
     use crate::error::chain;
 
     let lines = lines.join("\n") + "\n";
-    let told = tokio::task::spawn_blocking(move || send(&lines));
-    let error = match tokio::time::timeout(PATIENCE, told).await {
+    let sent = tokio::task::spawn_blocking(move || send(&lines));
+    let error = match tokio::time::timeout(NOTIFY_TIMEOUT, sent).await {
         Ok(Ok(Err(error))) => error,
         Err(_) => io::ErrorKind::TimedOut.into(),
         Ok(_) => return,
@@ -186,7 +187,7 @@ async fn tell(lines: &[&str]) {
 }
 
 /// Sends one datagram to `NOTIFY_SOCKET`. `sd_notify::notify` takes the `@` of an abstract socket,
-/// which Podman and containers have, for the first character of a path.
+/// as Podman uses it, for the first character of a path.
 #[cfg(unix)]
 fn send(lines: &str) -> io::Result<()> {
     #[cfg(target_os = "linux")]
@@ -213,14 +214,14 @@ fn send(lines: &str) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-fn is_there() -> bool {
+fn is_managed() -> bool {
     false
 }
 
 #[cfg(not(unix))]
-fn watchdog() -> Option<Duration> {
+fn watchdog_timeout() -> Option<Duration> {
     None
 }
 
 #[cfg(not(unix))]
-async fn tell(_lines: &[&str]) {}
+async fn notify(_lines: &[&str]) {}

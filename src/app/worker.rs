@@ -1,4 +1,5 @@
-//! A worker: one thread with a runtime, a listener and a pool of upstream connections of its own.
+//! A worker: one thread with a runtime, a listening socket and a pool of upstream connections of
+//! its own.
 //!
 //! A thread per core that shares nothing with the others measured better than one runtime over all
 //! cores: no task moves between cores, and no lock is contended.
@@ -9,163 +10,177 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::accounts::{Accounts, PreparedAccount, account_configs};
 use crate::config::{self, Config};
-use crate::downstream::{self, CallerBody, CallerCertificate, Socket, Timeouts};
+use crate::downstream::{CallerBody, CallerCertificate, PeerInfo, ServerOptions, Socket, Timeouts};
 use crate::error::BoxError;
-use crate::metrics;
+use crate::metrics::WorkerMetrics;
 use crate::proxy::{
-    self, CheckCertificate, ConnectionInfo, Policy, RequestBody, SharedState, WithContext,
+    self, CheckCertificate, ConnectionIdentity, ConnectionInfo, Policy, RequestBody, SharedState,
+    WithContext,
 };
 use crate::rt::liveness::{self, LivenessProbe, LivenessResponder};
 use crate::token::Reader;
 use crate::upstream::{ConnectionLimit, Upstream};
 
-/// Look-ups of the API's name that a worker makes at once; each takes a thread. Without a bound, a
-/// burst of new connections would start hundreds.
-const LOOK_UPS: usize = 4;
+/// Concurrent DNS lookups of a worker; each takes a thread. Without a bound, a burst of new
+/// connections would start hundreds.
+const MAX_DNS_LOOKUPS: usize = 4;
 
-/// The API, as a worker reaches it.
-type Api = Upstream<RequestBody<WithContext<CallerBody>>>;
+type ApiUpstream = Upstream<RequestBody<WithContext<CallerBody>>>;
 
-/// What a worker goes by, until it is given something else.
+/// The configuration that a worker uses until the next reload.
 #[derive(Clone)]
-struct InForce {
-    policy: Arc<Policy>,
-    upstream: Arc<Api>,
+struct ActiveConfig {
+    accounts: Accounts<ActiveAccount>,
     drain_timeout: Duration,
 }
 
-/// Gives a worker something else to go by while it runs.
-#[derive(Clone)]
-pub(super) struct Renewal {
-    in_force: watch::Sender<InForce>,
-    timeouts: watch::Sender<Timeouts>,
-    tokens: Reader,
-    metrics: Arc<metrics::WorkerMetrics>,
-    /// One for all upstreams: the connections of a former one are open until what is in flight has
-    /// ended.
-    limit: ConnectionLimit,
+impl ActiveConfig {
+    fn upstreams(&self) -> impl Iterator<Item = &Arc<ApiUpstream>> {
+        self.accounts.iter().map(|account| &account.upstream)
+    }
 }
 
-/// An upstream that is to take the place of a worker's.
-pub(super) struct Prepared(Arc<Api>);
+/// Policy and upstream for the requests of one account.
+#[derive(Clone)]
+struct ActiveAccount {
+    tokens: Reader,
+    policy: Arc<Policy>,
+    upstream: Arc<ApiUpstream>,
+}
 
-impl Renewal {
-    /// Makes an upstream of `config`, to be put in force later.
+/// Controls a worker while it runs.
+#[derive(Clone)]
+pub(super) struct WorkerHandle {
+    active: watch::Sender<ActiveConfig>,
+    timeouts: watch::Sender<Timeouts>,
+    metrics: Arc<WorkerMetrics>,
+    /// One limit for all upstreams: a replaced one keeps its connections until their requests have
+    /// ended.
+    limit: ConnectionLimit,
+    probe: LivenessProbe,
+}
+
+/// The next upstream of an account.
+pub(super) struct PreparedUpstream(Arc<ApiUpstream>);
+
+impl WorkerHandle {
+    /// Makes an upstream for a later [`WorkerHandle::reload`].
     ///
     /// # Errors
     /// As those of [`Worker::new`].
-    pub(super) fn prepare(&self, config: &config::Upstream) -> Result<Prepared, BoxError> {
-        Ok(Prepared(Arc::new(Upstream::new(
-            config,
-            Arc::clone(&self.metrics.api),
-            self.limit.clone(),
-        )?)))
+    pub(super) fn prepare_upstream(
+        &self,
+        config: &config::Upstream,
+    ) -> Result<PreparedUpstream, BoxError> {
+        Upstream::new(config, Arc::clone(&self.metrics.api), self.limit.clone())
+            .map(|upstream| PreparedUpstream(Arc::new(upstream)))
     }
 
-    /// Puts what `config` says in force, for all requests that come from now on: with another
-    /// upstream, if there is one.
-    pub(super) fn renew(&self, config: &Config, shared: &SharedState, upstream: Option<Prepared>) {
-        let policy = Policy::new(
-            config,
-            shared,
-            self.tokens.clone(),
-            Arc::clone(&self.metrics),
-        );
-        let mut former = None;
-        self.in_force.send_modify(|in_force| {
-            in_force.policy = Arc::new(policy);
-            in_force.drain_timeout = config.drain.timeout;
-            if let Some(Prepared(upstream)) = upstream {
-                former = Some(std::mem::replace(&mut in_force.upstream, upstream));
+    /// Applies `config` to all requests from now on. `upstreams` has an entry for each account:
+    /// its next upstream, or `None` to keep the current one.
+    pub(super) fn reload(
+        &self,
+        config: &Config,
+        shared: &SharedState,
+        upstreams: Vec<Option<PreparedUpstream>>,
+    ) {
+        let mut retired = Vec::new();
+        self.active.send_modify(|active| {
+            active.drain_timeout = config.drain.timeout;
+            for (account, next) in active.accounts.iter_mut().zip(upstreams) {
+                let (tokens, metrics) = (account.tokens.clone(), Arc::clone(&self.metrics));
+                account.policy = Arc::new(Policy::new(config, shared, tokens, metrics));
+                if let Some(PreparedUpstream(next)) = next {
+                    retired.push(std::mem::replace(&mut account.upstream, next));
+                }
             }
         });
-        // Here, since a worker that is busy sees the last of several changes alone.
-        if let Some(former) = former {
-            former.retire();
+        // Not in the worker: a busy one sees only the last of several reloads.
+        for upstream in retired {
+            upstream.retire();
         }
         self.timeouts.send_replace(Timeouts::new(&config.listen));
     }
+
+    /// Checks whether the worker responds, once it runs.
+    pub(super) fn probe(&self) -> LivenessProbe {
+        self.probe.clone()
+    }
 }
 
-/// A worker that has not begun.
+/// A worker that has not started.
 pub(super) struct Worker {
-    in_force: watch::Receiver<InForce>,
-    renewal: Renewal,
-    options: downstream::ServerOptions,
+    active: watch::Receiver<ActiveConfig>,
+    handle: WorkerHandle,
+    options: ServerOptions,
     drain: watch::Receiver<bool>,
-    pulse: LivenessProbe,
-    heart: LivenessResponder,
+    responder: LivenessResponder,
 }
 
 impl Worker {
-    /// The worker that `config` describes. It is to end when `drain` turns true.
+    /// A worker that drains when `drain` turns true.
     ///
     /// # Errors
-    /// When the upstream's certificates or name are of no use.
+    /// When the certificates or the server name of an upstream cannot be used.
     pub(super) fn new(
         config: &Config,
-        mut options: downstream::ServerOptions,
+        mut options: ServerOptions,
         shared: &SharedState,
-        tokens: Reader,
-        metrics: Arc<metrics::WorkerMetrics>,
+        accounts: &Accounts<PreparedAccount>,
+        metrics: Arc<WorkerMetrics>,
         drain: watch::Receiver<bool>,
     ) -> Result<Self, BoxError> {
         options.connection_metrics = Arc::clone(&metrics.callers);
         let workers = u32::try_from(config.listen.workers.get()).unwrap_or(u32::MAX);
-        let limit = ConnectionLimit::new(
-            config
-                .upstream
-                .max_connections
-                .map(|max| (max / workers).max(1)),
-        );
-        let upstream = Upstream::new(&config.upstream, Arc::clone(&metrics.api), limit.clone())?;
-        let first = InForce {
-            policy: Arc::new(Policy::new(
-                config,
-                shared,
-                tokens.clone(),
-                Arc::clone(&metrics),
-            )),
-            upstream: Arc::new(upstream),
-            drain_timeout: config.drain.timeout,
-        };
-        let (renewing, in_force) = watch::channel(first);
-        // A channel of its own, that workers share no reference count for each connection.
-        let (timeouts, timeouts_in_force) = watch::channel(*options.timeouts.borrow());
-        options.timeouts = timeouts_in_force;
-        let (pulse, heart) = liveness::channel();
-        Ok(Worker {
-            in_force,
-            renewal: Renewal {
-                in_force: renewing,
-                timeouts,
+        let max_connections = config.upstream.max_connections;
+        let limit = ConnectionLimit::new(max_connections.map(|max| (max / workers).max(1)));
+        let mut tokens = accounts.iter().map(|account| account.tokens().clone());
+        let accounts = account_configs(config).try_map(|account| {
+            let tokens = tokens.next().ok_or("the account has no token task")?;
+            let policy = Policy::new(config, shared, tokens.clone(), Arc::clone(&metrics));
+            let api = Arc::clone(&metrics.api);
+            let upstream = Upstream::new(account.upstream, api, limit.clone())?;
+            Ok::<_, BoxError>(ActiveAccount {
                 tokens,
+                policy: Arc::new(policy),
+                upstream: Arc::new(upstream),
+            })
+        })?;
+        let (active_sender, active) = watch::channel(ActiveConfig {
+            accounts,
+            drain_timeout: config.drain.timeout,
+        });
+        // A channel for each worker: the workers share no reference count per connection.
+        let (timeouts_sender, timeouts) = watch::channel(*options.timeouts.borrow());
+        options.timeouts = timeouts;
+        let (probe, responder) = liveness::channel();
+        Ok(Worker {
+            active,
+            handle: WorkerHandle {
+                active: active_sender,
+                timeouts: timeouts_sender,
                 metrics,
                 limit,
+                probe,
             },
             options,
             drain,
-            pulse,
-            heart,
+            responder,
         })
     }
 
-    /// What gives it something else to go by while it runs.
-    pub(super) fn renewal(&self) -> Renewal {
-        self.renewal.clone()
+    pub(super) fn handle(&self) -> WorkerHandle {
+        self.handle.clone()
     }
 
-    /// Asks whether it lives, once it has begun.
-    pub(super) fn pulse(&self) -> LivenessProbe {
-        self.pulse.clone()
-    }
-
-    /// Starts the thread, number `index`. It ends when it is told to drain and the last request is
-    /// answered, or `drain.timeout` has passed.
+    /// Starts the thread with number `index`. It ends when the worker is drained, at the latest
+    /// after `drain.timeout`.
     ///
     /// # Errors
     /// When the thread cannot be started.
@@ -179,43 +194,31 @@ impl Worker {
             .spawn(move || {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
-                    .max_blocking_threads(LOOK_UPS)
+                    .max_blocking_threads(MAX_DNS_LOOKUPS)
                     .build()?;
                 let served = runtime.block_on(self.serve(socket));
-                // Dropped, it would wait for a look-up of a name that hangs.
+                // Dropping the runtime would wait for a DNS lookup that hangs.
                 runtime.shutdown_background();
                 served
             })
     }
 
     async fn serve(self, socket: Socket) -> Result<(), BoxError> {
-        let in_force = self.in_force.clone();
+        let active = self.active.clone();
         let served = socket.serve(self.options, self.drain.clone(), move |peer| {
-            proxy::reloadable(
-                in_force.clone(),
-                move |InForce {
-                          policy, upstream, ..
-                      }: &InForce| {
-                    let connection = policy.identify(ConnectionInfo {
-                        addr: peer.addr,
-                        local: peer.local,
-                        is_tls: peer.is_tls,
-                        names: peer
-                            .certificate
-                            .as_ref()
-                            .map_or(&[], |certificate| certificate.names()),
-                        certificate: peer.certificate.clone().map(|certificate| certificate as _),
-                        uid: peer.uid,
-                    });
-                    proxy::stack(policy, connection, proxy::forward(Arc::clone(upstream)))
-                },
-            )
+            proxy::reloadable(active.clone(), move |active: &ActiveConfig| {
+                let ActiveAccount {
+                    policy, upstream, ..
+                } = active.accounts.fallback();
+                let peer = identify(policy, &peer);
+                proxy::stack(policy, peer, proxy::forward(Arc::clone(upstream)))
+            })
         });
         tokio::select! {
             served = served => Ok(served?),
-            () = tend_connections(self.in_force.clone()) => Ok(()),
-            () = self.heart.respond() => Ok(()),
-            () = drain_is_over(self.drain, self.in_force) => {
+            () = maintain_upstreams(self.active.clone()) => Ok(()),
+            () = self.responder.respond() => Ok(()),
+            () = drain_timeout(self.drain, self.active) => {
                 tracing::warn!("drain.timeout has passed; what was still in flight is cut off");
                 Ok(())
             }
@@ -229,29 +232,43 @@ impl CheckCertificate for CallerCertificate {
     }
 }
 
-/// Closes idle connections to the API in time, and keeps some ready.
-async fn tend_connections(mut in_force: watch::Receiver<InForce>) {
+fn identify(policy: &Policy, peer: &PeerInfo) -> ConnectionIdentity {
+    let certificate = peer.certificate.as_ref();
+    policy.identify(ConnectionInfo {
+        addr: peer.addr,
+        local: peer.local,
+        is_tls: peer.is_tls,
+        names: certificate.map_or(&[], |certificate| certificate.names()),
+        certificate: certificate.map(|certificate| Arc::clone(certificate) as _),
+        uid: peer.uid,
+    })
+}
+
+/// Closes idle connections to the API in time, and keeps `upstream.min_idle` ready.
+async fn maintain_upstreams(mut active: watch::Receiver<ActiveConfig>) {
     loop {
-        let upstream = Arc::clone(&in_force.borrow().upstream);
-        let another = async {
-            let changed = in_force
-                .wait_for(|now| !Arc::ptr_eq(&now.upstream, &upstream))
-                .await;
-            if changed.is_err() {
-                // Nobody renews it any more.
+        let upstreams: Vec<_> = active.borrow_and_update().upstreams().cloned().collect();
+        let replaced = async {
+            let is_replaced = |active: &ActiveConfig| {
+                let mut pairs = active.upstreams().zip(&upstreams);
+                pairs.any(|(next, current)| !Arc::ptr_eq(next, current))
+            };
+            if active.wait_for(is_replaced).await.is_err() {
+                // No reload can come any more.
                 pending::<()>().await;
             }
         };
         tokio::select! {
-            () = upstream.maintain() => {}
-            () = another => {}
+            _ = join_all(upstreams.iter().map(|upstream| upstream.maintain())) => {}
+            () = replaced => {}
         }
     }
 }
 
-async fn drain_is_over(mut drain: watch::Receiver<bool>, in_force: watch::Receiver<InForce>) {
-    // An error means that whoever drains is gone, which ends the worker as well.
+/// Returns when `drain.timeout` has passed since the drain began.
+async fn drain_timeout(mut drain: watch::Receiver<bool>, active: watch::Receiver<ActiveConfig>) {
+    // An error means that the `App` is dropped, which ends the worker, too.
     let _ = drain.wait_for(|draining| *draining).await;
-    let timeout = in_force.borrow().drain_timeout;
+    let timeout = active.borrow().drain_timeout;
     sleep(timeout).await;
 }

@@ -36,7 +36,7 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(mut self, unprotected: Vec<String>) -> Result<(), Failure> {
-        let handed = systemd::socket().map_err(|error| {
+        let handed = systemd::inherited_socket().map_err(|error| {
             Failure::Failed(format!("{}\n  fix: {}", chain(&error), error.fix()))
         })?;
         if let Some(socket) = &handed {
@@ -121,7 +121,7 @@ async fn serve(started: Started, handed: Option<Socket>) -> Result<(), Failure> 
     );
     let health = app.health();
     let attended = tokio::spawn(async move {
-        systemd::attend(|| health.line(), || health.is_alive()).await;
+        systemd::notify_until_dropped(|| health.line(), || health.is_alive()).await;
     });
     let mut signalled = pin!(signalled);
     let mut quit = pin!(app.quit());
@@ -133,7 +133,7 @@ async fn serve(started: Started, handed: Option<Socket>) -> Result<(), Failure> 
             why = reload.due() => why,
         };
         if why.is_news() {
-            systemd::reloading().await;
+            systemd::notify_reloading().await;
         }
         if why == Why::Hangup
             && let Some(reopener) = &reopener
@@ -148,11 +148,11 @@ async fn serve(started: Started, handed: Option<Socket>) -> Result<(), Failure> 
             () = reload.apply(&mut app, why) => {}
         }
         if why.is_news() {
-            systemd::ready().await;
+            systemd::notify_ready().await;
         }
     };
     tracing::info!(signal, timeout = ?app.drain_timeout(), "draining: no new connections, requests in flight finish");
-    systemd::stopping().await;
+    systemd::notify_stopping().await;
     shut_down(app).await;
     attended.abort();
     Ok(())

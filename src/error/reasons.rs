@@ -1,10 +1,10 @@
-//! The closed list of reasons. `docs/errors.md` explains each; a test compares the two.
+//! Closed list of error reasons. `docs/errors.md` explains each; a test compares the two.
 
 use http::StatusCode;
 
 use super::{ErrorReason, Party};
 
-/// Every reason that an answer of ours can have.
+/// All reasons, as `Proxy-Status` and the error body name them.
 pub static REASONS: [&ErrorReason; 23] = [
     &BAD_REQUEST,
     &PATH_UNKNOWN,

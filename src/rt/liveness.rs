@@ -11,7 +11,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Checks one thread.
 #[derive(Clone, Debug)]
-pub struct LivenessProbe(mpsc::Sender<oneshot::Sender<()>>);
+pub(crate) struct LivenessProbe(mpsc::Sender<oneshot::Sender<()>>);
 
 /// The thread's end of the check.
 #[derive(Debug)]

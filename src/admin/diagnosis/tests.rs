@@ -1,59 +1,59 @@
-//! What is told of which facts.
+//! Tests of the findings for each state of the proxy.
 
-use super::super::outcomes::made_up;
+use super::super::outcomes::outcome_counts;
 use super::*;
 
-fn with(recent: Tally) -> Snapshot {
+fn with(recent: OutcomeCounts) -> Snapshot {
     Snapshot {
         draining: false,
-        held: true,
-        failure: None,
-        refused_config: false,
+        has_token: true,
+        fetch_failure: None,
+        config_rejected: false,
         recent,
     }
 }
 
-fn first(facts: &Snapshot) -> (&'static str, Level, Option<Party>) {
-    let verdict = verdicts(facts)[0];
-    let row = format!("| `{}` |", verdict.kind);
+fn first(snapshot: &Snapshot) -> (&'static str, Severity, Option<Party>) {
+    let finding = diagnose(snapshot)[0];
+    let row = format!("| `{}` |", finding.kind);
     assert!(
         include_str!("../../../docs/status.md").contains(&row),
         "docs/status.md has no {row}"
     );
-    for text in [verdict.title, verdict.what, verdict.fix] {
-        assert!(!text.is_empty(), "{verdict:?}");
+    for text in [finding.title, finding.what, finding.fix] {
+        assert!(!text.is_empty(), "{finding:?}");
     }
-    (verdict.kind, verdict.level, verdict.fault)
+    (finding.kind, finding.level, finding.fault)
 }
 
 #[test]
-fn what_is_well_is_called_well_with_requests_and_without() {
+fn the_proxy_is_healthy_with_and_without_requests() {
     assert_eq!(
-        first(&with(made_up(100, &[], &[]))),
-        ("healthy", Level::Ok, None)
+        first(&with(outcome_counts(100, &[], &[]))),
+        ("healthy", Severity::Ok, None)
     );
     assert_eq!(
-        first(&with(made_up(0, &[], &[]))),
-        ("healthy", Level::Ok, None)
+        first(&with(outcome_counts(0, &[], &[]))),
+        ("healthy", Severity::Ok, None)
     );
-    let few = made_up(100, &[("path_unknown", 2), ("upstream_timeout", 2)], &[]);
+    let few = outcome_counts(100, &[("path_unknown", 2), ("upstream_timeout", 2)], &[]);
     assert_eq!(
         first(&with(few)).0,
         "healthy",
-        "a few failures are no verdict"
+        "a few failures are not a finding"
     );
 }
 
 #[test]
-fn without_a_token_it_is_told_why_there_is_none() {
+fn a_missing_token_is_explained_by_the_last_fetch() {
     let without = |failure| Snapshot {
-        held: false,
-        failure,
-        ..with(made_up(9, &[("client_refused", 9)], &[]))
+        has_token: false,
+        fetch_failure: failure,
+        ..with(outcome_counts(9, &[("client_refused", 9)], &[]))
     };
-    let bad = Level::Bad;
+    let bad = Severity::Bad;
     for (failure, told) in [
-        (None, ("token_pending", Level::Warn, None)),
+        (None, ("token_pending", Severity::Warn, None)),
         (Some("refused"), ("client_refused", bad, Some(Party::Proxy))),
         (
             Some("credentials"),
@@ -77,119 +77,135 @@ fn without_a_token_it_is_told_why_there_is_none() {
 }
 
 #[test]
-fn failures_for_want_of_a_token_are_forgotten_with_the_first_token() {
-    let facts = with(made_up(
+fn a_token_clears_failures_that_its_absence_caused() {
+    let snapshot = with(outcome_counts(
         9,
         &[("client_refused", 5), ("token_unavailable", 4)],
         &[],
     ));
-    assert_eq!(first(&facts).0, "healthy");
+    assert_eq!(first(&snapshot).0, "healthy");
 }
 
 #[test]
-fn a_token_that_serves_while_the_next_one_does_not_come_is_a_warning() {
+fn a_failing_refresh_of_a_valid_token_warns() {
     for (failure, fault) in [("refused", Party::Proxy), ("timeout", Party::Upstream)] {
-        let facts = Snapshot {
-            failure: Some(failure),
-            ..with(made_up(10, &[], &[]))
+        let snapshot = Snapshot {
+            fetch_failure: Some(failure),
+            ..with(outcome_counts(10, &[], &[]))
         };
         assert_eq!(
-            first(&facts),
-            ("token_refresh_failing", Level::Warn, Some(fault))
+            first(&snapshot),
+            ("token_refresh_failing", Severity::Warn, Some(fault))
         );
     }
 }
 
 #[test]
-fn most_failures_are_the_matter_and_many_are_a_warning() {
-    let silent = |count| with(made_up(100, &[("upstream_unreachable", count)], &[]));
+fn severity_depends_on_the_share_of_failures() {
+    let silent = |count| with(outcome_counts(100, &[("upstream_unreachable", count)], &[]));
     assert_eq!(
         first(&silent(60)),
-        ("upstream_unresponsive", Level::Bad, Some(Party::Upstream))
+        (
+            "upstream_unresponsive",
+            Severity::Bad,
+            Some(Party::Upstream)
+        )
     );
     assert_eq!(
         first(&silent(6)),
-        ("upstream_unresponsive", Level::Warn, Some(Party::Upstream))
+        (
+            "upstream_unresponsive",
+            Severity::Warn,
+            Some(Party::Upstream)
+        )
     );
     assert_eq!(first(&silent(2)).0, "healthy");
     assert_eq!(
-        [6, 60].map(|count| verdicts(&silent(count))[0].partial),
+        [6, 60].map(|count| diagnose(&silent(count))[0].partial),
         [true, false]
     );
-    let refused = |count| with(made_up(100, &[("path_unknown", count)], &[]));
+    let refused = |count| with(outcome_counts(100, &[("path_unknown", count)], &[]));
     assert_eq!(
         ["healthy", "client_errors"],
         [4, 5].map(|count| first(&refused(count)).0)
     );
-    let one = made_up(1, &[("upstream_timeout", 1)], &[]);
-    assert_eq!(first(&with(one)).1, Level::Bad, "the only one");
+    let one = outcome_counts(1, &[("upstream_timeout", 1)], &[]);
+    assert_eq!(first(&with(one)).1, Severity::Bad, "the only one");
 }
 
 #[test]
-fn each_kind_of_failure_has_its_verdict() {
-    let gbg = |failure| with(made_up(10, &[], &[(failure, 9)]));
+fn each_class_of_failure_has_a_finding() {
+    let gbg = |failure| with(outcome_counts(10, &[], &[(failure, 9)]));
     assert_eq!(
-        first(&gbg(GbgFailure::Broken)),
-        ("upstream_errors", Level::Bad, Some(Party::Upstream))
+        first(&gbg(GbgFailure::ServerError)),
+        ("upstream_errors", Severity::Bad, Some(Party::Upstream))
     );
     assert_eq!(
         first(&gbg(GbgFailure::Unauthorized)),
-        ("upstream_rejecting_token", Level::Bad, Some(Party::Proxy))
+        (
+            "upstream_rejecting_token",
+            Severity::Bad,
+            Some(Party::Proxy)
+        )
     );
     assert_eq!(
-        first(&gbg(GbgFailure::Limited)),
-        ("upstream_rate_limiting", Level::Warn, Some(Party::Caller))
+        first(&gbg(GbgFailure::RateLimited)),
+        (
+            "upstream_rate_limiting",
+            Severity::Warn,
+            Some(Party::Caller)
+        )
     );
     assert_eq!(
-        first(&gbg(GbgFailure::Refused)),
-        ("client_errors", Level::Warn, Some(Party::Caller))
+        first(&gbg(GbgFailure::ClientError)),
+        ("client_errors", Severity::Warn, Some(Party::Caller))
     );
-    let ours = |reason| with(made_up(10, &[(reason, 9)], &[]));
+    let ours = |reason| with(outcome_counts(10, &[(reason, 9)], &[]));
     assert_eq!(
         first(&ours("overloaded")),
-        ("overloaded", Level::Bad, Some(Party::Proxy))
+        ("overloaded", Severity::Bad, Some(Party::Proxy))
     );
     assert_eq!(
         first(&ours("no_connection_left")),
-        ("no_connection_left", Level::Bad, Some(Party::Proxy))
+        ("no_connection_left", Severity::Bad, Some(Party::Proxy))
     );
     assert_eq!(
         first(&ours("rate_limited")),
-        ("caller_rate_limited", Level::Warn, Some(Party::Caller))
+        ("caller_rate_limited", Severity::Warn, Some(Party::Caller))
     );
     assert_eq!(
         first(&ours("caller_unknown")),
-        ("client_errors", Level::Warn, Some(Party::Caller))
+        ("client_errors", Severity::Warn, Some(Party::Caller))
     );
     assert!(
-        verdicts(&ours("caller_unknown"))[0]
+        diagnose(&ours("caller_unknown"))[0]
             .fix
             .contains("caller key")
     );
-    let gone = with(Tally {
+    let gone = with(OutcomeCounts {
         requests: 10,
-        gone: 6,
-        ..Tally::default()
+        disconnected: 6,
+        ..OutcomeCounts::default()
     });
-    assert_eq!(first(&gone), ("clients_disconnected", Level::Warn, None));
+    assert_eq!(first(&gone), ("clients_disconnected", Severity::Warn, None));
 }
 
 #[test]
-fn the_worst_comes_first_and_the_end_before_all() {
-    let recent = made_up(100, &[("path_unknown", 30), ("upstream_broken", 55)], &[]);
-    let mut facts = Snapshot {
-        failure: Some("timeout"),
+fn findings_are_sorted_by_severity_after_the_drain() {
+    let recent = outcome_counts(100, &[("path_unknown", 30), ("upstream_broken", 55)], &[]);
+    let mut snapshot = Snapshot {
+        fetch_failure: Some("timeout"),
         ..with(recent)
     };
-    facts.refused_config = true;
-    let kinds = |facts: &Snapshot| {
-        verdicts(facts)
+    snapshot.config_rejected = true;
+    let kinds = |snapshot: &Snapshot| {
+        diagnose(snapshot)
             .iter()
-            .map(|verdict| verdict.kind)
+            .map(|finding| finding.kind)
             .collect::<Vec<_>>()
     };
     assert_eq!(
-        kinds(&facts),
+        kinds(&snapshot),
         [
             "upstream_unresponsive",
             "token_refresh_failing",
@@ -197,7 +213,7 @@ fn the_worst_comes_first_and_the_end_before_all() {
             "config_rejected"
         ]
     );
-    facts.refused_config = false;
-    facts.draining = true;
-    assert_eq!(first(&facts).0, "draining");
+    snapshot.config_rejected = false;
+    snapshot.draining = true;
+    assert_eq!(first(&snapshot).0, "draining");
 }
