@@ -79,11 +79,8 @@ pub(super) fn diagnose(snapshot: &Snapshot) -> Vec<Finding> {
         all.insert(0, DRAINING);
     }
     if all.is_empty() {
-        all.push(if snapshot.recent.requests > 0 {
-            HEALTHY
-        } else {
-            IDLE
-        });
+        let is_idle = snapshot.recent.requests == 0;
+        all.push(if is_idle { IDLE } else { HEALTHY });
     }
     all
 }
