@@ -9,7 +9,7 @@ use tower::service_fn;
 use super::authorize::Authorized;
 use super::replay::RequestBody;
 use super::step::Forward;
-use crate::error::BoxError;
+use crate::error::{BoxError, Error};
 use crate::upstream::{Upstream, UpstreamBody};
 
 /// Forwards to `upstream`.
@@ -22,9 +22,8 @@ where
     service_fn(move |Authorized { req, lease }: Authorized<B>| {
         let upstream = Arc::clone(&upstream);
         async move {
-            upstream
-                .send(req, |headers| lease.refresh_if_expired(headers))
-                .await
+            let refresh = |headers: &mut _| lease.refresh_if_expired(headers);
+            upstream.send(req, refresh).await.map_err(Error::from)
         }
     })
 }

@@ -1,176 +1,167 @@
-//! Fails at once what would only wait: while no connection to the API can be opened, most requests
-//! that need one are told so, rather than each waiting for `upstream.connect_timeout`.
+//! Circuit breaker: fails fast while no connection to the API can be opened, so that most requests
+//! that need one do not wait for `upstream.connect_timeout`.
 //!
 //! ```text
-//!             5 attempts in a row have failed
-//!    closed ──────────────────────────────────▶ open ──┐ every 100 ms one
-//!       ▲                                        │     │ attempt is let through
-//!       └────────────────────────────────────────┘ ◀───┘
-//!                 a connection has opened
+//!             5 consecutive attempts failed
+//!    closed ──────────────────────────────▶ open ──┐ one attempt
+//!       ▲                                    │     │ every 100 ms
+//!       └────────────────────────────────────┘ ◀───┘
+//!                 a connection opened
 //! ```
 //!
-//! It must never be the reason why something fails. So it looks at nothing but attempts to open a
-//! connection, and is asked by nobody who has one; a request is let through every 100 ms, however
-//! long those before it still wait; and what an attempt says counts only if no connection has
-//! opened since it began.
+//! It must never cause a failure itself. So it counts only attempts to open a connection, and
+//! requests that have a connection do not consult it; it admits one attempt every 100 ms, however
+//! long earlier ones hang; and a failure counts only if no connection has opened since the attempt
+//! began.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::error::{BoxError, chain};
 use crate::metrics::ConnectionMetrics;
 
-/// Attempts that fail in a row before it opens.
-const FAILURES: u32 = 5;
+/// Consecutive failures that open the circuit.
+const FAILURE_THRESHOLD: u32 = 5;
 
-/// How long after an attempt the next is let through while it is open.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Interval of attempts while the circuit is open.
+const ATTEMPT_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The circuit of one upstream.
+/// The circuit breaker of one upstream.
 #[derive(Debug)]
 pub(super) struct CircuitBreaker {
     enabled: bool,
-    /// Whether it is open, for those who only want to know that.
-    open: AtomicBool,
+    /// A copy of `state.open.is_some()` that needs no lock.
+    is_open: AtomicBool,
     connections: Arc<ConnectionMetrics>,
-    /// Locked only when a connection is to be opened, has opened or has failed to.
-    state: Mutex<State>,
+    /// Locked only when a connection begins to open, opens or fails.
+    state: Mutex<BreakerState>,
 }
 
-/// Leave to try to open one connection.
+/// Permission to open one connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Attempt {
-    /// The connections that had opened before it.
-    opened: u64,
+pub(super) struct ConnectAttempt {
+    /// The number of connections that had opened before.
+    opened_before: u64,
 }
 
-/// Why none is tried.
+/// The error of an attempt that is not admitted.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("connections to the API fail at the moment; the last attempt said: {0}")]
-pub(super) struct Refused(Arc<str>);
+pub(super) struct CircuitOpen(Arc<str>);
 
 impl CircuitBreaker {
-    /// One that is closed, and stays so unless it is `enabled`.
+    /// Creates a closed circuit, which never opens unless it is `enabled`.
     pub(super) fn new(enabled: bool, connections: Arc<ConnectionMetrics>) -> Self {
         CircuitBreaker {
             enabled,
-            open: AtomicBool::new(false),
+            is_open: AtomicBool::new(false),
             connections,
             state: Mutex::default(),
         }
     }
 
     pub(super) fn is_open(&self) -> bool {
-        self.open.load(Relaxed)
+        self.is_open.load(Relaxed)
     }
 
-    /// Leave to try now.
-    pub(super) fn admit(&self) -> Result<Attempt, Refused> {
-        self.state().admit(Instant::now())
+    pub(super) fn admit(&self) -> Result<ConnectAttempt, CircuitOpen> {
+        self.state.lock().admit(Instant::now())
     }
 
-    /// What is said to who is not let through, while it is open.
-    pub(super) fn refused(&self) -> Option<Refused> {
-        let state = self.state();
-        state
-            .open
-            .as_ref()
-            .map(|open| Refused(Arc::clone(&open.why)))
+    /// The error of a refused attempt, while the circuit is open.
+    pub(super) fn refusal(&self) -> Option<CircuitOpen> {
+        let state = self.state.lock();
+        let open = state.open.as_ref()?;
+        Some(CircuitOpen(Arc::clone(&open.last_error)))
     }
 
-    /// Notes that a connection has opened.
-    pub(super) fn note_opened(&self) {
-        let mut state = self.state();
-        let has_closed = state.note_opened();
-        self.open.store(false, Relaxed);
+    pub(super) fn record_opened(&self) {
+        let mut state = self.state.lock();
+        let has_closed = state.record_opened();
+        self.is_open.store(false, Relaxed);
         drop(state);
         if has_closed {
             tracing::info!("connections to the API can be opened again");
         }
     }
 
-    /// Notes that `attempt` has failed.
-    pub(super) fn note_failed(&self, attempt: Attempt, cause: &BoxError) {
+    pub(super) fn record_failure(&self, attempt: ConnectAttempt, cause: &BoxError) {
         if !self.enabled {
             return;
         }
-        let why = chain(cause.as_ref());
-        let mut state = self.state();
-        let has_opened = state.note_failed(attempt, Arc::from(why.as_str()), Instant::now());
-        self.open.store(state.open.is_some(), Relaxed);
+        let error = chain(cause.as_ref());
+        let mut state = self.state.lock();
+        let has_opened = state.record_failure(attempt, Arc::from(error.as_str()), Instant::now());
+        self.is_open.store(state.open.is_some(), Relaxed);
         drop(state);
         if has_opened {
             self.connections.record_circuit_opening();
             tracing::warn!(
-                error = why,
+                error,
                 "no connection to the API can be opened; until one can, most requests that need one fail at once"
             );
         }
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// What it decides by.
 #[derive(Debug, Default)]
-struct State {
-    /// Connections that have opened.
+struct BreakerState {
+    /// ConnectionMetrics that have opened.
     opened: u64,
-    /// Attempts that have failed since the last of them.
+    /// Failures since the last of them.
     failures: u32,
-    open: Option<Open>,
+    open: Option<OpenState>,
 }
 
+/// The state of an open circuit.
 #[derive(Debug)]
-struct Open {
-    /// When the next attempt is let through.
-    next: Instant,
-    /// What the last one said.
-    why: Arc<str>,
+struct OpenState {
+    next_attempt: Instant,
+    last_error: Arc<str>,
 }
 
-impl State {
-    fn admit(&mut self, now: Instant) -> Result<Attempt, Refused> {
-        match &mut self.open {
-            Some(open) if now < open.next => return Err(Refused(Arc::clone(&open.why))),
-            Some(open) => open.next = now + PAUSE,
-            None => {}
+impl BreakerState {
+    fn admit(&mut self, now: Instant) -> Result<ConnectAttempt, CircuitOpen> {
+        if let Some(open) = &mut self.open {
+            if now < open.next_attempt {
+                return Err(CircuitOpen(Arc::clone(&open.last_error)));
+            }
+            open.next_attempt = now + ATTEMPT_INTERVAL;
         }
-        Ok(Attempt {
-            opened: self.opened,
+        Ok(ConnectAttempt {
+            opened_before: self.opened,
         })
     }
 
-    /// Whether that closes it.
-    fn note_opened(&mut self) -> bool {
+    /// Returns whether this closes the circuit.
+    fn record_opened(&mut self) -> bool {
         self.opened += 1;
         self.failures = 0;
         self.open.take().is_some()
     }
 
-    /// Whether that opens it.
-    fn note_failed(&mut self, attempt: Attempt, why: Arc<str>, now: Instant) -> bool {
-        if attempt.opened != self.opened {
+    /// Returns whether this opens the circuit.
+    fn record_failure(&mut self, attempt: ConnectAttempt, error: Arc<str>, now: Instant) -> bool {
+        if attempt.opened_before != self.opened {
             return false;
         }
         self.failures += 1;
-        match &mut self.open {
-            Some(open) => open.why = why,
-            None if self.failures >= FAILURES => {
-                self.open = Some(Open {
-                    next: now + PAUSE,
-                    why,
-                });
-                return true;
-            }
-            None => {}
+        if let Some(open) = &mut self.open {
+            open.last_error = error;
+            return false;
         }
-        false
+        if self.failures < FAILURE_THRESHOLD {
+            return false;
+        }
+        self.open = Some(OpenState {
+            next_attempt: now + ATTEMPT_INTERVAL,
+            last_error: error,
+        });
+        true
     }
 }
 
@@ -181,45 +172,45 @@ mod tests {
     use super::*;
 
     fn fail(circuit: &CircuitBreaker) {
-        let attempt = circuit.admit().expect("it is open");
-        circuit.note_failed(attempt, &"dead".into());
+        let attempt = circuit.admit().expect("the circuit is open");
+        circuit.record_failure(attempt, &"dead".into());
     }
 
-    /// One that has just opened.
-    fn opened() -> CircuitBreaker {
+    /// A circuit that has just opened.
+    fn open_circuit() -> CircuitBreaker {
         let circuit = CircuitBreaker::new(true, Arc::default());
-        (0..FAILURES).for_each(|_| fail(&circuit));
+        (0..FAILURE_THRESHOLD).for_each(|_| fail(&circuit));
         circuit
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_opens_after_five_failures_in_a_row_and_says_why() {
+    async fn five_consecutive_failures_open_the_circuit() {
         let circuit = CircuitBreaker::new(true, Arc::default());
-        (0..FAILURES - 1).for_each(|_| fail(&circuit));
-        circuit.note_opened();
-        (0..FAILURES - 1).for_each(|_| fail(&circuit));
+        (0..FAILURE_THRESHOLD - 1).for_each(|_| fail(&circuit));
+        circuit.record_opened();
+        (0..FAILURE_THRESHOLD - 1).for_each(|_| fail(&circuit));
         assert!(!circuit.is_open());
         fail(&circuit);
         assert!(circuit.is_open());
-        let told = circuit.admit().unwrap_err().to_string();
+        let error = circuit.admit().unwrap_err().to_string();
         assert_eq!(
-            told,
+            error,
             "connections to the API fail at the moment; the last attempt said: dead"
         );
         assert_eq!(circuit.connections.circuit_openings(), 1);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn while_it_is_open_one_attempt_is_let_through_every_100_ms_though_earlier_ones_hang() {
-        let circuit = opened();
+    async fn an_open_circuit_admits_an_attempt_every_100_ms() {
+        let circuit = open_circuit();
         let mut admitted = 0;
         for _ in 0..1000 {
             advance(Duration::from_millis(1)).await;
             admitted += u32::from(circuit.admit().is_ok());
         }
         assert_eq!(admitted, 10);
-        // However long nobody came, the next is let through, and the one after it is not.
-        advance(PAUSE * 100).await;
+        // After any pause the next attempt is admitted, and the one after it is not.
+        advance(ATTEMPT_INTERVAL * 100).await;
         fail(&circuit);
         assert!(circuit.admit().is_err());
         assert_eq!(
@@ -230,27 +221,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_connection_closes_it_and_attempts_that_began_before_do_not_count() {
-        let circuit = opened();
+    async fn the_first_connection_closes_the_circuit() {
+        let circuit = open_circuit();
         let mut hanging = Vec::new();
         for _ in 0..10 {
-            advance(PAUSE).await;
+            advance(ATTEMPT_INTERVAL).await;
             hanging.push(circuit.admit().unwrap());
         }
-        circuit.note_opened();
+        circuit.record_opened();
         assert!(!circuit.is_open());
         for attempt in hanging {
-            circuit.note_failed(attempt, &"took too long".into());
+            circuit.record_failure(attempt, &"took too long".into());
         }
         assert!(!circuit.is_open() && circuit.admit().is_ok());
-        (0..FAILURES).for_each(|_| fail(&circuit));
+        (0..FAILURE_THRESHOLD).for_each(|_| fail(&circuit));
         assert_eq!(circuit.connections.circuit_openings(), 2);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_is_not_enabled_never_opens() {
+    async fn a_disabled_circuit_never_opens() {
         let circuit = CircuitBreaker::new(false, Arc::default());
-        (0..FAILURES * 10).for_each(|_| fail(&circuit));
+        (0..FAILURE_THRESHOLD * 10).for_each(|_| fail(&circuit));
         assert!(!circuit.is_open());
     }
 }

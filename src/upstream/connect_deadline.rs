@@ -1,5 +1,5 @@
-//! Time limit of opening a connection, shared by its steps: the error names the step that took too
-//! long, and the key that sets the limit.
+//! Deadline of opening a connection, shared by its steps. The error names the step that took too
+//! long and the configuration key.
 
 use std::fmt;
 use std::future::Future;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
-/// The time limit of everything that it takes to open a connection, with the key that sets it.
+/// See the [module](self).
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ConnectDeadline {
     at: Instant,
@@ -16,7 +16,7 @@ pub(crate) struct ConnectDeadline {
 }
 
 impl ConnectDeadline {
-    /// `timeout` from now; `key` is where it is configured.
+    /// A deadline `timeout` from now, which the configuration sets as `key`.
     pub(crate) fn after(timeout: Duration, key: &'static str) -> Self {
         ConnectDeadline {
             at: Instant::now() + timeout,
@@ -25,7 +25,7 @@ impl ConnectDeadline {
         }
     }
 
-    /// The same limit, `time` later.
+    /// This deadline, `time` later.
     pub(crate) fn extended(self, time: Duration) -> Self {
         ConnectDeadline {
             at: self.at + time,
@@ -33,15 +33,12 @@ impl ConnectDeadline {
         }
     }
 
-    /// The time until then.
-    pub(crate) fn left(&self) -> Duration {
+    /// The time until the deadline.
+    pub(crate) fn remaining(&self) -> Duration {
         self.at.saturating_duration_since(Instant::now())
     }
 
-    /// Runs `work`, which is `step` towards `peer`.
-    ///
-    /// # Errors
-    /// When it has not ended in time.
+    /// Runs `work`, the `step` towards `peer`, until the deadline.
     pub(crate) async fn limit<T>(
         &self,
         step: ConnectStep,
@@ -62,7 +59,7 @@ impl ConnectDeadline {
 /// A step of opening a connection, or of the exchange on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ConnectStep {
-    /// DNS, or what else the system's resolver asks.
+    /// The name lookup.
     Lookup,
     /// The TCP handshake.
     Tcp,
@@ -89,13 +86,13 @@ impl fmt::Display for ConnectStep {
     }
 }
 
-/// A time limit that ran out.
+/// The error of a step that exceeded the deadline.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{key} ({timeout}) expired during {step} {peer}")]
 pub struct DeadlineExceeded {
     key: &'static str,
     timeout: String,
-    /// What had not ended.
+    /// The step that had not ended.
     pub(crate) step: ConnectStep,
     peer: String,
 }

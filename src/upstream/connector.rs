@@ -1,4 +1,4 @@
-//! Opens connections to the origin: what [`Dialer`] does, TLS, HTTP.
+//! Opens connections to the origin: dials, then TLS and HTTP.
 
 use std::sync::Arc;
 
@@ -11,14 +11,15 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
-use super::Times;
-use super::circuit_breaker::{Attempt, CircuitBreaker};
+use super::circuit_breaker::{CircuitBreaker, ConnectAttempt};
 use super::connect_deadline::{ConnectDeadline, ConnectStep};
 use super::connection_limit::{ConnectionLimit, ConnectionPermit};
 use super::dial::Dialer;
-use super::http2;
-use super::pool::Slot;
-use super::progress::Watch;
+use super::http1::pool::PooledConnection;
+use super::http2::connection::Http2Connection;
+use super::io::UpstreamIo;
+use super::timeouts::UpstreamTimeouts;
+use super::watchdog::Watchdog;
 use crate::config::{self, HttpVersion};
 use crate::error::BoxError;
 use crate::metrics::ConnectionMetrics;
@@ -26,64 +27,62 @@ use crate::rt::readiness::Readable;
 use crate::rt::tcp::CoalescingTcp;
 use crate::rt::wake_filter::WakeFilter;
 
-const HTTP1: &[u8] = b"http/1.1";
-const HTTP2: &[u8] = b"h2";
+const ALPN_HTTP1: &[u8] = b"http/1.1";
+const ALPN_HTTP2: &[u8] = b"h2";
 
-const NO_HTTP2: &str = "the API does not pick HTTP/2 (ALPN), which upstream.http_version asks for; \
-                        \"auto\" and \"1.1\" take what it speaks";
+const HTTP2_NOT_PICKED: &str = "the API does not pick HTTP/2 (ALPN), which upstream.http_version asks for; \
+                                \"auto\" and \"1.1\" take what it speaks";
 
-/// What is held of an HTTP/1.1 connection, in each direction: its head, or the part of a body that
-/// goes through.
-const BUFFER: usize = 128 * 1024;
+/// Buffer of an HTTP/1.1 connection for each direction. It holds a head, or a part of a body.
+const MAX_BUFFER_BYTES: usize = 128 * 1024;
 
-/// A connection that has just been opened.
-pub(super) enum Opened<B> {
-    Http1(Slot<B>),
-    Http2(http2::Connection),
+/// A connection that has just opened.
+pub(super) enum NewConnection<B> {
+    Http1(PooledConnection<B>),
+    Http2(Http2Connection),
 }
 
 pub(super) struct Connector {
-    pub(super) circuit: CircuitBreaker,
+    pub(super) circuit_breaker: CircuitBreaker,
     pub(super) connections: Arc<ConnectionMetrics>,
     pub(super) limit: ConnectionLimit,
     dialer: Dialer,
     host: String,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     http_version: HttpVersion,
-    times: Times,
+    timeouts: UpstreamTimeouts,
     keep_header_case: bool,
 }
 
 impl Connector {
     pub(super) fn new(
         config: &config::Upstream,
-        times: Times,
+        timeouts: UpstreamTimeouts,
         connections: Arc<ConnectionMetrics>,
         limit: ConnectionLimit,
     ) -> Result<Self, BoxError> {
         let origin = &config.origin;
-        let tls = match origin.tls {
-            true => {
-                let name = ServerName::try_from(origin.host.clone())?;
-                Some((TlsConnector::from(Arc::new(client_config(config)?)), name))
-            }
-            false => None,
+        let tls = if origin.tls {
+            let name = ServerName::try_from(origin.host.clone())?;
+            Some((TlsConnector::from(Arc::new(client_config(config)?)), name))
+        } else {
+            None
         };
         Ok(Connector {
-            circuit: CircuitBreaker::new(config.circuit_breaker, Arc::clone(&connections)),
+            circuit_breaker: CircuitBreaker::new(config.circuit_breaker, Arc::clone(&connections)),
             connections,
             limit,
             dialer: Dialer::new(origin.clone(), config.egress.clone()),
             host: origin.host.clone(),
             tls,
             http_version: config.http_version,
-            times,
+            timeouts,
             keep_header_case: config.keep_header_case,
         })
     }
 
-    /// Whether an HTTP/2 connection may come of it.
-    pub(super) fn may_speak_http2(&self) -> bool {
+    /// Whether a new connection can be HTTP/2.
+    pub(super) fn allows_http2(&self) -> bool {
         match self.http_version {
             HttpVersion::Http1 => false,
             HttpVersion::Http2 => true,
@@ -91,51 +90,55 @@ impl Connector {
         }
     }
 
-    /// Opens one connection with `permit` and starts its task; the circuit has given leave to it.
+    /// Opens a connection for an attempt that the circuit breaker has admitted, and starts its task.
     pub(super) async fn open<B>(
         &self,
-        attempt: Attempt,
+        attempt: ConnectAttempt,
         permit: ConnectionPermit,
-    ) -> Result<Opened<B>, BoxError>
+    ) -> Result<NewConnection<B>, BoxError>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let opened = self.open_within(permit).await;
+        let opened = self.connect_and_record(permit).await;
         if let Err(cause) = &opened {
-            self.circuit.note_failed(attempt, cause);
+            self.circuit_breaker.record_failure(attempt, cause);
         }
         opened
     }
 
-    /// The same, if the circuit gives leave now.
-    pub(super) async fn open_with<B>(&self, permit: ConnectionPermit) -> Result<Opened<B>, BoxError>
+    /// Opens a connection if the circuit breaker admits an attempt now.
+    pub(super) async fn open_if_admitted<B>(
+        &self,
+        permit: ConnectionPermit,
+    ) -> Result<NewConnection<B>, BoxError>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        self.open(self.circuit.admit()?, permit).await
+        self.open(self.circuit_breaker.admit()?, permit).await
     }
 
-    /// The same with a permit that is to be had at once, while the circuit is open. The permit
-    /// comes first: a leave without one is spent, and no attempt is made. Where attempts that hang
-    /// hold all permits, the API is the cause, and not the limit.
-    pub(super) async fn open_at_once<B>(&self) -> Result<Opened<B>, BoxError>
+    /// Opens a connection without waiting for a permit, while the circuit is open. Takes the permit
+    /// before it asks for an attempt: an attempt without a permit would be wasted. If attempts that
+    /// hang hold all permits, the error is that of the API, not of the limit.
+    pub(super) async fn open_now<B>(&self) -> Result<NewConnection<B>, BoxError>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
         match self.limit.try_acquire() {
-            Ok(permit) => self.open_with(permit).await,
-            Err(reached) => Err(self
-                .circuit
-                .refused()
-                .map_or_else(|| reached.into(), Into::into)),
+            Ok(permit) => self.open_if_admitted(permit).await,
+            Err(reached) => {
+                let refusal = self.circuit_breaker.refusal();
+                Err(refusal.map_or_else(|| reached.into(), Into::into))
+            }
         }
     }
 
-    /// As [`Self::open`], without leave: that it fails is no reason to refuse any request.
-    pub(super) async fn try_open<B>(&self) -> Result<Opened<B>, BoxError>
+    /// Opens a connection ahead of requests. Does not ask the circuit breaker, and its failure does
+    /// not count.
+    pub(super) async fn open_unconditionally<B>(&self) -> Result<NewConnection<B>, BoxError>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
@@ -143,100 +146,102 @@ impl Connector {
         if self.limit.is_exhausted() {
             self.limit.log_exhausted();
         }
-        self.open_within(self.limit.try_acquire()?).await
+        self.connect_and_record(self.limit.try_acquire()?).await
     }
 
-    async fn open_within<B>(&self, permit: ConnectionPermit) -> Result<Opened<B>, BoxError>
+    async fn connect_and_record<B>(
+        &self,
+        permit: ConnectionPermit,
+    ) -> Result<NewConnection<B>, BoxError>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let opened = self.open_whole(permit).await;
+        let opened = self.connect(permit).await;
         if opened.is_ok() {
-            self.circuit.note_opened();
+            self.circuit_breaker.record_opened();
         }
         opened
     }
 
-    async fn open_whole<B>(&self, mut permit: ConnectionPermit) -> Result<Opened<B>, BoxError>
+    async fn connect<B>(&self, mut permit: ConnectionPermit) -> Result<NewConnection<B>, BoxError>
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let deadline = ConnectDeadline::after(self.times.connect, "upstream.connect_timeout");
+        let deadline = ConnectDeadline::after(self.timeouts.connect, "upstream.connect_timeout");
         let stream = CoalescingTcp(self.dialer.dial(&deadline).await?);
-        permit.settle();
-        match &self.tls {
-            Some((tls, name)) => {
-                let handshake = tls.connect(name.clone(), stream);
-                let stream = deadline
-                    .limit(ConnectStep::Tls, &self.host, handshake)
-                    .await??;
-                let picked = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
-                let handshake = self.handshake(stream, picked, permit);
-                deadline
-                    .limit(ConnectStep::Http2, &self.host, handshake)
-                    .await?
-            }
-            None => {
-                let handshake =
-                    self.handshake(stream, self.http_version == HttpVersion::Http2, permit);
-                deadline
-                    .limit(ConnectStep::Http2, &self.host, handshake)
-                    .await?
-            }
+        permit.release_spare();
+        let host = &self.host;
+        if let Some((tls, name)) = &self.tls {
+            let handshake = tls.connect(name.clone(), stream);
+            let stream = deadline.limit(ConnectStep::Tls, host, handshake).await??;
+            let is_http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2);
+            let handshake = self.http_handshake(stream, is_http2, permit);
+            deadline.limit(ConnectStep::Http2, host, handshake).await?
+        } else {
+            let is_http2 = self.http_version == HttpVersion::Http2;
+            let handshake = self.http_handshake(stream, is_http2, permit);
+            deadline.limit(ConnectStep::Http2, host, handshake).await?
         }
     }
 
-    async fn handshake<IO, B>(
+    async fn http_handshake<IO, B>(
         &self,
         io: IO,
         is_http2: bool,
         permit: ConnectionPermit,
-    ) -> Result<Opened<B>, BoxError>
+    ) -> Result<NewConnection<B>, BoxError>
     where
         IO: AsyncRead + AsyncWrite + Readable + Unpin + Send + 'static,
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        match (is_http2, self.http_version) {
-            (true, _) => {
-                let counted = self.connections.open();
-                let open = || (counted, permit.opened());
-                http2::Connection::open(io, &self.times, open)
-                    .await
-                    .map(Opened::Http2)
-            }
-            (false, HttpVersion::Http2) => Err(NO_HTTP2.into()),
-            (false, _) => self.http1(io, permit).await.map(Opened::Http1),
+        if is_http2 {
+            let open = self.connections.open();
+            let on_open = || (open, permit.into_open());
+            let connection = Http2Connection::open(io, &self.timeouts, on_open).await?;
+            Ok(NewConnection::Http2(connection))
+        } else if self.http_version == HttpVersion::Http2 {
+            Err(HTTP2_NOT_PICKED.into())
+        } else {
+            self.http1_handshake(io, permit)
+                .await
+                .map(NewConnection::Http1)
         }
     }
 
-    async fn http1<IO, B>(&self, io: IO, permit: ConnectionPermit) -> Result<Slot<B>, BoxError>
+    async fn http1_handshake<IO, B>(
+        &self,
+        io: IO,
+        permit: ConnectionPermit,
+    ) -> Result<PooledConnection<B>, BoxError>
     where
         IO: AsyncRead + AsyncWrite + Readable + Unpin + Send + 'static,
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let watch = Watch::default();
-        // hyper hands the spelling on with the answer, as one of its extensions.
+        let watchdog = Watchdog::default();
+        let io = TokioIo::new(UpstreamIo::new(io, &watchdog));
         let (sender, connection) = http1::Builder::new()
+            // hyper puts the spelling into an extension of the response.
             .preserve_header_case(self.keep_header_case)
-            .max_buf_size(BUFFER)
-            // A proxy removes white space before the colon of a response (RFC 9112 section 5.1); it
-            // does not refuse it.
+            .max_buf_size(MAX_BUFFER_BYTES)
+            // A proxy has to remove white space before the colon of a response field (RFC 9112
+            // section 5.1), not to reject it.
             .allow_spaces_after_header_name_in_responses(true)
-            .handshake(TokioIo::new(watch.listen(io)))
+            .handshake(io)
             .await?;
-        let open = (self.connections.open(), permit.opened());
+        let open = (self.connections.open(), permit.into_open());
         tokio::spawn(async move {
             let _open = open;
-            // Whoever waits for an answer on it is told as well.
+            // The request on the connection gets the error as well.
             if let Err(error) = WakeFilter::new(connection).await {
                 tracing::debug!(%error, "an upstream connection ended early");
             }
         });
-        Ok(Slot::new(sender, watch, self.times.retirement()))
+        let retires_at = self.timeouts.retirement();
+        Ok(PooledConnection::new(sender, watchdog, retires_at))
     }
 }
 
@@ -253,9 +258,9 @@ fn client_config(config: &config::Upstream) -> Result<ClientConfig, BoxError> {
         None => tls.with_no_client_auth(),
     };
     let offered = match config.http_version {
-        HttpVersion::Http1 => &[HTTP1][..],
-        HttpVersion::Http2 => &[HTTP2],
-        HttpVersion::Auto => &[HTTP2, HTTP1],
+        HttpVersion::Http1 => &[ALPN_HTTP1][..],
+        HttpVersion::Http2 => &[ALPN_HTTP2],
+        HttpVersion::Auto => &[ALPN_HTTP2, ALPN_HTTP1],
     };
     tls.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
     Ok(tls)
@@ -270,58 +275,57 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
-    use crate::upstream::timeouts::tests::configured;
+    use crate::upstream::timeouts::tests::load_config;
+
+    type Opened = Result<NewConnection<Empty<Bytes>>, BoxError>;
 
     #[tokio::test(start_paused = true)]
-    async fn no_leave_is_spent_where_attempts_that_hang_hold_all_permits() {
-        let config = configured("upstream.base_url=http://127.0.0.1:1");
+    async fn no_attempt_is_spent_without_a_permit() {
+        let config = load_config("upstream.base_url=http://127.0.0.1:1");
         let limit = ConnectionLimit::new(Some(2));
-        let connector =
-            Connector::new(&config, Times::new(&config), Arc::default(), limit.clone()).unwrap();
-        let circuit = &connector.circuit;
-        while !circuit.is_open() {
-            circuit.note_failed(circuit.admit().unwrap(), &"dead".into());
+        let timeouts = UpstreamTimeouts::new(&config);
+        let connector = Connector::new(&config, timeouts, Arc::default(), limit.clone()).unwrap();
+        let circuit_breaker = &connector.circuit_breaker;
+        while !circuit_breaker.is_open() {
+            circuit_breaker.record_failure(circuit_breaker.admit().unwrap(), &"dead".into());
         }
         let _hanging = limit.try_acquire().unwrap();
         advance(Duration::from_secs(1)).await;
         for _ in 0..2 {
-            let error = connector.open_at_once::<Empty<Bytes>>().await.err();
+            let opened: Opened = connector.open_now().await;
             assert_eq!(
-                error.map(|cause| cause.to_string()).as_deref(),
+                opened.err().map(|cause| cause.to_string()).as_deref(),
                 Some("connections to the API fail at the moment; the last attempt said: dead")
             );
         }
-        assert!(circuit.admit().is_ok(), "the leave is spent");
+        assert!(circuit_breaker.admit().is_ok(), "the attempt is spent");
     }
 
     #[tokio::test]
-    async fn what_was_tried_without_leave_and_failed_opens_no_circuit() {
+    async fn failures_ahead_of_requests_open_no_circuit() {
         let closed = TcpListener::bind("127.0.0.1:0")
             .await
             .unwrap()
             .local_addr()
             .unwrap();
-        let config = configured(&format!("upstream.base_url=http://{closed}"));
+        let config = load_config(&format!("upstream.base_url=http://{closed}"));
         let connector = Connector::new(
             &config,
-            Times::new(&config),
+            UpstreamTimeouts::new(&config),
             Arc::default(),
             ConnectionLimit::default(),
         )
         .unwrap();
         for _ in 0..10 {
-            assert!(connector.try_open::<Empty<Bytes>>().await.is_err());
+            let opened: Opened = connector.open_unconditionally().await;
+            assert!(opened.is_err());
         }
-        assert!(!connector.circuit.is_open());
-        while !connector.circuit.is_open() {
-            let attempt = connector.circuit.admit().unwrap();
+        assert!(!connector.circuit_breaker.is_open());
+        while !connector.circuit_breaker.is_open() {
+            let attempt = connector.circuit_breaker.admit().unwrap();
             let permit = connector.limit.try_acquire().unwrap();
-            assert!(
-                connector
-                    .open::<Empty<Bytes>>(attempt, permit)
-                    .await
-                    .is_err()
-            );
+            let opened: Opened = connector.open(attempt, permit).await;
+            assert!(opened.is_err());
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Outgoing connections: name lookup, TCP with happy eyeballs (RFC 8305), the egress proxy, under
-//! one deadline.
+//! Dialer of outgoing connections: name lookup, TCP with happy eyeballs (RFC 8305) and the egress
+//! proxy, under one deadline.
 //!
 //! hyper-util's connector divides its timeout among the addresses of a family and tries them one
-//! after the other: behind a dead address the next one waits for seconds. reqwest has the same
-//! connector and takes no other.
+//! after the other, so an address behind a dead one waits for seconds. reqwest uses that connector
+//! and accepts no other.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -11,10 +11,11 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
@@ -23,32 +24,30 @@ use super::connect_deadline::{ConnectDeadline, ConnectStep, DeadlineExceeded};
 use super::egress_proxy::{TunnelError, open_tunnel};
 use crate::config::{Egress, Origin};
 
-/// How long an address is tried alone before the next is tried as well (RFC 8305 section 5).
+/// Delay before the next address is tried as well (RFC 8305 section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// Addresses of a host that are tried; a name with more of them is somebody's mistake.
+/// Addresses of a host that are tried; more are a mistake in its DNS.
 const MAX_ADDRESSES: usize = 16;
 
-/// TCP handshakes of one connection that run at once: each takes a socket
-/// ([`ConnectionLimit`](super::ConnectionLimit)).
+/// Concurrent TCP handshakes of one connection. Each takes a socket of the connection limit.
 pub(super) const MAX_ATTEMPTS: u32 = 2;
 
-/// How long a lookup runs before another is started beside it. glibc asks the second name server
-/// after 5 s.
+/// Time after which a second lookup starts beside the first. glibc asks the second name server after
+/// 5 s.
 const LOOKUP_DELAY: Duration = Duration::from_secs(6);
 
-/// The lookups of one dialer that run at once at most: each holds a thread and a socket, and none
-/// can be cancelled.
+/// Concurrent lookups of one dialer. Each holds a thread and a socket, and cannot be cancelled.
 const MAX_LOOKUPS: usize = 4;
 
-/// Why a host name has no address.
+/// The error of a name lookup.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the name lookup of {host} failed: {text}")]
 pub(crate) struct LookupError {
     host: String,
-    /// As the system words it.
+    /// The message of the system.
     pub(crate) text: String,
-    /// Whether the name servers could not be asked, so that the name may exist.
+    /// Whether the name servers did not respond, so that the name may exist.
     pub(crate) is_temporary: bool,
 }
 
@@ -58,8 +57,8 @@ impl LookupError {
         let text = text
             .trim_start_matches("failed to lookup address information: ")
             .to_owned();
-        // EAI_AGAIN as glibc and musl word it: the standard library keeps the text of the error and
-        // not its number.
+        // The messages of glibc and musl for EAI_AGAIN: the standard library keeps the message of the
+        // error, not its number.
         let is_temporary =
             ["Temporary failure in name resolution", "Try again"].contains(&text.as_str());
         LookupError {
@@ -70,7 +69,7 @@ impl LookupError {
     }
 }
 
-/// Why no address of a host took a connection.
+/// The errors of all addresses of a host.
 #[derive(Debug)]
 pub(crate) struct TcpError(Vec<(SocketAddr, io::Error)>);
 
@@ -88,27 +87,23 @@ impl fmt::Display for TcpError {
 
 impl std::error::Error for TcpError {}
 
-/// Why there is no connection.
+/// The error of dialing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
-    /// It took too long.
     #[error(transparent)]
     Timeout(#[from] DeadlineExceeded),
-    /// The host has no address.
     #[error(transparent)]
     Lookup(#[from] LookupError),
-    /// No address took it.
     #[error(transparent)]
     Tcp(#[from] TcpError),
-    /// The egress proxy is in the way.
     #[error(transparent)]
     Tunnel(#[from] TunnelError),
 }
 
-/// The addresses of a host, in the order of the system's resolver.
+/// Looks up the addresses of a host, in the order of the system's resolver.
 ///
 /// # Errors
-/// When it has none.
+/// When the host has no address.
 pub(crate) async fn resolve_host(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
     let found = lookup_host((host, port))
         .await
@@ -117,17 +112,15 @@ pub(crate) async fn resolve_host(host: &str, port: u16) -> Result<Vec<SocketAddr
         .into_iter()
         .take(MAX_ADDRESSES)
         .collect();
-    match found.is_empty() {
-        true => Err(LookupError::new(
-            host,
-            &io::Error::other("the name has no address"),
-        )),
-        false => Ok(found),
+    if found.is_empty() {
+        let error = io::Error::other("the name has no address");
+        return Err(LookupError::new(host, &error));
     }
+    Ok(found)
 }
 
-/// `addrs` with the families by turns (RFC 8305 section 4): where one is broken, the second attempt
-/// is of the other.
+/// Alternates the families of `addrs` (RFC 8305 section 4): if one family is broken, the second
+/// attempt uses the other.
 fn interleave(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let first_is_v4 = addrs.first().is_some_and(SocketAddr::is_ipv4);
     let (first, second): (Vec<_>, Vec<_>) = addrs
@@ -144,29 +137,28 @@ fn interleave(addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
     }
 }
 
-/// A TCP handshake that has not ended.
-struct Attempt {
+/// A running TCP handshake.
+struct TcpAttempt {
     addr: SocketAddr,
     connecting: Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>,
 }
 
-impl Attempt {
+impl TcpAttempt {
     fn start(addr: SocketAddr) -> Self {
-        Attempt {
+        TcpAttempt {
             addr,
             connecting: Box::pin(TcpStream::connect(addr)),
         }
     }
 }
 
-/// A connection to whichever of `addrs` takes one first. The next address is tried when an attempt
-/// has failed, and when the newest one has not ended for [`ATTEMPT_DELAY`]. Where [`MAX_ATTEMPTS`]
-/// run by then, the oldest makes room. Its address is tried again after all others, and each round
-/// waits twice as long as the one before: an address that is slow, or that lost a packet, still
-/// gets the time that it needs. Has no deadline of its own.
-async fn connect(addrs: &[SocketAddr]) -> Result<TcpStream, TcpError> {
+/// Connects to the first of `addrs` that accepts. Tries the next address when an attempt fails, and
+/// when the newest has run for [`ATTEMPT_DELAY`]. If [`MAX_ATTEMPTS`] run by then, the oldest is
+/// cancelled. Its address is tried again after all others, and each round waits twice as long as the
+/// one before, so a slow address or a lost packet gets enough time. Has no deadline of its own.
+async fn connect_any(addrs: &[SocketAddr]) -> Result<TcpStream, TcpError> {
     let mut untried: VecDeque<_> = addrs.iter().copied().collect();
-    let mut attempts: VecDeque<Attempt> = VecDeque::new();
+    let mut attempts: VecDeque<TcpAttempt> = VecDeque::new();
     let mut failed = Vec::new();
     let mut delay = ATTEMPT_DELAY;
     let mut left_in_round = addrs.len();
@@ -182,7 +174,7 @@ async fn connect(addrs: &[SocketAddr]) -> Result<TcpStream, TcpError> {
                 left_in_round = addrs.len() - failed.len();
             }
             left_in_round = left_in_round.saturating_sub(1);
-            attempts.push_back(Attempt::start(addr));
+            attempts.push_back(TcpAttempt::start(addr));
         }
         if attempts.is_empty() {
             return Err(TcpError(failed));
@@ -200,8 +192,8 @@ async fn connect(addrs: &[SocketAddr]) -> Result<TcpStream, TcpError> {
     }
 }
 
-/// Waits for one of `attempts` to end, and removes it from them.
-async fn next_ended(attempts: &mut VecDeque<Attempt>) -> (SocketAddr, io::Result<TcpStream>) {
+/// Waits until one of `attempts` ends, and removes it.
+async fn next_ended(attempts: &mut VecDeque<TcpAttempt>) -> (SocketAddr, io::Result<TcpStream>) {
     poll_fn(|cx| {
         for index in 0..attempts.len() {
             let Some(attempt) = attempts.get_mut(index) else {
@@ -218,35 +210,35 @@ async fn next_ended(attempts: &mut VecDeque<Attempt>) -> (SocketAddr, io::Result
     .await
 }
 
-type Addresses = Result<Vec<SocketAddr>, LookupError>;
-type Lookup = Pin<Box<dyn Future<Output = Addresses> + Send>>;
-type Resolve = dyn Fn(String, u16) -> Lookup + Send + Sync;
+type LookupResult = Result<Vec<SocketAddr>, LookupError>;
+type LookupFuture = Pin<Box<dyn Future<Output = LookupResult> + Send>>;
+type Resolver = dyn Fn(String, u16) -> LookupFuture + Send + Sync;
 
-/// Opens TCP connections that lead to one origin, directly or through the egress proxy.
+/// Opens TCP connections to one origin, directly or through the egress proxy.
 pub(crate) struct Dialer {
     origin: Origin,
     egress: Option<Egress>,
-    resolve: Box<Resolve>,
+    resolver: Box<Resolver>,
     lookups: Mutex<Lookups>,
 }
 
-/// The lookups that run.
+/// The running lookups.
 #[derive(Default)]
 struct Lookups {
     shared: Option<SharedLookup>,
-    /// Each lookup that runs has a clone.
+    /// Cloned by each running lookup.
     running: Arc<()>,
 }
 
-/// The lookup that all wait for who need an address now: a slow resolver holds one thread and not
-/// one for each connection, and serves the next attempt where the first gave up. One that hangs
-/// gets another beside it; the first result is for all.
+/// A lookup for all connections that need an address now: a slow resolver holds one thread instead of
+/// one for each connection, and its result serves the next attempt if the first gave up. A second
+/// lookup runs beside one that hangs; the first result serves all.
 struct SharedLookup {
-    found: watch::Receiver<Option<Addresses>>,
-    /// Gone with the last task that looks up.
-    sender: Weak<watch::Sender<Option<Addresses>>>,
-    /// When the last of its tasks was started.
-    started: Instant,
+    result: watch::Receiver<Option<LookupResult>>,
+    /// Dropped with the last lookup task.
+    sender: Weak<watch::Sender<Option<LookupResult>>>,
+    /// Start of the newest task.
+    started_at: Instant,
 }
 
 impl fmt::Debug for Dialer {
@@ -258,34 +250,34 @@ impl fmt::Debug for Dialer {
 }
 
 impl Dialer {
-    /// Leads to `origin`, through `egress` if there is one.
+    /// Creates a dialer to `origin`, through `egress` if set.
     pub(crate) fn new(origin: Origin, egress: Option<Egress>) -> Self {
-        let resolve =
-            |host: String, port| Box::pin(async move { resolve_host(&host, port).await }) as Lookup;
+        let resolver = |host: String, port| {
+            Box::pin(async move { resolve_host(&host, port).await }) as LookupFuture
+        };
         Dialer {
             origin,
             egress,
-            resolve: Box::new(resolve),
+            resolver: Box::new(resolver),
             lookups: Mutex::default(),
         }
     }
 
-    /// One that asks `resolve` in place of the system's resolver.
     #[cfg(test)]
     pub(crate) fn with_resolver(
         self,
-        resolve: impl Fn(String, u16) -> Lookup + Send + Sync + 'static,
+        resolver: impl Fn(String, u16) -> LookupFuture + Send + Sync + 'static,
     ) -> Self {
         Dialer {
-            resolve: Box::new(resolve),
+            resolver: Box::new(resolver),
             ..self
         }
     }
 
-    /// A connection that leads to the origin.
+    /// Opens a connection to the origin.
     ///
     /// # Errors
-    /// When there is none before `deadline`.
+    /// When none opens before `deadline`.
     pub(crate) async fn dial(&self, deadline: &ConnectDeadline) -> Result<TcpStream, DialError> {
         let Some(egress) = &self.egress else {
             return self.connect(&self.origin, deadline).await;
@@ -321,11 +313,11 @@ impl Dialer {
         };
         let peer = format!("{host}:{port}");
         Ok(deadline
-            .limit(ConnectStep::Tcp, peer, connect(&addrs))
+            .limit(ConnectStep::Tcp, peer, connect_any(&addrs))
             .await??)
     }
 
-    async fn resolve_host(&self, to: &Origin) -> Addresses {
+    async fn resolve_host(&self, to: &Origin) -> LookupResult {
         let mut lookup = self.running_lookup(to);
         match lookup.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(found)) => found.clone(),
@@ -336,32 +328,32 @@ impl Dialer {
         }
     }
 
-    fn running_lookup(&self, to: &Origin) -> watch::Receiver<Option<Addresses>> {
-        let mut lookups = self.lookups.lock().unwrap_or_else(PoisonError::into_inner);
+    fn running_lookup(&self, to: &Origin) -> watch::Receiver<Option<LookupResult>> {
+        let mut lookups = self.lookups.lock();
         let is_full = Arc::strong_count(&lookups.running) > MAX_LOOKUPS;
         let shared = lookups
             .shared
             .as_ref()
-            .filter(|shared| shared.found.borrow().is_none());
+            .filter(|shared| shared.result.borrow().is_none());
         let shared = shared.and_then(|shared| Some((shared, shared.sender.upgrade()?)));
         let (found, sender) = match shared {
-            Some((shared, _)) if is_full || shared.started.elapsed() < LOOKUP_DELAY => {
-                return shared.found.clone();
+            Some((shared, _)) if is_full || shared.started_at.elapsed() < LOOKUP_DELAY => {
+                return shared.result.clone();
             }
-            Some((shared, sender)) => (shared.found.clone(), sender),
-            // Not full: one has just ended.
+            Some((shared, sender)) => (shared.result.clone(), sender),
+            // Not full: a lookup has just ended.
             None => {
                 let (sender, found) = watch::channel(None);
                 (found, Arc::new(sender))
             }
         };
         lookups.shared = Some(SharedLookup {
-            found: found.clone(),
+            result: found.clone(),
             sender: Arc::downgrade(&sender),
-            started: Instant::now(),
+            started_at: Instant::now(),
         });
         let running = Arc::clone(&lookups.running);
-        let lookup = (self.resolve)(to.host.clone(), to.port);
+        let lookup = (self.resolver)(to.host.clone(), to.port);
         tokio::spawn(async move {
             let _running = running;
             let result = lookup.await;

@@ -1,8 +1,7 @@
-//! A open_tunnel through the egress proxy: CONNECT (RFC 9110 section 9.3.6).
+//! Tunnel through the egress proxy: CONNECT (RFC 9110 section 9.3.6).
 //!
-//! hyper-util's `Tunnel` would do for a 200 and a 407: it does not tell other refusals apart, and
-//! drops what came behind the head of the answer. Here that stays in the socket, so that a open_tunnel
-//! is a plain TCP stream to whoever uses it.
+//! hyper-util's `Tunnel` distinguishes no other refusal than 407, and drops bytes after the response
+//! head. Here those stay in the socket, so the tunnel is a plain TCP stream.
 
 use std::io;
 
@@ -14,61 +13,54 @@ use zeroize::Zeroizing;
 use crate::config::{Egress, Origin};
 use crate::error::BoxError;
 
-const LONGEST_HEAD: usize = 8 << 10;
-const MOST_FIELDS: usize = 100;
+const MAX_HEAD_BYTES: usize = 8 << 10;
+const MAX_HEAD_FIELDS: usize = 100;
 
-/// Why there is no open_tunnel. Holds nothing that the egress proxy said but a status.
+/// The error of opening a tunnel. Contains nothing from the egress proxy except a status.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TunnelError {
-    /// No connection to it.
     #[error("the egress proxy cannot be reached")]
     Unreachable(#[source] BoxError),
-    /// It refuses.
-    #[error("the egress proxy answers {status}: {}", meaning(*status, *authorized))]
+    #[error("the egress proxy answers {status}: {}", explain(*status, *authorized))]
     Refused {
-        /// The status.
         status: StatusCode,
-        /// Whether it was sent credentials.
+        /// Whether credentials were sent.
         authorized: bool,
     },
-    /// What came is no HTTP.
     #[error("the egress proxy's answer is no HTTP")]
     NoHttp,
-    /// The head of the answer has no end.
     #[error("the head of the egress proxy's answer is longer than 8 KiB")]
     TooLong,
-    /// It closed the connection.
     #[error("the egress proxy closed the connection before it answered")]
     Closed,
-    /// The connection to it broke.
     #[error("the connection to the egress proxy broke")]
     Broken(#[from] io::Error),
 }
 
-/// What it means that the egress proxy answers `status`.
-fn meaning(status: StatusCode, authorized: bool) -> &'static str {
+fn explain(status: StatusCode, authorized: bool) -> &'static str {
     match status.as_u16() {
         407 if authorized => "it does not take the credentials of upstream.egress_proxy",
         407 => "it wants credentials, and upstream.egress_proxy has none",
         403 => "it does not let this host and port through",
         500.. => "it has no way to this host",
-        _ => "it opens no open_tunnel",
+        _ => "it opens no tunnel",
     }
 }
 
-/// Makes `tcp`, a connection to `egress`, one to `origin`. Has no deadline of its own.
+/// Turns `tcp`, a connection to `egress`, into one to `origin`. Has no deadline of its own.
 ///
 /// # Errors
-/// When the egress proxy opens no open_tunnel; `tcp` is of no use then.
+/// When the egress proxy opens no tunnel; `tcp` is then unusable.
 pub(crate) async fn open_tunnel(
     tcp: &mut TcpStream,
     egress: &Egress,
     origin: &Origin,
 ) -> Result<(), TunnelError> {
-    tcp.write_all(request(egress, origin).as_bytes()).await?;
+    tcp.write_all(connect_head(egress, origin).as_bytes())
+        .await?;
     loop {
         let status = read_head(tcp).await?;
-        // An answer that others may come before (RFC 9110 section 15.2).
+        // Interim responses precede the final one (RFC 9110 section 15.2).
         if status.is_informational() {
             continue;
         }
@@ -81,8 +73,8 @@ pub(crate) async fn open_tunnel(
     }
 }
 
-/// In title case: there are old proxies.
-fn request(egress: &Egress, origin: &Origin) -> Zeroizing<String> {
+/// The request head, with field names in title case for old proxies.
+fn connect_head(egress: &Egress, origin: &Origin) -> Zeroizing<String> {
     let Origin { host, port, .. } = origin;
     let target = if host.contains(':') {
         format!("[{host}]:{port}")
@@ -100,26 +92,25 @@ fn request(egress: &Egress, origin: &Origin) -> Zeroizing<String> {
     ))
 }
 
-/// Reads one head from `tcp`, and not a byte more: what is seen is taken only once it is known to
+/// Reads one response head from `tcp`, and not a byte more: it peeks, and consumes only bytes that
 /// belong to the head.
 async fn read_head(tcp: &mut TcpStream) -> Result<StatusCode, TunnelError> {
-    let mut head = vec![0; LONGEST_HEAD];
+    let mut head = vec![0; MAX_HEAD_BYTES];
     let mut taken = 0;
-    while taken < LONGEST_HEAD {
+    while taken < MAX_HEAD_BYTES {
         let seen = taken + tcp.peek(&mut head[taken..]).await?;
         if seen == taken {
             return Err(TunnelError::Closed);
         }
-        let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
-        let mut answer = httparse::Response::new(&mut fields);
-        // White space before a colon is an error of the sender that a client can live with (RFC
-        // 9112 section 5.1).
+        let mut fields = [httparse::EMPTY_HEADER; MAX_HEAD_FIELDS];
+        let mut response = httparse::Response::new(&mut fields);
+        // White space before a colon is an error that a client may tolerate (RFC 9112 section 5.1).
         let mut parser = httparse::ParserConfig::default();
         parser.allow_spaces_after_header_name_in_responses(true);
         let parsed = parser
-            .parse_response(&mut answer, &head[..seen])
+            .parse_response(&mut response, &head[..seen])
             .map_err(|_| TunnelError::NoHttp)?;
-        let code = answer.code;
+        let code = response.code;
         let length = if let httparse::Status::Complete(length) = parsed {
             length
         } else {
@@ -143,7 +134,7 @@ mod tests {
     use super::*;
     use crate::config::{self, Sources};
 
-    /// A configuration with `set` for an egress proxy that wants credentials.
+    /// A configuration with `set` and an egress proxy that requires credentials.
     fn config(set: &str) -> config::Upstream {
         let env = [
             ("GBG_CLIENT_ID", "a"),
@@ -170,16 +161,16 @@ mod tests {
         .upstream
     }
 
-    /// What a proxy that says each of `parts` on its own is taken to mean, and what is left in the
-    /// open_tunnel.
-    async fn told(parts: &'static [&'static str]) -> (Result<(), TunnelError>, String) {
+    /// Opens a tunnel through a proxy that sends `parts` one by one. Also returns the bytes left in the
+    /// tunnel.
+    async fn open_with(parts: &'static [&'static str]) -> (Result<(), TunnelError>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut tcp = TcpStream::connect(listener.local_addr().unwrap())
             .await
             .unwrap();
         let (mut there, _) = listener.accept().await.unwrap();
         there.set_nodelay(true).unwrap();
-        let say = async {
+        let respond = async {
             for part in parts {
                 there.write_all(part.as_bytes()).await.unwrap();
                 tokio::time::sleep(std::time::Duration::from_millis(5)).await;
@@ -188,14 +179,14 @@ mod tests {
         };
         let config = config("upstream.base_url=http://b.example");
         let egress = config.egress.as_ref().unwrap();
-        let ((), opened) = tokio::join!(say, open_tunnel(&mut tcp, egress, &config.origin));
+        let ((), opened) = tokio::join!(respond, open_tunnel(&mut tcp, egress, &config.origin));
         let mut rest = String::new();
         tcp.read_to_string(&mut rest).await.unwrap();
         (opened, rest)
     }
 
     #[test]
-    fn the_request_names_host_and_port_and_the_credentials() {
+    fn the_request_has_target_and_credentials() {
         for (set, target) in [
             ("upstream.base_url=https://b.example", "b.example:443"),
             ("upstream.base_url=http://b.example", "b.example:80"),
@@ -205,20 +196,20 @@ mod tests {
             ),
         ] {
             let config = config(set);
-            let req = request(config.egress.as_ref().unwrap(), &config.origin);
+            let head = connect_head(config.egress.as_ref().unwrap(), &config.origin);
             let expected =
                 format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\nUser-Agent: gbg-proxy/");
-            assert!(req.starts_with(&expected), "{}", *req);
+            assert!(head.starts_with(&expected), "{}", *head);
             assert!(
-                req.ends_with("\r\nProxy-Authorization: Basic YWRhOnBhc3M=\r\n\r\n"),
+                head.ends_with("\r\nProxy-Authorization: Basic YWRhOnBhc3M=\r\n\r\n"),
                 "{}",
-                *req
+                *head
             );
         }
     }
 
     #[tokio::test]
-    async fn what_comes_behind_the_head_belongs_to_the_tunnel() {
+    async fn bytes_after_the_head_stay_in_the_tunnel() {
         let cases: [&[&str]; 6] = [
             &["HTTP/1.1 201 Created\r\n\r\nhello"],
             &["HTTP/1.1 200 OK\r\nProxy-Agent : Old/1.0\r\n\r\nhello"],
@@ -233,14 +224,14 @@ mod tests {
             &["HTTP/1.1 200\r\nContent-Length: 9\r\n\r\n", "hello"],
         ];
         for parts in cases {
-            let (opened, rest) = told(parts).await;
+            let (opened, rest) = open_with(parts).await;
             assert!(opened.is_ok(), "{parts:?}: {opened:?}");
             assert_eq!(rest, "hello", "{parts:?}");
         }
     }
 
     #[tokio::test]
-    async fn each_refusal_has_its_words() {
+    async fn each_refusal_has_its_message() {
         let cases: [(&[&str], &str); 7] = [
             (
                 &["HTTP/1.1 407 Give\r\n\r\n"],
@@ -256,16 +247,16 @@ mod tests {
             ),
             (
                 &["HTTP/1.1 302 Go\r\nLocation: /\r\n\r\n"],
-                "answers 302 Found: it opens no open_tunnel",
+                "answers 302 Found: it opens no tunnel",
             ),
             (&["220 mail.example ESMTP\r\n"], "is no HTTP"),
             (&["HTTP/1.1 200 OK\r\n"], "closed the connection"),
             (&[], "closed the connection"),
         ];
         for (parts, words) in cases {
-            let error = told(parts).await.0.unwrap_err().to_string();
+            let error = open_with(parts).await.0.unwrap_err().to_string();
             assert!(error.contains(words), "{parts:?}: {error}");
         }
-        assert!(meaning(StatusCode::PROXY_AUTHENTICATION_REQUIRED, false).contains("has none"));
+        assert!(explain(StatusCode::PROXY_AUTHENTICATION_REQUIRED, false).contains("has none"));
     }
 }

@@ -1,4 +1,4 @@
-//! How long what may take.
+//! Timeouts of the `[upstream]` section.
 
 use std::time::Duration;
 
@@ -6,9 +6,17 @@ use tokio::time::Instant;
 
 use crate::config;
 
-/// The times of `[upstream]`.
+/// Idle time after which a connection is polled before it is reused: the API may have closed it.
+/// The poll costs a system call, which a busy pool avoids; it halves the losses before an API that
+/// closes connections at random.
+pub(super) const POLL_AFTER_IDLE: Duration = Duration::from_millis(1);
+
+/// Time after a response in which the rest of its request, which the response may overtake, has to
+/// be sent.
+pub(super) const SETTLE_TIMEOUT: Duration = Duration::from_secs(5);
+
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
+pub(super) struct UpstreamTimeouts {
     pub(super) connect: Duration,
     pub(super) response: Duration,
     pub(super) body: Duration,
@@ -16,9 +24,9 @@ pub(super) struct Times {
     max_age: Duration,
 }
 
-impl Times {
+impl UpstreamTimeouts {
     pub(super) fn new(config: &config::Upstream) -> Self {
-        Times {
+        UpstreamTimeouts {
             connect: config.connect_timeout,
             response: config.response_timeout,
             body: config.body_timeout,
@@ -27,8 +35,8 @@ impl Times {
         }
     }
 
-    /// When a connection that is opened now takes no further request. Connections that were opened
-    /// together do not all end together.
+    /// The time from which a connection that opens now takes no more requests. Random by a tenth,
+    /// so that connections that open together do not all end together.
     pub(super) fn retirement(&self) -> Instant {
         Instant::now() + self.max_age.mul_f64(0.9 + 0.2 * fastrand::f64())
     }
@@ -39,13 +47,13 @@ pub(super) mod tests {
     use super::*;
     use crate::config::{Sources, load};
 
-    /// The times of a configuration that sets a maximal age of an hour, and nothing else.
-    pub(in crate::upstream) fn times() -> Times {
-        Times::new(&configured("upstream.base_url=http://127.0.0.1:1"))
+    /// The default timeouts, with a maximum age of an hour.
+    pub(in crate::upstream) fn timeouts() -> UpstreamTimeouts {
+        UpstreamTimeouts::new(&load_config("upstream.base_url=http://127.0.0.1:1"))
     }
 
-    /// A configuration that has this base URL, and a maximal age of an hour.
-    pub(in crate::upstream) fn configured(base_url: &str) -> config::Upstream {
+    /// A configuration with this base URL and a maximum age of an hour.
+    pub(in crate::upstream) fn load_config(base_url: &str) -> config::Upstream {
         let set = [base_url, "upstream.max_age=1h"].map(str::to_owned).into();
         let env = [("GBG_CLIENT_ID", "a"), ("GBG_CLIENT_SECRET", "s")];
         let env = env

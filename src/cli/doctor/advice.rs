@@ -90,11 +90,11 @@ fn check_name_servers(host: &str) -> String {
     )
 }
 
-/// The egress proxy opened no open_tunnel in time.
+/// The egress proxy opened no tunnel in time.
 pub(super) fn slow_tunnel(way: &Way) -> Advice {
     let there = format!("{}:{}", way.origin.host, way.origin.port);
     Advice::new(
-        "the egress proxy takes the connection, and does not open the open_tunnel in time",
+        "the egress proxy takes the connection, and does not open the tunnel in time",
         [],
     )
     .and(format!(
@@ -128,7 +128,7 @@ pub(super) fn no_connection(way: &Way, kinds: &[io::ErrorKind]) -> Advice {
     )
 }
 
-/// The egress proxy took the connection, and opened no open_tunnel.
+/// The egress proxy took the connection, and opened no tunnel.
 pub(super) fn no_tunnel(way: &Way, error: &TunnelError) -> Advice {
     const NO_PROXY: &str =
         "if this machine has a way of its own to the host, write it into upstream.no_proxy";

@@ -196,7 +196,7 @@ pub(super) async fn dial(addrs: Vec<SocketAddr>, deadline: &ConnectDeadline) -> 
         open: None,
         failed: Vec::new(),
     };
-    let mut until = tokio::time::Instant::now() + deadline.left();
+    let mut until = tokio::time::Instant::now() + deadline.remaining();
     while let Ok(Some(attempt)) = timeout_at(until, attempts.join_next()).await {
         let Ok((addr, attempt)) = attempt else {
             continue;

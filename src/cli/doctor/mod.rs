@@ -197,7 +197,7 @@ async fn reach(way: &Way, report: &mut Report) -> Result<Option<(SocketAddr, Str
                 _ => advice::slow_tunnel(way),
             };
             report.cross(STEP, began.elapsed(), &chain(&error), &advice)?;
-            report.skip(&tls, "there is no open_tunnel")?;
+            report.skip(&tls, "there is no tunnel")?;
             return Ok(None);
         }
         let Origin { host, port, .. } = &way.origin;

@@ -1,4 +1,4 @@
-//! Dialling names whose addresses and resolver are the test's own.
+//! Dialing with addresses and a resolver of the test.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::timeout;
 
 use super::*;
-use crate::upstream::timeouts::tests::configured;
+use crate::upstream::timeouts::tests::load_config;
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -16,12 +16,11 @@ fn deadline(time: Duration) -> ConnectDeadline {
     ConnectDeadline::after(time, "upstream.connect_timeout")
 }
 
-/// A dialer of `a.example`, which has these addresses `delay` after each lookup, and how many
-/// lookups there were.
+/// A dialer of `a.example`, whose lookups return `addrs` after `delay`, and a counter of lookups.
 fn dialer(addrs: &[SocketAddr], delay: Duration) -> (Dialer, Arc<AtomicUsize>) {
     let (addrs, lookups) = (addrs.to_vec(), Arc::new(AtomicUsize::new(0)));
     let counted = Arc::clone(&lookups);
-    let origin = configured("upstream.base_url=https://a.example").origin;
+    let origin = load_config("upstream.base_url=https://a.example").origin;
     let dialer = Dialer::new(origin, None).with_resolver(move |host, _| {
         assert_eq!(host, "a.example");
         counted.fetch_add(1, Ordering::SeqCst);
@@ -34,7 +33,7 @@ fn dialer(addrs: &[SocketAddr], delay: Duration) -> (Dialer, Arc<AtomicUsize>) {
     (dialer, lookups)
 }
 
-/// Who takes the connection to a name with these addresses.
+/// The address that accepts the connection.
 async fn dial(addrs: &[SocketAddr]) -> Result<SocketAddr, DialError> {
     let tcp = dialer(addrs, Duration::ZERO)
         .0
@@ -43,12 +42,12 @@ async fn dial(addrs: &[SocketAddr]) -> Result<SocketAddr, DialError> {
     Ok(tcp.peer_addr().unwrap())
 }
 
-/// `addr` on another loopback address, where nobody listens.
+/// `addr` on another loopback address, without a listener.
 fn at(addr: SocketAddr, last: u8) -> SocketAddr {
     SocketAddr::new(Ipv4Addr::new(127, 0, 0, last).into(), addr.port())
 }
 
-/// Makes `addr` as silent as a host that is down: a listener whose queue is full answers no SYN.
+/// Makes `addr` as silent as a host that is down: a listener with a full queue ignores SYNs.
 async fn silence(addr: SocketAddr) -> Vec<TcpStream> {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(addr).unwrap();
@@ -57,7 +56,7 @@ async fn silence(addr: SocketAddr) -> Vec<TcpStream> {
     while let Ok(Ok(waiting)) = timeout(Duration::from_millis(200), TcpStream::connect(addr)).await
     {
         queue.push(waiting);
-        assert!(queue.len() < 64, "the queue is never full");
+        assert!(queue.len() < 64, "the queue never fills");
     }
     // Closed with the test.
     tokio::spawn(async move {
@@ -80,7 +79,7 @@ fn the_families_of_addresses_alternate() {
 }
 
 #[tokio::test]
-async fn every_address_is_tried_until_one_answers() {
+async fn every_address_is_tried_until_one_accepts() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let live = listener.local_addr().unwrap();
     let (dead, v6) = (
@@ -103,9 +102,9 @@ async fn every_address_is_tried_until_one_answers() {
     assert!(error.contains(&format!("; {v6}: ")), "{error}");
 }
 
-/// On a clock of its own, which moves on only when nothing else can: however busy the machine is.
+/// Paused time makes this independent of the load of the machine.
 #[tokio::test(start_paused = true)]
-async fn a_silent_address_delays_the_next_by_less_than_300_ms() {
+async fn a_silent_address_delays_the_next_under_300_ms() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let live = listener.local_addr().unwrap();
     let silent = [at(live, 2), at(live, 3)];
@@ -125,9 +124,9 @@ async fn a_silent_address_delays_the_next_by_less_than_300_ms() {
     }
 }
 
-/// The first takes the connection only when the second has long refused it.
+/// The first address accepts long after the second has refused.
 #[tokio::test]
-async fn an_address_that_is_slow_is_not_given_up() {
+async fn a_slow_address_is_not_given_up() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let live = listener.local_addr().unwrap();
     let slow = at(live, 2);
@@ -152,7 +151,7 @@ async fn an_address_that_is_slow_is_not_given_up() {
     }
 }
 
-/// The ports are those of the test, so that no other test's sockets count.
+/// Returns the addresses in SYN_SENT. Ports are unique to the test, so sockets of others do not count.
 #[cfg(target_os = "linux")]
 fn connecting(addrs: &[SocketAddr]) -> Vec<SocketAddr> {
     const SYN_SENT: &str = "02";
@@ -217,7 +216,7 @@ async fn a_slow_address_is_tried_again() {
         queue.push(waiting);
     }
     let accept = async {
-        // By then it has made room for the others.
+        // By then its attempt has been cancelled for the others.
         sleep(ATTEMPT_DELAY * 5 / 2).await;
         while let Ok((taken, _)) = full.accept().await {
             queue.push(taken);
@@ -253,7 +252,7 @@ async fn a_deadline_names_the_key_and_the_step() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_that_open_together_share_one_lookup() {
+async fn concurrent_connections_share_one_lookup() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let live = listener.local_addr().unwrap();
     let (dialer, lookups) = dialer(&[live], Duration::from_secs(5));
@@ -261,13 +260,13 @@ async fn connections_that_open_together_share_one_lookup() {
     let dialled = futures_util::future::join_all((0..20).map(|_| dialer.dial(&limit))).await;
     assert!(dialled.iter().all(Result::is_ok), "{dialled:?}");
     assert_eq!(lookups.load(Ordering::SeqCst), 1);
-    // One that has ended is not used again: connections follow the DNS.
+    // A finished lookup is not reused: connections follow the DNS.
     assert!(dialer.dial(&deadline(LIMIT)).await.is_ok());
     assert_eq!(lookups.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lookup_that_outlives_its_deadline_serves_the_next() {
+async fn a_slow_lookup_serves_the_next_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let live = listener.local_addr().unwrap();
     let (dialer, lookups) = dialer(&[live], Duration::from_secs(5));
@@ -283,8 +282,8 @@ async fn a_lookup_that_outlives_its_deadline_serves_the_next() {
     assert_eq!(lookups.load(Ordering::SeqCst), 1);
 }
 
-/// A dialer of which those lookups never end whose number, from 0 on, `hangs`, and how many there
-/// were.
+/// A dialer whose lookups never end if `hangs` returns true for their number, and a counter of
+/// lookups.
 fn hanging(
     hangs: impl Fn(usize) -> bool + Send + Sync + 'static,
     addr: SocketAddr,
@@ -299,14 +298,14 @@ fn hanging(
             } else {
                 Ok(vec![addr])
             }
-        }) as Lookup
+        }) as LookupFuture
     };
-    let origin = configured("upstream.base_url=https://a.example").origin;
+    let origin = load_config("upstream.base_url=https://a.example").origin;
     (Dialer::new(origin, None).with_resolver(resolve), lookups)
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lookup_that_hangs_gets_another_beside_it() {
+async fn a_second_lookup_runs_beside_one_that_hangs() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let live = listener.local_addr().unwrap();
     let (dialer, lookups) = hanging(|number| number == 0, live);
@@ -315,7 +314,7 @@ async fn a_lookup_that_hangs_gets_another_beside_it() {
         sleep(Duration::from_secs(7)).await;
         dialer.dial(&deadline(LIMIT)).await
     };
-    // What the second finds is also for those that wait for the first.
+    // The result of the second also serves those that wait for the first.
     let (first, second) = tokio::join!(dialer.dial(&limit), later);
     assert!(first.is_ok() && second.is_ok(), "{first:?} {second:?}");
     assert_eq!(lookups.load(Ordering::SeqCst), 2);
@@ -323,7 +322,7 @@ async fn a_lookup_that_hangs_gets_another_beside_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn lookups_that_hang_are_bounded() {
+async fn hanging_lookups_are_bounded() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (dialer, lookups) = hanging(|_| true, listener.local_addr().unwrap());
     for _ in 0..40 {
@@ -331,7 +330,7 @@ async fn lookups_that_hang_are_bounded() {
         assert!(matches!(error, DialError::Timeout(_)), "{error}");
     }
     assert_eq!(lookups.load(Ordering::SeqCst), MAX_LOOKUPS);
-    // The same where others end.
+    // Also if other lookups end.
     let (dialer, lookups) = hanging(|number| number % 2 == 0, listener.local_addr().unwrap());
     for _ in 0..MAX_LOOKUPS - 1 {
         assert!(dialer.dial(&deadline(LOOKUP_DELAY)).await.is_err());
@@ -344,7 +343,7 @@ async fn lookups_that_hang_are_bounded() {
 }
 
 #[test]
-fn a_resolver_without_answer_is_no_missing_host() {
+fn an_unresponsive_resolver_is_temporary() {
     let of = |text: &str| {
         let error = io::Error::other(format!("failed to lookup address information: {text}"));
         LookupError::new("a.example", &error)

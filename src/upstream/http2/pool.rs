@@ -1,270 +1,237 @@
-//! Which connections there are, and who waits for a place on one.
+//! Pool of HTTP/2 connections, and the queue of requests that wait for a stream.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::client::SendRequest;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::super::LOOK_AGAIN;
-use super::connection::{Connection, STREAMS, Streams};
+use super::super::timeouts::POLL_AFTER_IDLE;
+use super::connection::{Http2Connection, MAX_STREAMS};
+use super::lease::StreamSlot;
 
-/// Connections that are being opened at once, at most: a burst of requests at a cold start must not
-/// become a burst of handshakes.
-const OPENING: usize = 4;
+/// ConnectionMetrics that open at once: a burst of requests at a cold start must not become a burst of
+/// handshakes.
+const MAX_OPENING: usize = 4;
 
-/// The connections of one worker, and those who wait, to whom a `T` is given.
-pub(super) struct Places<T> {
+/// The connections of one worker. A request that waits is sent a `T`.
+pub(super) struct Http2Pool<T> {
     /// Filled from the front, so that those at the back can become idle.
-    connections: Vec<Known>,
+    connections: Vec<PooledHttp2>,
     waiting: VecDeque<oneshot::Sender<T>>,
     opening: usize,
-    /// How many places the connection had that was opened last.
-    places_each: usize,
+    /// The streams that the most recently opened connection allows.
+    streams_per_connection: usize,
     next_id: u64,
-    /// Whether another upstream has taken the place of this one.
+    /// Whether another upstream has replaced this one.
     is_retired: bool,
 }
 
-struct Known {
+struct PooledHttp2 {
     id: u64,
-    connection: Connection,
+    connection: Http2Connection,
     idle_since: Instant,
 }
 
-impl Known {
-    fn is_usable(&mut self, now: Instant) -> bool {
-        !self.connection.is_closed() && now < self.connection.retires
+impl PooledHttp2 {
+    fn is_usable_at(&mut self, time: Instant) -> bool {
+        !self.connection.is_closed() && time < self.connection.retires_at
     }
 
-    /// Whether it is usable at `then`, and not unused for too long.
-    fn stays(&mut self, then: Instant, idle: Duration) -> bool {
-        let in_use = self.connection.streams.count() > 0;
-        self.is_usable(then) && (in_use || then.duration_since(self.idle_since) < idle)
+    fn is_in_use(&self) -> bool {
+        self.connection.streams.count() > 0
+    }
+
+    /// Whether the connection is usable at `time`, and not idle for too long by then.
+    fn is_kept_until(&mut self, time: Instant, idle_timeout: Duration) -> bool {
+        self.is_usable_at(time)
+            && (self.is_in_use() || time.duration_since(self.idle_since) < idle_timeout)
     }
 }
 
-/// A place on the connection `id`.
-pub(super) struct Ticket {
-    id: u64,
-    sender: SendRequest<Bytes>,
-    streams: Streams,
-}
-
-impl<T> Places<T> {
+impl<T> Http2Pool<T> {
     pub(super) fn new() -> Self {
-        Places {
+        Http2Pool {
             connections: Vec::new(),
             waiting: VecDeque::new(),
             opening: 0,
-            places_each: STREAMS,
+            streams_per_connection: MAX_STREAMS,
             next_id: 0,
             is_retired: false,
         }
     }
 
-    pub(super) fn nobody_waits(&self) -> bool {
+    pub(super) fn is_queue_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
-    /// Whether the next place is on a connection that has been idle for long enough to be looked at
-    /// before it is used.
-    pub(super) fn is_to_be_looked_at(&self) -> bool {
-        self.connections.first().is_some_and(|known| {
-            known.connection.streams.count() == 0 && known.idle_since.elapsed() > LOOK_AGAIN
+    /// Whether the next stream is on a connection that is idle for longer than [`POLL_AFTER_IDLE`].
+    pub(super) fn needs_poll(&self) -> bool {
+        self.connections.first().is_some_and(|pooled| {
+            !pooled.is_in_use() && pooled.idle_since.elapsed() > POLL_AFTER_IDLE
         })
     }
 
-    /// A place, if one is free. Forgets connections that take no further request; what is in flight
-    /// on them goes on.
-    pub(super) fn take(&mut self) -> Option<Ticket> {
+    /// Takes a free stream. Forgets connections that take no more requests; their active streams
+    /// continue.
+    pub(super) fn try_acquire(&mut self) -> Option<StreamSlot> {
         let now = Instant::now();
-        self.connections.retain_mut(|known| known.is_usable(now));
-        let Known { id, connection, .. } = self
+        self.connections
+            .retain_mut(|pooled| pooled.is_usable_at(now));
+        let PooledHttp2 { id, connection, .. } = self
             .connections
             .iter()
-            .find(|known| known.connection.has_room())?;
-        connection.streams.begin();
-        let (sender, streams) = (connection.sender.clone(), connection.streams.clone());
-        Some(Ticket {
-            id: *id,
-            sender,
-            streams,
+            .find(|pooled| pooled.connection.has_free_stream())?;
+        connection.streams.increment();
+        Some(StreamSlot {
+            connection_id: *id,
+            sender: connection.sender.clone(),
+            streams: connection.streams.clone(),
         })
     }
 
-    pub(super) fn wait(&mut self, granting: oneshot::Sender<T>) {
-        self.waiting.push_back(granting);
+    pub(super) fn enqueue(&mut self, waiter: oneshot::Sender<T>) {
+        self.waiting.push_back(waiter);
     }
 
-    /// Those who wait, with the places that there are for them.
-    pub(super) fn matched(&mut self) -> Vec<(oneshot::Sender<T>, Ticket)> {
-        let mut matched = Vec::new();
-        while let Some(granting) = self.waiting.pop_front() {
-            if granting.is_closed() {
+    /// Removes as many requests from the queue as there are free streams, each with its stream.
+    pub(super) fn take_served(&mut self) -> Vec<(oneshot::Sender<T>, StreamSlot)> {
+        let mut served = Vec::new();
+        while let Some(waiter) = self.waiting.pop_front() {
+            if waiter.is_closed() {
                 continue;
             }
-            match self.take() {
-                Some(ticket) => matched.push((granting, ticket)),
+            match self.try_acquire() {
+                Some(slot) => served.push((waiter, slot)),
                 None => {
-                    self.waiting.push_front(granting);
+                    self.waiting.push_front(waiter);
                     break;
                 }
             }
         }
-        matched
+        served
     }
 
-    /// Whether there is a connection that takes requests, if not just now.
+    /// Whether a connection takes requests, though maybe none at the moment.
     pub(super) fn has_connection(&mut self) -> bool {
         let now = Instant::now();
         self.connections
             .iter_mut()
-            .any(|known| known.is_usable(now))
+            .any(|pooled| pooled.is_usable_at(now))
     }
 
-    /// Whether there is a connection for so `long` still, one that may be unused for `idle`, or one
-    /// that is being opened.
-    pub(super) fn is_ready(&mut self, idle: Duration, long: Duration) -> bool {
-        let then = Instant::now() + long;
+    /// Whether a connection stays usable for `duration`, or one is opening.
+    pub(super) fn is_ready_for(&mut self, duration: Duration, idle_timeout: Duration) -> bool {
+        let time = Instant::now() + duration;
         self.opening > 0
             || self
                 .connections
                 .iter_mut()
-                .any(|known| known.stays(then, idle))
+                .any(|pooled| pooled.is_kept_until(time, idle_timeout))
     }
 
-    /// Whether one more connection is to be opened now, for those who wait.
-    pub(super) fn wants_opening(&self) -> bool {
-        self.opening < self.waiting.len().div_ceil(self.places_each).min(OPENING)
+    /// Whether the queue needs one more connection.
+    pub(super) fn needs_connection(&self) -> bool {
+        let needed = self.waiting.len().div_ceil(self.streams_per_connection);
+        self.opening < needed.min(MAX_OPENING)
     }
 
     pub(super) fn begin_opening(&mut self) {
         self.opening += 1;
     }
 
-    /// Whether a connection that has waited to be opened is wanted still; if not, it is not being
-    /// opened any more.
-    pub(super) fn still_wants_opening(&mut self) -> bool {
-        self.waiting.retain(|granting| !granting.is_closed());
+    /// Whether the queue still needs a connection that has begun to open. If not, the opening ends.
+    pub(super) fn confirm_opening(&mut self) -> bool {
+        self.waiting.retain(|waiter| !waiter.is_closed());
         self.opening -= 1;
-        let is_wanted = self.wants_opening();
-        self.opening += usize::from(is_wanted);
-        is_wanted
+        let is_needed = self.needs_connection();
+        self.opening += usize::from(is_needed);
+        is_needed
     }
 
-    /// One of those that are being opened has come.
-    pub(super) fn opened(&mut self, connection: Connection) {
+    pub(super) fn finish_opening(&mut self, connection: Http2Connection) {
         self.opening -= 1;
-        self.places_each = connection.places();
+        self.streams_per_connection = connection.max_streams();
         self.add(connection);
     }
 
-    /// One of those that were to be opened may not be: those who wait for nothing else, as there is
-    /// no connection and no other is being opened.
-    pub(super) fn opening_refused(&mut self) -> Vec<oneshot::Sender<T>> {
+    /// Ends an opening that the circuit breaker refused. Returns the requests that wait in vain: all
+    /// of them if there is no other connection.
+    pub(super) fn refuse_opening(&mut self) -> Vec<oneshot::Sender<T>> {
         self.opening -= 1;
-        match self.opening > 0 || self.has_connection() {
-            true => Vec::new(),
-            false => self.waiting.drain(..).collect(),
+        if self.opening > 0 || self.has_connection() {
+            Vec::new()
+        } else {
+            self.waiting.drain(..).collect()
         }
     }
 
-    /// One of those that are being opened has failed: those for whom it was meant.
-    pub(super) fn open_failed(&mut self) -> Vec<oneshot::Sender<T>> {
+    /// Ends an opening that failed. Returns the requests that it was for.
+    pub(super) fn fail_opening(&mut self) -> Vec<oneshot::Sender<T>> {
         self.opening -= 1;
-        let meant = self.waiting.len().min(self.places_each);
-        self.waiting.drain(..meant).collect()
+        let count = self.waiting.len().min(self.streams_per_connection);
+        self.waiting.drain(..count).collect()
     }
 
-    /// One of those that are being opened has come, and is no HTTP/2: all who wait.
-    pub(super) fn open_declined(&mut self) -> Vec<oneshot::Sender<T>> {
+    /// Ends an opening that came to HTTP/1.1. Returns all waiting requests.
+    pub(super) fn decline_opening(&mut self) -> Vec<oneshot::Sender<T>> {
         self.opening -= 1;
         self.waiting.drain(..).collect()
     }
 
-    pub(super) fn add(&mut self, connection: Connection) {
-        if self.is_over() {
+    pub(super) fn add(&mut self, connection: Http2Connection) {
+        if self.is_finished() {
             return;
         }
         let id = self.next_id;
         self.next_id += 1;
-        self.connections.push(Known {
+        self.connections.push(PooledHttp2 {
             id,
             connection,
             idle_since: Instant::now(),
         });
     }
 
-    pub(super) fn sweep(&mut self, idle: Duration) {
+    /// Closes connections that are too old or idle for too long.
+    pub(super) fn close_expired(&mut self, idle_timeout: Duration) {
         let now = Instant::now();
-        self.connections.retain_mut(|known| known.stays(now, idle));
+        self.connections
+            .retain_mut(|pooled| pooled.is_kept_until(now, idle_timeout));
     }
 
-    /// Closes one connection that nobody uses.
+    /// Closes one connection without streams.
     pub(super) fn close_unused(&mut self) {
-        let unused = |known: &Known| known.connection.streams.count() == 0;
-        if let Some(last) = self.connections.iter().rposition(unused) {
+        let last = self
+            .connections
+            .iter()
+            .rposition(|pooled| !pooled.is_in_use());
+        if let Some(last) = last {
             self.connections.remove(last);
         }
     }
 
-    /// Closes connections as nobody uses them any more. What is in flight goes on, and so do those
-    /// who wait.
+    /// Closes connections as they become unused. Active streams and waiting requests continue.
     pub(super) fn retire(&mut self) {
         self.is_retired = true;
-        self.forget_unused();
+        self.close_if_finished();
     }
 
-    /// Whether nobody is to come any more.
-    fn is_over(&self) -> bool {
+    /// Whether no request will come any more.
+    fn is_finished(&self) -> bool {
         self.is_retired && self.waiting.iter().all(oneshot::Sender::is_closed)
     }
 
-    fn forget_unused(&mut self) {
-        if self.is_over() {
-            self.connections
-                .retain(|known| known.connection.streams.count() > 0);
+    fn close_if_finished(&mut self) {
+        if self.is_finished() {
+            self.connections.retain(PooledHttp2::is_in_use);
         }
     }
 
-    /// A stream of the connection `id` has ended.
-    pub(super) fn note_end(&mut self, id: u64) {
-        if let Some(known) = self.connections.iter_mut().find(|known| known.id == id) {
-            known.idle_since = Instant::now();
+    pub(super) fn record_stream_end(&mut self, connection_id: u64) {
+        let mut connections = self.connections.iter_mut();
+        if let Some(pooled) = connections.find(|pooled| pooled.id == connection_id) {
+            pooled.idle_since = Instant::now();
         }
-        self.forget_unused();
-    }
-}
-
-/// A place on a connection, free again when it is dropped.
-pub(super) struct Lease {
-    ticket: Ticket,
-    owner: Arc<dyn Owner>,
-}
-
-/// Whose the places are.
-pub(super) trait Owner: Send + Sync {
-    /// A place on the connection `id` is free again.
-    fn take_back(self: Arc<Self>, id: u64);
-}
-
-impl Lease {
-    pub(super) fn new(ticket: Ticket, owner: Arc<dyn Owner>) -> Self {
-        Lease { ticket, owner }
-    }
-
-    pub(super) fn sender(&mut self) -> &mut SendRequest<Bytes> {
-        &mut self.ticket.sender
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.ticket.streams.end();
-        Arc::clone(&self.owner).take_back(self.ticket.id);
+        self.close_if_finished();
     }
 }

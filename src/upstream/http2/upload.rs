@@ -1,4 +1,4 @@
-//! A request's body on its way into a stream, as fast as the API takes it.
+//! Upload of a request body into an HTTP/2 stream, as fast as the API accepts it.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -7,83 +7,79 @@ use bytes::Bytes;
 use h2::{Reason, SendStream};
 use http_body::Body;
 
-use super::super::body_error;
-use super::super::progress::ProgressBody;
+use super::super::body::ProgressBody;
+use super::super::failure::request_body_error;
 use crate::error::{BoxError, Error};
 
-/// The body of one request, and the stream that it goes into.
-pub(super) struct Upload<B> {
+pub(super) struct BodyUpload<B> {
     stream: SendStream<Bytes>,
     body: ProgressBody<B>,
-    /// Read, and not sent yet.
-    chunk: Bytes,
-    /// Whether all is sent, or the API wants no more.
-    is_over: bool,
+    /// Data that was read from the body and not sent yet.
+    unsent: Bytes,
+    /// Whether all is sent, or the API does not want the rest.
+    is_finished: bool,
     /// Whether the response has begun.
-    pub(super) is_answered: bool,
+    pub(super) has_response: bool,
 }
 
-/// Why the request's body did not come to its end.
-pub(super) struct Broken(pub(super) Error);
-
-impl<B> Upload<B> {
-    /// `is_over` if there is no body.
-    pub(super) fn new(stream: SendStream<Bytes>, body: ProgressBody<B>, is_over: bool) -> Self {
-        Upload {
+impl<B> BodyUpload<B> {
+    pub(super) fn new(stream: SendStream<Bytes>, body: ProgressBody<B>, is_empty: bool) -> Self {
+        BodyUpload {
             stream,
             body,
-            chunk: Bytes::new(),
-            is_over,
-            is_answered: false,
+            unsent: Bytes::new(),
+            is_finished: is_empty,
+            has_response: false,
         }
     }
 
-    pub(super) fn is_over(&self) -> bool {
-        self.is_over
+    pub(super) fn is_finished(&self) -> bool {
+        self.is_finished
     }
 }
 
-/// Resets a stream whose response has not begun. Where a GOAWAY comes before the HEADERS are sent,
-/// h2 drops them, and an explicit RST_STREAM with them, but sends the one that it queues itself
-/// when the last handle is dropped. An API closes a connection whose stream begins with RST_STREAM
-/// (RFC 9113 section 5.1), and with it the requests of other callers.
-impl<B> Drop for Upload<B> {
+/// Resets a stream whose response has not begun. If a GOAWAY arrives before the HEADERS are sent,
+/// h2 drops the HEADERS and an explicit RST_STREAM, but sends the RST_STREAM that it queues itself
+/// when the last handle is dropped. A stream that begins with RST_STREAM makes the API close the
+/// connection (RFC 9113 section 5.1), and with it the requests of other callers.
+impl<B> Drop for BodyUpload<B> {
     fn drop(&mut self) {
-        if !self.is_answered {
+        if !self.has_response {
             self.stream.send_reset(Reason::CANCEL);
         }
     }
 }
 
-impl<B> Upload<B>
+impl<B> BodyUpload<B>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
 {
-    /// Sends as much as the API takes. Ready when there is nothing more to send.
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        if self.is_over {
+    /// Sends as much as the API accepts. Ready when nothing is left to send, or with the error of
+    /// the body.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.is_finished {
             return Poll::Ready(Ok(()));
         }
-        let sent = self.poll_into(cx);
-        self.is_over = sent.is_ready();
+        let sent = self.poll_send(cx);
+        self.is_finished = sent.is_ready();
         sent
     }
 
-    fn poll_into(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         let stream = &mut self.stream;
         loop {
-            if !self.chunk.is_empty() {
-                let ended = self.body.is_end_stream();
-                match ready!(poll_send(stream, &mut self.chunk, ended, cx)) {
-                    // The API has ended the stream; why, the answer tells.
+            if !self.unsent.is_empty() {
+                let is_last = self.body.is_end_stream();
+                match ready!(poll_send_part(stream, &mut self.unsent, is_last, cx)) {
+                    // The API has ended the stream; the response shows why.
                     None => return Poll::Ready(Ok(())),
-                    Some(()) if ended && self.chunk.is_empty() => return Poll::Ready(Ok(())),
-                    Some(()) => self.body.note(),
+                    Some(()) if is_last && self.unsent.is_empty() => return Poll::Ready(Ok(())),
+                    Some(()) => self.body.record_progress(),
                 }
                 continue;
             }
             match Pin::new(&mut self.body).poll_frame(cx) {
-                // An API that wants no more says so by a reset, also in the middle.
+                // The API may reset the stream at any time if it does not want the rest.
                 Poll::Pending if stream.poll_reset(cx).is_ready() => return Poll::Ready(Ok(())),
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(frame))) => match frame.into_trailers() {
@@ -91,11 +87,11 @@ where
                         let _ = stream.send_trailers(trailers);
                         return Poll::Ready(Ok(()));
                     }
-                    Err(frame) => self.chunk = frame.into_data().unwrap_or_default(),
+                    Err(frame) => self.unsent = frame.into_data().unwrap_or_default(),
                 },
                 Poll::Ready(Some(Err(error))) => {
                     stream.send_reset(Reason::CANCEL);
-                    return Poll::Ready(Err(Broken(body_error(Some(error.into().as_ref())))));
+                    return Poll::Ready(Err(request_body_error(Some(error.into().as_ref()))));
                 }
                 Poll::Ready(None) => {
                     let _ = stream.send_data(Bytes::new(), true);
@@ -106,21 +102,21 @@ where
     }
 }
 
-/// Sends the first part of `chunk` for which there is room. `None` if the stream has ended.
-fn poll_send(
+/// Sends the first part of `data` that fits the window. `None` if the stream has ended.
+fn poll_send_part(
     stream: &mut SendStream<Bytes>,
-    chunk: &mut Bytes,
+    data: &mut Bytes,
     is_last: bool,
     cx: &mut Context<'_>,
 ) -> Poll<Option<()>> {
-    stream.reserve_capacity(chunk.len());
+    stream.reserve_capacity(data.len());
     while stream.capacity() == 0 {
         match ready!(stream.poll_capacity(cx)) {
             Some(Ok(_)) => {}
             Some(Err(_)) | None => return Poll::Ready(None),
         }
     }
-    let part = chunk.split_to(chunk.len().min(stream.capacity()));
-    let ended = is_last && chunk.is_empty();
-    Poll::Ready(stream.send_data(part, ended).ok())
+    let part = data.split_to(data.len().min(stream.capacity()));
+    let ends_stream = is_last && data.is_empty();
+    Poll::Ready(stream.send_data(part, ends_stream).ok())
 }

@@ -1,0 +1,110 @@
+//! Failures of sending a request, by what the API may have done with it.
+
+use http::Request;
+
+use super::connection_limit::{ConnectionLimit, LimitReached, WaitStart};
+use super::watchdog::Silent;
+use crate::error::Error;
+
+/// A request without a response, by the fact that decides whether sending it again is safe.
+#[derive(Debug)]
+pub(crate) enum SendError {
+    /// Nothing was sent, or the API reports that it did not act on the request.
+    NotActedOn(Error),
+    /// The API may have acted on the request.
+    BrokenBeforeResponse(Error),
+}
+
+impl From<SendError> for Error {
+    fn from(error: SendError) -> Self {
+        match error {
+            SendError::NotActedOn(error) | SendError::BrokenBeforeResponse(error) => error,
+        }
+    }
+}
+
+/// A failed exchange over one connection.
+pub(super) struct ExchangeError<B> {
+    pub(super) error: Error,
+    /// The request, if nothing of it was sent.
+    pub(super) unsent: Option<Box<Request<B>>>,
+}
+
+impl<B> From<Error> for ExchangeError<B> {
+    /// The error of a request that was sent, at least in part.
+    fn from(error: Error) -> Self {
+        ExchangeError {
+            error,
+            unsent: None,
+        }
+    }
+}
+
+impl<B> From<ExchangeError<B>> for SendError {
+    fn from(ExchangeError { error, unsent }: ExchangeError<B>) -> Self {
+        if unsent.is_some() || matches!(error, Error::UpstreamRefused { .. }) {
+            SendError::NotActedOn(error)
+        } else {
+            SendError::BrokenBeforeResponse(error)
+        }
+    }
+}
+
+/// The error of a response body that stalls.
+#[derive(Debug, thiserror::Error)]
+#[error("the API was silent for longer than upstream.body_timeout in the middle of its answer")]
+pub(super) struct ResponseBodyTimeout;
+
+pub(super) fn silence_error(silent: Silent) -> Error {
+    match silent {
+        Silent::Caller => Error::CallerTooSlow,
+        Silent::Upstream => Error::UpstreamTimeout,
+    }
+}
+
+/// The error of a request that waited for a connection since `start` and got none.
+pub(super) fn wait_error(limit: &ConnectionLimit, start: WaitStart) -> Error {
+    if limit.was_exhausted_since(start) {
+        limit.log_exhausted();
+        return Error::NoConnectionLeft;
+    }
+    let expired = "no connection or stream became free or could be opened within \
+                   upstream.connect_timeout";
+    let cause = if limit.is_reached() {
+        format!("{expired}; {LimitReached}")
+    } else {
+        expired.to_owned()
+    };
+    Error::UpstreamUnreachable(cause.into())
+}
+
+/// The error of a request body that stopped before its end: too large, or broken off by its caller.
+pub(super) fn request_body_error(cause: Option<&(dyn std::error::Error + 'static)>) -> Error {
+    match cause.and_then(|cause| cause.downcast_ref()) {
+        Some(Error::BodyTooLarge) => Error::BodyTooLarge,
+        _ => Error::BodyBroken,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expired_wait_names_the_limit_if_reached() {
+        let limit = ConnectionLimit::new(Some(2));
+        let start = limit.wait_start();
+        let assert_unreachable = |names_limit: bool| match wait_error(&limit, start) {
+            Error::UpstreamUnreachable(cause) => {
+                assert_eq!(cause.to_string().contains("RLIMIT_NOFILE"), names_limit);
+            }
+            other => panic!("{other:?}"),
+        };
+        assert_unreachable(false);
+        let opening = limit.try_acquire().unwrap();
+        assert_unreachable(true);
+        drop(opening.into_open());
+        let error = wait_error(&limit, start);
+        assert!(matches!(error, Error::NoConnectionLeft), "{error:?}");
+    }
+}
