@@ -1,19 +1,20 @@
-//! A socket whose writes can be held back, so that several HTTP/2 frames leave in one write, and
-//! into which a frame can be put that the h2 crate would not send.
+//! Socket whose writes can be held back, so that several HTTP/2 frames leave in one write, and into
+//! which frames can be injected that h2 would not send.
 
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
 use crate::http1::reset_on_close;
 
-/// More is not held of an open socket.
+/// Most bytes that are held back.
 const MAX_HELD_BYTES: usize = 1 << 20;
 
 /// The bytes of the client's connection preface (RFC 9113 section 3.4).
@@ -24,25 +25,25 @@ const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
 const GOAWAY: u8 = 7;
 
-/// The socket, for h2.
+/// The socket that h2 uses.
 pub(crate) struct Corked {
     stream: TcpStream,
     cork: Cork,
 }
 
-/// The handle of it, for whoever scripts the connection.
+/// Handle that controls the socket.
 #[derive(Clone, Default)]
 pub(crate) struct Cork {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<CorkState>>,
     written: Arc<Notify>,
 }
 
 #[derive(Default)]
-struct State {
-    /// How many hold writes back.
+struct CorkState {
+    /// Number of holds.
     corks: usize,
     held: Vec<u8>,
-    /// Whole frames that follow what is held.
+    /// Complete frames to send after the held bytes.
     injected: Vec<u8>,
     /// The last stream that an injected GOAWAY names.
     injected_last: Option<u32>,
@@ -52,7 +53,7 @@ struct State {
     waker: Option<Waker>,
 }
 
-/// What was written of a stream.
+/// The written frames of a stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Written {
     pub(crate) heads: usize,
@@ -60,7 +61,7 @@ pub(crate) struct Written {
     pub(crate) resets: usize,
 }
 
-/// Reads the frames in what is written.
+/// Scanner of the written frames.
 #[derive(Default)]
 struct Frames {
     header: Vec<u8>,
@@ -92,7 +93,7 @@ impl Frames {
                 DATA => stream.data += self.left,
                 HEADERS => stream.heads += 1,
                 RST_STREAM => stream.resets += 1,
-                // h2 writes it in one piece.
+                // h2 writes this frame at once.
                 GOAWAY => {
                     if let [s, t, u, v, 0, 0, 0, 0, ..] = *bytes {
                         self.goaway = Some(u32::from_be_bytes([s, t, u, v]));
@@ -106,7 +107,7 @@ impl Frames {
 }
 
 impl Corked {
-    /// The socket of a client, whose first bytes are no frame, or of a server.
+    /// Wraps the socket of a client, whose first bytes are not a frame, or of a server.
     pub(crate) fn new(stream: TcpStream, is_client: bool) -> (Self, Cork) {
         let cork = Cork::default();
         if is_client {
@@ -133,16 +134,15 @@ impl Corked {
 }
 
 impl Cork {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, CorkState> {
+        self.state.lock()
     }
 
-    /// Holds writes back from now on.
     pub(crate) fn hold(&self) {
         self.state().corks += 1;
     }
 
-    /// Lets what was held go, in one write, if nobody else holds it.
+    /// Sends the held bytes in one write, unless another hold remains.
     pub(crate) fn release(&self) {
         let mut state = self.state();
         state.corks = state.corks.saturating_sub(1);
@@ -151,7 +151,7 @@ impl Cork {
         }
     }
 
-    /// Waits until h2 has written what `is_written` asks for of `stream`.
+    /// Waits until `is_written` returns true for the written frames of `stream`.
     pub(crate) async fn wait(&self, stream: u32, is_written: impl Fn(Written) -> bool) {
         loop {
             let notified = self.written.notified();
@@ -169,7 +169,7 @@ impl Cork {
         }
     }
 
-    /// Sends GOAWAY between two frames of h2's.
+    /// Sends GOAWAY between two frames of h2.
     pub(crate) fn inject_goaway(&self, last: u32, code: u32) {
         let mut state = self.state();
         state.injected_last = Some(last);
@@ -181,8 +181,8 @@ impl Cork {
         }
     }
 
-    /// Whether h2 has sent a GOAWAY that names a later stream than the injected one, of which it
-    /// knows nothing: the other side closes the connection (RFC 9113 section 6.8).
+    /// Whether h2 has sent a GOAWAY with a later stream than the injected one, which it does not know:
+    /// then the other side closes the connection (RFC 9113 section 6.8).
     pub(crate) fn has_false_goaway(&self) -> bool {
         let state = self.state();
         state
@@ -190,7 +190,7 @@ impl Cork {
             .is_some_and(|injected| state.frames.goaway.is_some_and(|last| last > injected))
     }
 
-    /// Has the connection end with RST when it is dropped.
+    /// Makes dropping the socket send RST.
     pub(crate) fn reset_on_close(&self) {
         self.state().is_reset_on_close = true;
     }
@@ -224,7 +224,7 @@ impl AsyncWrite for Corked {
         Poll::Ready(Ok(bytes.len()))
     }
 
-    /// h2 flushes between whole frames alone.
+    /// h2 flushes only between complete frames.
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut state = self.cork.state();
         state.waker = Some(cx.waker().clone());

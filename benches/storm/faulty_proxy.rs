@@ -1,11 +1,10 @@
-//! A proxy that breaks every rule now and then: the storm before it proves that each verdict can
-//! fail.
+//! Proxy that breaks every rule now and then: a storm against it proves that each verdict can fail.
 
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,57 +17,58 @@ use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use crate::plan::Http;
 use crate::tokens::Tokens;
 
-type Cause = Box<dyn std::error::Error + Send + Sync>;
-type Whole = Response<Bytes>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type CompleteResponse = Response<Bytes>;
 
-/// One request in so many meets each defect.
-const SELDOM: u64 = 4;
+/// One request in this many has each defect.
+const DEFECT_INTERVAL: u64 = 4;
 
-/// How often a refused request is sent.
-const REFUSED_TRIES: usize = 4;
+/// Attempts of a refused request.
+const MAX_ATTEMPTS: usize = 4;
 
 const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What goes wrong.
+/// A way to break the rules.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Defect {
-    /// What came of a broken message passes for all of it.
+    /// A broken message is passed on as complete.
     EndsCleanly,
     /// The request is sent twice.
     SendsTwice,
-    /// The response is that of the request before.
+    /// The response is that of the previous request.
     Mixes,
     /// The response breaks off with NO_ERROR, or without a reason.
     BreaksOff,
-    /// The request is said to be malformed.
+    /// The request is rejected as malformed.
     Misreads,
 }
 
 #[derive(Clone)]
-struct Proxy {
+struct FaultyProxy {
     api: SocketAddr,
     http: Http,
     tokens: Tokens,
     count: Arc<AtomicU64>,
-    before: Arc<Mutex<Option<Whole>>>,
+    previous: Arc<Mutex<Option<CompleteResponse>>>,
 }
 
-/// Serves in front of `api`; where.
+/// Starts to serve in front of `api`. Returns the address.
 pub(crate) async fn serve(api: SocketAddr, http: Http, tokens: Tokens) -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let proxy = Proxy {
+    let proxy = FaultyProxy {
         api,
         http,
         tokens,
         count: Arc::default(),
-        before: Arc::default(),
+        previous: Arc::default(),
     };
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
@@ -78,15 +78,15 @@ pub(crate) async fn serve(api: SocketAddr, http: Http, tokens: Tokens) -> io::Re
     Ok(address)
 }
 
-async fn connection(proxy: Proxy, stream: TcpStream) {
+async fn connection(proxy: FaultyProxy, stream: TcpStream) {
     let mut first = [0; 4];
     let is_http2 = matches!(stream.peek(&mut first).await, Ok(4)) && &first == b"PRI ";
     let service = service_fn(move |request| {
         let proxy = proxy.clone();
-        async move { Ok::<_, Infallible>(proxy.answer(request).await) }
+        async move { Ok::<_, Infallible>(proxy.respond(request).await) }
     });
     let io = TokioIo::new(stream);
-    // Callers that break off are the rule here.
+    // Errors are ignored: callers break off on purpose.
     if is_http2 {
         let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
         let _ = builder.serve_connection(io, service).await;
@@ -98,13 +98,15 @@ async fn connection(proxy: Proxy, stream: TcpStream) {
     }
 }
 
-impl Proxy {
-    async fn answer(
+impl FaultyProxy {
+    async fn respond(
         &self,
         request: Request<Incoming>,
-    ) -> Response<impl Body<Data = Bytes, Error = Cause> + Send + use<>> {
-        let turn = self.count.fetch_add(1, Ordering::Relaxed);
-        let has = |defect: Defect| (turn / SELDOM.pow(defect as u32)).is_multiple_of(SELDOM);
+    ) -> Response<impl Body<Data = Bytes, Error = BoxError> + Send + use<>> {
+        let number = self.count.fetch_add(1, Ordering::Relaxed);
+        let has = |defect: Defect| {
+            (number / DEFECT_INTERVAL.pow(defect as u32)).is_multiple_of(DEFECT_INTERVAL)
+        };
         let response = timeout(EXCHANGE_TIMEOUT, self.forward(request, &has)).await;
         let response = response
             .ok()
@@ -120,8 +122,8 @@ impl Proxy {
                 own
             });
         let response = if has(Defect::Mixes) {
-            let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
-            before.replace(response.clone()).unwrap_or(response)
+            let mut previous = self.previous.lock();
+            previous.replace(response.clone()).unwrap_or(response)
         } else {
             response
         };
@@ -133,18 +135,18 @@ impl Proxy {
             }
             frames.push(Ok(Frame::data(body)));
             if breaks_off {
-                frames.push(Err(Cause::from(h2::Error::from(h2::Reason::NO_ERROR))));
+                frames.push(Err(BoxError::from(h2::Error::from(h2::Reason::NO_ERROR))));
             }
             StreamBody::new(futures_util::stream::iter(frames))
         })
     }
 
-    /// The response of the API; `None` where there is none.
+    /// Forwards to the API; `None` without a response.
     async fn forward(
         &self,
         request: Request<Incoming>,
         has: &impl Fn(Defect) -> bool,
-    ) -> Option<Whole> {
+    ) -> Option<CompleteResponse> {
         let (mut head, body) = request.into_parts();
         let body = read(body, has(Defect::EndsCleanly)).await?;
         for name in [
@@ -178,7 +180,7 @@ impl Proxy {
         if has(Defect::SendsTwice) {
             let _ = self.exchange(request.clone()).await;
         }
-        for _ in 0..REFUSED_TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             match self.exchange(request.clone()).await {
                 Ok(response) => {
                     let (mut head, body) = response.into_parts();
@@ -199,7 +201,10 @@ impl Proxy {
         None
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Cause> {
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Incoming>, BoxError> {
         let io = TokioIo::new(TcpStream::connect(self.api).await?);
         if self.http == Http::One {
             let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
@@ -213,7 +218,7 @@ impl Proxy {
     }
 }
 
-/// All of a body; of a broken one what came of it, where that passes for all.
+/// Reads a body. A broken one is `None`, or ends early if `ends_cleanly`.
 async fn read(mut body: Incoming, ends_cleanly: bool) -> Option<Bytes> {
     let mut read = Vec::new();
     while let Some(frame) = body.frame().await {
@@ -226,7 +231,7 @@ async fn read(mut body: Incoming, ends_cleanly: bool) -> Option<Bytes> {
     Some(read.into())
 }
 
-fn is_refused(error: &Cause) -> bool {
+fn is_refused(error: &BoxError) -> bool {
     let source = error
         .source()
         .and_then(|source| source.downcast_ref::<h2::Error>());

@@ -1,5 +1,5 @@
-//! HTTP/1.1 by hand: messages as bytes that can be cut anywhere, and a reader that tells a whole
-//! message from a broken one.
+//! HTTP/1.1 codec: messages as bytes that can be cut anywhere, and a reader that distinguishes complete
+//! messages from broken ones.
 
 use std::io;
 use std::ops::Range;
@@ -17,24 +17,24 @@ use crate::plan::{CutAt, Framing, Message};
 const MAX_HEAD_BYTES: usize = 64 << 10;
 const MAX_FIELDS: usize = 64;
 
-/// Writes that a message is sent in, at most.
+/// Most writes of one message.
 const MAX_WRITES: usize = 5;
 
-/// What a message with trailers announces and ends with.
+/// The trailer field of a message with trailers.
 pub(crate) const TRAILER: &str = "x-storm-end";
 
 /// A message as bytes.
 pub(crate) struct Encoded {
     pub(crate) bytes: Vec<u8>,
-    /// Where the body begins.
+    /// Offset of the body.
     body: usize,
-    /// Chunk lines.
+    /// Ranges of the chunk lines.
     lines: Vec<Range<usize>>,
-    /// What comes after the data.
+    /// Offset of the last bytes.
     tail: usize,
 }
 
-/// `start`, a start line and fields that end in CRLF, with `body`.
+/// Encodes a message of `start`, which is a start line and fields that end in CRLF, and `body`.
 pub(crate) fn encode(start: &str, message: Message, body: &[u8], rng: &mut Rng) -> Encoded {
     let has_trailers = message.has_trailers && message.framing == Framing::Unknown;
     let mut bytes = start.as_bytes().to_vec();
@@ -86,7 +86,7 @@ pub(crate) fn encode(start: &str, message: Message, body: &[u8], rng: &mut Rng) 
 }
 
 impl Encoded {
-    /// How many bytes are sent of a message that is cut there; never all.
+    /// The number of bytes before a random cut in the part `at`; less than all.
     pub(crate) fn cut(&self, at: CutAt, rng: &mut Rng) -> usize {
         let end = self.bytes.len();
         let line = self
@@ -102,7 +102,7 @@ impl Encoded {
     }
 }
 
-/// Sends `bytes` in random pieces; `before_last` is called before the last of them.
+/// Sends `bytes` in random pieces. Calls `before_last` before the last one.
 pub(crate) async fn write_pieces<W: AsyncWrite + Unpin>(
     io: &mut W,
     bytes: &[u8],
@@ -124,7 +124,7 @@ pub(crate) async fn write_pieces<W: AsyncWrite + Unpin>(
     io.write_all(&bytes[from..]).await
 }
 
-/// Nothing, a turn of the scheduler, or a millisecond or two.
+/// Pauses randomly: not at all, for a turn of the scheduler, or for 1 or 2 ms.
 pub(crate) async fn pause(rng: &mut Rng) {
     match rng.u32(..8) {
         0 => sleep(Duration::from_millis(rng.u64(1..3))).await,
@@ -133,31 +133,30 @@ pub(crate) async fn pause(rng: &mut Rng) {
     }
 }
 
-/// Has the socket end with RST when it is dropped.
+/// Makes dropping the socket send RST.
 pub(crate) fn reset_on_close(stream: &TcpStream) {
-    // It fails only for a socket that has ended already.
+    // Fails only for a socket that has ended.
     let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
-/// How a body, or the wait for it, ended.
+/// The end of a body, or of waiting for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// As its framing says.
+    /// Complete by its framing.
     Whole,
-    /// The connection ended, or what came was no HTTP.
+    /// The connection ended, or the bytes are not HTTP.
     Broken,
-    /// HTTP/2: by a reset with this code.
+    /// HTTP/2: reset with this code.
     Reset(u32),
 }
 
-/// What is of interest of a head.
+/// The used parts of a message head.
 pub(crate) struct Head {
     /// 0 for a request.
     pub(crate) status: u16,
     pub(crate) fields: HeaderMap,
 }
 
-/// Reads messages.
 pub(crate) struct Reader<R> {
     pub(crate) io: R,
     held: Vec<u8>,
@@ -171,14 +170,14 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    /// More bytes; `None` at the end.
+    /// Reads more bytes; `None` at the end.
     async fn fill(&mut self) -> Option<()> {
         let read = self.io.read_buf(&mut self.held).await.ok()?;
         (read > 0).then_some(())
     }
 
-    /// The next head that is not of an interim response; `None` where the connection ends before,
-    /// or what comes is none.
+    /// Reads the next head, without interim responses; `None` if the connection ends before, or the bytes
+    /// are not a head.
     pub(crate) async fn head(&mut self, is_response: bool) -> Option<Head> {
         loop {
             if let Some((length, head)) = parse(&self.held, is_response)? {
@@ -195,7 +194,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         }
     }
 
-    /// The body behind a head with `fields`, as far as it came.
+    /// Reads the body after a head with `fields`, as far as it arrives.
     pub(crate) async fn body(&mut self, fields: &HeaderMap, is_response: bool) -> (Vec<u8>, Ended) {
         let mut body = Vec::new();
         let whole = if fields.contains_key(TRANSFER_ENCODING) {
@@ -272,11 +271,11 @@ impl<R: AsyncRead + Unpin> Reader<R> {
     }
 }
 
-/// A head, and where it ends.
-type Parsed = (usize, Head);
+/// A head, and the offset of its end.
+type ParsedHead = (usize, Head);
 
-/// `Some(None)` where more is needed, `None` where it is not a head.
-fn parse(bytes: &[u8], is_response: bool) -> Option<Option<Parsed>> {
+/// `Some(None)` if more bytes are needed, `None` if the bytes are not a head.
+fn parse(bytes: &[u8], is_response: bool) -> Option<Option<ParsedHead>> {
     let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
     let (parsed, status) = if is_response {
         let mut response = httparse::Response::new(&mut fields);

@@ -1,4 +1,4 @@
-//! Bodies over one HTTP/2 stream.
+//! Bodies of one HTTP/2 stream.
 
 use std::future::poll_fn;
 use std::time::Duration;
@@ -14,13 +14,13 @@ use crate::corked::Cork;
 use crate::http1::{Ended, TRAILER, pause};
 use crate::plan::{StreamReset, Writes};
 
-/// How long frames may take to be written.
+/// Time for writing frames.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// DATA frames that a body is sent in, at least; long ones are split further.
+/// Most pieces of a body; long ones are split into more frames.
 const MAX_PIECES: usize = 4;
 
-/// Reads the body to its end, as far as it comes.
+/// Reads the body, as far as it arrives.
 pub(crate) async fn receive(mut stream: RecvStream) -> (Vec<u8>, Ended) {
     let mut body = Vec::new();
     loop {
@@ -40,7 +40,7 @@ pub(crate) async fn receive(mut stream: RecvStream) -> (Vec<u8>, Ended) {
     (body, ended)
 }
 
-/// How a stream ended that `error` ended.
+/// Classifies the `error` that ended a stream.
 pub(crate) fn broken(error: &h2::Error) -> Ended {
     match error.reason() {
         Some(reason) if error.is_reset() && error.is_remote() => Ended::Reset(reason.into()),
@@ -48,7 +48,7 @@ pub(crate) fn broken(error: &h2::Error) -> Ended {
     }
 }
 
-/// Sends `body`; `None` where the other side has ended the stream.
+/// Sends `body`; `None` if the other side has ended the stream.
 pub(crate) async fn send(stream: &mut SendStream<Bytes>, body: &[u8], rng: &mut Rng) -> Option<()> {
     let largest = body.len() / rng.usize(1..=MAX_PIECES) + 1;
     for piece in body.chunks(largest) {
@@ -76,8 +76,8 @@ pub(crate) fn end(stream: &mut SendStream<Bytes>, has_trailers: bool) -> Option<
     stream.send_trailers(trailers).ok()
 }
 
-/// Sends `part` over a stream whose head was sent, and resets it. Where all is to leave in one
-/// write, `cork` is held already; it is released here.
+/// Sends `part` over a stream whose head was sent, and resets the stream. For one write in all the
+/// caller holds `cork`; this releases it.
 pub(crate) async fn send_and_reset(
     cork: &Cork,
     stream: &mut SendStream<Bytes>,
@@ -95,13 +95,13 @@ pub(crate) async fn send_and_reset(
     }
     let sent = async {
         send(stream, part, rng).await;
-        // What h2 has not written when a stream is reset, it throws away.
+        // h2 drops what it has not written when a stream is reset.
         cork.wait(id, |written| {
             written.heads > 0 && written.data >= part.len()
         })
         .await;
     };
-    // While writes are held back, nothing makes room for more.
+    // While writes are held back, the window does not grow.
     let _ = timeout(WRITE_TIMEOUT, sent).await;
     if reset.writes == Writes::Each {
         pause(rng).await;

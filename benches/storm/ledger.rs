@@ -1,10 +1,11 @@
-//! What became of each request: what its caller sent, what the API received and answered, what the
-//! caller received.
+//! Ledger of each request: what its caller sent, what the API received and sent, and what the caller
+//! received.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::sleep;
 
 use crate::http1::Ended;
@@ -13,21 +14,21 @@ use crate::wire::{Content, Tag};
 const BEGUN_POLLS: usize = 20;
 const BEGUN_POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Whether a side sent all of a message.
+/// The part of a message that a side has sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Sent {
-    /// Not the end of it.
+    /// Incomplete.
     #[default]
     Torn,
-    /// All that its declared length asks for, and then no proper end: it may be taken either way.
+    /// All of the declared length, without a proper end: the proxy may treat it either way.
     ByLength,
     Whole,
 }
 
-/// What the API says it did about a request.
+/// The action of the API on a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Act {
-    /// It may have acted on it.
+    /// The API may have acted on the request.
     #[default]
     Done,
     /// 401.
@@ -52,36 +53,36 @@ impl Killed {
     }
 }
 
-/// One time that the API received the request.
+/// One exchange of the request with the API.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Exchange {
     pub(crate) act: Act,
-    /// Whether the request's framing said that it was whole.
+    /// Whether the request was complete by its framing.
     pub(crate) is_framed: bool,
     pub(crate) content: Content,
     pub(crate) response: Sent,
     pub(crate) connection: Killed,
-    /// Whether the fault of the plan was done.
+    /// Whether the planned fault happened.
     pub(crate) is_faulty: bool,
 }
 
-/// What the caller has to show in the end.
+/// The outcome of a request for its caller.
 #[derive(Clone, Debug, Default)]
 pub(crate) enum Outcome {
-    /// The request was never begun.
+    /// The request did not begin.
     #[default]
     None,
-    /// Its caller did not wait for it, or ended the connection that it shared.
+    /// The caller did not wait for the response, or ended the shared connection.
     GaveUp,
-    /// Nothing came in time.
+    /// The response timed out.
     Silent,
-    /// No head came.
+    /// No response head arrived.
     NoHead(Ended),
-    /// The proxy's own: the reason, as far as it came whole.
+    /// A response of the proxy itself, with its reason.
     Own(String),
-    /// HTTP/1.1: nothing came, over a connection that had carried another response.
+    /// HTTP/1.1: a reused connection closed without a response.
     Closed,
-    /// The API's, or what is left of it.
+    /// A response of the API, maybe incomplete.
     Response {
         #[expect(dead_code, reason = "shown with a failure")]
         status: u16,
@@ -91,7 +92,7 @@ pub(crate) enum Outcome {
     },
 }
 
-/// All that is known of one request.
+/// The record of one request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Entry {
     pub(crate) request: Sent,
@@ -100,7 +101,7 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
-    /// How often the API did `act`.
+    /// The number of exchanges with `act`.
     pub(crate) fn count(&self, act: Act) -> usize {
         self.exchanges
             .iter()
@@ -120,16 +121,15 @@ impl Ledger {
     /// Changes the entry of `id`; `None` if there is none.
     pub(crate) fn change<T>(&self, id: u64, change: impl FnOnce(&mut Entry) -> T) -> Option<T> {
         let entry = self.0.get(usize::try_from(id).ok()?)?;
-        Some(change(&mut lock(entry)))
+        Some(change(&mut entry.lock()))
     }
 
-    /// The caller of `id` sends as much of it.
     pub(crate) fn record_sent(&self, id: u64, sent: Sent) {
         self.change(id, |entry| entry.request = sent);
     }
 
-    /// Waits until the API has received the head of `id`, but not for long: a fault is to meet all
-    /// states of the proxy.
+    /// Waits until the API has received the head of `id`, but not for long: faults have to hit the proxy
+    /// in every state.
     pub(crate) async fn wait_until_begun(&self, id: u64) {
         for _ in 0..BEGUN_POLLS {
             if self.change(id, |entry| !entry.exchanges.is_empty()) != Some(false) {
@@ -147,21 +147,21 @@ impl Ledger {
     pub(crate) fn entries(&self) -> impl Iterator<Item = (u64, Entry)> {
         (0..)
             .zip(&self.0)
-            .map(|(id, entry)| (id, lock(entry).clone()))
+            .map(|(id, entry)| (id, entry.lock().clone()))
     }
 }
 
 /// The API's side of one exchange.
 #[derive(Clone)]
-pub(crate) struct Record {
+pub(crate) struct ExchangeRecord {
     ledger: Arc<Ledger>,
     pub(crate) id: u64,
     index: usize,
-    /// Whether the fault of the plan is due: the API has not done it yet, or does it each time.
+    /// Whether the planned fault applies: it has not happened yet, or happens each time.
     pub(crate) is_due: bool,
 }
 
-impl Record {
+impl ExchangeRecord {
     /// Begins the next exchange of `id`.
     pub(crate) fn begin(
         ledger: &Arc<Ledger>,
@@ -177,7 +177,7 @@ impl Record {
             });
             (entry.exchanges.len() - 1, is_due)
         })?;
-        Some(Record {
+        Some(ExchangeRecord {
             ledger: Arc::clone(ledger),
             id,
             index,
@@ -185,7 +185,7 @@ impl Record {
         })
     }
 
-    /// Its number, from 1 on.
+    /// The number of the exchange, from 1 on.
     pub(crate) fn attempt(&self) -> u32 {
         self.index as u32 + 1
     }
@@ -196,7 +196,6 @@ impl Record {
         });
     }
 
-    /// The request has come that far.
     pub(crate) fn record_request(&self, tag: Option<Tag>, body: &[u8], ended: Ended) {
         let content = tag.map_or(Content::Foreign, |tag| tag.inspect(body));
         self.change(|exchange| {
@@ -208,8 +207,4 @@ impl Record {
     pub(crate) fn record_response(&self, sent: Sent) {
         self.change(|exchange| exchange.response = sent);
     }
-}
-
-fn lock(entry: &Mutex<Entry>) -> MutexGuard<'_, Entry> {
-    entry.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,6 +1,5 @@
-//! The storm: random requests with faults on all sides, against the real proxy. No torn body may
-//! pass for a whole one, no request may be doubled, no response mixed up, none lost without a
-//! reason.
+//! Storm: random requests with faults on all sides, through the real proxy. It must not pass a torn body
+//! as complete, send a request twice, mix up responses, or lose one without a reason.
 //!
 //! ```text
 //! plan (seed, id) ─┬─▶ callers ──▶ the proxy ──▶ apis
@@ -8,9 +7,9 @@
 //!                  └──────────────▶ verdict ──▶ report
 //! ```
 //!
-//! Bodies are derived from the id (`wire`), so that each side tells a whole body from a torn one
-//! whatever its framing says. `http1` and `http2` are the two codecs, `corked` puts several frames
-//! into one write, `faulty_proxy` proves that each verdict can fail, `run` starts it all.
+//! Bodies derive from the id (`wire`), so each side detects a torn body whatever its framing says.
+//! `http1` and `http2` are the codecs, `corked` puts several frames into one write, `faulty_proxy`
+//! proves that each verdict can fail, and `run` starts everything.
 
 mod apis;
 mod callers;
@@ -22,6 +21,7 @@ mod ledger;
 mod plan;
 mod report;
 mod run;
+mod storm;
 mod tokens;
 mod verdict;
 mod wire;
@@ -33,19 +33,19 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 
 use self::plan::{Http, Plans};
-use self::run::Storm;
+use self::storm::Storm;
 
-/// Wrong usage: EX_USAGE of sysexits.h, as of the program itself.
+/// Exit code of a usage error (EX_USAGE of sysexits.h), as in the program itself.
 const USAGE: u8 = 64;
 
-/// Seed of the short run, unless `STORM_SEED` is another.
+/// Seed of the short run without `STORM_SEED`.
 const SEED: u64 = 1;
 
-/// Requests of the short run before each API, and how long it begins new ones.
+/// Requests of the short run for each API, and the time in which they begin.
 const SHORT_REQUESTS: u64 = 2_400;
 const SHORT_TIME: Duration = Duration::from_secs(4);
 
-/// Requests before the faulty proxy: enough for each verdict to fail.
+/// Requests to the faulty proxy: enough for each verdict to fail.
 const PROOF_REQUESTS: u64 = 640;
 const PROOF_SEEDS: u64 = 3;
 
@@ -128,7 +128,7 @@ fn main() -> ExitCode {
         match Arguments::try_parse() {
             Ok(Arguments { mode, .. }) => block_on(full_run(mode)),
             Err(error) => {
-                // Help comes this way as well; it goes to standard output, and is no failure.
+                // Help is an `Err` as well; it goes to standard output.
                 let _ = error.print();
                 return if error.use_stderr() {
                     ExitCode::from(USAGE)
@@ -138,7 +138,7 @@ fn main() -> ExitCode {
             }
         }
     } else if filter.is_some_and(|filter| !"storm".contains(filter.as_str()) && filter != "run") {
-        // `cargo test NAME` and `cargo bench NAME` name what they want of all targets.
+        // `cargo test NAME` and `cargo bench NAME` pass the filter to every target.
         Ok(())
     } else {
         block_on(short_run())
@@ -146,17 +146,16 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Nobody is left to be told that standard error is closed.
+            // A closed standard error cannot be reported.
             let _ = writeln!(std::io::stderr(), "storm: {failure}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// The name of a test or a bench among the arguments of `cargo test` and `cargo bench`, or the
-/// mode.
+/// The filter among the arguments of `cargo test` and `cargo bench`, or the mode.
 fn filter(arguments: &[String]) -> Option<&String> {
-    /// libtest's options that take a value.
+    /// Options of libtest with a value.
     const WITH_VALUE: [&str; 7] = [
         "-Z",
         "--color",
@@ -201,7 +200,7 @@ async fn full_run(mode: Mode) -> Result<()> {
             is_faulty: false,
         };
         let report = storm.run().await?;
-        say(&report.to_string())?;
+        print(&report.to_string())?;
         is_clean &= report.is_clean();
     }
     if is_clean {
@@ -211,7 +210,7 @@ async fn full_run(mode: Mode) -> Result<()> {
     }
 }
 
-/// The test: each verdict can fail, and none does before the real proxy.
+/// The test: each verdict can fail, and none does for the real proxy.
 async fn short_run() -> Result<()> {
     let seed = std::env::var("STORM_SEED").map_or(Ok(SEED), |seed| seed.parse())?;
     for api in [Http::One, Http::Two] {
@@ -235,7 +234,7 @@ async fn short_run() -> Result<()> {
             is_faulty: false,
         };
         let report = storm.run().await?;
-        say(&report.to_string())?;
+        print(&report.to_string())?;
         if !report.is_clean() {
             return Err("a rule was broken".into());
         }
@@ -243,13 +242,13 @@ async fn short_run() -> Result<()> {
     Ok(())
 }
 
-/// Fails unless each verdict is found before a proxy that breaks each rule: within a few seeds,
-/// since what happens depends on the order in which threads run as well.
+/// Fails unless a proxy that breaks each rule makes each verdict fail. Tries a few seeds, since the
+/// order of threads matters as well.
 async fn prove(plans: Plans) -> Result<()> {
     let mut missed = Vec::new();
-    for turn in 0..PROOF_SEEDS {
+    for offset in 0..PROOF_SEEDS {
         let plans = Plans {
-            seed: plans.seed + turn,
+            seed: plans.seed + offset,
             ..plans
         };
         let storm = Storm {
@@ -260,7 +259,7 @@ async fn prove(plans: Plans) -> Result<()> {
             is_faulty: true,
         };
         let proof = storm.run().await?;
-        say(&proof.proof())?;
+        print(&proof.proof())?;
         missed = proof.missed().collect();
         if missed.is_empty() {
             return Ok(());
@@ -273,13 +272,12 @@ async fn prove(plans: Plans) -> Result<()> {
     .into())
 }
 
-fn say(text: &str) -> Result<()> {
+fn print(text: &str) -> Result<()> {
     Ok(writeln!(std::io::stdout(), "{text}")?)
 }
 
 fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
-    // Each connection is an open file; if the limit cannot be raised, connections fail and are
-    // counted.
+    // Each connection is an open file. If the limit cannot be raised, connections fail and are counted.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let _ = rustls::crypto::ring::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread()

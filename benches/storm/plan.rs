@@ -1,15 +1,15 @@
-//! What goes wrong with each request: a plan that follows from the seed and the id, so that caller
-//! and API need not agree on it.
+//! Plan of each request: its messages and faults follow from the seed and the id, so the caller and the
+//! API need no communication.
 
 use fastrand::Rng;
 
 use crate::wire::{MIN_LENGTH, mix};
 
 /// Requests on one connection of a caller.
-pub(crate) const SESSION: u64 = 8;
+pub(crate) const SESSION_REQUESTS: u64 = 8;
 
-/// RFC 9113 section 7 defines the codes 0 to 13.
-const CODES: u32 = 14;
+/// Number of error codes: RFC 9113 section 7 defines 0 to 13.
+const ERROR_CODES: u32 = 14;
 
 /// The HTTP of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,22 +18,21 @@ pub(crate) enum Http {
     Two,
 }
 
-/// What a caller sends, and what the API does about it.
+/// The messages of one request, and the faults of its caller and the API.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) is_get: bool,
     pub(crate) path: &'static str,
-    /// Whether the request may be sent again although the API may have acted on it.
+    /// Whether the proxy may repeat the request even if the API has acted on it.
     pub(crate) is_safe: bool,
     pub(crate) request: Message,
     pub(crate) caller: CallerFault,
     pub(crate) status: u16,
     pub(crate) response: Message,
     pub(crate) api: ApiFault,
-    /// Whether the API does the same to a request that is sent again.
+    /// Whether the fault of the API also applies to a repeated request.
     pub(crate) persists: bool,
-    /// Seed of all that is left to chance on the way: sizes of writes, pauses, the exact place of a
-    /// cut.
+    /// Seed of the details: sizes of writes, pauses, the exact position of a cut.
     pub(crate) chance: u64,
 }
 
@@ -51,14 +50,14 @@ pub(crate) enum Framing {
     Length,
     /// Chunked over HTTP/1.1; END_STREAM alone over HTTP/2.
     Unknown,
-    /// The end of the connection: responses over HTTP/1.1.
+    /// The end of the connection: only for HTTP/1.1 responses.
     Close,
 }
 
 /// How a side ends an HTTP/1.1 connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// FIN, and reads on.
+    /// FIN, and continues to read.
     HalfClose,
     /// FIN.
     Close,
@@ -66,33 +65,33 @@ pub(crate) enum End {
     Reset,
 }
 
-/// Where the bytes of an HTTP/1.1 message are cut.
+/// The part of an HTTP/1.1 message that is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CutAt {
     Head,
     Body,
     ChunkLine,
-    /// In the last bytes: of the data, of the last chunk, of the trailers.
+    /// The last bytes: of the data, the last chunk or the trailers.
     Tail,
 }
 
-/// Where an HTTP/2 message is reset.
+/// The part of an HTTP/2 message after which its stream is reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ResetAt {
     AfterHead,
     MidBody,
-    /// All data was sent; END_STREAM or the trailers were not.
+    /// After all data, before END_STREAM or the trailers.
     NoEnd,
 }
 
-/// The writes of a message that is reset: what is written at once arrives in one read.
+/// The writes of a message that is reset: one write arrives in one read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Writes {
-    /// Head, data and reset at once.
+    /// Head, data and reset together.
     One,
-    /// The head; then data and reset at once.
+    /// The head; then data and reset together.
     HeadApart,
-    /// Head, data and reset apart.
+    /// Head, data and reset separately.
     Each,
 }
 
@@ -104,7 +103,7 @@ pub(crate) struct StreamReset {
     pub(crate) writes: Writes,
 }
 
-/// What a caller does wrong.
+/// The fault of a caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CallerFault {
     None,
@@ -114,18 +113,17 @@ pub(crate) enum CallerFault {
     Reset(StreamReset),
     /// HTTP/2: the connection ends in the middle of the request.
     Drop(End),
-    /// The request is whole; the caller does not wait for the response.
+    /// The request is complete; the caller does not wait for the response.
     Leave(End, u32),
 }
 
-/// What the API does wrong.
+/// The fault of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ApiFault {
     None,
-    /// 401 until a later token comes.
+    /// 401 until a newer token is sent.
     Unauthorized,
-    /// A whole response before the request was read; then the connection, or the request's stream,
-    /// ends.
+    /// A complete response before the request is read; then the connection or stream ends.
     Early,
     /// HTTP/1.1: the connection ends before the response.
     CloseBefore {
@@ -159,12 +157,12 @@ pub(crate) enum ApiFault {
     Drop(End),
 }
 
-/// The seed, and where all plans come from.
+/// The seed of all plans.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plans {
     pub(crate) seed: u64,
     pub(crate) api: Http,
-    /// All requests go by the plan of this id.
+    /// Every request uses the plan of this id.
     pub(crate) only: Option<u64>,
 }
 
@@ -173,7 +171,7 @@ impl Plans {
     pub(crate) fn plan(&self, id: u64) -> Plan {
         let id = self.only.unwrap_or(id);
         let mut rng = Rng::with_seed(mix(self.seed, id));
-        let caller = match self.caller_http(id / SESSION) {
+        let caller = match self.caller_http(id / SESSION_REQUESTS) {
             Http::One => http1_caller_fault(&mut rng),
             Http::Two => http2_caller_fault(&mut rng),
         };
@@ -190,7 +188,7 @@ impl Plans {
             caller,
             CallerFault::Cut(..) | CallerFault::Reset(_) | CallerFault::Drop(_)
         );
-        let mut request = message(&mut rng, needs_body);
+        let mut request = random_message(&mut rng, needs_body);
         if is_get && !needs_body {
             request = Message {
                 length: 0,
@@ -201,7 +199,7 @@ impl Plans {
         if matches!(caller, CallerFault::Cut(CutAt::ChunkLine, _)) {
             request.framing = Framing::Unknown;
         }
-        let mut response = message(&mut rng, true);
+        let mut response = random_message(&mut rng, true);
         match api {
             ApiFault::Cut(CutAt::ChunkLine, _) => response.framing = Framing::Unknown,
             ApiFault::Cut(_, End::Reset) | ApiFault::None
@@ -239,7 +237,7 @@ impl Plans {
     }
 }
 
-fn message(rng: &mut Rng, needs_body: bool) -> Message {
+fn random_message(rng: &mut Rng, needs_body: bool) -> Message {
     let length = match rng.u32(..20) {
         0..=1 if !needs_body => 0,
         0..=11 => rng.usize(MIN_LENGTH..1_024),
@@ -259,11 +257,11 @@ fn message(rng: &mut Rng, needs_body: bool) -> Message {
     }
 }
 
-fn end(rng: &mut Rng) -> End {
+fn random_end(rng: &mut Rng) -> End {
     if rng.bool() { End::Close } else { End::Reset }
 }
 
-fn cut(rng: &mut Rng) -> CutAt {
+fn random_cut(rng: &mut Rng) -> CutAt {
     [
         CutAt::Head,
         CutAt::Body,
@@ -274,7 +272,7 @@ fn cut(rng: &mut Rng) -> CutAt {
     ][rng.usize(..6)]
 }
 
-fn stream_reset(rng: &mut Rng) -> StreamReset {
+fn random_reset(rng: &mut Rng) -> StreamReset {
     let at = [
         ResetAt::AfterHead,
         ResetAt::MidBody,
@@ -284,17 +282,17 @@ fn stream_reset(rng: &mut Rng) -> StreamReset {
     let writes = [Writes::One, Writes::HeadApart, Writes::Each][rng.usize(..3)];
     StreamReset {
         at,
-        code: code(rng),
+        code: random_code(rng),
         writes,
     }
 }
 
-/// A code; those two that are no errors as often as all others together.
-fn code(rng: &mut Rng) -> u32 {
+/// A random code. NO_ERROR and CANCEL are as frequent as all others together.
+fn random_code(rng: &mut Rng) -> u32 {
     match rng.u32(..4) {
         0 => 0,
         1 => 8,
-        _ => rng.u32(..CODES),
+        _ => rng.u32(..ERROR_CODES),
     }
 }
 
@@ -303,18 +301,18 @@ fn http1_caller_fault(rng: &mut Rng) -> CallerFault {
         0..=9 => CallerFault::None,
         10..=18 => {
             let end = [End::HalfClose, End::Close, End::Reset][rng.usize(..3)];
-            CallerFault::Cut(cut(rng), end)
+            CallerFault::Cut(random_cut(rng), end)
         }
-        _ => CallerFault::Leave(end(rng), 0),
+        _ => CallerFault::Leave(random_end(rng), 0),
     }
 }
 
 fn http2_caller_fault(rng: &mut Rng) -> CallerFault {
     match rng.u32(..40) {
         0..=19 => CallerFault::None,
-        20..=36 => CallerFault::Reset(stream_reset(rng)),
-        37 => CallerFault::Drop(end(rng)),
-        _ => CallerFault::Leave(End::Reset, code(rng)),
+        20..=36 => CallerFault::Reset(random_reset(rng)),
+        37 => CallerFault::Drop(random_end(rng)),
+        _ => CallerFault::Leave(End::Reset, random_code(rng)),
     }
 }
 
@@ -324,11 +322,11 @@ fn http1_api_fault(rng: &mut Rng) -> ApiFault {
         100..=101 => ApiFault::Unauthorized,
         102..=109 => ApiFault::Early,
         110..=124 => ApiFault::CloseBefore {
-            end: end(rng),
+            end: random_end(rng),
             is_read: rng.bool(),
         },
-        125..=179 => ApiFault::Cut(cut(rng), end(rng)),
-        180..=191 => ApiFault::CloseAfter(end(rng)),
+        125..=179 => ApiFault::Cut(random_cut(rng), random_end(rng)),
+        180..=191 => ApiFault::CloseAfter(random_end(rng)),
         _ => ApiFault::Unsolicited,
     }
 }
@@ -339,16 +337,16 @@ fn http2_api_fault(rng: &mut Rng) -> ApiFault {
         100..=101 => ApiFault::Unauthorized,
         102..=109 => ApiFault::Early,
         110..=124 => ApiFault::ResetBefore {
-            code: code(rng),
+            code: random_code(rng),
             is_read: rng.bool(),
         },
-        125..=174 => ApiFault::Reset(stream_reset(rng)),
+        125..=174 => ApiFault::Reset(random_reset(rng)),
         175..=184 => ApiFault::Refused {
             is_always: rng.bool(),
         },
-        185..=188 => ApiFault::GoAwayBefore(code(rng)),
+        185..=188 => ApiFault::GoAwayBefore(random_code(rng)),
         189..=192 => ApiFault::GoAwayAfter,
-        193..=196 => ApiFault::GoAwayNow(code(rng)),
-        _ => ApiFault::Drop(end(rng)),
+        193..=196 => ApiFault::GoAwayNow(random_code(rng)),
+        _ => ApiFault::Drop(random_end(rng)),
     }
 }

@@ -1,4 +1,4 @@
-//! The report: what was planned, what became of it, the verdicts, and how to see a failure again.
+//! Report of a storm: plans and outcomes by kind, the verdicts, and commands that repeat failures.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use crate::ledger::{Act, Ledger, Outcome};
 use crate::plan::{ApiFault, CallerFault, Http, Plan, ResetAt, Writes};
-use crate::run::Storm;
+use crate::storm::Storm;
 use crate::verdict::{Faultless, Verdict, faultless, judge};
 
-/// Failures of one verdict that are shown.
-const SHOWN: usize = 5;
+/// Failures of one verdict that are printed.
+const MAX_EXAMPLES: usize = 5;
 
 /// The result of one storm.
 pub(crate) struct Report {
     storm: Storm,
     sent: u64,
-    /// Requests that were not begun in time.
-    unsettled: u64,
+    /// Requests that did not begin in time.
+    unsent: u64,
     time: Duration,
     /// Whether all connections to the API have ended.
-    is_over: bool,
+    has_ended: bool,
     tokens: u64,
     reloads: u64,
     callers: BTreeMap<String, u64>,
@@ -30,25 +30,25 @@ pub(crate) struct Report {
     acts: BTreeMap<&'static str, u64>,
     faultless: BTreeMap<Faultless, u64>,
     pub(crate) verdicts: BTreeMap<Verdict, u64>,
-    shown: Vec<String>,
+    examples: Vec<String>,
 }
 
 impl Report {
-    /// Judges what `ledger` has of the storm.
+    /// Judges the entries of `ledger`.
     pub(crate) fn new(
         storm: Storm,
         ledger: &Ledger,
         time: Duration,
-        is_over: bool,
+        has_ended: bool,
         tokens: u64,
         reloads: u64,
     ) -> Self {
         let mut report = Report {
             storm,
             sent: 0,
-            unsettled: 0,
+            unsent: 0,
             time,
-            is_over,
+            has_ended,
             tokens,
             reloads,
             callers: BTreeMap::new(),
@@ -57,18 +57,18 @@ impl Report {
             acts: BTreeMap::new(),
             faultless: BTreeMap::new(),
             verdicts: Verdict::ALL.map(|verdict| (verdict, 0)).into(),
-            shown: Vec::new(),
+            examples: Vec::new(),
         };
         for (id, entry) in ledger.entries() {
             if matches!(entry.outcome, Outcome::None) {
-                report.unsettled += 1;
+                report.unsent += 1;
                 continue;
             }
             report.sent += 1;
             let plan = storm.plans.plan(id);
             report.count(&plan);
             for exchange in &entry.exchanges {
-                *report.acts.entry(act(exchange.act)).or_default() += 1;
+                *report.acts.entry(describe_act(exchange.act)).or_default() += 1;
             }
             if let Some(what) = faultless(&plan, &entry) {
                 *report.faultless.entry(what).or_default() += 1;
@@ -76,12 +76,12 @@ impl Report {
             for verdict in judge(id, &plan, &entry) {
                 let count = report.verdicts.entry(verdict).or_default();
                 *count += 1;
-                if *count <= SHOWN as u64 {
-                    let caller = storm.plans.caller_http(id / crate::plan::SESSION);
+                if *count <= MAX_EXAMPLES as u64 {
+                    let caller = storm.plans.caller_http(id / crate::plan::SESSION_REQUESTS);
                     let before = id
                         .checked_sub(1)
                         .and_then(|before| ledger.change(before, |entry| entry.clone()));
-                    report.shown.push(format!(
+                    report.examples.push(format!(
                         "{}: request {id}, caller over HTTP {caller:?}\n    {plan:?}\n    {entry:?}\n    before it: {:?} {before:?}\n    again: {}",
                         verdict.name(),
                         storm.plans.plan(id.saturating_sub(1)),
@@ -114,18 +114,18 @@ impl Report {
         }
     }
 
-    /// Whether no rule was broken, in a storm in which the proxy served.
+    /// Whether the proxy served, and broke no rule.
     pub(crate) fn is_clean(&self) -> bool {
-        let is_all = self.unsettled == 0 || self.storm.time.is_some();
-        self.is_over
-            && is_all
-            && self.is_served()
+        let all_sent = self.unsent == 0 || self.storm.time.is_some();
+        self.has_ended
+            && all_sent
+            && self.has_served()
             && self.verdicts.values().all(|&count| count == 0)
     }
 
-    /// Whether most requests without a fault were answered by the API: a proxy that refuses
-    /// everything breaks no rule. There may be none, if one request is repeated.
-    pub(crate) fn is_served(&self) -> bool {
+    /// Whether most requests without a fault got the API's response: a proxy that refuses everything
+    /// breaks no rule. A storm that repeats one request may have none.
+    pub(crate) fn has_served(&self) -> bool {
         if self.storm.plans.only.is_some() {
             return true;
         }
@@ -136,23 +136,31 @@ impl Report {
             .unwrap_or(0);
         answered > 0 && answered * 2 > self.faultless.values().sum()
     }
-}
 
-impl Storm {
-    /// The command that repeats it, or one request of it.
-    fn command(&self, id: Option<u64>) -> String {
-        let api = if self.plans.api == Http::One {
-            "1.1"
-        } else {
-            "2"
-        };
-        let which = id.map_or(format!("--requests {}", self.requests), |id| {
-            format!("--requests 1000 --id {id}")
-        });
+    /// The failures that a faulty proxy caused, in one line.
+    pub(crate) fn proof(&self) -> String {
+        let counts: Vec<_> = self.verdicts.values().map(u64::to_string).collect();
         format!(
-            "cargo bench --bench storm -- run --seed {} --api {api} {which}",
-            self.plans.seed
+            "a proxy that breaks the rules, {} requests before an API over HTTP {:?} in {:.1} s: {} failures by verdict\n",
+            self.sent,
+            self.storm.plans.api,
+            self.time.as_secs_f64(),
+            counts.join(", ")
         )
+    }
+
+    /// The verdicts without a failure, of those that can fail before this API.
+    pub(crate) fn missed(&self) -> impl Iterator<Item = &'static str> {
+        let is_http1 = self.storm.plans.api == Http::One;
+        let missed = self
+            .verdicts
+            .iter()
+            .filter(|(_, count)| **count == 0)
+            .map(|(verdict, _)| *verdict);
+        // REFUSED_STREAM exists only in HTTP/2.
+        missed
+            .filter(move |verdict| !(is_http1 && *verdict == Verdict::Multiplied))
+            .map(Verdict::name)
     }
 }
 
@@ -198,16 +206,16 @@ impl Display for Report {
         for (verdict, count) in &self.verdicts {
             writeln!(f, "    {count:>7}  {}", verdict.name())?;
         }
-        if self.unsettled > 0 {
-            writeln!(f, "  {} requests were not sent", self.unsettled)?;
+        if self.unsent > 0 {
+            writeln!(f, "  {} requests were not sent", self.unsent)?;
         }
-        if !self.is_over {
+        if !self.has_ended {
             writeln!(f, "  connections to the API did not end with the proxy")?;
         }
-        if !self.is_served() {
+        if !self.has_served() {
             writeln!(f, "  the API did not answer most requests without a fault")?;
         }
-        self.shown
+        self.examples
             .iter()
             .try_for_each(|failure| writeln!(f, "  {failure}"))?;
         if !self.is_clean() {
@@ -217,7 +225,7 @@ impl Display for Report {
     }
 }
 
-fn act(act: Act) -> &'static str {
+fn describe_act(act: Act) -> &'static str {
     match act {
         Act::Done => "acted on",
         Act::Unauthorized => "answered with 401",
@@ -226,7 +234,7 @@ fn act(act: Act) -> &'static str {
     }
 }
 
-fn place(at: ResetAt) -> &'static str {
+fn describe_reset(at: ResetAt) -> &'static str {
     match at {
         ResetAt::AfterHead => "after the head",
         ResetAt::MidBody => "in the middle of the body",
@@ -234,7 +242,7 @@ fn place(at: ResetAt) -> &'static str {
     }
 }
 
-fn writes(writes: Writes) -> &'static str {
+fn describe_writes(writes: Writes) -> &'static str {
     match writes {
         Writes::One => "one write",
         Writes::HeadApart => "head, then one write",
@@ -245,7 +253,11 @@ fn writes(writes: Writes) -> &'static str {
 fn caller_kind(fault: CallerFault) -> String {
     match fault {
         CallerFault::Reset(reset) => {
-            format!("HTTP/2 reset {}, {}", place(reset.at), writes(reset.writes))
+            format!(
+                "HTTP/2 reset {}, {}",
+                describe_reset(reset.at),
+                describe_writes(reset.writes)
+            )
         }
         CallerFault::Leave(end, _) => format!("Leave({end:?})"),
         fault => format!("{fault:?}"),
@@ -255,7 +267,11 @@ fn caller_kind(fault: CallerFault) -> String {
 fn api_kind(fault: ApiFault) -> String {
     match fault {
         ApiFault::Reset(reset) => {
-            format!("reset {}, {}", place(reset.at), writes(reset.writes))
+            format!(
+                "reset {}, {}",
+                describe_reset(reset.at),
+                describe_writes(reset.writes)
+            )
         }
         ApiFault::ResetBefore { is_read, .. } => {
             format!("reset before the response, request read: {is_read}")
@@ -263,33 +279,5 @@ fn api_kind(fault: ApiFault) -> String {
         ApiFault::GoAwayBefore(_) => "GoAwayBefore".to_owned(),
         ApiFault::GoAwayNow(_) => "GoAwayNow".to_owned(),
         fault => format!("{fault:?}"),
-    }
-}
-
-impl Report {
-    /// That each verdict can fail, in a line.
-    pub(crate) fn proof(&self) -> String {
-        let counts: Vec<_> = self.verdicts.values().map(u64::to_string).collect();
-        format!(
-            "a proxy that breaks the rules, {} requests before an API over HTTP {:?} in {:.1} s: {} failures by verdict\n",
-            self.sent,
-            self.storm.plans.api,
-            self.time.as_secs_f64(),
-            counts.join(", ")
-        )
-    }
-
-    /// The verdicts that found nothing, of those that can find something before this API.
-    pub(crate) fn missed(&self) -> impl Iterator<Item = &'static str> {
-        let is_http1 = self.storm.plans.api == Http::One;
-        let missed = self
-            .verdicts
-            .iter()
-            .filter(|(_, count)| **count == 0)
-            .map(|(verdict, _)| *verdict);
-        // Only HTTP/2 refuses streams.
-        missed
-            .filter(move |verdict| !(is_http1 && *verdict == Verdict::Multiplied))
-            .map(Verdict::name)
     }
 }

@@ -1,5 +1,5 @@
-//! One storm: the API, the token endpoint, a proxy before them, the callers, and the reloads
-//! meanwhile.
+//! Run of one storm: starts the API, the token endpoint, the proxy and the callers, and reloads the
+//! configuration meanwhile.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,38 +15,25 @@ use crate::apis::Api;
 use crate::callers::Callers;
 use crate::faulty_proxy;
 use crate::ledger::Ledger;
-use crate::plan::{Http, Plans};
+use crate::plan::Http;
 use crate::report::Report;
+use crate::storm::Storm;
 use crate::tokens::Tokens;
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
-/// How often the configuration is reloaded.
 const RELOAD_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How often tokens rotate before the faulty proxy, which asks for none.
+/// Interval of new tokens for the faulty proxy, which requests none.
 const ROTATE_INTERVAL: Duration = Duration::from_millis(1_500);
 
-/// How long requests in flight may take in the end.
-const END_TIMEOUT: Duration = Duration::from_secs(20);
-
-/// What is sent, to which proxy.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Storm {
-    pub(crate) plans: Plans,
-    pub(crate) requests: u64,
-    /// Connections of callers at once.
-    pub(crate) concurrency: usize,
-    /// When no further request is begun.
-    pub(crate) time: Option<Duration>,
-    /// Whether the proxy is the one that breaks the rules.
-    pub(crate) is_faulty: bool,
-}
+/// Time for requests in flight at the end.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 
 impl Storm {
-    /// Sends all requests, and reports what became of them.
+    /// Sends all requests, and judges the outcomes.
     pub(crate) async fn run(self) -> Result<Report> {
-        let began = Instant::now();
+        let start = Instant::now();
         let ledger = Arc::new(Ledger::new(self.requests));
         let tokens = Tokens::default();
         let api = Api {
@@ -56,7 +43,7 @@ impl Storm {
         };
         let (api, connections) = api.serve().await?;
         let reloads = Arc::new(AtomicU64::new(0));
-        let deadline = self.time.map(|time| began + time);
+        let deadline = self.time.map(|time| start + time);
         let callers = |proxy| Callers {
             proxy,
             plans: self.plans,
@@ -64,10 +51,10 @@ impl Storm {
             deadline,
         };
         if self.is_faulty {
-            let rotating = tokens.clone();
+            let granter = tokens.clone();
             let rotation = tokio::spawn(async move {
                 loop {
-                    rotating.grant();
+                    granter.grant();
                     sleep(ROTATE_INTERVAL).await;
                 }
             });
@@ -76,7 +63,7 @@ impl Storm {
             rotation.abort();
         } else {
             let endpoint = tokens.serve().await?;
-            let configs = [60, 61].map(|seconds| self.configuration(api, endpoint, seconds));
+            let configs = [60, 61].map(|seconds| self.config(api, endpoint, seconds));
             let [first, second] = configs;
             let configs = [first?, second?];
             let app = App::start(&configs[0]).await?;
@@ -90,19 +77,19 @@ impl Storm {
             let _ = end.send(());
             app.await??.shut_down().await;
         }
-        let is_over = connections.ended(END_TIMEOUT).await;
+        let has_ended = connections.close(DRAIN_TIMEOUT).await;
         let reloads = reloads.load(Ordering::Relaxed);
         Ok(Report::new(
             self,
             &ledger,
-            began.elapsed(),
-            is_over,
+            start.elapsed(),
+            has_ended,
             tokens.newest(),
             reloads,
         ))
     }
 
-    fn configuration(&self, api: SocketAddr, tokens: SocketAddr, seconds: u64) -> Result<Config> {
+    fn config(&self, api: SocketAddr, tokens: SocketAddr, seconds: u64) -> Result<Config> {
         let version = if self.plans.api == Http::One {
             "1.1"
         } else {
@@ -132,7 +119,7 @@ impl Storm {
     }
 }
 
-/// Puts one configuration after the other in force until it is told to end.
+/// Applies the configurations alternately until `ended`.
 async fn reload(
     mut app: App,
     configs: [Config; 2],
@@ -140,8 +127,8 @@ async fn reload(
     mut ended: oneshot::Receiver<()>,
 ) -> std::result::Result<App, gbg_proxy::app::StartError> {
     while timeout(RELOAD_INTERVAL, &mut ended).await.is_err() {
-        let turn = reloads.fetch_add(1, Ordering::Relaxed) + 1;
-        app.reload(&configs[turn as usize % configs.len()]).await?;
+        let count = reloads.fetch_add(1, Ordering::Relaxed) + 1;
+        app.reload(&configs[count as usize % configs.len()]).await?;
     }
     Ok(app)
 }

@@ -1,4 +1,4 @@
-//! The token endpoint, whose tokens have a serial number, and what the API thinks of them.
+//! Token endpoint whose tokens have serial numbers, and their verification by the API.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,22 +14,22 @@ use tokio::time::{sleep, timeout};
 
 use crate::http1::Reader;
 
-/// Short, so that tokens rotate; the proxy asks for the next one after half of it.
+/// Short, so that tokens rotate; the proxy requests the next one after half of it.
 const LIFETIME_SECONDS: u64 = 3;
 
-/// How long the API waits for a later token before it answers 401, so that there is one to repeat
-/// the request with.
-const LATER_TIMEOUT: Duration = Duration::from_millis(2_500);
+/// Time that the API waits for a newer token before a 401, so that the proxy has one to repeat the
+/// request with.
+const NEWER_TIMEOUT: Duration = Duration::from_millis(2_500);
 
-/// How long a new token may take to the proxy's workers.
-const DELIVERY: Duration = Duration::from_millis(20);
+/// Time for a new token to reach the proxy's workers.
+const DELIVERY_TIME: Duration = Duration::from_millis(20);
 
 /// The serial number of the newest token.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tokens(Arc<watch::Sender<u64>>);
 
 impl Tokens {
-    /// Makes another token.
+    /// Issues a new token.
     pub(crate) fn grant(&self) -> u64 {
         self.0.send_modify(|serial| *serial += 1);
         self.newest()
@@ -39,8 +39,7 @@ impl Tokens {
         *self.0.borrow()
     }
 
-    /// The serial number of the token that `fields` bring, if the API takes it: the newest or the
-    /// one before.
+    /// The serial number of the token in `fields`, if the API accepts it: the newest or the one before.
     pub(crate) fn accepted(&self, fields: &HeaderMap) -> Option<u64> {
         let token = fields
             .get(AUTHORIZATION)?
@@ -53,27 +52,27 @@ impl Tokens {
             .filter(|&serial: &u64| serial + 1 >= self.newest())
     }
 
-    /// Waits until there is a later token than `serial`, but not for long.
-    pub(crate) async fn later(&self, serial: u64) {
+    /// Waits for a token newer than `serial`, but not for long.
+    pub(crate) async fn wait_for_newer(&self, serial: u64) {
         let mut newest = self.0.subscribe();
-        let _ = timeout(LATER_TIMEOUT, newest.wait_for(|&newest| newest > serial)).await;
-        sleep(DELIVERY).await;
+        let _ = timeout(NEWER_TIMEOUT, newest.wait_for(|&newest| newest > serial)).await;
+        sleep(DELIVERY_TIME).await;
     }
 
-    /// Serves tokens; where.
+    /// Starts to serve. Returns the address.
     pub(crate) async fn serve(&self) -> io::Result<SocketAddr> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let tokens = self.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(tokens.clone().answer(stream));
+                tokio::spawn(tokens.clone().respond(stream));
             }
         });
         Ok(address)
     }
 
-    async fn answer(self, mut stream: TcpStream) {
+    async fn respond(self, mut stream: TcpStream) {
         let (read, mut write) = stream.split();
         let mut reader = Reader::new(read);
         while let Some(head) = reader.head(false).await {

@@ -1,4 +1,4 @@
-//! What the ledger proves against the proxy. Pure: entries in, failures out.
+//! Verdicts on the proxy, from the entries of the ledger alone.
 
 use crate::http1::Ended;
 use crate::ledger::{Act, Entry, Outcome, Sent};
@@ -30,7 +30,6 @@ impl Verdict {
         Verdict::Misread,
     ];
 
-    /// What it means.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Verdict::TornRequest => "torn requests that reached the API as complete",
@@ -47,21 +46,21 @@ impl Verdict {
     }
 }
 
-/// What happened to a pair of a caller and an API without a fault of their own.
+/// The outcome of a request whose caller and API have no fault.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Faultless {
     Answered,
-    /// The proxy's own response, and its reason.
+    /// A response of the proxy itself, with its reason.
     Own(String),
-    /// Not read by the proxy, which closed an HTTP/1.1 connection that had carried another
-    /// response: after an early one it may, and the API knows nothing of the request.
+    /// The proxy closed a reused HTTP/1.1 connection without reading the request. It may after an early
+    /// response, and the API has not received the request.
     Closed,
-    /// Broken off because a fault of another request ended the connection.
+    /// The fault of another request ended the connection.
     Collateral,
     Lost,
 }
 
-/// The rules that were broken with `entry`, that of the request `id`.
+/// The rules that the proxy broke with the request `id`.
 pub(crate) fn judge(id: u64, plan: &Plan, entry: &Entry) -> Vec<Verdict> {
     let mut found = Vec::new();
     let is_torn = |content| content == Content::Torn;
@@ -77,7 +76,7 @@ pub(crate) fn judge(id: u64, plan: &Plan, entry: &Entry) -> Vec<Verdict> {
     {
         found.push(Verdict::Mixed);
     }
-    // What is safe to repeat is repeated once.
+    // The proxy may repeat a safe request once.
     if entry.count(Act::Done) > if plan.is_safe { 2 } else { 1 } {
         found.push(Verdict::Doubled);
     }
@@ -119,7 +118,7 @@ pub(crate) fn judge(id: u64, plan: &Plan, entry: &Entry) -> Vec<Verdict> {
     found
 }
 
-/// What happened, where neither caller nor API had a fault of its own.
+/// The outcome, if neither the caller nor the API has a fault.
 pub(crate) fn faultless(plan: &Plan, entry: &Entry) -> Option<Faultless> {
     if plan.caller != CallerFault::None || plan.api != ApiFault::None {
         return None;

@@ -1,26 +1,26 @@
-//! Bodies by id: every byte follows from the id, the attempt and the length, which the first 16
-//! bytes and three fields declare.
+//! Bodies derived from ids: every byte follows from the id, the attempt and the length, which the first
+//! 16 bytes and three fields declare.
 
 use http::HeaderMap;
 
-/// Field that carries the id of a request and of its response.
+/// Field with the id of a request and its response.
 pub(crate) const ID: &str = "x-storm-id";
-/// Field that carries the length of the whole body, whatever the framing says.
+/// Field with the length of the complete body, whatever the framing says.
 pub(crate) const LENGTH: &str = "x-storm-length";
-/// Field that carries the number of the exchange that a response belongs to.
+/// Field with the number of the exchange that a response belongs to.
 pub(crate) const ATTEMPT: &str = "x-storm-attempt";
 
-/// A body of fewer bytes cannot declare itself; only an empty one is shorter.
+/// Shortest non-empty body: its first bytes declare its tag.
 pub(crate) const MIN_LENGTH: usize = 16;
 
-const BLOCK: usize = 256;
+const BLOCK_BYTES: usize = 256;
 
 /// The attempt that a request body declares; responses count from 1.
 pub(crate) const REQUEST: u32 = 0;
 /// The attempt of a response that no request asked for.
 pub(crate) const UNSOLICITED: u32 = u32::MAX;
 
-/// What a message says it is.
+/// The identity that a message declares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tag {
     pub(crate) id: u64,
@@ -28,21 +28,21 @@ pub(crate) struct Tag {
     pub(crate) length: usize,
 }
 
-/// What the bytes of a body are, compared with its tag.
+/// The bytes of a body, compared with its tag.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Content {
-    /// A true prefix of the body.
+    /// A proper prefix of the body.
     #[default]
     Torn,
     /// All of the body.
     Whole,
-    /// Bytes of another body, or of none.
+    /// Bytes of another body.
     Foreign,
 }
 
 impl Tag {
-    /// The tag that the fields of a request declare.
-    pub(crate) fn of_request(fields: &HeaderMap) -> Option<Self> {
+    /// Parses the tag of a request.
+    pub(crate) fn from_request(fields: &HeaderMap) -> Option<Self> {
         Some(Tag {
             id: number(fields, ID)?,
             attempt: REQUEST,
@@ -50,16 +50,16 @@ impl Tag {
         })
     }
 
-    /// The tag that the fields of a response declare.
-    pub(crate) fn of_response(fields: &HeaderMap) -> Option<Self> {
+    /// Parses the tag of a response.
+    pub(crate) fn from_response(fields: &HeaderMap) -> Option<Self> {
         let attempt = u32::try_from(number(fields, ATTEMPT)?).ok()?;
         Some(Tag {
             attempt,
-            ..Tag::of_request(fields)?
+            ..Tag::from_request(fields)?
         })
     }
 
-    /// The fields that declare it.
+    /// The fields that declare the tag.
     pub(crate) fn fields(&self) -> [(&'static str, u64); 3] {
         [
             (ID, self.id),
@@ -68,17 +68,17 @@ impl Tag {
         ]
     }
 
-    /// The whole body.
+    /// The complete body.
     pub(crate) fn body(&self) -> Vec<u8> {
-        let mut body = Vec::with_capacity(self.length + BLOCK);
+        let mut body = Vec::with_capacity(self.length + BLOCK_BYTES);
         if self.length >= MIN_LENGTH {
             body.extend(self.id.to_be_bytes());
             body.extend(self.attempt.to_be_bytes());
             body.extend((self.length as u32).to_be_bytes());
         }
-        // Blocks that differ in their first bytes: cheap also where nothing is optimized.
+        // Blocks that differ in their first bytes are cheap without optimization too.
         let key = mix(self.id, self.attempt.into());
-        let mut block = [0; BLOCK];
+        let mut block = [0; BLOCK_BYTES];
         for (index, bytes) in (0..).zip(block.chunks_exact_mut(8)) {
             bytes.copy_from_slice(&mix(key, index).to_be_bytes());
         }
@@ -93,7 +93,7 @@ impl Tag {
         body
     }
 
-    /// Compares `bytes` with the whole body.
+    /// Compares `bytes` with the complete body.
     pub(crate) fn inspect(&self, bytes: &[u8]) -> Content {
         let whole = self.body();
         match whole.strip_prefix(bytes) {
@@ -108,7 +108,7 @@ fn number(fields: &HeaderMap, name: &str) -> Option<u64> {
     fields.get(name)?.to_str().ok()?.parse().ok()
 }
 
-/// A random number that follows from both (SplitMix64).
+/// A pseudo-random number that follows from both (SplitMix64).
 pub(crate) fn mix(seed: u64, index: u64) -> u64 {
     let mut z = seed ^ index.wrapping_add(1).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

@@ -67,7 +67,7 @@ pub(crate) fn inherited_socket() -> Result<Option<Socket>, SocketError> {
             .map_err(|error| SocketError::Useless(Some(error)))?
             .map(Socket::Unix),
     };
-    let Some(socket) = socket.filter(Socket::listens) else {
+    let Some(socket) = socket.filter(Socket::is_listening) else {
         return Err(SocketError::Useless(None));
     };
     match socket.address() {

@@ -1,7 +1,6 @@
-//! What happens on one connection, as far as its deadlines need to know: noted where it happens,
-//! with an atomic store or two, and looked at when the connection's timer has run out.
+//! Activity of one connection, recorded where it happens with an atomic store or two. The
+//! connection's deadline follows from it when the timer runs out.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::Context;
 use std::time::Duration;
 
@@ -9,331 +8,344 @@ use futures_util::task::AtomicWaker;
 use http::Version;
 use tokio::time::Instant;
 
-use super::Timeouts;
+use super::cells::{Counter, Flag, Millis};
+use super::timeouts::Timeouts;
 use crate::rt::clock;
 
-/// Nothing of a request's head has come.
-const NONE: u64 = u64::MAX;
+/// Value of a time that is not set.
+const UNSET: u64 = u64::MAX;
 
-/// A step of the request that waits for the same caller, and as long, answers first: it says more.
-const PRECEDENCE: Duration = Duration::from_millis(10);
+/// Head start of a later step that waits for the same caller with the same timeout: its response
+/// says more than closing the connection.
+const STALL_GRACE: Duration = Duration::from_millis(10);
 
-/// For what a connection does not go on.
+/// A deadline of a connection, by its purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Late {
-    /// The head of a request does not become whole.
-    Head,
+pub(super) enum DeadlineKind {
+    /// The request head is incomplete.
+    RequestHead,
     /// There is no request.
     Idle,
-    /// There is none for now: what a request needs may go until one comes.
-    Resting,
-    /// No byte moves, and it is for the caller to move one.
+    /// There is no request at the moment: the connection can be parked.
+    Park,
+    /// It is the caller's turn, and no byte moves.
     Stalled,
-    /// It is as old as a connection may be: it takes no further request.
-    Aged,
+    /// The connection is too old for another request.
+    MaxAge,
 }
 
-/// What happens on one connection. Moments are milliseconds since `epoch`.
+/// The side that a connection waits for, and since when.
+#[derive(Clone, Copy, Debug)]
+enum ConnState {
+    Idle { since: Instant },
+    ReadingHead { since: Instant },
+    WaitingForCaller { since: Instant },
+    WaitingForApi,
+}
+
+/// See the [module](self). Times are milliseconds since `epoch`.
 #[derive(Debug)]
 pub(super) struct Activity {
     epoch: Instant,
-    /// The age from which the connection takes no further request.
-    max_age: AtomicU64,
-    /// Whether all bytes are those of requests and answers. HTTP/2 has frames of other kinds.
+    /// The age from which the connection takes no more requests.
+    max_age: Millis,
+    /// HTTP/2 connections carry bytes that belong to no request or response.
     is_http1: bool,
-    /// When a request or an answer made progress last, or when it became the caller's turn. PING
-    /// and chunk sizes are none.
-    moved: AtomicU64,
-    /// When the head that is being read began, or [`NONE`].
-    head: AtomicU64,
-    /// Since when there is no request.
-    idle: AtomicU64,
-    /// Requests' bodies and answers that have not ended.
-    in_flight: AtomicU32,
-    /// Of these the answers, from the moment that the request is there.
-    answers: AtomicU32,
-    /// Answers of which the caller has not yet taken what we have.
-    held: AtomicU32,
-    /// Requests' bodies of which more is wanted than has come.
-    awaited: AtomicU32,
-    /// Since when.
-    expected: AtomicU64,
-    /// Whether the caller's side takes no more bytes at the moment.
-    blocked: AtomicBool,
-    /// Whether the answer to the last request has begun.
-    has_answer: AtomicBool,
-    /// Whether the end of that answer is the end of the connection, and nothing else.
-    is_delimited_by_close: AtomicBool,
-    /// Whether the caller of the last request knows interim answers (RFC 9110 section 15.2).
-    knows_interim: AtomicBool,
+    /// Last progress of a request or response, or the start of the caller's turn. PING and chunk
+    /// sizes are not progress.
+    last_progress: Millis,
+    /// Start of the request head that is being read, or [`UNSET`].
+    head_since: Millis,
+    idle_since: Millis,
+    /// Unfinished request bodies and responses.
+    in_flight: Counter,
+    /// Unfinished responses, from the arrival of their request head.
+    responses: Counter,
+    /// Responses with data that the caller has not taken.
+    deliveries: Counter,
+    /// Request bodies that the API reads faster than the caller sends.
+    body_waits: Counter,
+    body_wait_since: Millis,
+    /// Whether the socket takes no more bytes at the moment.
+    is_write_blocked: Flag,
+    /// Whether the response to the last request has begun.
+    has_response: Flag,
+    /// Whether the end of that response is the end of the connection.
+    is_delimited_by_close: Flag,
+    /// Whether the caller supports interim responses (RFC 9110 section 15.2).
+    supports_interim: Flag,
     /// Whether a part of the last request's body was left unread.
-    unread: AtomicBool,
-    /// Whether the caller has closed its half, so that there is somebody to wake.
-    half_closed: AtomicBool,
-    waker: AtomicWaker,
+    has_unread_body: Flag,
+    is_half_closed: Flag,
+    half_close_waker: AtomicWaker,
 }
 
 impl Activity {
-    /// A connection that began at `epoch`. The first head of an HTTP/1 connection begins with it;
-    /// an HTTP/2 connection begins without a request.
+    /// An HTTP/1 connection begins with a request head, an HTTP/2 connection without a request.
     pub(super) fn new(epoch: Instant, is_http2: bool) -> Self {
         Activity {
             epoch,
-            max_age: AtomicU64::new(NONE),
+            max_age: Millis::new(UNSET),
             is_http1: !is_http2,
-            moved: AtomicU64::new(0),
-            head: AtomicU64::new(if is_http2 { NONE } else { 0 }),
-            idle: AtomicU64::new(0),
-            in_flight: AtomicU32::new(0),
-            answers: AtomicU32::new(0),
-            held: AtomicU32::new(0),
-            awaited: AtomicU32::new(0),
-            expected: AtomicU64::new(0),
-            blocked: AtomicBool::new(false),
-            has_answer: AtomicBool::new(false),
-            is_delimited_by_close: AtomicBool::new(false),
-            knows_interim: AtomicBool::new(false),
-            unread: AtomicBool::new(false),
-            half_closed: AtomicBool::new(false),
-            waker: AtomicWaker::new(),
+            last_progress: Millis::default(),
+            head_since: Millis::new(if is_http2 { UNSET } else { 0 }),
+            idle_since: Millis::default(),
+            in_flight: Counter::default(),
+            responses: Counter::default(),
+            deliveries: Counter::default(),
+            body_waits: Counter::default(),
+            body_wait_since: Millis::default(),
+            is_write_blocked: Flag::default(),
+            has_response: Flag::default(),
+            is_delimited_by_close: Flag::default(),
+            supports_interim: Flag::default(),
+            has_unread_body: Flag::default(),
+            is_half_closed: Flag::default(),
+            half_close_waker: AtomicWaker::new(),
         }
     }
 
-    /// When the connection is to be closed if nothing more is noted, and for what; `None` while it
-    /// is for us or for the API to move.
-    pub(super) fn due(&self, timeouts: &Timeouts) -> Option<(Instant, Late)> {
-        let (since, limit, late) = if self.waits_for_caller() {
-            (
-                self.moved.load(Relaxed),
-                timeouts.body + PRECEDENCE,
-                Late::Stalled,
-            )
-        } else if self.in_flight.load(Relaxed) > 0 {
-            return None;
-        } else if self.head.load(Relaxed) != NONE {
-            (self.head.load(Relaxed), timeouts.header, Late::Head)
+    /// The deadline if nothing more happens; `None` while it is the proxy's or the API's turn.
+    pub(super) fn deadline(&self, timeouts: &Timeouts) -> Option<(Instant, DeadlineKind)> {
+        match self.state() {
+            ConnState::Idle { since } => Some((since + timeouts.keep_alive, DeadlineKind::Idle)),
+            ConnState::ReadingHead { since } => {
+                Some((since + timeouts.header, DeadlineKind::RequestHead))
+            }
+            ConnState::WaitingForCaller { since } => {
+                Some((since + timeouts.body + STALL_GRACE, DeadlineKind::Stalled))
+            }
+            ConnState::WaitingForApi => None,
+        }
+    }
+
+    fn state(&self) -> ConnState {
+        if self.is_callers_turn() {
+            let since = self.last_progress();
+            ConnState::WaitingForCaller { since }
+        } else if self.in_flight.get() > 0 {
+            ConnState::WaitingForApi
+        } else if self.is_reading_head() {
+            let since = self.at(&self.head_since);
+            ConnState::ReadingHead { since }
         } else {
-            (self.idle.load(Relaxed), timeouts.keep_alive, Late::Idle)
-        };
-        Some((self.epoch + Duration::from_millis(since) + limit, late))
+            let since = self.idle_since();
+            ConnState::Idle { since }
+        }
+    }
+
+    /// Whether every unfinished response waits for the caller. The API may wait for a request body
+    /// before it responds, so with several requests a body wait counts for any response.
+    fn is_callers_turn(&self) -> bool {
+        let callers_turn = self.deliveries.get() + self.body_waits.get();
+        // An HTTP/2 connection without a request is idle, even if its control frames are blocked.
+        let is_blocked = self.is_write_blocked.get() && (self.is_http1 || self.in_flight.get() > 0);
+        is_blocked || (callers_turn > 0 && self.responses.get() <= callers_turn)
     }
 
     pub(super) fn set_max_age(&self, max_age: Duration) {
         self.max_age
-            .store(u64::try_from(max_age.as_millis()).unwrap_or(NONE), Relaxed);
+            .set(u64::try_from(max_age.as_millis()).unwrap_or(UNSET));
     }
 
-    /// When the connection is so old that it takes no further request.
-    pub(super) fn retirement(&self) -> Option<Instant> {
+    /// The time from which the connection takes no more requests.
+    pub(super) fn retires_at(&self) -> Option<Instant> {
         self.epoch
-            .checked_add(Duration::from_millis(self.max_age.load(Relaxed)))
+            .checked_add(Duration::from_millis(self.max_age.get()))
     }
 
-    /// Whether it is that old.
-    pub(super) fn is_aged(&self) -> bool {
-        self.now() >= self.max_age.load(Relaxed)
+    pub(super) fn is_too_old(&self) -> bool {
+        self.now() >= self.max_age.get()
     }
 
-    /// Since when there is no request, where there is none.
+    /// The end of the last request. Meaningful while there is none.
     pub(super) fn idle_since(&self) -> Instant {
-        self.epoch + Duration::from_millis(self.idle.load(Relaxed))
+        self.at(&self.idle_since)
     }
 
-    /// An answer that is not held waits for the API, unless a body that is awaited is what the API
-    /// waits for: with several requests on a connection the doubt is in favour of those.
-    fn waits_for_caller(&self) -> bool {
-        let callers_turn = self.held.load(Relaxed) + self.awaited.load(Relaxed);
-        // An HTTP/2 connection without a request is idle, whatever else of its own it cannot write.
-        let is_blocked =
-            self.blocked.load(Relaxed) && (self.is_http1 || self.in_flight.load(Relaxed) > 0);
-        is_blocked || (callers_turn > 0 && self.answers.load(Relaxed) <= callers_turn)
+    pub(super) fn last_progress(&self) -> Instant {
+        self.at(&self.last_progress)
     }
 
-    /// When the last byte moved.
-    pub(super) fn moved(&self) -> Instant {
-        self.epoch + Duration::from_millis(self.moved.load(Relaxed))
+    /// Whether a response of the proxy itself would be the only one to the last request, and could
+    /// be sent.
+    pub(super) fn can_respond(&self) -> bool {
+        !self.is_write_blocked.get() && !self.has_response.get()
     }
 
-    /// Whether an answer of ours to the last request would be its only one, and be taken.
-    pub(super) fn may_answer(&self) -> bool {
-        !self.blocked.load(Relaxed) && !self.has_answer.load(Relaxed)
+    /// Whether closing now would truncate a response.
+    pub(super) fn is_mid_response(&self) -> bool {
+        let is_responding = self.has_response.get() && self.responses.get() > 0;
+        self.is_write_blocked.get() || is_responding
     }
 
-    /// Whether the end of the connection now would be the end of an answer that is not whole.
-    pub(super) fn breaks_off(&self) -> bool {
-        let answering = self.has_answer.load(Relaxed) && self.answers.load(Relaxed) > 0;
-        self.blocked.load(Relaxed) || answering
-    }
-
-    /// Whether a request head has begun and is not whole.
     pub(super) fn is_reading_head(&self) -> bool {
-        self.head.load(Relaxed) != NONE
+        self.head_since.get() != UNSET
     }
 
-    /// Whether the caller may still be sending a body that nobody reads.
-    pub(super) fn has_unread(&self) -> bool {
-        self.unread.load(Relaxed)
+    /// Whether the caller may still be sending a body that no one reads.
+    pub(super) fn has_unread_body(&self) -> bool {
+        self.has_unread_body.get()
     }
 
-    /// Whether a request waits for its answer, or for the rest of it: one that has ended may not
-    /// have gone out.
-    pub(super) fn owes_answer(&self) -> bool {
-        self.answers.load(Relaxed) > 0 || self.blocked.load(Relaxed)
+    /// Whether a response is missing or incomplete. The end of a finished one may still be blocked.
+    pub(super) fn owes_response(&self) -> bool {
+        self.responses.get() > 0 || self.is_write_blocked.get()
     }
 
-    /// Since when more of a request's body is wanted than has come, as far as is known: what has
-    /// come is told by those who read it, and they do not while the caller takes nothing of their
-    /// answer.
-    pub(super) fn awaited_since(&self) -> Option<Instant> {
-        let awaits = self.awaited.load(Relaxed) > 0 && !self.blocked.load(Relaxed);
-        awaits.then(|| self.epoch + Duration::from_millis(self.expected.load(Relaxed)))
+    /// Start of waiting for more of a request body. Unknown while the response is blocked: then the
+    /// body is not read, and may have arrived.
+    pub(super) fn body_wait_since(&self) -> Option<Instant> {
+        let is_waiting = self.body_waits.get() > 0 && !self.is_write_blocked.get();
+        is_waiting.then(|| self.at(&self.body_wait_since))
     }
 
-    /// Wakes the connection, whose caller has closed its half, when it may owe no answer any more.
-    pub(super) fn wake_when_answered(&self, cx: &Context<'_>) {
-        self.half_closed.store(true, Relaxed);
-        self.waker.register(cx.waker());
+    /// Wakes the connection, whose caller has closed its half, when the response may be complete.
+    pub(super) fn wake_when_responded(&self, cx: &Context<'_>) {
+        self.is_half_closed.set(true);
+        self.half_close_waker.register(cx.waker());
     }
 
-    /// Whether an answer has begun, and since so long neither has a byte of it gone out nor is it
-    /// the caller's turn.
-    pub(super) fn has_paused_for(&self, pause: Duration) -> bool {
-        let has_begun = self.has_answer.load(Relaxed) && !self.blocked.load(Relaxed);
-        has_begun && self.moved().elapsed() >= pause
+    /// Whether a response has begun, and for `pause` no byte was sent, although it was not the
+    /// caller's turn.
+    pub(super) fn has_response_paused_for(&self, pause: Duration) -> bool {
+        let is_responding = self.has_response.get() && !self.is_write_blocked.get();
+        is_responding && self.last_progress().elapsed() >= pause
     }
 
-    /// Whether an interim answer to the last request may be sent.
-    pub(super) fn may_send_interim(&self) -> bool {
-        self.knows_interim.load(Relaxed) && self.may_answer()
+    pub(super) fn can_send_interim(&self) -> bool {
+        self.supports_interim.get() && self.can_respond()
     }
 
-    /// Notes that `bytes` have come over HTTP/1. Those of a body are progress when its reader asks
+    /// Records bytes that arrived over HTTP/1. Bytes of a body become progress when its reader asks
     /// for more.
-    pub(super) fn note_read(&self, bytes: &[u8]) {
-        if self.in_flight.load(Relaxed) == 0
-            && self.head.load(Relaxed) == NONE
-            // Line ends between requests are no head (RFC 9112 section 2.2).
+    pub(super) fn record_read(&self, bytes: &[u8]) {
+        if self.in_flight.get() == 0
+            && !self.is_reading_head()
+            // Line ends between requests do not begin a head (RFC 9112 section 2.2).
             && bytes.iter().any(|byte| !matches!(byte, b'\r' | b'\n'))
         {
-            self.head.store(self.now(), Relaxed);
+            self.head_since.set(self.now());
         }
     }
 
-    /// Notes that data has come over HTTP/2: a part of a frame, whose reader gets it once all of it
-    /// has come.
-    pub(super) fn note_data(&self) {
-        if self.awaited.load(Relaxed) > 0 {
-            self.moved.store(self.now(), Relaxed);
+    /// Records body data that arrived over HTTP/2. The reader gets a frame only when all of it has
+    /// arrived.
+    pub(super) fn record_data(&self) {
+        if self.body_waits.get() > 0 {
+            self.last_progress.set(self.now());
         }
     }
 
-    /// Notes that bytes of an answer have gone out.
-    pub(super) fn note_written(&self) {
-        self.moved.store(self.now(), Relaxed);
-        self.note_unblocked();
+    /// Records response bytes that were sent.
+    pub(super) fn record_written(&self) {
+        self.last_progress.set(self.now());
+        self.record_unblocked();
     }
 
-    pub(super) fn note_blocked(&self) {
-        if self.blocked.load(Relaxed) {
+    pub(super) fn record_blocked(&self) {
+        if self.is_write_blocked.get() {
             return;
         }
-        // Where it is the caller's turn already, taking answers to its pings gives it no more time.
-        if !self.waits_for_caller() {
-            self.moved.store(self.now(), Relaxed);
+        // A caller whose turn it is gets no more time by not reading the responses to its PINGs.
+        if !self.is_callers_turn() {
+            self.last_progress.set(self.now());
         }
-        self.blocked.store(true, Relaxed);
+        self.is_write_blocked.set(true);
     }
 
-    pub(super) fn note_unblocked(&self) {
-        if self.blocked.load(Relaxed) {
-            self.blocked.store(false, Relaxed);
+    pub(super) fn record_unblocked(&self) {
+        if self.is_write_blocked.get() {
+            self.is_write_blocked.set(false);
             if self.is_http1 {
-                // The end of an answer may have been held up; only now there is no request.
-                self.idle.store(self.now(), Relaxed);
+                // The end of a response may have been blocked: the connection is idle only now.
+                self.idle_since.set(self.now());
             }
             self.wake_half_closed();
         }
     }
 
-    /// Notes that the head of a request of `version` is whole: its answer is now in flight.
+    /// Records a complete request head; its response is in flight from now on.
     pub(super) fn begin_request(&self, version: Version) {
-        self.knows_interim
-            .store(version == Version::HTTP_11, Relaxed);
-        self.head.store(NONE, Relaxed);
-        self.has_answer.store(false, Relaxed);
-        self.is_delimited_by_close.store(false, Relaxed);
-        self.unread.store(false, Relaxed);
-        self.in_flight.fetch_add(1, Relaxed);
-        self.answers.fetch_add(1, Relaxed);
+        self.supports_interim.set(version == Version::HTTP_11);
+        self.head_since.set(UNSET);
+        self.has_response.set(false);
+        self.is_delimited_by_close.set(false);
+        self.has_unread_body.set(false);
+        self.in_flight.increment();
+        self.responses.increment();
     }
 
-    pub(super) fn begin_answer(&self) {
-        self.has_answer.store(true, Relaxed);
+    pub(super) fn begin_response(&self) {
+        self.has_response.set(true);
     }
 
-    pub(super) fn note_delimited_by_close(&self) {
-        self.is_delimited_by_close.store(true, Relaxed);
+    pub(super) fn set_delimited_by_close(&self) {
+        self.is_delimited_by_close.set(true);
     }
 
-    /// Whether the last answer has no end but that of the connection (RFC 9112 section 6.3).
+    /// Whether only the end of the connection ends the last response (RFC 9112 section 6.3).
     pub(super) fn is_delimited_by_close(&self) -> bool {
-        self.is_delimited_by_close.load(Relaxed)
+        self.is_delimited_by_close.get()
     }
 
-    pub(super) fn end_answer(&self) {
-        self.answers.fetch_sub(1, Relaxed);
-        self.end_one();
+    pub(super) fn end_response(&self) {
+        self.responses.decrement();
+        self.end_message();
         self.wake_half_closed();
     }
 
     pub(super) fn begin_body(&self) {
-        self.in_flight.fetch_add(1, Relaxed);
+        self.in_flight.increment();
     }
 
-    /// Notes the end of a request's body; `whole` if all of it was read.
-    pub(super) fn end_body(&self, whole: bool) {
-        if !whole {
-            self.unread.store(true, Relaxed);
+    pub(super) fn end_body(&self, is_complete: bool) {
+        if !is_complete {
+            self.has_unread_body.set(true);
         }
-        self.end_one();
+        self.end_message();
     }
 
-    /// Notes that it is the caller's turn to take more of an answer.
-    pub(super) fn hold(&self) {
-        self.moved.store(self.now(), Relaxed);
-        self.held.fetch_add(1, Relaxed);
+    /// Records that the caller has to take more of a response.
+    pub(super) fn begin_delivery(&self) {
+        self.last_progress.set(self.now());
+        self.deliveries.increment();
     }
 
-    pub(super) fn release(&self) {
-        self.held.fetch_sub(1, Relaxed);
+    pub(super) fn end_delivery(&self) {
+        self.deliveries.decrement();
     }
 
-    /// Notes that it is the caller's turn to send more of a body.
-    pub(super) fn expect(&self) {
+    /// Records that the caller has to send more of a request body.
+    pub(super) fn begin_body_wait(&self) {
         let now = self.now();
-        self.moved.store(now, Relaxed);
-        self.expected.store(now, Relaxed);
-        self.awaited.fetch_add(1, Relaxed);
+        self.last_progress.set(now);
+        self.body_wait_since.set(now);
+        self.body_waits.increment();
     }
 
-    pub(super) fn expect_no_more(&self) {
-        self.awaited.fetch_sub(1, Relaxed);
+    pub(super) fn end_body_wait(&self) {
+        self.body_waits.decrement();
     }
 
     fn wake_half_closed(&self) {
-        if self.half_closed.load(Relaxed) {
-            self.waker.wake();
+        if self.is_half_closed.get() {
+            self.half_close_waker.wake();
         }
     }
 
-    fn end_one(&self) {
-        if self.in_flight.fetch_sub(1, Relaxed) == 1 {
-            self.idle.store(self.now(), Relaxed);
+    fn end_message(&self) {
+        if self.in_flight.decrement() == 0 {
+            self.idle_since.set(self.now());
         }
+    }
+
+    fn at(&self, time: &Millis) -> Instant {
+        self.epoch + Duration::from_millis(time.get())
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(clock::now().duration_since(self.epoch).as_millis()).unwrap_or(NONE - 1)
+        u64::try_from(clock::now().duration_since(self.epoch).as_millis()).unwrap_or(UNSET - 1)
     }
 }
 

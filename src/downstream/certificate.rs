@@ -1,5 +1,4 @@
-//! The certificate of a caller's connection, which may lose its validity while the connection is
-//! open.
+//! Client certificate of a caller's connection, which may become invalid while the connection is open.
 
 use std::sync::atomic::{
     AtomicU64,
@@ -13,8 +12,8 @@ use rustls::{CertificateError, HandshakeKind, ServerConnection};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::client_cert::names;
-use super::client_trust::first_end;
+use super::client_cert::parse_names;
+use super::client_trust::first_expiry;
 use super::tls::ServerTls;
 use crate::config::{CertificateName, unix_seconds};
 use crate::rt::clock;
@@ -24,27 +23,27 @@ const EXPIRED: &str =
 const NOT_TRUSTED: &str = "the client certificate of this connection is not signed by a certificate of listen.tls.client_ca any \
                            more; connect again with one that is";
 
-/// A caller's certificate, verified in the handshake. It is verified again once the certificates
-/// that it may be signed by have changed, and once one of its chain ends.
+/// A client certificate that the handshake has verified. It is verified again when the trusted roots
+/// change, and when a certificate of its chain expires.
 #[derive(Debug)]
-pub struct CallerCertificate {
+pub(crate) struct CallerCertificate {
     names: Vec<CertificateName>,
     chain: Vec<CertificateDer<'static>>,
     newest: watch::Receiver<ServerTls>,
     newest_generation: Arc<AtomicU64>,
-    /// By which generation of the roots it was verified.
+    /// The generation of roots that has verified it.
     generation: AtomicU64,
-    /// The second of the Unix epoch from which on it is verified again.
+    /// Unix time of the next verification, in seconds.
     verify_at: AtomicU64,
-    began: Clocks,
-    /// Why it is not accepted any more.
-    ended: OnceLock<&'static str>,
+    received_at: ClockPair,
+    /// The reason for rejecting it, for good.
+    rejection: OnceLock<&'static str>,
 }
 
 impl CallerCertificate {
-    /// The certificate that was shown in the handshake of `session`, which `used` was made with;
-    /// `None` if none was.
-    pub(super) fn of(
+    /// The certificate of the handshake of `session`, which `used` configured; `None` if the peer has
+    /// sent none.
+    pub(super) fn from_session(
         session: &ServerConnection,
         used: &ServerTls,
         newest: &watch::Receiver<ServerTls>,
@@ -53,52 +52,52 @@ impl CallerCertificate {
             .peer_certificates()
             .filter(|chain| !chain.is_empty())?
             .to_vec();
-        let began = Clocks {
+        let received_at = ClockPair {
             wall: unix_seconds(),
             monotonic: Instant::now(),
         };
         let verify_at = match session.handshake_kind() {
-            // It was verified in another handshake, some time ago.
+            // An earlier handshake has verified it.
             Some(HandshakeKind::Resumed) => 0,
-            _ => first_end(&chain, began.wall),
+            _ => first_expiry(&chain, received_at.wall),
         };
         Some(CallerCertificate {
-            names: names(&chain[0]),
+            names: parse_names(&chain[0]),
             chain,
             newest: newest.clone(),
             newest_generation: used.newest_generation(),
             generation: AtomicU64::new(used.generation()),
             verify_at: AtomicU64::new(verify_at),
-            began,
-            ended: OnceLock::new(),
+            received_at,
+            rejection: OnceLock::new(),
         })
     }
 
-    /// Its subject alternative names.
-    pub fn names(&self) -> &[CertificateName] {
+    /// The subject alternative names.
+    pub(crate) fn names(&self) -> &[CertificateName] {
         &self.names
     }
 
-    /// Whether it is still accepted. Once it is not, it never is again.
+    /// Checks that the certificate is still accepted. A rejection is final.
     ///
     /// # Errors
-    /// Why it is not, and what its caller can do.
-    pub fn check(&self) -> Result<(), &'static str> {
-        if let Some(why) = self.ended.get() {
-            return Err(why);
+    /// The reason, and what the caller can do.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        if let Some(reason) = self.rejection.get() {
+            return Err(reason);
         }
-        let now = self.began.latest(unix_seconds(), clock::now());
+        let now = self.received_at.latest(unix_seconds(), clock::now());
         let has_same_roots = self.newest_generation.load(Acquire) == self.generation.load(Relaxed);
         if has_same_roots && now < self.verify_at.load(Relaxed) {
             return Ok(());
         }
         self.verify(now)
-            .map_err(|why| *self.ended.get_or_init(|| why))
+            .map_err(|reason| *self.rejection.get_or_init(|| reason))
     }
 
     /// Whether a [`check`](Self::check) has failed.
-    pub(super) fn has_ended(&self) -> bool {
-        self.ended.get().is_some()
+    pub(super) fn is_rejected(&self) -> bool {
+        self.rejection.get().is_some()
     }
 
     fn verify(&self, now: u64) -> Result<(), &'static str> {
@@ -107,7 +106,7 @@ impl CallerCertificate {
         let (end_entity, intermediates) = self.chain.split_first().ok_or(NOT_TRUSTED)?;
         let time = UnixTime::since_unix_epoch(Duration::from_secs(now));
         if let Err(error) = verifier.verify_client_cert(end_entity, intermediates, time) {
-            // Its caller is to show another one, and not to resume with this.
+            // Its caller has to send another certificate instead of resuming with this one.
             newest.forget_sessions();
             return Err(match error {
                 rustls::Error::InvalidCertificate(
@@ -116,22 +115,23 @@ impl CallerCertificate {
                 _ => NOT_TRUSTED,
             });
         }
-        self.verify_at.store(first_end(&self.chain, now), Relaxed);
+        self.verify_at
+            .store(first_expiry(&self.chain, now), Relaxed);
         self.generation.store(newest.generation(), Relaxed);
         Ok(())
     }
 }
 
-/// Both clocks at one moment. The wall clock decides, as it does in a handshake, but setting it
-/// back prolongs nothing.
+/// Readings of both clocks at one time. The wall clock decides, as it does in a handshake, but setting
+/// it back extends no validity.
 #[derive(Clone, Copy, Debug)]
-struct Clocks {
+struct ClockPair {
     wall: u64,
     monotonic: Instant,
 }
 
-impl Clocks {
-    /// The second of the Unix epoch by the clock that is ahead.
+impl ClockPair {
+    /// The Unix time by the clock that is ahead, in seconds.
     fn latest(&self, wall: u64, monotonic: Instant) -> u64 {
         let elapsed = monotonic
             .saturating_duration_since(self.monotonic)
@@ -145,20 +145,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wall_clock_that_is_set_back_prolongs_nothing() {
+    fn setting_the_clock_back_extends_nothing() {
         let monotonic = Instant::now();
-        let began = Clocks {
+        let received_at = ClockPair {
             wall: 1_000,
             monotonic,
         };
         let after = |seconds| monotonic + Duration::from_secs(seconds);
-        assert_eq!(began.latest(1_010, after(10)), 1_010);
-        assert_eq!(began.latest(500, after(10)), 1_010, "set back");
+        assert_eq!(received_at.latest(1_010, after(10)), 1_010);
+        assert_eq!(received_at.latest(500, after(10)), 1_010, "set back");
         assert_eq!(
-            began.latest(5_000, after(10)),
+            received_at.latest(5_000, after(10)),
             5_000,
             "set forward, or suspended"
         );
-        assert_eq!(began.latest(0, monotonic), 1_000);
+        assert_eq!(received_at.latest(0, monotonic), 1_000);
     }
 }

@@ -1,4 +1,4 @@
-//! The names in a caller's certificate.
+//! Names in a client certificate.
 
 use std::net::IpAddr;
 
@@ -8,10 +8,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::CertificateName;
 
-/// The subject alternative names of `certificate` (RFC 5280 section 4.2.1.6), each with its type:
-/// DNS names, URIs, e-mail addresses and IP addresses. The subject itself is not a name (RFC 9525
-/// section 2).
-pub(super) fn names(certificate: &CertificateDer<'_>) -> Vec<CertificateName> {
+/// Parses the subject alternative names of `certificate` (RFC 5280 section 4.2.1.6): DNS names, URIs,
+/// e-mail addresses and IP addresses. The subject itself is not a name (RFC 9525 section 2).
+pub(super) fn parse_names(certificate: &CertificateDer<'_>) -> Vec<CertificateName> {
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
         return Vec::new();
     };
@@ -22,11 +21,11 @@ pub(super) fn names(certificate: &CertificateDer<'_>) -> Vec<CertificateName> {
         .value
         .general_names
         .iter()
-        .filter_map(typed)
+        .filter_map(parse_name)
         .collect()
 }
 
-fn typed(name: &GeneralName<'_>) -> Option<CertificateName> {
+fn parse_name(name: &GeneralName<'_>) -> Option<CertificateName> {
     match name {
         GeneralName::DNSName(name) => Some(CertificateName::dns(name)),
         GeneralName::URI(uri) => Some(CertificateName::Uri((*uri).to_owned())),
@@ -54,7 +53,7 @@ mod tests {
             .distinguished_name
             .push(DnType::CommonName, "no name");
         params.subject_alt_names = subject_alt_names;
-        names(
+        parse_names(
             params
                 .self_signed(&KeyPair::generate().unwrap())
                 .unwrap()
@@ -83,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_not_taken_for_another_type() {
+    fn a_name_never_matches_another_type() {
         let given = names_of(vec![
             SanType::URI("crm.example".try_into().unwrap()),
             SanType::Rfc822Name("crm.example".try_into().unwrap()),
@@ -107,8 +106,8 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_without_names_or_that_is_none_gives_none() {
+    fn an_invalid_certificate_has_no_names() {
         assert!(names_of(Vec::new()).is_empty());
-        assert!(names(&CertificateDer::from(&b"no certificate"[..])).is_empty());
+        assert!(parse_names(&CertificateDer::from(&b"no certificate"[..])).is_empty());
     }
 }

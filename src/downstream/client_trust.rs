@@ -1,9 +1,9 @@
-//! Trust in callers' certificates: which certificates they may be signed by, and which TLS sessions
-//! may be resumed.
+//! Trust in client certificates: the roots that sign them, and the TLS sessions that resume with them.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
@@ -13,11 +13,10 @@ use rustls::{DigitallySignedStruct, DistinguishedName, RootCertStore, SignatureS
 use crate::config::{Validity, unix_seconds};
 use crate::error::BoxError;
 
-/// TLS sessions that one acceptor keeps; as many as rustls keeps by default.
+/// TLS sessions of one acceptor; rustls's default.
 const MAX_SESSIONS: usize = 256;
 
-/// The certificates that callers' may be signed by, each with its validity: rustls does not look at
-/// that of a root.
+/// The roots of client certificates, each with its validity: rustls does not check that of a root.
 #[derive(Clone, Debug)]
 pub(super) struct ClientRoots(Vec<(CertificateDer<'static>, Option<Validity>)>);
 
@@ -31,7 +30,7 @@ impl ClientRoots {
         )
     }
 
-    /// Those that are valid in the second `now`.
+    /// The roots that are valid at the Unix time `now`.
     pub(super) fn valid_at(&self, now: u64) -> Vec<CertificateDer<'static>> {
         let is_valid =
             |validity: &Option<Validity>| validity.is_none_or(|validity| validity.contains(now));
@@ -43,12 +42,12 @@ impl ClientRoots {
     }
 }
 
-/// Verifies callers' certificates. A caller without a certificate is let through: it may have a key
-/// instead.
+/// Builds a verifier of client certificates. It accepts a caller without a certificate, which may have
+/// a key instead.
 ///
 /// # Errors
-/// When a root cannot be used.
-pub(super) fn verifier(
+/// When a root is unusable.
+pub(super) fn build_verifier(
     roots: &[CertificateDer<'static>],
 ) -> Result<Arc<dyn ClientCertVerifier>, BoxError> {
     let mut anchors = RootCertStore::empty();
@@ -60,14 +59,14 @@ pub(super) fn verifier(
         .build()?)
 }
 
-/// When the first certificate of `chain`, which was verified in the second `now`, ends; `now`
-/// itself where one cannot be read.
-pub(super) fn first_end(chain: &[CertificateDer<'_>], now: u64) -> u64 {
+/// The first expiry in `chain`, which was verified at the Unix time `now`; `now` if a certificate
+/// cannot be parsed.
+pub(super) fn first_expiry(chain: &[CertificateDer<'_>], now: u64) -> u64 {
     let mut first = u64::MAX;
     for certificate in chain {
         match Validity::of(certificate) {
             Some(validity) if validity.end() > now => first = first.min(validity.end()),
-            // It is not on the path that was verified.
+            // An expired certificate is not on the verified path.
             Some(_) => {}
             None => return now,
         }
@@ -75,46 +74,45 @@ pub(super) fn first_end(chain: &[CertificateDer<'_>], now: u64) -> u64 {
     first
 }
 
-/// TLS sessions of one acceptor. A session holds the certificate of its caller, and rustls resumes
-/// it without a look at that: when the first of these certificates ends, all sessions are
-/// forgotten.
+/// The TLS sessions of one acceptor. A session contains the certificate of its caller, which rustls
+/// does not verify again when it resumes. So all sessions are forgotten when the first of these
+/// certificates expires.
 #[derive(Debug)]
-pub(super) struct Sessions {
-    kept: Mutex<Arc<ServerSessionMemoryCache>>,
-    /// When the first certificate of a session ends.
-    first_end: AtomicU64,
+pub(super) struct SessionCache {
+    cache: Mutex<Arc<ServerSessionMemoryCache>>,
+    /// The first expiry of a certificate in a session.
+    first_expiry: AtomicU64,
 }
 
-impl Default for Sessions {
+impl Default for SessionCache {
     fn default() -> Self {
-        Sessions {
-            kept: Mutex::new(ServerSessionMemoryCache::new(MAX_SESSIONS)),
-            first_end: AtomicU64::new(u64::MAX),
+        SessionCache {
+            cache: Mutex::new(ServerSessionMemoryCache::new(MAX_SESSIONS)),
+            first_expiry: AtomicU64::new(u64::MAX),
         }
     }
 }
 
-impl Sessions {
-    fn note_end(&self, end: u64) {
-        self.first_end.fetch_min(end, Relaxed);
+impl SessionCache {
+    fn record_expiry(&self, expiry: u64) {
+        self.first_expiry.fetch_min(expiry, Relaxed);
     }
 
-    /// Forgets all sessions.
-    pub(super) fn forget(&self) {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        self.first_end.store(u64::MAX, Relaxed);
-        *kept = ServerSessionMemoryCache::new(MAX_SESSIONS);
+    pub(super) fn forget_all(&self) {
+        let mut cache = self.cache.lock();
+        self.first_expiry.store(u64::MAX, Relaxed);
+        *cache = ServerSessionMemoryCache::new(MAX_SESSIONS);
     }
 
     fn current(&self, now: u64) -> Arc<ServerSessionMemoryCache> {
-        if self.first_end.load(Relaxed) <= now {
-            self.forget();
+        if self.first_expiry.load(Relaxed) <= now {
+            self.forget_all();
         }
-        Arc::clone(&self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.cache.lock())
     }
 }
 
-impl StoresServerSessions for Sessions {
+impl StoresServerSessions for SessionCache {
     fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
         self.current(unix_seconds()).put(key, value)
     }
@@ -132,14 +130,14 @@ impl StoresServerSessions for Sessions {
     }
 }
 
-/// A verifier that notes when the certificates end that sessions are kept of.
+/// A verifier that records the expiry of certificates in sessions.
 #[derive(Debug)]
-pub(super) struct NotingVerifier {
+pub(super) struct RecordingVerifier {
     pub(super) inner: Arc<dyn ClientCertVerifier>,
-    pub(super) sessions: Arc<Sessions>,
+    pub(super) sessions: Arc<SessionCache>,
 }
 
-impl ClientCertVerifier for NotingVerifier {
+impl ClientCertVerifier for RecordingVerifier {
     fn offer_client_auth(&self) -> bool {
         self.inner.offer_client_auth()
     }
@@ -163,8 +161,9 @@ impl ClientCertVerifier for NotingVerifier {
             .verify_client_cert(end_entity, intermediates, now)?;
         let now = now.as_secs();
         self.sessions
-            .note_end(first_end(std::slice::from_ref(end_entity), now));
-        self.sessions.note_end(first_end(intermediates, now));
+            .record_expiry(first_expiry(std::slice::from_ref(end_entity), now));
+        self.sessions
+            .record_expiry(first_expiry(intermediates, now));
         Ok(verified)
     }
 
@@ -198,15 +197,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sessions_are_forgotten_when_a_certificate_ends() {
-        let sessions = Sessions::default();
+    fn sessions_are_forgotten_when_a_certificate_expires() {
+        let sessions = SessionCache::default();
         let kept = |now| sessions.current(now).get(b"id").is_some();
         sessions.current(0).put(b"id".to_vec(), Vec::new());
-        sessions.note_end(200);
-        sessions.note_end(100);
+        sessions.record_expiry(200);
+        sessions.record_expiry(100);
         assert!(kept(99));
         assert!(!kept(100));
         sessions.current(100).put(b"id".to_vec(), Vec::new());
-        assert!(kept(150), "those that came later are kept");
+        assert!(kept(150), "later sessions are kept");
     }
 }

@@ -1,6 +1,5 @@
-//! Tells the bytes of bodies from all else that crosses an HTTP/2 connection: only data in DATA
-//! frames (RFC 9113 section 6.1) is progress. PING, WINDOW_UPDATE, SETTINGS, PRIORITY, padding and
-//! frames of an unknown type are not.
+//! Scanner for DATA frames (RFC 9113 section 6.1) in the bytes of an HTTP/2 connection: only their data
+//! is progress. PING, WINDOW_UPDATE, SETTINGS, PRIORITY, padding and frames of unknown types are not.
 
 const HEAD_BYTES: usize = 9;
 
@@ -10,36 +9,36 @@ const DATA: u8 = 0;
 
 const PADDED: u8 = 8;
 
-/// Reads the frames of one direction, from its first byte on.
+/// Scans one direction of a connection, from its first byte on.
 #[derive(Debug, Default)]
-pub(super) struct DataFrames {
-    /// The head of the frame that comes next, as far as it has come.
+pub(super) struct DataFrameScanner {
+    /// The received part of the next frame head.
     head: [u8; HEAD_BYTES],
     head_length: usize,
-    /// How much of the frame's payload is to come.
+    /// Payload bytes of the current frame that are still to arrive.
     left: usize,
-    /// How much data is among that; it comes before the padding.
+    /// Data bytes among those; padding follows them.
     data_left: usize,
-    /// Whether the length of the padding comes next.
+    /// Whether the next byte is the length of the padding.
     is_padded: bool,
 }
 
-impl DataFrames {
-    /// Those that a client sends, after its preface.
-    pub(super) fn of_client() -> Self {
-        DataFrames {
+impl DataFrameScanner {
+    /// Scans what a client sends, after its preface.
+    pub(super) fn client() -> Self {
+        DataFrameScanner {
             left: PREFACE_BYTES,
-            ..DataFrames::default()
+            ..DataFrameScanner::default()
         }
     }
 
-    /// Those that a server sends.
-    pub(super) fn of_server() -> Self {
-        DataFrames::default()
+    /// Scans what a server sends.
+    pub(super) fn server() -> Self {
+        DataFrameScanner::default()
     }
 
-    /// Whether `bytes`, which follow those before, hold data.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) -> bool {
+    /// Returns whether `bytes`, the next of the connection, contain data.
+    pub(super) fn scan(&mut self, mut bytes: &[u8]) -> bool {
         let mut has_data = false;
         while let Some(&first) = bytes.first() {
             let length = match self.left {
@@ -63,7 +62,7 @@ impl DataFrames {
         has_data
     }
 
-    /// Reads a part of a frame's head; how much that was.
+    /// Reads a part of a frame head. Returns its length.
     fn read_head(&mut self, bytes: &[u8]) -> usize {
         let length = (HEAD_BYTES - self.head_length).min(bytes.len());
         self.head[self.head_length..][..length].copy_from_slice(&bytes[..length]);
@@ -93,9 +92,9 @@ mod tests {
     }
 
     #[test]
-    fn only_data_counts() {
+    fn only_data_is_found() {
         let ping = frame(6, 0, &[0; 8]);
-        let mut frames = DataFrames::of_server();
+        let mut frames = DataFrameScanner::server();
         for nothing in [
             &ping,
             &frame(8, 0, &[0; 4]),
@@ -105,15 +104,15 @@ mod tests {
             &frame(DATA, PADDED, &[3, 0, 0, 0]),
             &frame(DATA, PADDED, &[200, 0, 0, 0]),
         ] {
-            assert!(!frames.read(nothing), "{nothing:?}");
+            assert!(!frames.scan(nothing), "{nothing:?}");
         }
-        assert!(frames.read(&[&ping[..], &frame(DATA, 0, b"a"), &ping].concat()));
-        assert!(frames.read(&frame(DATA, PADDED, &[2, b'a', 0, 0])));
-        assert!(!frames.read(&ping));
+        assert!(frames.scan(&[&ping[..], &frame(DATA, 0, b"a"), &ping].concat()));
+        assert!(frames.scan(&frame(DATA, PADDED, &[2, b'a', 0, 0])));
+        assert!(!frames.scan(&ping));
     }
 
     #[test]
-    fn frames_are_read_in_whatever_pieces_they_come() {
+    fn frames_may_arrive_byte_by_byte() {
         let settings = [
             &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
             &frame(4, 0, &[0; 6]),
@@ -121,8 +120,8 @@ mod tests {
         .concat();
         let data = frame(DATA, PADDED, &[3, b'a', b'b', 0, 0, 0]);
         let bytes = [&settings[..], &data, &frame(1, 0, &[0; 5])].concat();
-        let mut frames = DataFrames::of_client();
-        let counted: Vec<_> = bytes.iter().map(|byte| frames.read(&[*byte])).collect();
+        let mut frames = DataFrameScanner::client();
+        let counted: Vec<_> = bytes.iter().map(|byte| frames.scan(&[*byte])).collect();
         let first = settings.len() + HEAD_BYTES + 1;
         let expected: Vec<_> = (0..bytes.len())
             .map(|at| at == first || at == first + 1)

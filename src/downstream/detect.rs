@@ -1,5 +1,4 @@
-//! Tells HTTP/2 with prior knowledge from HTTP/1 by the first bytes of a connection (RFC 9113
-//! section 3.4).
+//! Detection of HTTP/2 with prior knowledge by the first bytes of a connection (RFC 9113 section 3.4).
 
 use std::io;
 use std::pin::Pin;
@@ -8,14 +7,14 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
-use super::DownstreamIo;
+use super::io::DownstreamIo;
 use crate::rt::readiness::Readable;
 
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Reads from `io` until it is clear which HTTP it speaks; true for HTTP/2. What was read is read
-/// again from the stream that comes back.
-pub(super) async fn is_http2<IO>(mut io: IO) -> io::Result<(bool, Rewound<IO>)>
+/// Reads from `io` until the HTTP version is clear; true for HTTP/2. The returned stream yields the
+/// same bytes again.
+pub(super) async fn detect_http2<IO>(mut io: IO) -> io::Result<(bool, RewoundIo<IO>)>
 where
     IO: AsyncRead + Unpin,
 {
@@ -29,16 +28,15 @@ where
     }
     Ok((
         first == *PREFACE,
-        Rewound {
+        RewoundIo {
             first: Bytes::copy_from_slice(&first[..length]),
             io,
         },
     ))
 }
 
-/// Reads the first byte of `io`, which is read again from the stream that comes back; `None` at its
-/// end.
-pub(super) async fn first_byte<IO>(mut io: IO) -> io::Result<(Option<u8>, Rewound<IO>)>
+/// Reads the first byte of `io`; `None` at the end. The returned stream yields the byte again.
+pub(super) async fn read_first_byte<IO>(mut io: IO) -> io::Result<(Option<u8>, RewoundIo<IO>)>
 where
     IO: AsyncRead + Unpin,
 {
@@ -47,48 +45,48 @@ where
     let first = &first[..length];
     Ok((
         first.first().copied(),
-        Rewound {
+        RewoundIo {
             first: Bytes::copy_from_slice(first),
             io,
         },
     ))
 }
 
-/// A stream whose first bytes are read once more.
-pub(super) struct Rewound<IO> {
+/// A stream that yields its first bytes again.
+pub(super) struct RewoundIo<IO> {
     first: Bytes,
     io: IO,
 }
 
-impl<IO> Rewound<IO> {
-    /// Whether a TLS handshake record begins with what was read (RFC 8446 section 5.1): no HTTP
-    /// does.
+impl<IO> RewoundIo<IO> {
+    /// Whether the first bytes begin a TLS handshake record (RFC 8446 section 5.1), and not HTTP.
     pub(super) fn begins_with_tls(&self) -> bool {
         matches!(*self.first, [0x16] | [0x16, 0x03, ..])
     }
 
-    /// Gives `first` back, all of what was read and not used.
+    /// Puts back `first`, all bytes that were read and not used.
     pub(super) fn rewind(&mut self, first: Bytes) {
         self.first = first;
     }
 }
 
-impl<IO: Readable> Readable for Rewound<IO> {
+impl<IO: Readable> Readable for RewoundIo<IO> {
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
-        match self.first.is_empty() {
-            true => self.io.poll_readable(cx),
-            false => Poll::Ready(()),
+        if self.first.is_empty() {
+            self.io.poll_readable(cx)
+        } else {
+            Poll::Ready(())
         }
     }
 }
 
-impl<IO: DownstreamIo> DownstreamIo for Rewound<IO> {
+impl<IO: DownstreamIo> DownstreamIo for RewoundIo<IO> {
     fn reset_on_drop(&self) {
         self.io.reset_on_drop();
     }
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Rewound<IO> {
+impl<IO: AsyncRead + Unpin> AsyncRead for RewoundIo<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -103,7 +101,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Rewound<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Rewound<IO> {
+impl<IO: AsyncWrite + Unpin> AsyncWrite for RewoundIo<IO> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -137,15 +135,15 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Rewound<IO> {
 mod tests {
     use super::*;
 
-    async fn told(parts: &[&[u8]]) -> (bool, Vec<u8>) {
+    async fn detect(parts: &[&[u8]]) -> (bool, Vec<u8>) {
         let mut stream = in_parts(parts);
-        let (http2, mut rewound) = is_http2(&mut stream).await.unwrap();
+        let (http2, mut rewound) = detect_http2(&mut stream).await.unwrap();
         let mut all = Vec::new();
         rewound.read_to_end(&mut all).await.unwrap();
         (http2, all)
     }
 
-    /// A stream that gives one part a read.
+    /// A stream that yields one part per read.
     fn in_parts<'a>(parts: &'a [&'a [u8]]) -> impl AsyncRead + Unpin + 'a {
         struct Parts<'a>(std::slice::Iter<'a, &'a [u8]>);
         impl AsyncRead for Parts<'_> {
@@ -164,19 +162,19 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_preface_is_known_in_pieces_and_nothing_is_lost() {
+    async fn the_preface_is_detected_in_parts() {
         assert_eq!(
-            told(&[b"PRI * HT", b"TP/2.0\r\n\r\nSM\r\n\r\n", b"more"]).await,
+            detect(&[b"PRI * HT", b"TP/2.0\r\n\r\nSM\r\n\r\n", b"more"]).await,
             (true, [&PREFACE[..], b"more"].concat())
         );
         assert_eq!(
-            told(&[b"PR", b"OPFIND / HTTP/1.1\r\n"]).await,
+            detect(&[b"PR", b"OPFIND / HTTP/1.1\r\n"]).await,
             (false, b"PROPFIND / HTTP/1.1\r\n".to_vec())
         );
         assert_eq!(
-            told(&[b"PRI * HTTP/2"]).await,
+            detect(&[b"PRI * HTTP/2"]).await,
             (false, b"PRI * HTTP/2".to_vec())
         );
-        assert_eq!(told(&[]).await, (false, Vec::new()));
+        assert_eq!(detect(&[]).await, (false, Vec::new()));
     }
 }

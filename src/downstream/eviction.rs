@@ -1,209 +1,146 @@
-//! Bound on the open connections of a listener that makes no new one wait: the connection that was
-//! idle longest is closed in its place.
+//! Limit of a listener's open connections that never delays a new one: it closes the connection that
+//! is idle for longest.
 //!
-//! It is for a listener whose requests are short, and must be answered whoever else is connected: a
-//! semaphore would let idle connections keep probes out. A new connection first evicts one of its
-//! own address, so that one peer cannot evict the connections of others, and otherwise one of the
-//! address that has the most.
+//! It is for a listener of short requests that have to be served whoever else is connected: with a
+//! semaphore, idle connections would block probes. A new connection first evicts one of its own
+//! address if that is crowded, so that one peer cannot evict the connections of others, and otherwise
+//! one of the address with the most connections.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use tokio::task::AbortHandle;
+use parking_lot::Mutex;
 
-use super::PeerInfo;
+use super::connection_use::ConnectionUse;
+use super::peer::PeerInfo;
 
-/// Bits of an IPv6 address that one peer can choose at will: its interface identifier (RFC 4291
+/// Bits of an IPv6 address that one peer can choose at will: the interface identifier (RFC 4291
 /// section 2.5.1).
 const INTERFACE_BITS: u32 = 64;
 
-/// Bound on the open connections of a listener.
+/// See the [module](self).
 #[derive(Debug)]
 pub struct EvictingLimit {
     max: usize,
     max_per_address: usize,
-    connections: Mutex<Vec<Connection>>,
-    /// Counts uses, so that the connection that was used first has the lowest number.
-    uses: Arc<AtomicU64>,
+    connections: Mutex<Vec<TrackedConnection>>,
+    clock: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
-struct Connection {
+struct TrackedConnection {
     peer: PeerInfo,
-    /// The address that it counts as; `None` for a Unix socket.
+    /// See [`counted_address`]; `None` for a Unix socket.
     address: Option<IpAddr>,
     usage: Arc<ConnectionUse>,
 }
 
-impl Connection {
-    /// Ends it, and gives its peer.
+impl TrackedConnection {
     fn evict(self) -> PeerInfo {
         self.usage.abort();
         self.peer
     }
 }
 
-/// What is known of the use of one connection.
-#[derive(Debug)]
-pub struct ConnectionUse {
-    /// Requests that are being answered.
-    active: AtomicUsize,
-    last_use: AtomicU64,
-    uses: Arc<AtomicU64>,
-    /// The task of the connection, once it is spawned.
-    task: OnceLock<AbortHandle>,
-}
-
-impl ConnectionUse {
-    /// Marks the connection as used until the request ends. It is evicted after all that are not.
-    pub fn begin_request(self: &Arc<Self>) -> ActiveRequest {
-        self.active.fetch_add(1, Relaxed);
-        ActiveRequest(Arc::clone(self))
-    }
-
-    pub(super) fn set_task(&self, task: AbortHandle) {
-        // It is set once.
-        let _ = self.task.set(task);
-    }
-
-    /// Ends the connection at once, whatever is in flight.
-    pub fn abort(&self) {
-        self.task.get().inspect(|task| task.abort());
-    }
-
-    fn touch(&self) {
-        self.last_use
-            .store(self.uses.fetch_add(1, Relaxed), Relaxed);
-    }
-}
-
-/// A request that is being answered.
-#[derive(Debug)]
-pub struct ActiveRequest(Arc<ConnectionUse>);
-
-impl Drop for ActiveRequest {
-    fn drop(&mut self) {
-        self.0.touch();
-        self.0.active.fetch_sub(1, Relaxed);
-    }
-}
-
 impl EvictingLimit {
-    /// A bound of `max` connections in all, and `max_per_address` of one IPv4 address or IPv6
-    /// network of 64 bits.
-    pub fn new(max: usize, max_per_address: usize) -> Arc<Self> {
-        let (connections, uses) = (Mutex::default(), Arc::default());
+    /// A limit of `max` connections, and of `max_per_address` for one IPv4 address or one IPv6 /64
+    /// network.
+    pub(crate) fn new(max: usize, max_per_address: usize) -> Arc<Self> {
         Arc::new(EvictingLimit {
             max,
             max_per_address,
-            connections,
-            uses,
+            connections: Mutex::default(),
+            clock: Arc::default(),
         })
     }
 
-    /// Admits a connection with `peer`, and gives the peer of the connection that was closed for
-    /// it.
+    /// Admits a connection with `peer`, and sets its `usage`. Also returns the peer that was evicted
+    /// for it.
     pub(super) fn admit(self: &Arc<Self>, peer: &mut PeerInfo) -> (Admission, Option<PeerInfo>) {
-        let usage = Arc::new(ConnectionUse {
-            active: AtomicUsize::new(0),
-            last_use: AtomicU64::new(0),
-            uses: Arc::clone(&self.uses),
-            task: OnceLock::new(),
-        });
-        usage.touch();
+        let usage = ConnectionUse::new(&self.clock);
         peer.usage = Some(Arc::clone(&usage));
-        let address = peer.addr.map(|addr| counted_as(addr.ip()));
-        let connection = Connection {
+        let address = peer.addr.map(|addr| counted_address(addr.ip()));
+        let connection = TrackedConnection {
             peer: peer.clone(),
             address,
             usage: Arc::clone(&usage),
         };
-        let mut connections = self.lock();
+        let mut connections = self.connections.lock();
         let victim = self
-            .victim(&connections, address)
+            .find_victim(&connections, address)
             .map(|index| connections.remove(index));
         connections.push(connection);
         drop(connections);
-        let evicted = victim.map(Connection::evict);
-        (
-            Admission {
-                limit: Arc::clone(self),
-                usage,
-            },
-            evicted,
-        )
+        let admission = Admission {
+            limit: Arc::clone(self),
+            usage,
+        };
+        (admission, victim.map(TrackedConnection::evict))
     }
 
-    /// Evicts the connection that would have to go first if there were no place, and gives its
-    /// peer.
+    /// Evicts one connection as if the limit were reached. Returns its peer.
     pub(super) fn evict_one(&self) -> Option<PeerInfo> {
-        let mut connections = self.lock();
-        let index = first(&connections, &counts(&connections), None)?;
+        let mut connections = self.connections.lock();
+        let index = find_first(&connections, &count_by_address(&connections), None)?;
         let victim = connections.remove(index);
         drop(connections);
         Some(victim.evict())
     }
 
-    /// The index of the connection that has to go before another one from `address` can be
-    /// admitted.
-    fn victim(&self, connections: &[Connection], address: Option<IpAddr>) -> Option<usize> {
-        let counts = counts(connections);
+    /// The index of the connection to evict for a new one from `address`, if one has to go.
+    fn find_victim(
+        &self,
+        connections: &[TrackedConnection],
+        address: Option<IpAddr>,
+    ) -> Option<usize> {
+        let counts = count_by_address(connections);
         let is_crowded = address.is_some() && counts.get(&address) >= Some(&self.max_per_address);
         if !is_crowded && connections.len() < self.max {
             return None;
         }
-        first(connections, &counts, address.filter(|_| is_crowded))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Connection>> {
-        self.connections
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        find_first(connections, &counts, address.filter(|_| is_crowded))
     }
 }
 
-/// The number of connections of each address.
-fn counts(connections: &[Connection]) -> HashMap<Option<IpAddr>, usize> {
+fn count_by_address(connections: &[TrackedConnection]) -> HashMap<Option<IpAddr>, usize> {
     let mut counts = HashMap::new();
-    connections
-        .iter()
-        .for_each(|other| *counts.entry(other.address).or_default() += 1);
+    for connection in connections {
+        *counts.entry(connection.address).or_default() += 1;
+    }
     counts
 }
 
-/// The index of the connection that goes first: of those of `address`, or else of the address that
-/// has the most.
-fn first(
-    connections: &[Connection],
+/// The index of the connection to evict first, from `address`, or from the address with the most
+/// connections.
+fn find_first(
+    connections: &[TrackedConnection],
     counts: &HashMap<Option<IpAddr>, usize>,
     address: Option<IpAddr>,
 ) -> Option<usize> {
     let most = counts.values().max();
-    let is_candidate = |other: &Connection| match address {
+    let is_candidate = |other: &TrackedConnection| match address {
         Some(_) => other.address == address,
         None => counts.get(&other.address) == most,
     };
-    let candidates = connections
+    connections
         .iter()
         .enumerate()
-        .filter(|(_, other)| is_candidate(other));
-    let first = candidates.min_by_key(|(_, Connection { usage, .. })| {
-        (usage.active.load(Relaxed) > 0, usage.last_use.load(Relaxed))
-    });
-    first.map(|(index, _)| index)
+        .filter(|(_, other)| is_candidate(other))
+        .min_by_key(|(_, other)| other.usage.eviction_order())
+        .map(|(index, _)| index)
 }
 
 /// The address that connections are counted by.
-fn counted_as(ip: IpAddr) -> IpAddr {
+fn counted_address(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V4(ip) => IpAddr::V4(ip),
         IpAddr::V6(ip) => IpAddr::V6((u128::from(ip) >> INTERFACE_BITS << INTERFACE_BITS).into()),
     }
 }
 
-/// The place of a connection under a limit, given back when this is dropped.
+/// An admitted connection. Dropping it removes the connection from the limit.
 #[derive(Debug)]
 pub(super) struct Admission {
     limit: Arc<EvictingLimit>,
@@ -213,6 +150,7 @@ pub(super) struct Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         self.limit
+            .connections
             .lock()
             .retain(|other| !Arc::ptr_eq(&other.usage, &self.usage));
     }
@@ -229,8 +167,8 @@ mod tests {
         }
     }
 
-    /// Admits connections from these addresses, the ports of which are their numbers from 0 on;
-    /// those that were evicted.
+    /// Admits connections from `ips`, whose ports are their indexes. Also returns the ports of evicted
+    /// connections.
     fn evicted(limit: &Arc<EvictingLimit>, ips: &[&str]) -> (Vec<Admission>, Vec<u16>) {
         let mut evicted = Vec::new();
         let admit = |(port, ip): (usize, &&str)| {
@@ -281,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn one_of_the_address_with_most_goes_for_files() {
+    fn evict_one_takes_from_the_largest_address() {
         let limit = EvictingLimit::new(9, 9);
         assert!(limit.evict_one().is_none());
         let (_admitted, none) = evicted(&limit, &["10.0.0.1", "10.0.0.2", "10.0.0.2"]);
@@ -315,13 +253,13 @@ mod tests {
         assert_eq!(evicted, Some(2));
         drop(third);
         drop(request);
-        assert_eq!(victim(4).1, None, "the third has given its place back");
+        assert_eq!(victim(4).1, None, "the third has left the limit");
         drop(victim(5));
         assert_eq!(victim(6).1, None);
     }
 
     #[test]
-    fn connections_of_a_unix_socket_have_the_common_bound() {
+    fn unix_socket_connections_share_one_limit() {
         let limit = EvictingLimit::new(2, 1);
         let mut kept = Vec::new();
         for evicts in [false, false, true] {

@@ -1,12 +1,16 @@
-//! What the fuzz targets reach of this room: a connection without its socket, so that its deadlines
-//! can run on paused time.
+//! Entry point of the fuzz targets: a connection without its socket, so that its deadlines can run on
+//! paused time.
 
 use tokio::io::DuplexStream;
 use tokio::sync::watch;
 
-use super::{CallerService, PeerInfo, ServerOptions, ServiceBody, connection};
+use super::connection;
+use super::options::ServerOptions;
+use super::peer::PeerInfo;
+use super::service::{CallerService, ServiceBody};
 
 /// Serves `io` until it ends.
+#[allow(private_bounds, reason = "fuzz targets pass any service")]
 pub async fn serve<S, B>(
     io: DuplexStream,
     options: &ServerOptions,

@@ -1,15 +1,14 @@
-//! A caller that has closed its half of an HTTP/1 connection while its answer is still to come.
+//! Probe of a caller that has closed its half of an HTTP/1 connection before its response is complete.
 //!
-//! It looks like one that is gone, and only the one that is gone has its request cancelled. TCP
-//! tells the two apart when something is sent: a socket that was closed resets the connection. So
-//! an interim answer is sent, which a caller that is still there can discard (RFC 9110 section
-//! 15.2.1), and another a little later, which finds the connection reset. Once the answer has begun
-//! nothing can be sent to ask with: when it pauses for a second in the middle, the caller is given
-//! up.
+//! The request of a caller that is gone is cancelled, and that of a caller that only closed its half is
+//! not. TCP distinguishes the two when something is sent: a closed socket resets the connection. So the
+//! probe sends an interim response, which a present caller discards (RFC 9110 section 15.2.1), and
+//! another later, which finds the reset. After the response has begun nothing can be sent as a probe:
+//! the caller counts as gone when the response pauses for a second.
 //!
-//! The end of its half may arrive together with the end of a request's body, and then hyper sees it
-//! before whoever reads the body has told that it is whole. A body that is still wanted a little
-//! later was broken off.
+//! The end of the half may arrive together with the end of a request body, and hyper may see it before
+//! the reader of the body has reported completion. A body that is still awaited a little later was
+//! broken off.
 
 use std::future::Future;
 use std::io;
@@ -22,36 +21,34 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::activity::Activity;
 
-/// An answer that comes before it is the only thing that the caller reads. Who reads a request's
-/// body has by then seen all of it that has come.
-const FIRST_LOOK: Duration = Duration::from_millis(50);
+/// Delay of the first probe. A response within it arrives without an interim one, and the reader of a
+/// request body has by then seen all that has arrived.
+const FIRST_PROBE_DELAY: Duration = Duration::from_millis(50);
 
-/// The longest time between two looks, and the pause in the middle of an answer after which a look
-/// finds its caller gone.
-const LONGEST: Duration = Duration::from_secs(1);
+/// The longest interval of probes, and the pause of a response after which its caller is gone.
+const MAX_PROBE_INTERVAL: Duration = Duration::from_secs(1);
 
-const INTERIM: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+const INTERIM_RESPONSE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Looks, less and less often, whether the caller is still there.
-pub(super) struct HalfClosed {
-    /// When the end of its half was seen.
+/// See the [module](self). The interval of probes doubles.
+pub(super) struct HalfCloseProbe {
+    /// When the half was closed.
     since: Instant,
     timer: Pin<Box<Sleep>>,
-    wait: Duration,
+    interval: Duration,
 }
 
-impl HalfClosed {
+impl HalfCloseProbe {
     pub(super) fn new() -> Self {
-        HalfClosed {
+        HalfCloseProbe {
             since: Instant::now(),
-            timer: Box::pin(sleep(FIRST_LOOK)),
-            wait: FIRST_LOOK,
+            timer: Box::pin(sleep(FIRST_PROBE_DELAY)),
+            interval: FIRST_PROBE_DELAY,
         }
     }
 
-    /// Ready when the connection is to be told of its end: as one, where that breaks off a
-    /// request's body, and else with what the matter is, because the caller is gone. Woken as well
-    /// when the answer has gone out.
+    /// Ready with the end of the connection if it breaks off a request body, and with an error if the
+    /// caller is gone. Also woken when the response is complete.
     pub(super) fn poll_gone<IO>(
         &mut self,
         io: &mut IO,
@@ -61,24 +58,24 @@ impl HalfClosed {
     where
         IO: AsyncWrite + Unpin,
     {
-        activity.wake_when_answered(cx);
+        activity.wake_when_responded(cx);
         loop {
             ready!(self.timer.as_mut().poll(cx));
-            if let Some(awaited) = activity.awaited_since() {
-                let due = awaited.max(self.since) + FIRST_LOOK;
+            if let Some(since) = activity.body_wait_since() {
+                let due = since.max(self.since) + FIRST_PROBE_DELAY;
                 if due <= Instant::now() {
                     return Poll::Ready(Ok(()));
                 }
                 self.timer.as_mut().reset(due);
                 continue;
             }
-            self.wait = LONGEST.min(self.wait * 2);
-            self.timer.as_mut().reset(Instant::now() + self.wait);
-            if activity.has_paused_for(LONGEST) {
+            self.interval = MAX_PROBE_INTERVAL.min(self.interval * 2);
+            self.timer.as_mut().reset(Instant::now() + self.interval);
+            if activity.has_response_paused_for(MAX_PROBE_INTERVAL) {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
-            if activity.may_send_interim()
-                && let Err(error) = ask(io, cx)
+            if activity.can_send_interim()
+                && let Err(error) = send_interim(io, cx)
             {
                 return Poll::Ready(Err(error));
             }
@@ -86,14 +83,14 @@ impl HalfClosed {
     }
 }
 
-/// Sends an interim answer, whole or not at all: nothing is on its way, so there is room for it.
-fn ask<IO: AsyncWrite + Unpin>(io: &mut IO, cx: &mut Context<'_>) -> io::Result<()> {
-    match Pin::new(&mut *io).poll_write(cx, INTERIM) {
-        Poll::Ready(Ok(length)) if length == INTERIM.len() => {}
+/// Sends an interim response, in one write: nothing else is in the send buffer, so it has room.
+fn send_interim<IO: AsyncWrite + Unpin>(io: &mut IO, cx: &mut Context<'_>) -> io::Result<()> {
+    match Pin::new(&mut *io).poll_write(cx, INTERIM_RESPONSE) {
+        Poll::Ready(Ok(length)) if length == INTERIM_RESPONSE.len() => {}
         Poll::Ready(Err(error)) => return Err(error),
         Poll::Ready(Ok(_)) | Poll::Pending => return Err(io::ErrorKind::BrokenPipe.into()),
     }
-    // TLS takes bytes before the socket does.
+    // TLS accepts bytes before the socket does.
     match Pin::new(io).poll_flush(cx) {
         Poll::Ready(flushed) => flushed,
         Poll::Pending => Ok(()),

@@ -7,42 +7,48 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::connection::{TooLate, too_late};
-use super::detect::{Rewound, first_byte};
-use super::linger::{BAD_REQUEST, close};
-use super::refusals::{Reporter, tls_refusal};
-use super::{DownstreamIo, ServerOptions};
+use super::detect::{RewoundIo, read_first_byte};
+use super::io::DownstreamIo;
+use super::linger::{BAD_REQUEST, close_lingering};
+use super::options::ServerOptions;
+use super::refusals::{RefusalReporter, tls_refusal};
+use super::start_deadline::{StartExpired, start_expired};
 use crate::metrics::ConnectionRefusal;
 
-/// The stream that a handshake has made.
-pub(super) type Secured<IO> = Box<TlsStream<Rewound<IO>>>;
+pub(super) type TlsIo<IO> = Box<TlsStream<RewoundIo<IO>>>;
 
-/// Completes the handshake over `io`; `None` if it failed, which is reported.
-pub(super) async fn handshake<IO: DownstreamIo>(
+/// Completes the handshake over `io`. Reports a failure, and returns `None`.
+pub(super) async fn accept_tls<IO: DownstreamIo>(
     io: IO,
     tls: TlsAcceptor,
     options: &ServerOptions,
     drain: watch::Receiver<bool>,
-    reporter: Reporter<'_>,
-) -> Option<Secured<IO>> {
+    reporter: RefusalReporter<'_>,
+) -> Option<TlsIo<IO>> {
     let limit = options.timeouts.borrow().handshake;
-    let mut late = pin!(too_late(limit, drain));
-    let begun = tokio::select! {
-        begun = first_byte(io) => begun,
-        late = &mut late => return give_up(late, ConnectionRefusal::NoRequest, reporter),
+    let mut expired = pin!(start_expired(limit, drain));
+    let first = tokio::select! {
+        first = read_first_byte(io) => first,
+        expired = &mut expired => {
+            report_expired(expired, ConnectionRefusal::NoRequest, reporter);
+            return None;
+        }
     };
-    // A balancer that looks whether the port is open sends nothing.
-    let Ok((Some(first), io)) = begun else {
+    // A load balancer that probes the port sends nothing.
+    let Ok((Some(first), io)) = first else {
         return None;
     };
     if first.is_ascii_alphabetic() {
         reporter.report(ConnectionRefusal::HttpOnTlsPort);
-        close(io, BAD_REQUEST, true).await;
+        close_lingering(io, BAD_REQUEST, true).await;
         return None;
     }
     let accepted = tokio::select! {
         accepted = tls.accept(io) => accepted,
-        late = &mut late => return give_up(late, ConnectionRefusal::TlsHandshakeTimeout, reporter),
+        expired = &mut expired => {
+            report_expired(expired, ConnectionRefusal::TlsHandshakeTimeout, reporter);
+            return None;
+        }
     };
     let report = |error: &io::Error| {
         reporter.report(tls_refusal(error).unwrap_or(ConnectionRefusal::TlsHandshakeFailed));
@@ -51,9 +57,8 @@ pub(super) async fn handshake<IO: DownstreamIo>(
 }
 
 /// Reports `reason`, unless the connection ends because the worker drains.
-fn give_up<T>(late: TooLate, reason: ConnectionRefusal, reporter: Reporter<'_>) -> Option<T> {
-    if late == TooLate::TimedOut {
+fn report_expired(expired: StartExpired, reason: ConnectionRefusal, reporter: RefusalReporter<'_>) {
+    if expired == StartExpired::TimedOut {
         reporter.report(reason);
     }
-    None
 }

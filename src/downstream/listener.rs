@@ -1,4 +1,4 @@
-//! The accept loop.
+//! Accept loop of a listener.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,33 +10,34 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use super::eviction::{Admission, ConnectionUse, EvictingLimit};
-use super::socket::BACKLOG;
-use super::{
-    CallerService, DownstreamIo, PeerInfo, ServerOptions, ServiceBody, Socket, connection,
-};
+use super::connection;
+use super::connection_use::ConnectionUse;
+use super::eviction::{Admission, EvictingLimit};
+use super::io::DownstreamIo;
+use super::options::ServerOptions;
+use super::peer::PeerInfo;
+use super::service::{CallerService, ServiceBody};
+use super::socket::{BACKLOG, Socket};
 use crate::metrics::ConnectionRefusal;
 use crate::rt::tcp::CoalescingTcp;
 use crate::telemetry::throttle::LogThrottle;
 
-/// How long accepting rests when the process or the machine is out of file descriptors or memory.
-const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+/// Pause of accepting while the process or the machine is out of file descriptors or memory.
+const EXHAUSTION_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections that are accepted before those that have been accepted get their turn, where a new
-/// one may evict another: half of those that may always be open, so that no two turns evict what is
-/// being answered for what has just come, and more than one, so that the backlog is worked off
-/// fast.
+/// Connections that are accepted before their tasks run, on a listener with an [`EvictingLimit`]. Half
+/// of the smallest limit, so that two turns cannot evict active connections for new ones, and more than
+/// one, so that the backlog drains fast.
 const ADMISSIONS_PER_TURN: usize = 4;
 
 impl Socket {
-    /// Accepts connections and serves each in a task of its own, with the service that
-    /// `make_service` gives for its peer once a handshake has told who that is, until `drain` turns
-    /// true; then accepts what the kernel already holds, and returns when the last connection has
-    /// ended.
+    /// Accepts connections until `drain` turns true, and serves each in a task of its own.
+    /// `make_service` runs after the handshake. Then accepts the kernel's backlog, and returns when the
+    /// last connection has ended.
     ///
     /// # Errors
-    /// When the runtime cannot take the socket; never because of a connection.
-    pub async fn serve<M, S, B>(
+    /// When the runtime cannot register the socket; never because of a connection.
+    pub(crate) async fn serve<M, S, B>(
         self,
         options: ServerOptions,
         mut drain: watch::Receiver<bool>,
@@ -49,7 +50,7 @@ impl Socket {
     {
         let listener = Listener::new(self)?;
         let options = Arc::new(options);
-        // Each connection holds a receiver; the last one that ends closes the channel.
+        // Each connection holds a receiver; the last one to end closes the channel.
         let (worker_drain, connections) = watch::channel(false);
         let serve = |(stream, peer): (Accepted, PeerInfo), permit: Option<OwnedSemaphorePermit>| {
             let (options, make_service) = (Arc::clone(&options), make_service.clone());
@@ -71,9 +72,8 @@ impl Socket {
             match accepted {
                 Ok(accepted) => {
                     has_evicted = false;
-                    // The permit comes second: a worker that held one while nobody calls it would
-                    // keep it from the others. Whoever was accepted is served, also when the drain
-                    // comes first.
+                    // After accepting: a worker without connections would hold a permit that others
+                    // need. An accepted connection is served even if the drain comes first.
                     let permit = tokio::select! {
                         permit = Arc::clone(&options.connection_permits).acquire_owned() => permit.ok(),
                         _ = drain.wait_for(|draining| *draining) => None,
@@ -83,8 +83,8 @@ impl Socket {
                     if options.evicting_limit.is_some()
                         && admitted.is_multiple_of(ADMISSIONS_PER_TURN)
                     {
-                        // Their tasks run before others can evict them: a request that has come is
-                        // answered.
+                        // Their tasks run before others can evict them, and serve requests that have
+                        // arrived.
                         yield_now().await;
                     }
                 }
@@ -95,14 +95,14 @@ impl Socket {
                             "cannot accept connections for now; raise LimitNOFILE or lower listen.max_connections"
                         );
                     }
-                    // Once between two pauses: where files are short for the whole machine, one
-                    // more is of no use.
+                    // Once between two pauses: if the whole machine is out of files, evicting more
+                    // does not help.
                     has_evicted = !has_evicted && evict_for_files(&options);
                     if has_evicted {
-                        // Its task runs, and closes it.
+                        // Its task runs, and closes the connection.
                         yield_now().await;
                     } else {
-                        sleep(EXHAUSTED_PAUSE).await;
+                        sleep(EXHAUSTION_PAUSE).await;
                     }
                 }
                 // The connection died in the backlog.
@@ -111,12 +111,12 @@ impl Socket {
                 }
             }
         }
-        // Once around the runtime: it does not know yet what came since it last asked the kernel.
+        // Let the runtime poll the kernel for connections that have arrived since.
         yield_now().await;
-        // No more than the backlog holds: callers that keep coming do not keep the listener open.
+        // Bounded by the backlog: new callers cannot keep the listener open.
         for _ in 0..BACKLOG {
-            match listener.accept_waiting().await {
-                // Without a permit rather than reset.
+            match listener.accept_queued().await {
+                // Without a permit rather than with a reset.
                 Some(Ok(accepted)) => serve(
                     accepted,
                     Arc::clone(&options.connection_permits)
@@ -153,12 +153,11 @@ fn spawn<IO, S, B>(
         .as_ref()
         .map(|limit| admit(limit, &mut peer, &options));
     let usage = peer.usage.clone();
-    // Until its task runs it is evicted as late as one that is being answered: its request may have
-    // come.
-    let unseen = usage.as_ref().map(ConnectionUse::begin_request);
+    // Active until its task runs: its request may have arrived.
+    let pending = usage.as_ref().map(ConnectionUse::begin_request);
     let task = tokio::spawn(async move {
         let _open = open;
-        drop(unseen);
+        drop(pending);
         connection::serve(io, peer, &options, make_service, drain).await;
         drop((permit, admission));
     });
@@ -167,7 +166,7 @@ fn spawn<IO, S, B>(
     }
 }
 
-/// Admits a connection with `peer`, and reports the one that is closed for it.
+/// Admits a connection with `peer`, and reports the one that is evicted for it.
 fn admit(limit: &Arc<EvictingLimit>, peer: &mut PeerInfo, options: &ServerOptions) -> Admission {
     let (admission, evicted) = limit.admit(peer);
     if let Some(evicted) = &evicted {
@@ -179,8 +178,7 @@ fn admit(limit: &Arc<EvictingLimit>, peer: &mut PeerInfo, options: &ServerOption
     admission
 }
 
-/// Evicts a connection so that a new one finds a file; false if there is none, or none may be
-/// evicted here.
+/// Evicts a connection to free a file descriptor. Returns false if there is none, or no evicting limit.
 fn evict_for_files(options: &ServerOptions) -> bool {
     let evicted = options
         .evicting_limit
@@ -196,7 +194,7 @@ fn evict_for_files(options: &ServerOptions) -> bool {
 }
 
 enum Listener {
-    /// With its address, where connections have none but that.
+    /// With its address, unless that is a wildcard.
     Tcp(TcpListener, Option<SocketAddr>),
     #[cfg(unix)]
     Unix(tokio::net::UnixListener),
@@ -227,10 +225,10 @@ impl Listener {
         match self {
             Listener::Tcp(listener, local) => {
                 let (stream, addr) = listener.accept().await?;
-                // Answers go out at once; Nagle would hold the last segment back for the caller's
+                // Nagle's algorithm would delay the last segment of a response until the caller's
                 // ACK.
                 stream.set_nodelay(true)?;
-                // The system is asked only where it knows more than we do.
+                // A system call only for a wildcard address.
                 let local = local.map_or_else(|| stream.local_addr(), Ok)?;
                 Ok((
                     Accepted::Tcp(CoalescingTcp(stream)),
@@ -256,8 +254,8 @@ impl Listener {
         }
     }
 
-    /// The next connection that the kernel already holds.
-    async fn accept_waiting(&self) -> Option<io::Result<(Accepted, PeerInfo)>> {
+    /// Accepts a connection from the kernel's backlog.
+    async fn accept_queued(&self) -> Option<io::Result<(Accepted, PeerInfo)>> {
         tokio::select! {
             biased;
             accepted = self.accept() => Some(accepted),
@@ -266,7 +264,7 @@ impl Listener {
     }
 }
 
-/// EMFILE, ENFILE, ENOBUFS, ENOMEM: accepting again at once would fail again, and burn a core.
+/// Whether accepting again at once would fail again, and busy a core.
 fn is_exhaustion(error: &io::Error) -> bool {
     const EMFILE: i32 = 24;
     const ENFILE: i32 = 23;

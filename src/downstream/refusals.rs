@@ -1,8 +1,8 @@
-//! Refused connections: counted by reason, and logged with the peer, one line for each reason in
-//! ten seconds at most.
+//! Log of refused connections: counts them by reason, and logs at most one line per reason in ten
+//! seconds, with the peer.
 //!
-//! Nothing that the peer sent is part of a line: the errors of rustls and h2 may quote it, so they
-//! are only classified.
+//! Lines contain nothing that the peer sent: errors of rustls and h2 may quote it, so they are only
+//! classified.
 
 use std::error::Error as _;
 use std::io;
@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use rustls::{AlertDescription, CertificateError};
 
-use super::PeerInfo;
+use super::peer::PeerInfo;
 use crate::metrics::{ConnectionRefusal, RefusedConnections};
 use crate::telemetry::throttle::LogThrottle;
 
-/// Counts and logs the connections that one listener refuses.
+/// The refused connections of one listener.
 #[derive(Debug)]
 pub struct RefusalLog {
     listener: &'static str,
@@ -24,7 +24,7 @@ pub struct RefusalLog {
 }
 
 impl RefusalLog {
-    /// The log of the listener that lines name `listener`.
+    /// `listener` is the name of the listener in log lines.
     pub fn new(listener: &'static str, counts: Arc<RefusedConnections>) -> Arc<Self> {
         Arc::new(RefusalLog {
             listener,
@@ -33,14 +33,12 @@ impl RefusalLog {
         })
     }
 
-    /// Reports the refusal of a connection with `peer`.
-    pub fn report(&self, peer: &PeerInfo, reason: ConnectionRefusal) {
+    pub(crate) fn report(&self, peer: &PeerInfo, reason: ConnectionRefusal) {
         self.reporter(peer).report(reason);
     }
 
-    /// The reporter of a connection with `peer`.
-    pub(super) fn reporter(&self, peer: &PeerInfo) -> Reporter<'_> {
-        Reporter {
+    pub(super) fn reporter(&self, peer: &PeerInfo) -> RefusalReporter<'_> {
+        RefusalReporter {
             log: self,
             addr: peer.addr,
             uid: peer.uid,
@@ -48,16 +46,16 @@ impl RefusalLog {
     }
 }
 
-/// Reports the refusal of one connection.
+/// Reports the refusal of one connection. Copies only what a log line needs of the peer.
 #[derive(Clone, Copy)]
-pub(super) struct Reporter<'a> {
+pub(super) struct RefusalReporter<'a> {
     log: &'a RefusalLog,
     addr: Option<SocketAddr>,
     uid: Option<u32>,
 }
 
-impl Reporter<'_> {
-    /// Counts the refusal, and logs it if the last line with this reason is old enough.
+impl RefusalReporter<'_> {
+    /// Counts the refusal, and logs it unless the throttle suppresses the line.
     pub(super) fn report(self, reason: ConnectionRefusal) {
         self.log.counts.count(reason);
         let Some(suppressed) = self.log.throttles[reason as usize].due() else {
@@ -69,30 +67,30 @@ impl Reporter<'_> {
             peer = self.addr.map(display),
             uid = self.uid,
             suppressed = (suppressed > 0).then_some(suppressed),
-            cause = cause(reason),
+            cause = explain(reason),
             "refused a connection"
         );
     }
 
-    /// Reports an error of an HTTP/1 connection. With `reads_head` a request head was being read.
-    pub(super) fn report_http1(self, error: &hyper::Error, reads_head: bool) {
-        // Over TLS, and where the peer has reset the connection, the end is an I/O error.
-        let is_broken = || error.is_incomplete_message() || source::<io::Error>(error).is_some();
-        if let Some(reason) = source::<io::Error>(error).and_then(tls_refusal) {
+    /// Reports an error of an HTTP/1 connection, if it is a refusal.
+    pub(super) fn report_http1(self, error: &hyper::Error, is_reading_head: bool) {
+        // The end of a TLS connection, and a reset, are I/O errors.
+        let is_broken = || error.is_incomplete_message() || source_as::<io::Error>(error).is_some();
+        if let Some(reason) = source_as::<io::Error>(error).and_then(tls_refusal) {
             self.report(reason);
         } else if error.is_parse_too_large() {
             self.report(ConnectionRefusal::RequestHeadTooLarge);
         } else if error.is_parse() {
             self.report(ConnectionRefusal::MalformedRequest);
-        } else if reads_head && is_broken() {
+        } else if is_reading_head && is_broken() {
             self.report(ConnectionRefusal::IncompleteRequest);
         }
     }
 
-    /// Reports an error of an HTTP/2 connection, if it was h2 that closed it: an error that the
-    /// peer reports, or an end of the connection, is not a refusal.
+    /// Reports an error of an HTTP/2 connection, if h2 has closed it: an error code from the peer,
+    /// and the end of the connection, are not refusals.
     pub(super) fn report_http2(self, error: &hyper::Error) {
-        let Some(error) = source::<h2::Error>(error).filter(|error| error.is_library()) else {
+        let Some(error) = source_as::<h2::Error>(error).filter(|error| error.is_library()) else {
             return;
         };
         match error.reason() {
@@ -103,12 +101,12 @@ impl Reporter<'_> {
     }
 }
 
-/// The cause of `error`, if it is an `E`.
-fn source<E: std::error::Error + 'static>(error: &hyper::Error) -> Option<&E> {
+/// The source of `error`, if it is an `E`.
+fn source_as<E: std::error::Error + 'static>(error: &hyper::Error) -> Option<&E> {
     error.source().and_then(|source| source.downcast_ref())
 }
 
-/// The reason that an error of a TLS stream stands for; `None` if it is not one of TLS.
+/// Classifies the error of a TLS stream; `None` if it is not a TLS error.
 pub(super) fn tls_refusal(error: &io::Error) -> Option<ConnectionRefusal> {
     use AlertDescription::{
         BadCertificate, CertificateExpired, CertificateRevoked, CertificateUnknown, UnknownCA,
@@ -133,8 +131,8 @@ pub(super) fn tls_refusal(error: &io::Error) -> Option<ConnectionRefusal> {
     })
 }
 
-/// The cause, as a line says it.
-fn cause(reason: ConnectionRefusal) -> &'static str {
+/// The `cause` field of a log line.
+fn explain(reason: ConnectionRefusal) -> &'static str {
     match reason {
         ConnectionRefusal::TlsHandshakeFailed => {
             "the caller broke off the TLS handshake, or sent bytes that are not TLS"

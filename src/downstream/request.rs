@@ -1,4 +1,4 @@
-//! The requests of a connection, as its deadlines see them: whether one is in flight, and whose
+//! Requests and responses of a connection, recorded as its activity: which are in flight, and whose
 //! turn it is.
 
 use std::convert::Infallible;
@@ -15,20 +15,16 @@ use hyper::body::{Body, Incoming};
 use hyper::service::{Service, service_fn};
 
 use super::activity::Activity;
-use super::{CallerService, ServiceBody};
+use super::service::{CallerService, ServiceBody};
 use crate::error::BoxError;
 use crate::rt::wake_filter;
 
-/// `service`, with each of its requests noted from the whole head to the last of body and answer.
-pub(super) fn noted<S, B>(
+/// Wraps `service` so that each request is recorded, from the complete head to the end of both
+/// bodies.
+pub(super) fn track_requests<S, B>(
     service: S,
     activity: Arc<Activity>,
-) -> impl Service<
-    Request<Incoming>,
-    Response = Response<ResponseBody<B>>,
-    Error = Infallible,
-    Future: Send,
->
+) -> impl Service<Request<Incoming>, Response = Response<TrackedBody<B>>, Error = Infallible, Future: Send>
 where
     S: CallerService<B>,
     B: ServiceBody,
@@ -36,25 +32,25 @@ where
     service_fn(move |req: Request<Incoming>| {
         let mut service = service.clone();
         let version = req.version();
-        let turn = Turn::begin(&activity, version);
+        let guard = ResponseGuard::new(&activity, version);
         let req = req.map(|incoming| CallerBody::new(incoming, version, &activity));
-        service.call(req).map(move |answered| {
-            turn.activity.begin_answer();
-            answered.map(|mut res| {
-                if version <= Version::HTTP_11 && turn.activity.is_aged() {
-                    // hyper ends the connection with the answer that says so.
+        service.call(req).map(move |res| {
+            guard.activity.begin_response();
+            res.map(|mut res| {
+                if version <= Version::HTTP_11 && guard.activity.is_too_old() {
+                    // hyper closes the connection after this response.
                     res.headers_mut()
                         .insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 let has_length =
                     res.body().size_hint().exact().is_some() || res.body().is_end_stream();
                 if version == Version::HTTP_10 && !has_length {
-                    // It ends with its connection, which therefore must not be said to stay (RFC
-                    // 9112 section 9.3): that is what hyper makes of an answer of HTTP/1.0.
+                    // Only the end of the connection ends the response, so hyper must not send
+                    // keep-alive (RFC 9112 section 9.3), as it does for an HTTP/1.1 response.
                     *res.version_mut() = version;
-                    turn.activity.note_delimited_by_close();
+                    guard.activity.set_delimited_by_close();
                 }
-                res.map(|body| ResponseBody { body, turn })
+                res.map(|body| TrackedBody { body, guard })
             })
         })
     })
@@ -66,8 +62,8 @@ where
 pub struct CallerBody {
     incoming: Incoming,
     is_http2: bool,
-    /// `None` when it has ended.
-    upload: Option<Upload>,
+    /// `None` after the end.
+    guard: Option<BodyGuard>,
 }
 
 /// Error of a request body that stopped before its end.
@@ -83,11 +79,11 @@ pub enum CallerBodyError {
 
 impl CallerBody {
     fn new(incoming: Incoming, version: Version, activity: &Arc<Activity>) -> Self {
-        let upload = (!incoming.is_end_stream()).then(|| Upload::begin(activity));
+        let guard = (!incoming.is_end_stream()).then(|| BodyGuard::new(activity));
         CallerBody {
             incoming,
             is_http2: version == Version::HTTP_2,
-            upload,
+            guard,
         }
     }
 
@@ -116,18 +112,18 @@ impl Body for CallerBody {
             frame = Poll::Ready(Some(Err(CallerBodyError::Reset)));
         }
         let CallerBody {
-            incoming, upload, ..
+            incoming, guard, ..
         } = &mut *self;
-        if let Some(under_way) = upload {
-            under_way.note_awaited(frame.is_pending());
+        if let Some(active) = guard {
+            active.set_waiting(frame.is_pending());
             match &frame {
                 Poll::Pending => {}
-                Poll::Ready(Some(Err(_))) => *upload = None,
-                // The reader asks no further when a body of known length has all come.
+                Poll::Ready(Some(Err(_))) => *guard = None,
+                // A reader does not poll a body of known length after its last byte.
                 Poll::Ready(Some(Ok(_))) if !incoming.is_end_stream() => {}
                 Poll::Ready(_) => {
-                    under_way.whole = true;
-                    *upload = None;
+                    active.is_complete = true;
+                    *guard = None;
                 }
             }
         }
@@ -143,46 +139,45 @@ impl Body for CallerBody {
     }
 }
 
-/// A request's body on its way in.
+/// Records a request body while it is in flight.
 #[derive(Debug)]
-struct Upload {
+struct BodyGuard {
     activity: Arc<Activity>,
-    awaited: bool,
-    whole: bool,
+    is_waiting: bool,
+    is_complete: bool,
 }
 
-impl Upload {
-    fn begin(activity: &Arc<Activity>) -> Self {
+impl BodyGuard {
+    fn new(activity: &Arc<Activity>) -> Self {
         activity.begin_body();
-        Upload {
+        BodyGuard {
             activity: Arc::clone(activity),
-            awaited: false,
-            whole: false,
+            is_waiting: false,
+            is_complete: false,
         }
     }
 
-    fn note_awaited(&mut self, awaited: bool) {
-        match (self.awaited, awaited) {
-            (false, true) => self.activity.expect(),
-            (true, false) => self.activity.expect_no_more(),
+    fn set_waiting(&mut self, is_waiting: bool) {
+        match (self.is_waiting, is_waiting) {
+            (false, true) => self.activity.begin_body_wait(),
+            (true, false) => self.activity.end_body_wait(),
             _ => {}
         }
-        self.awaited = awaited;
+        self.is_waiting = is_waiting;
     }
 }
 
-impl Drop for Upload {
+impl Drop for BodyGuard {
     fn drop(&mut self) {
-        self.note_awaited(false);
-        self.activity.end_body(self.whole);
+        self.set_waiting(false);
+        self.activity.end_body(self.is_complete);
     }
 }
 
-/// The body of an answer on its way out. What it gave is the caller's to take until it is asked for
-/// more.
-pub(super) struct ResponseBody<B> {
+/// The body of a response. After each frame it is the caller's turn, until hyper polls again.
+pub(super) struct TrackedBody<B> {
     body: B,
-    turn: Turn,
+    guard: ResponseGuard,
 }
 
 /// Error of a response that broke off. Without a source: hyper sends the error code that it finds
@@ -192,7 +187,7 @@ pub(super) struct ResponseBody<B> {
 #[error("the response broke off: {0}")]
 pub(super) struct ResponseBroken(BoxError);
 
-impl<B: ServiceBody> Body for ResponseBody<B> {
+impl<B: ServiceBody> Body for TrackedBody<B> {
     type Data = B::Data;
     type Error = ResponseBroken;
 
@@ -200,12 +195,12 @@ impl<B: ServiceBody> Body for ResponseBody<B> {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, ResponseBroken>>> {
-        self.turn.note_held(false);
+        self.guard.set_delivering(false);
         let frame = Pin::new(&mut self.body)
             .poll_frame(cx)
             .map_err(|error| ResponseBroken(error.into()));
         if let Poll::Ready(Some(Ok(_))) = &frame {
-            self.turn.note_held(true);
+            self.guard.set_delivering(true);
         }
         frame
     }
@@ -219,34 +214,34 @@ impl<B: ServiceBody> Body for ResponseBody<B> {
     }
 }
 
-/// An answer, from the moment that its request is there.
-struct Turn {
+/// Records a response while it is in flight, from the arrival of its request.
+struct ResponseGuard {
     activity: Arc<Activity>,
-    held: bool,
+    is_delivering: bool,
 }
 
-impl Turn {
-    fn begin(activity: &Arc<Activity>, version: Version) -> Self {
+impl ResponseGuard {
+    fn new(activity: &Arc<Activity>, version: Version) -> Self {
         activity.begin_request(version);
-        Turn {
+        ResponseGuard {
             activity: Arc::clone(activity),
-            held: false,
+            is_delivering: false,
         }
     }
 
-    fn note_held(&mut self, held: bool) {
-        match (self.held, held) {
-            (false, true) => self.activity.hold(),
-            (true, false) => self.activity.release(),
+    fn set_delivering(&mut self, is_delivering: bool) {
+        match (self.is_delivering, is_delivering) {
+            (false, true) => self.activity.begin_delivery(),
+            (true, false) => self.activity.end_delivery(),
             _ => {}
         }
-        self.held = held;
+        self.is_delivering = is_delivering;
     }
 }
 
-impl Drop for Turn {
+impl Drop for ResponseGuard {
     fn drop(&mut self) {
-        self.note_held(false);
-        self.activity.end_answer();
+        self.set_delivering(false);
+        self.activity.end_response();
     }
 }

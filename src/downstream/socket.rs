@@ -1,4 +1,4 @@
-//! Sockets: bound once for each worker, and never beside another process.
+//! Listening sockets: one for each worker, and never on an address of another process.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,25 +10,22 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 
 use crate::config::{Address, SocketMode};
 
-/// Connections that the kernel holds until they are accepted; it caps this at `net.core.somaxconn`.
+/// Connections in the kernel's accept queue, which `net.core.somaxconn` caps.
 pub(super) const BACKLOG: i32 = 4096;
 
-/// A bound, listening socket that no runtime knows yet.
+/// A listening socket that is not registered with a runtime yet.
 #[derive(Debug)]
 pub enum Socket {
-    /// A TCP socket.
+    /// A TCP listener.
     Tcp(std::net::TcpListener),
-    /// A Unix socket.
+    /// A Unix socket listener.
     #[cfg(unix)]
     Unix(std::os::unix::net::UnixListener),
 }
 
 impl Socket {
-    /// Where it listens, with the port that was really taken.
-    ///
-    /// # Errors
-    /// When the system does not tell.
-    pub fn address(&self) -> io::Result<Address> {
+    /// The bound address, with the actual port.
+    pub(crate) fn address(&self) -> io::Result<Address> {
         match self {
             Socket::Tcp(socket) => socket.local_addr().map(Address::Tcp),
             #[cfg(unix)]
@@ -41,9 +38,8 @@ impl Socket {
         }
     }
 
-    /// Whether connections can be accepted from it.
     #[cfg(unix)]
-    pub fn listens(&self) -> bool {
+    pub(crate) fn is_listening(&self) -> bool {
         match self {
             Socket::Tcp(socket) => socket2::SockRef::from(socket).is_listener(),
             Socket::Unix(socket) => socket2::SockRef::from(socket).is_listener(),
@@ -51,7 +47,7 @@ impl Socket {
         .unwrap_or(false)
     }
 
-    fn copy(&self) -> io::Result<Self> {
+    fn duplicate(&self) -> io::Result<Self> {
         match self {
             Socket::Tcp(socket) => socket.try_clone().map(Socket::Tcp),
             #[cfg(unix)]
@@ -60,29 +56,29 @@ impl Socket {
     }
 }
 
-/// `count` sockets of one that somebody else has bound: copies, from which workers accept by turns.
+/// Duplicates a socket that another process has bound, for `count` workers that accept by turns.
 ///
 /// # Errors
-/// When the system has no more of them.
-pub fn share(socket: Socket, count: usize) -> io::Result<Vec<Socket>> {
-    // All copies have it in common.
+/// When no file descriptor is left.
+pub(crate) fn share(socket: Socket, count: usize) -> io::Result<Vec<Socket>> {
+    // All duplicates share the flag.
     match &socket {
         Socket::Tcp(socket) => socket.set_nonblocking(true)?,
         #[cfg(unix)]
         Socket::Unix(socket) => socket.set_nonblocking(true)?,
     }
     let mut sockets = (1..count)
-        .map(|_| socket.copy())
+        .map(|_| socket.duplicate())
         .collect::<io::Result<Vec<_>>>()?;
     sockets.push(socket);
     Ok(sockets)
 }
 
-/// Binds `count` sockets to `address`: TCP sockets of their own, or copies of one Unix socket.
+/// Binds `count` sockets to `address`: separate TCP sockets, or duplicates of one Unix socket.
 ///
 /// # Errors
-/// When the address is in use, not this machine's, or not permitted.
-pub fn bind(address: &Address, mode: SocketMode, count: usize) -> io::Result<Vec<Socket>> {
+/// When the address is in use, not of this machine, or not permitted.
+pub(crate) fn bind(address: &Address, mode: SocketMode, count: usize) -> io::Result<Vec<Socket>> {
     match address {
         Address::Tcp(addr) => bind_tcp(*addr, count),
         #[cfg(unix)]
@@ -92,8 +88,8 @@ pub fn bind(address: &Address, mode: SocketMode, count: usize) -> io::Result<Vec
     }
 }
 
-/// The first socket listens before it gets SO_REUSEPORT, so that a port in use is an error and not
-/// a silent half share of somebody else's connections; the others then join it.
+/// The first socket listens before it gets SO_REUSEPORT, so that a port in use is an error, not a
+/// silent share of another process's connections. The others then join it.
 fn bind_tcp(addr: SocketAddr, count: usize) -> io::Result<Vec<Socket>> {
     let mut sockets: Vec<Socket> = Vec::with_capacity(count);
     let mut addr = addr;
@@ -115,15 +111,15 @@ fn bind_tcp(addr: SocketAddr, count: usize) -> io::Result<Vec<Socket>> {
 
 #[cfg(unix)]
 fn bind_unix(path: &Path, mode: SocketMode, count: usize) -> io::Result<Vec<Socket>> {
-    remove_dead_socket(path)?;
+    remove_stale_socket(path)?;
     let socket = std::os::unix::net::UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode.0))?;
     share(Socket::Unix(socket), count)
 }
 
-/// Removes the socket file that a killed process left, and nothing else.
+/// Removes the socket file of a killed process, and nothing else.
 #[cfg(unix)]
-fn remove_dead_socket(path: &Path) -> io::Result<()> {
+fn remove_stale_socket(path: &Path) -> io::Result<()> {
     let is_socket =
         std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     if !is_socket {
@@ -146,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_share_a_port_and_a_second_instance_does_not() {
+    fn only_workers_share_a_port() {
         let sockets = bind(&any_port(), SocketMode(0o600), 3).unwrap();
         let address = sockets[0].address().unwrap();
         assert!(
@@ -159,20 +155,20 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_unix_socket_is_replaced_and_a_living_one_is_not() {
+    fn only_a_stale_unix_socket_is_replaced() {
         let directory = tempfile::tempdir().unwrap();
         let address = Address::Unix(directory.path().join("s"));
-        let living = bind(&address, SocketMode(0o600), 2).unwrap();
+        let live = bind(&address, SocketMode(0o600), 2).unwrap();
         assert_eq!(
             bind(&address, SocketMode(0o600), 1).unwrap_err().kind(),
             io::ErrorKind::AddrInUse
         );
-        drop(living);
+        drop(live);
         bind(&address, SocketMode(0o600), 1).unwrap();
     }
 
     #[test]
-    fn a_file_that_is_no_socket_is_left_alone() {
+    fn a_regular_file_is_kept() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("precious");
         std::fs::write(&path, "x").unwrap();

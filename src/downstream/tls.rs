@@ -1,5 +1,5 @@
-//! The TLS side of a listener: HTTP/2 and HTTP/1.1 by ALPN, the certificates of callers, and the
-//! change of our own while connections come and go.
+//! TLS of a listener: HTTP/2 and HTTP/1.1 by ALPN, client certificates, and reload of the server
+//! certificate while connections are open.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,21 +15,21 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
-use super::client_trust::{ClientRoots, NotingVerifier, Sessions, verifier};
+use super::client_trust::{ClientRoots, RecordingVerifier, SessionCache, build_verifier};
 use crate::config::{Identity, ListenTls, unix_seconds};
 use crate::error::{BoxError, chain};
 use crate::fs::watcher::{FileWatcher, POLL_INTERVAL};
 use crate::rt::blocking::SerialBlocking;
 
-/// What a connection is served with.
+/// The TLS configuration of new connections.
 #[derive(Clone)]
 pub struct ServerTls {
     pub(super) acceptor: TlsAcceptor,
-    /// `None` where callers are not asked for a certificate.
+    /// `None` if the listener requests no client certificates.
     verifier: Option<Arc<dyn ClientCertVerifier>>,
     client_roots: Arc<[CertificateDer<'static>]>,
-    sessions: Arc<Sessions>,
-    /// The number of the roots that callers' certificates may be signed by.
+    sessions: Arc<SessionCache>,
+    /// Counts the changes of the valid roots.
     generation: u64,
     newest_generation: Arc<AtomicU64>,
 }
@@ -43,46 +43,43 @@ impl fmt::Debug for ServerTls {
 }
 
 impl ServerTls {
-    /// Serves with `identity`, TLS 1.2 and 1.3. Callers are asked for a certificate that one of
-    /// `client_roots` has signed, if there are any; one with another certificate is refused, one
-    /// without is not.
+    /// TLS 1.2 and 1.3 with `identity`. With `client_roots` the listener requests a certificate that one
+    /// of them has signed: it refuses callers with another certificate, but not callers without.
     ///
     /// # Errors
-    /// When certificate and key do not fit together, or a root cannot be used.
-    pub fn new(
+    /// When certificate and key do not match, or a root is unusable.
+    pub(crate) fn new(
         identity: &Identity,
         client_roots: &[CertificateDer<'static>],
     ) -> Result<Self, BoxError> {
-        ServerTls::of_generation(0, Arc::default(), identity, client_roots)
+        ServerTls::with_generation(0, Arc::default(), identity, client_roots)
     }
 
-    fn of_generation(
+    fn with_generation(
         generation: u64,
         newest_generation: Arc<AtomicU64>,
         identity: &Identity,
         client_roots: &[CertificateDer<'static>],
     ) -> Result<Self, BoxError> {
-        // Sessions are resumed by this acceptor alone: none survives a change of certificate or
-        // roots.
-        let sessions = Arc::new(Sessions::default());
+        // Only this acceptor resumes its sessions: none survives a change of certificate or roots.
+        let sessions = Arc::new(SessionCache::default());
         let verifier = if client_roots.is_empty() {
             None
         } else {
-            Some(verifier(client_roots)?)
+            Some(build_verifier(client_roots)?)
         };
         let config = ServerConfig::builder();
         let config = match verifier.clone() {
             None => config.with_no_client_auth(),
             Some(inner) => {
                 let sessions = Arc::clone(&sessions);
-                config.with_client_cert_verifier(Arc::new(NotingVerifier { inner, sessions }))
+                config.with_client_cert_verifier(Arc::new(RecordingVerifier { inner, sessions }))
             }
         };
         let mut config =
             config.with_single_cert(identity.chain.clone(), identity.key.clone_key())?;
         config.session_storage = sessions.clone();
-        // A caller that offers protocols, and none of ours, would be refused: the oldest is among
-        // them.
+        // TLS refuses a caller that offers only other protocols, so HTTP/1.0 is included.
         config.alpn_protocols = [&b"h2"[..], b"http/1.1", b"http/1.0"]
             .map(<[u8]>::to_vec)
             .into();
@@ -98,45 +95,43 @@ impl ServerTls {
         })
     }
 
-    /// What verifies callers' certificates, where they are asked for one.
     pub(super) fn verifier(&self) -> Option<&Arc<dyn ClientCertVerifier>> {
         self.verifier.as_ref()
     }
 
     pub(super) fn forget_sessions(&self) {
-        self.sessions.forget();
+        self.sessions.forget_all();
     }
 
     pub(super) fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// The number of the roots that are in force, as it changes.
+    /// The generation of the current roots, updated on reload.
     pub(super) fn newest_generation(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.newest_generation)
     }
 }
 
-/// What `tls` describes, as it is now, and what publishes the next.
+/// Creates a channel with the current configuration of `tls`.
 ///
 /// # Errors
 /// Those of [`ServerTls::new`].
-pub fn tls_channel(
+pub(crate) fn tls_channel(
     tls: &ListenTls,
 ) -> Result<(watch::Sender<ServerTls>, watch::Receiver<ServerTls>), BoxError> {
     let valid = ClientRoots::new(&tls.client_roots).valid_at(unix_seconds());
     Ok(watch::channel(ServerTls::new(&tls.identity, &valid)?))
 }
 
-/// Looks, for as long as it is polled, whether the files of `tls` hold something else by now, or
-/// one of the roots has ended, and publishes that: for the connections that are accepted from then
-/// on, and for the certificates of those that are open. What cannot be used is told, and changes
-/// nothing.
-pub async fn reload_tls_on_change(tls: ListenTls, publisher: watch::Sender<ServerTls>) {
+/// Watches the files of `tls` and the expiry of its roots, for as long as it is polled. Publishes a
+/// change for new connections and for the client certificates of open ones. Logs unusable files, and
+/// keeps the previous configuration.
+pub(crate) async fn reload_tls_on_change(tls: ListenTls, publisher: watch::Sender<ServerTls>) {
     let watcher = FileWatcher::unseen(tls.files());
     let blocking = SerialBlocking::default();
     let mut must_retry = false;
-    let mut served = Served::new(tls, publisher);
+    let mut served = PublishedTls::new(tls, publisher);
     loop {
         sleep(POLL_INTERVAL).await;
         let has_changed = watcher.poll().await;
@@ -155,12 +150,12 @@ pub async fn reload_tls_on_change(tls: ListenTls, publisher: watch::Sender<Serve
                 }
             };
         }
-        served.publish_if_a_root_ended();
+        served.publish_if_roots_changed();
     }
 }
 
-/// What was published last.
-struct Served {
+/// The last published configuration.
+struct PublishedTls {
     tls: ListenTls,
     roots: ClientRoots,
     valid: Vec<CertificateDer<'static>>,
@@ -168,7 +163,7 @@ struct Served {
     publisher: watch::Sender<ServerTls>,
 }
 
-impl Served {
+impl PublishedTls {
     fn new(tls: ListenTls, publisher: watch::Sender<ServerTls>) -> Self {
         let roots = ClientRoots::new(&tls.client_roots);
         let ServerTls {
@@ -177,7 +172,7 @@ impl Served {
             ..
         } = publisher.borrow().clone();
         let valid = client_roots.to_vec();
-        Served {
+        PublishedTls {
             tls,
             roots,
             valid,
@@ -216,8 +211,8 @@ impl Served {
         Ok(true)
     }
 
-    /// Publishes the same without the roots that have ended, and with those that have begun.
-    fn publish_if_a_root_ended(&mut self) {
+    /// Publishes again if a root has expired or become valid.
+    fn publish_if_roots_changed(&mut self) {
         let valid = self.roots.valid_at(unix_seconds());
         if valid == self.valid {
             return;
@@ -252,9 +247,9 @@ impl Served {
             before + 1
         };
         let newest = Arc::clone(&self.newest_generation);
-        let tls = ServerTls::of_generation(generation, newest, identity, &valid)?;
+        let tls = ServerTls::with_generation(generation, newest, identity, &valid)?;
         self.publisher.send_replace(tls);
-        // Afterwards: who sees the number finds the roots.
+        // After publishing: a reader of the new generation finds the new roots.
         self.newest_generation.store(generation, Release);
         self.valid = valid;
         Ok(())

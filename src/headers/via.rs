@@ -1,8 +1,7 @@
-//! Pseudonym of this process in `Via` (RFC 9110 section 7.6.3): a request that comes back here is
-//! recognized by it.
+//! Pseudonym of this process in `Via` (RFC 9110 section 7.6.3), which detects request loops.
 //!
-//! It is random for each process, since two proxies in a chain on purpose, such as a sidecar before
-//! a gateway, are no loop. The workers of a process share it, and a reload does not change it.
+//! It is random for each process: two proxies in a chain, such as a sidecar and a gateway, are not a
+//! loop. The workers of a process share it, and a reload does not change it.
 
 use std::sync::LazyLock;
 
@@ -10,31 +9,30 @@ use http::{HeaderValue, Version};
 
 const PREFIX: &str = "gbg-proxy-";
 
-static INSTANCE: LazyLock<Instance> = LazyLock::new(Instance::new);
+static PSEUDONYM: LazyLock<Pseudonym> = LazyLock::new(Pseudonym::new);
 
-/// The pseudonym, and the values of `Via` with it.
 #[derive(Debug)]
-struct Instance {
+struct Pseudonym {
     name: String,
-    /// Of HTTP/1.0, HTTP/1.1 and HTTP/2.
+    /// The field values for HTTP/1.0, HTTP/1.1 and HTTP/2.
     via: [HeaderValue; 3],
 }
 
-impl Instance {
+impl Pseudonym {
     fn new() -> Self {
         let name = format!("{PREFIX}{:016x}", fastrand::u64(..));
         let via = ["1.0", "1.1", "2"].map(|version| {
-            // Leaked once in a process: its clones share no counter, which the workers would
-            // contend for.
+            // Leaked once per process: clones of an owned value share a reference count, which the
+            // workers would contend for.
             HeaderValue::from_static(Box::leak(format!("{version} {name}").into_boxed_str()))
         });
-        Instance { name, via }
+        Pseudonym { name, via }
     }
 }
 
-/// The `Via` of a message that was received in `version`.
+/// The `Via` value of a message that was received in `version`.
 pub(crate) fn header_value(version: Version) -> HeaderValue {
-    let [http10, http11, http2] = &INSTANCE.via;
+    let [http10, http11, http2] = &PSEUDONYM.via;
     match version {
         Version::HTTP_2 => http2.clone(),
         Version::HTTP_10 => http10.clone(),
@@ -42,10 +40,10 @@ pub(crate) fn header_value(version: Version) -> HeaderValue {
     }
 }
 
-/// Whether a `Via` says that the message has been here before. Intermediaries may have joined
-/// several into one.
+/// Whether `via` shows that the message has passed this process. Intermediaries may have joined several
+/// fields into one.
 pub(crate) fn names_this_process(via: &HeaderValue) -> bool {
-    let name = INSTANCE.name.as_bytes();
+    let name = PSEUDONYM.name.as_bytes();
     via.as_bytes()
         .windows(name.len())
         .any(|part| part.eq_ignore_ascii_case(name))
@@ -56,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_this_process_is_recognized() {
+    fn only_this_process_is_detected() {
         let own = header_value(Version::HTTP_11);
         let text = own.to_str().unwrap().to_owned();
         assert!(text.starts_with("1.1 gbg-proxy-"), "{text}");
@@ -70,7 +68,7 @@ mod tests {
                 "{via}"
             );
         }
-        let other = Instance::new();
+        let other = Pseudonym::new();
         for via in [
             "1.1 gbg-proxy",
             "1.1 gbg-proxy-",
@@ -85,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn the_version_is_that_of_the_message() {
+    fn the_value_has_the_version_of_the_message() {
         let versions = [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2].map(header_value);
         let versions = versions
             .each_ref()

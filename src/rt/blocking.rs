@@ -1,38 +1,37 @@
-//! Blocking work, one piece at a time: a file system that hangs holds one thread of tokio's
-//! blocking pool, which name lookups need as well.
+//! Blocking work, one piece at a time: a file system that hangs holds one thread of tokio's blocking
+//! pool, which name lookups need as well.
 
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
-/// Runs one piece of blocking work at a time. Each retry of one that hangs would hold one more
-/// thread.
+/// Runs one piece of blocking work at a time: each retry of hanging work would hold another thread.
 #[derive(Debug)]
 pub(crate) struct SerialBlocking {
-    free: Arc<Semaphore>,
+    permit: Arc<Semaphore>,
 }
 
 impl Default for SerialBlocking {
     fn default() -> Self {
         SerialBlocking {
-            free: Arc::new(Semaphore::new(1)),
+            permit: Arc::new(Semaphore::new(1)),
         }
     }
 }
 
 impl SerialBlocking {
-    /// Runs `work` when the work before it has ended; `None` if it panics. Dropping the future does
-    /// not cancel work that has started.
+    /// Runs `work` after the work before it; `None` if it panics. Dropping the future does not cancel
+    /// work that has started.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Option<T> {
-        let permit = Arc::clone(&self.free).acquire_owned().await.ok()?;
+        let permit = Arc::clone(&self.permit).acquire_owned().await.ok()?;
         let work = move || {
-            let done = work();
+            let result = work();
             drop(permit);
-            done
+            result
         };
         spawn_blocking(work).await.ok()
     }
@@ -48,7 +47,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn work_that_hangs_holds_one_thread_and_the_next_waits_for_it() {
+    async fn hanging_work_holds_one_thread() {
         let serial = SerialBlocking::default();
         let (release, held) = mpsc::channel::<()>();
         let limit = Duration::from_millis(50);
@@ -57,13 +56,13 @@ mod tests {
                 .await
                 .is_err()
         );
-        let (began, begun) = mpsc::channel();
+        let (started, is_started) = mpsc::channel();
         assert!(
-            timeout(limit, serial.run(move || began.send(())))
+            timeout(limit, serial.run(move || started.send(())))
                 .await
                 .is_err()
         );
-        assert!(begun.try_recv().is_err(), "a second thread was taken");
+        assert!(is_started.try_recv().is_err(), "a second thread was taken");
         drop(release);
         assert_eq!(serial.run(|| 1).await, Some(1));
     }

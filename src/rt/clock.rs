@@ -1,48 +1,47 @@
-//! Cached time of one poll of an HTTP/1 connection. Deadlines and the log need no finer resolution,
-//! and each read of the clock costs 25 ns.
+//! Cached time of one poll of an HTTP/1 connection: deadlines and the log need no finer resolution, and
+//! each read of the clock costs 25 ns.
 
 use std::cell::Cell;
 
 use tokio::time::Instant;
 
 thread_local! {
-    static TIME: Cell<Time> = const { Cell::new(Time::Free) };
+    static CACHE: Cell<TimeCache> = const { Cell::new(TimeCache::Disabled) };
 }
 
 #[derive(Clone, Copy)]
-enum Time {
-    /// There is no scope.
-    Free,
-    /// The clock was not read in this scope.
-    Unread,
+enum TimeCache {
+    /// Outside of a scope.
+    Disabled,
+    Empty,
     At(Instant),
 }
 
-/// Scope of the cached time in this thread, until it is dropped.
+/// Scope of the cached time of this thread, until it is dropped.
 pub(crate) struct ClockScope(());
 
 impl ClockScope {
     /// Enters the scope; the first call of [`now`] reads the clock.
     pub(crate) fn enter() -> Self {
-        TIME.set(Time::Unread);
+        CACHE.set(TimeCache::Empty);
         ClockScope(())
     }
 }
 
 impl Drop for ClockScope {
     fn drop(&mut self) {
-        TIME.set(Time::Free);
+        CACHE.set(TimeCache::Disabled);
     }
 }
 
-/// The time of the current scope; outside of one, the clock's.
+/// The cached time in a scope, and the current time outside.
 pub(crate) fn now() -> Instant {
-    match TIME.get() {
-        Time::At(time) => time,
-        Time::Free => Instant::now(),
-        Time::Unread => {
+    match CACHE.get() {
+        TimeCache::At(time) => time,
+        TimeCache::Disabled => Instant::now(),
+        TimeCache::Empty => {
             let now = Instant::now();
-            TIME.set(Time::At(now));
+            CACHE.set(TimeCache::At(now));
             now
         }
     }
@@ -57,19 +56,19 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn time_stands_still_in_a_scope_only() {
+    async fn time_is_constant_within_a_scope() {
         let second = Duration::from_secs(1);
-        let began = Instant::now();
+        let start = Instant::now();
         for _ in 0..2 {
             let before = now();
             let scope = ClockScope::enter();
             advance(second).await;
-            assert_eq!(now() - before, second, "it is read when it is asked for");
+            assert_eq!(now() - before, second, "the first call reads the clock");
             advance(second).await;
             assert_eq!(now() - before, second);
             drop(scope);
             assert_eq!(now() - before, second * 2);
         }
-        assert_eq!(now() - began, second * 4);
+        assert_eq!(now() - start, second * 4);
     }
 }

@@ -1,8 +1,8 @@
-//! Filter for needless wake-ups of HTTP/1 connections.
+//! Filter for unnecessary wake-ups of HTTP/1 connections.
 //!
 //! Taking a frame of a body from hyper wakes the body's connection, which reads the next one. After
-//! the last frame of a body of known length there is nothing to read, and hyper is ready for the
-//! next message already: the wake-up would cost one more poll on either side of each request.
+//! the last frame of a body of known length there is nothing to read, and hyper is ready for the next
+//! message already: the wake-up would cost one more poll on either side of each request.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -16,73 +16,73 @@ use hyper::body::{Body, Frame, Incoming};
 use crate::rt::clock::ClockScope;
 
 thread_local! {
-    static TAKING: RefCell<Taking> = const { RefCell::new(Taking::Nothing) };
+    static FRAME_POLL: RefCell<FramePoll> = const { RefCell::new(FramePoll::Inactive) };
 }
 
-/// What this thread takes at the moment.
-enum Taking {
-    Nothing,
-    /// A piece of a body, for which so far this connection, if any, was to be woken.
-    Piece(Option<Arc<Task>>),
+/// The state of [`poll_frame`] in this thread.
+enum FramePoll {
+    Inactive,
+    /// Polling. Holds back the wake-up of this connection, if there was one.
+    Active(Option<Arc<FilteredTask>>),
 }
 
-/// The next frame of `body`, whose connection is not woken by it if it was the last one.
+/// Polls the next frame of `body`. The last one does not wake the connection.
 pub(crate) fn poll_frame(
     body: &mut Incoming,
     cx: &mut Context<'_>,
 ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-    let held = Held::begin();
+    let hold = WakeHold::start();
     let frame = Pin::new(&mut *body).poll_frame(cx);
     if body.is_end_stream() {
-        TAKING.set(Taking::Nothing);
+        FRAME_POLL.set(FramePoll::Inactive);
     }
-    drop(held);
+    drop(hold);
     frame
 }
 
-/// Holds wakes, until it is dropped: then those are made that are held still, be it in a panic.
-struct Held;
+/// Holds wake-ups back until it is dropped, also in a panic. Dropping makes up for those held.
+struct WakeHold;
 
-impl Held {
-    fn begin() -> Self {
-        TAKING.set(Taking::Piece(None));
-        Held
+impl WakeHold {
+    fn start() -> Self {
+        FRAME_POLL.set(FramePoll::Active(None));
+        WakeHold
     }
 }
 
-impl Drop for Held {
+impl Drop for WakeHold {
     fn drop(&mut self) {
-        if let Taking::Piece(Some(task)) = TAKING.replace(Taking::Nothing) {
+        if let FramePoll::Active(Some(task)) = FRAME_POLL.replace(FramePoll::Inactive) {
             task.0.wake_by_ref();
         }
     }
 }
 
-/// A connection of HTTP/1, whose bodies are taken by [`poll_frame`]. One of HTTP/2 has other
-/// reasons to be woken by it. Each poll is a [`ClockScope`].
+/// An HTTP/1 connection whose bodies are read with [`poll_frame`]. HTTP/2 connections need the wake-up
+/// for flow control. Each poll is a [`ClockScope`].
 pub(crate) struct WakeFilter<C> {
     connection: C,
-    /// Its task's waker as it sees it.
-    waker: Option<(Arc<Task>, Waker)>,
+    /// The waker that the connection sees, and its task.
+    waker: Option<(Arc<FilteredTask>, Waker)>,
 }
 
-/// The task of a connection.
-struct Task(Waker);
+/// The task of a connection, woken through the filter.
+struct FilteredTask(Waker);
 
-impl Wake for Task {
+impl Wake for FilteredTask {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let is_held = TAKING.try_with(|taking| match &mut *taking.borrow_mut() {
-            Taking::Piece(task @ None) => {
+        let is_held = FRAME_POLL.try_with(|poll| match &mut *poll.borrow_mut() {
+            FramePoll::Active(task @ None) => {
                 *task = Some(Arc::clone(self));
                 true
             }
             _ => false,
         });
-        // An error means that the thread ends.
+        // An error means that the thread is ending.
         if !is_held.unwrap_or(false) {
             self.0.wake_by_ref();
         }
@@ -90,7 +90,6 @@ impl Wake for Task {
 }
 
 impl<C> WakeFilter<C> {
-    /// Filters the wake-ups of `connection`.
     pub(crate) fn new(connection: C) -> Self {
         WakeFilter {
             connection,
@@ -98,12 +97,10 @@ impl<C> WakeFilter<C> {
         }
     }
 
-    /// The connection itself.
     pub(crate) fn inner_mut(&mut self) -> &mut C {
         &mut self.connection
     }
 
-    /// The connection itself.
     pub(crate) fn into_inner(self) -> C {
         self.connection
     }
@@ -114,14 +111,14 @@ impl<C: Future + Unpin> Future for WakeFilter<C> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
         let WakeFilter { connection, waker } = &mut *self;
-        let known = waker
+        let current = waker
             .take()
             .filter(|(task, _)| task.0.will_wake(cx.waker()));
-        let (_, waker) = waker.insert(known.unwrap_or_else(|| {
-            let task = Arc::new(Task(cx.waker().clone()));
+        let (_, waker) = waker.insert(current.unwrap_or_else(|| {
+            let task = Arc::new(FilteredTask(cx.waker().clone()));
             (Arc::clone(&task), Waker::from(task))
         }));
-        let _tick = ClockScope::enter();
+        let _scope = ClockScope::enter();
         Pin::new(connection).poll(&mut Context::from_waker(waker))
     }
 }
@@ -144,22 +141,22 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Count(AtomicU32);
+    struct WakeCounter(AtomicU32);
 
-    impl Wake for Count {
+    impl Wake for WakeCounter {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Relaxed);
         }
     }
 
-    /// How often the connection is woken by each look for a piece of the body of this request, of
-    /// which no more comes.
-    async fn wakes(request: &str) -> Vec<u32> {
+    /// The number of wake-ups of the connection by each poll of the body of this request, after which
+    /// no more bytes arrive.
+    async fn count_wakes(request: &str) -> Vec<u32> {
         let (mut caller, io) = tokio::io::duplex(1024);
-        let came = Arc::new(Mutex::new(None));
-        let coming = Arc::clone(&came);
+        let received = Arc::new(Mutex::new(None));
+        let slot = Arc::clone(&received);
         let service = service_fn(move |req: Request<Incoming>| {
-            *coming.lock().unwrap() = Some(req.into_body());
+            *slot.lock().unwrap() = Some(req.into_body());
             pending::<Result<Response<String>, Infallible>>()
         });
         let connection = server::Builder::new()
@@ -167,7 +164,7 @@ mod tests {
             .serve_connection(TokioIo::new(io), service);
         let mut connection = WakeFilter::new(connection);
         caller.write_all(request.as_bytes()).await.unwrap();
-        let count = Arc::new(Count::default());
+        let count = Arc::new(WakeCounter::default());
         let waker = Waker::from(Arc::clone(&count));
         let mut poll = || {
             Pin::new(&mut connection)
@@ -175,7 +172,7 @@ mod tests {
                 .is_pending()
         };
         assert!(poll());
-        let mut body = came.lock().unwrap().take().unwrap();
+        let mut body = received.lock().unwrap().take().unwrap();
         let mut wakes = Vec::new();
         loop {
             count.0.store(0, Relaxed);
@@ -191,13 +188,12 @@ mod tests {
         }
     }
 
-    /// Of an answer the connection is free for the next request at once.
     #[tokio::test]
-    async fn a_connection_whose_answer_was_taken_is_ready_without_being_woken() {
+    async fn a_read_response_leaves_the_connection_ready() {
         let (io, mut api) = tokio::io::duplex(1024);
         let (mut sender, connection) = client::handshake(TokioIo::new(io)).await.unwrap();
         let mut connection = WakeFilter::new(connection);
-        let count = Arc::new(Count::default());
+        let count = Arc::new(WakeCounter::default());
         let waker = Waker::from(Arc::clone(&count));
         let mut poll = || {
             Pin::new(&mut connection)
@@ -205,13 +201,13 @@ mod tests {
                 .is_pending()
         };
         assert!(poll());
-        let answer = sender.send_request(Request::new(Empty::<Bytes>::new()));
+        let res = sender.send_request(Request::new(Empty::<Bytes>::new()));
         assert!(poll());
         api.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nbody")
             .await
             .unwrap();
         assert!(poll());
-        let mut body = answer.await.unwrap().into_body();
+        let mut body = res.await.unwrap().into_body();
         count.0.store(0, Relaxed);
         let frame = poll_frame(&mut body, &mut Context::from_waker(Waker::noop()));
         assert!(matches!(frame, Poll::Ready(Some(Ok(_)))));
@@ -220,11 +216,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_in_a_panic_is_made_up_for() {
-        let count = Arc::new(Count::default());
-        let task = Arc::new(Task(Waker::from(Arc::clone(&count))));
+    fn a_panic_releases_held_wakes() {
+        let count = Arc::new(WakeCounter::default());
+        let task = Arc::new(FilteredTask(Waker::from(Arc::clone(&count))));
         let panicked = std::panic::catch_unwind(|| {
-            let _held = Held::begin();
+            let _hold = WakeHold::start();
             task.wake_by_ref();
             assert_eq!(count.0.load(Relaxed), 0);
             std::panic::resume_unwind(Box::new(()));
@@ -236,22 +232,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_takes_the_last_piece_of_a_body_wakes_nobody() {
+    async fn the_last_frame_does_not_wake_the_connection() {
         let head = "POST / HTTP/1.1\r\nhost: a\r\n";
         assert_eq!(
-            wakes(&format!("{head}content-length: 4\r\n\r\nbody")).await,
+            count_wakes(&format!("{head}content-length: 4\r\n\r\nbody")).await,
             [0]
         );
         assert_eq!(
-            wakes(&format!("{head}content-length: 9\r\n\r\nbody")).await,
+            count_wakes(&format!("{head}content-length: 9\r\n\r\nbody")).await,
             [1, 0]
         );
         let expecting = format!("{head}expect: 100-continue\r\ncontent-length: 4\r\n\r\n");
-        assert_eq!(wakes(&expecting).await, [1], "it is to send 100");
-        // Whether a chunk is the last one is told by the next.
+        assert_eq!(count_wakes(&expecting).await, [1], "it has to send 100");
+        // Only the next chunk shows that a chunk was the last.
         let chunks = "4\r\nbody\r\n1\r\n.\r\n0\r\n\r\n";
         assert_eq!(
-            wakes(&format!("{head}transfer-encoding: chunked\r\n\r\n{chunks}")).await,
+            count_wakes(&format!("{head}transfer-encoding: chunked\r\n\r\n{chunks}")).await,
             [1, 1]
         );
     }

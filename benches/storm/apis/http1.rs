@@ -1,4 +1,6 @@
-//! The API over HTTP/1.1.
+//! HTTP/1.1 side of the API.
+
+use std::time::Duration;
 
 use fastrand::Rng;
 use tokio::io::AsyncWriteExt;
@@ -6,14 +8,14 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::WriteHalf;
 use tokio::time::timeout;
 
-use super::{Api, Request};
+use super::{Api, ReceivedRequest};
 use crate::http1::{Encoded, Ended, Reader, encode, pause, reset_on_close, write_pieces};
 use crate::ledger::{Killed, Sent};
 use crate::plan::{ApiFault, End, Framing};
 use crate::wire::{Tag, UNSOLICITED};
 
-/// How long what is left of a request is read after its connection was to end.
-const LINGER: std::time::Duration = std::time::Duration::from_millis(200);
+/// Time for reading the rest of a request before its connection closes.
+const LINGER_TIMEOUT: Duration = Duration::from_millis(200);
 
 /// Serves the requests of one connection.
 pub(super) async fn serve(mut stream: TcpStream, api: Api) {
@@ -24,7 +26,7 @@ pub(super) async fn serve(mut stream: TcpStream, api: Api) {
         let Some(head) = reader.head(false).await else {
             return;
         };
-        let Some(request) = api.request(&head.fields, &connection) else {
+        let Some(request) = api.receive(&head.fields, &connection) else {
             return;
         };
         let mut rng = Rng::with_seed(request.plan.chance ^ 1);
@@ -40,22 +42,21 @@ pub(super) async fn serve(mut stream: TcpStream, api: Api) {
                 return;
             }
         }
-        request.wait_for_later_token(&api.tokens).await;
+        request.wait_for_newer_token(&api.tokens).await;
         pause(&mut rng).await;
-        match answer(&request, &mut write, &mut rng).await {
+        match respond(&request, &mut write, &mut rng).await {
             None => return,
-            Some(Next::Read) => {}
-            Some(Next::End(end)) => break end,
+            Some(NextStep::Read) => {}
+            Some(NextStep::End(end)) => break end,
         }
     };
     match end {
         End::Reset => reset_on_close(&stream),
         End::Close => {}
         End::HalfClose => {
-            // What is unread when a socket closes resets the connection, and the response may be
-            // lost with it.
+            // Closing a socket with unread bytes resets the connection, and may lose the response.
             let _ = write.shutdown().await;
-            let _ = timeout(LINGER, async {
+            let _ = timeout(LINGER_TIMEOUT, async {
                 while reader.head(false).await.is_some() {}
             })
             .await;
@@ -63,25 +64,29 @@ pub(super) async fn serve(mut stream: TcpStream, api: Api) {
     }
 }
 
-/// What happens to the connection after a response.
-enum Next {
+/// The step of a connection after a response.
+enum NextStep {
     Read,
     End(End),
 }
 
-/// Answers; `None` where the proxy is gone.
-async fn answer(request: &Request, write: &mut WriteHalf<'_>, rng: &mut Rng) -> Option<Next> {
+/// Responds; `None` if the proxy is gone.
+async fn respond(
+    request: &ReceivedRequest,
+    write: &mut WriteHalf<'_>,
+    rng: &mut Rng,
+) -> Option<NextStep> {
     let finish = || request.record.record_response(Sent::Whole);
-    let response = encoded(request, request.response_tag(), rng);
+    let response = encode_response(request, request.response_tag(), rng);
     match request.fault {
-        ApiFault::CloseBefore { end, .. } => Some(Next::End(end)),
+        ApiFault::CloseBefore { end, .. } => Some(NextStep::End(end)),
         ApiFault::Cut(at, end) => {
             let cut = response.cut(at, rng);
             write_pieces(write, &response.bytes[..cut], rng, || {})
                 .await
                 .ok()?;
             pause(rng).await;
-            Some(Next::End(end))
+            Some(NextStep::End(end))
         }
         ApiFault::CloseAfter(end) => {
             // A reset may destroy what the proxy has not read yet.
@@ -95,7 +100,7 @@ async fn answer(request: &Request, write: &mut WriteHalf<'_>, rng: &mut Rng) -> 
                 .await
                 .ok()?;
             pause(rng).await;
-            Some(Next::End(end))
+            Some(NextStep::End(end))
         }
         ApiFault::Unsolicited => {
             let tag = Tag {
@@ -103,16 +108,16 @@ async fn answer(request: &Request, write: &mut WriteHalf<'_>, rng: &mut Rng) -> 
                 ..request.response_tag()
             };
             let mut both = response.bytes;
-            both.extend(encoded(request, tag, rng).bytes);
+            both.extend(encode_response(request, tag, rng).bytes);
             finish();
             write.write_all(&both).await.ok()?;
-            Some(Next::Read)
+            Some(NextStep::Read)
         }
         ApiFault::Early => {
             write_pieces(write, &response.bytes, rng, finish)
                 .await
                 .ok()?;
-            Some(Next::End(End::HalfClose))
+            Some(NextStep::End(End::HalfClose))
         }
         _ => {
             write_pieces(write, &response.bytes, rng, finish)
@@ -120,15 +125,15 @@ async fn answer(request: &Request, write: &mut WriteHalf<'_>, rng: &mut Rng) -> 
                 .ok()?;
             let is_last = request.plan.response.framing == Framing::Close;
             Some(if is_last {
-                Next::End(End::Close)
+                NextStep::End(End::Close)
             } else {
-                Next::Read
+                NextStep::Read
             })
         }
     }
 }
 
-fn encoded(request: &Request, tag: Tag, rng: &mut Rng) -> Encoded {
+fn encode_response(request: &ReceivedRequest, tag: Tag, rng: &mut Rng) -> Encoded {
     let mut start = format!("HTTP/1.1 {} Storm\r\n", request.status());
     for (name, value) in tag.fields() {
         start.push_str(&format!("{name}: {value}\r\n"));

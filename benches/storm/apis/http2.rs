@@ -1,4 +1,4 @@
-//! The API over HTTP/2, with prior knowledge.
+//! HTTP/2 side of the API, with prior knowledge.
 
 use std::future::pending;
 
@@ -12,28 +12,28 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::task::JoinSet;
 
-use super::{Api, Request};
+use super::{Api, ReceivedRequest};
 use crate::corked::{Cork, Corked};
 use crate::http1::pause;
 use crate::http2::{end, receive, send, send_and_reset};
 use crate::ledger::{Act, Killed, Sent};
 use crate::plan::{ApiFault, End, Framing, ResetAt, StreamReset, Writes};
 
-/// What the proxy may send of one request before it is read.
-const STREAM_WINDOW: u32 = 256 << 10;
-/// Of all requests: those that are never read hold up no other.
-const CONNECTION_WINDOW: u32 = 1 << 28;
+/// Bytes of one request that the proxy may send before they are read.
+const STREAM_WINDOW_BYTES: u32 = 256 << 10;
+/// The same for all requests: those that are never read delay no other.
+const CONNECTION_WINDOW_BYTES: u32 = 1 << 28;
 
-/// What a request asks of its connection.
+/// An action of a request on its connection.
 enum Command {
     GoAway,
     GoAwayNow(u32),
     Drop(End),
 }
 
-/// What the requests of a connection share.
+/// The shared part of the requests of one connection.
 #[derive(Clone)]
-struct Connection {
+struct ApiConnection {
     cork: Cork,
     killed: Killed,
     commands: UnboundedSender<Command>,
@@ -45,26 +45,26 @@ pub(super) async fn serve(stream: TcpStream, api: Api) {
     let mut builder = h2::server::Builder::new();
     builder
         .max_concurrent_streams(32)
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW);
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
     let Ok(mut http2) = builder.handshake::<_, Bytes>(io).await else {
         return;
     };
-    let (commands, mut commanded) = mpsc::unbounded_channel();
-    let connection = Connection {
+    let (commands, mut command_receiver) = mpsc::unbounded_channel();
+    let connection = ApiConnection {
         cork,
         killed: Killed::default(),
         commands,
     };
     let mut requests = JoinSet::new();
-    // The last stream that GOAWAY named; a second one must not name a later one.
+    // The last stream of the sent GOAWAY; another GOAWAY must not name a later one.
     let mut last = None;
     let mut is_ending = false;
     loop {
         let command = tokio::select! {
             accepted = http2.accept() => {
                 let Some(Ok((request, mut respond))) = accepted else { break };
-                let Some(mut begun) = api.request(request.headers(), &connection.killed) else { break };
+                let Some(mut begun) = api.receive(request.headers(), &connection.killed) else { break };
                 let stream: u32 = respond.stream_id().into();
                 if let ApiFault::GoAwayBefore(code) = begun.fault {
                     if is_ending {
@@ -82,7 +82,7 @@ pub(super) async fn serve(stream: TcpStream, api: Api) {
                         exchange.act = Act::AboveGoAway;
                         exchange.is_faulty = matches!(begun.fault, ApiFault::GoAwayBefore(_));
                     });
-                    // Not dropped, which would reset it.
+                    // Dropping it would reset the stream.
                     requests.spawn(async move {
                         let _held = (request, respond);
                         pending::<()>().await;
@@ -90,10 +90,10 @@ pub(super) async fn serve(stream: TcpStream, api: Api) {
                     continue;
                 }
                 let (api, connection) = (api.clone(), connection.clone());
-                requests.spawn(async move { answer(begun, request, &mut respond, &api, &connection).await });
+                requests.spawn(async move { respond_to(begun, request, &mut respond, &api, &connection).await });
                 continue;
             }
-            Some(command) = commanded.recv() => command,
+            Some(command) = command_receiver.recv() => command,
         };
         match command {
             Command::GoAway if is_ending => {}
@@ -114,19 +114,19 @@ pub(super) async fn serve(stream: TcpStream, api: Api) {
             }
         }
     }
-    // A request above GOAWAY waits for ever; all others end with their streams.
+    // A request above GOAWAY waits forever; all others end with their streams.
     drop(http2);
     if connection.cork.has_false_goaway() {
         connection.killed.set();
     }
 }
 
-async fn answer(
-    begun: Request,
+async fn respond_to(
+    begun: ReceivedRequest,
     request: HttpRequest<RecvStream>,
     respond: &mut SendResponse<Bytes>,
     api: &Api,
-    connection: &Connection,
+    connection: &ApiConnection,
 ) {
     let mut rng = Rng::with_seed(begun.plan.chance ^ 1);
     let is_read = match begun.fault {
@@ -140,7 +140,7 @@ async fn answer(
         let (body, ended) = receive(body).await;
         begun.record.record_request(begun.tag, &body, ended);
     }
-    begun.wait_for_later_token(&api.tokens).await;
+    begun.wait_for_newer_token(&api.tokens).await;
     pause(&mut rng).await;
     match begun.fault {
         ApiFault::ResetBefore { code, .. } => {
@@ -173,11 +173,11 @@ async fn answer(
             let _ = whole_response(&begun, respond, &mut rng).await;
         }
     }
-    // Dropped after the response, what is unread of the request is reset with NO_ERROR.
+    // Dropping an unread request after the response resets the stream with NO_ERROR.
     drop(unread);
 }
 
-fn head(begun: &Request) -> Response<()> {
+fn head(begun: &ReceivedRequest) -> Response<()> {
     let mut response = Response::new(());
     *response.status_mut() = StatusCode::from_u16(begun.status()).unwrap_or_default();
     for (name, value) in begun.response_tag().fields() {
@@ -192,13 +192,13 @@ fn head(begun: &Request) -> Response<()> {
 }
 
 async fn whole_response(
-    begun: &Request,
+    begun: &ReceivedRequest,
     respond: &mut SendResponse<Bytes>,
     rng: &mut Rng,
 ) -> Option<()> {
     let mut stream = respond.send_response(head(begun), false).ok()?;
     if begun.plan.response.framing == Framing::Length {
-        // The proxy may take the length for the end before the end comes.
+        // The proxy may take the declared length as the end before END_STREAM arrives.
         begun.record.record_response(Sent::ByLength);
     }
     send(&mut stream, &begun.response_tag().body(), rng).await?;
@@ -206,28 +206,28 @@ async fn whole_response(
     end(&mut stream, begun.plan.response.has_trailers)
 }
 
-/// Sends a part of the response, and has the connection end.
+/// Sends a part of the response, and ends the connection.
 async fn break_off(
-    begun: &Request,
+    begun: &ReceivedRequest,
     respond: &mut SendResponse<Bytes>,
     command: Command,
-    connection: &Connection,
+    connection: &ApiConnection,
     rng: &mut Rng,
 ) {
     if let Ok(mut stream) = respond.send_response(head(begun), false) {
         let body = begun.response_tag().body();
         let _ = send(&mut stream, &body[..rng.usize(..body.len())], rng).await;
         let _ = connection.commands.send(command);
-        // The stream ends with its connection, and by nothing else.
+        // Only the end of the connection ends the stream.
         pending::<()>().await;
     }
 }
 
 async fn reset_response(
-    begun: &Request,
+    begun: &ReceivedRequest,
     respond: &mut SendResponse<Bytes>,
     reset: StreamReset,
-    connection: &Connection,
+    connection: &ApiConnection,
     rng: &mut Rng,
 ) {
     let cork = &connection.cork;

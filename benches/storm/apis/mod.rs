@@ -1,4 +1,4 @@
-//! The API: serves each request as its plan says, over HTTP/1.1 or HTTP/2.
+//! API: serves each request according to its plan, over HTTP/1.1 or HTTP/2.
 
 mod http1;
 mod http2;
@@ -14,12 +14,12 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::ledger::{Act, Killed, Ledger, Record};
+use crate::ledger::{Act, ExchangeRecord, Killed, Ledger};
 use crate::plan::{ApiFault, Http, Plan, Plans};
 use crate::tokens::Tokens;
 use crate::wire::Tag;
 
-/// What all connections of the API share.
+/// The shared part of all connections.
 #[derive(Clone)]
 pub(crate) struct Api {
     pub(crate) plans: Plans,
@@ -28,34 +28,33 @@ pub(crate) struct Api {
 }
 
 /// The API's listener and its connections.
-pub(crate) struct Connections {
+pub(crate) struct ApiConnections {
     listener: JoinHandle<()>,
     open: watch::Sender<()>,
 }
 
-impl Connections {
-    /// Takes no further connection, and waits until all have ended, but not for long; whether they
-    /// have.
-    pub(crate) async fn ended(self, patience: Duration) -> bool {
+impl ApiConnections {
+    /// Accepts no more connections, and waits up to `limit` for all to end. Returns whether they have.
+    pub(crate) async fn close(self, limit: Duration) -> bool {
         self.listener.abort();
-        timeout(patience, self.open.closed()).await.is_ok()
+        timeout(limit, self.open.closed()).await.is_ok()
     }
 }
 
-/// A request that has come, and what is to become of it.
-struct Request {
+/// A received request, and its fault.
+struct ReceivedRequest {
     tag: Option<Tag>,
     plan: Plan,
-    record: Record,
-    /// Of the plan, where it is due.
+    record: ExchangeRecord,
+    /// The fault of the plan, if it applies to this exchange.
     fault: ApiFault,
-    /// The serial number of its token.
+    /// Serial number of its token.
     token: Option<u64>,
 }
 
 impl Api {
-    /// Serves; where, and its connections.
-    pub(crate) async fn serve(self) -> io::Result<(SocketAddr, Connections)> {
+    /// Starts to serve. Returns the address and the connections.
+    pub(crate) async fn serve(self) -> io::Result<(SocketAddr, ApiConnections)> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
         let (open, guard) = watch::channel(());
@@ -72,15 +71,15 @@ impl Api {
                 });
             }
         });
-        Ok((address, Connections { listener, open }))
+        Ok((address, ApiConnections { listener, open }))
     }
 
-    /// The request with `fields`, which has come over `connection`.
-    fn request(&self, fields: &HeaderMap, connection: &Killed) -> Option<Request> {
-        let tag = Tag::of_request(fields);
+    /// Records a request with `fields` that arrived over `connection`.
+    fn receive(&self, fields: &HeaderMap, connection: &Killed) -> Option<ReceivedRequest> {
+        let tag = Tag::from_request(fields);
         let id = tag?.id;
         let plan = self.plans.plan(id);
-        let record = Record::begin(&self.ledger, id, connection, plan.persists)?;
+        let record = ExchangeRecord::begin(&self.ledger, id, connection, plan.persists)?;
         let token = self.tokens.accepted(fields);
         let fault = match (record.is_due, token) {
             (_, None) => ApiFault::Unauthorized,
@@ -96,7 +95,7 @@ impl Api {
                 _ => Act::Done,
             };
         });
-        Some(Request {
+        Some(ReceivedRequest {
             tag,
             plan,
             record,
@@ -106,8 +105,7 @@ impl Api {
     }
 }
 
-impl Request {
-    /// The tag of its response.
+impl ReceivedRequest {
     fn response_tag(&self) -> Tag {
         Tag {
             id: self.record.id,
@@ -124,10 +122,10 @@ impl Request {
         }
     }
 
-    /// Waits, before a 401, until the request can be sent again with a later token.
-    async fn wait_for_later_token(&self, tokens: &Tokens) {
+    /// Before a 401: waits until the proxy can repeat the request with a newer token.
+    async fn wait_for_newer_token(&self, tokens: &Tokens) {
         if let (ApiFault::Unauthorized, Some(token)) = (self.fault, self.token) {
-            tokens.later(token).await;
+            tokens.wait_for_newer(token).await;
         }
     }
 }

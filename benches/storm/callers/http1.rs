@@ -1,4 +1,4 @@
-//! Callers over HTTP/1.1.
+//! HTTP/1.1 callers.
 
 use fastrand::Rng;
 use http::header::CONNECTION;
@@ -12,7 +12,7 @@ use crate::http1::{Encoded, Ended, Reader, encode, pause, reset_on_close, write_
 use crate::ledger::{Outcome, Sent};
 use crate::plan::{CallerFault, End};
 
-/// Sends the requests one after the other, over one connection as long as it lasts.
+/// Sends the requests one after the other, over one connection while it lasts.
 pub(super) async fn session(callers: &Callers, ids: Ids) {
     let mut open = None;
     for id in ids.take_while(|_| !callers.is_over()) {
@@ -38,11 +38,11 @@ pub(super) async fn session(callers: &Callers, ids: Ids) {
     }
 }
 
-/// Sends the request `id` over `stream`, which it gives back where it can carry another one.
+/// Sends the request `id` over `stream`. Returns the stream if it can carry another request.
 async fn exchange(callers: &Callers, id: u64, mut stream: TcpStream) -> Option<TcpStream> {
     let plan = callers.plans.plan(id);
     let mut rng = Rng::with_seed(plan.chance);
-    let request = encoded(callers, id, &mut rng);
+    let request = encode_request(callers, id, &mut rng);
     let finish = || callers.ledger.record_sent(id, Sent::Whole);
     let (sent, end) = match plan.caller {
         CallerFault::Cut(at, end) => {
@@ -88,7 +88,7 @@ async fn exchange(callers: &Callers, id: u64, mut stream: TcpStream) -> Option<T
                 let upload = write_pieces(&mut write, &request.bytes, &mut rng, finish);
                 tokio::pin!(upload);
                 tokio::select! {
-                    // The response overtakes the request, which is left as it is.
+                    // An early response: the rest of the request is not sent.
                     (outcome, _) = &mut received => (outcome, false),
                     written = &mut upload => {
                         let (outcome, stays) = received.await;
@@ -102,7 +102,7 @@ async fn exchange(callers: &Callers, id: u64, mut stream: TcpStream) -> Option<T
     is_reusable.then_some(stream)
 }
 
-fn encoded(callers: &Callers, id: u64, rng: &mut Rng) -> Encoded {
+fn encode_request(callers: &Callers, id: u64, rng: &mut Rng) -> Encoded {
     let (plan, tag) = (callers.plans.plan(id), callers.tag(id));
     let method = if plan.is_get { "GET" } else { "POST" };
     let mut start = format!("{method} {} HTTP/1.1\r\nhost: localhost\r\n", plan.path);
@@ -115,7 +115,7 @@ fn encoded(callers: &Callers, id: u64, rng: &mut Rng) -> Encoded {
     encode(&start, plan.request, &tag.body(), rng)
 }
 
-/// The outcome, and whether the connection can carry another request.
+/// Receives the response. Also returns whether the connection can carry another request.
 async fn receive(read: ReadHalf<'_>) -> (Outcome, bool) {
     let mut reader = Reader::new(read);
     let received = async {

@@ -1,4 +1,4 @@
-//! Callers over HTTP/2, with prior knowledge.
+//! HTTP/2 callers, with prior knowledge.
 
 use std::time::Duration;
 
@@ -20,22 +20,22 @@ use crate::ledger::{Killed, Outcome, Sent};
 use crate::plan::{CallerFault, End, Framing, Plan, ResetAt, StreamReset, Writes};
 use crate::wire::mix;
 
-/// What the proxy may send of a response before it is read.
-const STREAM_WINDOW: u32 = 1 << 20;
+/// Bytes of a response that the proxy may send before they are read.
+const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 
-/// How long an orderly end of a connection may take.
+/// Time for the orderly end of a connection.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A connection that requests share.
 #[derive(Clone)]
-struct Connection {
+struct CallerConnection {
     sender: SendRequest<Bytes>,
     cork: Cork,
     killed: Killed,
     task: AbortHandle,
 }
 
-/// Sends the requests over one connection, at once or one after the other.
+/// Sends the requests over one connection, concurrently or one after the other.
 pub(super) async fn session(callers: &Callers, session: u64, ids: Ids) {
     let refuse = |ids: Ids| {
         ids.for_each(|id| {
@@ -50,13 +50,13 @@ pub(super) async fn session(callers: &Callers, session: u64, ids: Ids) {
     let (io, cork) = Corked::new(stream, true);
     let mut builder = h2::client::Builder::new();
     builder
-        .initial_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(STREAM_WINDOW * 8);
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(STREAM_WINDOW_BYTES * 8);
     let Ok((sender, connection)) = builder.handshake::<_, Bytes>(io).await else {
         return refuse(ids);
     };
     let task = tokio::spawn(connection);
-    let connection = Connection {
+    let connection = CallerConnection {
         sender,
         cork,
         killed: Killed::default(),
@@ -71,13 +71,13 @@ pub(super) async fn session(callers: &Callers, session: u64, ids: Ids) {
     }
     let abort = connection.task.clone();
     drop(connection);
-    // The last handle is gone: it says good-bye.
+    // Without handles the connection ends with GOAWAY.
     if timeout(CLOSE_TIMEOUT, task).await.is_err() {
         abort.abort();
     }
 }
 
-async fn exchange(callers: &Callers, id: u64, connection: Connection) {
+async fn exchange(callers: &Callers, id: u64, connection: CallerConnection) {
     let plan = callers.plans.plan(id);
     let killed = connection.killed.clone();
     let outcome = match timeout(RESPONSE_TIMEOUT, attempt(callers, id, &plan, connection)).await {
@@ -94,7 +94,7 @@ async fn exchange(callers: &Callers, id: u64, connection: Connection) {
     callers.ledger.record_outcome(id, outcome);
 }
 
-async fn attempt(callers: &Callers, id: u64, plan: &Plan, connection: Connection) -> Outcome {
+async fn attempt(callers: &Callers, id: u64, plan: &Plan, connection: CallerConnection) -> Outcome {
     let mut rng = Rng::with_seed(plan.chance);
     pause(&mut rng).await;
     let mut sender = match connection.sender.clone().ready().await {
@@ -169,7 +169,6 @@ async fn attempt(callers: &Callers, id: u64, plan: &Plan, connection: Connection
     }
 }
 
-/// Sends the whole body.
 async fn upload(
     callers: &Callers,
     id: u64,
@@ -179,7 +178,7 @@ async fn upload(
     rng: &mut Rng,
 ) {
     if plan.request.framing == Framing::Length && !body.is_empty() {
-        // The proxy may take the length for the end before the end comes.
+        // The proxy may take the declared length as the end before END_STREAM arrives.
         callers.ledger.record_sent(id, Sent::ByLength);
     }
     if send(stream, body, rng).await.is_some() {

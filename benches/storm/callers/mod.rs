@@ -1,5 +1,4 @@
-//! The callers: send each request as its plan says, over HTTP/1.1 or HTTP/2, and record what they
-//! receive.
+//! Callers: send each request according to its plan, over HTTP/1.1 or HTTP/2, and record the outcome.
 
 mod http1;
 mod http2;
@@ -15,22 +14,21 @@ use tokio::task::JoinSet;
 
 use crate::http1::Ended;
 use crate::ledger::{Ledger, Outcome};
-use crate::plan::{Http, Plans, SESSION};
+use crate::plan::{Http, Plans, SESSION_REQUESTS};
 use crate::wire::{REQUEST, Tag};
 
-/// How long a response is waited for.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Loopback addresses that callers call from, so that ports do not run out.
-const SOURCES: u64 = 64;
+/// Loopback addresses of callers: one address would run out of ports.
+const SOURCE_ADDRESSES: u64 = 64;
 
-/// What all callers share.
+/// The shared part of all callers.
 #[derive(Clone)]
 pub(crate) struct Callers {
     pub(crate) proxy: SocketAddr,
     pub(crate) plans: Plans,
     pub(crate) ledger: Arc<Ledger>,
-    /// When no further request is begun.
+    /// Time after which no more requests begin.
     pub(crate) deadline: Option<Instant>,
 }
 
@@ -38,7 +36,7 @@ pub(crate) struct Callers {
 type Ids = std::ops::Range<u64>;
 
 impl Callers {
-    /// Sends `requests` requests, `concurrency` connections at once.
+    /// Sends `requests` requests over `concurrency` concurrent connections.
     pub(crate) async fn send(&self, requests: u64, concurrency: usize) {
         let next = Arc::new(AtomicU64::new(0));
         let mut tasks = JoinSet::new();
@@ -47,7 +45,8 @@ impl Callers {
             tasks.spawn(async move {
                 while !callers.is_over() {
                     let session = next.fetch_add(1, Ordering::Relaxed);
-                    let ids = session * SESSION..requests.min((session + 1) * SESSION);
+                    let ids =
+                        session * SESSION_REQUESTS..requests.min((session + 1) * SESSION_REQUESTS);
                     if ids.is_empty() {
                         return;
                     }
@@ -64,8 +63,11 @@ impl Callers {
     }
 
     async fn session(&self, session: u64, ids: Ids) {
-        let like = self.plans.only.map_or(session, |only| only / SESSION);
-        match self.plans.caller_http(like) {
+        let plan_session = self
+            .plans
+            .only
+            .map_or(session, |only| only / SESSION_REQUESTS);
+        match self.plans.caller_http(plan_session) {
             Http::One => http1::session(self, ids).await,
             Http::Two => http2::session(self, session, ids).await,
         }
@@ -73,8 +75,8 @@ impl Callers {
 
     async fn connect(&self, id: u64) -> Option<TcpStream> {
         let socket = TcpSocket::new_v4().ok()?;
-        let source = u8::try_from(id / SESSION % SOURCES).unwrap_or(0);
-        // The address is only there where loopback has all of 127.0.0.0/8.
+        let source = u8::try_from(id / SESSION_REQUESTS % SOURCE_ADDRESSES).unwrap_or(0);
+        // Fails where loopback is not all of 127.0.0.0/8.
         let _ = socket.bind(SocketAddr::from(([127, 0, 0, source + 1], 0)));
         let stream = socket.connect(self.proxy).await.ok()?;
         let _ = stream.set_nodelay(true);
@@ -91,9 +93,9 @@ impl Callers {
     }
 }
 
-/// What a response with `status` and `fields` shows, whose body came as far as `body`.
+/// The outcome of a response with `status` and `fields`, of whose body `body` arrived.
 fn outcome(status: u16, fields: &HeaderMap, body: &[u8], ended: Ended) -> Outcome {
-    let tag = Tag::of_response(fields);
+    let tag = Tag::from_response(fields);
     let own = fields
         .get("proxy-status")
         .and_then(|value| value.to_str().ok());
@@ -105,7 +107,7 @@ fn outcome(status: u16, fields: &HeaderMap, body: &[u8], ended: Ended) -> Outcom
                 .and_then(|rest| rest.split('"').next());
             Outcome::Own(format!("{status} {}", reason.unwrap_or("without details")))
         }
-        // What hyper's parser answers before any service runs.
+        // hyper's parser responds before any service runs.
         (None, None) if matches!(status, 400 | 408 | 431) && body.is_empty() => {
             Outcome::Own(format!("{status} bare"))
         }

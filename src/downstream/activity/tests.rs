@@ -1,4 +1,4 @@
-//! Deadlines of a connection, as they follow from what is noted.
+//! Deadlines that follow from recorded activity.
 
 use tokio::time::advance;
 
@@ -12,92 +12,92 @@ const TIMEOUTS: Timeouts = Timeouts {
     max_age: Duration::from_secs(3600),
 };
 
-/// In how many seconds, and for what.
-fn due(activity: &Activity) -> Option<(u64, Late)> {
-    let (due, late) = activity.due(&TIMEOUTS)?;
-    Some((due.duration_since(Instant::now()).as_secs(), late))
+/// The deadline in seconds from now.
+fn deadline(activity: &Activity) -> Option<(u64, DeadlineKind)> {
+    let (at, kind) = activity.deadline(&TIMEOUTS)?;
+    Some((at.duration_since(Instant::now()).as_secs(), kind))
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_head_has_its_time_from_its_first_byte_and_no_byte_more() {
+async fn a_head_is_timed_from_its_first_byte() {
     let activity = Activity::new(Instant::now(), false);
     advance(Duration::from_secs(4)).await;
-    activity.note_read(b"GET");
-    assert_eq!(due(&activity), Some((6, Late::Head)));
+    activity.record_read(b"GET");
+    assert_eq!(deadline(&activity), Some((6, DeadlineKind::RequestHead)));
     activity.begin_request(Version::HTTP_11);
-    activity.end_answer();
-    assert_eq!(due(&activity), Some((75, Late::Idle)));
-    activity.note_read(b"\r\n");
-    assert_eq!(due(&activity), Some((75, Late::Idle)));
+    activity.end_response();
+    assert_eq!(deadline(&activity), Some((75, DeadlineKind::Idle)));
+    activity.record_read(b"\r\n");
+    assert_eq!(deadline(&activity), Some((75, DeadlineKind::Idle)));
     advance(Duration::from_secs(70)).await;
-    activity.note_read(b"\nG");
+    activity.record_read(b"\nG");
     advance(Duration::from_secs(3)).await;
-    activity.note_read(b"ET");
-    assert_eq!(due(&activity), Some((7, Late::Head)));
+    activity.record_read(b"ET");
+    assert_eq!(deadline(&activity), Some((7, DeadlineKind::RequestHead)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_api_has_all_the_time_and_a_caller_whose_turn_it_is_has_not() {
+async fn only_the_callers_turn_is_timed() {
     let activity = Activity::new(Instant::now(), false);
     activity.begin_request(Version::HTTP_11);
     activity.begin_body();
-    assert_eq!(due(&activity), None, "the API reads nothing");
+    assert_eq!(deadline(&activity), None, "the API reads nothing");
     advance(Duration::from_secs(100)).await;
-    activity.expect();
-    assert_eq!(due(&activity), Some((60, Late::Stalled)));
-    activity.expect_no_more();
+    activity.begin_body_wait();
+    assert_eq!(deadline(&activity), Some((60, DeadlineKind::Stalled)));
+    activity.end_body_wait();
     activity.end_body(true);
-    assert_eq!(due(&activity), None, "the API has not answered");
+    assert_eq!(deadline(&activity), None, "the API has not responded");
     advance(Duration::from_secs(100)).await;
-    activity.hold();
-    assert_eq!(due(&activity), Some((60, Late::Stalled)));
-    activity.release();
-    assert_eq!(due(&activity), None, "the API has more to say");
-    activity.note_blocked();
-    assert_eq!(due(&activity), Some((60, Late::Stalled)));
-    activity.end_answer();
+    activity.begin_delivery();
+    assert_eq!(deadline(&activity), Some((60, DeadlineKind::Stalled)));
+    activity.end_delivery();
+    assert_eq!(deadline(&activity), None, "the API has more to send");
+    activity.record_blocked();
+    assert_eq!(deadline(&activity), Some((60, DeadlineKind::Stalled)));
+    activity.end_response();
     advance(Duration::from_secs(50)).await;
-    activity.note_written();
-    assert_eq!(due(&activity), Some((75, Late::Idle)));
+    activity.record_written();
+    assert_eq!(deadline(&activity), Some((75, DeadlineKind::Idle)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn frames_that_are_no_progress_give_no_more_time() {
+async fn control_frames_do_not_extend_the_deadline() {
     let activity = Activity::new(Instant::now(), true);
     activity.begin_request(Version::HTTP_2);
-    activity.expect();
+    activity.begin_body_wait();
     advance(Duration::from_secs(20)).await;
-    activity.note_blocked();
-    activity.note_unblocked();
-    assert_eq!(due(&activity), Some((40, Late::Stalled)));
-    activity.expect_no_more();
-    activity.end_answer();
-    activity.note_blocked();
+    activity.record_blocked();
+    activity.record_unblocked();
+    assert_eq!(deadline(&activity), Some((40, DeadlineKind::Stalled)));
+    activity.end_body_wait();
+    activity.end_response();
+    activity.record_blocked();
     assert_eq!(
-        due(&activity),
-        Some((75, Late::Idle)),
-        "its pings are no request"
+        deadline(&activity),
+        Some((75, DeadlineKind::Idle)),
+        "PINGs are not requests"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_overtakes_its_body_leaves_a_deadline() {
+async fn a_response_before_its_body_leaves_a_deadline() {
     let activity = Activity::new(Instant::now(), false);
     activity.begin_request(Version::HTTP_11);
     activity.begin_body();
-    activity.expect();
-    activity.end_answer();
-    assert_eq!(due(&activity), Some((60, Late::Stalled)));
+    activity.begin_body_wait();
+    activity.end_response();
+    assert_eq!(deadline(&activity), Some((60, DeadlineKind::Stalled)));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_that_stalls_does_not_end_one_that_waits_for_the_api() {
+async fn a_stalled_stream_spares_streams_awaiting_the_api() {
     let activity = Activity::new(Instant::now(), true);
-    assert_eq!(due(&activity), Some((75, Late::Idle)));
+    assert_eq!(deadline(&activity), Some((75, DeadlineKind::Idle)));
     activity.begin_request(Version::HTTP_11);
     activity.begin_request(Version::HTTP_11);
-    activity.hold();
-    assert_eq!(due(&activity), None);
-    activity.end_answer();
-    assert_eq!(due(&activity), Some((60, Late::Stalled)));
+    activity.begin_delivery();
+    assert_eq!(deadline(&activity), None);
+    activity.end_response();
+    assert_eq!(deadline(&activity), Some((60, DeadlineKind::Stalled)));
 }

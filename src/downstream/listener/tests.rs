@@ -1,4 +1,4 @@
-//! Peers as the accept loop sees them, and connections that come at once.
+//! Peers of accepted connections, and bursts of connections.
 
 use std::convert::Infallible;
 use std::net::Ipv4Addr;
@@ -17,18 +17,18 @@ use super::*;
 use crate::config::{Address, CertificateName, Identity, SocketMode};
 use crate::downstream::{CallerBody, MAX_BUFFER_BYTES, RefusalLog, ServerTls, Timeouts, bind};
 
-/// Listens on `address` with the options that `tls` makes; where, and who comes.
-fn listening(
+/// Starts a listener on `address`. Returns its bound address, and a receiver of peers.
+fn listen(
     address: &Address,
     tls: Option<ServerTls>,
 ) -> (Address, mpsc::UnboundedReceiver<PeerInfo>) {
     let socket = bind(address, SocketMode(0o600), 1).unwrap().pop().unwrap();
     let address = socket.address().unwrap();
-    let (come, coming) = mpsc::unbounded_channel();
+    let (sender, receiver) = mpsc::unbounded_channel();
     let serve = async move {
         let (_drain, draining) = watch::channel(false);
         let make_service = move |peer| {
-            come.send(peer).unwrap();
+            sender.send(peer).unwrap();
             service_fn(|_: Request<CallerBody>| async {
                 Ok::<_, Infallible>(Response::new(Empty::<&[u8]>::new()))
             })
@@ -39,7 +39,7 @@ fn listening(
             .unwrap();
     };
     tokio::spawn(serve);
-    (address, coming)
+    (address, receiver)
 }
 
 fn options(tls: Option<ServerTls>) -> ServerOptions {
@@ -65,16 +65,16 @@ fn options(tls: Option<ServerTls>) -> ServerOptions {
 }
 
 #[tokio::test]
-async fn a_tcp_peer_is_known_by_both_addresses() {
+async fn a_tcp_peer_has_both_addresses() {
     for ip in [Ipv4Addr::LOCALHOST, Ipv4Addr::UNSPECIFIED] {
-        let (address, mut coming) = listening(&Address::Tcp((ip, 0).into()), None);
+        let (address, mut peers) = listen(&Address::Tcp((ip, 0).into()), None);
         let Address::Tcp(addr) = address else {
             panic!("{address}")
         };
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, addr.port()))
             .await
             .unwrap();
-        let peer = coming.recv().await.unwrap();
+        let peer = peers.recv().await.unwrap();
         assert_eq!(peer.addr, stream.local_addr().ok());
         assert_eq!(peer.local, stream.peer_addr().ok());
         assert!(!peer.is_tls && peer.certificate.is_none() && peer.uid.is_none());
@@ -83,19 +83,19 @@ async fn a_tcp_peer_is_known_by_both_addresses() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_peer_of_a_unix_socket_is_known_by_its_user() {
+async fn a_unix_socket_peer_has_its_user() {
     use std::os::unix::fs::MetadataExt;
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("s");
-    let (_, mut coming) = listening(&Address::Unix(path.clone()), None);
+    let (_, mut peers) = listen(&Address::Unix(path.clone()), None);
     let _stream = UnixStream::connect(&path).await.unwrap();
-    let peer = coming.recv().await.unwrap();
+    let peer = peers.recv().await.unwrap();
     assert_eq!(peer.uid, Some(std::fs::metadata(&path).unwrap().uid()));
     assert!(peer.addr.is_none() && peer.local.is_none());
 }
 
 #[tokio::test]
-async fn a_peer_with_a_certificate_is_known_by_its_names_once_the_handshake_is_over() {
+async fn a_peer_has_the_names_of_its_certificate() {
     let made = generate_simple_self_signed(["localhost".into(), "crm.example".into()]).unwrap();
     let (der, key) = (made.cert.der().clone(), || {
         PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap()
@@ -105,21 +105,20 @@ async fn a_peer_with_a_certificate_is_known_by_its_names_once_the_handshake_is_o
         key: Arc::new(key().into()),
     };
     let tls = ServerTls::new(&identity, std::slice::from_ref(&der)).unwrap();
-    let (address, mut coming) =
-        listening(&Address::Tcp((Ipv4Addr::LOCALHOST, 0).into()), Some(tls));
+    let (address, mut peers) = listen(&Address::Tcp((Ipv4Addr::LOCALHOST, 0).into()), Some(tls));
     let Address::Tcp(addr) = address else {
         panic!("{address}")
     };
     let mut roots = RootCertStore::empty();
     roots.add(der.clone()).unwrap();
     let caller = ClientConfig::builder().with_root_certificates(roots);
-    let shows = caller
+    let with_certificate = caller
         .clone()
         .with_client_auth_cert(vec![der], key())
         .unwrap();
-    let shows_none = caller.with_no_client_auth();
+    let without = caller.with_no_client_auth();
     let both = ["localhost", "crm.example"].map(CertificateName::dns);
-    for (config, names) in [(shows, Some(&both[..])), (shows_none, None)] {
+    for (config, names) in [(with_certificate, Some(&both[..])), (without, None)] {
         let stream = TcpStream::connect(addr).await.unwrap();
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         let mut stream = connector
@@ -127,7 +126,7 @@ async fn a_peer_with_a_certificate_is_known_by_its_names_once_the_handshake_is_o
             .await
             .unwrap();
         stream.write_all(b"G").await.unwrap();
-        let peer = coming.recv().await.unwrap();
+        let peer = peers.recv().await.unwrap();
         assert!(peer.is_tls);
         assert_eq!(
             peer.certificate
@@ -138,10 +137,9 @@ async fn a_peer_with_a_certificate_is_known_by_its_names_once_the_handshake_is_o
     }
 }
 
-/// Of a listener with eight connections at most, of which `active` are being answered after `spent`
-/// have ended: how many of these and of eight others that come at once with their requests have
-/// been answered in the end.
-async fn answered(spent: usize, active: usize) -> [usize; 2] {
+/// On a listener of at most eight connections, with `active` requests in flight after `earlier` have
+/// ended: sends eight more requests at once, and counts the successful responses of both groups.
+async fn count_responses(earlier: usize, active: usize) -> [usize; 2] {
     use std::io::{Read, Write};
     const MAX: usize = 8;
     let limit = EvictingLimit::new(MAX, MAX);
@@ -181,7 +179,7 @@ async fn answered(spent: usize, active: usize) -> [usize; 2] {
     };
     let (_drain, draining) = watch::channel(false);
     tokio::spawn(async move { socket.serve(options, draining, make_service).await.unwrap() });
-    // Without the runtime, which sees all of them at once.
+    // Blocking, so that the runtime accepts all of them at once.
     let connect = |path: &str| {
         let mut stream = std::net::TcpStream::connect(addr).unwrap();
         write!(
@@ -193,17 +191,17 @@ async fn answered(spent: usize, active: usize) -> [usize; 2] {
     };
     let count = |streams: Vec<std::net::TcpStream>| {
         tokio::task::spawn_blocking(move || {
-            let answered = streams.into_iter().filter_map(|mut stream| {
-                let mut answer = String::new();
+            let responses = streams.into_iter().filter_map(|mut stream| {
+                let mut response = String::new();
                 stream
-                    .read_to_string(&mut answer)
+                    .read_to_string(&mut response)
                     .ok()
-                    .filter(|_| answer.starts_with("HTTP/1.1 200 "))
+                    .filter(|_| response.starts_with("HTTP/1.1 200 "))
             });
-            answered.count()
+            responses.count()
         })
     };
-    for _ in 0..spent {
+    for _ in 0..earlier {
         assert_eq!(count(vec![connect("/")]).await.unwrap(), 1);
     }
     let mut slow = Vec::new();
@@ -218,19 +216,23 @@ async fn answered(spent: usize, active: usize) -> [usize; 2] {
 }
 
 #[tokio::test]
-async fn connections_that_come_at_once_evict_none_that_is_answered() {
-    // A turn may begin at any of them.
-    for spent in 0..8 {
+async fn a_burst_evicts_no_active_connection() {
+    // A turn of the accept loop may begin at any of them.
+    for earlier in 0..8 {
         for active in [1, 4] {
-            assert_eq!(answered(spent, active).await, [active, 8], "after {spent}");
+            assert_eq!(
+                count_responses(earlier, active).await,
+                [active, 8],
+                "after {earlier}"
+            );
         }
     }
 }
 
 #[tokio::test]
-async fn no_connection_is_evicted_unseen() {
-    for spent in 0..8 {
-        let [_, others] = answered(spent, 8).await;
-        assert_eq!(others, 8, "after {spent}");
+async fn no_connection_is_evicted_before_its_task_runs() {
+    for earlier in 0..8 {
+        let [_, others] = count_responses(earlier, 8).await;
+        assert_eq!(others, 8, "after {earlier}");
     }
 }

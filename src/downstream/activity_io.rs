@@ -1,4 +1,4 @@
-//! A stream that notes when bytes come and go.
+//! IO that records the activity of its connection.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -8,56 +8,54 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::activity::Activity;
-use super::data_frames::DataFrames;
-use super::half_close::HalfClosed;
+use super::data_frames::DataFrameScanner;
+use super::half_close::HalfCloseProbe;
 
-/// The two directions of an HTTP/2 connection.
-struct Frames {
-    read: DataFrames,
-    written: DataFrames,
+/// Scanners of both directions of an HTTP/2 connection.
+struct FrameScanners {
+    read: DataFrameScanner,
+    written: DataFrameScanner,
 }
 
-/// A stream whose bytes are noted.
-pub(super) struct Watched<IO> {
+/// See the [module](self).
+pub(super) struct ActivityIo<IO> {
     io: IO,
     activity: Arc<Activity>,
-    /// What comes and goes, where not all of it is a request's or an answer's. Boxed: HTTP/1 has
-    /// none.
-    frames: Option<Box<Frames>>,
-    /// Whether whoever drives the connection leaves its end to [`close`](super::linger::close).
+    /// Finds the bytes of requests and responses among those of HTTP/2. Boxed: HTTP/1 needs none.
+    frames: Option<Box<FrameScanners>>,
+    /// Whether shutdown is left to [`close_lingering`](super::linger::close_lingering).
     keeps_open: bool,
-    /// There once the caller has closed its half before its answer had gone out.
-    half_closed: Option<Box<HalfClosed>>,
+    /// Set when the caller closes its half before the response is complete.
+    half_close: Option<Box<HalfCloseProbe>>,
 }
 
-impl<IO> Watched<IO> {
-    /// One that carries HTTP/2.
+impl<IO> ActivityIo<IO> {
     pub(super) fn http2(io: IO, activity: Arc<Activity>) -> Self {
-        let frames = Frames {
-            read: DataFrames::of_client(),
-            written: DataFrames::of_server(),
+        let frames = FrameScanners {
+            read: DataFrameScanner::client(),
+            written: DataFrameScanner::server(),
         };
-        Watched {
+        ActivityIo {
             io,
             activity,
             frames: Some(Box::new(frames)),
             keeps_open: false,
-            half_closed: None,
+            half_close: None,
         }
     }
 
-    /// One that carries HTTP/1, and is not shut down when it is told to.
-    pub(super) fn keeping_open(io: IO, activity: Arc<Activity>) -> Self {
-        Watched {
+    /// Shutting the stream down leaves it open.
+    pub(super) fn http1(io: IO, activity: Arc<Activity>) -> Self {
+        ActivityIo {
             io,
             activity,
             frames: None,
             keeps_open: true,
-            half_closed: None,
+            half_close: None,
         }
     }
 
-    pub(super) fn stream(&mut self) -> &mut IO {
+    pub(super) fn io_mut(&mut self) -> &mut IO {
         &mut self.io
     }
 
@@ -65,31 +63,31 @@ impl<IO> Watched<IO> {
         self.io
     }
 
-    /// Notes what was `written` of `bufs`.
-    fn note(&mut self, written: &Poll<io::Result<usize>>, bufs: &[IoSlice<'_>]) {
+    /// Records the result of writing `bufs`.
+    fn record_write(&mut self, written: &Poll<io::Result<usize>>, bufs: &[IoSlice<'_>]) {
         match (written, &mut self.frames) {
-            (Poll::Ready(Ok(_)), None) => self.activity.note_written(),
+            (Poll::Ready(Ok(_)), None) => self.activity.record_written(),
             (Poll::Ready(Ok(length)), Some(frames)) => {
                 let mut left = *length;
                 let mut has_data = false;
                 for buf in bufs {
                     let part = &buf[..buf.len().min(left)];
-                    has_data |= frames.written.read(part);
+                    has_data |= frames.written.scan(part);
                     left -= part.len();
                 }
                 if has_data {
-                    self.activity.note_written();
+                    self.activity.record_written();
                 } else if *length > 0 {
-                    self.activity.note_unblocked();
+                    self.activity.record_unblocked();
                 }
             }
             (Poll::Ready(Err(_)), _) => {}
-            (Poll::Pending, _) => self.activity.note_blocked(),
+            (Poll::Pending, _) => self.activity.record_blocked(),
         }
     }
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for ActivityIo<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -100,38 +98,38 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Watched<IO> {
         if buf.filled().len() > before {
             let bytes = &buf.filled()[before..];
             match &mut self.frames {
-                None => self.activity.note_read(bytes),
+                None => self.activity.record_read(bytes),
                 Some(frames) => {
-                    if frames.read.read(bytes) {
-                        self.activity.note_data();
+                    if frames.read.scan(bytes) {
+                        self.activity.record_data();
                     }
                 }
             }
         } else if matches!(read, Poll::Ready(Ok(())))
             && self.keeps_open
-            && self.activity.owes_answer()
+            && self.activity.owes_response()
         {
-            let Watched {
+            let ActivityIo {
                 io,
                 activity,
-                half_closed,
+                half_close,
                 ..
             } = &mut *self;
-            let half_closed = half_closed.get_or_insert_with(|| Box::new(HalfClosed::new()));
-            return half_closed.poll_gone(io, activity, cx);
+            let half_close = half_close.get_or_insert_with(|| Box::new(HalfCloseProbe::new()));
+            return half_close.poll_gone(io, activity, cx);
         }
         read
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
+impl<IO: AsyncWrite + Unpin> AsyncWrite for ActivityIo<IO> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.note(&written, &[IoSlice::new(buf)]);
+        self.record_write(&written, &[IoSlice::new(buf)]);
         written
     }
 
@@ -141,7 +139,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
-        self.note(&written, bufs);
+        self.record_write(&written, bufs);
         written
     }
 
@@ -151,18 +149,19 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Watched<IO> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let flushed = Pin::new(&mut self.io).poll_flush(cx);
-        // TLS takes bytes before the socket does. That nothing is left to flush moves none.
+        // TLS accepts bytes before the socket does. A finished flush is not progress.
         match &flushed {
-            Poll::Ready(_) => self.activity.note_unblocked(),
-            Poll::Pending => self.activity.note_blocked(),
+            Poll::Ready(_) => self.activity.record_unblocked(),
+            Poll::Pending => self.activity.record_blocked(),
         }
         flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self.keeps_open {
-            true => Poll::Ready(Ok(())),
-            false => Pin::new(&mut self.io).poll_shutdown(cx),
+        if self.keeps_open {
+            Poll::Ready(Ok(()))
+        } else {
+            Pin::new(&mut self.io).poll_shutdown(cx)
         }
     }
 }
