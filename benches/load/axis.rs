@@ -1,17 +1,17 @@
-//! The y axis of a plot: linear or logarithmic, with lines of the grid at round values.
+//! Y axis of a plot: linear or logarithmic, with grid lines at round values.
 
 use std::ops::Range;
 
 use plotters::coord::ranged1d::{DefaultFormatting, KeyPointHint};
 use plotters::prelude::Ranged;
 
-/// Of a linear axis, at least so many lines of the grid.
-const TICKS: f64 = 5.0;
+/// Fewest grid lines of a linear axis.
+const MIN_TICKS: f64 = 5.0;
 
-/// How little is drawn on a logarithmic axis at most, as a share of the largest.
-const LEAST: f64 = 1e-6;
+/// Smallest value of a logarithmic axis, as a fraction of the largest.
+const MIN_FRACTION: f64 = 1e-6;
 
-/// An axis from the least to the largest of its values; a linear one begins at 0.
+/// An axis from the smallest to the largest of its values; a linear one begins at 0.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Axis {
     low: f64,
@@ -20,7 +20,7 @@ pub(crate) struct Axis {
 }
 
 impl Axis {
-    /// The axis on which `values` are drawn.
+    /// An axis for `values`.
     pub(crate) fn over(values: impl Iterator<Item = f64>, is_log: bool) -> Self {
         let positive = values.filter(|value| *value > 0.0);
         let (low, high) = positive.fold((f64::INFINITY, 0.0f64), |(low, high), value| {
@@ -37,36 +37,36 @@ impl Axis {
                 high,
                 is_log,
             },
-            // From one value to itself is no axis.
+            // Both ends must differ.
             (true, true) => Axis {
-                low: low.max(high * LEAST).min(high / 2.0),
+                low: low.max(high * MIN_FRACTION).min(high / 2.0),
                 high,
                 is_log,
             },
         }
     }
 
-    /// Whether a value has a place on it.
-    pub(crate) fn has(&self, value: f64) -> bool {
+    pub(crate) fn contains(&self, value: f64) -> bool {
         (self.low..=self.high).contains(&value)
     }
 
-    /// 1, 2 and 5 times powers of ten: all of them, or the multiples of one.
+    /// 1, 2 and 5 times powers of ten on a logarithmic axis; multiples of one of those on a linear
+    /// one.
     fn ticks(&self) -> Vec<f64> {
         let rounds = |power: i32| [1.0, 2.0, 5.0].map(|round| round * 10f64.powi(power));
         let power = |value: f64| value.log10().floor() as i32;
         if self.is_log {
             let all = (power(self.low)..=power(self.high)).flat_map(rounds);
-            return all.filter(|tick| self.has(*tick)).collect();
+            return all.filter(|tick| self.contains(*tick)).collect();
         }
-        let most = self.high / TICKS;
+        let most = self.high / MIN_TICKS;
         let step = rounds(power(most))
             .into_iter()
             .rfind(|step| *step <= most)
             .unwrap_or(most);
         (0..)
             .map(|index| f64::from(index) * step)
-            .take_while(|tick| self.has(*tick))
+            .take_while(|tick| self.contains(*tick))
             .collect()
     }
 }
@@ -76,8 +76,8 @@ impl Ranged for Axis {
     type ValueType = f64;
 
     fn map(&self, value: &f64, pixels: (i32, i32)) -> i32 {
-        let place = |value: f64| if self.is_log { value.log10() } else { value };
-        let share = (place(*value) - place(self.low)) / (place(self.high) - place(self.low));
+        let scaled = |value: f64| if self.is_log { value.log10() } else { value };
+        let share = (scaled(*value) - scaled(self.low)) / (scaled(self.high) - scaled(self.low));
         pixels.0 + (f64::from(pixels.1 - pixels.0) * share).round() as i32
     }
 

@@ -1,5 +1,4 @@
-//! Connections that are kept and used again, of which there are as many as the open loop needs, up
-//! to a bound.
+//! Connection pool of the generator: as many connections as the open loop needs, up to a limit.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,58 +14,60 @@ use tokio::sync::Semaphore;
 use crate::origin::Origin;
 use crate::pieces::Pieces;
 
-/// How often a request is sent that found the connection closed before it could go out.
-const TRIES: usize = 3;
+/// Attempts to send a request whose connection closed before a byte was sent.
+const MAX_ATTEMPTS: usize = 3;
 
-/// A connection that has been unused for so long is not used again. A client keeps one for less
-/// time than the other side, which keeps it for 75 s or a minute as a rule: or else a request may
-/// go out just as it is being closed.
-const LONGEST_REST: Duration = Duration::from_secs(30);
+/// Idle time after which a connection is not reused. Shorter than that of servers, usually 60 or 75
+/// s: otherwise a request may be sent just as the server closes.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The connections to one origin.
 pub(crate) struct Connections {
     origin: Origin,
-    /// Each since when.
+    /// Each with the start of its idle time.
     idle: Mutex<Vec<(SendRequest<Pieces>, Instant)>>,
-    /// Who waits for a place is served in the order of coming.
+    /// Fair: requests wait in the order of arrival.
     places: Semaphore,
     most: usize,
-    busiest: AtomicUsize,
+    take_peak: AtomicUsize,
 }
 
-/// A whole answer, and when its last byte was there.
-pub(crate) struct Answer {
+/// A complete response, and the time of its last byte.
+pub(crate) struct TimedResponse {
     pub(crate) head: Parts,
     pub(crate) body: Bytes,
     pub(crate) ended: Instant,
 }
 
 impl Connections {
-    /// Connections to `origin`, `most` at once.
+    /// At most `most` concurrent connections to `origin`.
     pub(crate) fn new(origin: Origin, most: usize) -> Self {
         Connections {
             origin,
             idle: Mutex::default(),
             places: Semaphore::new(most),
             most,
-            busiest: AtomicUsize::new(0),
+            take_peak: AtomicUsize::new(0),
         }
     }
 
-    /// How many were in use at once, at most, since this was asked last.
-    pub(crate) fn busiest(&self) -> usize {
-        self.busiest.swap(0, Relaxed)
+    /// Most concurrent connections since the last call.
+    pub(crate) fn take_peak(&self) -> usize {
+        self.take_peak.swap(0, Relaxed)
     }
 
-    /// Sends a request, and reads its answer to the end.
+    /// Sends a request, and reads the complete response.
     ///
     /// # Errors
-    /// In a few words, why there is none.
-    pub(crate) async fn send(&self, mut request: Request<Pieces>) -> Result<Answer, &'static str> {
+    /// The reason in a few words.
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<Pieces>,
+    ) -> Result<TimedResponse, &'static str> {
         let _place = self.places.acquire().await.map_err(|_| "no connection")?;
-        self.busiest
+        self.take_peak
             .fetch_max(self.most - self.places.available_permits(), Relaxed);
-        for _ in 0..TRIES {
+        for _ in 0..MAX_ATTEMPTS {
             let mut sender = match self.take_idle() {
                 Some(sender) => sender,
                 None => self.origin.connect().await.map_err(|_| "cannot connect")?,
@@ -83,21 +84,21 @@ impl Connections {
                     if sender.ready().await.is_ok() {
                         self.idle().push((sender, ended));
                     }
-                    return Ok(Answer { head, body, ended });
+                    return Ok(TimedResponse { head, body, ended });
                 }
-                // It was closed for want of use, and nothing of the request has gone out.
+                // The idle connection was closed, and nothing of the request was sent.
                 Err(mut error) => request = error.take_message().ok_or("the connection broke")?,
             }
         }
         Err("connections close at once")
     }
 
-    /// The one that was used last: those that are not needed end for want of use.
+    /// The most recently used connection, so that unneeded ones reach the idle timeout.
     fn take_idle(&self) -> Option<SendRequest<Pieces>> {
         let mut idle = self.idle();
         let mut latest = std::iter::from_fn(|| idle.pop());
         let (sender, _) =
-            latest.find(|(sender, since)| !sender.is_closed() && since.elapsed() < LONGEST_REST)?;
+            latest.find(|(sender, since)| !sender.is_closed() && since.elapsed() < IDLE_TIMEOUT)?;
         Some(sender)
     }
 

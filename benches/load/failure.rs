@@ -1,18 +1,17 @@
-//! Why the load test could not do what it was asked to.
+//! Error of the load test.
 
 use std::error::Error;
 use std::fmt;
 
-/// What the load test's parts give.
 pub(crate) type Result<T> = std::result::Result<T, Failure>;
 
-/// One clause that reads alone.
+/// A message of one clause.
 #[derive(Debug)]
 pub(crate) struct Failure(String);
 
 impl Failure {
-    /// That `what` did not work, because of `error`.
-    pub(crate) fn of(what: impl fmt::Display, error: impl Error) -> Self {
+    /// `what` failed with `error`.
+    pub(crate) fn new(what: impl fmt::Display, error: impl Error) -> Self {
         Failure(format!("{what}: {error}"))
     }
 }

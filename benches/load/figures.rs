@@ -1,4 +1,4 @@
-//! What is measured while one rate is driven.
+//! Measurements of one rate.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -6,50 +6,50 @@ use std::time::Duration;
 use crate::arithmetic::mix::Kind;
 use crate::latency::Latency;
 
-/// A rate, and for how long.
+/// A rate and its duration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Phase {
     /// Requests a second.
     pub(crate) rate: f64,
     pub(crate) time: Duration,
-    /// The spans of which figures are kept.
+    /// Resolution of the figures.
     pub(crate) span: Duration,
-    /// What is answered later than so long after the end is not achieved.
+    /// A response later than this after the end does not count as achieved.
     pub(crate) grace: Duration,
 }
 
-/// How a request ended.
+/// The end of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// As it should.
+    /// As expected.
     Good,
-    /// In any other way, in a word or two.
+    /// In another way, in a word or two.
     Bad(String),
 }
 
 /// The figures of a phase.
 pub(crate) struct Figures {
     phase: Phase,
-    /// Latencies of what ended as it should, by kind.
+    /// Latencies of good requests, by kind.
     good: [Latency; 4],
-    /// Latencies of the rest.
+    /// Latencies of bad requests.
     pub(crate) bad: Latency,
-    /// How many did not, by how they ended.
+    /// Numbers of bad requests, by their end.
     pub(crate) failures: BTreeMap<String, u64>,
-    /// The same in order of time.
+    /// Requests by the time when they were due.
     pub(crate) spans: Vec<Span>,
     in_time: u64,
-    /// How late the generator sent what was due, at most.
+    /// Largest delay of sending a request that was due.
     pub(crate) late: Duration,
-    /// Connections in use at once, at most.
+    /// Most concurrent connections.
     pub(crate) connections: usize,
 }
 
-/// What was due in a short span of time.
+/// The requests that were due in a short span of time.
 pub(crate) struct Span {
-    /// Latencies of what ended as it should.
+    /// Latencies of good requests.
     pub(crate) good: Latency,
-    /// How many did not.
+    /// Number of bad requests.
     pub(crate) bad: u64,
 }
 
@@ -73,36 +73,36 @@ impl Figures {
         }
     }
 
-    /// Notes that a request that was due at `due`, since the beginning, ended so long after that.
-    pub(crate) fn note(&mut self, kind: Kind, due: Duration, took: Duration, end: End) {
+    /// Records a request that was due at `due` after the start, and ended `took` later.
+    pub(crate) fn record(&mut self, kind: Kind, due: Duration, took: Duration, end: End) {
         let last = self.spans.len() - 1;
         let index = (due.as_secs_f64() / self.phase.span.as_secs_f64()) as usize;
         let span = &mut self.spans[index.min(last)];
         match end {
             End::Good => {
-                span.good.note(took);
-                self.good[kind as usize].note(took);
+                span.good.record(took);
+                self.good[kind as usize].record(took);
                 self.in_time += u64::from(due + took <= self.phase.time + self.phase.grace);
             }
-            End::Bad(why) => {
+            End::Bad(reason) => {
                 span.bad += 1;
-                self.bad.note(took);
-                *self.failures.entry(why).or_default() += 1;
+                self.bad.record(took);
+                *self.failures.entry(reason).or_default() += 1;
             }
         }
     }
 
-    /// Requests a second that were asked for.
+    /// Requested rate per second.
     pub(crate) fn asked(&self) -> f64 {
         self.phase.rate
     }
 
-    /// Requests a second that ended as they should, in time.
+    /// Good requests per second, in time.
     pub(crate) fn achieved(&self) -> f64 {
         self.in_time as f64 / self.phase.time.as_secs_f64()
     }
 
-    /// Latencies of what ended as it should.
+    /// Latencies of good requests.
     pub(crate) fn good(&self) -> Latency {
         self.good.iter().fold(Latency::new(), |mut sum, one| {
             sum.add(one);
@@ -110,7 +110,7 @@ impl Figures {
         })
     }
 
-    /// The same by kind, of those that there were.
+    /// The same by kind, without empty ones.
     pub(crate) fn by_kind(&self) -> impl Iterator<Item = (Kind, &Latency)> {
         Kind::ALL
             .into_iter()
@@ -118,7 +118,7 @@ impl Figures {
             .filter(|(_, latency)| latency.count() > 0)
     }
 
-    /// How many did not end as they should.
+    /// Number of bad requests.
     pub(crate) fn failed(&self) -> u64 {
         self.failures.values().sum()
     }

@@ -1,5 +1,5 @@
-//! The open loop: each request is sent when it is due, whatever became of those before, and its
-//! latency counts from then, so that nothing that is slow hides what waits behind it.
+//! Open loop: sends each request when it is due, whatever happened to earlier ones. Its latency
+//! counts from then, so a slow response does not hide the wait behind it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,18 +11,17 @@ use tokio::time::timeout_at;
 use crate::arithmetic::arrivals::Arrivals;
 use crate::arithmetic::mix::{Kind, Mix, Turns};
 use crate::arithmetic::reconcile::Ledger;
-use crate::connections::{Answer, Connections};
+use crate::connections::{Connections, TimedResponse};
 use crate::failure::{Failure, Result};
 use crate::figures::{End, Figures, Phase};
-use crate::requests::{Ask, Requests};
+use crate::requests::{PlannedRequest, Requests};
 use crate::timer::Timer;
 
-/// Of requests that are all overdue, so many are sent before answers are looked at.
-const AT_ONCE: usize = 16;
+/// Overdue requests that are sent before responses are polled.
+const MAX_BURST: usize = 16;
 
-/// Failures of the proxy's after which the API may have had the request all the same, or a part of
-/// it.
-const PERHAPS_SENT: [&str; 5] = [
+/// Failures of the proxy after which the API may have received the request, or a part of it.
+const MAYBE_SENT: [&str; 5] = [
     "upstream_broken",
     "upstream_timeout",
     "body_too_large",
@@ -30,14 +29,14 @@ const PERHAPS_SENT: [&str; 5] = [
     "bad_request",
 ];
 
-/// Sends requests, and measures.
+/// Sends requests and measures them.
 pub(crate) struct Generator {
-    shared: Arc<Shared>,
+    shared: Arc<GeneratorState>,
     turns: Turns,
     timer: Timer,
 }
 
-struct Shared {
+struct GeneratorState {
     requests: Requests,
     connections: Connections,
     ledger: Mutex<Ledger>,
@@ -45,15 +44,15 @@ struct Shared {
 }
 
 impl Generator {
-    /// One that gives each request `patience`, from when it is due.
+    /// `patience` is the timeout of each request, from when it is due.
     pub(crate) fn new(
         requests: Requests,
         connections: Connections,
         mix: Mix,
         patience: Duration,
     ) -> Result<Self> {
-        let timer = Timer::new().map_err(|error| Failure::of("no timer", error))?;
-        let shared = Shared {
+        let timer = Timer::new().map_err(|error| Failure::new("no timer", error))?;
+        let shared = GeneratorState {
             requests,
             connections,
             ledger: Mutex::default(),
@@ -66,7 +65,7 @@ impl Generator {
         })
     }
 
-    /// Starts `count` journeys, one after the other, for the other kinds to speak of.
+    /// Starts `count` journeys one after the other, for requests of other kinds.
     pub(crate) async fn prepare(&mut self, count: usize) -> Result<()> {
         for _ in 0..count {
             let ask = self.shared.requests.next(Kind::Start);
@@ -78,12 +77,12 @@ impl Generator {
         Ok(())
     }
 
-    /// Drives one phase after the other, without a pause, and waits until all has ended.
+    /// Drives the phases without a pause, and waits for the last response.
     pub(crate) async fn drive(&mut self, phases: &[Phase]) -> Result<Vec<Figures>> {
         let mut all = Vec::new();
         let mut running = JoinSet::new();
         let mut began = Instant::now();
-        self.shared.connections.busiest();
+        self.shared.connections.take_peak();
         for &phase in phases {
             let figures = Arc::new(Mutex::new(Figures::new(phase)));
             self.drive_one(phase, began, &figures, &mut running).await?;
@@ -91,8 +90,8 @@ impl Generator {
             self.timer
                 .until(began)
                 .await
-                .map_err(|error| Failure::of("no timer", error))?;
-            lock(&figures).connections = self.shared.connections.busiest();
+                .map_err(|error| Failure::new("no timer", error))?;
+            lock(&figures).connections = self.shared.connections.take_peak();
             all.push(figures);
         }
         while running.join_next().await.is_some() {}
@@ -121,10 +120,10 @@ impl Generator {
                 self.timer
                     .until(moment)
                     .await
-                    .map_err(|error| Failure::of("no timer", error))?;
+                    .map_err(|error| Failure::new("no timer", error))?;
             } else {
                 overdue += 1;
-                if overdue % AT_ONCE == 0 {
+                if overdue % MAX_BURST == 0 {
                     yield_now().await;
                 }
             }
@@ -137,22 +136,22 @@ impl Generator {
             running.spawn(async move {
                 let kind = ask.kind;
                 let (end, ended) = shared.exchange(ask, moment).await;
-                lock(&noted).note(kind, due, ended.saturating_duration_since(moment), end);
+                lock(&noted).record(kind, due, ended.saturating_duration_since(moment), end);
             });
             while running.try_join_next().is_some() {}
         }
         Ok(())
     }
 
-    /// What became of all requests so far.
+    /// The outcomes of all requests so far.
     pub(crate) fn ledger(&self) -> Ledger {
         lock(&self.shared.ledger).clone()
     }
 }
 
-impl Shared {
-    /// One request to its end, which it enters into the ledger.
-    async fn exchange(self: Arc<Self>, ask: Ask, due: Instant) -> (End, Instant) {
+impl GeneratorState {
+    /// Sends one request, and records its end in the ledger.
+    async fn exchange(self: Arc<Self>, ask: PlannedRequest, due: Instant) -> (End, Instant) {
         let (kind, journey) = (ask.kind, ask.journey());
         let sent = timeout_at(
             (due + self.patience).into(),
@@ -164,10 +163,10 @@ impl Shared {
             Ok(Err(why)) => return (self.unknown(kind, why), Instant::now()),
             Err(_) => return (self.unknown(kind, "no answer in time"), Instant::now()),
         };
-        let Answer { head, body, ended } = answer;
+        let TimedResponse { head, body, ended } = answer;
         let status = head.status.as_u16();
-        if let Some(reason) = reason(&head.headers) {
-            if PERHAPS_SENT.contains(&reason) {
+        if let Some(reason) = proxy_reason(&head.headers) {
+            if MAYBE_SENT.contains(&reason) {
                 return (self.unknown(kind, reason), ended);
             }
             lock(&self.ledger).refused += 1;
@@ -182,7 +181,7 @@ impl Shared {
         let wanted = if kind == Kind::Start { 201 } else { 200 };
         let end = match status == wanted {
             false => End::Bad(format!("the API's {status}")),
-            true if self.requests.take(kind, &journey, &body) => End::Good,
+            true if self.requests.accept(kind, &journey, &body) => End::Good,
             true => End::Bad("not its answer".to_owned()),
         };
         (end, ended)
@@ -197,8 +196,8 @@ impl Shared {
     }
 }
 
-/// Why the proxy itself answered, if it did: the `details` of its Proxy-Status.
-fn reason(headers: &HeaderMap) -> Option<&str> {
+/// The reason of a response by the proxy itself: the `details` of its Proxy-Status.
+fn proxy_reason(headers: &HeaderMap) -> Option<&str> {
     let status = headers.get("proxy-status")?.to_str().ok()?;
     let details = status
         .split_once("details=\"")

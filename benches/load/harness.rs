@@ -1,35 +1,35 @@
-//! What is asked for on the command line: a mode, or what cargo says to every bench and every test.
+//! Command line of the load test: a mode, or the arguments that cargo passes to every bench and
+//! test.
 
-/// The modes, which are subcommands.
+/// The subcommands.
 pub(crate) const MODES: [&str; 3] = ["steps", "soak", "overload"];
 
-/// What is asked for.
+/// The kind of an invocation.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
-    /// A mode, or help: the arguments say all.
+pub(crate) enum Invocation {
+    /// A mode or help, which clap parses.
     Mode,
     /// A short run of each mode, as a test.
     ShortRun,
-    /// Something else: this is the filter that leaves us out.
+    /// Another bench or test: the filter does not match.
     Other(String),
 }
 
-/// What `arguments`, without the program's name, ask for.
+/// Classifies `arguments`, without the program's name.
 ///
-/// `cargo bench` adds `--bench`. Without it, it is `cargo test` that asks, and with `--test`
-/// whoever wants to know whether the benches still work. All of them may name what they want of all
-/// benches and tests.
-pub(crate) fn asked(arguments: &[&str]) -> Asked {
+/// `cargo bench` adds `--bench`; without it the caller is `cargo test`, and `--test` runs the
+/// benches as tests. All of them may pass a filter.
+pub(crate) fn parse_invocation(arguments: &[&str]) -> Invocation {
     let has = |option: &str| arguments.contains(&option);
     let first = arguments
         .iter()
         .find(|argument| !argument.starts_with('-'))
         .copied();
     match first {
-        _ if has("--help") || has("-h") => Asked::Mode,
-        _ if has("--test") => Asked::ShortRun,
-        Some(mode) if has("--bench") && MODES.contains(&mode) => Asked::Mode,
-        Some(filter) if !"load".contains(filter) => Asked::Other(filter.to_owned()),
-        _ => Asked::ShortRun,
+        _ if has("--help") || has("-h") => Invocation::Mode,
+        _ if has("--test") => Invocation::ShortRun,
+        Some(mode) if has("--bench") && MODES.contains(&mode) => Invocation::Mode,
+        Some(filter) if !"load".contains(filter) => Invocation::Other(filter.to_owned()),
+        _ => Invocation::ShortRun,
     }
 }

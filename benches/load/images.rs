@@ -1,4 +1,4 @@
-//! The images that are submitted: base64 of no meaning, made once and shared by all requests.
+//! Images of submissions: random base64, made once and shared by all requests.
 
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use bytes::Bytes;
 use bytesize::ByteSize;
 
-/// How many different lengths there are.
-const LENGTHS: usize = 6;
+/// Number of different lengths.
+const LENGTH_COUNT: usize = 6;
 
 /// The lengths of images, such as `100KB..5MB`.
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ impl FromStr for Lengths {
     }
 }
 
-/// Images of six lengths, each as many times the one before.
+/// Images of six lengths in geometric progression.
 pub(crate) struct Images {
     images: Vec<Bytes>,
     turn: AtomicUsize,
@@ -48,10 +48,10 @@ impl Images {
             .collect();
         let growth = lengths.most as f64 / lengths.least as f64;
         let length = |index: usize| {
-            let share = index as f64 / (LENGTHS - 1) as f64;
+            let share = index as f64 / (LENGTH_COUNT - 1) as f64;
             ((lengths.least as f64 * growth.powf(share)) as usize).clamp(1, longest.len())
         };
-        let images = (0..LENGTHS)
+        let images = (0..LENGTH_COUNT)
             .map(|index| longest.slice(..length(index)))
             .collect();
         Images {
@@ -60,8 +60,8 @@ impl Images {
         }
     }
 
-    /// The next one, by turns.
+    /// The next image, in turn.
     pub(crate) fn next(&self) -> Bytes {
-        self.images[self.turn.fetch_add(1, Relaxed) % LENGTHS].clone()
+        self.images[self.turn.fetch_add(1, Relaxed) % LENGTH_COUNT].clone()
     }
 }

@@ -1,15 +1,15 @@
-//! Latencies, in a histogram of microseconds.
+//! Histogram of latencies in microseconds.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-/// Latencies, told to three digits.
+/// Latencies, exact to three digits.
 #[derive(Clone, Debug)]
 pub(crate) struct Latency(Histogram<u64>);
 
-/// What is told of them, in milliseconds.
+/// The reported percentiles, in milliseconds.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Percentiles {
     pub(crate) count: u64,
@@ -26,7 +26,7 @@ impl Latency {
         Latency::with_digits(3)
     }
 
-    /// One that takes a tenth of the memory: there may be one for each second of a day.
+    /// Takes a tenth of the memory: there may be one for each second of a day.
     pub(crate) fn small() -> Self {
         Latency::with_digits(2)
     }
@@ -39,9 +39,9 @@ impl Latency {
         Latency(Histogram::new(digits).expect("two or three digits"))
     }
 
-    pub(crate) fn note(&mut self, took: Duration) {
+    pub(crate) fn record(&mut self, took: Duration) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        // It grows as it has to, so that every value fits.
+        // The histogram grows, so every value fits.
         let _ = self.0.record(micros);
     }
 
@@ -54,7 +54,7 @@ impl Latency {
         self.0.len()
     }
 
-    /// The latency that such a share of them does not exceed; `None` where there are none.
+    /// The latency that this fraction does not exceed; `None` without latencies.
     pub(crate) fn quantile(&self, share: f64) -> Option<Duration> {
         (!self.0.is_empty()).then(|| Duration::from_micros(self.0.value_at_quantile(share)))
     }
@@ -72,7 +72,7 @@ impl Latency {
     }
 }
 
-/// A time as all tables and files have it.
+/// The unit of all tables and files.
 pub(crate) fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -1,5 +1,5 @@
-//! The load test: requests at a constant rate, open loop, against a proxy and a sandbox of this
-//! build or a user's own proxy.
+//! Load test: requests at a constant rate, in an open loop, against a proxy and a sandbox of this
+//! build or against the user's own proxy.
 //!
 //! ```text
 //!             ┌──▶ set_up ──▶ process (sandbox, proxy)
@@ -8,9 +8,9 @@
 //!   └──▶ report, plot
 //! ```
 //!
-//! A mode is `steps`, `soak` or `overload`. What is computed without sockets and clocks is in
-//! `arithmetic`. Everything runs in one thread, since it shares the machine with what it measures;
-//! how late it was is told with each figure.
+//! A mode is `steps`, `soak` or `overload`. `arithmetic` contains the computations without sockets
+//! and clocks. Everything runs in one thread, since it shares the machine with what it measures;
+//! each figure reports how late the generator was.
 
 mod arithmetic;
 mod axis;
@@ -46,11 +46,11 @@ use clap::{Parser, Subcommand};
 use gbg_proxy::app::signals;
 
 use self::failure::{Failure, Result};
-use self::harness::{Asked, MODES, asked};
+use self::harness::{Invocation, MODES, parse_invocation};
 use self::report::say;
-use self::run::Done;
+use self::run::RunOutcome;
 
-/// Wrong usage: EX_USAGE of sysexits.h, as of the program itself.
+/// Exit code of a usage error (EX_USAGE of sysexits.h), as in the program itself.
 const USAGE: u8 = 64;
 
 /// Drive the proxy at a constant rate, and see what comes of it
@@ -86,7 +86,7 @@ enum Mode {
 }
 
 impl Mode {
-    async fn run(self) -> Result<Done> {
+    async fn run(self) -> Result<RunOutcome> {
         match self {
             Mode::Steps(mode) => mode.run().await,
             Mode::Soak(mode) => mode.run().await,
@@ -98,8 +98,8 @@ impl Mode {
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
     let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
-    let done = match asked(&arguments) {
-        Asked::Mode => match Arguments::try_parse() {
+    let done = match parse_invocation(&arguments) {
+        Invocation::Mode => match Arguments::try_parse() {
             Ok(arguments) => block_on(async {
                 let done = arguments.mode.run().await?;
                 if done.is_mismatched {
@@ -109,7 +109,7 @@ fn main() -> ExitCode {
                 }
             }),
             Err(error) => {
-                // Help comes this way as well; it goes to standard output, and is no failure.
+                // Help is an `Err` as well; it goes to standard output.
                 let _ = error.print();
                 return if error.use_stderr() {
                     ExitCode::from(USAGE)
@@ -118,8 +118,8 @@ fn main() -> ExitCode {
                 };
             }
         },
-        Asked::ShortRun => block_on(short_run::run()),
-        Asked::Other(filter) => say(&format!(
+        Invocation::ShortRun => block_on(short_run::run()),
+        Invocation::Other(filter) => say(&format!(
             "load: nothing is called {filter:?}; there are the modes {}",
             MODES.join(", ")
         )),
@@ -127,25 +127,25 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Nobody is left to tell that standard error is closed.
+            // A closed standard error cannot be reported.
             let _ = writeln!(std::io::stderr(), "load: {failure}");
             ExitCode::FAILURE
         }
     }
 }
 
-/// Runs `work` until it is done or a signal ends it; what it has started ends with it.
+/// Runs `work` until it ends or a signal arrives. The processes that it has started end with it.
 fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
-    // Each connection is an open file, here and in the proxy; if it cannot be raised, connections
-    // fail and are counted.
+    // Each connection is an open file, here and in the proxy. If the limit cannot be raised,
+    // connections fail and are counted.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::of("no runtime", error))?;
+        .map_err(|error| Failure::new("no runtime", error))?;
     runtime.block_on(async {
-        let signalled = signals::signalled().map_err(|error| Failure::of("no signals", error))?;
+        let signalled = signals::signalled().map_err(|error| Failure::new("no signals", error))?;
         tokio::select! {
             done = work => done,
             signal = signalled => Err(format!("ended by {signal}").into()),

@@ -1,4 +1,4 @@
-//! The options that all modes share.
+//! Options of all modes.
 
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use gbg_proxy::sandbox::Fault;
 use crate::arithmetic::mix::Mix;
 use crate::images::Lengths;
 
-/// The mix of a journey: it is started, its interaction is asked for until it is there, it is
-/// submitted, and its state is asked for until it is done.
+/// Mix of a journey: it starts, the interaction is fetched until it is there, documents are
+/// submitted, and the state is fetched until it is final.
 pub(crate) const JOURNEY: &str = "start=1,fetch=2,submit=1,state=3";
 
 /// What is driven.
@@ -88,21 +88,21 @@ pub(crate) struct LoadOptions {
 }
 
 impl LoadOptions {
-    /// What is called; `usual` if nothing is said.
+    /// The mix of calls, `usual` by default.
     pub(crate) fn mix(&self, usual: &str) -> Result<Mix, String> {
         self.mix.map_or_else(|| usual.parse(), Ok)
     }
 
-    /// Where files go.
+    /// The directory of results.
     pub(crate) fn directory(&self) -> PathBuf {
-        // Cargo's directory for temporary files is in the target directory.
+        // Cargo's directory of temporary files is in the target directory.
         self.out
             .clone()
             .unwrap_or_else(|| Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("load"))
     }
 }
 
-/// Which process runs on which CPUs.
+/// CPUs of each process.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pins {
     pub(crate) proxy: Option<String>,

@@ -1,4 +1,4 @@
-//! Where requests go: an origin, with or without TLS, and connections to it.
+//! Origin that receives the requests, with or without TLS, and connections to it.
 
 use std::io;
 use std::path::Path;
@@ -18,7 +18,6 @@ use tokio_rustls::TlsConnector;
 use crate::failure::{Failure, Result};
 use crate::pieces::Pieces;
 
-/// An origin.
 pub(crate) struct Origin {
     authority: Authority,
     port: u16,
@@ -26,12 +25,11 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// That of `url`; with https, certificates must be signed by one in the file `ca`, else by one
-    /// that this machine trusts.
+    /// Parses `url`. With https, roots come from the file `ca`, or from the machine.
     pub(crate) fn parse(url: &str, ca: Option<&Path>) -> Result<Self> {
         let uri: Uri = url
             .parse()
-            .map_err(|error| Failure::of(format!("{url:?} is no URL"), error))?;
+            .map_err(|error| Failure::new(format!("{url:?} is no URL"), error))?;
         let Some(authority) = uri.authority().cloned() else {
             return Err(format!("{url:?} is no URL; write it like http://127.0.0.1:8080").into());
         };
@@ -40,7 +38,7 @@ impl Origin {
             Some("https") => {
                 let host = authority.host().trim_matches(['[', ']']).to_owned();
                 let name = ServerName::try_from(host)
-                    .map_err(|error| Failure::of("no name for TLS", error))?;
+                    .map_err(|error| Failure::new("no name for TLS", error))?;
                 (443, Some((connector(ca)?, name)))
             }
             _ => {
@@ -57,27 +55,30 @@ impl Origin {
         })
     }
 
-    /// The Host of its requests.
     pub(crate) fn host(&self) -> Result<HeaderValue> {
         HeaderValue::from_str(self.authority.as_str())
-            .map_err(|error| Failure::of("no Host", error))
+            .map_err(|error| Failure::new("no Host", error))
     }
 
-    /// A new connection, which ends when what is given is dropped.
+    /// Opens a connection, which closes when the sender is dropped.
     pub(crate) async fn connect(&self) -> io::Result<SendRequest<Pieces>> {
         let host = self.authority.host().trim_matches(['[', ']']);
         let stream = TcpStream::connect((host, self.port)).await?;
         stream.set_nodelay(true)?;
         match &self.tls {
-            None => talk(TokioIo::new(stream)).await,
-            Some((tls, name)) => talk(TokioIo::new(tls.connect(name.clone(), stream).await?)).await,
+            None => http_handshake(TokioIo::new(stream)).await,
+            Some((tls, name)) => {
+                http_handshake(TokioIo::new(tls.connect(name.clone(), stream).await?)).await
+            }
         }
     }
 }
 
-async fn talk(io: impl Read + Write + Unpin + Send + 'static) -> io::Result<SendRequest<Pieces>> {
+async fn http_handshake(
+    io: impl Read + Write + Unpin + Send + 'static,
+) -> io::Result<SendRequest<Pieces>> {
     let (sender, connection) = handshake(io).await.map_err(io::Error::other)?;
-    // How it ends is told to whoever waits for an answer on it.
+    // The request on the connection gets the error.
     tokio::spawn(connection);
     Ok(sender)
 }
@@ -86,11 +87,11 @@ fn connector(ca: Option<&Path>) -> Result<TlsConnector> {
     let mut roots = RootCertStore::empty();
     match ca {
         Some(path) => {
-            let cannot = |error| Failure::of(format!("cannot read {}", path.display()), error);
+            let cannot = |error| Failure::new(format!("cannot read {}", path.display()), error);
             for certificate in CertificateDer::pem_file_iter(path).map_err(cannot)? {
                 let added = roots.add(certificate.map_err(cannot)?);
                 added.map_err(|error| {
-                    Failure::of(format!("a certificate of {}", path.display()), error)
+                    Failure::new(format!("a certificate of {}", path.display()), error)
                 })?;
             }
         }

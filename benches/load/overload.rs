@@ -1,4 +1,4 @@
-//! `overload`: more than the proxy lets through, and how it comes back.
+//! Mode `overload`: more load than the proxy admits, and its recovery.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,17 +14,16 @@ use crate::latency::{Percentiles, milliseconds};
 use crate::options::{LoadOptions, SetUpOptions};
 use crate::plot::{Line, Panel};
 use crate::report::{self, Memory, PERCENTILES, finish, micros, say};
-use crate::run::{Done, Needs, Run};
+use crate::run::{ModeDefaults, Run, RunOutcome};
 
-/// Short calls alone: how many are let through is to depend on the API's latency, and on nothing
-/// else.
+/// Only short calls, so that the admitted rate depends on the API's latency alone.
 const MIX: &str = "start=1,fetch=2,state=3";
 
-/// The spans in which recovery is looked for.
+/// Resolution of the recovery time.
 const SPAN: Duration = Duration::from_millis(100);
 
-/// What the proxy says to whom it sheds.
-const SHED: &str = "overloaded";
+/// The reason of shed requests.
+const SHED_REASON: &str = "overloaded";
 
 /// Drive more than the proxy lets through, and watch it come back
 ///
@@ -65,18 +64,18 @@ pub(crate) struct Overload {
 
 #[derive(Serialize)]
 struct Results {
-    /// Requests a second that are let through, as reckoned.
+    /// Computed rate of admitted requests per second.
     capacity: f64,
-    phases: [Told; 3],
-    /// From when the rate was brought back until all was well; `null` if it did not become so.
+    phases: [PhaseResult; 3],
+    /// Time from the reduction of the rate to recovery; `null` without recovery.
     recovery_s: Option<f64>,
     cpu_us_per_request: Option<f64>,
     memory: Option<Memory>,
 }
 
-/// One phase.
+/// The figures of one phase.
 #[derive(Serialize)]
-struct Told {
+struct PhaseResult {
     asked: f64,
     admitted_a_second: f64,
     admitted_ms: Percentiles,
@@ -87,12 +86,12 @@ struct Told {
 }
 
 impl Overload {
-    pub(crate) async fn run(self) -> Result<Done> {
+    pub(crate) async fn run(self) -> Result<RunOutcome> {
         let capacity = f64::from(self.max_in_flight) / self.api_delay.as_secs_f64();
         if !capacity.is_finite() || capacity * self.over.min(self.below) <= 0.0 {
             return Err("the API must take some time, and all rates must be above 0".into());
         }
-        let needs = Needs {
+        let needs = ModeDefaults {
             mix: MIX,
             set: vec![
                 format!("limits.max_in_flight={}", self.max_in_flight),
@@ -107,7 +106,7 @@ impl Overload {
                 humantime::format_duration(self.api_delay)
             )],
         };
-        let mut run = Run::begin(&self.set_up, &self.load, needs).await?;
+        let mut run = Run::start(&self.set_up, &self.load, needs).await?;
         say(&format!(
             "{capacity} a second of {} are let through\n",
             run.mix
@@ -118,8 +117,8 @@ impl Overload {
             span: SPAN,
             grace: self.time,
         });
-        run.let_go_wrong().await?;
-        let watch = run.watch()?;
+        run.inject_faults().await?;
+        let watch = run.start_sampler()?;
         let driven = run.drive(&phases).await?;
         let [before, above, after] = &driven.figures[..] else {
             return Err("a phase is missing".into());
@@ -127,34 +126,34 @@ impl Overload {
         let memory = watch.memory(driven.began);
         let results = Results {
             capacity,
-            phases: [before, above, after].map(tell),
+            phases: [before, above, after].map(phase_result),
             recovery_s: recovery(before, after).map(|time| time.as_secs_f64()),
             cpu_us_per_request: driven.cpu.map(|cpu| cpu.as_nanos() as f64 / 1e3),
-            memory: Memory::of(&memory),
+            memory: Memory::summarize(&memory),
         };
         results.say()?;
         let failures = driven.figures.iter().flat_map(|figures| &figures.failures);
         let failures = failures
-            .filter(|(why, _)| *why != SHED)
+            .filter(|(why, _)| *why != SHED_REASON)
             .map(|(_, count)| count)
             .sum();
-        let reckoning = run.reconcile().await?;
+        let reconciliation = run.reconcile().await?;
         finish(
             &run,
             "overload",
             &results,
-            &reckoning,
+            &reconciliation,
             &panels(&driven.figures),
         )?;
-        Ok(Done {
-            is_mismatched: !reckoning.mismatches.is_empty(),
+        Ok(RunOutcome {
+            is_mismatched: !reconciliation.mismatches.is_empty(),
             failures,
         })
     }
 }
 
-fn tell(figures: &Figures) -> Told {
-    Told {
+fn phase_result(figures: &Figures) -> PhaseResult {
+    PhaseResult {
         asked: figures.asked(),
         admitted_a_second: (figures.achieved() * 10.0).round() / 10.0,
         admitted_ms: figures.good().percentiles(),
@@ -165,7 +164,7 @@ fn tell(figures: &Figures) -> Told {
     }
 }
 
-/// How long it took after the rate was brought back.
+/// The time from the reduction of the rate to recovery.
 fn recovery(before: &Figures, after: &Figures) -> Option<Duration> {
     let spans: Vec<_> = after
         .spans

@@ -1,4 +1,4 @@
-//! The body of a request, made of shared pieces: an image of megabytes is never copied.
+//! Request body of shared pieces, which never copies an image of megabytes.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -7,12 +7,11 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 
-/// Up to three pieces, one after the other; empty ones are none.
+/// Up to three pieces, sent one after the other. Empty ones are skipped.
 #[derive(Debug, Default)]
 pub(crate) struct Pieces([Bytes; 3]);
 
 impl Pieces {
-    /// These pieces.
     pub(crate) fn new(pieces: [Bytes; 3]) -> Self {
         Pieces(pieces)
     }

@@ -1,4 +1,4 @@
-//! Plots as SVG: panels one below the other, each with lines over the same kind of axis.
+//! SVG plots: panels one below the other, each with lines over one pair of axes.
 
 use plotters::prelude::*;
 
@@ -8,18 +8,18 @@ use crate::failure::{Failure, Result};
 const WIDTH: u32 = 1000;
 const HEIGHT: u32 = 340;
 
-/// Where the names of the lines stand, right of a panel.
+/// Width of the legend, right of a panel.
 const LEGEND: u32 = 120;
 
-/// A part of a plot.
+/// One panel of a plot.
 pub(crate) struct Panel {
     pub(crate) title: String,
     pub(crate) x: &'static str,
     pub(crate) y: &'static str,
-    /// Whether the y axis is logarithmic; what is not above 0 is left out then.
+    /// Whether the y axis is logarithmic, which omits values that are not positive.
     pub(crate) is_log: bool,
     pub(crate) lines: Vec<Line>,
-    /// Where on the x axis something happened.
+    /// Events on the x axis.
     pub(crate) marks: Vec<f64>,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Line {
     pub(crate) points: Vec<(f64, f64)>,
 }
 
-/// The plot of these panels.
+/// Draws `panels`.
 pub(crate) fn draw(panels: &[Panel]) -> Result<String> {
     let mut svg = String::new();
     let root = SVGBackend::with_string(&mut svg, (WIDTH, HEIGHT * panels.len() as u32))
@@ -84,9 +84,9 @@ fn draw_panel(panel: &Panel, area: &Area<'_>) -> Drawn {
             .points
             .iter()
             .copied()
-            .filter(|point| axis.has(point.1))
+            .filter(|point| axis.contains(point.1))
             .collect();
-        // A point alone is no line, and would not be seen.
+        // A single point draws no visible line.
         let lonely = points.first().filter(|_| points.len() == 1).copied();
         chart.draw_series(lonely.map(|point| Circle::new(point, 3, colour.filled())))?;
         chart.draw_series(LineSeries::new(points, colour))?;
@@ -97,7 +97,7 @@ fn draw_panel(panel: &Panel, area: &Area<'_>) -> Drawn {
     Ok(())
 }
 
-/// From the least to the largest; never nothing.
+/// From the smallest to the largest value; never empty.
 fn range(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
         (low.min(value), high.max(value))

@@ -1,4 +1,4 @@
-//! Questions beside the load: to the sandbox's control endpoint, and to the proxy's admin listener.
+//! Probe of the sandbox's control endpoint and the proxy's admin listener, beside the load.
 
 use bytes::Bytes;
 use http::header::HOST;
@@ -11,7 +11,7 @@ use crate::failure::{Failure, Result};
 use crate::origin::Origin;
 use crate::pieces::Pieces;
 
-/// Whom is asked, over a connection that is kept.
+/// Keeps its connection.
 pub(crate) struct Probe {
     origin: Origin,
     host: HeaderValue,
@@ -27,10 +27,10 @@ impl Probe {
         })
     }
 
-    /// The body of an answer 200.
+    /// Sends a request. Returns the body of a 200 response.
     ///
     /// # Errors
-    /// When there is none, or it has another status.
+    /// Without a response, or with another status.
     pub(crate) async fn ask(
         &mut self,
         method: Method,
@@ -74,8 +74,8 @@ impl Probe {
         }
     }
 
-    /// What a sandbox answered so far.
-    pub(crate) async fn answered(&mut self) -> Result<Counts> {
+    /// The responses of a sandbox so far.
+    pub(crate) async fn responses(&mut self) -> Result<Counts> {
         #[derive(serde::Deserialize)]
         struct Calls {
             answered: Counts,
@@ -83,12 +83,12 @@ impl Probe {
         let calls = self
             .ask(Method::GET, "/sandbox/calls", String::new())
             .await?;
-        let calls: Calls =
-            serde_json::from_slice(&calls).map_err(|error| Failure::of("/sandbox/calls", error))?;
+        let calls: Calls = serde_json::from_slice(&calls)
+            .map_err(|error| Failure::new("/sandbox/calls", error))?;
         Ok(calls.answered)
     }
 
-    /// What a proxy counts; only samples without labels.
+    /// The metrics of a proxy; only samples without labels.
     pub(crate) async fn metrics(&mut self) -> Result<Metrics> {
         let text = self.ask(Method::GET, "/metrics", String::new()).await?;
         let text = String::from_utf8_lossy(&text);
@@ -107,11 +107,11 @@ impl Probe {
     }
 }
 
-/// What of a proxy's metrics is asked for here.
+/// The used metrics of a proxy.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Metrics {
-    /// The number of its token.
+    /// Generation of its token.
     pub(crate) generation: u64,
-    /// Requests that it sent to the API once more.
+    /// Requests that it sent to the API again.
     pub(crate) repeats: u64,
 }

@@ -1,5 +1,4 @@
-//! A process of ours: started with a log of its own, and ended by its number, however the load test
-//! ends.
+//! Process of the load test: has a log of its own, and ends with the load test, however that ends.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -15,8 +14,8 @@ use crate::failure::{Failure, Result};
 /// The binary of the same build.
 const BINARY: &str = env!("CARGO_BIN_EXE_gbg-proxy");
 
-/// How long one may take until it serves.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Time until a process serves.
+const START_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A process that is killed when this is dropped.
 pub(crate) struct Process {
@@ -26,15 +25,14 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Runs the binary with `arguments` in `directory`, where its log goes, on the CPUs that are
-    /// named, if any are.
+    /// Runs the binary with `arguments` in `directory`, which also gets its log, on `cpus` if set.
     pub(crate) fn start(
         name: &'static str,
         arguments: &[impl AsRef<OsStr>],
         directory: &Path,
         cpus: Option<&str>,
     ) -> Result<Self> {
-        let cannot = |error| Failure::of(format!("cannot start the {name}"), error);
+        let cannot = |error| Failure::new(format!("cannot start the {name}"), error);
         let log = directory.join(format!("{name}.log"));
         let file = File::create(&log).map_err(cannot)?;
         let mut command = match cpus {
@@ -54,7 +52,7 @@ impl Process {
         command
             .env("GBG_CLIENT_ID", "sandbox-client")
             .env("GBG_CLIENT_SECRET", "sandbox-secret");
-        // A group of its own, so that a ctrl-c reaches us alone, who end it.
+        // A process group of its own: Ctrl-C reaches only the load test, which ends the process.
         command
             .stderr(file.try_clone().map_err(cannot)?)
             .stdout(file)
@@ -63,19 +61,18 @@ impl Process {
         Ok(Process { name, child, log })
     }
 
-    /// Its number.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// Waits until its log has `mark`; gives the word behind it.
-    pub(crate) async fn word_after(&mut self, mark: &str) -> Result<String> {
-        let began = Instant::now();
-        while began.elapsed() < PATIENCE {
+    /// Waits until the log contains `mark`. Returns the word after it.
+    pub(crate) async fn wait_for_word_after(&mut self, mark: &str) -> Result<String> {
+        let start = Instant::now();
+        while start.elapsed() < START_TIMEOUT {
             let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-            // A line that is not yet whole may end in the middle of the word.
-            let whole = log.rsplit_once('\n').map_or("", |(whole, _)| whole);
-            if let Some((_, rest)) = whole.split_once(mark) {
+            // An incomplete line may end in the middle of the word.
+            let complete = log.rsplit_once('\n').map_or("", |(lines, _)| lines);
+            if let Some((_, rest)) = complete.split_once(mark) {
                 return Ok(rest
                     .split([' ', ';', '\n'])
                     .next()
@@ -94,7 +91,7 @@ impl Process {
     }
 
     /// # Errors
-    /// When it has ended.
+    /// When the process has ended.
     pub(crate) fn check(&mut self) -> Result<()> {
         match self.child.try_wait() {
             Ok(Some(status)) => Err(format!(
@@ -104,14 +101,14 @@ impl Process {
             )
             .into()),
             Ok(None) => Ok(()),
-            Err(error) => Err(Failure::of(format!("the {}", self.name), error)),
+            Err(error) => Err(Failure::new(format!("the {}", self.name), error)),
         }
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

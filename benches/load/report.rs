@@ -1,4 +1,4 @@
-//! What a run tells: lines and tables on standard output, JSON and a plot in files.
+//! Output of a run: lines and tables on standard output, JSON and a plot in files.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -10,25 +10,22 @@ use crate::arithmetic::trend;
 use crate::failure::{Failure, Result};
 use crate::latency::Percentiles;
 use crate::plot::{self, Panel};
-use crate::run::{Reckoning, Run};
+use crate::run::{Reconciliation, Run};
 
-/// The shortest time in which a trend of memory is told from pools and buffers that grow with each
-/// stall of the machine.
-const TELLING: Duration = Duration::from_secs(295);
+/// Shortest run whose memory shows a trend: pools and buffers grow with each stall of the machine.
+const MIN_TREND_TIME: Duration = Duration::from_secs(295);
 
-/// A line on standard output.
 pub(crate) fn say(line: &str) -> Result<()> {
     writeln!(std::io::stdout(), "{line}")
-        .map_err(|error| Failure::of("cannot write to standard output", error))
+        .map_err(|error| Failure::new("cannot write to standard output", error))
 }
 
-/// Says how the reckoning came out, and writes `results` and `panels` into files named after the
-/// mode.
+/// Prints the reconciliation, and writes `results` and `panels` into files named after the mode.
 pub(crate) fn finish(
     run: &Run,
     mode: &str,
     results: &impl Serialize,
-    reckoning: &Reckoning,
+    reconciliation: &Reconciliation,
     panels: &[Panel],
 ) -> Result<()> {
     #[derive(Serialize)]
@@ -39,10 +36,10 @@ pub(crate) fn finish(
         mix: String,
         #[serde(flatten)]
         results: &'a T,
-        reckoning: &'a Reckoning,
+        reconciliation: &'a Reconciliation,
     }
     say("")?;
-    for line in reckoning.lines() {
+    for line in reconciliation.lines() {
         say(&line)?;
     }
     let report = Report {
@@ -54,20 +51,20 @@ pub(crate) fn finish(
             .collect(),
         mix: run.mix.to_string(),
         results,
-        reckoning,
+        reconciliation,
     };
     let (json, svg) = (
         run.directory().join(format!("{mode}.json")),
         run.directory().join(format!("{mode}.svg")),
     );
     let cannot = |error| {
-        Failure::of(
+        Failure::new(
             format!("cannot write to {}", run.directory().display()),
             error,
         )
     };
     let text =
-        serde_json::to_string_pretty(&report).map_err(|error| Failure::of("no JSON", error))?;
+        serde_json::to_string_pretty(&report).map_err(|error| Failure::new("no JSON", error))?;
     std::fs::write(&json, text + "\n").map_err(cannot)?;
     std::fs::write(&svg, plot::draw(panels)?).map_err(cannot)?;
     say(&format!("{}\n{}", json.display(), svg.display()))
@@ -76,7 +73,6 @@ pub(crate) fn finish(
 /// The heads of [`percentiles`], in milliseconds.
 pub(crate) const PERCENTILES: &str = "    p50 ms     p90     p99   p99.9     max";
 
-/// Columns of percentiles.
 pub(crate) fn percentiles(of: &Percentiles) -> String {
     let Percentiles {
         p50,
@@ -89,7 +85,7 @@ pub(crate) fn percentiles(of: &Percentiles) -> String {
     format!("{p50:>10.2} {p90:>7.1} {p99:>7.1} {p999:>7.1} {max:>7.1}")
 }
 
-/// How many ended how.
+/// Numbers of failures by reason.
 pub(crate) fn failures(of: &BTreeMap<String, u64>) -> String {
     of.iter()
         .map(|(why, count)| format!("{count} × {why}"))
@@ -97,38 +93,37 @@ pub(crate) fn failures(of: &BTreeMap<String, u64>) -> String {
         .join(", ")
 }
 
-/// Whole microseconds, or a dash where they are not known.
+/// Whole microseconds, or a dash if unknown.
 pub(crate) fn micros(time: Option<Duration>) -> String {
     time.map_or("-".to_owned(), |time| time.as_micros().to_string())
 }
 
-/// Bytes in MiB.
 pub(crate) fn mebibytes(bytes: u64) -> f64 {
     (bytes as f64 / f64::from(1 << 20) * 100.0).round() / 100.0
 }
 
-/// How the memory of a process went.
+/// Memory of a process over a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Memory {
     first_mib: f64,
     last_mib: f64,
     max_mib: f64,
-    /// The least in the first quarter and in the last, after a tenth in which buffers and pools
+    /// Smallest values in the first and last quarter, after a tenth in which buffers and pools
     /// fill; `null` as below.
     floor_mib: Option<[f64; 2]>,
-    /// `null` where the time is too short to tell.
+    /// `null` if the run is too short.
     is_flat: Option<bool>,
 }
 
 impl Memory {
-    /// That of these samples; `None` where there are none.
-    pub(crate) fn of(samples: &[(Duration, u64)]) -> Option<Self> {
+    /// Summarizes samples; `None` without any.
+    pub(crate) fn summarize(samples: &[(Duration, u64)]) -> Option<Self> {
         let (first, last) = (samples.first()?, samples.last()?);
         let settled: Vec<_> = samples[samples.len() / 10..]
             .iter()
             .map(|sample| sample.1)
             .collect();
-        let floors = trend::floors(&settled).filter(|_| last.0 - first.0 >= TELLING);
+        let floors = trend::floors(&settled).filter(|_| last.0 - first.0 >= MIN_TREND_TIME);
         Some(Memory {
             first_mib: mebibytes(first.1),
             last_mib: mebibytes(last.1),
@@ -138,7 +133,7 @@ impl Memory {
         })
     }
 
-    /// In words.
+    /// One line of text.
     pub(crate) fn line(&self) -> String {
         let Memory {
             first_mib,

@@ -1,13 +1,13 @@
-//! The requests: what each kind sends, about which journey, and whether an answer belongs to it.
+//! Requests by kind: their content, their journey, and the check of their responses.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use gbg_proxy::gbg::V2;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST};
 use http::request::Parts;
 use http::{HeaderValue, Method, Request};
+use parking_lot::Mutex;
 use serde::Deserialize;
 
 use crate::arithmetic::mix::Kind;
@@ -15,19 +15,17 @@ use crate::failure::{Failure, Result};
 use crate::images::Images;
 use crate::pieces::Pieces;
 
-/// The journeys that are spoken of; the sandbox remembers far more, so that none of them is
-/// forgotten there.
-const JOURNEYS: usize = 1024;
+/// Journeys in use. The sandbox remembers far more, so it forgets none of them.
+const MAX_JOURNEYS: usize = 1024;
 
 const START: &str = r#"{"resourceId":"load@latest","context":{"config":{"delivery":"api"},"subject":{"identity":{"firstName":"Ada","lastNames":["Lovelace"]}}}}"#;
 
-/// It names no participant, so that the journey stays where it is: any number of submissions fits
-/// any number of starts.
+/// Names no participant, so the journey keeps its state, and submissions need not match starts.
 const SUBMIT: &str = r#"","interactionId":"grn:::gbg:design:interaction:sandbox@latest","participants":[],"context":{"subject":{"documents":[{"side1Image":""#;
 
 const SUBMIT_END: &str = r#""}]}}}"#;
 
-/// What all requests are made from.
+/// Source of all requests.
 pub(crate) struct Requests {
     heads: [Parts; 4],
     images: Images,
@@ -35,24 +33,22 @@ pub(crate) struct Requests {
     turn: AtomicUsize,
 }
 
-/// Those that were started last.
+/// The most recently started journeys.
 #[derive(Default)]
 struct Journeys {
     ids: Vec<Bytes>,
     oldest: usize,
 }
 
-/// One request.
-pub(crate) struct Ask {
-    /// Of which kind it is.
+/// One request to send.
+pub(crate) struct PlannedRequest {
     pub(crate) kind: Kind,
-    /// The request.
     pub(crate) request: Request<Pieces>,
     journey: Bytes,
 }
 
 impl Requests {
-    /// Requests to `host`, with a caller's key if there is one.
+    /// Requests to `host`, with the caller key `key`.
     pub(crate) fn new(
         host: &HeaderValue,
         key: Option<&HeaderValue>,
@@ -64,7 +60,7 @@ impl Requests {
             let path = format!("{V2}{}", kind.endpoint());
             *request.uri_mut() = path
                 .parse()
-                .map_err(|error| Failure::of("no path", error))?;
+                .map_err(|error| Failure::new("no path", error))?;
             let headers = request.headers_mut();
             headers.insert(HOST, host.clone());
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -83,12 +79,12 @@ impl Requests {
         })
     }
 
-    /// The next request of this kind, about the journeys by turns.
-    pub(crate) fn next(&self, kind: Kind) -> Ask {
+    /// The next request of this kind. Journeys take turns.
+    pub(crate) fn next(&self, kind: Kind) -> PlannedRequest {
         let turn = self.turn.fetch_add(1, Relaxed);
         let journey = match kind {
             Kind::Start => Bytes::new(),
-            Kind::Fetch | Kind::Submit | Kind::State => self.journeys().at(turn),
+            Kind::Fetch | Kind::Submit | Kind::State => self.journeys.lock().at(turn),
         };
         let body = match kind {
             Kind::Start => Bytes::from_static(START.as_bytes()).into(),
@@ -102,16 +98,16 @@ impl Requests {
                 ])
             }
         };
-        Ask {
+        PlannedRequest {
             kind,
             request: Request::from_parts(self.heads[kind as usize].clone(), body),
             journey,
         }
     }
 
-    /// Whether `body` is that of an answer to this request, and not to another; a journey that was
-    /// started is remembered.
-    pub(crate) fn take(&self, kind: Kind, journey: &[u8], body: &[u8]) -> bool {
+    /// Whether `body` is the response to this request, and not to another. Remembers a started
+    /// journey.
+    pub(crate) fn accept(&self, kind: Kind, journey: &[u8], body: &[u8]) -> bool {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Started {
@@ -120,24 +116,20 @@ impl Requests {
         match kind {
             Kind::Start => match serde_json::from_slice::<Started>(body) {
                 Ok(started) => {
-                    self.journeys().add(started.instance_id.into());
+                    self.journeys.lock().add(started.instance_id.into());
                     true
                 }
                 Err(_) => false,
             },
             Kind::Fetch | Kind::State => body.windows(journey.len()).any(|part| part == journey),
-            // The answer names no journey.
+            // The response names no journey.
             Kind::Submit => body.starts_with(b"{"),
         }
     }
-
-    fn journeys(&self) -> MutexGuard<'_, Journeys> {
-        self.journeys.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-impl Ask {
-    /// The journey that it is about; empty for a start.
+impl PlannedRequest {
+    /// Its journey; empty for a start.
     pub(crate) fn journey(&self) -> Bytes {
         self.journey.clone()
     }
@@ -145,7 +137,7 @@ impl Ask {
 
 impl Journeys {
     fn at(&self, turn: usize) -> Bytes {
-        // None at all is the id of none, to which the API says so.
+        // Without journeys the id is unknown to the API.
         self.ids
             .get(turn % self.ids.len().max(1))
             .cloned()
@@ -153,11 +145,11 @@ impl Journeys {
     }
 
     fn add(&mut self, id: Bytes) {
-        if self.ids.len() < JOURNEYS {
+        if self.ids.len() < MAX_JOURNEYS {
             self.ids.push(id);
         } else {
             self.ids[self.oldest] = id;
-            self.oldest = (self.oldest + 1) % JOURNEYS;
+            self.oldest = (self.oldest + 1) % MAX_JOURNEYS;
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a process uses, as /proc tells it, and how that changes with time.
+//! Resource use of a process from /proc, and its samples over time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,11 +8,10 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::probe::Probe;
 
-/// The unit of times in /proc: USER_HZ, which is 100 on every architecture that we know.
-const TICK: Duration = Duration::from_millis(10);
+/// Unit of times in /proc: USER_HZ is 100 on every known architecture.
+const CLOCK_TICK: Duration = Duration::from_millis(10);
 
-/// How often samples are taken.
-const PERIOD: Duration = Duration::from_millis(250);
+const SAMPLE_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Resident memory of a process, in bytes.
 pub(crate) fn memory(pid: u32) -> Option<u64> {
@@ -27,15 +26,15 @@ pub(crate) fn memory(pid: u32) -> Option<u64> {
 /// CPU time of a process, in user mode and in the kernel.
 pub(crate) fn cpu(pid: u32) -> Option<Duration> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is a name in brackets, which may contain anything; utime and stime are the
+    // The second field is a name in brackets, which may contain any byte; utime and stime are the
     // 14th and 15th.
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace().skip(11);
     let ticks: u32 = fields.next()?.parse::<u32>().ok()? + fields.next()?.parse::<u32>().ok()?;
-    Some(TICK * ticks)
+    Some(CLOCK_TICK * ticks)
 }
 
-/// Memory and token at one moment.
+/// Memory and token generation at one time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
     pub(crate) at: Instant,
@@ -44,17 +43,17 @@ pub(crate) struct Sample {
 }
 
 /// Takes samples until it is dropped.
-pub(crate) struct Watch {
+pub(crate) struct Sampler {
     samples: Arc<Mutex<Vec<Sample>>>,
     watching: JoinHandle<()>,
 }
 
-impl Watch {
-    /// Watches the process, and whoever tells of its token, as far as they are known.
-    pub(crate) fn begin(pid: Option<u32>, admin: Option<Probe>) -> Self {
+impl Sampler {
+    /// Samples the process, and the admin listener for its token, as far as they are known.
+    pub(crate) fn start(pid: Option<u32>, admin: Option<Probe>) -> Self {
         let samples = Arc::<Mutex<Vec<Sample>>>::default();
         let watching = tokio::spawn(take(Arc::clone(&samples), pid, admin));
-        Watch { samples, watching }
+        Sampler { samples, watching }
     }
 
     /// The samples so far.
@@ -65,7 +64,7 @@ impl Watch {
             .clone()
     }
 
-    /// The memory at the samples since `began`, which is moment 0.
+    /// The memory of samples since `began`, which is time 0.
     pub(crate) fn memory(&self, began: Instant) -> Vec<(Duration, u64)> {
         let since =
             |sample: &Sample| Some((sample.at.checked_duration_since(began)?, sample.memory?));
@@ -73,19 +72,19 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for Sampler {
     fn drop(&mut self) {
         self.watching.abort();
     }
 }
 
 async fn take(samples: Arc<Mutex<Vec<Sample>>>, pid: Option<u32>, mut admin: Option<Probe>) {
-    let mut ticks = interval(PERIOD);
+    let mut ticks = interval(SAMPLE_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
         let generation = match &mut admin {
-            // A moment without a sample is one without a sample.
+            // A failed probe skips the sample.
             Some(admin) => admin.metrics().await.ok().map(|metrics| metrics.generation),
             None => None,
         };

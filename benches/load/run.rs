@@ -1,4 +1,4 @@
-//! One run of the load test: what is driven, who drives it, who watches, and the reckoning at the
+//! One run of the load test: the target, the generator, the sampler, and the reconciliation at the
 //! end.
 
 use std::path::Path;
@@ -17,23 +17,22 @@ use crate::images::Images;
 use crate::options::{LoadOptions, SetUpOptions};
 use crate::probe::Probe;
 use crate::requests::Requests;
-use crate::resources::{Watch, cpu, memory};
+use crate::resources::{Sampler, cpu, memory};
 use crate::set_up::SetUp;
 
-/// Journeys that are there before the load begins.
-const JOURNEYS: usize = 16;
+/// Journeys that start before the load.
+const INITIAL_JOURNEYS: usize = 16;
 
-/// What a mode needs of a run besides the options.
-pub(crate) struct Needs<'a> {
-    /// The mix, if none is asked for.
+/// Requirements of a mode besides the options.
+pub(crate) struct ModeDefaults<'a> {
+    /// Default mix.
     pub(crate) mix: &'a str,
-    /// Settings of the proxy's.
+    /// Settings of the proxy.
     pub(crate) set: Vec<String>,
-    /// Faults of the sandbox's, besides those that are asked for.
+    /// Faults of the sandbox, besides those of the options.
     pub(crate) faults: Vec<String>,
 }
 
-/// A run.
 pub(crate) struct Run {
     pub(crate) mix: Mix,
     set_up: SetUp,
@@ -44,22 +43,22 @@ pub(crate) struct Run {
     repeats_before: u64,
 }
 
-/// What was driven at one go.
-pub(crate) struct Driven {
-    /// The figures of each phase.
+/// The measurements of consecutive phases.
+pub(crate) struct Measured {
+    /// By phase.
     pub(crate) figures: Vec<Figures>,
-    /// When the first phase began.
+    /// Start of the first phase.
     pub(crate) began: Instant,
-    /// The CPU time of the proxy, for each request.
+    /// CPU time of the proxy per request.
     pub(crate) cpu: Option<Duration>,
 }
 
 impl Run {
-    /// Starts what is driven.
-    pub(crate) async fn begin(
+    /// Starts the target.
+    pub(crate) async fn start(
         of: &SetUpOptions,
         load: &LoadOptions,
-        needs: Needs<'_>,
+        needs: ModeDefaults<'_>,
     ) -> Result<Self> {
         let mix = load.mix(needs.mix)?;
         let set_up = SetUp::start(of, &needs.set, &load.directory()).await?;
@@ -76,7 +75,7 @@ impl Run {
             Some(admin) => admin.metrics().await?.repeats,
             None => 0,
         };
-        generator.prepare(JOURNEYS).await?;
+        generator.prepare(INITIAL_JOURNEYS).await?;
         let faults = needs
             .faults
             .into_iter()
@@ -93,9 +92,8 @@ impl Run {
         })
     }
 
-    /// Lets go wrong what is to, from now on: faults for some calls alone are to strike what is
-    /// measured.
-    pub(crate) async fn let_go_wrong(&mut self) -> Result<()> {
+    /// Injects the faults from now on: faults of a few calls have to hit measured ones.
+    pub(crate) async fn inject_faults(&mut self) -> Result<()> {
         let Some(sandbox) = &mut self.sandbox else {
             return Ok(());
         };
@@ -106,8 +104,8 @@ impl Run {
             .map(drop)
     }
 
-    /// Drives these phases without a pause, until all has ended.
-    pub(crate) async fn drive(&mut self, phases: &[Phase]) -> Result<Driven> {
+    /// Drives the phases without a pause, until the last response.
+    pub(crate) async fn drive(&mut self, phases: &[Phase]) -> Result<Measured> {
         let used = |set_up: &SetUp| set_up.pid.and_then(cpu);
         let (began, before, due) = (
             Instant::now(),
@@ -122,16 +120,16 @@ impl Run {
             .zip(before)
             .map(|(after, before)| after.saturating_sub(before) / requests);
         self.set_up.check()?;
-        Ok(Driven {
+        Ok(Measured {
             figures,
             began,
             cpu,
         })
     }
 
-    /// Samples of the proxy's memory and token from now on.
-    pub(crate) fn watch(&self) -> Result<Watch> {
-        Ok(Watch::begin(self.set_up.pid, self.set_up.admin()?))
+    /// Samples the proxy's memory and token from now on.
+    pub(crate) fn start_sampler(&self) -> Result<Sampler> {
+        Ok(Sampler::start(self.set_up.pid, self.set_up.admin()?))
     }
 
     /// Resident memory of the proxy, in bytes.
@@ -139,13 +137,13 @@ impl Run {
         self.set_up.pid.and_then(memory)
     }
 
-    /// Where files go.
+    /// The directory of results.
     pub(crate) fn directory(&self) -> &Path {
         self.set_up.directory()
     }
 
-    /// Compares what was sent with what the sandbox counted.
-    pub(crate) async fn reconcile(&mut self) -> Result<Reckoning> {
+    /// Compares the sent requests with those that the sandbox counted.
+    pub(crate) async fn reconcile(&mut self) -> Result<Reconciliation> {
         let ledger = self.generator.ledger();
         let repeats = match &mut self.admin {
             Some(admin) => admin
@@ -156,10 +154,10 @@ impl Run {
             None => 0,
         };
         let seen = match &mut self.sandbox {
-            Some(sandbox) => Some(sandbox.answered().await?),
+            Some(sandbox) => Some(sandbox.responses().await?),
             None => None,
         };
-        Ok(Reckoning {
+        Ok(Reconciliation {
             due: ledger.due,
             answered: ledger.answers(),
             refused: ledger.refused,
@@ -173,9 +171,9 @@ impl Run {
     }
 }
 
-/// What became of all requests, beside what the sandbox counted.
+/// The outcomes of all requests, and the counts of the sandbox.
 #[derive(Debug, Serialize)]
-pub(crate) struct Reckoning {
+pub(crate) struct Reconciliation {
     due: u64,
     answered: u64,
     refused: u64,
@@ -185,10 +183,10 @@ pub(crate) struct Reckoning {
     pub(crate) mismatches: Vec<String>,
 }
 
-impl Reckoning {
-    /// In words.
+impl Reconciliation {
+    /// As text.
     pub(crate) fn lines(&self) -> Vec<String> {
-        let Reckoning {
+        let Reconciliation {
             due,
             answered,
             refused,
@@ -226,11 +224,11 @@ impl Reckoning {
     }
 }
 
-/// That a run could be done, and what is to be told of it to whoever waits for its exit code.
+/// The parts of a completed run that decide the exit code.
 #[derive(Debug)]
-pub(crate) struct Done {
-    /// Whether something was lost or done twice.
+pub(crate) struct RunOutcome {
+    /// Whether a request was lost or processed twice.
     pub(crate) is_mismatched: bool,
-    /// Requests that ended in a way that the mode does not provoke.
+    /// Requests that failed in a way that the mode does not provoke.
     pub(crate) failures: u64,
 }

@@ -1,5 +1,4 @@
-//! What is driven: a sandbox and a proxy of this build, which are started here, or the user's own
-//! proxy.
+//! Target of the load: a sandbox and a proxy of this build, or the user's own proxy.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,32 +13,33 @@ use crate::origin::Origin;
 use crate::probe::Probe;
 use crate::process::Process;
 
-/// How long the proxy may take until it is ready.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Time until the proxy is ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// What is driven.
+/// See the module.
 pub(crate) struct SetUp {
     target: String,
     ca: Option<PathBuf>,
     admin: Option<String>,
     sandbox: Option<String>,
-    /// The proxy's process, if it is known.
+    /// The proxy's process, if known.
     pub(crate) pid: Option<u32>,
-    /// What callers of it show.
+    /// The caller key of requests.
     pub(crate) key: Option<HeaderValue>,
     processes: Vec<Process>,
     directory: PathBuf,
 }
 
 impl SetUp {
-    /// Starts it, unless the options say where it is, with further settings of the mode's own,
-    /// which those of the user override. Files go into `directory`.
+    /// Starts the processes, unless the options name a target. The user's settings override those
+    /// of the mode. Files go into `directory`.
     pub(crate) async fn start(
         options: &SetUpOptions,
         of_mode: &[String],
         directory: &Path,
     ) -> Result<Self> {
-        let cannot = |error| Failure::of(format!("cannot write to {}", directory.display()), error);
+        let cannot =
+            |error| Failure::new(format!("cannot write to {}", directory.display()), error);
         std::fs::create_dir_all(directory).map_err(cannot)?;
         let directory = directory.canonicalize().map_err(cannot)?;
         if let Some(target) = &options.target {
@@ -80,8 +80,8 @@ impl SetUp {
             .chain(set.into_iter().flat_map(|set| ["--set".to_owned(), set]))
             .collect();
         let mut proxy = Process::start("proxy", &arguments, &directory, pins.proxy.as_deref())?;
-        let target = format!("http://{}", proxy.word_after(" address=").await?);
-        let admin = format!("http://{}", proxy.word_after(" admin=").await?);
+        let target = format!("http://{}", proxy.wait_for_word_after(" address=").await?);
+        let admin = format!("http://{}", proxy.wait_for_word_after(" admin=").await?);
         let set_up = SetUp {
             target,
             ca: Some(directory.join("ca.pem")),
@@ -92,16 +92,15 @@ impl SetUp {
             processes: vec![proxy, sandbox],
             directory,
         };
-        set_up.be_ready().await?;
+        set_up.wait_until_ready().await?;
         Ok(set_up)
     }
 
-    /// Where the load goes.
     pub(crate) fn target(&self) -> Result<Origin> {
         Origin::parse(&self.target, self.ca.as_deref())
     }
 
-    /// Whoever tells of the proxy, if that is known.
+    /// A probe of the proxy's admin listener, if known.
     pub(crate) fn admin(&self) -> Result<Option<Probe>> {
         self.admin
             .as_deref()
@@ -109,7 +108,7 @@ impl SetUp {
             .transpose()
     }
 
-    /// The sandbox, if it is ours.
+    /// A probe of the sandbox, if the load test has started it.
     pub(crate) fn sandbox(&self) -> Result<Option<Probe>> {
         self.sandbox
             .as_deref()
@@ -117,18 +116,18 @@ impl SetUp {
             .transpose()
     }
 
-    /// Where files go.
+    /// The directory of results.
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
 
     /// # Errors
-    /// When one of our processes has ended.
+    /// When a started process has ended.
     pub(crate) fn check(&mut self) -> Result<()> {
         self.processes.iter_mut().try_for_each(Process::check)
     }
 
-    async fn be_ready(&self) -> Result<()> {
+    async fn wait_until_ready(&self) -> Result<()> {
         let Some(mut admin) = self.admin()? else {
             return Ok(());
         };
@@ -136,7 +135,7 @@ impl SetUp {
         loop {
             match admin.ask(Method::GET, "/readyz", String::new()).await {
                 Ok(_) => return Ok(()),
-                Err(error) if began.elapsed() > PATIENCE => {
+                Err(error) if began.elapsed() > READY_TIMEOUT => {
                     let log = self.directory.join("proxy.log");
                     return Err(
                         format!("the proxy is not ready; see {}: {error}", log.display()).into(),
@@ -166,7 +165,9 @@ async fn start_sandbox(options: &SetUpOptions, directory: &Path) -> Result<(Proc
         directory,
         options.pin.sandbox.as_deref(),
     )?;
-    let url = sandbox.word_after("the sandbox listens on ").await?;
+    let url = sandbox
+        .wait_for_word_after("the sandbox listens on ")
+        .await?;
     Ok((sandbox, url))
 }
 
@@ -180,8 +181,7 @@ fn read_key(path: &Path) -> Result<HeaderValue> {
     Ok(value)
 }
 
-/// The generator's share of the machine; its thread for look-ups of names, begun later, inherits
-/// it.
+/// Pins the generator. Its name lookup thread, which starts later, inherits the CPUs.
 fn pin_self(pins: &Pins) -> Result<()> {
     let Some(cpus) = &pins.load else {
         return Ok(());
@@ -191,7 +191,7 @@ fn pin_self(pins: &Pins) -> Result<()> {
         .args(["-a", "-p", "-c", cpus, &id])
         .stdout(Stdio::null())
         .status();
-    match status.map_err(|error| Failure::of("cannot run taskset", error))? {
+    match status.map_err(|error| Failure::new("cannot run taskset", error))? {
         status if status.success() => Ok(()),
         status => Err(format!("taskset -p -c {cpus} failed ({status})").into()),
     }

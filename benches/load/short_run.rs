@@ -1,5 +1,5 @@
-//! The test: a short run of each mode, in which nothing may be lost, done twice or fail. No speed
-//! is asserted.
+//! Test: a short run of each mode, in which no request may be lost, processed twice or fail. It
+//! asserts no speed.
 
 use clap::Parser;
 
@@ -7,14 +7,13 @@ use crate::Arguments;
 use crate::failure::Result;
 use crate::report::say;
 
-/// What is run, as it would be written.
+/// Arguments of the runs.
 const RUNS: [&str; 3] = [
     "steps --from 40 --by 40 --to 80 --step-time 500ms --images 20KB..300KB --bound 10s",
     "soak --rate 50 --for 2s --images 20KB..300KB --token-life 4s",
     "overload --for 500ms --max-in-flight 4 --queue 2",
 ];
 
-/// Runs all of them.
 pub(crate) async fn run() -> Result<()> {
     for line in RUNS {
         say(&format!("== load {line}\n"))?;

@@ -1,4 +1,4 @@
-//! `soak`: one rate for long, while tokens are replaced.
+//! Mode `soak`: one rate for a long time, while tokens are refreshed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,19 +7,19 @@ use clap::Args;
 use gbg_proxy::config::parse_duration;
 use serde::Serialize;
 
-use crate::arithmetic::refreshes::{has_refresh, moments};
+use crate::arithmetic::refreshes::{has_refresh, refresh_times};
 use crate::failure::Result;
 use crate::figures::{Figures, Phase, Span};
 use crate::latency::{Latency, Percentiles, milliseconds};
 use crate::options::{JOURNEY, LoadOptions, SetUpOptions};
 use crate::plot::{Line, Panel};
 use crate::report::{self, Memory, PERCENTILES, finish, mebibytes, micros, say};
-use crate::run::{Done, Needs, Run};
+use crate::run::{ModeDefaults, Run, RunOutcome};
 
-/// The life of a token, if none is asked for: there is to be a refresh every few seconds.
-const TOKEN_LIFE: Duration = Duration::from_secs(10);
+/// Default lifetime of a token: refreshes every few seconds.
+const TOKEN_LIFETIME: Duration = Duration::from_secs(10);
 
-/// How long nothing is measured while connections open and memory settles.
+/// Time without measurements, while connections open and memory settles.
 const WARM_UP: Duration = Duration::from_secs(3);
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -55,22 +55,21 @@ struct Results {
     failures: BTreeMap<String, u64>,
     late_ms: f64,
     cpu_us_per_request: Option<f64>,
-    /// When there was a new token, in seconds; `null` where nobody told.
+    /// Times of new tokens in seconds; `null` if unknown.
     refreshes: Option<Vec<f64>>,
-    /// In the seconds in which there was a new token.
+    /// The seconds with a new token.
     with_refresh: Seconds,
-    /// In the other seconds.
+    /// The other seconds.
     without: Seconds,
     memory: Option<Memory>,
     seconds: Vec<Second>,
 }
 
-/// Seconds that are told apart from others.
+/// Latencies of a group of seconds.
 #[derive(Serialize)]
 struct Seconds {
     latency_ms: Percentiles,
-    /// The p99.9 of a second, the median of them: a stall of the machine in a few of them does not
-    /// show in it.
+    /// Median of the p99.9 of each second: stalls of the machine in a few seconds do not affect it.
     p999_of_a_second_ms: f64,
 }
 
@@ -90,7 +89,7 @@ impl Seconds {
     }
 }
 
-/// One second.
+/// The figures of one second.
 #[derive(Serialize)]
 struct Second {
     latency_ms: Percentiles,
@@ -98,16 +97,16 @@ struct Second {
 }
 
 impl Soak {
-    pub(crate) async fn run(mut self) -> Result<Done> {
+    pub(crate) async fn run(mut self) -> Result<RunOutcome> {
         if self.set_up.target.is_none() {
-            self.set_up.token_life.get_or_insert(TOKEN_LIFE);
+            self.set_up.token_life.get_or_insert(TOKEN_LIFETIME);
         }
-        let needs = Needs {
+        let needs = ModeDefaults {
             mix: JOURNEY,
             set: Vec::new(),
             faults: Vec::new(),
         };
-        let mut run = Run::begin(&self.set_up, &self.load, needs).await?;
+        let mut run = Run::start(&self.set_up, &self.load, needs).await?;
         say(&format!(
             "{} a second of {}, for {}",
             self.rate,
@@ -115,8 +114,8 @@ impl Soak {
             humantime::format_duration(self.time)
         ))?;
         run.drive(&[self.phase(WARM_UP.min(self.time))]).await?;
-        run.let_go_wrong().await?;
-        let watch = run.watch()?;
+        run.inject_faults().await?;
+        let watch = run.start_sampler()?;
         let driven = run.drive(&[self.phase(self.time)]).await?;
         let generations: Vec<_> = watch
             .samples()
@@ -128,17 +127,23 @@ impl Soak {
                 ))
             })
             .collect();
-        let refreshes = (!generations.is_empty()).then(|| moments(&generations));
+        let refreshes = (!generations.is_empty()).then(|| refresh_times(&generations));
         let memory = watch.memory(driven.began);
         let [figures] = &driven.figures[..] else {
             return Err("a phase is missing".into());
         };
         let results = results(figures, driven.cpu, refreshes, &memory);
         results.say()?;
-        let reckoning = run.reconcile().await?;
-        finish(&run, "soak", &results, &reckoning, &results.panels(&memory))?;
-        Ok(Done {
-            is_mismatched: !reckoning.mismatches.is_empty(),
+        let reconciliation = run.reconcile().await?;
+        finish(
+            &run,
+            "soak",
+            &results,
+            &reconciliation,
+            &results.panels(&memory),
+        )?;
+        Ok(RunOutcome {
+            is_mismatched: !reconciliation.mismatches.is_empty(),
             failures: figures.failed(),
         })
     }
@@ -159,12 +164,12 @@ fn results(
     refreshes: Option<Vec<Duration>>,
     memory: &[(Duration, u64)],
 ) -> Results {
-    let moments = refreshes.as_deref().unwrap_or_default();
+    let refresh_times = refreshes.as_deref().unwrap_or_default();
     let (with_refresh, without): (Vec<_>, Vec<_>) = figures
         .spans
         .iter()
         .enumerate()
-        .partition(|&(second, _)| has_refresh(second, moments));
+        .partition(|&(second, _)| has_refresh(second, refresh_times));
     let second = |span: &Span| Second {
         latency_ms: span.good.percentiles(),
         failures: span.bad,
@@ -182,10 +187,10 @@ fn results(
         cpu_us_per_request: cpu.map(|cpu| cpu.as_nanos() as f64 / 1e3),
         refreshes: refreshes
             .as_ref()
-            .map(|moments| moments.iter().map(Duration::as_secs_f64).collect()),
+            .map(|refresh_times| refresh_times.iter().map(Duration::as_secs_f64).collect()),
         with_refresh: Seconds::of(&with_refresh),
         without: Seconds::of(&without),
-        memory: Memory::of(memory),
+        memory: Memory::summarize(memory),
         seconds: figures.spans.iter().map(second).collect(),
     }
 }

@@ -1,4 +1,4 @@
-//! `steps`: rates that rise step by step, until the knee is behind.
+//! Mode `steps`: raises the rate step by step until past the knee.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use crate::latency::{Percentiles, milliseconds};
 use crate::options::{JOURNEY, LoadOptions, SetUpOptions};
 use crate::plot::{Line, Panel};
 use crate::report::{self, PERCENTILES, finish, mebibytes, micros, say};
-use crate::run::{Done, Needs, Run};
+use crate::run::{ModeDefaults, Run, RunOutcome};
 
-/// How long nothing is measured while connections open and memory settles.
+/// Time without measurements, while connections open and memory settles.
 const WARM_UP: Duration = Duration::from_secs(2);
 
 /// Raise the rate step by step until the knee is found
@@ -53,14 +53,14 @@ pub(crate) struct Steps {
 #[derive(Serialize)]
 struct Results {
     bound_ms: f64,
-    steps: Vec<Told>,
+    steps: Vec<StepResult>,
     /// The rate of the knee.
     knee: Option<f64>,
 }
 
-/// One step.
+/// The figures of one step.
 #[derive(Serialize)]
-struct Told {
+struct StepResult {
     asked: f64,
     achieved: f64,
     latency_ms: Percentiles,
@@ -70,18 +70,18 @@ struct Told {
     connections: usize,
     cpu_us_per_request: Option<f64>,
     memory_mib: Option<f64>,
-    /// Why it does not hold.
+    /// The reason why the step does not hold.
     broken_by: Option<&'static str>,
 }
 
 impl Steps {
-    pub(crate) async fn run(self) -> Result<Done> {
-        let needs = Needs {
+    pub(crate) async fn run(self) -> Result<RunOutcome> {
+        let needs = ModeDefaults {
             mix: JOURNEY,
             set: Vec::new(),
             faults: Vec::new(),
         };
-        let mut run = Run::begin(&self.set_up, &self.load, needs).await?;
+        let mut run = Run::start(&self.set_up, &self.load, needs).await?;
         say(&format!(
             "steps of {} of {}:\n",
             humantime::format_duration(self.step_time),
@@ -92,7 +92,7 @@ impl Steps {
         ))?;
         run.drive(&[self.phase(self.from, WARM_UP.min(self.step_time))])
             .await?;
-        run.let_go_wrong().await?;
+        run.inject_faults().await?;
         let (mut steps, mut told) = (Vec::new(), Vec::new());
         for rate in (self.from..=self.to).step_by(self.by.max(1) as usize) {
             let driven = run.drive(&[self.phase(rate, self.step_time)]).await?;
@@ -105,7 +105,7 @@ impl Steps {
                 failures: figures.failed(),
                 p99: figures.good().quantile(0.99).unwrap_or_default(),
             };
-            let one = self.tell(&run, figures, driven.cpu, step);
+            let one = self.step_result(&run, figures, driven.cpu, step);
             say(&one.row())?;
             steps.push(step);
             told.push(one);
@@ -132,10 +132,10 @@ impl Steps {
             steps: told,
             knee,
         };
-        let reckoning = run.reconcile().await?;
-        finish(&run, "steps", &results, &reckoning, &panels)?;
-        Ok(Done {
-            is_mismatched: !reckoning.mismatches.is_empty(),
+        let reconciliation = run.reconcile().await?;
+        finish(&run, "steps", &results, &reconciliation, &panels)?;
+        Ok(RunOutcome {
+            is_mismatched: !reconciliation.mismatches.is_empty(),
             failures,
         })
     }
@@ -149,8 +149,14 @@ impl Steps {
         }
     }
 
-    fn tell(&self, run: &Run, figures: &Figures, cpu: Option<Duration>, step: Step) -> Told {
-        Told {
+    fn step_result(
+        &self,
+        run: &Run,
+        figures: &Figures,
+        cpu: Option<Duration>,
+        step: Step,
+    ) -> StepResult {
+        StepResult {
             asked: step.asked,
             achieved: (step.achieved * 10.0).round() / 10.0,
             latency_ms: figures.good().percentiles(),
@@ -168,7 +174,7 @@ impl Steps {
     }
 }
 
-impl Told {
+impl StepResult {
     fn row(&self) -> String {
         let cpu = micros(
             self.cpu_us_per_request
@@ -191,8 +197,8 @@ impl Told {
     }
 }
 
-fn panels(told: &[Told]) -> Vec<Panel> {
-    let line = |name, value: fn(&Told) -> f64| Line {
+fn panels(told: &[StepResult]) -> Vec<Panel> {
+    let line = |name, value: fn(&StepResult) -> f64| Line {
         name,
         points: told.iter().map(|step| (step.asked, value(step))).collect(),
     };

@@ -1,5 +1,5 @@
-//! Waits until a moment, to some ten microseconds: tokio's own timer counts in milliseconds, which
-//! is longer than most answers take.
+//! Timer with a resolution of some ten microseconds: tokio's counts milliseconds, which is longer
+//! than most responses take.
 
 use std::io;
 use std::time::Instant;
@@ -11,18 +11,18 @@ use rustix::time::{
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe::Receiver;
 
-/// A timer of the kernel's, which is read like a pipe: eight bytes when its time has come.
+/// A timerfd, read like a pipe: eight bytes when it expires.
 pub(crate) struct Timer(Receiver);
 
 impl Timer {
     pub(crate) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        // What is not checked is that it is a pipe.
+        // Unchecked: it is not a pipe.
         Receiver::from_owned_fd_unchecked(timer).map(Timer)
     }
 
-    /// Waits until `moment`, and not at all if that is over.
+    /// Waits until `moment`, if that is in the future.
     pub(crate) async fn until(&mut self, moment: Instant) -> io::Result<()> {
         let left = moment.saturating_duration_since(Instant::now());
         if left.is_zero() {

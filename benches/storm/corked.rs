@@ -181,8 +181,8 @@ impl Cork {
         }
     }
 
-    /// Whether h2 has sent a GOAWAY with a later stream than the injected one, which it does not know:
-    /// then the other side closes the connection (RFC 9113 section 6.8).
+    /// Whether h2 has sent a GOAWAY with a later stream than the injected one, which it does not
+    /// know: then the other side closes the connection (RFC 9113 section 6.8).
     pub(crate) fn has_false_goaway(&self) -> bool {
         let state = self.state();
         state

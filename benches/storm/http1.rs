@@ -1,5 +1,5 @@
-//! HTTP/1.1 codec: messages as bytes that can be cut anywhere, and a reader that distinguishes complete
-//! messages from broken ones.
+//! HTTP/1.1 codec: messages as bytes that can be cut anywhere, and a reader that distinguishes
+//! complete messages from broken ones.
 
 use std::io;
 use std::ops::Range;
@@ -176,8 +176,8 @@ impl<R: AsyncRead + Unpin> Reader<R> {
         (read > 0).then_some(())
     }
 
-    /// Reads the next head, without interim responses; `None` if the connection ends before, or the bytes
-    /// are not a head.
+    /// Reads the next head, without interim responses; `None` if the connection ends before, or the
+    /// bytes are not a head.
     pub(crate) async fn head(&mut self, is_response: bool) -> Option<Head> {
         loop {
             if let Some((length, head)) = parse(&self.held, is_response)? {

@@ -1,5 +1,5 @@
-//! Ledger of each request: what its caller sent, what the API received and sent, and what the caller
-//! received.
+//! Ledger of each request: what its caller sent, what the API received and sent, and what the
+//! caller received.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -128,8 +128,8 @@ impl Ledger {
         self.change(id, |entry| entry.request = sent);
     }
 
-    /// Waits until the API has received the head of `id`, but not for long: faults have to hit the proxy
-    /// in every state.
+    /// Waits until the API has received the head of `id`, but not for long: faults have to hit the
+    /// proxy in every state.
     pub(crate) async fn wait_until_begun(&self, id: u64) {
         for _ in 0..BEGUN_POLLS {
             if self.change(id, |entry| !entry.exchanges.is_empty()) != Some(false) {

@@ -1,5 +1,5 @@
-//! Storm: random requests with faults on all sides, through the real proxy. It must not pass a torn body
-//! as complete, send a request twice, mix up responses, or lose one without a reason.
+//! Storm: random requests with faults on all sides, through the real proxy. It must not pass a torn
+//! body as complete, send a request twice, mix up responses, or lose one without a reason.
 //!
 //! ```text
 //! plan (seed, id) ─┬─▶ callers ──▶ the proxy ──▶ apis
@@ -277,7 +277,8 @@ fn print(text: &str) -> Result<()> {
 }
 
 fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
-    // Each connection is an open file. If the limit cannot be raised, connections fail and are counted.
+    // Each connection is an open file. If the limit cannot be raised, connections fail and are
+    // counted.
     let _ = rlimit::increase_nofile_limit(u64::MAX);
     let _ = rustls::crypto::ring::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread()

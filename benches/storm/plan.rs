@@ -1,5 +1,5 @@
-//! Plan of each request: its messages and faults follow from the seed and the id, so the caller and the
-//! API need no communication.
+//! Plan of each request: its messages and faults follow from the seed and the id, so the caller and
+//! the API need no communication.
 
 use fastrand::Rng;
 

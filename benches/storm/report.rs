@@ -123,8 +123,8 @@ impl Report {
             && self.verdicts.values().all(|&count| count == 0)
     }
 
-    /// Whether most requests without a fault got the API's response: a proxy that refuses everything
-    /// breaks no rule. A storm that repeats one request may have none.
+    /// Whether most requests without a fault got the API's response: a proxy that refuses
+    /// everything breaks no rule. A storm that repeats one request may have none.
     pub(crate) fn has_served(&self) -> bool {
         if self.storm.plans.only.is_some() {
             return true;

@@ -39,7 +39,8 @@ impl Tokens {
         *self.0.borrow()
     }
 
-    /// The serial number of the token in `fields`, if the API accepts it: the newest or the one before.
+    /// The serial number of the token in `fields`, if the API accepts it: the newest or the one
+    /// before.
     pub(crate) fn accepted(&self, fields: &HeaderMap) -> Option<u64> {
         let token = fields
             .get(AUTHORIZATION)?

@@ -52,8 +52,8 @@ pub(crate) enum Faultless {
     Answered,
     /// A response of the proxy itself, with its reason.
     Own(String),
-    /// The proxy closed a reused HTTP/1.1 connection without reading the request. It may after an early
-    /// response, and the API has not received the request.
+    /// The proxy closed a reused HTTP/1.1 connection without reading the request. It may after an
+    /// early response, and the API has not received the request.
     Closed,
     /// The fault of another request ended the connection.
     Collateral,

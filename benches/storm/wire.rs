@@ -1,5 +1,5 @@
-//! Bodies derived from ids: every byte follows from the id, the attempt and the length, which the first
-//! 16 bytes and three fields declare.
+//! Bodies derived from ids: every byte follows from the id, the attempt and the length, which the
+//! first 16 bytes and three fields declare.
 
 use http::HeaderMap;
 

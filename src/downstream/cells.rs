@@ -1,7 +1,7 @@
 //! Shared cells of one connection's state.
 //!
-//! HTTP/2 serves each request in a task of its own, and tokio requires those to be `Send`. All run on
-//! one worker, so relaxed atomics are as cheap as plain cells.
+//! HTTP/2 serves each request in a task of its own, and tokio requires those to be `Send`. All run
+//! on one worker, so relaxed atomics are as cheap as plain cells.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 

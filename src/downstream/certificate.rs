@@ -1,4 +1,5 @@
-//! Client certificate of a caller's connection, which may become invalid while the connection is open.
+//! Client certificate of a caller's connection, which may become invalid while the connection is
+//! open.
 
 use std::sync::atomic::{
     AtomicU64,
@@ -23,8 +24,8 @@ const EXPIRED: &str =
 const NOT_TRUSTED: &str = "the client certificate of this connection is not signed by a certificate of listen.tls.client_ca any \
                            more; connect again with one that is";
 
-/// A client certificate that the handshake has verified. It is verified again when the trusted roots
-/// change, and when a certificate of its chain expires.
+/// A client certificate that the handshake has verified. It is verified again when the trusted
+/// roots change, and when a certificate of its chain expires.
 #[derive(Debug)]
 pub(crate) struct CallerCertificate {
     names: Vec<CertificateName>,
@@ -41,8 +42,8 @@ pub(crate) struct CallerCertificate {
 }
 
 impl CallerCertificate {
-    /// The certificate of the handshake of `session`, which `used` configured; `None` if the peer has
-    /// sent none.
+    /// The certificate of the handshake of `session`, which `used` configured; `None` if the peer
+    /// has sent none.
     pub(super) fn from_session(
         session: &ServerConnection,
         used: &ServerTls,
@@ -122,8 +123,8 @@ impl CallerCertificate {
     }
 }
 
-/// Readings of both clocks at one time. The wall clock decides, as it does in a handshake, but setting
-/// it back extends no validity.
+/// Readings of both clocks at one time. The wall clock decides, as it does in a handshake, but
+/// setting it back extends no validity.
 #[derive(Clone, Copy, Debug)]
 struct ClockPair {
     wall: u64,

@@ -8,8 +8,8 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::CertificateName;
 
-/// Parses the subject alternative names of `certificate` (RFC 5280 section 4.2.1.6): DNS names, URIs,
-/// e-mail addresses and IP addresses. The subject itself is not a name (RFC 9525 section 2).
+/// Parses the subject alternative names of `certificate` (RFC 5280 section 4.2.1.6): DNS names,
+/// URIs, e-mail addresses and IP addresses. The subject itself is not a name (RFC 9525 section 2).
 pub(super) fn parse_names(certificate: &CertificateDer<'_>) -> Vec<CertificateName> {
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
         return Vec::new();

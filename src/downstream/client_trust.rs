@@ -1,4 +1,5 @@
-//! Trust in client certificates: the roots that sign them, and the TLS sessions that resume with them.
+//! Trust in client certificates: the roots that sign them, and the TLS sessions that resume with
+//! them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -42,8 +43,8 @@ impl ClientRoots {
     }
 }
 
-/// Builds a verifier of client certificates. It accepts a caller without a certificate, which may have
-/// a key instead.
+/// Builds a verifier of client certificates. It accepts a caller without a certificate, which may
+/// have a key instead.
 ///
 /// # Errors
 /// When a root is unusable.

@@ -1,5 +1,6 @@
-//! Scanner for DATA frames (RFC 9113 section 6.1) in the bytes of an HTTP/2 connection: only their data
-//! is progress. PING, WINDOW_UPDATE, SETTINGS, PRIORITY, padding and frames of unknown types are not.
+//! Scanner for DATA frames (RFC 9113 section 6.1) in the bytes of an HTTP/2 connection: only their
+//! data is progress. PING, WINDOW_UPDATE, SETTINGS, PRIORITY, padding and frames of unknown types
+//! are not.
 
 const HEAD_BYTES: usize = 9;
 

@@ -13,8 +13,8 @@ use tokio::time::{Instant, Sleep, sleep};
 use super::activity::{Activity, DeadlineKind};
 use super::timeouts::Timeouts;
 
-/// Idle time before a connection is parked. Short, so that the next connection reuses the memory, and
-/// the process does not grow with the number of connections.
+/// Idle time before a connection is parked. Short, so that the next connection reuses the memory,
+/// and the process does not grow with the number of connections.
 const MIN_PARK_DELAY: Duration = Duration::from_millis(50);
 
 /// Longest idle time before parking. The delay doubles while requests arrive sooner than this:

@@ -1,4 +1,5 @@
-//! Detection of HTTP/2 with prior knowledge by the first bytes of a connection (RFC 9113 section 3.4).
+//! Detection of HTTP/2 with prior knowledge by the first bytes of a connection (RFC 9113 section
+//! 3.4).
 
 use std::io;
 use std::pin::Pin;

@@ -11,9 +11,9 @@ use super::deadlines::Deadlines;
 use super::refusals::RefusalReporter;
 use crate::metrics::ConnectionRefusal;
 
-/// Drives `connection` until it ends, a deadline expires or it can be parked. Calls `shut_down` once
-/// when the connection has to take no more requests: it is idle, too old or to be parked, its caller's
-/// certificate `is_rejected`, or `drain` turns true.
+/// Drives `connection` until it ends, a deadline expires or it can be parked. Calls `shut_down`
+/// once when the connection has to take no more requests: it is idle, too old or to be parked, its
+/// caller's certificate `is_rejected`, or `drain` turns true.
 pub(super) async fn drive<C>(
     mut connection: Pin<&mut C>,
     deadlines: &mut Deadlines,

@@ -1,10 +1,10 @@
-//! Limit of a listener's open connections that never delays a new one: it closes the connection that
-//! is idle for longest.
+//! Limit of a listener's open connections that never delays a new one: it closes the connection
+//! that is idle for longest.
 //!
 //! It is for a listener of short requests that have to be served whoever else is connected: with a
 //! semaphore, idle connections would block probes. A new connection first evicts one of its own
-//! address if that is crowded, so that one peer cannot evict the connections of others, and otherwise
-//! one of the address with the most connections.
+//! address if that is crowded, so that one peer cannot evict the connections of others, and
+//! otherwise one of the address with the most connections.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -56,8 +56,8 @@ impl EvictingLimit {
         })
     }
 
-    /// Admits a connection with `peer`, and sets its `usage`. Also returns the peer that was evicted
-    /// for it.
+    /// Admits a connection with `peer`, and sets its `usage`. Also returns the peer that was
+    /// evicted for it.
     pub(super) fn admit(self: &Arc<Self>, peer: &mut PeerInfo) -> (Admission, Option<PeerInfo>) {
         let usage = ConnectionUse::new(&self.clock);
         peer.usage = Some(Arc::clone(&usage));
@@ -167,8 +167,8 @@ mod tests {
         }
     }
 
-    /// Admits connections from `ips`, whose ports are their indexes. Also returns the ports of evicted
-    /// connections.
+    /// Admits connections from `ips`, whose ports are their indexes. Also returns the ports of
+    /// evicted connections.
     fn evicted(limit: &Arc<EvictingLimit>, ips: &[&str]) -> (Vec<Admission>, Vec<u16>) {
         let mut evicted = Vec::new();
         let admit = |(port, ip): (usize, &&str)| {

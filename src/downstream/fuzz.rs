@@ -1,5 +1,5 @@
-//! Entry point of the fuzz targets: a connection without its socket, so that its deadlines can run on
-//! paused time.
+//! Entry point of the fuzz targets: a connection without its socket, so that its deadlines can run
+//! on paused time.
 
 use tokio::io::DuplexStream;
 use tokio::sync::watch;

@@ -1,14 +1,15 @@
-//! Probe of a caller that has closed its half of an HTTP/1 connection before its response is complete.
+//! Probe of a caller that has closed its half of an HTTP/1 connection before its response is
+//! complete.
 //!
-//! The request of a caller that is gone is cancelled, and that of a caller that only closed its half is
-//! not. TCP distinguishes the two when something is sent: a closed socket resets the connection. So the
-//! probe sends an interim response, which a present caller discards (RFC 9110 section 15.2.1), and
-//! another later, which finds the reset. After the response has begun nothing can be sent as a probe:
-//! the caller counts as gone when the response pauses for a second.
+//! The request of a caller that is gone is cancelled, and that of a caller that only closed its
+//! half is not. TCP distinguishes the two when something is sent: a closed socket resets the
+//! connection. So the probe sends an interim response, which a present caller discards (RFC 9110
+//! section 15.2.1), and another later, which finds the reset. After the response has begun nothing
+//! can be sent as a probe: the caller counts as gone when the response pauses for a second.
 //!
-//! The end of the half may arrive together with the end of a request body, and hyper may see it before
-//! the reader of the body has reported completion. A body that is still awaited a little later was
-//! broken off.
+//! The end of the half may arrive together with the end of a request body, and hyper may see it
+//! before the reader of the body has reported completion. A body that is still awaited a little
+//! later was broken off.
 
 use std::future::Future;
 use std::io;
@@ -21,8 +22,8 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::activity::Activity;
 
-/// Delay of the first probe. A response within it arrives without an interim one, and the reader of a
-/// request body has by then seen all that has arrived.
+/// Delay of the first probe. A response within it arrives without an interim one, and the reader of
+/// a request body has by then seen all that has arrived.
 const FIRST_PROBE_DELAY: Duration = Duration::from_millis(50);
 
 /// The longest interval of probes, and the pause of a response after which its caller is gone.
@@ -47,8 +48,8 @@ impl HalfCloseProbe {
         }
     }
 
-    /// Ready with the end of the connection if it breaks off a request body, and with an error if the
-    /// caller is gone. Also woken when the response is complete.
+    /// Ready with the end of the connection if it breaks off a request body, and with an error if
+    /// the caller is gone. Also woken when the response is complete.
     pub(super) fn poll_gone<IO>(
         &mut self,
         io: &mut IO,

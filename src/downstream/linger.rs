@@ -1,8 +1,8 @@
 //! Lingering close of an HTTP/1 connection (RFC 9112 section 9.6).
 //!
-//! Closing a socket with unread bytes resets its connection, and the reset destroys what the other side
-//! has not read yet: the response that made it stop sending. So the close shuts the sending half first,
-//! and discards what still arrives for a while.
+//! Closing a socket with unread bytes resets its connection, and the reset destroys what the other
+//! side has not read yet: the response that made it stop sending. So the close shuts the sending
+//! half first, and discards what still arrives for a while.
 
 use std::io;
 use std::time::Duration;
@@ -25,8 +25,8 @@ pub(super) const REQUEST_TIMEOUT: &[u8] =
 pub(super) const BAD_REQUEST: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
-/// Sends `final_response` and closes `io`; if it `has_unread` bytes, so that the other side can read
-/// the response.
+/// Sends `final_response` and closes `io`; if it `has_unread` bytes, so that the other side can
+/// read the response.
 pub(super) async fn close_lingering<IO: DownstreamIo>(
     mut io: IO,
     final_response: &[u8],

@@ -25,15 +25,15 @@ use crate::telemetry::throttle::LogThrottle;
 /// Pause of accepting while the process or the machine is out of file descriptors or memory.
 const EXHAUSTION_PAUSE: Duration = Duration::from_millis(100);
 
-/// Connections that are accepted before their tasks run, on a listener with an [`EvictingLimit`]. Half
-/// of the smallest limit, so that two turns cannot evict active connections for new ones, and more than
-/// one, so that the backlog drains fast.
+/// Connections that are accepted before their tasks run, on a listener with an [`EvictingLimit`].
+/// Half of the smallest limit, so that two turns cannot evict active connections for new ones, and
+/// more than one, so that the backlog drains fast.
 const ADMISSIONS_PER_TURN: usize = 4;
 
 impl Socket {
     /// Accepts connections until `drain` turns true, and serves each in a task of its own.
-    /// `make_service` runs after the handshake. Then accepts the kernel's backlog, and returns when the
-    /// last connection has ended.
+    /// `make_service` runs after the handshake. Then accepts the kernel's backlog, and returns when
+    /// the last connection has ended.
     ///
     /// # Errors
     /// When the runtime cannot register the socket; never because of a connection.
@@ -83,8 +83,8 @@ impl Socket {
                     if options.evicting_limit.is_some()
                         && admitted.is_multiple_of(ADMISSIONS_PER_TURN)
                     {
-                        // Their tasks run before others can evict them, and serve requests that have
-                        // arrived.
+                        // Their tasks run before others can evict them, and serve requests that
+                        // have arrived.
                         yield_now().await;
                     }
                 }
@@ -178,7 +178,8 @@ fn admit(limit: &Arc<EvictingLimit>, peer: &mut PeerInfo, options: &ServerOption
     admission
 }
 
-/// Evicts a connection to free a file descriptor. Returns false if there is none, or no evicting limit.
+/// Evicts a connection to free a file descriptor. Returns false if there is none, or no evicting
+/// limit.
 fn evict_for_files(options: &ServerOptions) -> bool {
     let evicted = options
         .evicting_limit

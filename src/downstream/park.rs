@@ -28,8 +28,8 @@ pub(super) async fn park<IO: DownstreamIo>(
     is_readable
 }
 
-/// The bytes of `read` from the start of a request on (RFC 9112 section 2.2). The line ends before it
-/// must not keep the buffer alive.
+/// The bytes of `read` from the start of a request on (RFC 9112 section 2.2). The line ends before
+/// it must not keep the buffer alive.
 pub(super) fn skip_line_ends(read: Bytes) -> Bytes {
     match read.iter().position(|byte| !matches!(byte, b'\r' | b'\n')) {
         Some(start) => read.slice(start..),

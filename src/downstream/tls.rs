@@ -43,8 +43,9 @@ impl fmt::Debug for ServerTls {
 }
 
 impl ServerTls {
-    /// TLS 1.2 and 1.3 with `identity`. With `client_roots` the listener requests a certificate that one
-    /// of them has signed: it refuses callers with another certificate, but not callers without.
+    /// TLS 1.2 and 1.3 with `identity`. With `client_roots` the listener requests a certificate
+    /// that one of them has signed: it refuses callers with another certificate, but not callers
+    /// without.
     ///
     /// # Errors
     /// When certificate and key do not match, or a root is unusable.
@@ -125,8 +126,8 @@ pub(crate) fn tls_channel(
 }
 
 /// Watches the files of `tls` and the expiry of its roots, for as long as it is polled. Publishes a
-/// change for new connections and for the client certificates of open ones. Logs unusable files, and
-/// keeps the previous configuration.
+/// change for new connections and for the client certificates of open ones. Logs unusable files,
+/// and keeps the previous configuration.
 pub(crate) async fn reload_tls_on_change(tls: ListenTls, publisher: watch::Sender<ServerTls>) {
     let watcher = FileWatcher::unseen(tls.files());
     let blocking = SerialBlocking::default();

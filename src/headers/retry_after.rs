@@ -5,8 +5,8 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use http::header::RETRY_AFTER;
 
-/// Parses the delay, in seconds or until a date; zero for a date in the past. `None` without a valid
-/// field.
+/// Parses the delay, in seconds or until a date; zero for a date in the past. `None` without a
+/// valid field.
 pub(crate) fn parse_retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     // Only digits: `parse` also accepts a sign.

@@ -1,7 +1,7 @@
 //! Pseudonym of this process in `Via` (RFC 9110 section 7.6.3), which detects request loops.
 //!
-//! It is random for each process: two proxies in a chain, such as a sidecar and a gateway, are not a
-//! loop. The workers of a process share it, and a reload does not change it.
+//! It is random for each process: two proxies in a chain, such as a sidecar and a gateway, are not
+//! a loop. The workers of a process share it, and a reload does not change it.
 
 use std::sync::LazyLock;
 
@@ -40,8 +40,8 @@ pub(crate) fn header_value(version: Version) -> HeaderValue {
     }
 }
 
-/// Whether `via` shows that the message has passed this process. Intermediaries may have joined several
-/// fields into one.
+/// Whether `via` shows that the message has passed this process. Intermediaries may have joined
+/// several fields into one.
 pub(crate) fn names_this_process(via: &HeaderValue) -> bool {
     let name = PSEUDONYM.name.as_bytes();
     via.as_bytes()

@@ -1,5 +1,5 @@
-//! Blocking work, one piece at a time: a file system that hangs holds one thread of tokio's blocking
-//! pool, which name lookups need as well.
+//! Blocking work, one piece at a time: a file system that hangs holds one thread of tokio's
+//! blocking pool, which name lookups need as well.
 
 use std::sync::Arc;
 
@@ -21,8 +21,8 @@ impl Default for SerialBlocking {
 }
 
 impl SerialBlocking {
-    /// Runs `work` after the work before it; `None` if it panics. Dropping the future does not cancel
-    /// work that has started.
+    /// Runs `work` after the work before it; `None` if it panics. Dropping the future does not
+    /// cancel work that has started.
     pub(crate) async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,

@@ -1,5 +1,5 @@
-//! Cached time of one poll of an HTTP/1 connection: deadlines and the log need no finer resolution, and
-//! each read of the clock costs 25 ns.
+//! Cached time of one poll of an HTTP/1 connection: deadlines and the log need no finer resolution,
+//! and each read of the clock costs 25 ns.
 
 use std::cell::Cell;
 

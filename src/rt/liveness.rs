@@ -1,4 +1,5 @@
-//! Liveness check of a worker thread: a task on its runtime responds to probes, unless the thread hangs.
+//! Liveness check of a worker thread: a task on its runtime responds to probes, unless the thread
+//! hangs.
 
 use std::time::Duration;
 

@@ -7,8 +7,8 @@ use crate::rt::tcp::CoalescingTcp;
 
 /// A stream whose readiness can be checked without a read.
 pub(crate) trait Readable {
-    /// Ready when bytes or the end may have arrived since a read that returned `Pending`. Does not see
-    /// bytes that TLS has already decrypted.
+    /// Ready when bytes or the end may have arrived since a read that returned `Pending`. Does not
+    /// see bytes that TLS has already decrypted.
     fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()>;
 }
 

@@ -1,8 +1,8 @@
 //! Filter for unnecessary wake-ups of HTTP/1 connections.
 //!
 //! Taking a frame of a body from hyper wakes the body's connection, which reads the next one. After
-//! the last frame of a body of known length there is nothing to read, and hyper is ready for the next
-//! message already: the wake-up would cost one more poll on either side of each request.
+//! the last frame of a body of known length there is nothing to read, and hyper is ready for the
+//! next message already: the wake-up would cost one more poll on either side of each request.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -58,8 +58,8 @@ impl Drop for WakeHold {
     }
 }
 
-/// An HTTP/1 connection whose bodies are read with [`poll_frame`]. HTTP/2 connections need the wake-up
-/// for flow control. Each poll is a [`ClockScope`].
+/// An HTTP/1 connection whose bodies are read with [`poll_frame`]. HTTP/2 connections need the
+/// wake-up for flow control. Each poll is a [`ClockScope`].
 pub(crate) struct WakeFilter<C> {
     connection: C,
     /// The waker that the connection sees, and its task.
@@ -149,8 +149,8 @@ mod tests {
         }
     }
 
-    /// The number of wake-ups of the connection by each poll of the body of this request, after which
-    /// no more bytes arrive.
+    /// The number of wake-ups of the connection by each poll of the body of this request, after
+    /// which no more bytes arrive.
     async fn count_wakes(request: &str) -> Vec<u32> {
         let (mut caller, io) = tokio::io::duplex(1024);
         let received = Arc::new(Mutex::new(None));

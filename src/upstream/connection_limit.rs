@@ -1,8 +1,8 @@
 //! Limit of one worker's connections to the API, so that requests do not use up the process's open
 //! files.
 //!
-//! Each worker has its own share because it has its own pool, and cannot use the idle connections of
-//! another.
+//! Each worker has its own share because it has its own pool, and cannot use the idle connections
+//! of another.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -106,8 +106,8 @@ impl ConnectionLimit {
         self.sockets.available_permits() < self.usage.sockets_to_open as usize
     }
 
-    /// Whether open connections leave no permit. ConnectionMetrics that are only opening do not count:
-    /// then requests wait for the API, not for this limit.
+    /// Whether open connections leave no permit. ConnectionMetrics that are only opening do not
+    /// count: then requests wait for the API, not for this limit.
     pub(super) fn is_exhausted(&self) -> bool {
         self.usage.is_exhausted(self.usage.open.load(Relaxed))
     }
@@ -121,8 +121,8 @@ impl ConnectionLimit {
 
     /// Whether open connections left no permit at any time since `start`. If the API closes each
     /// connection after one response, connections are opening most of the time, and
-    /// [`Self::is_exhausted`] changes by the moment. For a dead API this is false as soon as its last
-    /// connections have ended.
+    /// [`Self::is_exhausted`] changes by the moment. For a dead API this is false as soon as its
+    /// last connections have ended.
     pub(super) fn was_exhausted_since(&self, start: WaitStart) -> bool {
         start.is_exhausted
             || self.is_exhausted()

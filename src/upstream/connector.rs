@@ -90,7 +90,8 @@ impl Connector {
         }
     }
 
-    /// Opens a connection for an attempt that the circuit breaker has admitted, and starts its task.
+    /// Opens a connection for an attempt that the circuit breaker has admitted, and starts its
+    /// task.
     pub(super) async fn open<B>(
         &self,
         attempt: ConnectAttempt,

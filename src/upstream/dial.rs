@@ -33,8 +33,8 @@ const MAX_ADDRESSES: usize = 16;
 /// Concurrent TCP handshakes of one connection. Each takes a socket of the connection limit.
 pub(super) const MAX_ATTEMPTS: u32 = 2;
 
-/// Time after which a second lookup starts beside the first. glibc asks the second name server after
-/// 5 s.
+/// Time after which a second lookup starts beside the first. glibc asks the second name server
+/// after 5 s.
 const LOOKUP_DELAY: Duration = Duration::from_secs(6);
 
 /// Concurrent lookups of one dialer. Each holds a thread and a socket, and cannot be cancelled.
@@ -57,8 +57,8 @@ impl LookupError {
         let text = text
             .trim_start_matches("failed to lookup address information: ")
             .to_owned();
-        // The messages of glibc and musl for EAI_AGAIN: the standard library keeps the message of the
-        // error, not its number.
+        // The messages of glibc and musl for EAI_AGAIN: the standard library keeps the message of
+        // the error, not its number.
         let is_temporary =
             ["Temporary failure in name resolution", "Try again"].contains(&text.as_str());
         LookupError {
@@ -154,8 +154,8 @@ impl TcpAttempt {
 
 /// Connects to the first of `addrs` that accepts. Tries the next address when an attempt fails, and
 /// when the newest has run for [`ATTEMPT_DELAY`]. If [`MAX_ATTEMPTS`] run by then, the oldest is
-/// cancelled. Its address is tried again after all others, and each round waits twice as long as the
-/// one before, so a slow address or a lost packet gets enough time. Has no deadline of its own.
+/// cancelled. Its address is tried again after all others, and each round waits twice as long as
+/// the one before, so a slow address or a lost packet gets enough time. Has no deadline of its own.
 async fn connect_any(addrs: &[SocketAddr]) -> Result<TcpStream, TcpError> {
     let mut untried: VecDeque<_> = addrs.iter().copied().collect();
     let mut attempts: VecDeque<TcpAttempt> = VecDeque::new();
@@ -230,9 +230,9 @@ struct Lookups {
     running: Arc<()>,
 }
 
-/// A lookup for all connections that need an address now: a slow resolver holds one thread instead of
-/// one for each connection, and its result serves the next attempt if the first gave up. A second
-/// lookup runs beside one that hangs; the first result serves all.
+/// A lookup for all connections that need an address now: a slow resolver holds one thread instead
+/// of one for each connection, and its result serves the next attempt if the first gave up. A
+/// second lookup runs beside one that hangs; the first result serves all.
 struct SharedLookup {
     result: watch::Receiver<Option<LookupResult>>,
     /// Dropped with the last lookup task.

@@ -1,7 +1,7 @@
 //! Tunnel through the egress proxy: CONNECT (RFC 9110 section 9.3.6).
 //!
-//! hyper-util's `Tunnel` distinguishes no other refusal than 407, and drops bytes after the response
-//! head. Here those stay in the socket, so the tunnel is a plain TCP stream.
+//! hyper-util's `Tunnel` distinguishes no other refusal than 407, and drops bytes after the
+//! response head. Here those stay in the socket, so the tunnel is a plain TCP stream.
 
 use std::io;
 
@@ -161,8 +161,8 @@ mod tests {
         .upstream
     }
 
-    /// Opens a tunnel through a proxy that sends `parts` one by one. Also returns the bytes left in the
-    /// tunnel.
+    /// Opens a tunnel through a proxy that sends `parts` one by one. Also returns the bytes left in
+    /// the tunnel.
     async fn open_with(parts: &'static [&'static str]) -> (Result<(), TunnelError>, String) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut tcp = TcpStream::connect(listener.local_addr().unwrap())

@@ -15,7 +15,7 @@ use arithmetic::mix::{Kind, Mix};
 use arithmetic::reconcile::{Counts, Ledger, mismatches, total};
 use arithmetic::recovery::{Span, recovered};
 use arithmetic::{refreshes, trend};
-use harness::{Asked, MODES, asked};
+use harness::{Invocation, MODES, parse_invocation};
 
 const fn ms(time: u64) -> Duration {
     Duration::from_millis(time)
@@ -232,7 +232,7 @@ fn new_tokens_are_dated_between_two_samples() {
         (ms(750), 2),
         (ms(1000), 4),
     ];
-    assert_eq!(refreshes::moments(&samples), [ms(375), ms(875)]);
+    assert_eq!(refreshes::refresh_times(&samples), [ms(375), ms(875)]);
     let found: Vec<_> = (0..7)
         .filter(|&second| refreshes::has_refresh(second, &[ms(999), ms(5000)]))
         .collect();
@@ -274,17 +274,23 @@ fn cargo_asks_for_the_short_run_unless_a_mode_is_named() {
         &["load"],
         &["--nocapture"],
     ] {
-        assert_eq!(asked(short), Asked::ShortRun, "{short:?}");
+        assert_eq!(parse_invocation(short), Invocation::ShortRun, "{short:?}");
     }
     for mode in MODES {
-        assert_eq!(asked(&[mode, "--rate", "5", "--bench"]), Asked::Mode);
         assert_eq!(
-            asked(&[mode]),
-            Asked::Other(mode.to_owned()),
+            parse_invocation(&[mode, "--rate", "5", "--bench"]),
+            Invocation::Mode
+        );
+        assert_eq!(
+            parse_invocation(&[mode]),
+            Invocation::Other(mode.to_owned()),
             "cargo test {mode} wants tests of that name"
         );
-        assert_eq!(asked(&[mode, "--help"]), Asked::Mode);
+        assert_eq!(parse_invocation(&[mode, "--help"]), Invocation::Mode);
     }
-    assert_eq!(asked(&["--help", "--bench"]), Asked::Mode);
-    assert_eq!(asked(&["tidy"]), Asked::Other("tidy".to_owned()));
+    assert_eq!(parse_invocation(&["--help", "--bench"]), Invocation::Mode);
+    assert_eq!(
+        parse_invocation(&["tidy"]),
+        Invocation::Other("tidy".to_owned())
+    );
 }

@@ -1,8 +1,9 @@
-//! When each request is due at a constant rate, whatever became of those before it: the open loop.
+//! Arrival times of an open loop: each request is due at a constant rate, whatever happened to
+//! earlier ones.
 
 use std::time::Duration;
 
-/// The requests of a span of time.
+/// The requests of a phase.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Arrivals {
     rate: f64,
@@ -10,7 +11,7 @@ pub(crate) struct Arrivals {
 }
 
 impl Arrivals {
-    /// So many a second, for so long.
+    /// `rate` requests per second for `time`.
     pub(crate) fn new(rate: f64, time: Duration) -> Self {
         Arrivals {
             rate,
@@ -18,13 +19,12 @@ impl Arrivals {
         }
     }
 
-    /// How many there are.
     pub(crate) fn count(&self) -> u64 {
         self.count
     }
 
-    /// When request `index` is due, since the beginning; `None` after the last. Counted from the
-    /// beginning, so that no rounding adds up.
+    /// The time of request `index` since the start; `None` after the last. Computed from the start,
+    /// so that rounding errors do not add up.
     pub(crate) fn due(&self, index: u64) -> Option<Duration> {
         (index < self.count).then(|| Duration::from_secs_f64(index as f64 / self.rate))
     }

@@ -1,33 +1,32 @@
-//! The knee: the last of rising rates that still holds.
+//! Knee: the last of rising rates that the proxy sustains.
 
 use std::time::Duration;
 
-/// What must be achieved of the rate that was asked for.
-const ENOUGH: f64 = 0.99;
+/// Fraction of the requested rate that has to be achieved.
+const MIN_ACHIEVED: f64 = 0.99;
 
-/// How many steps in a row do not hold when the knee is behind: one alone may be a moment of the
-/// machine's.
-const PAST: usize = 2;
+/// Consecutive failed steps that are past the knee: a single one may be a stall of the machine.
+const STEPS_PAST_KNEE: usize = 2;
 
-/// One rate, and what came of it.
+/// The result of one rate.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step {
-    /// Requests a second that were due.
+    /// Requests per second that were due.
     pub(crate) asked: f64,
-    /// Requests a second that were answered as they should be, in time.
+    /// Good responses per second, in time.
     pub(crate) achieved: f64,
-    /// Requests that were not answered as they should be.
+    /// Requests without a good response.
     pub(crate) failures: u64,
     /// The 99th percentile of the latency.
     pub(crate) p99: Duration,
 }
 
 impl Step {
-    /// Why the step does not hold; `None` if it does.
+    /// The reason why the step does not hold; `None` if it does.
     pub(crate) fn broken_by(&self, bound: Duration) -> Option<&'static str> {
         if self.failures > 0 {
             Some("failures")
-        } else if self.achieved < self.asked * ENOUGH {
+        } else if self.achieved < self.asked * MIN_ACHIEVED {
             Some("rate")
         } else if self.p99 >= bound {
             Some("p99")
@@ -44,10 +43,10 @@ pub(crate) fn knee(steps: &[Step], bound: Duration) -> Option<usize> {
         .rposition(|step| step.broken_by(bound).is_none())
 }
 
-/// Whether higher rates need not be tried.
+/// Whether higher rates are past the knee.
 pub(crate) fn is_past(steps: &[Step], bound: Duration) -> bool {
-    steps.len() >= PAST
-        && steps[steps.len() - PAST..]
+    steps.len() >= STEPS_PAST_KNEE
+        && steps[steps.len() - STEPS_PAST_KNEE..]
             .iter()
             .all(|step| step.broken_by(bound).is_some())
 }

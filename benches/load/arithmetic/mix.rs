@@ -1,9 +1,9 @@
-//! What is called, and how often beside the rest.
+//! Mix of calls by weight.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A kind of call; all are of API v2.
+/// A kind of call of API v2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
     /// A journey starts.
@@ -17,10 +17,9 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// All of them, each at the index that it is as a number.
+    /// All kinds, at the index of their discriminant.
     pub(crate) const ALL: [Kind; 4] = [Kind::Start, Kind::Fetch, Kind::Submit, Kind::State];
 
-    /// How it is written.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Start => "start",
@@ -30,7 +29,7 @@ impl Kind {
         }
     }
 
-    /// The endpoint, as the proxy's metrics and the sandbox's counts name it.
+    /// The endpoint name in the proxy's metrics and the sandbox's counts.
     pub(crate) fn endpoint(self) -> &'static str {
         match self {
             Kind::Start => "journey/start",
@@ -46,7 +45,7 @@ impl Kind {
 pub(crate) struct Mix([u32; 4]);
 
 impl Mix {
-    /// The kinds, each as often as its weight says and as evenly spread as can be.
+    /// The kinds in turn, by weight and evenly spread.
     pub(crate) fn turns(self) -> Turns {
         Turns {
             mix: self,
@@ -94,8 +93,7 @@ impl fmt::Display for Mix {
     }
 }
 
-/// Whose turn it is: smooth weighted round robin, which needs no chance and is the same in every
-/// run.
+/// Smooth weighted round robin: deterministic, so every run is the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Turns {
     mix: Mix,

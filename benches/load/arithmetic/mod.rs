@@ -1,5 +1,5 @@
-//! What the load test computes, apart from sockets and clocks. `tests/integration/load.rs` includes
-//! and tests it: a bench of its own has no test harness.
+//! Computations of the load test without sockets and clocks. `tests/integration/load.rs` includes
+//! and tests them: a bench has no test harness.
 
 pub(crate) mod arrivals;
 pub(crate) mod knee;

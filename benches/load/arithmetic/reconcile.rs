@@ -1,21 +1,21 @@
-//! What was sent and answered, against what the sandbox counted: nothing may be lost, and nothing
-//! done twice.
+//! Reconciliation of the generator's ledger with the sandbox's counts: no request may be lost or
+//! processed twice.
 
 use std::collections::BTreeMap;
 
 /// Calls by endpoint and status.
 pub(crate) type Counts = BTreeMap<String, BTreeMap<u16, u64>>;
 
-/// What became of all requests.
+/// The outcomes of all requests.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ledger {
-    /// Those that were due.
+    /// Requests that were due.
     pub(crate) due: u64,
-    /// Those that the API answered.
+    /// Requests with a response of the API.
     pub(crate) answered: Counts,
-    /// Those of which the proxy says that it did not send them.
+    /// Requests that the proxy reports as not sent.
     pub(crate) refused: u64,
-    /// Those that the API may or may not have had, by endpoint.
+    /// Requests that the API may or may not have received, by endpoint.
     pub(crate) unknown: BTreeMap<String, u64>,
 }
 
@@ -25,22 +25,22 @@ impl Ledger {
         total(&self.answered)
     }
 
-    /// Those that the API may or may not have had.
+    /// Number of requests that the API may or may not have received.
     pub(crate) fn unknowns(&self) -> u64 {
         self.unknown.values().sum()
     }
 }
 
-/// All calls.
+/// Number of all calls.
 pub(crate) fn total(counts: &Counts) -> u64 {
     counts.values().flat_map(BTreeMap::values).sum()
 }
 
-/// What does not fit, a line each, where the API counted `seen` and the proxy sent `repeats`
-/// requests once more.
+/// The mismatches, one line each, if the API counted `seen` and the proxy repeated `repeats`
+/// requests.
 ///
-/// What the API counts beyond the answers must be requests whose fate nobody knows, or what the
-/// proxy says it repeated.
+/// Calls beyond the responses must be requests with an unknown outcome, or ones that the proxy
+/// repeated.
 pub(crate) fn mismatches(ledger: &Ledger, seen: &Counts, repeats: u64) -> Vec<String> {
     let mut found = Vec::new();
     let ended = ledger.answers() + ledger.refused + ledger.unknowns();

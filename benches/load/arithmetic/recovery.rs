@@ -1,27 +1,27 @@
-//! Since when all is well again after an overload.
+//! Recovery time after an overload.
 
 use std::time::Duration;
 
-/// A median of up to so many times that of before counts as well.
-const WELL: u32 = 2;
+/// Largest median of a recovered span, as a multiple of the one before the overload.
+const MAX_MEDIAN_FACTOR: u32 = 2;
 
-/// What was due in one short span of time.
+/// The requests that were due in one short span of time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Span {
-    /// Requests that were not answered as they should be.
+    /// Requests without a good response.
     pub(crate) failed: u64,
-    /// The median of the others; `None` where there are none.
+    /// Median latency of the others; `None` without any.
     pub(crate) median: Option<Duration>,
 }
 
-/// The index of the first span since which all are well: nothing fails, and the median is as it was
-/// `before`; `None` if the last one is not.
+/// The index of the first span from which on no request fails and the median is about that of
+/// `before`; `None` if the last span is not like that.
 pub(crate) fn recovered(spans: &[Span], before: Duration) -> Option<usize> {
     let is_well = |span: &Span| {
         span.failed == 0
             && span
                 .median
-                .is_none_or(|median| median <= before.saturating_mul(WELL))
+                .is_none_or(|median| median <= before.saturating_mul(MAX_MEDIAN_FACTOR))
     };
     let index = spans
         .iter()

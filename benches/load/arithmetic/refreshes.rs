@@ -1,4 +1,4 @@
-//! Which seconds are those of a new token.
+//! Seconds in which a token was refreshed.
 
 use std::time::Duration;
 
@@ -9,9 +9,8 @@ pub(crate) fn has_refresh(second: usize, refreshes: &[Duration]) -> bool {
         .any(|refresh| refresh.as_secs() as usize == second)
 }
 
-/// When the generation changed, of samples in the order of time; a change is dated at the middle of
-/// the two samples.
-pub(crate) fn moments(samples: &[(Duration, u64)]) -> Vec<Duration> {
+/// Times at which the generation changed: the middle between two samples.
+pub(crate) fn refresh_times(samples: &[(Duration, u64)]) -> Vec<Duration> {
     let changes = samples.windows(2).filter(|pair| pair[0].1 != pair[1].1);
     changes.map(|pair| (pair[0].0 + pair[1].0) / 2).collect()
 }

@@ -1,10 +1,10 @@
-//! Whether something grows. What comes in a burst and goes again is no growth, so it goes by the
-//! floor: the least that there was in the first quarter of the time, and in the last.
+//! Trend of a series: whether its floor, the smallest value of a quarter, rises from the first to
+//! the last quarter. A burst is not growth.
 
-/// What a floor may rise and still count as none, as a share of it.
-const FLAT: f64 = 0.05;
+/// Largest rise of a flat floor, as a fraction of it.
+const MAX_FLAT_RISE: f64 = 0.05;
 
-/// The least of the first quarter of `samples`, and of the last; `None` for fewer than four.
+/// The smallest samples of the first and the last quarter; `None` for fewer than four samples.
 pub(crate) fn floors(samples: &[u64]) -> Option<(u64, u64)> {
     let quarter = samples.len() / 4;
     let (first, last) = (
@@ -14,7 +14,7 @@ pub(crate) fn floors(samples: &[u64]) -> Option<(u64, u64)> {
     first.iter().min().copied().zip(last.iter().min().copied())
 }
 
-/// Whether that floor has not risen by more than a twentieth.
+/// Whether the floor has risen by at most a twentieth.
 pub(crate) fn is_flat((first, last): (u64, u64)) -> bool {
-    last as f64 <= first as f64 * (1.0 + FLAT)
+    last as f64 <= first as f64 * (1.0 + MAX_FLAT_RISE)
 }

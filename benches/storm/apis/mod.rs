@@ -34,7 +34,8 @@ pub(crate) struct ApiConnections {
 }
 
 impl ApiConnections {
-    /// Accepts no more connections, and waits up to `limit` for all to end. Returns whether they have.
+    /// Accepts no more connections, and waits up to `limit` for all to end. Returns whether they
+    /// have.
     pub(crate) async fn close(self, limit: Duration) -> bool {
         self.listener.abort();
         timeout(limit, self.open.closed()).await.is_ok()

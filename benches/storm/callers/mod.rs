@@ -1,4 +1,5 @@
-//! Callers: send each request according to its plan, over HTTP/1.1 or HTTP/2, and record the outcome.
+//! Callers: send each request according to its plan, over HTTP/1.1 or HTTP/2, and record the
+//! outcome.
 
 mod http1;
 mod http2;

@@ -137,8 +137,9 @@ async fn a_peer_has_the_names_of_its_certificate() {
     }
 }
 
-/// On a listener of at most eight connections, with `active` requests in flight after `earlier` have
-/// ended: sends eight more requests at once, and counts the successful responses of both groups.
+/// On a listener of at most eight connections, with `active` requests in flight after `earlier`
+/// have ended: sends eight more requests at once, and counts the successful responses of both
+/// groups.
 async fn count_responses(earlier: usize, active: usize) -> [usize; 2] {
     use std::io::{Read, Write};
     const MAX: usize = 8;

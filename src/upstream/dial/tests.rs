@@ -151,7 +151,8 @@ async fn a_slow_address_is_not_given_up() {
     }
 }
 
-/// Returns the addresses in SYN_SENT. Ports are unique to the test, so sockets of others do not count.
+/// Returns the addresses in SYN_SENT. Ports are unique to the test, so sockets of others do not
+/// count.
 #[cfg(target_os = "linux")]
 fn connecting(addrs: &[SocketAddr]) -> Vec<SocketAddr> {
     const SYN_SENT: &str = "02";

@@ -10,8 +10,8 @@ use super::super::timeouts::POLL_AFTER_IDLE;
 use super::connection::{Http2Connection, MAX_STREAMS};
 use super::lease::StreamSlot;
 
-/// ConnectionMetrics that open at once: a burst of requests at a cold start must not become a burst of
-/// handshakes.
+/// ConnectionMetrics that open at once: a burst of requests at a cold start must not become a burst
+/// of handshakes.
 const MAX_OPENING: usize = 4;
 
 /// The connections of one worker. A request that waits is sent a `T`.
@@ -155,8 +155,8 @@ impl<T> Http2Pool<T> {
         self.add(connection);
     }
 
-    /// Ends an opening that the circuit breaker refused. Returns the requests that wait in vain: all
-    /// of them if there is no other connection.
+    /// Ends an opening that the circuit breaker refused. Returns the requests that wait in vain:
+    /// all of them if there is no other connection.
     pub(super) fn refuse_opening(&mut self) -> Vec<oneshot::Sender<T>> {
         self.opening -= 1;
         if self.opening > 0 || self.has_connection() {
