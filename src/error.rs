@@ -2,13 +2,12 @@
 
 mod reasons;
 
-use std::fmt;
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode};
+use http::HeaderValue;
 
-pub use self::reasons::REASONS;
 use self::reasons::*;
+pub use self::reasons::{ErrorReason, Party, REASONS};
 
 /// Error of any type.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -118,42 +117,6 @@ pub enum Error {
     /// The API sent no response head in time.
     #[error("the API did not answer in time")]
     UpstreamTimeout,
-}
-
-/// The party that has to act on a failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Party {
-    /// The sender of the request.
-    Caller,
-    /// The operator of this proxy.
-    Proxy,
-    /// GBG, or the network in between.
-    Upstream,
-}
-
-impl fmt::Display for Party {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Party::Caller => "caller",
-            Party::Proxy => "proxy",
-            Party::Upstream => "upstream",
-        })
-    }
-}
-
-/// Reason of a failure: an entry of the closed list [`REASONS`].
-#[derive(Debug, PartialEq, Eq)]
-pub struct ErrorReason {
-    /// The name that scripts and dashboards depend on.
-    pub name: &'static str,
-    /// The status of the response.
-    pub status: StatusCode,
-    /// The party that has to act.
-    pub fault: Party,
-    /// The action for the reader of the response.
-    pub action: &'static str,
-    /// The proxy error type of RFC 9209 section 2.3.
-    pub proxy_error: &'static str,
 }
 
 impl Error {

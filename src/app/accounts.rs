@@ -104,6 +104,10 @@ impl PreparedAccount {
         &self.tokens
     }
 
+    pub(super) fn upstream(&self) -> &config::Upstream {
+        &self.upstream
+    }
+
     /// Starts the token task.
     pub(super) fn start(self) -> Account {
         let (source, publisher) = (Arc::clone(&self.token_client), self.publisher);

@@ -9,20 +9,20 @@ use crate::token::Reader;
 
 /// Health of a proxy, also during its shutdown.
 #[derive(Debug)]
-pub struct Health {
+pub struct ProcessHealth {
     /// One for each account.
     tokens: Vec<Reader>,
     draining: watch::Receiver<bool>,
     probes: Vec<LivenessProbe>,
 }
 
-impl Health {
+impl ProcessHealth {
     pub(super) fn new(
         tokens: Vec<Reader>,
         draining: watch::Receiver<bool>,
         probes: Vec<LivenessProbe>,
     ) -> Self {
-        Health {
+        ProcessHealth {
             tokens,
             draining,
             probes,

@@ -1,6 +1,6 @@
 //! Reload: applies a new configuration while requests are served.
 
-use super::accounts::{AccountConfig, account_configs};
+use super::accounts::{Account, AccountConfig, account_configs};
 use super::admin_server::caller_limits;
 use super::running::App;
 use super::start_error::StartError;
@@ -24,9 +24,15 @@ impl App {
     /// # Errors
     /// When a part of `config` cannot be used; then nothing changes.
     pub async fn reload(&mut self, config: &Config) -> Result<(), StartError> {
+        let configs = account_configs(config);
+        let names = configs.iter().map(|config| config.name);
+        if !self.accounts.iter().map(Account::name).eq(names) {
+            let error = "accounts are added and removed with a restart";
+            return Err(StartError::section("account")(error.into()));
+        }
         let mut prepared = Vec::new();
-        for account in account_configs(config).iter() {
-            prepared.push(self.prepare_account(account).await?);
+        for (account, config) in self.accounts.iter().zip(configs.iter()) {
+            prepared.push(self.prepare_account(account, config).await?);
         }
         // Nothing fails from here on.
         self.shared = self.shared.reload(config, &self.metrics);
@@ -54,9 +60,11 @@ impl App {
         self.metrics.record_reload(Some(problem));
     }
 
-    async fn prepare_account(&self, config: &AccountConfig<'_>) -> Result<NextAccount, StartError> {
-        let account = self.accounts.iter().find(|one| one.name() == config.name);
-        let account = account.unwrap_or(self.accounts.fallback());
+    async fn prepare_account(
+        &self,
+        account: &Account,
+        config: &AccountConfig<'_>,
+    ) -> Result<NextAccount, StartError> {
         let token_client = account.prepare_token_client(config.token).await?;
         let upstream_config = account.reloaded_upstream(config.upstream);
         let is_same = account.uses_upstream(&upstream_config);

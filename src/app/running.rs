@@ -12,7 +12,7 @@ use tokio::task::{JoinError, JoinHandle, JoinSet, spawn_blocking};
 use tokio::time::{sleep, timeout};
 
 use super::accounts::{Account, Accounts};
-use super::health::Health;
+use super::health::ProcessHealth;
 use super::worker::WorkerHandle;
 use crate::admin;
 use crate::config::{Address, Drain};
@@ -26,7 +26,7 @@ const LAST_EXPORT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A running proxy. Dropping it ends its parts at once; [`App::shut_down`] drains them.
 pub struct App {
-    pub(super) listener: Listener,
+    pub(super) listener: CallerListener,
     pub(super) accounts: Accounts<Account>,
     pub(super) workers: Workers,
     pub(super) admin: AdminState,
@@ -37,7 +37,7 @@ pub struct App {
 }
 
 /// The listener for callers.
-pub(super) struct Listener {
+pub(super) struct CallerListener {
     pub(super) address: Address,
     /// Whether this process bound the address, and so removes the file of a Unix socket.
     pub(super) is_bound: bool,
@@ -91,10 +91,10 @@ impl App {
     }
 
     /// Health of the proxy, also during the shutdown.
-    pub fn health(&self) -> Health {
+    pub fn health(&self) -> ProcessHealth {
         let tokens = self.accounts.iter().map(|account| account.tokens().clone());
         let probes = self.workers.handles.iter().map(WorkerHandle::probe);
-        Health::new(
+        ProcessHealth::new(
             tokens.collect(),
             self.admin.unready.subscribe(),
             probes.collect(),

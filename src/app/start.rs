@@ -8,7 +8,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use super::accounts::{PreparedAccount, account_configs};
 use super::admin_server::start_admin;
-use super::running::{App, Listener, Workers};
+use super::running::{App, CallerListener, Workers};
 use super::start_error::StartError;
 use super::worker::{Worker, WorkerHandle};
 use crate::config::{Address, Config};
@@ -65,7 +65,7 @@ impl App {
         let tls_reload = config.listen.tls.clone().zip(certificates);
         Ok(App {
             accounts: accounts.map(PreparedAccount::start),
-            listener: Listener {
+            listener: CallerListener {
                 address,
                 is_bound,
                 tls_reload: tls_reload.map(|(tls, publisher)| {

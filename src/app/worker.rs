@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::accounts::{Accounts, PreparedAccount, account_configs};
+use super::accounts::{Accounts, PreparedAccount};
 use crate::config::{self, Config};
 use crate::downstream::{CallerBody, CallerCertificate, PeerInfo, ServerOptions, Socket, Timeouts};
 use crate::error::BoxError;
@@ -140,12 +140,11 @@ impl Worker {
         let workers = u32::try_from(config.listen.workers.get()).unwrap_or(u32::MAX);
         let max_connections = config.upstream.max_connections;
         let limit = ConnectionLimit::new(max_connections.map(|max| (max / workers).max(1)));
-        let mut tokens = accounts.iter().map(|account| account.tokens().clone());
-        let accounts = account_configs(config).try_map(|account| {
-            let tokens = tokens.next().ok_or("the account has no token task")?;
+        let accounts = accounts.try_map(|account| {
+            let tokens = account.tokens().clone();
             let policy = Policy::new(config, shared, tokens.clone(), Arc::clone(&metrics));
             let api = Arc::clone(&metrics.api);
-            let upstream = Upstream::new(account.upstream, api, limit.clone())?;
+            let upstream = Upstream::new(account.upstream(), api, limit.clone())?;
             Ok::<_, BoxError>(ActiveAccount {
                 tokens,
                 policy: Arc::new(policy),

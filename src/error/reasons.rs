@@ -1,8 +1,44 @@
-//! Closed list of error reasons. `docs/errors.md` explains each; a test compares the two.
+//! Error reasons: a closed list. `docs/errors.md` explains each; a test compares the two.
+
+use std::fmt;
 
 use http::StatusCode;
 
-use super::{ErrorReason, Party};
+/// The party that has to act on a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Party {
+    /// The sender of the request.
+    Caller,
+    /// The operator of this proxy.
+    Proxy,
+    /// GBG, or the network in between.
+    Upstream,
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Party::Caller => "caller",
+            Party::Proxy => "proxy",
+            Party::Upstream => "upstream",
+        })
+    }
+}
+
+/// Reason of a failure: an entry of the closed list [`REASONS`].
+#[derive(Debug, PartialEq, Eq)]
+pub struct ErrorReason {
+    /// The name that scripts and dashboards depend on.
+    pub name: &'static str,
+    /// The status of the response.
+    pub status: StatusCode,
+    /// The party that has to act.
+    pub fault: Party,
+    /// The action for the reader of the response.
+    pub action: &'static str,
+    /// The proxy error type of RFC 9209 section 2.3.
+    pub proxy_error: &'static str,
+}
 
 /// All reasons, as `Proxy-Status` and the error body name them.
 pub static REASONS: [&ErrorReason; 23] = [

@@ -12,7 +12,7 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuild
 
 use super::file::FileChange;
 use super::output::{Outage, Output};
-use super::{LogSettings, subscriber};
+use super::subscriber::{LogSettings, subscriber};
 
 /// Size from which a batch of lines is written.
 const BATCH_BYTES: usize = 64 * 1024;

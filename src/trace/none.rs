@@ -1,6 +1,6 @@
 //! Exporter of a build without the feature `otlp`: it cannot be started.
 
-use super::Span;
+use super::span::Span;
 use crate::config::Exported;
 use crate::error::BoxError;
 

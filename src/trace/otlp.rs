@@ -12,7 +12,7 @@ use opentelemetry_sdk::trace::{
     BatchSpanProcessor, SpanData, SpanEvents, SpanExporter, SpanLinks, SpanProcessor,
 };
 
-use super::{AttributeValue, Span, SpanKind};
+use super::span::{AttributeValue, Span, SpanKind};
 use crate::config::Exported;
 use crate::error::{BoxError, chain};
 use crate::telemetry::throttle::LogThrottle;

@@ -1,0 +1,49 @@
+//! Settings of the log, and the `tracing` subscriber that formats it.
+
+use std::path::PathBuf;
+
+use tracing::Subscriber;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::{fmt, registry};
+
+use super::access_line::TextFormat;
+use super::filter::LogLevel;
+
+/// Level, format and destination of the log.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// The least severe level that is logged; it may change at runtime.
+    pub level: LogLevel,
+    /// One JSON object per line instead of text.
+    pub json: bool,
+    /// The log file; `None` for standard output.
+    pub file: Option<PathBuf>,
+}
+
+/// Formats events and passes the lines to `writer`.
+pub(super) fn subscriber<W>(
+    settings: &LogSettings,
+    writer: W,
+) -> impl Subscriber + Send + Sync + use<W>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = fmt::layer().with_writer(writer);
+    let lines = if settings.json {
+        lines
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .boxed()
+    } else {
+        lines
+            .with_ansi(false)
+            .event_format(TextFormat(
+                fmt::format().with_ansi(false).with_target(false),
+            ))
+            .boxed()
+    };
+    registry().with(lines.with_filter(settings.level.clone()))
+}
