@@ -8,6 +8,7 @@
 )]
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::hint::black_box;
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -19,7 +20,7 @@ use gbg_proxy::config::{self, Config, Sources};
 use gbg_proxy::error::Error;
 use gbg_proxy::metrics::Metrics;
 use gbg_proxy::proxy::{Authorized, ConnectionInfo, Policy, SharedState, WithContext, stack};
-use gbg_proxy::token::{self, FetchError, Grant, Reader};
+use gbg_proxy::token::{self, FetchError, TokenReader, TokenResponse, TokenSource};
 use http::{HeaderValue, Request, Response};
 use http_body_util::Empty;
 use tokio::runtime::Runtime;
@@ -42,26 +43,39 @@ fn config(access: bool) -> Config {
     .config
 }
 
+/// A source of one token that lives for `lifetime`.
+struct FixedToken {
+    header: HeaderValue,
+    lifetime: Duration,
+}
+
+impl TokenSource for FixedToken {
+    async fn fetch(&self) -> Result<TokenResponse, FetchError> {
+        Ok(TokenResponse {
+            header: self.header.clone(),
+            lifetime: Some(self.lifetime),
+        })
+    }
+
+    async fn changed(&self) {
+        pending().await
+    }
+
+    fn default_lifetime(&self) -> Duration {
+        self.lifetime
+    }
+}
+
 /// A reader of a token that lives for an hour.
-fn tokens(runtime: &Runtime) -> Reader {
+fn tokens(runtime: &Runtime) -> TokenReader {
     let (publisher, reader) = token::channel(Duration::from_secs(5), Arc::default());
     let header =
         HeaderValue::from_str(&format!("Bearer {}", "a".repeat(900))).expect("a header value");
-    let fetch = move || {
-        let header = header.clone();
-        async move {
-            Ok::<_, FetchError>(Grant {
-                header,
-                life: Some(Duration::from_secs(3600)),
-            })
-        }
+    let source = FixedToken {
+        header,
+        lifetime: Duration::from_secs(3600),
     };
-    runtime.spawn(token::refresh(
-        fetch,
-        std::future::pending,
-        publisher,
-        || Duration::from_secs(300),
-    ));
+    runtime.spawn(async move { token::refresh(&source, publisher).await });
     runtime.block_on(reader.wait()).expect("a token");
     reader
 }

@@ -12,34 +12,47 @@ use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use gbg_proxy::token::{self, FetchError, Grant, Reader};
+use gbg_proxy::token::{self, FetchError, TokenReader, TokenResponse, TokenSource};
 use http::HeaderValue;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-/// A reader of tokens that live for `life`, the first of which is there.
-fn tokens(runtime: &Runtime, life: Duration) -> Reader {
+/// A source of one token that lives for `lifetime`.
+struct FixedToken {
+    header: HeaderValue,
+    lifetime: Duration,
+}
+
+impl TokenSource for FixedToken {
+    async fn fetch(&self) -> Result<TokenResponse, FetchError> {
+        Ok(TokenResponse {
+            header: self.header.clone(),
+            lifetime: Some(self.lifetime),
+        })
+    }
+
+    async fn changed(&self) {
+        pending().await
+    }
+
+    fn default_lifetime(&self) -> Duration {
+        self.lifetime
+    }
+}
+
+/// A reader of tokens that live for `lifetime`, the first of which is there.
+fn tokens(runtime: &Runtime, lifetime: Duration) -> TokenReader {
     let (publisher, reader) = token::channel(Duration::from_secs(5), std::sync::Arc::default());
     let header =
         HeaderValue::from_str(&format!("Bearer {}", "a".repeat(900))).expect("a header value");
-    let fetch = move || {
-        let header = header.clone();
-        async move {
-            Ok::<_, FetchError>(Grant {
-                header,
-                life: Some(life),
-            })
-        }
-    };
-    runtime.spawn(token::refresh(fetch, pending::<()>, publisher, move || {
-        life
-    }));
+    let source = FixedToken { header, lifetime };
+    runtime.spawn(async move { token::refresh(&source, publisher).await });
     runtime.block_on(reader.wait()).expect("a token");
     reader
 }
 
 /// Reads `count` times in each of `tasks` tasks, which have a reader each, as workers do.
-async fn read(reader: Reader, tasks: u64, count: u64) -> Duration {
+async fn read(reader: TokenReader, tasks: u64, count: u64) -> Duration {
     let began = Instant::now();
     let mut running = JoinSet::new();
     for _ in 0..tasks {

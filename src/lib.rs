@@ -43,7 +43,7 @@
 //!    turns with other callers, or is refused.
 //! 6. `headers` takes out the fields of one hop, and what a caller is known by.
 //! 7. `authorize` puts our bearer in the place of Authorization. It reads one ready value
-//!    ([`token::Reader`]), and waits, with a deadline, only while there is no valid token. `replay`
+//!    ([`token::TokenReader`]), and waits, with a deadline, only while there is no valid token. `replay`
 //!    keeps the head, and a short body as it streams past.
 //! 8. `forward` hands over to [`upstream`], which aims target and Host at the origin of the
 //!    configuration, and sends over a pooled connection, a new one, or a stream of an HTTP/2

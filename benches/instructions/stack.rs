@@ -18,7 +18,7 @@ use gbg_proxy::proxy::{
     Authorized, ConnectionIdentity, ConnectionInfo, Policy, SharedState, WithContext, stack,
 };
 use gbg_proxy::telemetry;
-use gbg_proxy::token::{self, FetchError, Grant, Reader};
+use gbg_proxy::token::{self, FetchError, TokenReader, TokenResponse, TokenSource};
 use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::body::Body;
@@ -240,23 +240,39 @@ async fn read(mut body: impl Body + Unpin) {
     {}
 }
 
+/// A source of one token that lives for `lifetime`.
+struct FixedToken {
+    header: HeaderValue,
+    lifetime: Duration,
+}
+
+impl TokenSource for FixedToken {
+    async fn fetch(&self) -> Result<TokenResponse, FetchError> {
+        Ok(TokenResponse {
+            header: self.header.clone(),
+            lifetime: Some(self.lifetime),
+        })
+    }
+
+    async fn changed(&self) {
+        pending().await
+    }
+
+    fn default_lifetime(&self) -> Duration {
+        self.lifetime
+    }
+}
+
 /// A reader of a token that lives for an hour.
-async fn tokens() -> Reader {
+async fn tokens() -> TokenReader {
     let (publisher, reader) = token::channel(Duration::from_secs(5), Arc::default());
     let header =
         HeaderValue::from_str(&format!("Bearer {}", "a".repeat(900))).expect("a header value");
-    let fetch = move || {
-        let header = header.clone();
-        async move {
-            Ok::<_, FetchError>(Grant {
-                header,
-                life: Some(Duration::from_secs(3600)),
-            })
-        }
+    let source = FixedToken {
+        header,
+        lifetime: Duration::from_secs(3600),
     };
-    tokio::spawn(token::refresh(fetch, pending, publisher, || {
-        Duration::from_secs(300)
-    }));
+    tokio::spawn(async move { token::refresh(&source, publisher).await });
     reader.wait().await.expect("a token");
     reader
 }

@@ -1,31 +1,31 @@
-//! Any bytes as the answer of a token endpoint: a grant is a header that can be sent, with a life
-//! that can be waited for.
+//! Any bytes as the response of a token endpoint: a granted token is a header that can be sent, with
+//! a plausible lifetime.
 
 #![no_main]
 
 use std::time::Duration;
 
-use gbg_proxy::token::fuzz::{parse_error, parse_grant};
+use gbg_proxy::token::fuzz::{parse_error_code, parse_token_response};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let _ = parse_error(data);
-    let Ok(grant) = parse_grant(data) else { return };
-    let token = grant
+    let _ = parse_error_code(data);
+    let Ok(response) = parse_token_response(data) else { return };
+    let token = response
         .header
         .as_bytes()
         .strip_prefix(b"Bearer ")
         .expect("the scheme");
     assert!(
         is_b64token(token),
-        "{:?} is no b64token",
+        "{:?} is not a b64token",
         String::from_utf8_lossy(token)
     );
-    assert!(grant.header.is_sensitive(), "it would be printed");
-    if let Some(life) = grant.life {
+    assert!(response.header.is_sensitive(), "it would be printed");
+    if let Some(lifetime) = response.lifetime {
         assert!(
-            life >= Duration::from_secs(1) && life <= Duration::from_secs(3650 * 86_400),
-            "{life:?}"
+            lifetime >= Duration::from_secs(1) && lifetime <= Duration::from_secs(3650 * 86_400),
+            "{lifetime:?}"
         );
     }
 });

@@ -1,6 +1,7 @@
 //! The stack with a leaf that keeps what it is given, for the targets that look at what would be
 //! sent.
 
+use std::future::pending;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use gbg_proxy::config::{Config, Sources, load};
 use gbg_proxy::error::Error;
 use gbg_proxy::metrics::Metrics;
 use gbg_proxy::proxy::{Authorized, ConnectionInfo, Policy, SharedState, WithContext, stack};
-use gbg_proxy::token::{self, FetchError, Grant, Reader};
+use gbg_proxy::token::{self, FetchError, TokenReader, TokenResponse, TokenSource};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Empty;
@@ -106,22 +107,37 @@ fn config(set: &[&str]) -> Config {
     .config
 }
 
-/// A reader of a token that outlives any run.
-fn tokens(runtime: &Runtime) -> Reader {
-    let (publisher, reader) = token::channel(Duration::from_secs(5), Arc::default());
-    let fetch = || async {
-        let life = Some(Duration::from_secs(365 * 86_400));
-        Ok::<_, FetchError>(Grant {
-            header: HeaderValue::from_static(BEARER),
-            life,
+/// A source of one token that lives for `lifetime`.
+struct FixedToken {
+    header: HeaderValue,
+    lifetime: Duration,
+}
+
+impl TokenSource for FixedToken {
+    async fn fetch(&self) -> Result<TokenResponse, FetchError> {
+        Ok(TokenResponse {
+            header: self.header.clone(),
+            lifetime: Some(self.lifetime),
         })
+    }
+
+    async fn changed(&self) {
+        pending().await
+    }
+
+    fn default_lifetime(&self) -> Duration {
+        self.lifetime
+    }
+}
+
+/// A reader of a token that outlives any run.
+fn tokens(runtime: &Runtime) -> TokenReader {
+    let (publisher, reader) = token::channel(Duration::from_secs(5), Arc::default());
+    let source = FixedToken {
+        header: HeaderValue::from_static(BEARER),
+        lifetime: Duration::from_secs(365 * 86_400),
     };
-    runtime.spawn(token::refresh(
-        fetch,
-        std::future::pending,
-        publisher,
-        || Duration::from_secs(300),
-    ));
+    runtime.spawn(async move { token::refresh(&source, publisher).await });
     runtime.block_on(reader.wait()).unwrap();
     reader
 }

@@ -6,6 +6,7 @@
 
 use super::outcomes::{GbgFailure, OutcomeCounts};
 use crate::error::{ErrorReason, Party};
+use crate::token::FetchErrorKind;
 
 /// A failure class is reported from this share of the requests on, if it affects at least
 /// [`MIN_FAILURES`].
@@ -43,7 +44,7 @@ pub(super) struct Snapshot {
     /// Whether a valid token is available.
     pub(super) has_token: bool,
     /// The failure of the last token fetch, if it failed.
-    pub(super) fetch_failure: Option<&'static str>,
+    pub(super) fetch_failure: Option<FetchErrorKind>,
     /// Whether the last reload of the configuration was rejected.
     pub(super) config_rejected: bool,
     /// The requests of the last minutes.
@@ -133,8 +134,8 @@ fn token(snapshot: &Snapshot) -> Option<Finding> {
     };
     if snapshot.has_token {
         let (fault, fix) = match snapshot.fetch_failure? {
-            "refused" => (Party::Proxy, REFUSED),
-            "credentials" => (Party::Proxy, CREDENTIALS),
+            FetchErrorKind::Refused => (Party::Proxy, REFUSED),
+            FetchErrorKind::Credentials => (Party::Proxy, CREDENTIALS),
             _ => (Party::Upstream, SILENT),
         };
         let what = "Requests are served with the token that is held, until it expires. If none has come by then, they fail.";
@@ -157,7 +158,7 @@ fn token(snapshot: &Snapshot) -> Option<Finding> {
                 "The token is on its way",
             )
         },
-        Some("refused") => Finding {
+        Some(FetchErrorKind::Refused) => Finding {
             what: "The token endpoint refuses the client id or the secret of this proxy. Without a token no request is \
                    served, and trying again changes nothing.",
             fix: REFUSED,
@@ -167,7 +168,7 @@ fn token(snapshot: &Snapshot) -> Option<Finding> {
                 "GBG refuses our credentials",
             )
         },
-        Some("credentials") => Finding {
+        Some(FetchErrorKind::Credentials) => Finding {
             what: "The key or the certificate of the client cannot be used, and without a token no request is served.",
             fix: CREDENTIALS,
             ..bad(
@@ -176,15 +177,17 @@ fn token(snapshot: &Snapshot) -> Option<Finding> {
                 "Our own credentials cannot be used",
             )
         },
-        Some("unreachable" | "timeout" | "broken") => Finding {
-            what: "No token can be got, and without one no request is served.",
-            fix: SILENT,
-            ..bad(
-                "token_endpoint_unresponsive",
-                Party::Upstream,
-                "GBG's token endpoint does not answer",
-            )
-        },
+        Some(FetchErrorKind::Unreachable | FetchErrorKind::Timeout | FetchErrorKind::Broken) => {
+            Finding {
+                what: "No token can be got, and without one no request is served.",
+                fix: SILENT,
+                ..bad(
+                    "token_endpoint_unresponsive",
+                    Party::Upstream,
+                    "GBG's token endpoint does not answer",
+                )
+            }
+        }
         Some(_) => Finding {
             what: "It answers, but grants no token, and without one no request is served.",
             fix: SILENT,

@@ -7,13 +7,13 @@ use tokio::sync::{Notify, watch};
 use super::callers::CallerLimits;
 use crate::metrics::Metrics;
 use crate::rt::liveness::LivenessProbe;
-use crate::token::Reader;
+use crate::token::TokenReader;
 
 /// Handles to the parts of the process.
 #[derive(Debug)]
 pub(crate) struct Handles {
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) tokens: Reader,
+    pub(crate) tokens: TokenReader,
     /// Turns true when the process starts to shut down.
     pub(crate) draining: watch::Receiver<bool>,
     /// Notified by `POST /quit`.

@@ -14,7 +14,6 @@ mod response;
 mod router;
 mod server;
 mod status;
-mod words;
 
 pub(crate) use self::callers::CallerLimits;
 pub(crate) use self::handles::Handles;

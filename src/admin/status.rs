@@ -12,7 +12,6 @@ use super::handles::Handles;
 use super::health::NotReady;
 use super::history::{HISTORY_LENGTH, History};
 use super::outcomes::{GbgFailure, OutcomeCounts};
-use super::words::fetch_failure;
 use crate::error::{Party, REASONS};
 use crate::metrics::{FailedRequest, ResponseSource};
 
@@ -89,11 +88,7 @@ fn snapshot(handles: &Handles, recent: OutcomeCounts) -> Snapshot {
     Snapshot {
         draining: *handles.draining.borrow(),
         has_token: handles.tokens.current().is_some(),
-        fetch_failure: handles
-            .metrics
-            .token
-            .last_fetch()
-            .and_then(|fetch| fetch.failure),
+        fetch_failure: handles.tokens.last_fetch().and_then(|fetch| fetch.failure),
         config_rejected: handles.metrics.reloads().problem.is_some(),
         recent,
     }
@@ -137,7 +132,7 @@ fn parties(findings: &[Finding], recent: &OutcomeCounts) -> Value {
 
 fn token(handles: &Handles, has_token: bool) -> Value {
     let token = &handles.metrics.token;
-    let last = token.last_fetch();
+    let last = handles.tokens.last_fetch();
     let failing = last.is_some_and(|fetch| fetch.failure.is_some());
     let next = failing
         .then(|| handles.tokens.error().retry_after())
@@ -155,11 +150,16 @@ fn token(handles: &Handles, has_token: bool) -> Value {
         "last_fetch": last.map(|fetch| json!({
             "outcome": if fetch.failure.is_some() { "failed" } else { "ok" },
             "seconds_ago": fetch.ended.elapsed().as_secs(),
-            "duration_ms": fetch.took.as_millis() as u64,
+            "duration_ms": fetch.duration.as_millis() as u64,
         })),
-        "last_failure": token.last_failure().map(|(reason, seconds_ago)| {
-            let (what, fix) = fetch_failure(reason);
-            json!({ "reason": reason, "seconds_ago": seconds_ago, "cause": what, "fix": fix })
+        "last_failure": handles.tokens.last_failed_fetch().and_then(|fetch| {
+            let kind = fetch.failure?;
+            Some(json!({
+                "reason": kind.name(),
+                "seconds_ago": fetch.ended.elapsed().as_secs(),
+                "cause": kind.summary(),
+                "fix": kind.fix(),
+            }))
         }),
         "next_try_in_seconds": next.map(|next| next.as_secs()),
     })

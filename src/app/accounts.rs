@@ -10,7 +10,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::start_error::StartError;
 use crate::config::{self, Config};
 use crate::metrics::TokenMetrics;
-use crate::token::{self, Endpoint, Publisher, Reader};
+use crate::token::{self, ReloadableClient, TokenPublisher, TokenReader};
 
 /// One value for each account, in the order of the configuration; never empty.
 #[derive(Clone, Debug)]
@@ -76,9 +76,9 @@ pub(super) fn account_configs(config: &Config) -> Accounts<AccountConfig<'_>> {
 #[derive(Debug)]
 pub(super) struct PreparedAccount {
     name: Box<str>,
-    tokens: Reader,
-    publisher: Publisher,
-    token_client: Arc<Endpoint>,
+    tokens: TokenReader,
+    publisher: TokenPublisher,
+    token_client: Arc<ReloadableClient>,
     upstream: config::Upstream,
 }
 
@@ -95,12 +95,12 @@ impl PreparedAccount {
             name: config.name.into(),
             tokens,
             publisher,
-            token_client: Arc::new(Endpoint::new(client)),
+            token_client: Arc::new(ReloadableClient::new(client)),
             upstream: config.upstream.clone(),
         })
     }
 
-    pub(super) fn tokens(&self) -> &Reader {
+    pub(super) fn tokens(&self) -> &TokenReader {
         &self.tokens
     }
 
@@ -115,10 +115,7 @@ impl PreparedAccount {
             name: self.name,
             tokens: self.tokens,
             token_client: self.token_client,
-            refresh: tokio::spawn(async move {
-                let lifetime = || source.default_lifetime();
-                token::refresh(|| source.fetch(), || source.changed(), publisher, lifetime).await;
-            }),
+            refresh: tokio::spawn(async move { token::refresh(&*source, publisher).await }),
             upstream: self.upstream,
         }
     }
@@ -128,8 +125,8 @@ impl PreparedAccount {
 #[derive(Debug)]
 pub(super) struct Account {
     name: Box<str>,
-    tokens: Reader,
-    token_client: Arc<Endpoint>,
+    tokens: TokenReader,
+    token_client: Arc<ReloadableClient>,
     /// Fetches tokens until it is aborted.
     refresh: JoinHandle<()>,
     /// The settings that the workers use.
@@ -141,7 +138,7 @@ impl Account {
         &self.name
     }
 
-    pub(super) fn tokens(&self) -> &Reader {
+    pub(super) fn tokens(&self) -> &TokenReader {
         &self.tokens
     }
 
@@ -181,7 +178,7 @@ impl Account {
         &self,
         config: &config::Token,
     ) -> Result<Option<token::Client>, StartError> {
-        if self.token_client.goes_by(config) {
+        if self.token_client.is_configured_as(config) {
             return Ok(None);
         }
         let config = config.clone();
@@ -194,7 +191,7 @@ impl Account {
     }
 
     pub(super) fn replace_token_client(&self, client: token::Client) {
-        self.token_client.renew(client);
+        self.token_client.replace(client);
     }
 }
 

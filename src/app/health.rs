@@ -5,20 +5,20 @@ use std::time::SystemTime;
 use tokio::sync::watch;
 
 use crate::rt::liveness::LivenessProbe;
-use crate::token::Reader;
+use crate::token::TokenReader;
 
 /// Health of a proxy, also during its shutdown.
 #[derive(Debug)]
 pub struct ProcessHealth {
     /// One for each account.
-    tokens: Vec<Reader>,
+    tokens: Vec<TokenReader>,
     draining: watch::Receiver<bool>,
     probes: Vec<LivenessProbe>,
 }
 
 impl ProcessHealth {
     pub(super) fn new(
-        tokens: Vec<Reader>,
+        tokens: Vec<TokenReader>,
         draining: watch::Receiver<bool>,
         probes: Vec<LivenessProbe>,
     ) -> Self {
@@ -39,7 +39,7 @@ impl ProcessHealth {
             let Some(bearer) = tokens.current() else {
                 return format!("no token: {}", tokens.error());
             };
-            let until = SystemTime::now() + bearer.stop.left();
+            let until = SystemTime::now() + bearer.usable_until.remaining();
             let until = humantime::format_rfc3339_seconds(until).to_string();
             // To the minute: `now + remaining` varies by a second from call to call.
             let minute = until.get(..16).unwrap_or(&until);

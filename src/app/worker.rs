@@ -24,7 +24,7 @@ use crate::proxy::{
     WithContext,
 };
 use crate::rt::liveness::{self, LivenessProbe, LivenessResponder};
-use crate::token::Reader;
+use crate::token::TokenReader;
 use crate::upstream::{ConnectionLimit, Upstream};
 
 /// Concurrent DNS lookups of a worker; each takes a thread. Without a bound, a burst of new
@@ -49,7 +49,7 @@ impl ActiveConfig {
 /// Policy and upstream for the requests of one account.
 #[derive(Clone)]
 struct ActiveAccount {
-    tokens: Reader,
+    tokens: TokenReader,
     policy: Arc<Policy>,
     upstream: Arc<ApiUpstream>,
 }

@@ -23,9 +23,6 @@ pub(super) struct TokenFetches {
     pub(super) times: Histogram,
     /// By outcome and reason.
     pub(super) counts: BTreeMap<(&'static str, &'static str), u64>,
-    /// Reason and end of the last failed fetch.
-    failed: Option<(&'static str, Instant)>,
-    last: Option<LastFetch>,
     granted: Option<TokenLifetime>,
 }
 
@@ -59,15 +56,6 @@ impl TokenLifetime {
     }
 }
 
-/// The last fetch that ended.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LastFetch {
-    /// The reason of the failure; `None` if the fetch returned a token.
-    pub(crate) failure: Option<&'static str>,
-    pub(crate) ended: Instant,
-    pub(crate) took: Duration,
-}
-
 /// Outcome of a fetch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum FetchOutcome {
@@ -88,26 +76,17 @@ pub(crate) enum FetchOutcome {
 impl TokenMetrics {
     /// Records a fetch that has ended.
     pub(crate) fn record_fetch(&self, outcome: FetchOutcome, took: Duration) {
-        let ended = Instant::now();
         let mut fetches = self.fetches.lock();
-        let (labels, failure) = match outcome {
+        let labels = match outcome {
             FetchOutcome::Granted { generation, life } => {
                 self.generation.store(generation, Relaxed);
                 fetches.granted = Some(TokenLifetime::starting_now(life));
-                (("ok", ""), None)
+                ("ok", "")
             }
-            FetchOutcome::Failed { reason } => {
-                fetches.failed = Some((reason, ended));
-                (("failed", reason), Some(reason))
-            }
+            FetchOutcome::Failed { reason } => ("failed", reason),
         };
         fetches.times.record(took);
         *fetches.counts.entry(labels).or_default() += 1;
-        fetches.last = Some(LastFetch {
-            failure,
-            ended,
-            took,
-        });
     }
 
     /// Counts a request that waits for a token, until the returned guard is dropped.
@@ -146,16 +125,6 @@ impl TokenMetrics {
     /// The number of the newest token; 0 before the first.
     pub(crate) fn generation(&self) -> u64 {
         self.generation.load(Relaxed)
-    }
-
-    /// The reason of the last failed fetch, and its age in seconds.
-    pub(crate) fn last_failure(&self) -> Option<(&'static str, u64)> {
-        let failed = self.fetches.lock().failed;
-        failed.map(|(reason, ended)| (reason, ended.elapsed().as_secs()))
-    }
-
-    pub(crate) fn last_fetch(&self) -> Option<LastFetch> {
-        self.fetches.lock().last
     }
 
     pub(super) fn waiters(&self) -> i64 {

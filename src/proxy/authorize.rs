@@ -11,7 +11,7 @@ use super::context::RequestContext;
 use super::replay::RequestBody;
 use crate::error::Error;
 use crate::headers::authorization::bearer;
-use crate::token::{Bearer, Deadline, Reader};
+use crate::token::{Bearer, Deadline, TokenReader};
 
 /// A request that may be sent.
 #[derive(Debug)]
@@ -36,7 +36,7 @@ impl BearerLease {
     /// # Errors
     /// `TokenUnavailable` or `ClientRefused` when there is no valid token.
     pub(super) fn refresh_if_expired(&self, headers: &mut HeaderMap) -> Result<(), Error> {
-        if self.expires.is_some_and(|expires| expires.has_come()) {
+        if self.expires.is_some_and(|expires| expires.has_passed()) {
             let tokens = &self.authorizer.tokens;
             let bearer = tokens.current().ok_or_else(|| tokens.error())?;
             headers.insert(AUTHORIZATION, bearer.header);
@@ -48,7 +48,7 @@ impl BearerLease {
 /// Source of the tokens that requests carry.
 #[derive(Debug)]
 pub(super) struct Authorizer {
-    pub(super) tokens: Reader,
+    pub(super) tokens: TokenReader,
 }
 
 impl Authorizer {
@@ -73,7 +73,7 @@ pub(super) fn authorize<B>(
     let (generation, expires) = match bearer {
         Some(bearer) => {
             req.headers_mut().insert(AUTHORIZATION, bearer.header);
-            (Some(bearer.generation), Some(bearer.stop))
+            (Some(bearer.generation), Some(bearer.usable_until))
         }
         None => {
             keep_one_bearer(req.headers_mut());

@@ -18,7 +18,7 @@ use super::token_stub::forms::LoginForms;
 use super::validate::Validator;
 use crate::config::Config;
 use crate::metrics::{self, Metrics};
-use crate::token::Reader;
+use crate::token::TokenReader;
 use crate::trace::SpanExporter;
 
 /// State that the workers share: quotas, admission, and the exporter of traces.
@@ -103,7 +103,7 @@ impl Policy {
     pub fn new(
         config: &Config,
         shared: &SharedState,
-        tokens: Reader,
+        tokens: TokenReader,
         metrics: Arc<metrics::WorkerMetrics>,
     ) -> Self {
         let authenticator = Arc::new(Authenticator::new(

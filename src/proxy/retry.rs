@@ -23,7 +23,7 @@ use super::route::BearerOwner;
 use super::step::{Forward, Step};
 use crate::config::{Config, Limits};
 use crate::error::{Error, chain};
-use crate::token::Reader;
+use crate::token::TokenReader;
 use crate::upstream::RequireNewConnection;
 
 /// Longest part of a rejected response that is read so that its connection can be reused; beyond, a
@@ -55,10 +55,10 @@ enum RetryReason {
 }
 
 impl RetryPolicy {
-    pub(super) fn new(config: &Config, tokens: Reader) -> Self {
+    pub(super) fn new(config: &Config, tokens: TokenReader) -> Self {
         RetryPolicy {
             authorizer: Arc::new(Authorizer {
-                tokens: tokens.waiting(config.token.wait_timeout),
+                tokens: tokens.with_wait_timeout(config.token.wait_timeout),
             }),
             limits: config.limits.clone(),
             unauthorized: config.token.retry_statuses.clone(),
@@ -189,8 +189,8 @@ where
         authorizer.tokens.record_unauthorized();
         if replay.is_none() {
             // For the next request.
-            authorizer.tokens.complain(generation);
-        } else if !authorizer.tokens.renewed(generation).await {
+            authorizer.tokens.report_rejected(generation);
+        } else if !authorizer.tokens.wait_for_newer(generation).await {
             return result;
         }
     }

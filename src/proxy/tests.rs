@@ -9,7 +9,7 @@ use tower::Service;
 use super::*;
 use crate::config::{Config, Sources, load};
 use crate::metrics::Metrics;
-use crate::token::{FetchError, Grant, Reader};
+use crate::token::{FetchError, TokenReader, TokenResponse, TokenSource};
 use crate::upstream::{ConnectionLimit, Upstream};
 
 /// A configuration that needs no file, and whose upstream is never reached.
@@ -31,26 +31,35 @@ pub(crate) fn config() -> Config {
     .config
 }
 
-pub(crate) fn policy(config: &Config, tokens: Reader) -> Policy {
+pub(crate) fn policy(config: &Config, tokens: TokenReader) -> Policy {
     let shared = SharedState::new(config, &Metrics::new(1), None);
     Policy::new(config, &shared, tokens, Arc::default())
+}
+
+/// A source of a token that outlives the test.
+struct LongLivedToken;
+
+impl TokenSource for LongLivedToken {
+    async fn fetch(&self) -> Result<TokenResponse, FetchError> {
+        Ok(TokenResponse {
+            header: HeaderValue::from_static("Bearer test"),
+            lifetime: Some(Duration::from_secs(3600)),
+        })
+    }
+
+    async fn changed(&self) {
+        std::future::pending().await
+    }
+
+    fn default_lifetime(&self) -> Duration {
+        Duration::from_secs(300)
+    }
 }
 
 /// A policy with a token that outlives the test.
 pub(crate) async fn policy_with_token(config: &Config) -> Policy {
     let (publisher, tokens) = crate::token::channel(Duration::from_secs(5), Arc::default());
-    let fetch = || async {
-        Ok::<_, FetchError>(Grant {
-            header: HeaderValue::from_static("Bearer test"),
-            life: Some(Duration::from_secs(3600)),
-        })
-    };
-    tokio::spawn(crate::token::refresh(
-        fetch,
-        std::future::pending::<()>,
-        publisher,
-        || Duration::from_secs(300),
-    ));
+    tokio::spawn(async move { crate::token::refresh(&LongLivedToken, publisher).await });
     tokens.wait().await.unwrap();
     policy(config, tokens)
 }

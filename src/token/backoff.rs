@@ -1,37 +1,37 @@
-//! How long to wait after a failed fetch. Pure: a failure and a chance in, a delay out.
+//! Backoff after a failed fetch: exponential, with full jitter. Pure: takes its random number as an
+//! argument.
 
 use std::time::Duration;
 
-/// What the wait depends on.
+/// What the bounds of the delay depend on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Situation {
-    /// Requests are served with a token that is still valid.
-    Holding,
-    /// Requests fail for want of a token.
-    Without,
-    /// The client is refused: trying again changes nothing, and may lock an account.
-    Refused,
+    /// The current token still serves requests.
+    TokenValid,
+    /// Requests fail without a token.
+    NoToken,
+    /// The endpoint refuses the client: a retry changes nothing, and may lock an account.
+    ClientRefused,
 }
 
 impl Situation {
-    /// The shortest wait.
-    pub(super) fn least(self) -> Duration {
+    pub(super) fn min_delay(self) -> Duration {
         self.bounds().0
     }
 
-    /// The shortest wait, and what the longest one grows to.
+    /// The shortest delay, and the limit of the growing cap.
     fn bounds(self) -> (Duration, Duration) {
-        let (least, most) = match self {
-            Situation::Holding => (1, 30),
-            Situation::Without => (1, 15),
-            Situation::Refused => (5, 60),
+        let (min, max) = match self {
+            Situation::TokenValid => (1, 30),
+            Situation::NoToken => (1, 15),
+            Situation::ClientRefused => (5, 60),
         };
-        (Duration::from_secs(least), Duration::from_secs(most))
+        (Duration::from_secs(min), Duration::from_secs(max))
     }
 }
 
-/// Exponential backoff with full jitter: the cap doubles, the delay is anywhere below it. Another
-/// situation begins anew.
+/// The cap doubles with each failure; the delay is a random part of it. A change of the situation
+/// resets the cap.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
     failures: u32,
@@ -39,18 +39,17 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// The wait after one more failure; `chance` is between 0 and 1.
-    pub(super) fn next(&mut self, situation: Situation, chance: f64) -> Duration {
-        let (least, most) = situation.bounds();
+    /// The delay after one more failure; `random` is between 0 and 1.
+    pub(super) fn next_delay(&mut self, situation: Situation, random: f64) -> Duration {
+        let (min, max) = situation.bounds();
         if self.situation.replace(situation) != Some(situation) {
             self.failures = 0;
         }
         self.failures = self.failures.saturating_add(1);
-        let cap = least.saturating_mul(1 << self.failures.min(16)).min(most);
-        cap.mul_f64(chance).max(least)
+        let cap = min.saturating_mul(1 << self.failures.min(16)).min(max);
+        cap.mul_f64(random).max(min)
     }
 
-    /// Forgets the failures.
     pub(super) fn reset(&mut self) {
         *self = Backoff::default();
     }
@@ -61,50 +60,50 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_cap_doubles_up_to_its_most_and_never_stops() {
+    fn the_cap_doubles_up_to_its_maximum() {
         let mut backoff = Backoff::default();
-        let waits: Vec<_> = (0..6)
-            .map(|_| backoff.next(Situation::Without, 1.0).as_secs())
+        let delays: Vec<_> = (0..6)
+            .map(|_| backoff.next_delay(Situation::NoToken, 1.0).as_secs())
             .collect();
-        assert_eq!(waits, [2, 4, 8, 15, 15, 15]);
+        assert_eq!(delays, [2, 4, 8, 15, 15, 15]);
         backoff.failures = u32::MAX;
         assert_eq!(
-            backoff.next(Situation::Without, 1.0),
+            backoff.next_delay(Situation::NoToken, 1.0),
             Duration::from_secs(15)
         );
         backoff.reset();
         assert_eq!(
-            backoff.next(Situation::Without, 1.0),
+            backoff.next_delay(Situation::NoToken, 1.0),
             Duration::from_secs(2)
         );
     }
 
     #[test]
-    fn another_situation_begins_anew() {
+    fn another_situation_resets_the_cap() {
         let mut backoff = Backoff::default();
-        let holding: Vec<_> = (0..5)
-            .map(|_| backoff.next(Situation::Holding, 1.0).as_secs())
+        let delays: Vec<_> = (0..5)
+            .map(|_| backoff.next_delay(Situation::TokenValid, 1.0).as_secs())
             .collect();
-        assert_eq!(holding, [2, 4, 8, 16, 30]);
+        assert_eq!(delays, [2, 4, 8, 16, 30]);
         assert_eq!(
-            backoff.next(Situation::Without, 1.0),
+            backoff.next_delay(Situation::NoToken, 1.0),
             Duration::from_secs(2)
         );
         assert_eq!(
-            backoff.next(Situation::Refused, 1.0),
+            backoff.next_delay(Situation::ClientRefused, 1.0),
             Duration::from_secs(10)
         );
     }
 
     #[test]
-    fn no_wait_is_shorter_than_the_least() {
+    fn no_delay_is_shorter_than_the_minimum() {
         let mut backoff = Backoff::default();
         assert_eq!(
-            backoff.next(Situation::Without, 0.0),
+            backoff.next_delay(Situation::NoToken, 0.0),
             Duration::from_secs(1)
         );
         assert_eq!(
-            backoff.next(Situation::Refused, 0.0),
+            backoff.next_delay(Situation::ClientRefused, 0.0),
             Duration::from_secs(5)
         );
     }

@@ -1,53 +1,50 @@
-//! Our client at the token endpoint, as it is configured at the moment: how it asks, and its
-//! credentials, which are read anew for each token.
+//! OAuth client (RFC 6749 section 1.1): its settings, and its credentials, which are read again for
+//! each token request.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::StatusCode;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
-use super::exchange;
+use super::failure::FetchError;
+use super::request;
+use super::response::{TokenResponse, content_coding, parse_error_code, parse_token_response};
 use crate::config::{Credentials, Problem, Token};
 use crate::error::BoxError;
 use crate::fs::watcher::FileWatcher;
+use crate::headers::retry_after::parse_retry_after;
 use crate::rt::blocking::SerialBlocking;
 use crate::upstream::Dialer;
 
-/// How long the reading of the credentials is waited for.
+/// Limit for reading the credentials: a file system may hang.
 const READ_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// An OAuth client (RFC 6749 section 1.1).
+/// An OAuth client with fixed settings.
 pub struct Client {
     pub(super) config: Token,
-    /// Leads to the endpoint. Kept, so that a fetch finds the name lookup that the one before it
-    /// began.
-    pub(super) dialer: Dialer,
-    /// As they were read last without an error.
+    /// Kept between requests, so that a request finds a name lookup that the one before it began.
+    dialer: Dialer,
+    /// The credentials of the last successful read.
     credentials: Mutex<Credentials>,
     watcher: FileWatcher,
-    /// A watched file is another one, and has not been read since.
-    is_stirred: AtomicBool,
-    aside: SerialBlocking,
+    /// A watched file has changed and has not been read since.
+    is_stale: AtomicBool,
+    blocking: SerialBlocking,
 }
 
 impl Client {
-    /// The client that `config` describes. Reads files.
+    /// Reads the credentials that `config` names.
     ///
     /// # Errors
     /// When the credentials cannot be read, or a certificate cannot be used.
     pub fn new(config: &Token) -> Result<Self, BoxError> {
-        // Before they are read: what is written meanwhile is read again.
-        let watcher = FileWatcher::new(
-            config
-                .credentials
-                .files()
-                .into_iter()
-                .map(Into::into)
-                .collect(),
-        );
+        let files = config.credentials.files();
+        // Before the read: a write during the read is a change.
+        let watcher = FileWatcher::new(files.into_iter().map(Into::into).collect());
         let credentials = config.credentials.read()?;
-        exchange::tls(config, &credentials)?;
+        request::tls(config, &credentials)?;
         let origin = config
             .endpoint
             .origin()
@@ -57,142 +54,115 @@ impl Client {
             dialer: Dialer::new(origin, config.egress.clone()),
             credentials: Mutex::new(credentials),
             watcher,
-            is_stirred: AtomicBool::new(false),
-            aside: SerialBlocking::default(),
+            is_stale: AtomicBool::new(false),
+            blocking: SerialBlocking::default(),
         })
     }
 
-    /// Whether a token of `other` is as good as one of this client.
-    pub(super) fn asks_like(&self, other: &Client) -> bool {
-        let read = |client: &Client| client.last().clone();
-        self.config.asks_like(&other.config) && read(self) == read(other)
+    /// Sends one token request.
+    ///
+    /// # Errors
+    /// When the endpoint grants no token.
+    pub async fn fetch(&self) -> Result<TokenResponse, FetchError> {
+        let credentials = self.refresh_credentials().await;
+        let response = request::send(&self.dialer, &self.config, &credentials).await?;
+        let status = response.status();
+        let retry_after = parse_retry_after(response.headers());
+        // RFC 6749 says 200; some gateways turn it into 201.
+        if status.is_success() {
+            return match content_coding(response.headers()) {
+                Some(coding) => Err(FetchError::Encoded { coding }),
+                None => parse_token_response(response.body()).map_err(FetchError::Response),
+            };
+        }
+        if matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED) {
+            return Err(FetchError::Refused {
+                status,
+                code: parse_error_code(response.body()),
+                retry_after,
+            });
+        }
+        Err(FetchError::Status {
+            status,
+            retry_after,
+        })
     }
 
-    /// Waits until the credentials in the watched files are other ones than those read last. A file
-    /// that is written anew with what was in it, or is gone, is no reason to ask for a token.
-    pub(super) async fn changed(&self) {
+    /// Whether a token of `other` can replace one of this client.
+    pub(super) fn requests_same_token(&self, other: &Client) -> bool {
+        let credentials = |client: &Client| client.last_credentials().clone();
+        self.config.asks_like(&other.config) && credentials(self) == credentials(other)
+    }
+
+    /// Waits until the watched files hold other credentials than those of the last read. A file
+    /// that is rewritten with the same content, or removed, is not a change.
+    pub(super) async fn credentials_changed(&self) {
         loop {
-            // Kept, since the watch tells a change once, and this may be given up while the files
-            // are read.
-            if !self.is_stirred.load(Ordering::Relaxed) {
+            // In a field: the watcher reports a change once, and this future may be dropped while
+            // the files are read.
+            if !self.is_stale.load(Ordering::Relaxed) {
                 self.watcher.changed().await;
-                self.is_stirred.store(true, Ordering::Relaxed);
+                self.is_stale.store(true, Ordering::Relaxed);
             }
-            let read = self.read().await;
-            self.is_stirred.store(false, Ordering::Relaxed);
-            if read.is_some_and(|(read, _)| read != *self.last()) {
+            let read = self.read_credentials().await;
+            self.is_stale.store(false, Ordering::Relaxed);
+            if read.is_some_and(|read| read.credentials != *self.last_credentials()) {
                 return;
             }
         }
     }
 
-    /// The credentials as they are now; as they were, if they cannot be read.
-    pub(super) async fn credentials(&self) -> Credentials {
-        let read = self.read().await;
-        let mut last = self.last();
-        if let Some((credentials, warnings)) = read {
+    /// Reads the credentials; returns those of the last read if that fails.
+    async fn refresh_credentials(&self) -> Credentials {
+        let read = self.read_credentials().await;
+        let mut last = self.last_credentials();
+        if let Some(ReadCredentials {
+            credentials,
+            warnings,
+        }) = read
+        {
             if credentials != *last {
-                warnings
-                    .iter()
-                    .for_each(|warning| tracing::warn!("{warning}"));
+                for warning in warnings {
+                    tracing::warn!("{warning}");
+                }
             }
             *last = credentials;
         }
         last.clone()
     }
 
-    fn last(&self) -> MutexGuard<'_, Credentials> {
-        self.credentials
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn last_credentials(&self) -> MutexGuard<'_, Credentials> {
+        self.credentials.lock()
     }
 
-    /// The credentials as they are now, and what is to be warned of in them.
-    async fn read(&self) -> Option<(Credentials, Vec<String>)> {
+    async fn read_credentials(&self) -> Option<ReadCredentials> {
         let sources = self.config.credentials.clone();
         let read = move || {
             let credentials = sources.read()?;
             let warnings = sources.warnings(&credentials);
-            Ok::<_, Problem>((credentials, warnings))
+            Ok::<_, Problem>(ReadCredentials {
+                credentials,
+                warnings,
+            })
         };
-        let problem = match timeout(READ_TIMEOUT, self.aside.run(read)).await {
+        let problem = match timeout(READ_TIMEOUT, self.blocking.run(read)).await {
             Ok(Some(Ok(read))) => return Some(read),
             Ok(Some(Err(problem))) => problem.to_string(),
-            Ok(None) => "the reading of them panicked".to_owned(),
-            Err(_) => "the file system does not answer".to_owned(),
+            Ok(None) => "reading them panicked".to_owned(),
+            Err(_) => "the file system does not respond".to_owned(),
         };
         tracing::warn!(
             problem,
-            "the client's credentials cannot be read; those read last are used"
+            "cannot read the client's credentials; using those of the last read"
         );
         None
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::sync::mpsc;
-
-    use super::*;
-    use crate::config::{Sources, load};
-
-    #[test]
-    fn another_secret_in_the_same_file_makes_another_client() {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let secret = tempfile::NamedTempFile::new().unwrap();
-        let client = |text: &str| {
-            std::fs::write(secret.path(), text).unwrap();
-            let client_secret = format!("token.client_secret=file:{}", secret.path().display());
-            let set = vec![
-                "token.endpoint=http://127.0.0.1:1".to_owned(),
-                "token.client_id=a".to_owned(),
-                client_secret,
-            ];
-            Client::new(
-                &load(&Sources {
-                    set,
-                    ..Sources::default()
-                })
-                .unwrap()
-                .config
-                .token,
-            )
-            .unwrap()
-        };
-        let (one, same, other) = (client("one"), client("one"), client("other"));
-        assert!(one.asks_like(&same) && !one.asks_like(&other));
-    }
-
-    #[tokio::test]
-    async fn a_change_is_not_lost_when_whoever_waits_for_it_gives_up_while_the_files_are_read() {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let directory = tempfile::tempdir().unwrap();
-        let secret = directory.path().join("secret");
-        std::fs::write(&secret, "one").unwrap();
-        let set = vec![
-            "token.endpoint=http://127.0.0.1:1".to_owned(),
-            "token.client_id=a".to_owned(),
-            format!("token.client_secret=file:{}", secret.display()),
-        ];
-        let config = load(&Sources {
-            set,
-            ..Sources::default()
-        })
-        .unwrap()
-        .config;
-        let client = Client::new(&config.token).unwrap();
-        std::fs::write(&secret, "another").unwrap();
-        let (release, held) = mpsc::channel::<()>();
-        let hang = client.aside.run(move || held.recv());
-        let _ = timeout(Duration::from_millis(10), hang).await;
-        assert!(
-            timeout(Duration::from_millis(1500), client.changed())
-                .await
-                .is_err()
-        );
-        drop(release);
-        timeout(Duration::from_secs(1), client.changed())
-            .await
-            .expect("the change is lost");
-    }
+struct ReadCredentials {
+    credentials: Credentials,
+    warnings: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests;

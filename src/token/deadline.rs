@@ -1,56 +1,54 @@
-//! A moment on two clocks.
+//! Deadline on two clocks: the monotonic clock stops while a machine sleeps, and the wall clock may
+//! be set back.
 
 use std::ops::Add;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep};
 
-/// The longest time that is slept through without a look at the wall clock.
-const LOOK: Duration = Duration::from_secs(1);
+/// Time between two reads of the wall clock while waiting.
+const WALL_CLOCK_POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A moment on the monotonic and on the wall clock. The first stands still while a machine sleeps,
-/// and the second may be set back: a moment has come as soon as either says so.
+/// A deadline on the monotonic and the wall clock. It has passed as soon as either clock says so.
 #[derive(Clone, Copy, Debug)]
-pub struct Deadline {
+pub(crate) struct Deadline {
     monotonic: Instant,
     wall: SystemTime,
 }
 
 impl Deadline {
-    /// This moment.
-    pub fn now() -> Self {
+    pub(crate) fn now() -> Self {
         Deadline {
             monotonic: Instant::now(),
             wall: wall_clock(),
         }
     }
 
-    /// Whether it is now, or past.
-    pub fn has_come(&self) -> bool {
+    pub(crate) fn has_passed(&self) -> bool {
         self.monotonic <= Instant::now() || self.wall <= wall_clock()
     }
 
-    /// Waits until it has come; after a sleep of the machine it may be noticed a second late.
-    pub(super) async fn reached(self) {
-        while !self.has_come() {
+    /// Waits until it has passed; returns up to a second late after a sleep of the machine.
+    pub(super) async fn wait(self) {
+        while !self.has_passed() {
             sleep(
                 self.monotonic
                     .saturating_duration_since(Instant::now())
-                    .min(LOOK),
+                    .min(WALL_CLOCK_POLL_INTERVAL),
             )
             .await;
         }
     }
 
-    /// The time until then; zero if it has come.
-    pub fn left(&self) -> Duration {
+    /// The time until then; zero if it has passed.
+    pub(crate) fn remaining(&self) -> Duration {
         let wall = self.wall.duration_since(wall_clock()).unwrap_or_default();
         self.monotonic
             .saturating_duration_since(Instant::now())
             .min(wall)
     }
 
-    /// The earlier of the two, as far as the monotonic clock can tell.
+    /// The earlier of the two on the monotonic clock.
     pub(super) fn min(self, other: Self) -> Self {
         if self.monotonic <= other.monotonic {
             self
@@ -63,10 +61,10 @@ impl Deadline {
 impl Add<Duration> for Deadline {
     type Output = Deadline;
 
-    fn add(self, time: Duration) -> Deadline {
+    fn add(self, duration: Duration) -> Deadline {
         Deadline {
-            monotonic: self.monotonic + time,
-            wall: self.wall + time,
+            monotonic: self.monotonic + duration,
+            wall: self.wall + duration,
         }
     }
 }
@@ -90,8 +88,7 @@ pub(super) mod tests {
         static WALL: Cell<Option<(SystemTime, Instant)>> = const { Cell::new(None) };
     }
 
-    /// The wall clock of a test goes with tokio's, which may be paused, and with what the machine
-    /// has slept.
+    /// The wall clock of a test: tokio's clock, which may be paused, plus the machine's sleep.
     pub(super) fn wall_clock() -> SystemTime {
         let now = Instant::now();
         let (wall, then) = WALL.get().unwrap_or_else(|| {
@@ -102,36 +99,36 @@ pub(super) mod tests {
         wall + AHEAD.get() + now.saturating_duration_since(then)
     }
 
-    /// Lets this thread's machine sleep: the monotonic clock stands still, the wall clock goes on.
+    /// Simulates a sleep of the machine: only the wall clock advances.
     pub(in crate::token) fn sleep_machine(time: Duration) {
         AHEAD.set(AHEAD.get() + time);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_moment_comes_on_whichever_clock_is_first() {
+    async fn a_deadline_passes_on_the_first_clock() {
         let soon = Deadline::now() + Duration::from_secs(60);
-        assert!(!soon.has_come());
-        assert_eq!(soon.left(), Duration::from_secs(60));
+        assert!(!soon.has_passed());
+        assert_eq!(soon.remaining(), Duration::from_secs(60));
         sleep_machine(Duration::from_secs(59));
-        assert!(!soon.has_come());
-        assert_eq!(soon.left(), Duration::from_secs(1));
+        assert!(!soon.has_passed());
+        assert_eq!(soon.remaining(), Duration::from_secs(1));
         sleep_machine(Duration::from_secs(1));
-        assert!(soon.has_come());
+        assert!(soon.has_passed());
 
         let later = Deadline::now() + Duration::from_secs(60);
         tokio::time::advance(Duration::from_secs(60)).await;
-        assert!(later.has_come());
+        assert!(later.has_passed());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_machine_that_slept_is_noticed_within_a_second() {
+    async fn a_sleep_is_noticed_within_a_second() {
         let far = Deadline::now() + Duration::from_secs(3600);
         let began = Instant::now();
         let slept = async {
             sleep(Duration::from_secs(10)).await;
             sleep_machine(Duration::from_secs(3600));
         };
-        tokio::join!(far.reached(), slept);
+        tokio::join!(far.wait(), slept);
         assert!(
             began.elapsed() <= Duration::from_secs(11),
             "{:?}",

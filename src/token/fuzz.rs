@@ -1,17 +1,16 @@
-//! What the fuzz targets reach of this room: an answer without the endpoint that sends it, which
-//! costs a connection.
+//! Entry points of the fuzz targets: they parse responses without a connection.
 
-use super::{Grant, response};
+use super::{TokenResponse, response};
 
-/// Reads a 200 answer.
+/// Parses the body of a success.
 ///
 /// # Errors
-/// One sentence on what is wrong with it.
-pub fn parse_grant(body: &[u8]) -> Result<Grant, &'static str> {
-    response::parse_grant(body)
+/// A fixed text.
+pub fn parse_token_response(body: &[u8]) -> Result<TokenResponse, &'static str> {
+    response::parse_token_response(body)
 }
 
-/// The code of an error answer.
-pub fn parse_error(body: &[u8]) -> Option<&'static str> {
-    response::parse_error(body)
+/// The code of an error response.
+pub fn parse_error_code(body: &[u8]) -> Option<&'static str> {
+    response::parse_error_code(body)
 }

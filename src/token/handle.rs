@@ -1,266 +1,256 @@
-//! The token as a request needs it: a header value that is ready, and where to read it.
+//! Channel between the refresh task and the requests: the current token, and why there is none.
 
 use std::future::pending;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderValue;
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{Instant, timeout};
 
-use super::client_auth::secret_header;
+use super::bearer::Bearer;
 use super::deadline::Deadline;
+use super::failure::FetchErrorKind;
 use crate::error::Error;
 use crate::metrics;
 
-/// Requests that may wait for a token at a time; the next is told at once that there is none.
-const MOST_WAITING: usize = 1024;
+/// Requests that may wait for a token at a time; further ones fail at once.
+const MAX_WAITING_REQUESTS: usize = 1024;
 
-/// A token that is younger than this is not replaced because the API refuses it: another one would
-/// fare no better.
-const YOUNG: Duration = Duration::from_secs(10);
+/// The shortest `Retry-After`: 0 would make clients loop.
+const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// An access token as the value of an Authorization field (RFC 6750 section 2.1).
-#[derive(Clone, Debug)]
-pub struct Bearer {
-    /// `Bearer …`, marked sensitive, so that its `Debug` shows nothing.
-    pub header: HeaderValue,
-    /// The number of this token, counted from one. Two parts that speak of the same generation
-    /// speak of the same token.
-    pub generation: u64,
-    /// From here on it is not sent: a little before the server lets it expire.
-    pub stop: Deadline,
-    granted: Instant,
-}
-
-impl Bearer {
-    pub(super) fn new(header: HeaderValue, generation: u64, stop: Deadline) -> Self {
-        Bearer {
-            header,
-            generation,
-            stop,
-            granted: Instant::now(),
-        }
-    }
-
-    /// Whether it may be sent now.
-    pub fn is_valid(&self) -> bool {
-        !self.stop.has_come()
-    }
-
-    /// The same bearer in memory of its own. A clone shares a reference count, which threads on
-    /// other cores would fight over.
-    fn copy(&self) -> Self {
-        let copied = self
-            .header
-            .to_str()
-            .ok()
-            .and_then(|text| secret_header([text, ""]));
-        Bearer {
-            header: copied.unwrap_or_else(|| self.header.clone()),
-            ..*self
-        }
-    }
-}
-
-/// Why there is no fresh token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
-    /// It cannot be got at the moment.
-    Unavailable,
-    /// The token endpoint refuses our client: this needs a person.
-    ClientRefused,
+/// A token request that has ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fetch {
+    /// Why it brought no token; `None` if it did.
+    pub(crate) failure: Option<FetchErrorKind>,
+    pub(crate) ended: Instant,
+    pub(crate) duration: Duration,
 }
 
 #[derive(Clone, Debug, Default)]
-struct State {
+struct TokenState {
     bearer: Option<Bearer>,
-    /// Why the last fetch brought none, and when the next one is.
-    failure: Option<(Failure, Deadline)>,
+    /// Set while the last fetch is a failed one.
+    failure: Option<RefreshFailure>,
+    last_fetch: Option<Fetch>,
+    last_failed_fetch: Option<Fetch>,
 }
 
-impl State {
+#[derive(Clone, Copy, Debug)]
+struct RefreshFailure {
+    kind: FetchErrorKind,
+    next_fetch: Deadline,
+}
+
+impl TokenState {
     fn valid(&self) -> Option<&Bearer> {
         self.bearer.as_ref().filter(|bearer| bearer.is_valid())
     }
 
-    /// Whether `generation` is to be replaced because the API refuses it.
-    fn is_due(&self, generation: u64) -> bool {
-        let is_due =
-            |held: &Bearer| held.generation == generation && held.granted.elapsed() >= YOUNG;
-        self.bearer.as_ref().is_some_and(is_due)
+    fn has_newer_than(&self, generation: u64) -> bool {
+        self.valid()
+            .is_some_and(|bearer| bearer.generation > generation)
+    }
+
+    /// Whether `generation`, which the API rejects, is to be replaced.
+    fn must_replace(&self, generation: u64) -> bool {
+        self.bearer
+            .as_ref()
+            .is_some_and(|bearer| bearer.generation == generation && bearer.is_replaceable())
     }
 
     fn is_refused(&self) -> bool {
-        matches!(self.failure, Some((Failure::ClientRefused, _)))
+        self.failure
+            .is_some_and(|failure| failure.kind == FetchErrorKind::Refused)
     }
 
-    /// What a request is told that needs a token and has none.
+    /// The error of a request that needs a token.
     fn error(&self) -> Error {
-        let next = self
-            .failure
-            .map(|(_, next)| next.left())
-            .unwrap_or_default();
-        // Never at once: that would be a loop.
-        let retry_after = next.max(Duration::from_secs(1));
-        match self.is_refused() {
-            true => Error::ClientRefused { retry_after },
-            false => Error::TokenUnavailable { retry_after },
+        let next_fetch = self.failure.map(|failure| failure.next_fetch.remaining());
+        let retry_after = next_fetch.unwrap_or_default().max(MIN_RETRY_AFTER);
+        if self.is_refused() {
+            Error::ClientRefused { retry_after }
+        } else {
+            Error::TokenUnavailable { retry_after }
+        }
+    }
+
+    fn record_fetch(&mut self, failure: Option<FetchErrorKind>, duration: Duration) {
+        let fetch = Fetch {
+            failure,
+            ended: Instant::now(),
+            duration,
+        };
+        self.last_fetch = Some(fetch);
+        if failure.is_some() {
+            self.last_failed_fetch = Some(fetch);
         }
     }
 }
 
-/// The two ends of a token's way to the requests; a request waits for at most `wait`. What happens
-/// is counted in `metrics`.
-pub fn channel(wait: Duration, metrics: Arc<metrics::TokenMetrics>) -> (Publisher, Reader) {
-    let (sender, receiver) = watch::channel(State::default());
-    let (complaints, rejected) = watch::channel(0);
-    let (without_token, waiting) = watch::channel(0);
-    let permits = Semaphore::new(MOST_WAITING);
-    let shared = Arc::new(Shared {
-        permits,
-        without_token,
-        complaints,
+/// Creates both ends. A request waits for a token for at most `wait_timeout`.
+pub fn channel(
+    wait_timeout: Duration,
+    metrics: Arc<metrics::TokenMetrics>,
+) -> (TokenPublisher, TokenReader) {
+    let state = watch::Sender::new(TokenState::default());
+    let rejected_generation = watch::Sender::new(0);
+    let waiting = watch::Sender::new(0);
+    let publisher = TokenPublisher {
+        state: state.clone(),
+        rejected_generation: rejected_generation.subscribe(),
+        waiting: waiting.subscribe(),
         metrics: Arc::clone(&metrics),
+    };
+    let shared = Arc::new(SharedByReaders {
+        permits: Semaphore::new(MAX_WAITING_REQUESTS),
+        waiting,
+        rejected_generation,
+        metrics,
     });
-    let local = Mutex::new(Local {
-        receiver,
-        bearer: None,
-    });
-    (
-        Publisher {
-            sender,
-            rejected,
-            waiting,
-            metrics,
-        },
-        Reader {
-            local,
-            wait,
-            shared,
-        },
-    )
+    let reader = TokenReader {
+        cache: Mutex::new(Cache {
+            state: state.subscribe(),
+            bearer: None,
+        }),
+        wait_timeout,
+        shared,
+    };
+    (publisher, reader)
 }
 
-/// The end that the refresh task writes.
+/// The end of the refresh task.
 #[derive(Debug)]
-pub struct Publisher {
-    sender: watch::Sender<State>,
-    /// The newest generation that the API refused.
-    rejected: watch::Receiver<u64>,
-    /// The number of requests that have no token and wait for one.
+pub struct TokenPublisher {
+    state: watch::Sender<TokenState>,
+    /// The newest generation that the API rejected.
+    rejected_generation: watch::Receiver<u64>,
+    /// The number of requests that wait for a token.
     waiting: watch::Receiver<usize>,
     pub(super) metrics: Arc<metrics::TokenMetrics>,
 }
 
-impl Publisher {
-    /// Makes `bearer` the one that requests carry from now on.
-    pub(super) fn publish(&self, bearer: Bearer) {
-        self.sender.send_replace(State {
-            bearer: Some(bearer),
-            failure: None,
+impl TokenPublisher {
+    /// Publishes `bearer`, which a fetch of `duration` brought.
+    pub(super) fn publish(&self, bearer: Bearer, duration: Duration) {
+        self.state.send_modify(|state| {
+            state.bearer = Some(bearer);
+            state.failure = None;
+            state.record_fetch(None, duration);
         });
     }
 
-    /// Says why there is no fresh token, and when the next try is; the token that is held stays,
-    /// unless it has expired.
-    pub(super) fn publish_failure(&self, failure: Failure, next: Deadline) {
-        self.sender.send_modify(|state| {
-            state.failure = Some((failure, next));
+    /// Publishes why a fetch of `duration` failed, and when the next one is. Drops the current token
+    /// only if it has expired.
+    pub(super) fn publish_failure(
+        &self,
+        kind: FetchErrorKind,
+        duration: Duration,
+        next_fetch: Deadline,
+    ) {
+        self.state.send_modify(|state| {
+            state.failure = Some(RefreshFailure { kind, next_fetch });
+            state.bearer.take_if(|bearer| !bearer.is_valid());
+            state.record_fetch(Some(kind), duration);
+        });
+    }
+
+    /// Publishes an earlier time of the next fetch.
+    pub(super) fn publish_next_fetch(&self, next_fetch: Deadline) {
+        self.state.send_modify(|state| {
+            if let Some(failure) = &mut state.failure {
+                failure.next_fetch = next_fetch;
+            }
             state.bearer.take_if(|bearer| !bearer.is_valid());
         });
     }
 
-    /// When the token that is held, and serves, must no longer be sent. One that the API refused
-    /// does not serve.
+    /// The end of the current token; `None` without one, and if the API rejected it.
     pub(super) fn serves_until(&self) -> Option<Deadline> {
-        let state = self.sender.borrow();
-        let rejected = *self.rejected.borrow();
+        let state = self.state.borrow();
+        let rejected = *self.rejected_generation.borrow();
         state
             .valid()
             .filter(|bearer| bearer.generation > rejected)
-            .map(|bearer| bearer.stop)
+            .map(|bearer| bearer.usable_until)
     }
 
-    /// Waits until at least one request has no token and waits for one.
+    /// Waits until at least one request waits for a token.
     pub(super) async fn awaited(&self) {
         let mut waiting = self.waiting.clone();
         if waiting.wait_for(|requests| *requests > 0).await.is_err() {
-            // No reader is left.
+            // All readers are gone.
             pending().await
         }
     }
 
-    /// Waits until the API has refused the token that is held.
+    /// Waits until the API has rejected the current token.
     pub(super) async fn rejected(&mut self) {
-        while self.rejected.changed().await.is_ok() {
-            let rejected = *self.rejected.borrow_and_update();
-            if self
-                .sender
-                .borrow()
-                .bearer
-                .as_ref()
-                .is_some_and(|bearer| bearer.generation == rejected)
-            {
+        while self.rejected_generation.changed().await.is_ok() {
+            let rejected = *self.rejected_generation.borrow_and_update();
+            let state = self.state.borrow();
+            let current = state.bearer.as_ref();
+            if current.is_some_and(|bearer| bearer.generation == rejected) {
                 return;
             }
         }
-        // No reader is left to complain.
+        // All readers are gone.
         pending().await
     }
 }
 
-/// The end that requests read. Each worker has a clone of its own, so that cores share nothing that
-/// is written.
+/// The end of the requests. Each worker has its own clone, so that cores share no memory that is
+/// written.
 #[derive(Debug)]
-pub struct Reader {
-    local: Mutex<Local>,
-    wait: Duration,
-    shared: Arc<Shared>,
+pub struct TokenReader {
+    cache: Mutex<Cache>,
+    wait_timeout: Duration,
+    shared: Arc<SharedByReaders>,
 }
 
 #[derive(Debug)]
-struct Local {
-    receiver: watch::Receiver<State>,
+struct Cache {
+    state: watch::Receiver<TokenState>,
     bearer: Option<Bearer>,
 }
 
-/// What the readers share, and touch only when something is wrong.
+/// State that readers share and touch only when there is no usable token.
 #[derive(Debug)]
-struct Shared {
+struct SharedByReaders {
     permits: Semaphore,
-    /// The number of requests in [`Reader::wait`].
-    without_token: watch::Sender<usize>,
-    complaints: watch::Sender<u64>,
+    /// The number of requests in [`TokenReader::wait`].
+    waiting: watch::Sender<usize>,
+    rejected_generation: watch::Sender<u64>,
     metrics: Arc<metrics::TokenMetrics>,
 }
 
-impl Shared {
-    /// Counts a request without a token until the result is dropped.
+impl SharedByReaders {
+    /// Counts a waiting request until the result is dropped.
     fn count_waiting(&self) -> WaitingRequest<'_> {
-        self.without_token.send_if_modified(|requests| {
+        self.waiting.send_if_modified(|requests| {
             *requests += 1;
             *requests == 1
         });
-        WaitingRequest(&self.without_token)
+        WaitingRequest(&self.waiting)
     }
 
-    fn complain(&self, generation: u64) {
-        self.complaints.send_if_modified(|rejected| {
-            let is_news = *rejected < generation;
+    fn report_rejected(&self, generation: u64) {
+        self.rejected_generation.send_if_modified(|rejected| {
+            let is_newer = *rejected < generation;
             *rejected = generation.max(*rejected);
-            is_news
+            is_newer
         });
     }
 }
 
-/// A request that waits for a token.
 #[derive(Debug)]
 struct WaitingRequest<'a>(&'a watch::Sender<usize>);
 
 impl Drop for WaitingRequest<'_> {
     fn drop(&mut self) {
-        // Nobody waits for the number to fall.
+        // The refresh task waits for the first request only, not for the last.
         self.0.send_if_modified(|requests| {
             *requests -= 1;
             false
@@ -268,128 +258,130 @@ impl Drop for WaitingRequest<'_> {
     }
 }
 
-impl Clone for Reader {
+impl Clone for TokenReader {
     fn clone(&self) -> Self {
-        let mut receiver = self.receiver();
-        receiver.mark_changed();
-        let local = Mutex::new(Local {
-            receiver,
-            bearer: None,
-        });
-        Reader {
-            local,
-            wait: self.wait,
+        let mut state = self.subscribe();
+        state.mark_changed();
+        TokenReader {
+            cache: Mutex::new(Cache {
+                state,
+                bearer: None,
+            }),
+            wait_timeout: self.wait_timeout,
             shared: Arc::clone(&self.shared),
         }
     }
 }
 
-impl Reader {
-    /// The same, which waits for at most `wait`.
-    pub fn waiting(self, wait: Duration) -> Self {
-        Reader { wait, ..self }
+impl TokenReader {
+    /// The same reader with another limit for [`wait`](Self::wait).
+    pub(crate) fn with_wait_timeout(self, wait_timeout: Duration) -> Self {
+        TokenReader {
+            wait_timeout,
+            ..self
+        }
     }
 
-    /// The valid bearer, if there is one. While nothing was published since the last call this is
-    /// one atomic load, a look at two clocks, and a lock and a reference count of this reader's
-    /// own.
+    /// The valid bearer, if there is one. Between two publications this costs one atomic load, two
+    /// clock reads, and a lock and a reference count that only this reader uses.
     pub fn current(&self) -> Option<Bearer> {
-        let mut local = self.local.lock().unwrap_or_else(PoisonError::into_inner);
-        let local = &mut *local;
-        // An error means that the publisher is gone; what it published last stays good until it
-        // expires.
-        if local.receiver.has_changed().unwrap_or(true) {
-            local.bearer = local
-                .receiver
+        let mut cache = self.cache.lock();
+        let cache = &mut *cache;
+        // An error means that the publisher is gone; its last token stays valid until it expires.
+        if cache.state.has_changed().unwrap_or(true) {
+            cache.bearer = cache
+                .state
                 .borrow_and_update()
                 .bearer
                 .as_ref()
-                .map(Bearer::copy);
+                .map(Bearer::deep_copy);
         }
-        let bearer = local
+        let bearer = cache
             .bearer
             .as_ref()
             .filter(|bearer| bearer.is_valid())
             .cloned();
         if bearer.is_none() {
-            // What has expired is not kept in memory.
-            local.bearer = None;
+            // No expired token stays in memory.
+            cache.bearer = None;
         }
         bearer
     }
 
-    /// The valid bearer, waited for if there is none.
+    /// The valid bearer; waits for it if there is none.
     ///
     /// # Errors
-    /// `TokenUnavailable` when none came in time, or too many wait already; `ClientRefused` at
-    /// once, since waiting is of no use.
+    /// `TokenUnavailable` after the wait timeout, or if too many requests wait already;
+    /// `ClientRefused` at once, since waiting does not help.
     pub async fn wait(&self) -> Result<Bearer, Error> {
-        let mut receiver = self.receiver();
+        let mut state = self.subscribe();
         let Ok(_permit) = self.shared.permits.try_acquire() else {
-            return Err(receiver.borrow().error());
+            return Err(state.borrow().error());
         };
         let _waiting = self.shared.count_waiting();
         let _counted = self.shared.metrics.count_waiter();
-        let decided = receiver.wait_for(|state| state.valid().is_some() || state.is_refused());
-        if let Ok(Ok(state)) = timeout(self.wait, decided).await
+        let decided = state.wait_for(|state| state.valid().is_some() || state.is_refused());
+        if let Ok(Ok(state)) = timeout(self.wait_timeout, decided).await
             && let Some(bearer) = state.valid()
         {
-            return Ok(bearer.copy());
+            return Ok(bearer.deep_copy());
         }
         Err(self.error())
     }
 
-    /// What a request is told that needs a token and has none.
-    pub fn error(&self) -> Error {
-        self.receiver().borrow().error()
+    /// The error of a request that needs a token.
+    pub(crate) fn error(&self) -> Error {
+        self.subscribe().borrow().error()
     }
 
-    /// Whether there is a newer token than `generation`, which the API refused. Asks for one if it
-    /// is due, and waits for it: one is asked for, however many wait, and none while this one is
-    /// young or the token endpoint gives none.
-    pub async fn renewed(&self, generation: u64) -> bool {
-        let mut receiver = self.receiver();
-        let is_newer = |state: &State| {
-            state
-                .valid()
-                .is_some_and(|bearer| bearer.generation > generation)
-        };
+    pub(crate) fn last_fetch(&self) -> Option<Fetch> {
+        self.subscribe().borrow().last_fetch
+    }
+
+    pub(crate) fn last_failed_fetch(&self) -> Option<Fetch> {
+        self.subscribe().borrow().last_failed_fetch
+    }
+
+    /// Waits for a newer token than `generation`, which the API rejected, and returns whether there
+    /// is one. Any number of waiting requests cause one fetch; a young token causes none, and
+    /// neither does a failing token endpoint.
+    pub(crate) async fn wait_for_newer(&self, generation: u64) -> bool {
+        let mut state = self.subscribe();
         {
-            let state = receiver.borrow();
-            if is_newer(&state) {
+            let state = state.borrow();
+            if state.has_newer_than(generation) {
                 return true;
             }
-            if !state.is_due(generation) {
+            if !state.must_replace(generation) {
                 return false;
             }
         }
         let Ok(_permit) = self.shared.permits.try_acquire() else {
             return false;
         };
-        self.shared.complain(generation);
-        let decided = receiver.wait_for(|state| is_newer(state) || state.failure.is_some());
-        matches!(timeout(self.wait, decided).await, Ok(Ok(state)) if is_newer(&state))
+        self.shared.report_rejected(generation);
+        let decided =
+            state.wait_for(|state| state.has_newer_than(generation) || state.failure.is_some());
+        matches!(
+            timeout(self.wait_timeout, decided).await,
+            Ok(Ok(state)) if state.has_newer_than(generation)
+        )
     }
 
-    /// Counts an answer of the API that refuses the token.
-    pub fn record_unauthorized(&self) {
+    /// Counts a response of the API that rejects the token.
+    pub(crate) fn record_unauthorized(&self) {
         self.shared.metrics.record_unauthorized();
     }
 
-    /// Asks for a newer token than `generation`, which the API refused, if one is due, for those
-    /// who come later.
-    pub fn complain(&self, generation: u64) {
-        if self.receiver().borrow().is_due(generation) {
-            self.shared.complain(generation);
+    /// Requests a newer token than `generation`, which the API rejected, for later requests.
+    pub(crate) fn report_rejected(&self, generation: u64) {
+        if self.subscribe().borrow().must_replace(generation) {
+            self.shared.report_rejected(generation);
         }
     }
 
-    fn receiver(&self) -> watch::Receiver<State> {
-        self.local
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .receiver
-            .clone()
+    fn subscribe(&self) -> watch::Receiver<TokenState> {
+        self.cache.lock().state.clone()
     }
 }
 

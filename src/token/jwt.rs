@@ -1,5 +1,5 @@
-//! What the client says of itself, signed, in place of a secret (RFC 7523 section 3, OpenID Connect
-//! Core section 9).
+//! Client assertion: a signed JWT that authenticates the client instead of a secret (RFC 7523 section
+//! 3, OpenID Connect Core section 9).
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,10 +17,10 @@ use serde::Serialize;
 use crate::config::{Algorithm, SigningKey};
 
 /// `client_assertion_type` (RFC 7523 section 2.2).
-pub(super) const TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+pub(super) const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// How long an assertion lives, in seconds: a token request is sent once, and at once.
-const LIFE: u64 = 60;
+/// Lifetime of an assertion; it is sent once, immediately.
+const LIFETIME_SECONDS: u64 = 60;
 
 /// The claims of RFC 7523 section 3.
 #[derive(Serialize)]
@@ -33,13 +33,13 @@ struct Claims<'a> {
     exp: u64,
 }
 
-/// An assertion that `client_id` is who it is, for the token endpoint `audience`. Each is good for
-/// one request: its `jti` never comes again.
+/// An assertion of `client_id` for the token endpoint `audience`, with a unique `jti`: it is valid
+/// for one request.
 ///
 /// # Errors
-/// When the key cannot sign, which the configuration has ruled out.
+/// When the key cannot sign; the configuration has checked that it can.
 pub(super) fn sign(key: &SigningKey, client_id: &str, audience: &str) -> Result<String, Error> {
-    // It fails when there is one already, and that is this one.
+    // Fails if a provider is installed already; that is this one.
     let _ = RING.install_default();
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -50,7 +50,7 @@ pub(super) fn sign(key: &SigningKey, client_id: &str, audience: &str) -> Result<
         aud: audience,
         jti: format!("{:032x}", fastrand::u128(..)),
         iat: now,
-        exp: now + LIFE,
+        exp: now + LIFETIME_SECONDS,
     };
     let mut header = Header::new(algorithm(key.algorithm));
     header.kid.clone_from(&key.kid);
@@ -65,8 +65,8 @@ fn algorithm(algorithm: Algorithm) -> jsonwebtoken::Algorithm {
     }
 }
 
-/// jsonwebtoken's arithmetic by ring, which is here for TLS: its own providers bring a second
-/// library for the same.
+/// Cryptography for jsonwebtoken from ring, which TLS uses: its own providers would add a second
+/// library.
 static RING: CryptoProvider = CryptoProvider {
     signer_factory: |algorithm, key| {
         let supported = [Algorithm::RS256, Algorithm::PS256, Algorithm::ES256];

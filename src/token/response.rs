@@ -1,5 +1,4 @@
-//! The answers of a token endpoint: what is granted, and what is refused (RFC 6749 sections 5.1 and
-//! 5.2).
+//! Responses of a token endpoint: granted tokens and errors (RFC 6749 sections 5.1 and 5.2).
 
 use std::time::Duration;
 
@@ -8,49 +7,48 @@ use http::{HeaderMap, HeaderValue};
 use serde::Deserialize;
 use zeroize::Zeroizing;
 
-use super::client_auth::bearer_header;
+use super::sensitive_header::bearer_header;
 
-/// A life beyond this is a mistake of the endpoint: ten years, in seconds.
-const LONGEST_LIFE: f64 = 10.0 * 365.0 * 86_400.0;
+/// Longest plausible lifetime, in seconds: ten years.
+const MAX_LIFETIME_SECONDS: f64 = 10.0 * 365.0 * 86_400.0;
 
-/// What the endpoint granted.
+/// A granted token.
 #[derive(Debug)]
-pub struct Grant {
-    /// The token, ready to be sent.
+pub struct TokenResponse {
+    /// `Bearer …`, marked sensitive.
     pub header: HeaderValue,
-    /// `expires_in`, where the endpoint says it.
-    pub life: Option<Duration>,
+    /// `expires_in`.
+    pub lifetime: Option<Duration>,
 }
 
-/// Reads the answer of a success.
+/// Parses the body of a success.
 ///
 /// # Errors
-/// One sentence on what is wrong with it; never a part of it.
-pub(super) fn parse_grant(body: &[u8]) -> Result<Grant, &'static str> {
+/// A fixed text, which contains no part of the body.
+pub(super) fn parse_token_response(body: &[u8]) -> Result<TokenResponse, &'static str> {
     if body.trim_ascii().is_empty() {
-        return Err("the answer is empty");
+        return Err("the body is empty");
     }
-    let answer: Answer =
-        serde_json::from_slice(without_mark(body)).map_err(|error| match error.classify() {
-            serde_json::error::Category::Eof => "the answer is cut off",
+    let response: RawTokenResponse = serde_json::from_slice(without_byte_order_mark(body))
+        .map_err(|error| match error.classify() {
+            serde_json::error::Category::Eof => "the body is truncated",
             serde_json::error::Category::Data => {
-                "the answer lacks access_token or token_type, or a field of a wrong kind"
+                "access_token or token_type is missing, or a field has the wrong type"
             }
-            _ => "the answer is no JSON",
+            _ => "the body is not JSON",
         })?;
-    if !answer.token_type.eq_ignore_ascii_case("Bearer") {
+    if !response.token_type.eq_ignore_ascii_case("Bearer") {
         return Err("the token_type is not Bearer");
     }
-    let header = bearer_header(&answer.access_token)
-        .ok_or("the access_token is no bearer token (RFC 6750 2.1)")?;
-    Ok(Grant {
+    let header = bearer_header(&response.access_token)
+        .ok_or("the access_token is not a bearer token (RFC 6750 2.1)")?;
+    Ok(TokenResponse {
         header,
-        life: answer.expires_in.map(life).transpose()?,
+        lifetime: response.expires_in.map(lifetime).transpose()?,
     })
 }
 
-/// The content codings of the IANA registry, and the older names of two of them (RFC 9110 section
-/// 8.4.1).
+/// The registered content codings, and the older names of two of them (RFC 9110 section 8.4.1).
 const CODINGS: [&str; 9] = [
     "gzip",
     "x-gzip",
@@ -63,8 +61,7 @@ const CODINGS: [&str; 9] = [
     "dcz",
 ];
 
-/// The content coding of an answer, if it has one. One that is not registered is not quoted:
-/// nothing that the endpoint says is.
+/// The content coding of a response, if it has one. An unregistered one is not quoted.
 pub(super) fn content_coding(headers: &HeaderMap) -> Option<&'static str> {
     let values = headers.get_all(CONTENT_ENCODING).into_iter();
     let mut codings = values
@@ -78,20 +75,20 @@ pub(super) fn content_coding(headers: &HeaderMap) -> Option<&'static str> {
     Some(known.unwrap_or("of an unknown name"))
 }
 
-/// Some servers send a byte order mark, which is no JSON.
-fn without_mark(body: &[u8]) -> &[u8] {
+/// Some servers send a byte order mark, which is not JSON.
+fn without_byte_order_mark(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body)
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct RawTokenResponse {
     access_token: Zeroizing<String>,
     token_type: String,
     #[serde(default)]
     expires_in: Option<Seconds>,
 }
 
-/// RFC 6749 asks for a number; some servers write it as a text.
+/// RFC 6749 defines a number; some servers send a string.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Seconds {
@@ -99,16 +96,16 @@ enum Seconds {
     Text(String),
 }
 
-fn life(seconds: Seconds) -> Result<Duration, &'static str> {
+fn lifetime(seconds: Seconds) -> Result<Duration, &'static str> {
     let number = match seconds {
         Seconds::Number(number) => Some(number),
         Seconds::Text(text) => text.trim().parse().ok(),
     };
     match number {
-        Some(number) if (1.0..=LONGEST_LIFE).contains(&number) => {
+        Some(number) if (1.0..=MAX_LIFETIME_SECONDS).contains(&number) => {
             Ok(Duration::from_secs_f64(number))
         }
-        _ => Err("the expires_in is no life that a token can have"),
+        _ => Err("the expires_in is not a plausible lifetime"),
     }
 }
 
@@ -122,35 +119,39 @@ const ERROR_CODES: [&str; 6] = [
     "invalid_scope",
 ];
 
-/// The code of an error answer, if it is one of the RFC's. Nothing else of it is kept: a
-/// description may repeat what was sent, the secret among it.
-pub(super) fn parse_error(body: &[u8]) -> Option<&'static str> {
+/// The code of an error response, if RFC 6749 defines it. Nothing else is kept: a description may
+/// repeat the request, including the secret.
+pub(super) fn parse_error_code(body: &[u8]) -> Option<&'static str> {
     #[derive(Deserialize)]
-    struct Answer {
+    struct ErrorResponse {
         error: String,
     }
-    let answer: Answer = serde_json::from_slice(without_mark(body)).ok()?;
-    ERROR_CODES.into_iter().find(|code| *code == answer.error)
+    let response: ErrorResponse = serde_json::from_slice(without_byte_order_mark(body)).ok()?;
+    ERROR_CODES.into_iter().find(|code| *code == response.error)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn life_of(expires_in: &str) -> Result<Option<Duration>, &'static str> {
-        parse_grant(
+    fn lifetime_of(expires_in: &str) -> Result<Option<Duration>, &'static str> {
+        parse_token_response(
             format!(r#"{{"access_token":"a","token_type":"bearer","expires_in":{expires_in}}}"#)
                 .as_bytes(),
         )
-        .map(|grant| grant.life)
+        .map(|response| response.lifetime)
     }
 
     #[test]
-    fn a_life_is_a_number_in_any_spelling() {
+    fn a_lifetime_is_a_number_or_a_string() {
         for text in ["3600", "\"3600\"", "3600.0", "\" 3600 \""] {
-            assert_eq!(life_of(text), Ok(Some(Duration::from_secs(3600))), "{text}");
+            assert_eq!(
+                lifetime_of(text),
+                Ok(Some(Duration::from_secs(3600))),
+                "{text}"
+            );
         }
-        assert_eq!(life_of("null"), Ok(None));
+        assert_eq!(lifetime_of("null"), Ok(None));
         for text in [
             "0",
             "-1",
@@ -160,19 +161,19 @@ mod tests {
             "\"NaN\"",
             "0.5",
         ] {
-            assert!(life_of(text).is_err(), "{text}");
+            assert!(lifetime_of(text).is_err(), "{text}");
         }
     }
 
     #[test]
-    fn an_answer_without_a_usable_token_says_why() {
-        let why = |body: &str| parse_grant(body.as_bytes()).unwrap_err();
-        assert_eq!(why("\r\n"), "the answer is empty");
-        assert_eq!(why("<html>"), "the answer is no JSON");
-        assert_eq!(why(r#"{"access_token":"a""#), "the answer is cut off");
+    fn a_response_without_a_token_has_a_reason() {
+        let why = |body: &str| parse_token_response(body.as_bytes()).unwrap_err();
+        assert_eq!(why("\r\n"), "the body is empty");
+        assert_eq!(why("<html>"), "the body is not JSON");
+        assert_eq!(why(r#"{"access_token":"a""#), "the body is truncated");
         assert_eq!(
             why(r#"{"token_type":"Bearer"}"#),
-            "the answer lacks access_token or token_type, or a field of a wrong kind"
+            "access_token or token_type is missing, or a field has the wrong type"
         );
         assert_eq!(
             why(r#"{"access_token":"a","token_type":"mac"}"#),
@@ -182,17 +183,17 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_at_the_begin_and_a_line_end_do_no_harm() {
+    fn byte_order_mark_and_line_end_are_ignored() {
         let body = "\u{FEFF}{\"access_token\":\"a\",\"token_type\":\"BEARER\",\"more\":[1]}\r\n";
-        let grant = parse_grant(body.as_bytes()).unwrap();
+        let response = parse_token_response(body.as_bytes()).unwrap();
         assert_eq!(
-            (grant.header.as_bytes(), grant.life),
+            (response.header.as_bytes(), response.lifetime),
             (&b"Bearer a"[..], None)
         );
     }
 
     #[test]
-    fn a_content_coding_is_named_if_it_is_registered() {
+    fn only_a_registered_content_coding_is_named() {
         let of = |values: &[&'static str]| {
             let values = values
                 .iter()
@@ -211,14 +212,14 @@ mod tests {
     }
 
     #[test]
-    fn an_error_is_read_in_any_order_and_only_its_code_is_kept() {
+    fn only_the_code_of_an_error_is_kept() {
         let body = b"{\"error_description\":\"Invalid client\",\"error\":\"invalid_client\"}\r\n";
-        assert_eq!(parse_error(body), Some("invalid_client"));
+        assert_eq!(parse_error_code(body), Some("invalid_client"));
         assert_eq!(
-            parse_error("\u{FEFF}{\"error\":\"invalid_scope\"}".as_bytes()),
+            parse_error_code("\u{FEFF}{\"error\":\"invalid_scope\"}".as_bytes()),
             Some("invalid_scope")
         );
-        assert_eq!(parse_error(b"{\"error\":\"secret=hunter2\"}"), None);
-        assert_eq!(parse_error(b"<html>"), None);
+        assert_eq!(parse_error_code(b"{\"error\":\"secret=hunter2\"}"), None);
+        assert_eq!(parse_error_code(b"<html>"), None);
     }
 }

@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use gbg_proxy::config::{self, Sources};
-use gbg_proxy::token::{Client, Endpoint, FetchError};
+use gbg_proxy::token::{Client, FetchError, ReloadableClient, TokenSource};
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, EcdsaKeyPair, KeyPair, RSA_PKCS1_2048_8192_SHA256,
     RSA_PSS_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
@@ -24,7 +24,7 @@ use crate::support::server::token_endpoint_for;
 use crate::support::{RSA_KEY, api, environment, token_endpoint};
 
 /// The token endpoint of `api` as `set` has it, without a proxy.
-pub(super) fn endpoint(url: &str, set: &[String]) -> Result<Endpoint, String> {
+pub(super) fn endpoint(url: &str, set: &[String]) -> Result<ReloadableClient, String> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut all = vec![
         "upstream.base_url=http://localhost".to_owned(),
@@ -38,7 +38,7 @@ pub(super) fn endpoint(url: &str, set: &[String]) -> Result<Endpoint, String> {
     });
     let config = loaded.map_err(|error| error.to_string())?.config;
     Client::new(&config.token)
-        .map(Endpoint::new)
+        .map(ReloadableClient::new)
         .map_err(|error| error.to_string())
 }
 

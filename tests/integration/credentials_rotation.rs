@@ -14,6 +14,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 use crate::credentials::{endpoint, forms, secret_file};
 use crate::support::caller::{post, send, until};
 use crate::support::{Proxy, answer, api, environment, forwarded, granting, token_endpoint};
+use gbg_proxy::token::TokenSource;
 
 const START: &str = "/v2/captain/journey/start";
 

@@ -189,7 +189,7 @@ async fn a_web_page_in_place_of_the_token_endpoint_is_told_as_one() {
         '✗',
         "token request",
         &[
-            "no JSON",
+            "not JSON",
             "captive portal",
             "check token.endpoint",
             "GBG's is https",

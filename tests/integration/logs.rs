@@ -166,7 +166,7 @@ async fn running_out_of_open_files_is_told_once_and_survived() {
         format!("token.endpoint={}", token_endpoint(&api)),
     ];
     let mut running = Running::start(&[&set[0], &set[1], "listen.workers=1"]);
-    running.read_until("an access token is held");
+    running.read_until("received an access token");
     running.limit_open_files(40);
 
     let crowd: Vec<_> = (0..100)

@@ -65,7 +65,7 @@ async fn a_token_request_that_comes_back_is_reported() {
         proxy.log
     );
     proxy.read_until(
-        "the token endpoint answers 508 Loop Detected: token.endpoint leads back to this proxy",
+        "the token endpoint returned an error status: 508 Loop Detected: token.endpoint leads back to this proxy",
     );
     assert_eq!(
         send(addr, post(START)).await.status(),

@@ -216,7 +216,7 @@ fn no_byte_of_a_file_that_changes_is_in_the_log() {
         }
         replace_bytes(&secret, b"Kq7ZxW2v\tKq7ZxW2v");
         running.read_until("the certificate that was read before stays");
-        running.read_until("those read last are used");
+        running.read_until("using those of the last read");
         assert_clean(damage, &running.log);
         running.log.clear();
     }

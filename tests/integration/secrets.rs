@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use gbg_proxy::config::{self, Loaded, Sources};
-use gbg_proxy::token::{Client, Endpoint};
+use gbg_proxy::token::Client;
 
 use crate::support::process::{command, text};
 use crate::support::{api, environment, token_endpoint};
@@ -78,7 +78,8 @@ async fn a_line_end_is_never_sent() {
             })
             .unwrap();
             assert_eq!(loaded.warnings, [""; 0], "{kind} {end:?}");
-            Endpoint::new(Client::new(&loaded.config.token).unwrap())
+            Client::new(&loaded.config.token)
+                .unwrap()
                 .fetch()
                 .await
                 .unwrap();

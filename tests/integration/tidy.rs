@@ -176,7 +176,7 @@ fn reqwest_and_hypers_client_have_their_places() {
             "hyper::client",
             &[
                 "src/upstream/",
-                "src/token/exchange.rs",
+                "src/token/request.rs",
                 "src/cli/doctor/call.rs",
             ],
         ),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use gbg_proxy::sandbox::{Authorization, Sandbox};
-use gbg_proxy::token::{Client, Endpoint};
+use gbg_proxy::token::Client;
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use tokio::sync::broadcast::error::RecvError;
@@ -198,42 +198,61 @@ async fn a_token_endpoint_that_is_dead_for_three_lives_is_told_and_healed_withou
 async fn each_bad_answer_of_the_token_endpoint_is_one_clear_reason() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let bad = [
-        ("token-body=empty", "the answer is empty"),
-        ("token-body=html", "the answer is no JSON"),
+        ("token-body=empty", "the body is empty"),
+        ("token-body=html", "the body is not JSON"),
         (
             "token-body=no-token",
-            "the answer lacks access_token or token_type",
+            "access_token or token_type is missing",
         ),
         (
             "token-body=truncated",
-            "the connection to the token endpoint broke off",
+            "the connection to the token endpoint was lost",
         ),
-        ("token-body=endless", "the answer is longer than 64 KiB"),
-        ("token-body=drip", "does not answer in time"),
-        ("token-hang", "does not answer in time"),
-        ("token-delay=20s", "does not answer in time"),
+        ("token-body=endless", "the body is longer than 64 KiB"),
+        ("token-body=drip", "did not respond in time"),
+        ("token-hang", "did not respond in time"),
+        ("token-delay=20s", "did not respond in time"),
         (
             "token-reset",
-            "the connection to the token endpoint broke off",
+            "the connection to the token endpoint was lost",
         ),
         ("token-type=mac", "the token_type is not Bearer"),
-        ("token-bad", "the access_token is no bearer token"),
-        ("token-expires-in=0", "the expires_in is no life"),
-        ("token-expires-in=-1", "the expires_in is no life"),
-        ("token-expires-in=1e300", "the expires_in is no life"),
-        ("token-status=500", "the token endpoint answers 500"),
-        ("token-status=429", "the token endpoint answers 429"),
-        ("token-status=302", "the token endpoint answers 302"),
+        ("token-bad", "the access_token is not a bearer token"),
+        (
+            "token-expires-in=0",
+            "the expires_in is not a plausible lifetime",
+        ),
+        (
+            "token-expires-in=-1",
+            "the expires_in is not a plausible lifetime",
+        ),
+        (
+            "token-expires-in=1e300",
+            "the expires_in is not a plausible lifetime",
+        ),
+        (
+            "token-status=500",
+            "the token endpoint returned an error status: 500",
+        ),
+        (
+            "token-status=429",
+            "the token endpoint returned an error status: 429",
+        ),
+        (
+            "token-status=302",
+            "the token endpoint returned an error status: 302",
+        ),
         (
             "refuse-client",
-            "refuses our client: 401 Unauthorized, invalid_client",
+            "refuses our credentials: 401 Unauthorized, invalid_client",
         ),
     ];
     for (fault, reason) in bad {
         let sandbox = sandbox(&[fault]).await;
         let set = ["token.timeout=1s"];
         let config = configured(&sandbox.base_url(), &sandbox.token_endpoint(), &set).config;
-        let error = Endpoint::new(Client::new(&config.token).unwrap())
+        let error = Client::new(&config.token)
+            .unwrap()
             .fetch()
             .await
             .expect_err(fault);
@@ -252,9 +271,7 @@ async fn each_bad_answer_of_the_token_endpoint_is_one_clear_reason() {
     for fault in good {
         let sandbox = sandbox(&[fault]).await;
         let config = configured(&sandbox.base_url(), &sandbox.token_endpoint(), &[]).config;
-        let grant = Endpoint::new(Client::new(&config.token).unwrap())
-            .fetch()
-            .await;
+        let grant = Client::new(&config.token).unwrap().fetch().await;
         grant.unwrap_or_else(|error| panic!("{fault}: {error}"));
     }
 }

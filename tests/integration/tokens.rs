@@ -14,6 +14,7 @@ use crate::support::server::scripted;
 use crate::support::{
     CLIENT_ID, CLIENT_SECRET, Proxy, answer, api, forwarded, granting, token_calls, token_endpoint,
 };
+use gbg_proxy::token::{Client, ReloadableClient, TokenSource};
 
 const START: &str = "/v2/captain/journey/start";
 
@@ -325,8 +326,7 @@ async fn a_refusal_that_repeats_the_secret_is_told_without_it() {
         }
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config = crate::support::configured(&api.uri(), &token_endpoint(&api), &[]).config;
-        let endpoint =
-            gbg_proxy::token::Endpoint::new(gbg_proxy::token::Client::new(&config.token).unwrap());
+        let endpoint = ReloadableClient::new(Client::new(&config.token).unwrap());
         let (first, second) = (
             endpoint.fetch().await.unwrap_err(),
             endpoint.fetch().await.unwrap_err(),

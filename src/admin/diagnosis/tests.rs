@@ -54,21 +54,24 @@ fn a_missing_token_is_explained_by_the_last_fetch() {
     let bad = Severity::Bad;
     for (failure, told) in [
         (None, ("token_pending", Severity::Warn, None)),
-        (Some("refused"), ("client_refused", bad, Some(Party::Proxy))),
         (
-            Some("credentials"),
+            Some(FetchErrorKind::Refused),
+            ("client_refused", bad, Some(Party::Proxy)),
+        ),
+        (
+            Some(FetchErrorKind::Credentials),
             ("credentials_unusable", bad, Some(Party::Proxy)),
         ),
         (
-            Some("unreachable"),
+            Some(FetchErrorKind::Unreachable),
             ("token_endpoint_unresponsive", bad, Some(Party::Upstream)),
         ),
         (
-            Some("timeout"),
+            Some(FetchErrorKind::Timeout),
             ("token_endpoint_unresponsive", bad, Some(Party::Upstream)),
         ),
         (
-            Some("status"),
+            Some(FetchErrorKind::Status),
             ("token_endpoint_errors", bad, Some(Party::Upstream)),
         ),
     ] {
@@ -88,7 +91,10 @@ fn a_token_clears_failures_that_its_absence_caused() {
 
 #[test]
 fn a_failing_refresh_of_a_valid_token_warns() {
-    for (failure, fault) in [("refused", Party::Proxy), ("timeout", Party::Upstream)] {
+    for (failure, fault) in [
+        (FetchErrorKind::Refused, Party::Proxy),
+        (FetchErrorKind::Timeout, Party::Upstream),
+    ] {
         let snapshot = Snapshot {
             fetch_failure: Some(failure),
             ..with(outcome_counts(10, &[], &[]))
@@ -194,7 +200,7 @@ fn each_class_of_failure_has_a_finding() {
 fn findings_are_sorted_by_severity_after_the_drain() {
     let recent = outcome_counts(100, &[("path_unknown", 30), ("upstream_broken", 55)], &[]);
     let mut snapshot = Snapshot {
-        fetch_failure: Some("timeout"),
+        fetch_failure: Some(FetchErrorKind::Timeout),
         ..with(recent)
     };
     snapshot.config_rejected = true;

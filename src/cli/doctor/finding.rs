@@ -19,7 +19,7 @@ pub(super) fn no_token(error: &FetchError) -> String {
         // Its own text brings advice, which is given here in full.
         FetchError::Refused { status, code, .. } => {
             let code = code.unwrap_or("with no known error code");
-            format!("the token endpoint refuses our client: {status}, {code}")
+            format!("{}: {status}, {code}", error.kind().summary())
         }
         other => chain(other),
     }
@@ -30,7 +30,7 @@ pub(super) fn on_no_token(error: &FetchError, config: &Config) -> Advice {
     match error {
         FetchError::Refused { code, .. } => on_refusal(*code, config),
         FetchError::Status { status, .. } => on_token_status(*status),
-        FetchError::Answer(_) => {
+        FetchError::Response(_) => {
             on_a_stranger("token endpoint", CHECK_ENDPOINT).and(gbgs_endpoint())
         }
         FetchError::Encoded { .. } => Advice::new(
@@ -316,7 +316,7 @@ mod tests {
         assert!(of(404).contains("no token endpoint at this path"));
         assert!(of(503).contains("the server's side"));
         assert!(of(508).contains("back to itself"));
-        let stranger = on_no_token(&FetchError::Answer("the answer is no JSON"), &config(&[]));
+        let stranger = on_no_token(&FetchError::Response("the body is not JSON"), &config(&[]));
         assert!(
             stranger.cause.contains("captive portal")
                 && stranger.fixes[1].contains("api.auth.gbgplc.com")

@@ -30,7 +30,7 @@ use self::report::Report;
 use super::{ConfigArguments, Failure, block_on};
 use crate::config::{Config, Loaded, Origin};
 use crate::error::chain;
-use crate::token::{Client, Endpoint};
+use crate::token::Client;
 use crate::upstream::DialError;
 
 /// A name lookup that takes so long has waited for a name server that does not answer.
@@ -282,14 +282,18 @@ async fn ask_for_token(
     const STEP: &str = "token request";
     let client =
         Client::new(&config.token).map_err(|error| Failure::Failed(chain(error.as_ref())))?;
-    let endpoint = Endpoint::new(client);
     let began = Instant::now();
-    let grant = endpoint.fetch().await;
+    let grant = client.fetch().await;
     let took = began.elapsed();
     match grant {
         Ok(grant) => {
-            let what = match grant.life {
-                Some(life) => format!("a token that lives {}", humantime::format_duration(life)),
+            let what = match grant.lifetime {
+                Some(lifetime) => {
+                    format!(
+                        "a token that lives {}",
+                        humantime::format_duration(lifetime)
+                    )
+                }
                 None => "a token whose life is not told: token.default_lifetime counts".to_owned(),
             };
             report.tick(STEP, took, &what)?;

@@ -16,7 +16,7 @@ use super::*;
 use crate::config::{Sources, load};
 use crate::proxy::context::with_context;
 use crate::proxy::replay::RequestBody;
-use crate::token::{FetchError, Grant, channel, refresh};
+use crate::token::{FetchError, TokenResponse, TokenSource, channel, refresh};
 
 type NoBody = Empty<Bytes>;
 type Text = Full<Bytes>;
@@ -27,6 +27,30 @@ struct World {
     policy: Arc<RetryPolicy>,
     fetches: Arc<AtomicU64>,
     api: Arc<Api>,
+}
+
+/// A source that grants `token-n` for its n-th fetch, after a second.
+struct NumberedTokens {
+    fetches: Arc<AtomicU64>,
+}
+
+impl TokenSource for NumberedTokens {
+    async fn fetch(&self) -> Result<TokenResponse, FetchError> {
+        let number = self.fetches.fetch_add(1, Ordering::SeqCst) + 1;
+        sleep(Duration::from_secs(1)).await;
+        Ok(TokenResponse {
+            header: HeaderValue::try_from(format!("Bearer token-{number}")).unwrap(),
+            lifetime: Some(Duration::from_secs(3600)),
+        })
+    }
+
+    async fn changed(&self) {
+        pending().await
+    }
+
+    fn default_lifetime(&self) -> Duration {
+        Duration::from_secs(300)
+    }
 }
 
 struct Api {
@@ -80,21 +104,10 @@ impl World {
     async fn begin(refusal: StatusCode, set: &[&str]) -> World {
         let (publisher, tokens) = channel(Duration::from_secs(5), Arc::default());
         let fetches = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&fetches);
-        let fetch = move || {
-            let number = counted.fetch_add(1, Ordering::SeqCst) + 1;
-            async move {
-                sleep(Duration::from_secs(1)).await;
-                let header = HeaderValue::try_from(format!("Bearer token-{number}")).unwrap();
-                Ok::<_, FetchError>(Grant {
-                    header,
-                    life: Some(Duration::from_secs(3600)),
-                })
-            }
+        let source = NumberedTokens {
+            fetches: Arc::clone(&fetches),
         };
-        tokio::spawn(refresh(fetch, pending::<()>, publisher, || {
-            Duration::from_secs(300)
-        }));
+        tokio::spawn(async move { refresh(&source, publisher).await });
         let plain = [
             "upstream.base_url=http://127.0.0.1:1",
             "token.endpoint=http://127.0.0.1:1",

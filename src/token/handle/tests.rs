@@ -1,21 +1,31 @@
-//! Tests of the handles between the refresh task and the requests.
+//! Tests of the channel between the refresh task and the requests.
+
+use http::HeaderValue;
 
 use super::*;
 
-fn bearer(generation: u64, life: Duration) -> Bearer {
+fn bearer(generation: u64, lifetime: Duration) -> Bearer {
     let mut header = HeaderValue::from_static("Bearer abc");
     header.set_sensitive(true);
-    Bearer::new(header, generation, Deadline::now() + life)
+    Bearer::new(header, generation, Deadline::now() + lifetime)
+}
+
+fn publish(publisher: &TokenPublisher, bearer: Bearer) {
+    publisher.publish(bearer, Duration::ZERO);
+}
+
+fn fail(publisher: &TokenPublisher) {
+    publisher.publish_failure(FetchErrorKind::Broken, Duration::ZERO, Deadline::now());
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_current_bearer_is_the_last_published_and_never_an_expired_one() {
+async fn the_current_bearer_is_the_last_published() {
     let (publisher, reader) = channel(Duration::from_secs(5), Arc::default());
     assert!(reader.current().is_none());
-    publisher.publish(bearer(1, Duration::from_secs(10)));
+    publish(&publisher, bearer(1, Duration::from_secs(10)));
     let other = reader.clone();
     assert_eq!(reader.current().unwrap().generation, 1);
-    publisher.publish(bearer(2, Duration::from_secs(10)));
+    publish(&publisher, bearer(2, Duration::from_secs(10)));
     assert_eq!(
         (
             reader.current().unwrap().generation,
@@ -23,7 +33,7 @@ async fn the_current_bearer_is_the_last_published_and_never_an_expired_one() {
         ),
         (2, 2)
     );
-    publisher.publish_failure(Failure::Unavailable, Deadline::now());
+    fail(&publisher);
     assert_eq!(reader.current().unwrap().generation, 2);
     assert_eq!(reader.clone().current().unwrap().generation, 2);
     tokio::time::advance(Duration::from_secs(10)).await;
@@ -40,7 +50,7 @@ async fn the_current_bearer_is_the_last_published_and_never_an_expired_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiting_ends_with_the_token_with_the_deadline_or_with_a_refusal() {
+async fn waiting_ends_with_token_timeout_or_refusal() {
     let (publisher, reader) = channel(Duration::from_secs(5), Arc::default());
     let began = Instant::now();
     assert!(matches!(
@@ -51,14 +61,15 @@ async fn waiting_ends_with_the_token_with_the_deadline_or_with_a_refusal() {
 
     let publish = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        publisher.publish(bearer(1, Duration::from_secs(10)));
+        publish(&publisher, bearer(1, Duration::from_secs(10)));
     };
     let (waited, ()) = tokio::join!(reader.wait(), publish);
     assert_eq!(waited.unwrap().generation, 1);
 
     tokio::time::advance(Duration::from_secs(60)).await;
     publisher.publish_failure(
-        Failure::ClientRefused,
+        FetchErrorKind::Refused,
+        Duration::ZERO,
         Deadline::now() + Duration::from_secs(30),
     );
     let began = Instant::now();
@@ -73,23 +84,34 @@ async fn waiting_ends_with_the_token_with_the_deadline_or_with_a_refusal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_expired_bearer_is_not_kept() {
+async fn an_expired_bearer_is_dropped() {
     let (publisher, reader) = channel(Duration::from_secs(5), Arc::default());
-    publisher.publish(bearer(1, Duration::from_secs(10)));
+    publish(&publisher, bearer(1, Duration::from_secs(10)));
     assert!(reader.current().is_some());
-    let is_kept = || reader.local.lock().unwrap().bearer.is_some();
-    publisher.publish_failure(Failure::Unavailable, Deadline::now());
-    assert!(publisher.sender.borrow().bearer.is_some() && is_kept());
+    let is_kept = || reader.cache.lock().bearer.is_some();
+    fail(&publisher);
+    assert!(publisher.state.borrow().bearer.is_some() && is_kept());
     tokio::time::advance(Duration::from_secs(10)).await;
-    publisher.publish_failure(Failure::Unavailable, Deadline::now());
-    assert!(publisher.sender.borrow().bearer.is_none());
+    fail(&publisher);
+    assert!(publisher.state.borrow().bearer.is_none());
     assert!(reader.current().is_none() && !is_kept());
 }
 
 #[tokio::test]
 async fn a_bearer_is_not_printed() {
     let (publisher, reader) = channel(Duration::from_secs(1), Arc::default());
-    publisher.publish(bearer(1, Duration::from_secs(10)));
+    publish(&publisher, bearer(1, Duration::from_secs(10)));
     let text = format!("{publisher:?} {:?} {reader:?}", reader.current());
     assert!(!text.contains("abc"), "{text}");
+}
+
+#[tokio::test]
+async fn the_last_fetch_and_the_last_failure_are_reported() {
+    let (publisher, reader) = channel(Duration::from_secs(1), Arc::default());
+    assert!(reader.last_fetch().is_none());
+    fail(&publisher);
+    publish(&publisher, bearer(1, Duration::from_secs(10)));
+    assert_eq!(reader.last_fetch().unwrap().failure, None);
+    let failed = reader.last_failed_fetch().unwrap();
+    assert_eq!(failed.failure, Some(FetchErrorKind::Broken));
 }

@@ -1,4 +1,4 @@
-//! The refresh task with a clock of the test's own.
+//! Tests of the refresh task, with a paused clock.
 
 mod backoff;
 mod change;
@@ -14,37 +14,37 @@ use tokio::time::{sleep, timeout};
 use super::*;
 use crate::error::Error;
 use crate::token::deadline::tests::sleep_machine;
-use crate::token::{Reader, channel};
+use crate::token::{TokenReader, channel};
 
-type Answer = Result<Grant, FetchError>;
+type FetchResult = Result<TokenResponse, FetchError>;
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-fn granted(token: &str, life: u64) -> Answer {
+fn granted(token: &str, lifetime: u64) -> FetchResult {
     let header = HeaderValue::try_from(format!("Bearer {token}")).unwrap();
-    Ok(Grant {
+    Ok(TokenResponse {
         header,
-        life: Some(seconds(life)),
+        lifetime: Some(seconds(lifetime)),
     })
 }
 
-fn unavailable() -> Answer {
+fn unavailable() -> FetchResult {
     Err(FetchError::Status {
         status: StatusCode::SERVICE_UNAVAILABLE,
         retry_after: None,
     })
 }
 
-fn busy(wait: u64) -> Answer {
+fn busy(wait: u64) -> FetchResult {
     Err(FetchError::Status {
         status: StatusCode::TOO_MANY_REQUESTS,
         retry_after: Some(seconds(wait)),
     })
 }
 
-fn refused() -> Answer {
+fn refused() -> FetchResult {
     Err(FetchError::Refused {
         status: StatusCode::UNAUTHORIZED,
         code: None,
@@ -52,7 +52,7 @@ fn refused() -> Answer {
     })
 }
 
-fn refused_for(wait: u64) -> Answer {
+fn refused_for(wait: u64) -> FetchResult {
     let retry_after = Some(seconds(wait));
     Err(FetchError::Refused {
         status: StatusCode::UNAUTHORIZED,
@@ -61,52 +61,56 @@ fn refused_for(wait: u64) -> Answer {
     })
 }
 
-/// A token endpoint that answers its n-th call, counted from 0, with `answer(n)`, after `delay`.
-struct Endpoint<F> {
-    answer: F,
+/// A token source that returns `respond(n)` for its n-th fetch, counted from 0, after `delay`.
+struct FakeEndpoint<F> {
+    respond: F,
     delay: Duration,
     began: Instant,
     starts: RefCell<Vec<Duration>>,
-    answered: Cell<usize>,
+    completed: Cell<usize>,
     changed: Notify,
 }
 
-impl<F: Fn(usize) -> Answer> Endpoint<F> {
-    fn new(answer: F) -> Self {
-        Endpoint {
-            answer,
+impl<F: Fn(usize) -> FetchResult> TokenSource for FakeEndpoint<F> {
+    async fn fetch(&self) -> FetchResult {
+        let number = self.starts.borrow().len();
+        self.starts.borrow_mut().push(self.began.elapsed());
+        sleep(self.delay).await;
+        self.completed.set(self.completed.get() + 1);
+        (self.respond)(number)
+    }
+
+    async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    fn default_lifetime(&self) -> Duration {
+        seconds(300)
+    }
+}
+
+impl<F: Fn(usize) -> FetchResult> FakeEndpoint<F> {
+    fn new(respond: F) -> Self {
+        FakeEndpoint {
+            respond,
             delay: Duration::ZERO,
             began: Instant::now(),
             starts: RefCell::default(),
-            answered: Cell::new(0),
+            completed: Cell::new(0),
             changed: Notify::new(),
         }
     }
 
     fn slow(self, delay: Duration) -> Self {
-        Endpoint { delay, ..self }
+        FakeEndpoint { delay, ..self }
     }
 
-    async fn fetch(&self) -> Answer {
-        let number = self.starts.borrow().len();
-        self.starts.borrow_mut().push(self.began.elapsed());
-        sleep(self.delay).await;
-        self.answered.set(self.answered.get() + 1);
-        (self.answer)(number)
-    }
-
-    /// Runs the refresh task beside `story`.
-    async fn play<T>(&self, story: impl AsyncFnOnce(Reader) -> T) -> T {
+    /// Runs the refresh task during `scenario`.
+    async fn run<T>(&self, scenario: impl AsyncFnOnce(TokenReader) -> T) -> T {
         let (publisher, reader) = channel(seconds(5), std::sync::Arc::default());
-        let task = refresh(
-            || self.fetch(),
-            || self.changed.notified(),
-            publisher,
-            || seconds(300),
-        );
         tokio::select! {
-            () = task => panic!("the refresh task ended"),
-            told = story(reader) => told,
+            () = refresh(self, publisher) => panic!("the refresh task ended"),
+            result = scenario(reader) => result,
         }
     }
 
@@ -123,7 +127,7 @@ impl<F: Fn(usize) -> Answer> Endpoint<F> {
     }
 }
 
-fn token(reader: &Reader) -> String {
+fn token(reader: &TokenReader) -> String {
     reader
         .current()
         .map(|bearer| bearer.header.to_str().unwrap().to_owned())
@@ -131,9 +135,9 @@ fn token(reader: &Reader) -> String {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_is_replaced_before_it_expires() {
-    let endpoint = Endpoint::new(|_| granted("a", 100));
-    let generation = endpoint.play(async |reader| {
+async fn a_token_is_refreshed_before_it_expires() {
+    let endpoint = FakeEndpoint::new(|_| granted("a", 100));
+    let generation = endpoint.run(async |reader| {
         sleep(seconds(200)).await;
         reader.current().unwrap().generation
     });
@@ -148,24 +152,22 @@ async fn a_token_is_replaced_before_it_expires() {
     );
 }
 
-/// What `changed` tells is what the client that asked last does not have, and the fetch makes it
-/// the one that asks.
 #[tokio::test(start_paused = true)]
-async fn an_answer_without_expires_in_lives_for_the_fallback_life() {
-    let endpoint = Endpoint::new(|_| {
-        Ok(Grant {
-            life: None,
+async fn without_expires_in_the_default_lifetime_counts() {
+    let endpoint = FakeEndpoint::new(|_| {
+        Ok(TokenResponse {
+            lifetime: None,
             ..granted("a", 1).unwrap()
         })
     });
-    endpoint.play(async |_| sleep(seconds(260)).await).await;
+    endpoint.run(async |_| sleep(seconds(260)).await).await;
     assert_eq!(endpoint.calls(), 2);
     assert!((240..=252).contains(&endpoint.gaps()[0].as_secs()));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_refresh_keeps_the_token_until_it_stops() {
-    let endpoint = Endpoint::new(|call| {
+    let endpoint = FakeEndpoint::new(|call| {
         if call == 0 {
             granted("a", 100)
         } else {
@@ -173,7 +175,7 @@ async fn a_failed_refresh_keeps_the_token_until_it_stops() {
         }
     });
     endpoint
-        .play(async |reader| {
+        .run(async |reader| {
             sleep(seconds(94)).await;
             assert!(endpoint.calls() > 1);
             assert_eq!(token(&reader), "Bearer a");
@@ -184,8 +186,8 @@ async fn a_failed_refresh_keeps_the_token_until_it_stops() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_life_of_a_token_counts_from_the_request_for_it() {
-    let endpoint = Endpoint::new(|call| {
+async fn the_lifetime_counts_from_the_request() {
+    let endpoint = FakeEndpoint::new(|call| {
         if call == 0 {
             granted("a", 100)
         } else {
@@ -194,7 +196,7 @@ async fn the_life_of_a_token_counts_from_the_request_for_it() {
     });
     let endpoint = endpoint.slow(seconds(8));
     endpoint
-        .play(async |reader| {
+        .run(async |reader| {
             sleep(seconds(94)).await;
             assert_eq!(token(&reader), "Bearer a");
             sleep(seconds(1)).await;
@@ -204,15 +206,15 @@ async fn the_life_of_a_token_counts_from_the_request_for_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bad_answer_never_replaces_a_good_token() {
-    let endpoint = Endpoint::new(|call| match call {
+async fn a_failed_fetch_never_replaces_a_valid_token() {
+    let endpoint = FakeEndpoint::new(|call| match call {
         0 => granted("good", 100),
-        1 => Err(FetchError::Answer("the answer is empty")),
+        1 => Err(FetchError::Response("the body is empty")),
         2 => Err(FetchError::Broken("cut off".into())),
         _ => refused(),
     });
     endpoint
-        .play(async |reader| {
+        .run(async |reader| {
             sleep(seconds(90)).await;
             assert!(endpoint.calls() > 3);
             assert_eq!(reader.wait().await.unwrap().header, "Bearer good");
@@ -220,14 +222,14 @@ async fn a_bad_answer_never_replaces_a_good_token() {
         .await;
 }
 
-/// It would be logged as held, and each request would wait in vain.
+/// Publishing it would make each request wait in vain.
 #[tokio::test(start_paused = true)]
-async fn a_token_that_comes_after_its_end_is_a_failure_and_no_reason_to_hurry() {
-    let endpoint = Endpoint::new(|_| granted("dead", 3)).slow(seconds(4));
+async fn a_token_that_arrives_expired_is_a_failure() {
+    let endpoint = FakeEndpoint::new(|_| granted("dead", 3)).slow(seconds(4));
     endpoint
-        .play(async |reader| {
+        .run(async |reader| {
             sleep(seconds(6)).await;
-            // Between two calls: what is told is when the next one is.
+            // Between two fetches: Retry-After is the time until the next one.
             let error = reader.error();
             assert!(matches!(error, Error::TokenUnavailable { .. }), "{error:?}");
             sleep(seconds(594)).await;
@@ -241,15 +243,15 @@ async fn a_token_that_comes_after_its_end_is_a_failure_and_no_reason_to_hurry() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_a_token_is_not_slept_through() {
-    let endpoint = Endpoint::new(|call| {
+async fn a_fetch_starts_when_the_token_ends() {
+    let endpoint = FakeEndpoint::new(|call| {
         if call == 0 {
             granted("a", 100)
         } else {
             unavailable()
         }
     });
-    endpoint.play(async |_| sleep(seconds(96)).await).await;
+    endpoint.run(async |_| sleep(seconds(96)).await).await;
     let starts = endpoint.starts.borrow();
     assert!(
         starts.iter().any(|start| start.as_secs() == 95),
@@ -257,12 +259,11 @@ async fn the_end_of_a_token_is_not_slept_through() {
     );
 }
 
-/// A server that gives out the token it has until that is dead, and says each time what is left of
-/// its life.
+/// A server that returns the same token until it expires, with its remaining lifetime.
 #[tokio::test(start_paused = true)]
-async fn the_same_almost_dead_token_returned_again_does_not_spin() {
+async fn the_same_expiring_token_causes_no_busy_loop() {
     let began = Instant::now();
-    let endpoint = Endpoint::new(|_| {
+    let endpoint = FakeEndpoint::new(|_| {
         let age = began.elapsed().as_secs();
         match 600 - age % 600 {
             600 => granted(&format!("number-{}", age / 600), 600),
@@ -270,20 +271,20 @@ async fn the_same_almost_dead_token_returned_again_does_not_spin() {
         }
     });
     endpoint
-        .play(async |reader| {
+        .run(async |reader| {
             sleep(seconds(605)).await;
             assert_eq!(token(&reader), "Bearer number-1");
         })
         .await;
     assert!(endpoint.calls() <= 14, "{:?}", endpoint.starts);
-    assert!(endpoint.gaps().iter().all(|gap| *gap >= LEAST_PAUSE));
+    assert!(endpoint.gaps().iter().all(|gap| *gap >= MIN_FETCH_INTERVAL));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_machine_that_slept_sends_no_dead_token_and_gets_a_new_one_within_a_second() {
-    let endpoint = Endpoint::new(|call| granted(["a", "b"][call], 3600));
+async fn after_a_sleep_a_new_token_comes_within_a_second() {
+    let endpoint = FakeEndpoint::new(|call| granted(["a", "b"][call], 3600));
     endpoint
-        .play(async |reader| {
+        .run(async |reader| {
             sleep(seconds(10)).await;
             assert_eq!(token(&reader), "Bearer a");
             sleep_machine(seconds(8 * 3600));

@@ -1,31 +1,34 @@
-//! The pauses between fetches: their least, how they grow, and Retry-After.
+//! Pauses between fetches: minimum, growth and Retry-After.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn two_fetches_are_never_closer_than_a_second_whatever_happens() {
-    let answers: [fn(usize) -> Answer; 4] = [
+async fn two_fetches_start_at_least_a_second_apart() {
+    let responses: [fn(usize) -> FetchResult; 4] = [
         |_| granted("a", 1),
         |_| unavailable(),
         |_| busy(0),
         |call| granted(&call.to_string(), 20),
     ];
-    for answer in answers {
-        let endpoint = Endpoint::new(answer);
-        let stir = async |reader: Reader| {
+    for respond in responses {
+        let endpoint = FakeEndpoint::new(respond);
+        let disturb = async |reader: TokenReader| {
             for _ in 0..600 {
                 sleep(Duration::from_millis(100)).await;
                 endpoint.changed.notify_one();
                 if let Some(bearer) = reader.current() {
-                    let _ =
-                        timeout(Duration::from_millis(1), reader.renewed(bearer.generation)).await;
+                    let _ = timeout(
+                        Duration::from_millis(1),
+                        reader.wait_for_newer(bearer.generation),
+                    )
+                    .await;
                 }
             }
         };
-        endpoint.play(stir).await;
+        endpoint.run(disturb).await;
         assert!(endpoint.calls() > 1);
         assert!(
-            endpoint.gaps().iter().all(|gap| *gap >= LEAST_PAUSE),
+            endpoint.gaps().iter().all(|gap| *gap >= MIN_FETCH_INTERVAL),
             "{:?}",
             endpoint.gaps()
         );
@@ -33,15 +36,15 @@ async fn two_fetches_are_never_closer_than_a_second_whatever_happens() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_client_is_tried_seldom_also_as_its_token_ends() {
-    let endpoint = Endpoint::new(|call| {
+async fn a_refused_client_backs_off_while_its_token_ends() {
+    let endpoint = FakeEndpoint::new(|call| {
         if call == 0 {
             granted("a", 100)
         } else {
             refused()
         }
     });
-    endpoint.play(async |_| sleep(seconds(600)).await).await;
+    endpoint.run(async |_| sleep(seconds(600)).await).await;
     let gaps = &endpoint.gaps()[1..];
     assert!(
         gaps.iter().all(|gap| (5..=60).contains(&gap.as_secs())),
@@ -54,9 +57,9 @@ async fn a_refused_client_is_tried_seldom_also_as_its_token_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_client_is_told_at_once_and_when_to_come_again() {
-    let endpoint = Endpoint::new(|_| refused());
-    let error = endpoint.play(async |reader| {
+async fn requests_of_a_refused_client_fail_with_retry_after() {
+    let endpoint = FakeEndpoint::new(|_| refused());
+    let error = endpoint.run(async |reader| {
         sleep(seconds(1)).await;
         reader.wait().await.unwrap_err()
     });
@@ -69,26 +72,26 @@ async fn a_refused_client_is_told_at_once_and_when_to_come_again() {
 
 #[tokio::test(start_paused = true)]
 async fn retry_after_wins_over_the_backoff() {
-    let endpoint = Endpoint::new(|call| match call {
+    let endpoint = FakeEndpoint::new(|call| match call {
         0 | 1 => busy(120),
         2 => refused_for(120),
         _ => granted("a", 100),
     });
-    endpoint.play(async |_| sleep(seconds(400)).await).await;
+    endpoint.run(async |_| sleep(seconds(400)).await).await;
     assert_eq!(&endpoint.gaps()[..3], [seconds(120); 3]);
 }
 
-/// `Retry-After: 0`, or a date that is past by a clock which is off.
+/// `Retry-After: 0`, or a date in the past because the clocks differ.
 #[tokio::test(start_paused = true)]
-async fn a_retry_after_of_nothing_does_not_do_away_with_the_backoff() {
-    let endpoint = Endpoint::new(|_| busy(0));
-    endpoint.play(async |_| sleep(seconds(300)).await).await;
+async fn a_retry_after_of_zero_keeps_the_backoff() {
+    let endpoint = FakeEndpoint::new(|_| busy(0));
+    endpoint.run(async |_| sleep(seconds(300)).await).await;
     assert!(
         endpoint.calls() < 100,
         "{} calls in 300 s",
         endpoint.calls()
     );
-    let endpoint = Endpoint::new(|call| {
+    let endpoint = FakeEndpoint::new(|call| {
         let retry_after = Some(seconds((call % 2) as u64));
         Err(FetchError::Refused {
             status: StatusCode::UNAUTHORIZED,
@@ -96,7 +99,7 @@ async fn a_retry_after_of_nothing_does_not_do_away_with_the_backoff() {
             retry_after,
         })
     });
-    endpoint.play(async |_| sleep(seconds(300)).await).await;
+    endpoint.run(async |_| sleep(seconds(300)).await).await;
     assert!(
         endpoint.gaps().iter().all(|gap| *gap >= seconds(5)),
         "{:?}",
@@ -105,15 +108,15 @@ async fn a_retry_after_of_nothing_does_not_do_away_with_the_backoff() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_backoff_begins_anew_after_a_grant_and_with_changed_credentials() {
-    let endpoint = Endpoint::new(|call| {
+async fn success_and_changed_credentials_reset_the_backoff() {
+    let endpoint = FakeEndpoint::new(|call| {
         if call % 7 == 0 {
             granted("a", 1000)
         } else {
             unavailable()
         }
     });
-    endpoint.play(async |_| sleep(seconds(3600)).await).await;
+    endpoint.run(async |_| sleep(seconds(3600)).await).await;
     let after_a_grant = endpoint
         .gaps()
         .into_iter()
@@ -125,9 +128,9 @@ async fn the_backoff_begins_anew_after_a_grant_and_with_changed_credentials() {
         "{after_a_grant:?}"
     );
 
-    let endpoint = Endpoint::new(|_| refused());
+    let endpoint = FakeEndpoint::new(|_| refused());
     endpoint
-        .play(async |_| {
+        .run(async |_| {
             for _ in 0..10 {
                 sleep(seconds(600)).await;
                 let before = endpoint.calls();
@@ -143,9 +146,9 @@ async fn the_backoff_begins_anew_after_a_grant_and_with_changed_credentials() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_endpoint_that_is_dead_for_three_lives_is_healed_within_one_backoff_step() {
+async fn recovery_takes_one_backoff_step_after_an_outage() {
     let alive = Cell::new(true);
-    let endpoint = Endpoint::new(|_| {
+    let endpoint = FakeEndpoint::new(|_| {
         if alive.get() {
             granted("a", 100)
         } else {
@@ -153,7 +156,7 @@ async fn an_endpoint_that_is_dead_for_three_lives_is_healed_within_one_backoff_s
         }
     });
     endpoint
-        .play(async |reader| {
+        .run(async |reader| {
             sleep(seconds(10)).await;
             alive.set(false);
             sleep(seconds(300)).await;

@@ -1,39 +1,51 @@
-//! A client that is another one, or asks otherwise.
+//! Changes of the client's settings and credentials.
 
 use super::*;
 
-/// What `changed` tells is what the client that asked last does not have, and the fetch makes it
-/// the one that asks.
+/// A source that has changed until a fetch begins.
+struct ChangedBeforeFetch<F> {
+    endpoint: FakeEndpoint<F>,
+    has_fetched: Cell<bool>,
+}
+
+impl<F: Fn(usize) -> FetchResult> TokenSource for ChangedBeforeFetch<F> {
+    async fn fetch(&self) -> FetchResult {
+        self.has_fetched.set(true);
+        self.endpoint.fetch().await
+    }
+
+    async fn changed(&self) {
+        if self.has_fetched.get() {
+            pending::<()>().await;
+        }
+    }
+
+    fn default_lifetime(&self) -> Duration {
+        self.endpoint.default_lifetime()
+    }
+}
+
+/// `changed` compares with the client of the last fetch, which a new fetch replaces.
 #[tokio::test(start_paused = true)]
-async fn a_change_from_before_a_fetch_does_not_end_it() {
+async fn a_change_before_a_fetch_does_not_cancel_it() {
     for _ in 0..16 {
-        let endpoint = Endpoint::new(|_| granted("a", 100));
-        let asked = Cell::new(0);
-        let fetch = || {
-            let (fetched, asked) = (endpoint.fetch(), &asked);
-            async move {
-                asked.set(1);
-                fetched.await
-            }
-        };
-        let changed = async || {
-            if asked.get() == 1 {
-                pending::<()>().await;
-            }
+        let source = ChangedBeforeFetch {
+            endpoint: FakeEndpoint::new(|_| granted("a", 100)),
+            has_fetched: Cell::new(false),
         };
         let (publisher, reader) = channel(seconds(5), std::sync::Arc::default());
         tokio::select! {
-            () = refresh(fetch, changed, publisher, || seconds(300)) => panic!("the refresh task ended"),
+            () = refresh(&source, publisher) => panic!("the refresh task ended"),
             () = sleep(seconds(1) / 2) => assert_eq!(token(&reader), "Bearer a"),
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn changed_credentials_are_tried_at_once_and_the_token_stays_until_they_are_granted_one() {
-    let endpoint = Endpoint::new(|call| granted(["old", "new"][call], 3600)).slow(seconds(2));
+async fn changed_credentials_are_used_at_once() {
+    let endpoint = FakeEndpoint::new(|call| granted(["old", "new"][call], 3600)).slow(seconds(2));
     endpoint
-        .play(async |reader| {
+        .run(async |reader| {
             sleep(seconds(10)).await;
             endpoint.changed.notify_one();
             sleep(seconds(1)).await;
@@ -48,10 +60,10 @@ async fn changed_credentials_are_tried_at_once_and_the_token_stays_until_they_ar
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_old_fetch_in_flight_does_not_overwrite_the_token_of_changed_credentials() {
-    let endpoint = Endpoint::new(|call| granted(["old", "new"][call], 3600)).slow(seconds(8));
+async fn a_change_cancels_the_fetch_in_flight() {
+    let endpoint = FakeEndpoint::new(|call| granted(["old", "new"][call], 3600)).slow(seconds(8));
     endpoint
-        .play(async |reader| {
+        .run(async |reader| {
             sleep(seconds(4)).await;
             endpoint.changed.notify_one();
             sleep(seconds(60)).await;
@@ -59,15 +71,15 @@ async fn an_old_fetch_in_flight_does_not_overwrite_the_token_of_changed_credenti
         })
         .await;
     assert_eq!(
-        (endpoint.calls(), endpoint.answered.get()),
+        (endpoint.calls(), endpoint.completed.get()),
         (2, 1),
-        "the old fetch was not given up"
+        "the old fetch was not cancelled"
     );
 }
 
 #[tokio::test(start_paused = true)]
-async fn changed_credentials_are_tried_at_once_also_after_a_refusal() {
-    let endpoint = Endpoint::new(|call| {
+async fn changed_credentials_are_used_at_once_after_a_refusal() {
+    let endpoint = FakeEndpoint::new(|call| {
         if call < 6 {
             refused()
         } else {
@@ -75,7 +87,7 @@ async fn changed_credentials_are_tried_at_once_also_after_a_refusal() {
         }
     });
     endpoint
-        .play(async |reader| {
+        .run(async |reader| {
             while endpoint.calls() < 6 {
                 sleep(seconds(1)).await;
             }
@@ -87,10 +99,10 @@ async fn changed_credentials_are_tried_at_once_also_after_a_refusal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn credentials_that_change_all_the_time_do_not_keep_a_token_from_coming() {
-    let endpoint = Endpoint::new(|_| granted("a", 3600)).slow(seconds(3));
+async fn constantly_changing_credentials_do_not_prevent_a_token() {
+    let endpoint = FakeEndpoint::new(|_| granted("a", 3600)).slow(seconds(3));
     endpoint
-        .play(async |reader| {
+        .run(async |reader| {
             for _ in 0..10 {
                 endpoint.changed.notify_one();
                 sleep(seconds(1)).await;

@@ -1,34 +1,38 @@
-//! Tokens that the API refuses, and requests that wait for another.
+//! Tokens that the API rejects, and requests that wait for another.
 
 use tokio::time::advance;
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_token_is_replaced_once_for_all_who_wait() {
-    let endpoint = Endpoint::new(|call| granted(&call.to_string(), 3600)).slow(seconds(1));
+async fn waiting_requests_share_one_replacement() {
+    let endpoint = FakeEndpoint::new(|call| granted(&call.to_string(), 3600)).slow(seconds(1));
     endpoint
-        .play(async |reader| {
+        .run(async |reader| {
             sleep(seconds(30)).await;
-            let all = (0..50).map(|_| reader.renewed(1));
+            let all = (0..50).map(|_| reader.wait_for_newer(1));
             assert_eq!(futures_util::future::join_all(all).await, [true; 50]);
             assert_eq!((endpoint.calls(), token(&reader).as_str()), (2, "Bearer 1"));
-            // Who comes late with the old one is told of the new one at once.
-            assert!(timeout(Duration::ZERO, reader.renewed(1)).await.unwrap());
+            // A late request with the old token gets the new one at once.
+            assert!(
+                timeout(Duration::ZERO, reader.wait_for_newer(1))
+                    .await
+                    .unwrap()
+            );
         })
         .await;
     assert_eq!(endpoint.calls(), 2);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_young_token_is_not_replaced_however_often_it_is_refused() {
-    let endpoint = Endpoint::new(|call| granted(&call.to_string(), 3600));
+async fn a_young_rejected_token_is_not_replaced() {
+    let endpoint = FakeEndpoint::new(|call| granted(&call.to_string(), 3600));
     endpoint
-        .play(async |reader| {
+        .run(async |reader| {
             for _ in 0..300 {
                 sleep(Duration::from_millis(100)).await;
                 let bearer = reader.current().unwrap();
-                reader.renewed(bearer.generation).await;
+                reader.wait_for_newer(bearer.generation).await;
             }
         })
         .await;
@@ -41,8 +45,8 @@ async fn a_young_token_is_not_replaced_however_often_it_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_token_endpoint_that_fails_is_not_asked_more_often_because_the_token_is_refused() {
-    let endpoint = Endpoint::new(|call| {
+async fn a_rejected_token_does_not_speed_up_failing_fetches() {
+    let endpoint = FakeEndpoint::new(|call| {
         if call == 0 {
             granted("a", 3600)
         } else {
@@ -50,16 +54,16 @@ async fn a_token_endpoint_that_fails_is_not_asked_more_often_because_the_token_i
         }
     });
     endpoint
-        .play(async |reader| {
+        .run(async |reader| {
             sleep(seconds(20)).await;
-            let told_soon = async || {
-                timeout(seconds(2), reader.renewed(1))
+            let waited_shortly = async || {
+                timeout(seconds(2), reader.wait_for_newer(1))
                     .await
                     .expect("it waits for nothing")
             };
-            assert!(!told_soon().await);
+            assert!(!waited_shortly().await);
             for _ in 0..50 {
-                assert!(!told_soon().await);
+                assert!(!waited_shortly().await);
                 advance(seconds(1)).await;
             }
         })
@@ -67,11 +71,10 @@ async fn a_token_endpoint_that_fails_is_not_asked_more_often_because_the_token_i
     assert_eq!(endpoint.calls(), 2);
 }
 
-/// To be refused by the API is to be without a token, also where the token endpoint had failed
-/// before.
+/// A rejected token counts as none, even if the token endpoint failed before the rejection.
 #[tokio::test(start_paused = true)]
-async fn a_token_that_is_refused_while_the_token_endpoint_fails_is_not_held() {
-    let endpoint = Endpoint::new(|call| {
+async fn a_rejected_token_counts_as_none_while_fetches_fail() {
+    let endpoint = FakeEndpoint::new(|call| {
         if call == 0 {
             granted("a", 36_000)
         } else {
@@ -79,11 +82,11 @@ async fn a_token_that_is_refused_while_the_token_endpoint_fails_is_not_held() {
         }
     });
     endpoint
-        .play(async |reader| {
+        .run(async |reader| {
             sleep(seconds(20)).await;
             endpoint.changed.notify_one();
             sleep(seconds(200)).await;
-            assert!(!reader.renewed(1).await);
+            assert!(!reader.wait_for_newer(1).await);
             let before = endpoint.calls();
             sleep(seconds(1800)).await;
             let gaps = &endpoint.gaps()[before..];
@@ -94,19 +97,21 @@ async fn a_token_that_is_refused_while_the_token_endpoint_fails_is_not_held() {
 
 #[tokio::test(start_paused = true)]
 async fn no_more_than_1024_requests_wait() {
-    let endpoint = Endpoint::new(|_| granted("a", 3600)).slow(seconds(3));
+    let endpoint = FakeEndpoint::new(|_| granted("a", 3600)).slow(seconds(3));
     endpoint
-        .play(async |reader| {
+        .run(async |reader| {
             let began = Instant::now();
             let waits = (0..1030).map(|_| async { (reader.wait().await.is_ok(), began.elapsed()) });
-            let told = futures_util::future::join_all(waits).await;
-            let (served, shed): (Vec<_>, Vec<_>) = told.into_iter().partition(|(is_ok, _)| *is_ok);
+            let results = futures_util::future::join_all(waits).await;
+            let (served, shed): (Vec<_>, Vec<_>) =
+                results.into_iter().partition(|(is_ok, _)| *is_ok);
             assert_eq!((served.len(), shed.len()), (1024, 6));
             assert!(shed.iter().all(|(_, after)| after.is_zero()), "{shed:?}");
 
             sleep(seconds(10)).await;
-            let told = futures_util::future::join_all((0..1030).map(|_| reader.renewed(1))).await;
-            assert_eq!(told.iter().filter(|is_newer| **is_newer).count(), 1024);
+            let results =
+                futures_util::future::join_all((0..1030).map(|_| reader.wait_for_newer(1))).await;
+            assert_eq!(results.iter().filter(|is_newer| **is_newer).count(), 1024);
         })
         .await;
 }

@@ -1,12 +1,12 @@
-//! The pause after a failed fetch while requests wait for a token.
+//! Pauses after a failed fetch while requests wait for a token.
 
 use super::*;
 
-/// The longest pause that waiting requests may see.
+/// The longest pause while requests wait.
 const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// Waits until the next fetch is at least `pause` away.
-async fn long_pause(reader: &Reader, pause: Duration) {
+async fn long_pause(reader: &TokenReader, pause: Duration) {
     for _ in 0..10_000 {
         if reader
             .error()
@@ -22,9 +22,9 @@ async fn long_pause(reader: &Reader, pause: Duration) {
 
 #[tokio::test(start_paused = true)]
 async fn waiting_requests_keep_pauses_short() {
-    let endpoint = Endpoint::new(|_| unavailable());
+    let endpoint = FakeEndpoint::new(|_| unavailable());
     endpoint
-        .play(async |reader| {
+        .run(async |reader| {
             let end = Instant::now() + seconds(600);
             while Instant::now() < end {
                 assert!(reader.wait().await.is_err());
@@ -40,10 +40,10 @@ async fn waiting_requests_keep_pauses_short() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_shortens_a_pause_that_has_begun() {
+async fn a_request_shortens_a_running_pause() {
     for late in [0, 3, 8] {
         let alive = Cell::new(false);
-        let endpoint = Endpoint::new(|_| {
+        let endpoint = FakeEndpoint::new(|_| {
             if alive.get() {
                 granted("a", 100)
             } else {
@@ -51,7 +51,7 @@ async fn a_request_shortens_a_pause_that_has_begun() {
             }
         });
         endpoint
-            .play(async |reader| {
+            .run(async |reader| {
                 long_pause(&reader, seconds(14)).await;
                 alive.set(true);
                 sleep(seconds(late)).await;
@@ -73,10 +73,10 @@ async fn a_request_shortens_a_pause_that_has_begun() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_shortened_pause_is_what_retry_after_says() {
-    let endpoint = Endpoint::new(|_| unavailable());
+async fn retry_after_reports_the_shortened_pause() {
+    let endpoint = FakeEndpoint::new(|_| unavailable());
     endpoint
-        .play(async |reader| {
+        .run(async |reader| {
             long_pause(&reader, seconds(14)).await;
             let given_up = timeout(Duration::from_millis(1), reader.wait()).await;
             assert!(given_up.is_err() && reader.error().retry_after().unwrap() <= MAX_PAUSE);
@@ -85,9 +85,9 @@ async fn a_shortened_pause_is_what_retry_after_says() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waiting_leaves_the_pause_as_it_is() {
-    let endpoint = Endpoint::new(|_| unavailable());
-    endpoint.play(async |_| sleep(seconds(1200)).await).await;
+async fn without_waiting_requests_the_pause_is_not_shortened() {
+    let endpoint = FakeEndpoint::new(|_| unavailable());
+    endpoint.run(async |_| sleep(seconds(1200)).await).await;
     assert!(
         endpoint.gaps().iter().any(|gap| *gap > MAX_PAUSE * 2),
         "{:?}",
@@ -97,9 +97,9 @@ async fn nobody_waiting_leaves_the_pause_as_it_is() {
 
 #[tokio::test(start_paused = true)]
 async fn waiting_requests_do_not_shorten_retry_after() {
-    let endpoint = Endpoint::new(|_| busy(60));
+    let endpoint = FakeEndpoint::new(|_| busy(60));
     endpoint
-        .play(async |reader| {
+        .run(async |reader| {
             for _ in 0..50 {
                 assert!(reader.wait().await.is_err());
             }
@@ -116,14 +116,14 @@ async fn waiting_requests_do_not_shorten_retry_after() {
 async fn waiting_requests_do_not_hurry_403_and_429() {
     for status in [StatusCode::FORBIDDEN, StatusCode::TOO_MANY_REQUESTS] {
         for retry_after in [None, Some(Duration::ZERO)] {
-            let endpoint = Endpoint::new(move |_| {
+            let endpoint = FakeEndpoint::new(move |_| {
                 Err(FetchError::Status {
                     status,
                     retry_after,
                 })
             });
             endpoint
-                .play(async |reader| {
+                .run(async |reader| {
                     let end = Instant::now() + seconds(1200);
                     while Instant::now() < end {
                         assert!(reader.wait().await.is_err());
@@ -142,9 +142,9 @@ async fn waiting_requests_do_not_hurry_403_and_429() {
 
 #[tokio::test(start_paused = true)]
 async fn waiting_requests_do_not_hurry_a_refused_client() {
-    let endpoint = Endpoint::new(|_| refused());
+    let endpoint = FakeEndpoint::new(|_| refused());
     endpoint
-        .play(async |reader| {
+        .run(async |reader| {
             for _ in 0..6000 {
                 assert!(reader.wait().await.is_err());
                 sleep(Duration::from_millis(100)).await;

@@ -1,7 +1,8 @@
-//! One token request over HTTP/1.1, on a connection of its own: one that was kept would be dead
-//! before the next token is due, and the client's certificate may be another by then.
+//! One token request over HTTP/1.1 on a new connection: an idle one would be closed before the next
+//! request, and the client's certificate may have changed by then.
 
 use std::future::pending;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT, VIA};
@@ -17,21 +18,21 @@ use tokio_rustls::TlsConnector;
 use url::Position;
 use zeroize::Zeroizing;
 
-use super::client_auth::form;
-use super::endpoint::FetchError;
+use super::client_auth::TokenRequestForm;
+use super::failure::FetchError;
 use crate::config::{Credentials, Origin, Token};
 use crate::error::BoxError;
 use crate::headers::via;
 use crate::upstream::{ConnectDeadline, ConnectStep, DialError, Dialer};
 
-/// No token response is longer: a real one has 1 to 3 KB.
-const MAX_BODY_BYTES: usize = 64 * 1024;
+/// Limit for the body of a response; real ones have 1 to 3 KB.
+const MAX_RESPONSE_BYTES: usize = 64 * 1024;
 
 /// Sends one token request, within `token.timeout`.
 ///
 /// # Errors
-/// When there is no whole response.
-pub(super) async fn post(
+/// When there is no complete response.
+pub(super) async fn send(
     dialer: &Dialer,
     config: &Token,
     credentials: &Credentials,
@@ -44,19 +45,19 @@ pub(super) async fn post(
         DialError::Timeout(late) => FetchError::Timeout(late),
         other => FetchError::Unreachable(other.into()),
     })?;
-    // Made when it can be sent: what a client signs is good for a minute.
-    let request = || request(config, &origin, credentials).map_err(FetchError::Credentials);
+    // Built once it can be sent: an assertion expires after a minute.
+    let request = || build_request(config, &origin, credentials).map_err(FetchError::Credentials);
     let Some((tls, name)) = tls else {
-        return exchange(tcp, request()?, &origin, &deadline).await;
+        return exchange_on(tcp, request()?, &origin, &deadline).await;
     };
     let handshake = deadline
         .limit(ConnectStep::Tls, &origin.host, tls.connect(name, tcp))
         .await?;
     let stream = handshake.map_err(|error| FetchError::Unreachable(error.into()))?;
-    exchange(stream, request()?, &origin, &deadline).await
+    exchange_on(stream, request()?, &origin, &deadline).await
 }
 
-/// TLS as the endpoint is spoken to, and the name that its certificate must have; `None` for
+/// The TLS connector for the endpoint, and the name that its certificate must have; `None` for
 /// `http://`.
 ///
 /// # Errors
@@ -75,20 +76,20 @@ pub(super) fn tls(
     let tls = ClientConfig::builder().with_root_certificates(roots);
     let mut tls = match &credentials.certificate {
         Some(pem) => {
-            let (chain, key) = identity(pem.expose().as_bytes())?;
+            let (chain, key) = parse_identity(pem.expose().as_bytes())?;
             tls.with_client_auth_cert(chain, key)?
         }
         None => tls.with_no_client_auth(),
     };
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(Some((
-        TlsConnector::from(std::sync::Arc::new(tls)),
+        TlsConnector::from(Arc::new(tls)),
         ServerName::try_from(origin.host)?,
     )))
 }
 
-/// The chain and the key in `pem`. No error quotes it.
-fn identity(
+/// The chain and the key in `pem`. The error contains no part of it.
+fn parse_identity(
     pem: &[u8],
 ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), &'static str> {
     const UNREADABLE: &str = "token.client_cert or token.client_key is not a PEM file";
@@ -97,21 +98,20 @@ fn identity(
     Ok((chain.map_err(|_| UNREADABLE)?, key.map_err(|_| UNREADABLE)?))
 }
 
-fn request(
+fn build_request(
     config: &Token,
     origin: &Origin,
     credentials: &Credentials,
 ) -> Result<Request<Full<Bytes>>, BoxError> {
-    let form = form(config, credentials)?;
+    let form = TokenRequestForm::new(config, credentials)?;
     let mut request =
         Request::post(&config.endpoint.url()[Position::BeforePath..Position::AfterQuery])
             .header(HOST, &origin.authority)
             .header(USER_AGENT, concat!("gbg-proxy/", env!("CARGO_PKG_VERSION")))
-            // So that a token request that comes back to this proxy is recognized.
+            // Lets this proxy detect a token request that is routed back to it.
             .header(VIA, via::header_value(Version::HTTP_11))
             .header(ACCEPT, "application/json")
-            // Without it any coding is acceptable (RFC 9110 section 12.5.3), and none is decoded
-            // here.
+            // Without it any coding is acceptable (RFC 9110 section 12.5.3); none is decoded here.
             .header(ACCEPT_ENCODING, "identity")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
     let body = Full::new(form.body());
@@ -121,7 +121,7 @@ fn request(
     Ok(request.body(body)?)
 }
 
-async fn exchange<IO>(
+async fn exchange_on<IO>(
     io: IO,
     request: Request<Full<Bytes>>,
     origin: &Origin,
@@ -133,7 +133,7 @@ where
     let broken = |error: hyper::Error| FetchError::Broken(error.into());
     let exchange = async {
         let (mut sender, connection) = http1::Builder::new()
-            // An error of the sender that a client can live with (RFC 9112 section 5.1).
+            // A server's syntax error that is safe to accept (RFC 9112 section 5.1).
             .allow_spaces_after_header_name_in_responses(true)
             .handshake(TokioIo::new(io))
             .await
@@ -144,22 +144,21 @@ where
                 .await
                 .map_err(broken)?
                 .into_parts();
-            // Room for all of it from the start: growing would leave pieces behind that are not
-            // zeroed.
-            let mut whole = Zeroizing::new(Vec::with_capacity(MAX_BODY_BYTES));
+            // Allocated once: a reallocation would leave copies that are not zeroed.
+            let mut bytes = Zeroizing::new(Vec::with_capacity(MAX_RESPONSE_BYTES));
             while let Some(frame) = body.frame().await {
                 let Ok(part) = frame.map_err(broken)?.into_data() else {
                     continue;
                 };
-                if whole.len() + part.len() > MAX_BODY_BYTES {
-                    return Err(FetchError::Answer("the answer is longer than 64 KiB"));
+                if bytes.len() + part.len() > MAX_RESPONSE_BYTES {
+                    return Err(FetchError::Response("the body is longer than 64 KiB"));
                 }
-                whole.extend_from_slice(&part);
+                bytes.extend_from_slice(&part);
             }
-            Ok(Response::from_parts(head, whole))
+            Ok(Response::from_parts(head, bytes))
         };
         let connection = async {
-            // Its error is the response's as well.
+            // The sender reports the same error.
             let _ = connection.await;
             pending().await
         };
