@@ -19,7 +19,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 use crate::support::caller::{post, read_until, send};
 use crate::support::egress::OPENED;
 use crate::support::server::scripted;
-use crate::support::{Proxy, TOKEN, answer, api, configured, granting, token_endpoint};
+use crate::support::{Proxy, TOKEN, answer, api, configured, granting, sandbox, token_endpoint};
 
 const START: &str = "/v2/captain/journey/start";
 const TOKENS: &str = "https://tokens.example/as/token.oauth2";
@@ -249,4 +249,86 @@ async fn a_query_of_the_endpoint_reaches_it() {
     fetch(&endpoint, &[]).await.unwrap();
     let host = tokens.received_requests().await.unwrap()[0].headers["host"].clone();
     assert_eq!(host.to_str().unwrap(), tokens.address().to_string());
+}
+
+#[tokio::test]
+async fn each_unusable_response_has_its_reason() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let bad = [
+        ("token-body=empty", "the body is empty"),
+        ("token-body=html", "the body is not JSON"),
+        (
+            "token-body=no-token",
+            "access_token or token_type is missing",
+        ),
+        (
+            "token-body=truncated",
+            "the connection to the token endpoint was lost",
+        ),
+        ("token-body=endless", "the body is longer than 64 KiB"),
+        ("token-body=drip", "did not respond in time"),
+        ("token-hang", "did not respond in time"),
+        ("token-delay=20s", "did not respond in time"),
+        (
+            "token-reset",
+            "the connection to the token endpoint was lost",
+        ),
+        ("token-type=mac", "the token_type is not Bearer"),
+        ("token-bad", "the access_token is not a bearer token"),
+        (
+            "token-expires-in=0",
+            "the expires_in is not a plausible lifetime",
+        ),
+        (
+            "token-expires-in=-1",
+            "the expires_in is not a plausible lifetime",
+        ),
+        (
+            "token-expires-in=1e300",
+            "the expires_in is not a plausible lifetime",
+        ),
+        (
+            "token-status=500",
+            "the token endpoint returned an error status: 500",
+        ),
+        (
+            "token-status=429",
+            "the token endpoint returned an error status: 429",
+        ),
+        (
+            "token-status=302",
+            "the token endpoint returned an error status: 302",
+        ),
+        (
+            "refuse-client",
+            "refuses our credentials: 401 Unauthorized, invalid_client",
+        ),
+    ];
+    for (fault, reason) in bad {
+        let sandbox = sandbox(&[fault]).await;
+        let set = ["token.timeout=1s"];
+        let config = configured(&sandbox.base_url(), &sandbox.token_endpoint(), &set).config;
+        let error = Client::new(&config.token)
+            .unwrap()
+            .fetch()
+            .await
+            .expect_err(fault);
+        assert!(error.to_string().contains(reason), "{fault}: {error}");
+    }
+    let good = [
+        "token-body=crlf",
+        "token-body=bom",
+        "token-type=bEARER",
+        "token-expires-in=\"60\"",
+        "token-expires-in=60.5",
+        "token-expires-in=none",
+        "token-same",
+        "token-retry-after=7",
+    ];
+    for fault in good {
+        let sandbox = sandbox(&[fault]).await;
+        let config = configured(&sandbox.base_url(), &sandbox.token_endpoint(), &[]).config;
+        let grant = Client::new(&config.token).unwrap().fetch().await;
+        grant.unwrap_or_else(|error| panic!("{fault}: {error}"));
+    }
 }

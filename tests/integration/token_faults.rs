@@ -8,7 +8,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use gbg_proxy::sandbox::{Authorization, Sandbox};
-use gbg_proxy::token::Client;
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use tokio::sync::broadcast::error::RecvError;
@@ -17,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::caller::{Whole, json, post, send, until};
 use crate::support::process::Running;
-use crate::support::{CLIENT_SECRET, Proxy, RSA_KEY, configured, parse_faults, sandbox};
+use crate::support::{CLIENT_SECRET, Proxy, RSA_KEY, parse_faults, sandbox};
 
 const SINK: &str = "/v2/captain/sandbox/sink";
 
@@ -192,88 +191,6 @@ async fn a_token_endpoint_that_is_dead_for_three_lives_is_told_and_healed_withou
     assert_eq!(sandbox.api_calls(), calls, "sent without a token");
     sandbox.clear_faults();
     until(async || send(proxy.addr(), upload(0)).await.status() == StatusCode::OK).await;
-}
-
-#[tokio::test]
-async fn each_bad_answer_of_the_token_endpoint_is_one_clear_reason() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let bad = [
-        ("token-body=empty", "the body is empty"),
-        ("token-body=html", "the body is not JSON"),
-        (
-            "token-body=no-token",
-            "access_token or token_type is missing",
-        ),
-        (
-            "token-body=truncated",
-            "the connection to the token endpoint was lost",
-        ),
-        ("token-body=endless", "the body is longer than 64 KiB"),
-        ("token-body=drip", "did not respond in time"),
-        ("token-hang", "did not respond in time"),
-        ("token-delay=20s", "did not respond in time"),
-        (
-            "token-reset",
-            "the connection to the token endpoint was lost",
-        ),
-        ("token-type=mac", "the token_type is not Bearer"),
-        ("token-bad", "the access_token is not a bearer token"),
-        (
-            "token-expires-in=0",
-            "the expires_in is not a plausible lifetime",
-        ),
-        (
-            "token-expires-in=-1",
-            "the expires_in is not a plausible lifetime",
-        ),
-        (
-            "token-expires-in=1e300",
-            "the expires_in is not a plausible lifetime",
-        ),
-        (
-            "token-status=500",
-            "the token endpoint returned an error status: 500",
-        ),
-        (
-            "token-status=429",
-            "the token endpoint returned an error status: 429",
-        ),
-        (
-            "token-status=302",
-            "the token endpoint returned an error status: 302",
-        ),
-        (
-            "refuse-client",
-            "refuses our credentials: 401 Unauthorized, invalid_client",
-        ),
-    ];
-    for (fault, reason) in bad {
-        let sandbox = sandbox(&[fault]).await;
-        let set = ["token.timeout=1s"];
-        let config = configured(&sandbox.base_url(), &sandbox.token_endpoint(), &set).config;
-        let error = Client::new(&config.token)
-            .unwrap()
-            .fetch()
-            .await
-            .expect_err(fault);
-        assert!(error.to_string().contains(reason), "{fault}: {error}");
-    }
-    let good = [
-        "token-body=crlf",
-        "token-body=bom",
-        "token-type=bEARER",
-        "token-expires-in=\"60\"",
-        "token-expires-in=60.5",
-        "token-expires-in=none",
-        "token-same",
-        "token-retry-after=7",
-    ];
-    for fault in good {
-        let sandbox = sandbox(&[fault]).await;
-        let config = configured(&sandbox.base_url(), &sandbox.token_endpoint(), &[]).config;
-        let grant = Client::new(&config.token).unwrap().fetch().await;
-        grant.unwrap_or_else(|error| panic!("{fault}: {error}"));
-    }
 }
 
 /// Every way to go wrong, the log as talkative as it gets, and a caller that sends secrets of its
