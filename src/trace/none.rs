@@ -15,11 +15,11 @@ impl NoExporter {
         Err("this build has no OTLP".into())
     }
 
-    pub fn export(&self, _: Span) {
+    pub(crate) fn export(&self, _: Span) {
         match *self {}
     }
 
-    pub fn shut_down(&self) {
+    pub(crate) fn shut_down(&self) {
         match *self {}
     }
 }

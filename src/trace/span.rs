@@ -5,6 +5,10 @@ use std::time::SystemTime;
 use super::context::TraceId;
 
 /// A finished span of a trace.
+#[cfg_attr(
+    not(feature = "otlp"),
+    expect(dead_code, reason = "only an exporter reads the fields")
+)]
 #[derive(Clone, Debug)]
 pub struct Span {
     pub(crate) trace_id: TraceId,
