@@ -25,13 +25,13 @@ use crate::proxy::{
 };
 use crate::rt::liveness::{self, LivenessProbe, LivenessResponder};
 use crate::token::TokenReader;
-use crate::upstream::{ConnectionLimit, Upstream};
+use crate::upstream::{ConnectionLimit, UpstreamClient};
 
 /// Concurrent DNS lookups of a worker; each takes a thread. Without a bound, a burst of new
 /// connections would start hundreds.
 const MAX_DNS_LOOKUPS: usize = 4;
 
-type ApiUpstream = Upstream<RequestBody<WithContext<CallerBody>>>;
+type ApiUpstream = UpstreamClient<RequestBody<WithContext<CallerBody>>>;
 
 /// The configuration that a worker uses until the next reload.
 #[derive(Clone)]
@@ -78,7 +78,7 @@ impl WorkerHandle {
         &self,
         config: &config::Upstream,
     ) -> Result<PreparedUpstream, BoxError> {
-        Upstream::new(config, Arc::clone(&self.metrics.api), self.limit.clone())
+        UpstreamClient::new(config, Arc::clone(&self.metrics.api), self.limit.clone())
             .map(|upstream| PreparedUpstream(Arc::new(upstream)))
     }
 
@@ -144,7 +144,7 @@ impl Worker {
             let tokens = account.tokens().clone();
             let policy = Policy::new(config, shared, tokens.clone(), Arc::clone(&metrics));
             let api = Arc::clone(&metrics.api);
-            let upstream = Upstream::new(account.upstream(), api, limit.clone())?;
+            let upstream = UpstreamClient::new(account.upstream(), api, limit.clone())?;
             Ok::<_, BoxError>(ActiveAccount {
                 tokens,
                 policy: Arc::new(policy),

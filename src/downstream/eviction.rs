@@ -58,7 +58,10 @@ impl EvictingLimit {
 
     /// Admits a connection with `peer`, and sets its `usage`. Also returns the peer that was
     /// evicted for it.
-    pub(super) fn admit(self: &Arc<Self>, peer: &mut PeerInfo) -> (Admission, Option<PeerInfo>) {
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        peer: &mut PeerInfo,
+    ) -> (ConnectionAdmission, Option<PeerInfo>) {
         let usage = ConnectionUse::new(&self.clock);
         peer.usage = Some(Arc::clone(&usage));
         let address = peer.addr.map(|addr| counted_address(addr.ip()));
@@ -73,7 +76,7 @@ impl EvictingLimit {
             .map(|index| connections.remove(index));
         connections.push(connection);
         drop(connections);
-        let admission = Admission {
+        let admission = ConnectionAdmission {
             limit: Arc::clone(self),
             usage,
         };
@@ -142,12 +145,12 @@ fn counted_address(ip: IpAddr) -> IpAddr {
 
 /// An admitted connection. Dropping it removes the connection from the limit.
 #[derive(Debug)]
-pub(super) struct Admission {
+pub(super) struct ConnectionAdmission {
     limit: Arc<EvictingLimit>,
     usage: Arc<ConnectionUse>,
 }
 
-impl Drop for Admission {
+impl Drop for ConnectionAdmission {
     fn drop(&mut self) {
         self.limit
             .connections
@@ -169,7 +172,7 @@ mod tests {
 
     /// Admits connections from `ips`, whose ports are their indexes. Also returns the ports of
     /// evicted connections.
-    fn evicted(limit: &Arc<EvictingLimit>, ips: &[&str]) -> (Vec<Admission>, Vec<u16>) {
+    fn evicted(limit: &Arc<EvictingLimit>, ips: &[&str]) -> (Vec<ConnectionAdmission>, Vec<u16>) {
         let mut evicted = Vec::new();
         let admit = |(port, ip): (usize, &&str)| {
             let (admission, victims) = limit.admit(&mut peer(ip, port as u16));

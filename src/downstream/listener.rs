@@ -12,7 +12,7 @@ use tokio::time::sleep;
 
 use super::connection;
 use super::connection_use::ConnectionUse;
-use super::eviction::{Admission, EvictingLimit};
+use super::eviction::{ConnectionAdmission, EvictingLimit};
 use super::io::DownstreamIo;
 use super::options::ServerOptions;
 use super::peer::PeerInfo;
@@ -167,7 +167,11 @@ fn spawn<IO, S, B>(
 }
 
 /// Admits a connection with `peer`, and reports the one that is evicted for it.
-fn admit(limit: &Arc<EvictingLimit>, peer: &mut PeerInfo, options: &ServerOptions) -> Admission {
+fn admit(
+    limit: &Arc<EvictingLimit>,
+    peer: &mut PeerInfo,
+    options: &ServerOptions,
+) -> ConnectionAdmission {
     let (admission, evicted) = limit.admit(peer);
     if let Some(evicted) = &evicted {
         options

@@ -2,6 +2,7 @@
 
 mod activity;
 mod activity_io;
+mod caller_body;
 mod cells;
 mod certificate;
 mod client_cert;
@@ -34,6 +35,7 @@ mod start_deadline;
 mod timeouts;
 mod tls;
 
+pub use self::caller_body::{CallerBody, CallerBodyError};
 pub(crate) use self::certificate::CallerCertificate;
 pub(crate) use self::connection_use::ConnectionUse;
 pub use self::eviction::EvictingLimit;
@@ -41,7 +43,6 @@ pub(crate) use self::options::MAX_BUFFER_BYTES;
 pub use self::options::ServerOptions;
 pub(crate) use self::peer::PeerInfo;
 pub use self::refusals::RefusalLog;
-pub use self::request::{CallerBody, CallerBodyError};
 pub use self::socket::Socket;
 pub(crate) use self::socket::{bind, share};
 pub use self::timeouts::Timeouts;

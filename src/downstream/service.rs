@@ -6,7 +6,7 @@ use http::{Request, Response};
 use hyper::body::Body;
 use tower::Service;
 
-use super::request::CallerBody;
+use super::caller_body::CallerBody;
 use crate::error::BoxError;
 
 /// A service for the requests of a connection. It is always ready, and turns failures into

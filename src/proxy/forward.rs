@@ -10,11 +10,11 @@ use super::authorize::Authorized;
 use super::replay::RequestBody;
 use super::step::Forward;
 use crate::error::{BoxError, Error};
-use crate::upstream::{Upstream, UpstreamBody};
+use crate::upstream::{UpstreamBody, UpstreamClient};
 
 /// Forwards to `upstream`.
 pub(crate) fn forward<B>(
-    upstream: Arc<Upstream<RequestBody<B>>>,
+    upstream: Arc<UpstreamClient<RequestBody<B>>>,
 ) -> impl Forward<B, UpstreamBody<RequestBody<B>>>
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,

@@ -10,7 +10,7 @@ use super::*;
 use crate::config::{Config, Sources, load};
 use crate::metrics::Metrics;
 use crate::token::{FetchError, TokenReader, TokenResponse, TokenSource};
-use crate::upstream::{ConnectionLimit, Upstream};
+use crate::upstream::{ConnectionLimit, UpstreamClient};
 
 /// A configuration that needs no file, and whose upstream is never reached.
 pub(crate) fn config() -> Config {
@@ -71,7 +71,7 @@ pub(crate) async fn policy_with_token(config: &Config) -> Policy {
 fn the_future_of_a_request_is_small() {
     let (_publisher, tokens) = crate::token::channel(Duration::from_secs(1), Arc::default());
     let policy = policy(&config(), tokens);
-    let upstream = Upstream::<RequestBody<WithContext<Full<Bytes>>>>::new(
+    let upstream = UpstreamClient::<RequestBody<WithContext<Full<Bytes>>>>::new(
         &config().upstream,
         Arc::default(),
         ConnectionLimit::default(),

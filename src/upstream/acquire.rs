@@ -4,13 +4,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::Either;
 use http::{Request, Response};
-use hyper::body::Body;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
+use super::body::OutgoingBody;
 use super::connection_limit::{ConnectionLimit, ConnectionPermit};
 use super::connector::{Connector, NewConnection};
 use super::failure::{ExchangeError, wait_error};
@@ -75,11 +74,7 @@ struct OpenPermits<'a> {
     connection: ConnectionPermit,
 }
 
-impl<B> ConnectionSource<B>
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
+impl<B: OutgoingBody> ConnectionSource<B> {
     pub(super) fn new(
         config: &config::Upstream,
         connections: Arc<ConnectionMetrics>,
@@ -225,11 +220,7 @@ impl<B> Acquired<B> {
     }
 }
 
-impl<B> Transport<B>
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
+impl<B: OutgoingBody> Transport<B> {
     /// Sends `req`, and waits for the response head.
     pub(super) async fn exchange(
         self,

@@ -1,15 +1,28 @@
-//! Request body that records progress as the connection takes its frames.
+//! Request bodies, and the wrapper that records progress as the connection takes their frames.
 
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use hyper::body::Body;
 
 use super::watchdog::{Progress, Watchdog};
+use crate::error::BoxError;
 
-/// See the [module](self).
+/// A request body that can be sent to the API.
+pub(crate) trait OutgoingBody:
+    Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static
+{
+}
+
+impl<B> OutgoingBody for B where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static
+{
+}
+
+/// A request body whose frames are progress.
 pub(super) struct ProgressBody<B> {
     body: B,
     progress: Arc<Progress>,
@@ -64,7 +77,6 @@ mod tests {
     use std::future::poll_fn;
     use std::time::Duration;
 
-    use bytes::Bytes;
     use http_body_util::{BodyExt, Empty, Full};
     use tokio::time::{Instant, advance, sleep, timeout};
 

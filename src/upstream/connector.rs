@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use hyper::body::Body;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -11,6 +9,7 @@ use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
+use super::body::OutgoingBody;
 use super::circuit_breaker::{CircuitBreaker, ConnectAttempt};
 use super::connect_deadline::{ConnectDeadline, ConnectStep};
 use super::connection_limit::{ConnectionLimit, ConnectionPermit};
@@ -92,15 +91,11 @@ impl Connector {
 
     /// Opens a connection for an attempt that the circuit breaker has admitted, and starts its
     /// task.
-    pub(super) async fn open<B>(
+    pub(super) async fn open<B: OutgoingBody>(
         &self,
         attempt: ConnectAttempt,
         permit: ConnectionPermit,
-    ) -> Result<NewConnection<B>, BoxError>
-    where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BoxError>,
-    {
+    ) -> Result<NewConnection<B>, BoxError> {
         let opened = self.connect_and_record(permit).await;
         if let Err(cause) = &opened {
             self.circuit_breaker.record_failure(attempt, cause);
@@ -109,25 +104,17 @@ impl Connector {
     }
 
     /// Opens a connection if the circuit breaker admits an attempt now.
-    pub(super) async fn open_if_admitted<B>(
+    pub(super) async fn open_if_admitted<B: OutgoingBody>(
         &self,
         permit: ConnectionPermit,
-    ) -> Result<NewConnection<B>, BoxError>
-    where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BoxError>,
-    {
+    ) -> Result<NewConnection<B>, BoxError> {
         self.open(self.circuit_breaker.admit()?, permit).await
     }
 
     /// Opens a connection without waiting for a permit, while the circuit is open. Takes the permit
     /// before it asks for an attempt: an attempt without a permit would be wasted. If attempts that
     /// hang hold all permits, the error is that of the API, not of the limit.
-    pub(super) async fn open_now<B>(&self) -> Result<NewConnection<B>, BoxError>
-    where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BoxError>,
-    {
+    pub(super) async fn open_now<B: OutgoingBody>(&self) -> Result<NewConnection<B>, BoxError> {
         match self.limit.try_acquire() {
             Ok(permit) => self.open_if_admitted(permit).await,
             Err(reached) => {
@@ -139,25 +126,19 @@ impl Connector {
 
     /// Opens a connection ahead of requests. Does not ask the circuit breaker, and its failure does
     /// not count.
-    pub(super) async fn open_unconditionally<B>(&self) -> Result<NewConnection<B>, BoxError>
-    where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BoxError>,
-    {
+    pub(super) async fn open_unconditionally<B: OutgoingBody>(
+        &self,
+    ) -> Result<NewConnection<B>, BoxError> {
         if self.limit.is_exhausted() {
             self.limit.log_exhausted();
         }
         self.connect_and_record(self.limit.try_acquire()?).await
     }
 
-    async fn connect_and_record<B>(
+    async fn connect_and_record<B: OutgoingBody>(
         &self,
         permit: ConnectionPermit,
-    ) -> Result<NewConnection<B>, BoxError>
-    where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BoxError>,
-    {
+    ) -> Result<NewConnection<B>, BoxError> {
         let opened = self.connect(permit).await;
         if opened.is_ok() {
             self.circuit_breaker.record_opened();
@@ -165,11 +146,10 @@ impl Connector {
         opened
     }
 
-    async fn connect<B>(&self, mut permit: ConnectionPermit) -> Result<NewConnection<B>, BoxError>
-    where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BoxError>,
-    {
+    async fn connect<B: OutgoingBody>(
+        &self,
+        mut permit: ConnectionPermit,
+    ) -> Result<NewConnection<B>, BoxError> {
         let deadline = ConnectDeadline::after(self.timeouts.connect, "upstream.connect_timeout");
         let stream = CoalescingTcp(self.dialer.dial(&deadline).await?);
         permit.release_spare();
@@ -195,8 +175,7 @@ impl Connector {
     ) -> Result<NewConnection<B>, BoxError>
     where
         IO: AsyncRead + AsyncWrite + Readable + Unpin + Send + 'static,
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BoxError>,
+        B: OutgoingBody,
     {
         if is_http2 {
             let open = self.connections.open();
@@ -219,8 +198,7 @@ impl Connector {
     ) -> Result<PooledConnection<B>, BoxError>
     where
         IO: AsyncRead + AsyncWrite + Readable + Unpin + Send + 'static,
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BoxError>,
+        B: OutgoingBody,
     {
         let watchdog = Watchdog::default();
         let io = TokioIo::new(UpstreamIo::new(io, &watchdog));
@@ -271,6 +249,7 @@ fn client_config(config: &config::Upstream) -> Result<ClientConfig, BoxError> {
 mod tests {
     use std::time::Duration;
 
+    use bytes::Bytes;
     use http_body_util::Empty;
     use tokio::net::TcpListener;
     use tokio::time::advance;

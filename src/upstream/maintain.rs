@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::body::Body;
 use tokio::time::sleep;
 
 use super::acquire::ConnectionSource;
+use super::body::OutgoingBody;
 use super::connector::NewConnection;
-use crate::error::BoxError;
 
 /// Interval of counting the ready connections.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
@@ -17,11 +15,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The longest interval, while connections cannot be opened or do not last.
 const MAX_CHECK_INTERVAL: Duration = Duration::from_secs(30);
 
-impl<B> ConnectionSource<B>
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
+impl<B: OutgoingBody> ConnectionSource<B> {
     /// Runs for as long as it is polled.
     pub(super) async fn maintain(&self, min_idle: usize) {
         tokio::join!(self.close_expired(), self.keep_ready(min_idle));

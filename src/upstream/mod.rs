@@ -24,14 +24,13 @@ mod watchdog;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::header::{HOST, HeaderMap};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Uri, Version};
-use hyper::body::Body;
 
 use self::acquire::ConnectionSource;
 pub(crate) use self::acquire::UpstreamBody;
+use self::body::OutgoingBody;
 pub(crate) use self::connect_deadline::{ConnectDeadline, ConnectStep, DeadlineExceeded};
 pub(crate) use self::connection_limit::ConnectionLimit;
 pub(crate) use self::dial::{DialError, Dialer, LookupError, resolve_host};
@@ -48,18 +47,14 @@ use crate::metrics::ConnectionMetrics;
 pub(crate) struct RequireNewConnection;
 
 /// The API as one worker reaches it.
-pub(crate) struct Upstream<B> {
+pub(crate) struct UpstreamClient<B> {
     source: ConnectionSource<B>,
     authority: HeaderValue,
     /// Idle connections that are kept ready.
     min_idle: usize,
 }
 
-impl<B> Upstream<B>
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
+impl<B: OutgoingBody> UpstreamClient<B> {
     /// Creates an upstream without connections. It counts them in `connections`, and opens no more
     /// than `limit` allows.
     ///
@@ -70,7 +65,7 @@ where
         connections: Arc<ConnectionMetrics>,
         limit: ConnectionLimit,
     ) -> Result<Self, BoxError> {
-        Ok(Upstream {
+        Ok(UpstreamClient {
             source: ConnectionSource::new(config, connections, limit)?,
             // Copied: a clone would share a reference count with the other workers.
             authority: HeaderValue::from_bytes(config.origin.authority.as_bytes())?,

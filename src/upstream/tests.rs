@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::Empty;
 use hyper::client::conn::http1;
@@ -35,10 +36,10 @@ async fn start_api() -> SocketAddr {
 }
 
 /// An upstream that may have one connection to the API.
-async fn upstream() -> Upstream<Empty<Bytes>> {
+async fn upstream() -> UpstreamClient<Empty<Bytes>> {
     let mut config = load_config(&format!("upstream.base_url=http://{}", start_api().await));
     config.http_version = config::HttpVersion::Http2;
-    Upstream::new(&config, Arc::default(), ConnectionLimit::new(Some(2))).unwrap()
+    UpstreamClient::new(&config, Arc::default(), ConnectionLimit::new(Some(2))).unwrap()
 }
 
 /// An idle HTTP/1.1 connection that holds `permit`, and the API's end of it.

@@ -13,7 +13,7 @@ use http_body::{Frame, SizeHint};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::TrySendError;
 
-use super::super::body::ProgressBody;
+use super::super::body::{OutgoingBody, ProgressBody};
 use super::super::failure::{
     ExchangeError, ResponseBodyTimeout, request_body_error, silence_error,
 };
@@ -31,11 +31,7 @@ struct ConnectionLease<B> {
 /// The head of a response, or the reason why there is none.
 pub(in crate::upstream) type ExchangeResult<B> = Result<Response<Http1Body<B>>, ExchangeError<B>>;
 
-impl<B> PooledConnection<B>
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
+impl<B: OutgoingBody> PooledConnection<B> {
     /// Sends `req` and waits for the response head until nothing moves for the response timeout.
     /// The connection returns to `pool` at the end of the response, and is closed if the exchange
     /// fails. `is_reused` if it has carried a request before.

@@ -9,15 +9,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::uri::{Authority, Scheme};
 use http::{Request, Response};
-use hyper::body::Body;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
+use super::super::body::OutgoingBody;
 use super::super::connector::{Connector, NewConnection};
 use super::super::failure::{ExchangeError, wait_error};
 use super::super::http1::pool::Http1Pool;
@@ -63,11 +62,7 @@ impl std::error::Error for OpenError {
     }
 }
 
-impl<B> Http2Client<B>
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
+impl<B: OutgoingBody> Http2Client<B> {
     pub(in crate::upstream) fn new(
         config: &config::Upstream,
         connector: &Arc<Connector>,
@@ -277,11 +272,7 @@ fn fail_waiting(waiting: Vec<oneshot::Sender<StreamGrant>>, cause: BoxError) {
     }
 }
 
-impl<B> StreamOwner for Http2Client<B>
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
+impl<B: OutgoingBody> StreamOwner for Http2Client<B> {
     fn release(self: Arc<Self>, connection_id: u64) {
         let mut pool = self.pool.lock();
         pool.record_stream_end(connection_id);

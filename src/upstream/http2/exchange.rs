@@ -12,7 +12,7 @@ use http::{Method, Request, Response, Version, request};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::timeout;
 
-use super::super::body::ProgressBody;
+use super::super::body::{OutgoingBody, ProgressBody};
 use super::super::failure::{ExchangeError, ResponseBodyTimeout, silence_error};
 use super::super::timeouts::{SETTLE_TIMEOUT, UpstreamTimeouts};
 use super::super::watchdog::Watchdog;
@@ -71,16 +71,12 @@ impl<B: Body> UnsentRequest<B> {
 
 impl StreamLease {
     /// Sends `req` and waits for the response head until nothing moves for the response timeout.
-    pub(super) async fn exchange<B>(
+    pub(super) async fn exchange<B: OutgoingBody>(
         mut self,
         req: Request<B>,
         origin: &TargetOrigin,
         timeouts: UpstreamTimeouts,
-    ) -> Result<Response<Http2Body<B>>, ExchangeError<B>>
-    where
-        B: Body<Data = Bytes> + Send + Unpin + 'static,
-        B::Error: Into<BoxError>,
-    {
+    ) -> Result<Response<Http2Body<B>>, ExchangeError<B>> {
         let mut watchdog = Watchdog::default();
         let unsent = UnsentRequest::new(req);
         let head = unsent.to_http2_head(origin);
@@ -162,11 +158,7 @@ pub(crate) struct Http2Body<B> {
     has_data: bool,
 }
 
-impl<B> Http2Body<B>
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
+impl<B: OutgoingBody> Http2Body<B> {
     fn wrap(
         res: Response<RecvStream>,
         exchange: ActiveExchange<B>,
@@ -245,11 +237,7 @@ where
     }
 }
 
-impl<B> Body for Http2Body<B>
-where
-    B: Body<Data = Bytes> + Send + Unpin + 'static,
-    B::Error: Into<BoxError>,
-{
+impl<B: OutgoingBody> Body for Http2Body<B> {
     type Data = Bytes;
     type Error = BoxError;
 
