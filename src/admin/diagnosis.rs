@@ -6,7 +6,7 @@
 
 use super::outcomes::{GbgFailure, OutcomeCounts};
 use crate::error::{ErrorReason, Party};
-use crate::token::FetchErrorKind;
+use crate::token::FetchErrorKind::{self, Broken, Timeout, Unreachable};
 
 /// A failure class is reported from this share of the requests on, if it affects at least
 /// [`MIN_FAILURES`].
@@ -177,17 +177,15 @@ fn token(snapshot: &Snapshot) -> Option<Finding> {
                 "Our own credentials cannot be used",
             )
         },
-        Some(FetchErrorKind::Unreachable | FetchErrorKind::Timeout | FetchErrorKind::Broken) => {
-            Finding {
-                what: "No token can be got, and without one no request is served.",
-                fix: SILENT,
-                ..bad(
-                    "token_endpoint_unresponsive",
-                    Party::Upstream,
-                    "GBG's token endpoint does not answer",
-                )
-            }
-        }
+        Some(Unreachable | Timeout | Broken) => Finding {
+            what: "No token can be got, and without one no request is served.",
+            fix: SILENT,
+            ..bad(
+                "token_endpoint_unresponsive",
+                Party::Upstream,
+                "GBG's token endpoint does not answer",
+            )
+        },
         Some(_) => Finding {
             what: "It answers, but grants no token, and without one no request is served.",
             fix: SILENT,
