@@ -1,10 +1,10 @@
-//! `gbg-proxy check`: what is wrong with a configuration, or what it comes to.
-
-use std::io::Write;
+//! `gbg-proxy check`: checks a configuration, and prints its effective values.
 
 use clap::Args;
 
-use super::{ConfigArguments, Failure};
+use super::config_arguments::ConfigArguments;
+use super::error::CommandError;
+use super::output::print;
 use crate::config::{Caller, Config, Effective, Loaded};
 
 /// Check a configuration without running it
@@ -30,7 +30,7 @@ pub(super) struct Check {
 }
 
 impl Check {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), CommandError> {
         let (
             Loaded {
                 config,
@@ -41,7 +41,7 @@ impl Check {
         ) = self.config.load()?;
         if self.json {
             let all = serde_json::json!({ "file": file, "warnings": warnings, "keys": effective });
-            return print(&format!("{all:#}\n"));
+            return print(format!("{all:#}\n"));
         }
         let mut text = String::new();
         for warning in warnings {
@@ -78,13 +78,7 @@ impl Check {
     }
 }
 
-fn print(text: &str) -> Result<(), Failure> {
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|error| Failure::failed(&error))
-}
-
-/// A line for each key.
+/// Returns a line for each key.
 fn table(effective: &[Effective]) -> String {
     let line = |Effective {
                     key, value, origin, ..
@@ -97,7 +91,7 @@ fn table(effective: &[Effective]) -> String {
     effective.iter().map(line).collect()
 }
 
-/// Who may call, and by what each is known.
+/// Lists the callers, and the ways in which each authenticates.
 fn callers(config: &Config) -> String {
     let described = |caller: &Caller| {
         let ways = [

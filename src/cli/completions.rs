@@ -1,11 +1,10 @@
-//! `gbg-proxy completions`: for a shell.
+//! `gbg-proxy completions`: prints the completions of a shell.
 
-use std::io::Write;
-
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::{Shell, generate};
 
-use super::{Arguments, Failure};
+use super::error::CommandError;
+use super::output::print;
 
 /// Print completions for a shell
 #[derive(Debug, Args)]
@@ -18,16 +17,9 @@ pub(super) struct Completions {
 }
 
 impl Completions {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self, mut gbg_proxy: Command) -> Result<(), CommandError> {
         let mut text = Vec::new();
-        generate(
-            self.shell,
-            &mut Arguments::command(),
-            "gbg-proxy",
-            &mut text,
-        );
-        std::io::stdout()
-            .write_all(&text)
-            .map_err(|error| Failure::failed(&error))
+        generate(self.shell, &mut gbg_proxy, "gbg-proxy", &mut text);
+        print(text)
     }
 }

@@ -1,11 +1,12 @@
-//! `gbg-proxy key new`: a key for a caller, and the lines that let it in.
+//! `gbg-proxy key new`: makes a key for a caller, and the lines that configure it.
 
 use std::io::Write;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::Failure;
+use super::error::CommandError;
+use super::output::print_line;
 use crate::config::{key_digest, new_key, parse_caller_name};
 
 const EXAMPLES: &str = "Examples:
@@ -43,25 +44,25 @@ struct New {
 }
 
 impl Key {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), CommandError> {
         let KeyCommand::New(New { name, json }) = self.command;
-        let key = new_key().map_err(|error| Failure::failed(&error))?;
+        let key = new_key()?;
         let key = key.expose();
         let digest = key_digest(key.as_bytes()).unwrap_or_default();
         let key_sha256: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        let failed = |error| Failure::failed(&error);
         if json {
             let object = json!({ "name": name, "key": key, "key_sha256": key_sha256 });
-            return writeln!(std::io::stdout(), "{object}").map_err(failed);
+            return print_line(&object.to_string());
         }
-        // The key first: whoever does not get it is not to write its SHA-256 down.
-        writeln!(std::io::stdout(), "{key}").map_err(failed)?;
-        write!(std::io::stderr(), "{}", lines(&name, &key_sha256)).map_err(failed)
+        // The key first: its SHA-256 is useless to a user who did not get it.
+        print_line(key)?;
+        let lines = caller_lines(&name, &key_sha256);
+        Ok(std::io::stderr().write_all(lines.as_bytes())?)
     }
 }
 
-/// TOML, comments and all: it can be copied as it is.
-fn lines(name: &str, key_sha256: &str) -> String {
+/// Returns valid TOML, which can be copied whole.
+fn caller_lines(name: &str, key_sha256: &str) -> String {
     format!(
         "
 # The key of {name} is shown once, on standard output, and kept nowhere. {name} sends it as X-Api-Key, as

@@ -1,10 +1,9 @@
-//! `gbg-proxy man`: the manual page.
+//! `gbg-proxy man`: prints the manual page.
 
-use std::io::Write;
+use clap::{Args, Command};
 
-use clap::{Args, CommandFactory};
-
-use super::{Arguments, Failure};
+use super::error::CommandError;
+use super::output::print;
 
 /// Print the manual page
 #[derive(Debug, Args)]
@@ -13,10 +12,9 @@ use super::{Arguments, Failure};
 pub(super) struct Man {}
 
 impl Man {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self, gbg_proxy: Command) -> Result<(), CommandError> {
         let mut text = Vec::new();
-        let rendered = clap_mangen::Man::new(Arguments::command()).render(&mut text);
-        let written = rendered.and_then(|()| std::io::stdout().write_all(&text));
-        written.map_err(|error| Failure::failed(&error))
+        clap_mangen::Man::new(gbg_proxy).render(&mut text)?;
+        print(text)
     }
 }

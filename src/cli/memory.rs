@@ -1,9 +1,8 @@
-//! Protection of the process's memory, which holds secrets, tokens and identity documents: no core
-//! dump, and no other process of the same user may read it.
+//! Protection of the process memory, which holds secrets, tokens and identity documents, from core
+//! dumps and from other processes of the same user.
 
 /// Forbids core dumps and, on Linux, ptrace and `/proc/PID/mem` to other processes of the same
-/// user. Done before anything is read: what cannot be forbidden is logged later, once there is a
-/// log.
+/// user. Returns warnings to log, since the log starts later.
 pub(super) fn protect() -> Vec<String> {
     let mut failed = Vec::new();
     #[cfg(unix)]
@@ -12,7 +11,7 @@ pub(super) fn protect() -> Vec<String> {
             "could not set RLIMIT_CORE to 0: a crash may write secrets to disk: {error}"
         ));
     }
-    // RLIMIT_CORE does not count where the system gives core dumps to a program.
+    // RLIMIT_CORE has no effect where the kernel pipes core dumps to a program.
     #[cfg(target_os = "linux")]
     if let Err(error) =
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)

@@ -1,8 +1,7 @@
-//! Reading the configuration again while the proxy runs: at SIGHUP, and when its file has become
-//! another one.
+//! Configuration reload at SIGHUP, and when the file changes.
 //!
-//! It is read and checked as a whole first. A bad one is told, and the last good one stays. What
-//! cannot be changed without a restart is named.
+//! A configuration is loaded and checked as a whole: an invalid one is logged, and the last valid one
+//! stays. Changed keys that need a restart are logged too.
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::log_level;
+use super::logging::log_level;
 use crate::app::App;
 use crate::app::signals::Signals;
 use crate::config::{self, Effective, Loaded, Sources, is_live};
@@ -20,111 +19,107 @@ use crate::fs::fingerprint::Fingerprint;
 use crate::rt::blocking::SerialBlocking;
 use crate::telemetry;
 
-/// How often it is looked whether the file is another one.
-const PERIOD: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// When a configuration that was not used is tried again: what was in its way may have passed, such
-/// as a file that was missing.
-const AGAIN: Duration = Duration::from_secs(5);
+/// A rejected configuration is tried again: its problem may pass, such as a missing file.
+const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long reading may take: the files of a configuration may be on a network.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The files of a configuration may be on a network.
+const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-const HANGS: &str = "it cannot be read: a file that it names, or its own, does not answer";
+const LOAD_TIMED_OUT: &str = "it cannot be read: a file that it names, or its own, does not answer";
 
-/// Why the configuration is read again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub(super) enum ReloadReason {
     Hangup,
-    Changed,
-    Again,
+    FileChanged,
+    Retry,
 }
 
-impl Why {
-    /// Whether somebody has done something for it: a try of our own is no news, to a service
-    /// manager either.
-    pub(super) fn is_news(self) -> bool {
-        self != Why::Again
+impl ReloadReason {
+    /// Returns false for a retry, which a service manager need not know of.
+    pub(super) fn is_external(self) -> bool {
+        self != ReloadReason::Retry
     }
 
     fn text(self) -> &'static str {
         match self {
-            Why::Hangup => "SIGHUP",
-            Why::Changed => "the file has changed",
-            Why::Again => "it was not used before",
+            ReloadReason::Hangup => "SIGHUP",
+            ReloadReason::FileChanged => "the file has changed",
+            ReloadReason::Retry => "it was not used before",
         }
     }
 }
 
-/// Waits for reasons to read the configuration again, and does.
-pub(super) struct Reload {
-    /// Shared with the thread that reads: it holds the whole environment.
+/// Waits for reasons to reload the configuration, and reloads it.
+pub(super) struct Reloader {
+    /// Shared with the loading thread, since it holds the whole environment.
     sources: Arc<Sources>,
     effective: Vec<Effective>,
     hangup: Signals,
     log_level: telemetry::LogLevel,
-    /// The file as it was when it was read.
-    read: Option<Fingerprint>,
-    /// What was wrong with it then.
+    /// The fingerprint of the file as it was last loaded.
+    loaded: Option<Fingerprint>,
+    /// The error of the last load.
     problem: Option<String>,
-    /// Where files are looked at.
-    aside: SerialBlocking,
+    /// Reads files off the runtime.
+    blocking: SerialBlocking,
 }
 
-impl Reload {
-    /// Begins to wait, also for `hangup`; `effective` is what `sources` came to at the start, when
-    /// the file was `read`. It sets `log_level`.
+impl Reloader {
+    /// Creates a reloader for a configuration of `sources` that was loaded as `effective` from a file
+    /// with the fingerprint `loaded`. A reload sets `log_level`.
     pub(super) fn new(
         sources: Sources,
         effective: Vec<Effective>,
-        read: Option<Fingerprint>,
+        loaded: Option<Fingerprint>,
         log_level: telemetry::LogLevel,
         hangup: Signals,
     ) -> Self {
         let sources = Arc::new(sources);
-        Reload {
+        Reloader {
             sources,
             effective,
             hangup,
             log_level,
-            read,
+            loaded,
             problem: None,
-            aside: SerialBlocking::default(),
+            blocking: SerialBlocking::default(),
         }
     }
 
-    /// Waits for a reason, and gives it.
-    pub(super) async fn due(&mut self) -> Why {
-        let Reload {
+    /// Waits for the next reason to reload.
+    pub(super) async fn next_reason(&mut self) -> ReloadReason {
+        let Reloader {
             sources,
             hangup,
-            read,
+            loaded,
             problem,
-            aside,
+            blocking,
             ..
         } = self;
         tokio::select! {
             _ = hangup.next() => {
-                // Who asks is told, also what he was told before.
+                // An operator who asks gets the error again, even if it was logged before.
                 *problem = None;
-                Why::Hangup
+                ReloadReason::Hangup
             }
-            () = sleep(AGAIN), if problem.is_some() => Why::Again,
-            stamp = changed(sources.file.clone(), *read, aside) => {
-                *read = stamp;
-                Why::Changed
+            () = sleep(RETRY_INTERVAL), if problem.is_some() => ReloadReason::Retry,
+            fingerprint = wait_for_change(sources.file.clone(), *loaded, blocking) => {
+                *loaded = fingerprint;
+                ReloadReason::FileChanged
             }
         }
     }
 
-    /// Reads the configuration, and puts it in force in `app` as far as it can be.
-    pub(super) async fn apply(&mut self, app: &mut App, why: Why) {
-        let problem = self.try_to_apply(app, why).await.err();
+    /// Loads the configuration, and applies all keys to `app` that need no restart.
+    pub(super) async fn reload(&mut self, app: &mut App, reason: ReloadReason) {
+        let problem = self.try_reload(app, reason).await.err();
         if let Some(problem) = &problem
             && self.problem.as_ref() != Some(problem)
         {
             tracing::error!(
-                why = why.text(),
+                why = reason.text(),
                 error = problem,
                 "the configuration is not used; the last good one stays in force"
             );
@@ -133,23 +128,22 @@ impl Reload {
         self.problem = problem;
     }
 
-    async fn try_to_apply(&mut self, app: &mut App, why: Why) -> Result<(), String> {
+    async fn try_reload(&mut self, app: &mut App, reason: ReloadReason) -> Result<(), String> {
         let sources = Arc::clone(&self.sources);
-        // The stamp first: what is written while it is read is read again.
-        let read = self
-            .aside
-            .run(move || (stamp(&sources), config::load(&sources)));
-        let Ok(Some((stamp, loaded))) = timeout(PATIENCE, read).await else {
-            return Err(HANGS.to_owned());
+        // The fingerprint first, so that a write during the load causes another one.
+        let load = self
+            .blocking
+            .run(move || (file_fingerprint(&sources), config::load(&sources)));
+        let Ok(Some((fingerprint, loaded))) = timeout(LOAD_TIMEOUT, load).await else {
+            return Err(LOAD_TIMED_OUT.to_owned());
         };
-        self.read = stamp.or(self.read);
+        self.loaded = fingerprint.or(self.loaded);
         let Loaded {
             config,
             warnings,
             effective,
         } = loaded.map_err(|error| error.to_string())?;
-        // A file that was emptied or cut off may say nothing of callers, and nobody may have meant
-        // that.
+        // A file that was truncated by mistake has no callers either.
         if config.callers.is_empty()
             && self
                 .effective
@@ -161,19 +155,19 @@ impl Reload {
                     .to_owned(),
             );
         }
-        let why = why.text();
-        let changed = changes(&self.effective, &effective);
+        let why = reason.text();
+        let changed = changed_keys(&self.effective, &effective);
         let (live, fixed): (Vec<_>, Vec<_>) = changed.into_iter().partition(|key| is_live(key));
-        // Who may call depends on where is listened, and a client's secret and its tokens are for
-        // one API: neither is changed without the other.
-        if let Some(key) = fixed.iter().find(|key| says_where(key)) {
+        // Callers depend on the listener's address, and credentials on the API: neither changes
+        // without the other.
+        if let Some(key) = fixed.iter().find(|key| blocks_reload(key)) {
             return Err(format!(
                 "{key} is another one, which needs a restart; until then nothing is changed"
             ));
         }
-        match timeout(PATIENCE, app.reload(&config)).await {
+        match timeout(LOAD_TIMEOUT, app.reload(&config)).await {
             Ok(renewed) => renewed.map_err(|error| chain(&error))?,
-            Err(_) => return Err(HANGS.to_owned()),
+            Err(_) => return Err(LOAD_TIMED_OUT.to_owned()),
         }
         for warning in warnings {
             tracing::warn!("{warning}");
@@ -197,7 +191,7 @@ impl Reload {
                 "what else has changed in the configuration needs a restart"
             );
         }
-        // What needs a restart stays a difference, and is named at each time.
+        // Keys that need a restart keep their old values, so that each reload logs them again.
         let fixed: HashMap<String, Effective> = std::mem::take(&mut self.effective)
             .into_iter()
             .filter(|old| !is_live(&old.key))
@@ -211,10 +205,10 @@ impl Reload {
     }
 }
 
-/// Whether `key` says where is listened and who reaches that, or where requests and the client's
-/// credentials go.
-fn says_where(key: &str) -> bool {
-    const PLACES: [&str; 6] = [
+/// Returns true for a key of the listener's exposure, or of the destination of requests and
+/// credentials: a changed one rejects the whole configuration until a restart.
+fn blocks_reload(key: &str) -> bool {
+    const KEYS: [&str; 6] = [
         "listen.address",
         "listen.allow_anonymous",
         "listen.allow_plaintext_keys",
@@ -222,16 +216,16 @@ fn says_where(key: &str) -> bool {
         "upstream.base_url",
         "upstream.region",
     ];
-    PLACES.contains(&key) || key.starts_with("listen.tls.")
+    KEYS.contains(&key) || key.starts_with("listen.tls.")
 }
 
-/// The file of `sources` as it is now.
-pub(super) fn stamp(sources: &Sources) -> Option<Fingerprint> {
+/// Returns the current fingerprint of the file of `sources`.
+pub(super) fn file_fingerprint(sources: &Sources) -> Option<Fingerprint> {
     sources.file.as_deref().and_then(Fingerprint::of)
 }
 
-/// The keys that come to something else.
-fn changes(old: &[Effective], new: &[Effective]) -> Vec<String> {
+/// Returns the keys with another effective value.
+fn changed_keys(old: &[Effective], new: &[Effective]) -> Vec<String> {
     let old: HashMap<&str, &Effective> = old.iter().map(|one| (one.key.as_str(), one)).collect();
     let new: HashMap<&str, &Effective> = new.iter().map(|one| (one.key.as_str(), one)).collect();
     let keys: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
@@ -242,26 +236,26 @@ fn changes(old: &[Effective], new: &[Effective]) -> Vec<String> {
         .collect()
 }
 
-/// Waits until `file` is another one than `read`, and has been so for a while: it may be written
-/// piece by piece.
-async fn changed(
+/// Waits until `file` differs from `loaded` in two consecutive polls: it may be written piece by
+/// piece.
+async fn wait_for_change(
     file: Option<PathBuf>,
-    read: Option<Fingerprint>,
-    aside: &SerialBlocking,
+    loaded: Option<Fingerprint>,
+    blocking: &SerialBlocking,
 ) -> Option<Fingerprint> {
     let Some(file) = file else {
         return std::future::pending().await;
     };
-    let mut before = read;
+    let mut previous = loaded;
     loop {
-        sleep(PERIOD).await;
+        sleep(POLL_INTERVAL).await;
         let path = file.clone();
-        let Some(now) = aside.run(move || Fingerprint::of(&path)).await else {
+        let Some(now) = blocking.run(move || Fingerprint::of(&path)).await else {
             continue;
         };
-        if now.is_some() && now != read && now == before {
+        if now.is_some() && now != loaded && now == previous {
             return now;
         }
-        before = now;
+        previous = now;
     }
 }

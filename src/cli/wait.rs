@@ -1,28 +1,29 @@
-//! `gbg-proxy wait`: until a proxy is ready, for scripts and for the health check of a container.
+//! `gbg-proxy wait`: waits until a proxy is ready, for scripts and container health checks.
 
-use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-#[cfg(unix)]
-use std::os::unix::net::UnixStream;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use clap::Args;
+use http::header::{CONNECTION, HOST};
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use tokio::time::{sleep, timeout};
 
-use super::{ConfigArguments, Failure};
+use super::config_arguments::ConfigArguments;
+use super::error::CommandError;
+use super::http::{connect, read_text, send};
+use super::runtime::block_on;
 use crate::config::{Address, parse_duration};
+use crate::error::{BoxError, chain};
 
-/// Between two questions.
-const PAUSE: Duration = Duration::from_millis(200);
+const PROBE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// The longest that one question takes.
-const PATIENCE: Duration = Duration::from_secs(2);
+const MAX_PROBE_TIME: Duration = Duration::from_secs(2);
 
-/// The shortest, however little time is left: a proxy that is ready is seen as that.
-const SHORTEST: Duration = Duration::from_millis(100);
+/// Applies however little time is left, so that a ready proxy is recognized.
+const MIN_PROBE_TIME: Duration = Duration::from_millis(100);
 
-/// The longest answer that is read.
-const LONGEST: usize = 4096;
+const MAX_RESPONSE_BYTES: usize = 4096;
 
 /// Wait until a proxy is ready
 ///
@@ -42,89 +43,48 @@ pub(super) struct Wait {
 }
 
 impl Wait {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), CommandError> {
         let address = self.config.admin_address()?;
-        let end = Instant::now() + self.timeout;
-        loop {
-            let limit = Instant::now()
-                + PATIENCE
-                    .min(end.saturating_duration_since(Instant::now()))
-                    .max(SHORTEST);
-            let why = match ask(&address, limit) {
-                Ok(answer)
-                    if answer.starts_with("HTTP/1.1 200 ")
-                        || answer.starts_with("HTTP/1.0 200 ") =>
-                {
-                    return Ok(());
-                }
-                Ok(answer) => answer
-                    .lines()
-                    .last()
-                    .unwrap_or("it answers nothing")
-                    .to_owned(),
-                Err(error) => format!("no proxy answers at {address}: {error}"),
-            };
-            if Instant::now() + PAUSE >= end {
-                return Err(Failure::Failed(why));
-            }
-            sleep(PAUSE);
-        }
+        block_on(wait_until_ready(&address, self.timeout))
     }
 }
 
-/// What is answered to a look at `/readyz` until `limit`.
-fn ask(address: &Address, limit: Instant) -> io::Result<String> {
-    match address {
-        Address::Tcp(addr) => {
-            let stream = TcpStream::connect_timeout(&reachable(*addr), left(limit)?)?;
-            exchange(&stream, || stream.set_read_timeout(Some(left(limit)?)))
+async fn wait_until_ready(address: &Address, limit: Duration) -> Result<(), CommandError> {
+    let end = Instant::now() + limit;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let probe_time = left.clamp(MIN_PROBE_TIME, MAX_PROBE_TIME);
+        let reason = match timeout(probe_time, probe(address)).await {
+            Ok(Ok(Readiness::Ready)) => return Ok(()),
+            Ok(Ok(Readiness::NotReady(reason))) => reason,
+            Ok(Err(error)) => format!("no proxy answers at {address}: {}", chain(error.as_ref())),
+            Err(_) => format!("no proxy answers at {address}: timed out"),
+        };
+        if Instant::now() + PROBE_INTERVAL >= end {
+            return Err(CommandError::Failed(reason));
         }
-        #[cfg(unix)]
-        Address::Unix(path) => {
-            let stream = UnixStream::connect(path)?;
-            exchange(&stream, || stream.set_read_timeout(Some(left(limit)?)))
-        }
-        #[cfg(not(unix))]
-        Address::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+        sleep(PROBE_INTERVAL).await;
     }
 }
 
-fn left(limit: Instant) -> io::Result<Duration> {
-    let left = limit.saturating_duration_since(Instant::now());
-    if left.is_zero() {
-        Err(io::ErrorKind::TimedOut.into())
-    } else {
-        Ok(left)
-    }
+enum Readiness {
+    Ready,
+    /// The reason is the last line of the response.
+    NotReady(String),
 }
 
-/// A listener on all addresses is on this machine's own.
-fn reachable(addr: SocketAddr) -> SocketAddr {
-    let mut addr = addr;
-    if addr.ip().is_unspecified() {
-        addr.set_ip(match addr {
-            SocketAddr::V4(_) => [127, 0, 0, 1].into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        });
+/// Sends one `GET /readyz`.
+async fn probe(address: &Address) -> Result<Readiness, BoxError> {
+    let transport = connect(address).await?;
+    let request = Request::get("/readyz")
+        .header(HOST, "localhost")
+        .header(CONNECTION, "close")
+        .body(Full::<Bytes>::default())?;
+    let response = send(transport, request).await?;
+    if response.status() == StatusCode::OK {
+        return Ok(Readiness::Ready);
     }
-    addr
-}
-
-/// Asks, and reads the answer to its end; `limit_next` bounds each read, so that one who answers
-/// byte by byte is not waited for without an end.
-fn exchange(
-    mut stream: impl Read + Write,
-    limit_next: impl Fn() -> io::Result<()>,
-) -> io::Result<String> {
-    stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
-    let mut answer = Vec::new();
-    let mut part = [0; LONGEST];
-    while answer.len() < LONGEST {
-        limit_next()?;
-        match stream.read(&mut part)? {
-            0 => break,
-            read => answer.extend_from_slice(&part[..read]),
-        }
-    }
-    String::from_utf8(answer).map_err(|_| io::ErrorKind::InvalidData.into())
+    let text = read_text(response.into_body(), MAX_RESPONSE_BYTES).await?;
+    let reason = text.lines().last().unwrap_or("it answers nothing");
+    Ok(Readiness::NotReady(reason.to_owned()))
 }

@@ -3,107 +3,95 @@
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::call::{Call, Fields, Needs};
-use super::call_log::bearer;
-use super::journeys::{Journey, Phase, Rejected, task_schema};
-use super::refusal::Refusal;
-use super::response::{Answer, json};
-use super::tokens::{CONNECT_LIFE, END_USER_LIFE};
-use super::{Shared, extras};
+use super::api_call::{ApiCall, CallFields, RequiredToken};
+use super::api_error::ApiError;
+use super::instances::{ok, task_id, with_journey};
+use super::invented_calls;
+use super::journey::{Phase, SubmitError, task_schema};
+use super::response::{SandboxResponse, json};
+use super::state::SandboxContext;
 
-/// Whom the interaction asks, as its `outstanding` and a submission's `participants` name it.
+/// Instance ids are the journeys' ids.
+pub(super) const INSTANCE_PREFIX: &str = "";
+
+/// The participant of the interaction, named in its `outstanding` and a submission's
+/// `participants`.
 const PARTICIPANT: &str = "grn:::gbg:design:domainelement:sandbox-identity@latest";
 
-/// The in-band code for an instance that is not, or no longer, there; 410 was seen, 404 is
-/// invented.
+/// In-band code for an interaction that is over, as observed at GBG.
 const GONE: u16 = 410;
+
+/// In-band code for an unknown instance; invented.
 const UNKNOWN: u16 = 404;
 
-/// Answers one call below `/v2/captain/`.
-pub(super) async fn answer(call: &mut Call<'_>) -> Result<Answer, Refusal> {
-    use Needs::{Access, AccessOrEndUser, Connect, Nothing};
-    let shared = call.shared;
+/// Serves one call below `/v2/captain/`.
+pub(super) async fn respond(call: &mut ApiCall<'_>) -> Result<SandboxResponse, ApiError> {
+    use RequiredToken::{Access, AccessOrEndUser};
+    let sandbox = call.sandbox;
     match call.path {
-        "journey/health" => call
-            .admit(Method::GET, Nothing)
-            .map(|()| ok(&json!({"message": "OK"}))),
-        "version" => call
-            .admit(Method::GET, Nothing)
-            .map(|()| ok(&json!({"version": "sandbox"}))),
-        "journey/start" => start(shared, &call.post(Access).await?),
+        "journey/start" => start(sandbox, &call.post(Access).await?),
         "journey/interaction/fetch" => {
-            fetch_interaction(shared, &call.post(AccessOrEndUser).await?)
+            fetch_interaction(sandbox, &call.post(AccessOrEndUser).await?)
         }
         "journey/interaction/submit" => {
-            submit_interaction(shared, &call.post(AccessOrEndUser).await?)
+            submit_interaction(sandbox, &call.post(AccessOrEndUser).await?)
         }
-        "journey/state/fetch" => fetch_state(shared, &call.post(Access).await?),
-        "journey/state/delete" => delete_state(shared, &call.post(Access).await?),
-        "journey/device/start" => {
-            let fields = call.post(Access).await?;
-            with_journey(shared, &fields, |_, _| ())?;
-            Ok(device_started(
-                shared,
-                &fields,
-                json!(CONNECT_LIFE.as_secs()),
-            ))
-        }
-        "journey/device/connect" => {
-            let fields = call.post(Connect).await?;
-            connect_device(call, &fields)
-        }
-        "journey/task/list" => list_tasks(shared, &call.post(AccessOrEndUser).await?),
-        "journey/task/update" => update_task(shared, &call.post(AccessOrEndUser).await?),
-        "journey/task/schema" => {
-            let fields = call.post(AccessOrEndUser).await?;
-            find_task(shared, fields.text("taskId")?).map(|()| ok(&task_schema()))
-        }
-        "journey/task/list/schema" => list_schemas(shared, &call.post(AccessOrEndUser).await?),
+        "journey/state/fetch" => fetch_state(sandbox, &call.post(Access).await?),
+        "journey/state/delete" => delete_state(sandbox, &call.post(Access).await?),
+        "journey/task/list" => list_tasks(sandbox, &call.post(AccessOrEndUser).await?),
+        "journey/task/update" => update_task(sandbox, &call.post(AccessOrEndUser).await?),
+        "journey/task/list/schema" => list_schemas(sandbox, &call.post(AccessOrEndUser).await?),
         "sandbox/sink" => {
-            call.admit(Method::POST, Access)?;
-            extras::sink(call.body).await
+            call.authorize(Method::POST, Access)?;
+            invented_calls::sink(call.body).await
         }
         path => match path.strip_prefix("sandbox/bytes/") {
             Some(count) => {
-                call.admit(Method::GET, Access)?;
-                extras::bytes(count)
+                call.authorize(Method::GET, Access)?;
+                invented_calls::bytes(count)
             }
-            // A path that does not exist is not told from one that needs another token.
-            None => Err(Refusal::Unauthorized),
+            // An unknown path gets the same response as a wrong token.
+            None => Err(ApiError::Unauthorized),
         },
     }
 }
 
-fn start(shared: &Shared, fields: &Fields) -> Result<Answer, Refusal> {
-    let resource_id = fields.text("resourceId")?;
-    if !fields.at("/context/config").is_object() {
-        return Err(Refusal::Field("context.config", "object"));
+fn start(sandbox: &SandboxContext, fields: &CallFields) -> Result<SandboxResponse, ApiError> {
+    let resource_id = fields.required("resourceId")?;
+    if !fields.get("/context/config").is_object() {
+        return Err(ApiError::Field("context.config", "object"));
     }
-    let page = match fields.at("/context/config/delivery").as_str() {
+    let page = match fields.get("/context/config/delivery").as_str() {
         Some("page") => true,
         Some("api") => false,
-        _ => return Err(Refusal::Field("context.config.delivery", "page or api")),
+        _ => return Err(ApiError::Field("context.config.delivery", "page or api")),
     };
-    let id = shared.state().journeys.start(resource_id, Phase::Preparing);
+    let id = sandbox
+        .state()
+        .journeys
+        .start(resource_id, Phase::Preparing);
     let mut body = json!({
         "instanceId": id,
         "status": "started",
         "message": format!("Journey {id} started successfully"),
     });
     if page {
-        // The sandbox has no such page: whoever opens it is told so.
-        body["instanceUrl"] = json!(format!("{}/journey/{id}", shared.base_url));
+        // The sandbox has no such page, and responds with 404.
+        body["instanceUrl"] = json!(format!("{}/journey/{id}", sandbox.base_url));
     }
     Ok(json(StatusCode::CREATED, &body))
 }
 
-fn fetch_interaction(shared: &Shared, fields: &Fields) -> Result<Answer, Refusal> {
-    let id = fields.text("instanceId")?;
-    let mut state = shared.state();
+fn fetch_interaction(
+    sandbox: &SandboxContext,
+    fields: &CallFields,
+) -> Result<SandboxResponse, ApiError> {
+    let id = fields.required("instanceId")?;
+    let mut state = sandbox.state();
     let Some(journey) = state.journeys.find(id) else {
         return Ok(in_band(UNKNOWN, "There is no such instance"));
     };
-    let phase = journey.look();
+    let phase = journey.poll();
     let mut body = json!({"instanceId": id, "journey": {"status": phase.status()}, "outstanding": [], "instructions": []});
     match phase {
         Phase::Preparing | Phase::Checking => body["processing"] = json!(true),
@@ -131,28 +119,31 @@ fn interaction() -> Value {
     })
 }
 
-fn submit_interaction(shared: &Shared, fields: &Fields) -> Result<Answer, Refusal> {
-    let id = fields.text("instanceId")?;
-    fields.text("interactionId")?;
-    let mut state = shared.state();
+fn submit_interaction(
+    sandbox: &SandboxContext,
+    fields: &CallFields,
+) -> Result<SandboxResponse, ApiError> {
+    let id = fields.required("instanceId")?;
+    fields.required("interactionId")?;
+    let mut state = sandbox.state();
     let Some(journey) = state.journeys.find(id) else {
         return Ok(in_band(UNKNOWN, "There is no such instance"));
     };
     match journey.submit(fields.has("/participants"), fields.has("/context/subject")) {
         Ok(()) => Ok(ok(&json!({"status": "success"}))),
-        Err(Rejected::NoData) => Err(Refusal::Field("context.subject", "object")),
-        Err(Rejected::Over) => Ok(in_band(GONE, "The interaction is over")),
+        Err(SubmitError::NoData) => Err(ApiError::Field("context.subject", "object")),
+        Err(SubmitError::Closed) => Ok(in_band(GONE, "The interaction is over")),
     }
 }
 
-/// An error that comes with the status 200.
-fn in_band(code: u16, message: &str) -> Answer {
+/// Returns an error in a 200 response.
+fn in_band(code: u16, message: &str) -> SandboxResponse {
     ok(&json!({"status": "error", "code": code, "message": message}))
 }
 
-fn fetch_state(shared: &Shared, fields: &Fields) -> Result<Answer, Refusal> {
-    with_journey(shared, fields, |id, journey| {
-        let phase = journey.look();
+fn fetch_state(sandbox: &SandboxContext, fields: &CallFields) -> Result<SandboxResponse, ApiError> {
+    with_journey(sandbox, fields, INSTANCE_PREFIX, |id, journey| {
+        let phase = journey.poll();
         let (resource, version) = journey.resource();
         let mut process = json!({
             "journey": {
@@ -170,49 +161,27 @@ fn fetch_state(shared: &Shared, fields: &Fields) -> Result<Answer, Refusal> {
             }]);
             result = json!({"status": "completed", "advice": {"match": "1+1"}});
         }
-        // The subject would be what was collected, of which nothing is kept.
+        // GBG puts the collected data into the subject; the sandbox keeps none.
         let context = json!({"process": process, "subject": {}, "result": result});
         ok(&json!({"instanceId": id, "status": phase.status(), "context": context}))
     })
 }
 
-fn delete_state(shared: &Shared, fields: &Fields) -> Result<Answer, Refusal> {
-    let id = fields.text("instanceId")?;
-    if shared.state().journeys.delete(id) {
+fn delete_state(
+    sandbox: &SandboxContext,
+    fields: &CallFields,
+) -> Result<SandboxResponse, ApiError> {
+    let id = fields.required("instanceId")?;
+    if sandbox.state().journeys.delete(id) {
         Ok(ok(&json!({"instanceId": id})))
     } else {
-        Err(Refusal::NotFound("instance"))
+        Err(ApiError::NotFound("instance"))
     }
 }
 
-/// The answer of `device/start` in both versions, which write `expiresIn` differently.
-pub(super) fn device_started(shared: &Shared, fields: &Fields, expires_in: Value) -> Answer {
-    let token = shared.state().tokens.issue_connect();
-    let body = json!({
-        "connectToken": token, "tokenType": "connect", "expiresIn": expires_in, "scope": fields.at("/scope"),
-    });
-    json(StatusCode::CREATED, &body)
-}
-
-/// The answer of `device/connect` in both versions: the connect token, in the body and as the
-/// bearer, is used up.
-pub(super) fn connect_device(call: &Call<'_>, fields: &Fields) -> Result<Answer, Refusal> {
-    let token = fields.text("connectToken")?;
-    let mut state = call.shared.state();
-    if bearer(call.headers) != Some(token) || !state.tokens.use_up(token) {
-        return Err(Refusal::Unauthorized);
-    }
-    let body = json!({
-        "endUserToken": state.tokens.issue_end_user(),
-        "tokenType": "end-user",
-        "expiresIn": END_USER_LIFE.as_secs(),
-    });
-    Ok(json(StatusCode::CREATED, &body))
-}
-
-fn list_tasks(shared: &Shared, fields: &Fields) -> Result<Answer, Refusal> {
-    with_journey(shared, fields, |id, journey| {
-        let phase = journey.look();
+fn list_tasks(sandbox: &SandboxContext, fields: &CallFields) -> Result<SandboxResponse, ApiError> {
+    with_journey(sandbox, fields, INSTANCE_PREFIX, |id, journey| {
+        let phase = journey.poll();
         let tasks = if phase == Phase::Collecting {
             json!([{"taskId": task_id(id)}])
         } else {
@@ -222,9 +191,12 @@ fn list_tasks(shared: &Shared, fields: &Fields) -> Result<Answer, Refusal> {
     })
 }
 
-fn list_schemas(shared: &Shared, fields: &Fields) -> Result<Answer, Refusal> {
-    with_journey(shared, fields, |id, journey| {
-        let tasks = if journey.look() == Phase::Collecting {
+fn list_schemas(
+    sandbox: &SandboxContext,
+    fields: &CallFields,
+) -> Result<SandboxResponse, ApiError> {
+    with_journey(sandbox, fields, INSTANCE_PREFIX, |id, journey| {
+        let tasks = if journey.poll() == Phase::Collecting {
             json!([{"taskId": task_id(id), "schema": {"$ref": "#/schemas/identity"}}])
         } else {
             json!([])
@@ -233,51 +205,17 @@ fn list_schemas(shared: &Shared, fields: &Fields) -> Result<Answer, Refusal> {
     })
 }
 
-fn update_task(shared: &Shared, fields: &Fields) -> Result<Answer, Refusal> {
-    let task = fields.text("taskId")?;
-    let complete = match fields.text("intent")? {
+fn update_task(sandbox: &SandboxContext, fields: &CallFields) -> Result<SandboxResponse, ApiError> {
+    let task = fields.required("taskId")?;
+    let complete = match fields.required("intent")? {
         "Complete" => true,
         "Save" | "Validate" => false,
-        _ => return Err(Refusal::Field("intent", "Save, Complete or Validate")),
+        _ => return Err(ApiError::Field("intent", "Save, Complete or Validate")),
     };
-    with_journey(shared, fields, |id, journey| {
+    with_journey(sandbox, fields, INSTANCE_PREFIX, |id, journey| {
         if task != task_id(id) || (complete && journey.submit(true, true).is_err()) {
-            return Err(Refusal::NotFound("task"));
+            return Err(ApiError::NotFound("task"));
         }
         Ok(ok(&json!({"instanceId": id, "taskId": task})))
     })?
-}
-
-fn find_task(shared: &Shared, task: &str) -> Result<(), Refusal> {
-    let id = task.strip_prefix("Tk").unwrap_or_default();
-    shared
-        .state()
-        .journeys
-        .find(id)
-        .map(|_| ())
-        .ok_or(Refusal::NotFound("task"))
-}
-
-/// A task carries the number of its instance: there is one task a journey.
-fn task_id(instance_id: &str) -> String {
-    format!("Tk{instance_id}")
-}
-
-/// Does something with the journey that `instanceId` names.
-fn with_journey<T>(
-    shared: &Shared,
-    fields: &Fields,
-    act: impl FnOnce(&str, &mut Journey) -> T,
-) -> Result<T, Refusal> {
-    let id = fields.text("instanceId")?;
-    let mut state = shared.state();
-    let journey = state
-        .journeys
-        .find(id)
-        .ok_or(Refusal::NotFound("instance"))?;
-    Ok(act(id, journey))
-}
-
-fn ok(body: &Value) -> Answer {
-    json(StatusCode::OK, body)
 }

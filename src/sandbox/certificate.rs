@@ -1,5 +1,4 @@
-//! The certificate that a sandbox makes for itself at its start: self-signed, so that it is its own
-//! trust anchor.
+//! Self-signed certificate that a sandbox makes at its start, and that clients trust as their root.
 
 use std::io;
 use std::net::IpAddr;
@@ -10,24 +9,22 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use crate::config::Identity;
 
-/// A certificate with its key, and the same certificate as a caller trusts it.
-pub(super) struct Certificate {
+/// A certificate with its key, and in the two forms in which a client trusts it.
+pub(super) struct SandboxCertificate {
     pub(super) identity: Identity,
     pub(super) der: CertificateDer<'static>,
     pub(super) pem: String,
 }
 
-impl Certificate {
+impl SandboxCertificate {
     /// Makes a certificate for `localhost`, the loopback addresses and `addr`.
     ///
     /// # Errors
     /// When no key can be made.
-    pub(super) fn make(addr: IpAddr) -> io::Result<Self> {
-        let mut names = vec![
-            "localhost".to_owned(),
-            "127.0.0.1".to_owned(),
-            "::1".to_owned(),
-        ];
+    pub(super) fn generate(addr: IpAddr) -> io::Result<Self> {
+        let mut names = ["localhost", "127.0.0.1", "::1"]
+            .map(str::to_owned)
+            .to_vec();
         if !addr.is_unspecified() && !names.contains(&addr.to_string()) {
             names.push(addr.to_string());
         }
@@ -39,7 +36,7 @@ impl Certificate {
             chain: vec![der.clone()],
             key: Arc::new(key.into()),
         };
-        Ok(Certificate {
+        Ok(SandboxCertificate {
             identity,
             der,
             pem: cert.pem(),

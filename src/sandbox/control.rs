@@ -1,61 +1,65 @@
-//! The sandbox's own control endpoint, beside the API on the same port: what is to go wrong, and
-//! what was counted.
+//! Control endpoint of the sandbox, on the same port as the API: sets faults, revokes tokens and
+//! reports counts.
 //!
-//! It takes no token and is no part of the API: what comes here is not recorded, and never goes
-//! wrong on purpose.
+//! It takes no token. Its calls are not recorded, and faults do not apply to them.
 
-use http::header::{ALLOW, HeaderValue};
+use http::header::ALLOW;
 use http::request::Parts;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::body::Arriving;
-use super::inject::InForce;
-use super::response::{Answer, json, with};
-use super::{Fault, FaultError, Shared};
+use super::fault_syntax::FaultError;
+use super::faults::Fault;
+use super::inject::ActiveFaults;
+use super::request_body::CountingBody;
+use super::response::{SandboxResponse, json, with_header};
+use super::state::SandboxContext;
 
-/// Where the control endpoint is.
 pub(super) const PREFIX: &str = "/sandbox/";
 
-/// The largest list of faults that is read.
-const LIST_LIMIT: u64 = 64 << 10;
+const MAX_LIST_BYTES: u64 = 64 << 10;
 
-/// Answers one call below [`PREFIX`].
-pub(super) async fn answer(shared: &Shared, head: &Parts, body: &mut Arriving) -> Answer {
+/// Serves one call below [`PREFIX`].
+pub(super) async fn respond(
+    sandbox: &SandboxContext,
+    head: &Parts,
+    body: &mut CountingBody,
+) -> SandboxResponse {
     let path = head.uri.path().strip_prefix(PREFIX).unwrap_or_default();
-    let answer = match (path, &head.method) {
-        ("faults", &Method::GET) => tell_faults(shared),
-        ("faults", &Method::PUT) => match read(&body.collect(LIST_LIMIT).await.unwrap_or_default())
-        {
-            Ok(faults) => {
-                shared.state().faults = InForce::new(faults);
-                tell_faults(shared)
+    let response = match (path, &head.method) {
+        ("faults", &Method::GET) => list_faults(sandbox),
+        ("faults", &Method::PUT) => {
+            let list = body.collect(MAX_LIST_BYTES).await.unwrap_or_default();
+            match parse_list(&list) {
+                Ok(faults) => set_faults(sandbox, faults),
+                Err(problem) => json(StatusCode::BAD_REQUEST, &problem),
             }
-            Err(problem) => json(StatusCode::BAD_REQUEST, &problem),
-        },
-        ("faults", &Method::DELETE) => {
-            shared.state().faults = InForce::new([]);
-            tell_faults(shared)
         }
+        ("faults", &Method::DELETE) => set_faults(sandbox, Vec::new()),
         ("revoke", &Method::POST) => {
-            let revoked = shared.state().tokens.revoke_access();
+            let revoked = sandbox.state().tokens.revoke_access();
             json(StatusCode::OK, &json!({"revoked": revoked}))
         }
-        ("calls", &Method::GET) => tell_calls(shared),
-        ("faults", _) => refuse(StatusCode::METHOD_NOT_ALLOWED, "GET, PUT, DELETE"),
-        ("revoke", _) => refuse(StatusCode::METHOD_NOT_ALLOWED, "POST"),
-        ("calls", _) => refuse(StatusCode::METHOD_NOT_ALLOWED, "GET"),
+        ("calls", &Method::GET) => count_calls(sandbox),
+        ("faults", _) => method_not_allowed("GET, PUT, DELETE"),
+        ("revoke", _) => method_not_allowed("POST"),
+        ("calls", _) => method_not_allowed("GET"),
         _ => json(
             StatusCode::NOT_FOUND,
             &json!({"error": "there are faults, revoke and calls"}),
         ),
     };
     body.discard().await;
-    answer
+    response
 }
 
-fn tell_faults(shared: &Shared) -> Answer {
-    let texts: Vec<_> = shared
+fn set_faults(sandbox: &SandboxContext, faults: Vec<Fault>) -> SandboxResponse {
+    sandbox.state().faults = ActiveFaults::new(faults);
+    list_faults(sandbox)
+}
+
+fn list_faults(sandbox: &SandboxContext) -> SandboxResponse {
+    let texts: Vec<_> = sandbox
         .state()
         .faults
         .all()
@@ -65,35 +69,35 @@ fn tell_faults(shared: &Shared) -> Answer {
     json(StatusCode::OK, &json!(texts))
 }
 
-fn tell_calls(shared: &Shared) -> Answer {
-    let state = shared.state();
+fn count_calls(sandbox: &SandboxContext) -> SandboxResponse {
+    let state = sandbox.state();
     let counts = json!({
         "token_calls": state.token_calls,
-        "tokens_issued": state.tokens.issued(),
-        "api_calls": state.record.count(),
-        "answered": state.record.answered(),
+        "tokens_issued": state.tokens.access_count(),
+        "api_calls": state.log.total(),
+        "answered": state.log.counts(),
     });
     json(StatusCode::OK, &counts)
 }
 
-/// The faults of a JSON list of texts; otherwise the JSON that says what is wrong with it.
-fn read(list: &[u8]) -> Result<Vec<Fault>, Value> {
+/// Parses a JSON list of faults.
+///
+/// # Errors
+/// The JSON error to send.
+fn parse_list(list: &[u8]) -> Result<Vec<Fault>, Value> {
     let Ok(texts) = serde_json::from_slice::<Vec<String>>(list) else {
         return Err(
             json!({"error": "send a JSON list of texts, such as [\"token-status=500*3\"]"}),
         );
     };
-    let read = |text: &String| {
+    let parse = |text: &String| {
         text.parse()
             .map_err(|error: FaultError| json!({"error": error.to_string(), "fault": text}))
     };
-    texts.iter().map(read).collect()
+    texts.iter().map(parse).collect()
 }
 
-fn refuse(status: StatusCode, allow: &'static str) -> Answer {
-    let answer = json(
-        status,
-        &json!({"error": format!("this path takes {allow} only")}),
-    );
-    with(answer, ALLOW, HeaderValue::from_static(allow))
+fn method_not_allowed(allow: &'static str) -> SandboxResponse {
+    let error = json!({"error": format!("this path takes {allow} only")});
+    with_header(json(StatusCode::METHOD_NOT_ALLOWED, &error), ALLOW, allow)
 }

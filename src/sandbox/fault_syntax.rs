@@ -1,17 +1,19 @@
-//! How a fault is written: `name` or `name=value`, and `*N` at the end where it is for the next N
-//! calls only.
+//! Text form of a fault: `name` or `name=value`, with `*N` at the end to affect the next N calls
+//! only.
+
+mod table;
 
 use std::fmt;
+use std::mem::discriminant;
 use std::str::FromStr;
-use std::time::Duration;
 
-use http::{HeaderValue, StatusCode};
-use serde::de::IgnoredAny;
+use clap::ValueEnum;
 
-use super::faults::{Fault, FaultKind, TokenBody};
-use crate::config::{nearest, parse_duration};
+use self::table::{SYNTAX, SyntaxRow};
+use super::faults::{Fault, FaultKind};
+use crate::config::nearest;
 
-/// Why a text is no fault.
+/// A text that is not a fault.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FaultError {
     /// There is no fault of this name.
@@ -19,16 +21,16 @@ pub enum FaultError {
     Unknown {
         /// The name.
         name: String,
-        /// The name that may be meant, or all of them.
+        /// The nearest known name, or all of them.
         hint: String,
     },
-    /// A value for a fault that has none.
+    /// A value for a fault that takes none.
     #[error("{0} takes no value")]
     TakesNoValue(&'static str),
-    /// No value for a fault that needs one.
+    /// A missing value: the name, and an example.
     #[error("{0} needs a value, such as {0}={1}")]
     NeedsValue(&'static str, &'static str),
-    /// A value that is none for this fault.
+    /// An invalid value: the name, and the reason.
     #[error("{0}: {1}")]
     Value(&'static str, String),
     /// A count of calls that is zero or too large.
@@ -36,129 +38,14 @@ pub enum FaultError {
     Count,
 }
 
-/// One way to write a fault.
-struct Form {
-    name: &'static str,
-    /// A value; empty where there is none.
-    example: &'static str,
-    meaning: &'static str,
-    read: fn(&str) -> Result<FaultKind, String>,
-}
-
-const fn form(
-    name: &'static str,
-    example: &'static str,
-    meaning: &'static str,
-    read: fn(&str) -> Result<FaultKind, String>,
-) -> Form {
-    Form {
-        name,
-        example,
-        meaning,
-        read,
-    }
-}
-
-static FORMS: [Form; 18] = {
-    use FaultKind::*;
-    [
-        form("token-delay", "2s", "the token comes late", |text| {
-            read_time(text).map(TokenDelay)
-        }),
-        form("token-hang", "", "no answer, ever", |_| Ok(TokenHang)),
-        form("token-reset", "", "the connection closes instead", |_| {
-            Ok(TokenReset)
-        }),
-        form(
-            "token-status",
-            "500",
-            "any status, a body that is no JSON",
-            |text| read_status(text).map(TokenStatus),
-        ),
-        form(
-            "token-retry-after",
-            "7",
-            "a Retry-After on any answer; a date as well",
-            |text| read_field(text).map(TokenRetryAfter),
-        ),
-        form(
-            "token-body",
-            "html",
-            "or empty, no-token, crlf, bom, truncated, endless, drip",
-            |text| read_body(text).map(TokenBody),
-        ),
-        form("token-type", "mac", "another token_type", |text| {
-            Ok(TokenType(text.to_owned()))
-        }),
-        form("token-bad", "", "a token with a line end in it", |_| {
-            Ok(TokenBad)
-        }),
-        form("token-same", "", "the token before, while it lives", |_| {
-            Ok(TokenSame)
-        }),
-        form(
-            "token-expires-in",
-            "-1",
-            "any JSON; none leaves it out",
-            |text| read_json(text).map(TokenExpiresIn),
-        ),
-        form("token-life", "3s", "another life", |text| {
-            read_time(text).map(TokenLife)
-        }),
-        form("refuse-client", "", "401 invalid_client", |_| {
-            Ok(RefuseClient)
-        }),
-        form(
-            "api-status",
-            "503",
-            "any status, in GBG's form of an error",
-            |text| read_status(text).map(ApiStatus),
-        ),
-        form("api-delay", "1s", "the answer comes late", |text| {
-            read_time(text).map(ApiDelay)
-        }),
-        form("api-hang", "", "no answer, ever", |_| Ok(ApiHang)),
-        form("api-reset", "", "the connection closes instead", |_| {
-            Ok(ApiReset)
-        }),
-        form(
-            "api-truncated",
-            "",
-            "the body breaks off in the middle",
-            |_| Ok(ApiTruncated),
-        ),
-        form(
-            "api-retry-after",
-            "7",
-            "a Retry-After on any answer",
-            |text| read_field(text).map(ApiRetryAfter),
-        ),
-    ]
-};
-
-const TOKEN_BODIES: [(&str, TokenBody); 8] = [
-    ("empty", TokenBody::Empty),
-    ("html", TokenBody::Html),
-    ("no-token", TokenBody::NoToken),
-    ("crlf", TokenBody::Crlf),
-    ("bom", TokenBody::Bom),
-    ("truncated", TokenBody::Truncated),
-    ("endless", TokenBody::Endless),
-    ("drip", TokenBody::Drip),
-];
-
 impl Fault {
-    /// A line for each kind of fault: how it is written, and what it does.
-    pub fn manual() -> String {
-        FORMS.iter().fold(String::new(), |manual, form| {
-            let text = format!(
-                "{}{}{}",
-                form.name,
-                if form.example.is_empty() { "" } else { "=" },
-                form.example
-            );
-            manual + &format!("  {text:<20} {}\n", form.meaning)
-        })
+    /// The help text, with a line for each fault: its syntax and its effect.
+    pub(super) fn help() -> String {
+        let intro = "What goes wrong on purpose; may be repeated. With *N at the end for the next N calls that it applies to:\n\n";
+        let lines = SYNTAX
+            .iter()
+            .map(|row| format!("  {:<20} {}\n", row.sample(), row.effect));
+        intro.to_owned() + &lines.collect::<String>()
     }
 }
 
@@ -169,77 +56,43 @@ impl FromStr for Fault {
         let is_count =
             |count: &str| !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
         let Some((kind, count)) = text.rsplit_once('*').filter(|(_, count)| is_count(count)) else {
-            return read_kind(text).map(Fault::from);
+            return parse_kind(text).map(Fault::from);
         };
-        let count = count
-            .parse()
-            .ok()
-            .filter(|&count| count > 0)
-            .ok_or(FaultError::Count)?;
-        read_kind(kind).map(|kind| kind.times(count))
+        match count.parse() {
+            Ok(0) | Err(_) => Err(FaultError::Count),
+            Ok(calls) => parse_kind(kind).map(|kind| kind.times(calls)),
+        }
     }
 }
 
-fn read_kind(text: &str) -> Result<FaultKind, FaultError> {
-    let (name, value) = text
-        .split_once('=')
-        .map_or((text, None), |(name, value)| (name, Some(value)));
-    let Some(form) = FORMS.iter().find(|form| form.name == name) else {
-        let known = || FORMS.iter().map(|form| form.name);
-        let hint = match nearest(name, known()) {
-            Some(nearest) => format!("did you mean {nearest}?"),
-            None => format!("there are {}", known().collect::<Vec<_>>().join(", ")),
-        };
-        return Err(FaultError::Unknown {
-            name: name.to_owned(),
-            hint,
-        });
+fn parse_kind(text: &str) -> Result<FaultKind, FaultError> {
+    let (name, value) = match text.split_once('=') {
+        Some((name, value)) => (name, Some(value)),
+        None => (text, None),
+    };
+    let Some(row) = SYNTAX.iter().find(|row| row.name == name) else {
+        return Err(unknown(name));
     };
     match value {
-        Some(_) if form.example.is_empty() => Err(FaultError::TakesNoValue(form.name)),
-        None | Some("") if !form.example.is_empty() => {
-            Err(FaultError::NeedsValue(form.name, form.example))
+        Some(_) if row.example.is_empty() => Err(FaultError::TakesNoValue(row.name)),
+        None | Some("") if !row.example.is_empty() => {
+            Err(FaultError::NeedsValue(row.name, row.example))
         }
-        value => (form.read)(value.unwrap_or_default())
-            .map_err(|problem| FaultError::Value(form.name, problem)),
+        value => row
+            .parse(value.unwrap_or_default())
+            .map_err(|reason| FaultError::Value(row.name, reason)),
     }
 }
 
-fn read_time(text: &str) -> Result<Duration, String> {
-    parse_duration(text).map_err(str::to_owned)
-}
-
-/// An answer ends with its status, so it is none of 1xx (RFC 9110 section 15.2).
-fn read_status(text: &str) -> Result<StatusCode, String> {
-    let status = text
-        .parse()
-        .ok()
-        .filter(|status: &StatusCode| !status.is_informational());
-    status.ok_or_else(|| "no status; write a number from 200 to 999".to_owned())
-}
-
-fn read_field(text: &str) -> Result<HeaderValue, String> {
-    HeaderValue::from_str(text)
-        .ok()
-        .filter(|value| value.to_str().is_ok())
-        .ok_or_else(|| "no text that a header field can have".to_owned())
-}
-
-fn read_body(text: &str) -> Result<TokenBody, String> {
-    let found = TOKEN_BODIES.iter().find(|(name, _)| *name == text);
-    found.map(|(_, body)| *body).ok_or_else(|| {
-        let known: Vec<_> = TOKEN_BODIES.iter().map(|(name, _)| *name).collect();
-        format!("there is no body {text:?}; there are {}", known.join(", "))
-    })
-}
-
-fn read_json(text: &str) -> Result<Option<String>, String> {
-    if text == "none" {
-        return Ok(None);
-    }
-    match serde_json::from_str::<IgnoredAny>(text) {
-        Ok(_) => Ok(Some(text.to_owned())),
-        Err(error) => Err(format!("no JSON: {error}")),
+fn unknown(name: &str) -> FaultError {
+    let known = || SYNTAX.iter().map(|row| row.name);
+    let hint = match nearest(name, known()) {
+        Some(nearest) => format!("did you mean {nearest}?"),
+        None => format!("there are {}", known().collect::<Vec<_>>().join(", ")),
+    };
+    FaultError::Unknown {
+        name: name.to_owned(),
+        hint,
     }
 }
 
@@ -255,51 +108,35 @@ impl fmt::Display for Fault {
 
 impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = |time: &Duration| humantime::format_duration(*time).to_string();
-        let field = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-        let (name, value) = match self {
-            FaultKind::TokenDelay(delay) => ("token-delay", time(delay)),
-            FaultKind::TokenHang => ("token-hang", String::new()),
-            FaultKind::TokenReset => ("token-reset", String::new()),
-            FaultKind::TokenStatus(status) => ("token-status", status.as_str().to_owned()),
-            FaultKind::TokenRetryAfter(value) => ("token-retry-after", field(value)),
-            FaultKind::TokenBody(body) => ("token-body", body.name().to_owned()),
-            FaultKind::TokenType(kind) => ("token-type", kind.clone()),
-            FaultKind::TokenBad => ("token-bad", String::new()),
-            FaultKind::TokenSame => ("token-same", String::new()),
-            FaultKind::TokenExpiresIn(value) => (
-                "token-expires-in",
-                value.clone().unwrap_or_else(|| "none".to_owned()),
-            ),
-            FaultKind::TokenLife(life) => ("token-life", time(life)),
-            FaultKind::RefuseClient => ("refuse-client", String::new()),
-            FaultKind::ApiStatus(status) => ("api-status", status.as_str().to_owned()),
-            FaultKind::ApiDelay(delay) => ("api-delay", time(delay)),
-            FaultKind::ApiHang => ("api-hang", String::new()),
-            FaultKind::ApiReset => ("api-reset", String::new()),
-            FaultKind::ApiTruncated => ("api-truncated", String::new()),
-            FaultKind::ApiRetryAfter(value) => ("api-retry-after", field(value)),
+        use FaultKind::*;
+        let is_own = |row: &&SyntaxRow| {
+            let example = row.parse(row.example);
+            example.is_ok_and(|example| discriminant(&example) == discriminant(self))
         };
-        f.write_str(name)?;
-        if value.is_empty() {
-            Ok(())
-        } else {
-            write!(f, "={value}")
+        f.write_str(SYNTAX.iter().find(is_own).map_or("", |row| row.name))?;
+        match self {
+            TokenDelay(time) | TokenLife(time) | ApiDelay(time) => {
+                write!(f, "={}", humantime::format_duration(*time))
+            }
+            TokenStatus(status) | ApiStatus(status) => write!(f, "={}", status.as_str()),
+            TokenRetryAfter(value) | ApiRetryAfter(value) => {
+                write!(f, "={}", String::from_utf8_lossy(value.as_bytes()))
+            }
+            TokenBody(body) => match body.to_possible_value() {
+                Some(value) => write!(f, "={}", value.get_name()),
+                None => Ok(()),
+            },
+            TokenType(name) => write!(f, "={name}"),
+            TokenExpiresIn(json) => write!(f, "={}", json.as_deref().unwrap_or("none")),
+            TokenHang | TokenReset | TokenBad | TokenSame | RefuseClient | ApiHang | ApiReset
+            | ApiTruncated => Ok(()),
         }
-    }
-}
-
-impl TokenBody {
-    fn name(self) -> &'static str {
-        TOKEN_BODIES
-            .iter()
-            .find(|(_, body)| *body == self)
-            .map_or("", |(name, _)| name)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::faults::TokenBody;
     use super::*;
 
     fn error(text: &str) -> String {
@@ -308,21 +145,11 @@ mod tests {
 
     #[test]
     fn every_fault_reads_as_it_is_written() {
-        let mut texts: Vec<_> = FORMS
-            .iter()
-            .map(|form| {
-                if form.example.is_empty() {
-                    form.name.to_owned()
-                } else {
-                    format!("{}={}", form.name, form.example)
-                }
-            })
-            .collect();
-        texts.extend(
-            TOKEN_BODIES
-                .iter()
-                .map(|(name, _)| format!("token-body={name}")),
-        );
+        let mut texts: Vec<_> = SYNTAX.iter().map(SyntaxRow::sample).collect();
+        for body in TokenBody::value_variants() {
+            let value = body.to_possible_value().unwrap();
+            texts.push(format!("token-body={}", value.get_name()));
+        }
         for value in [
             "\"3600\"",
             "3600.5",
@@ -347,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_text_is_told_what_is_right() {
+    fn an_error_says_what_is_expected() {
         assert_eq!(
             error("token-dealy=2s"),
             "there is no fault \"token-dealy\"; did you mean token-delay?"

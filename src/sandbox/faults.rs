@@ -1,88 +1,85 @@
-//! What can be made to go wrong on purpose; `spelling` says how it is written.
+//! Faults that a sandbox injects; `fault_syntax` reads and writes them as text.
 
 use std::time::Duration;
 
+use clap::ValueEnum;
 use http::{HeaderValue, StatusCode};
 
-/// Something that goes wrong on purpose, until it is cleared or used up.
+/// A fault to inject until it is cleared or used up.
 ///
-/// A text is such as `token-status=500*3`. A value that ends in `*` and digits cannot be written:
-/// they are read as the count.
+/// Written as in `token-status=500*3`. A value that itself ends in `*` and digits cannot be
+/// written, since these are read as the count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// What goes wrong.
-    pub kind: FaultKind,
-    /// How many more of the calls that it applies to it is for; `None` for all of them.
-    pub calls: Option<u32>,
+    pub(super) kind: FaultKind,
+    /// The number of further matching calls to affect; `None` affects all.
+    pub(super) calls: Option<u32>,
 }
 
-/// What goes wrong.
+/// The effect of a fault, and the endpoint that has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FaultKind {
-    /// The token endpoint issues at once, and answers so much later.
+pub(super) enum FaultKind {
+    /// Issue the token at once, and respond so much later.
     TokenDelay(Duration),
-    /// The token endpoint issues nothing and never answers.
+    /// Issue no token, and never respond.
     TokenHang,
-    /// The token endpoint issues nothing, and closes the connection instead of answering.
+    /// Issue no token, and close the connection without a response.
     TokenReset,
-    /// The token endpoint answers with this status, and a body that is no JSON.
+    /// Respond with this status, and a body that is not JSON.
     TokenStatus(StatusCode),
-    /// What the token endpoint answers has this Retry-After.
+    /// Add this Retry-After to the response, whatever its status.
     TokenRetryAfter(HeaderValue),
-    /// The answer with the token has a strange body.
+    /// Send the token in a faulty body.
     TokenBody(TokenBody),
-    /// The token is of this type.
+    /// Send another `token_type`.
     TokenType(String),
-    /// The token has a line end in it, which no header value can have.
+    /// Put a line end into the token, which no header value can have.
     TokenBad,
-    /// The token is the one that was issued last, while it lives, and says how many whole seconds
-    /// it has left.
+    /// Return the newest token again until it expires, with the whole seconds that it has left.
     TokenSame,
-    /// `expires_in` is this JSON as it stands; `None` leaves it out.
+    /// Send this JSON as `expires_in`; `None` leaves it out.
     TokenExpiresIn(Option<String>),
-    /// The token lives so long.
+    /// Issue a token with this lifetime.
     TokenLife(Duration),
-    /// The token endpoint refuses the client, whose id and secret may be right.
+    /// Refuse the client, even one with the right id and secret.
     RefuseClient,
-    /// The API does nothing, and answers with this status, in the form of the version that was
-    /// called.
+    /// Do nothing, and respond with this status in the error format of the called version.
     ApiStatus(StatusCode),
-    /// The API does at once what it is asked to, and answers so much later.
+    /// Act at once, and respond so much later.
     ApiDelay(Duration),
-    /// The API does what it is asked to, and never answers.
+    /// Act, and never respond.
     ApiHang,
-    /// The API does what it is asked to, and closes the connection instead of answering.
+    /// Act, and close the connection without a response.
     ApiReset,
-    /// The API's answer breaks off in the middle of its body.
+    /// Break the response off in the middle of its body.
     ApiTruncated,
-    /// What the API answers has this Retry-After.
+    /// Add this Retry-After to the response, whatever its status.
     ApiRetryAfter(HeaderValue),
 }
 
-/// A strange body of an answer 200 of the token endpoint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenBody {
-    /// Nothing.
+/// A faulty body of a 200 response of the token endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum TokenBody {
+    /// No body.
     Empty,
-    /// A page for people.
+    /// An HTML page.
     Html,
-    /// JSON without an `access_token`.
+    /// JSON without `access_token`.
     NoToken,
-    /// The good JSON and a line end.
+    /// Valid JSON and a line end.
     Crlf,
-    /// The good JSON after a byte order mark.
+    /// Valid JSON after a byte order mark.
     Bom,
-    /// The good JSON, of which Content-Length says that it is longer; then the connection closes.
+    /// Valid JSON, one byte shorter than its Content-Length; then the connection closes.
     Truncated,
-    /// The good JSON and blanks without end.
+    /// Valid JSON and blanks without end.
     Endless,
-    /// The good JSON, one byte a second.
+    /// Valid JSON, one byte a second.
     Drip,
 }
 
 impl FaultKind {
-    /// This, for the next so many calls only.
-    pub fn times(self, calls: u32) -> Fault {
+    pub(super) fn times(self, calls: u32) -> Fault {
         Fault {
             kind: self,
             calls: Some(calls),

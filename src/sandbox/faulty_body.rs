@@ -1,134 +1,124 @@
-//! Bodies that do not end as they should: they break off, crawl, or never end.
+//! Faulty bodies: bodies that break off, arrive slowly or never end.
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
 use http::Response;
-use http_body_util::{BodyExt, Empty, Full, StreamBody};
-use hyper::body::{Body as _, Frame, SizeHint};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::{Body, Frame, SizeHint};
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use super::response::{Answer, Body};
+use super::response::{SandboxBody, SandboxResponse, full};
 
 /// Turns true, or closes, when the sandbox stops.
-pub(super) type Stopped = watch::Receiver<bool>;
+pub(super) type StopSignal = watch::Receiver<bool>;
 
-/// What an endless body gives at a time, and how often: enough to pass any limit soon, and not
-/// enough to fill the memory of a caller that has none before a person or a test notices.
+/// One frame of an endless body, and the pause between two: 6.4 MB/s pass any limit soon, and do
+/// not fill the memory of a client without one before a test or a person notices.
 const BLANKS: &[u8] = &[b' '; 64 << 10];
-const BLANKS_EVERY: Duration = Duration::from_millis(10);
+const BLANKS_INTERVAL: Duration = Duration::from_millis(10);
 
-/// How often a dripping body gives a byte.
-const DRIP_EVERY: Duration = Duration::from_secs(1);
+const DRIP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Waits.
+/// Sleeps for `time`.
 ///
 /// # Errors
 /// At once when the sandbox stops.
-pub(super) async fn pause(stopped: &mut Stopped, time: Duration) -> io::Result<()> {
+pub(super) async fn sleep_unless_stopped(stop: &mut StopSignal, time: Duration) -> io::Result<()> {
     tokio::select! {
         biased;
-        // An error means that the sandbox is gone.
-        _ = stopped.wait_for(|stopped| *stopped) => Err(io::ErrorKind::ConnectionAborted.into()),
+        // An error means that the sandbox was dropped.
+        _ = stop.wait_for(|stopped| *stopped) => Err(io::ErrorKind::ConnectionAborted.into()),
         () = sleep(time) => Ok(()),
     }
 }
 
-/// No answer: over HTTP/1 the connection closes before a byte of the head has left, because hyper
-/// writes a head no sooner than it has asked for the first piece of the body. Over HTTP/2 the
-/// stream is reset after the head.
-pub(super) fn reset() -> Answer {
-    let body = Empty::new().map_err(|never| match never {}).boxed_unsync();
-    Response::new(
-        BreaksOff {
-            body,
-            left: 0,
-            claimed: 1,
-            flushed: true,
-        }
-        .boxed_unsync(),
-    )
+/// Returns a response that closes its connection unsent: hyper writes an HTTP/1 head only after it
+/// has polled the body once, and this body fails at once. An HTTP/2 stream is reset after the head.
+pub(super) fn reset_response() -> SandboxResponse {
+    let body = TruncatedBody {
+        body: full(String::new()),
+        remaining: 0,
+        declared: 1,
+        flushed: true,
+    };
+    Response::new(body.boxed_unsync())
 }
 
-/// The first half of a body that claims to be whole.
-pub(super) fn in_the_middle(body: Body) -> Body {
-    let length = body.size_hint().lower();
-    BreaksOff {
+/// Breaks `body` off after half of its declared length.
+pub(super) fn truncate_half(body: SandboxBody) -> SandboxBody {
+    let declared = body.size_hint().lower();
+    TruncatedBody {
         body,
-        left: length / 2,
-        claimed: length,
+        remaining: declared / 2,
+        declared,
         flushed: false,
     }
     .boxed_unsync()
 }
 
-/// All of `text`, and one byte less than it claims.
-pub(super) fn too_short(text: String) -> Body {
+/// Returns all of `text`, in a body that declares one byte more.
+pub(super) fn truncate_last_byte(text: String) -> SandboxBody {
     let length = text.len() as u64;
-    let body = Full::from(text)
-        .map_err(|never| match never {})
-        .boxed_unsync();
-    BreaksOff {
-        body,
-        left: length,
-        claimed: length + 1,
+    TruncatedBody {
+        body: full(text),
+        remaining: length,
+        declared: length + 1,
         flushed: false,
     }
     .boxed_unsync()
 }
 
-/// All of `text`, then blanks without end.
-pub(super) fn endless(text: String, stopped: Stopped) -> Body {
-    let pieces = stream::unfold((Some(text), stopped), |(text, mut stopped)| async {
-        let piece = match text {
+/// Returns `text`, and then blanks without end.
+pub(super) fn endless(text: String, stop: StopSignal) -> SandboxBody {
+    let frames = stream::unfold((Some(text), stop), |(text, mut stop)| async {
+        let frame = match text {
             Some(text) => Ok(Bytes::from(text)),
-            None => pause(&mut stopped, BLANKS_EVERY)
+            None => sleep_unless_stopped(&mut stop, BLANKS_INTERVAL)
                 .await
                 .map(|()| Bytes::from_static(BLANKS)),
         };
-        Some((piece.map(Frame::data), (None, stopped)))
+        Some((frame.map(Frame::data), (None, stop)))
     });
-    StreamBody::new(pieces).boxed_unsync()
+    StreamBody::new(frames).boxed_unsync()
 }
 
-/// `text` byte by byte, one a second.
-pub(super) fn drip(text: String, stopped: Stopped) -> Body {
-    let pieces = stream::unfold(
-        (Bytes::from(text), stopped, false),
-        |(mut left, mut stopped, begun)| async move {
-            if left.is_empty() {
+/// Returns `text` one byte at a time, one a second.
+pub(super) fn drip(text: String, stop: StopSignal) -> SandboxBody {
+    let frames = stream::unfold(
+        (Bytes::from(text), stop, true),
+        |(mut text, mut stop, is_first)| async move {
+            if text.is_empty() {
                 return None;
             }
-            let waited = if begun {
-                pause(&mut stopped, DRIP_EVERY).await
-            } else {
+            let waited = if is_first {
                 Ok(())
+            } else {
+                sleep_unless_stopped(&mut stop, DRIP_INTERVAL).await
             };
-            Some((
-                waited.map(|()| Frame::data(left.split_to(1))),
-                (left, stopped, true),
-            ))
+            let frame = waited.map(|()| Frame::data(text.split_to(1)));
+            Some((frame, (text, stop, false)))
         },
     );
-    StreamBody::new(pieces).boxed_unsync()
+    StreamBody::new(frames).boxed_unsync()
 }
 
-/// A body that fails after `left` bytes, and whose length is told as `claimed`.
-struct BreaksOff {
-    body: Body,
-    left: u64,
-    claimed: u64,
-    /// hyper forgets what it has not written yet when a body fails, so it gets a chance to write
-    /// first.
+/// A body that fails after `remaining` bytes, and declares a length of `declared`.
+struct TruncatedBody {
+    body: SandboxBody,
+    remaining: u64,
+    declared: u64,
+    /// False until hyper has had one more poll to write what it buffered: it drops its buffer when
+    /// a body fails.
     flushed: bool,
 }
 
-impl hyper::body::Body for BreaksOff {
+impl Body for TruncatedBody {
     type Data = Bytes;
     type Error = io::Error;
 
@@ -136,13 +126,13 @@ impl hyper::body::Body for BreaksOff {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        while self.left > 0 {
-            let Some(frame) = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx)?) else {
+        while self.remaining > 0 {
+            let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)?) else {
                 break;
             };
             if let Ok(mut data) = frame.into_data() {
-                data.truncate(usize::try_from(self.left).unwrap_or(usize::MAX));
-                self.left -= data.len() as u64;
+                data.truncate(usize::try_from(self.remaining).unwrap_or(usize::MAX));
+                self.remaining -= data.len() as u64;
                 return Poll::Ready(Some(Ok(Frame::data(data))));
             }
         }
@@ -159,7 +149,7 @@ impl hyper::body::Body for BreaksOff {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.claimed)
+        SizeHint::with_exact(self.declared)
     }
 }
 
@@ -167,7 +157,7 @@ impl hyper::body::Body for BreaksOff {
 mod tests {
     use super::*;
 
-    async fn told(mut body: Body) -> (Vec<u8>, bool) {
+    async fn read_all(mut body: SandboxBody) -> (Vec<u8>, bool) {
         let mut all = Vec::new();
         while let Some(frame) = body.frame().await {
             match frame {
@@ -179,33 +169,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_breaks_off_gave_what_it_was_to_give() {
+    async fn a_truncated_body_sends_its_part_first() {
         assert_eq!(
-            told(too_short("abc".to_owned())).await,
+            read_all(truncate_last_byte("abc".to_owned())).await,
             (b"abc".to_vec(), true)
         );
-        let body = Full::from("abcdef")
-            .map_err(|never| match never {})
-            .boxed_unsync();
-        let broken = in_the_middle(body);
+        let broken = truncate_half(full("abcdef".to_owned()));
         assert_eq!(broken.size_hint().exact(), Some(6));
-        assert_eq!(told(broken).await, (b"abc".to_vec(), true));
-        assert_eq!(told(reset().into_body()).await, (Vec::new(), true));
+        assert_eq!(read_all(broken).await, (b"abc".to_vec(), true));
+        assert_eq!(
+            read_all(reset_response().into_body()).await,
+            (Vec::new(), true)
+        );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_drip_is_a_byte_a_second() {
+    async fn a_drip_is_one_byte_a_second() {
         let (_stop, stopped) = watch::channel(false);
         let began = tokio::time::Instant::now();
         assert_eq!(
-            told(drip("abcd".to_owned(), stopped)).await,
+            read_all(drip("abcd".to_owned(), stopped)).await,
             (b"abcd".to_vec(), false)
         );
         assert_eq!(began.elapsed().as_secs(), 3);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_never_ends_ends_with_the_sandbox() {
+    async fn an_endless_body_ends_with_the_sandbox() {
         let (stop, stopped) = watch::channel(false);
         let mut body = endless("{}".to_owned(), stopped);
         assert_eq!(

@@ -1,8 +1,7 @@
-//! The faults in force, what of them the next call gets, and how its answer then leaves.
+//! Fault injection: chooses the faults of a call, and applies them to its response.
 //!
-//! Of the faults that exclude each other (a hanging call is not refused as well) a call gets the
-//! first in the list that is not used up: `token-status=500*2` and `token-reset*1` are two calls
-//! answered with 500, and then one reset.
+//! Of faults that exclude each other, a call gets the first one in the list that is not used up:
+//! `token-status=500*2` and `token-reset*1` make two 500 responses, and then one reset.
 
 use std::time::Duration;
 
@@ -10,92 +9,80 @@ use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 
 use super::faults::{Fault, FaultKind};
-use super::faulty_body;
-use super::faulty_body::Stopped;
-use super::response::{Answer, with};
+use super::faulty_body::{StopSignal, reset_response, sleep_unless_stopped, truncate_half};
+use super::response::SandboxResponse;
 
-/// The faults in force.
-pub(super) struct InForce(Vec<Fault>);
+/// The faults that are active, in the order in which they were set.
+pub(super) struct ActiveFaults(Vec<Fault>);
 
-/// Where a call goes.
+/// The part of the sandbox that a call goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// To the token endpoint.
+pub(super) enum FaultTarget {
     Token,
-    /// To the API.
     Api,
 }
 
-/// What goes wrong with one call, but for what may be wrong with a token.
+/// The faults of one call, except those of the token that it may get.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Fate {
-    /// How the call ends, if not as it should.
-    pub(super) end: Option<End>,
+pub(super) struct FaultPlan {
+    /// The outcome that replaces the regular one.
+    pub(super) outcome: Option<ForcedOutcome>,
     delay: Option<Duration>,
     retry_after: Option<HeaderValue>,
-    breaks_off: bool,
+    truncate: bool,
 }
 
-/// How a call ends that does not end as it should.
+/// An outcome that a fault forces on a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// There is no answer, and the connection stays.
+pub(super) enum ForcedOutcome {
+    /// No response, on a connection that stays open.
     Hang,
-    /// There is no answer, and the connection closes.
+    /// No response, on a connection that closes.
     Reset,
-    /// The answer has this status.
     Status(StatusCode),
-    /// The client is refused.
     RefuseClient,
 }
 
-impl InForce {
+impl ActiveFaults {
     pub(super) fn new(faults: impl IntoIterator<Item = Fault>) -> Self {
-        InForce(
-            faults
-                .into_iter()
-                .filter(|fault| fault.calls != Some(0))
-                .collect(),
-        )
+        let faults = faults.into_iter().filter(|fault| fault.calls != Some(0));
+        ActiveFaults(faults.collect())
     }
 
     pub(super) fn all(&self) -> &[Fault] {
         &self.0
     }
 
-    /// What the next call to `place` gets, which uses it up.
-    pub(super) fn fate(&mut self, place: Place) -> Fate {
-        let delay = self.take(|kind| delay(kind, place));
-        let end = self.take(|kind| end(kind, place));
-        if matches!(end, Some(End::Hang | End::Reset)) {
-            return Fate {
-                end,
+    /// Plans the next call to `target`, which uses up one call of each fault in the plan.
+    pub(super) fn plan(&mut self, target: FaultTarget) -> FaultPlan {
+        let delay = self.consume(|kind| delay(kind, target));
+        let outcome = self.consume(|kind| outcome(kind, target));
+        if matches!(outcome, Some(ForcedOutcome::Hang | ForcedOutcome::Reset)) {
+            return FaultPlan {
+                outcome,
                 delay,
-                ..Fate::default()
+                ..FaultPlan::default()
             };
         }
-        Fate {
-            end,
+        FaultPlan {
+            outcome,
             delay,
-            retry_after: self.take(|kind| retry_after(kind, place)),
-            breaks_off: place == Place::Api && self.has(&FaultKind::ApiTruncated),
+            retry_after: self.consume(|kind| retry_after(kind, target)),
+            truncate: target == FaultTarget::Api && self.consume_kind(&FaultKind::ApiTruncated),
         }
     }
 
-    /// Whether `kind` is in force, which uses it up.
-    pub(super) fn has(&mut self, kind: &FaultKind) -> bool {
-        self.take(|other| (other == kind).then_some(())).is_some()
+    /// Uses up one call of `kind`; returns false if it is not active.
+    pub(super) fn consume_kind(&mut self, kind: &FaultKind) -> bool {
+        self.consume(|other| (other == kind).then_some(()))
+            .is_some()
     }
 
-    /// What `pick` finds in the first fault that it finds something in, one call of which is used
-    /// up.
-    pub(super) fn take<T>(&mut self, pick: impl Fn(&FaultKind) -> Option<T>) -> Option<T> {
-        let found = self
-            .0
-            .iter()
-            .enumerate()
-            .find_map(|(index, fault)| Some((index, pick(&fault.kind)?)));
-        let (index, picked) = found?;
+    /// Uses up one call of the first fault that `pick` returns a value for.
+    pub(super) fn consume<T>(&mut self, pick: impl Fn(&FaultKind) -> Option<T>) -> Option<T> {
+        let mut faults = self.0.iter().enumerate();
+        let (index, picked) =
+            faults.find_map(|(index, fault)| Some((index, pick(&fault.kind)?)))?;
         match &mut self.0[index].calls {
             None => {}
             Some(1) => drop(self.0.remove(index)),
@@ -105,62 +92,67 @@ impl InForce {
     }
 }
 
-fn delay(kind: &FaultKind, place: Place) -> Option<Duration> {
-    match (kind, place) {
-        (FaultKind::TokenDelay(delay), Place::Token) | (FaultKind::ApiDelay(delay), Place::Api) => {
-            Some(*delay)
+fn delay(kind: &FaultKind, target: FaultTarget) -> Option<Duration> {
+    match (target, kind) {
+        (FaultTarget::Token, FaultKind::TokenDelay(delay))
+        | (FaultTarget::Api, FaultKind::ApiDelay(delay)) => Some(*delay),
+        _ => None,
+    }
+}
+
+fn outcome(kind: &FaultKind, target: FaultTarget) -> Option<ForcedOutcome> {
+    match (target, kind) {
+        (FaultTarget::Token, FaultKind::TokenHang) | (FaultTarget::Api, FaultKind::ApiHang) => {
+            Some(ForcedOutcome::Hang)
         }
-        _ => None,
-    }
-}
-
-fn end(kind: &FaultKind, place: Place) -> Option<End> {
-    match (kind, place) {
-        (FaultKind::TokenHang, Place::Token) | (FaultKind::ApiHang, Place::Api) => Some(End::Hang),
-        (FaultKind::TokenReset, Place::Token) | (FaultKind::ApiReset, Place::Api) => {
-            Some(End::Reset)
+        (FaultTarget::Token, FaultKind::TokenReset) | (FaultTarget::Api, FaultKind::ApiReset) => {
+            Some(ForcedOutcome::Reset)
         }
-        (FaultKind::TokenStatus(status), Place::Token)
-        | (FaultKind::ApiStatus(status), Place::Api) => Some(End::Status(*status)),
-        (FaultKind::RefuseClient, Place::Token) => Some(End::RefuseClient),
+        (FaultTarget::Token, FaultKind::TokenStatus(status))
+        | (FaultTarget::Api, FaultKind::ApiStatus(status)) => Some(ForcedOutcome::Status(*status)),
+        (FaultTarget::Token, FaultKind::RefuseClient) => Some(ForcedOutcome::RefuseClient),
         _ => None,
     }
 }
 
-fn retry_after(kind: &FaultKind, place: Place) -> Option<HeaderValue> {
-    match (kind, place) {
-        (FaultKind::TokenRetryAfter(value), Place::Token)
-        | (FaultKind::ApiRetryAfter(value), Place::Api) => Some(value.clone()),
+fn retry_after(kind: &FaultKind, target: FaultTarget) -> Option<HeaderValue> {
+    match (target, kind) {
+        (FaultTarget::Token, FaultKind::TokenRetryAfter(value))
+        | (FaultTarget::Api, FaultKind::ApiRetryAfter(value)) => Some(value.clone()),
         _ => None,
     }
 }
 
-impl Fate {
-    /// The answer as it leaves, when it leaves. A sandbox that stops makes no caller wait on.
-    pub(super) async fn befall(self, mut answer: Answer, stopped: &Stopped) -> Answer {
-        if let Some(delay) = self.delay
-            && faulty_body::pause(&mut stopped.clone(), delay)
-                .await
-                .is_err()
+impl FaultPlan {
+    /// Applies the plan to `response`, and returns when it is to be sent. `stop` ends each wait
+    /// with a reset.
+    pub(super) async fn apply(
+        self,
+        mut response: SandboxResponse,
+        stop: &StopSignal,
+    ) -> SandboxResponse {
+        let wait = match self.outcome {
+            Some(ForcedOutcome::Hang) => Some(Duration::MAX),
+            _ => self.delay,
+        };
+        if let Some(wait) = wait
+            && sleep_unless_stopped(&mut stop.clone(), wait).await.is_err()
         {
-            return faulty_body::reset();
+            return reset_response();
         }
-        match self.end {
-            Some(End::Hang) => {
-                // It ends when the sandbox stops, or the caller hangs up.
-                let _ = faulty_body::pause(&mut stopped.clone(), Duration::MAX).await;
-                return faulty_body::reset();
-            }
-            Some(End::Reset) => return faulty_body::reset(),
-            Some(End::Status(_) | End::RefuseClient) | None => {}
+        if matches!(
+            self.outcome,
+            Some(ForcedOutcome::Hang | ForcedOutcome::Reset)
+        ) {
+            return reset_response();
         }
         if let Some(value) = self.retry_after {
-            answer = with(answer, RETRY_AFTER, value);
+            response.headers_mut().insert(RETRY_AFTER, value);
         }
-        if self.breaks_off {
-            answer.map(faulty_body::in_the_middle)
+        if self.truncate {
+            response.map(truncate_half)
         } else {
-            answer
+            response
         }
     }
 }
@@ -169,36 +161,36 @@ impl Fate {
 mod tests {
     use super::*;
 
-    fn in_force(texts: &[&str]) -> InForce {
-        InForce::new(texts.iter().map(|text| text.parse().unwrap()))
+    fn active(texts: &[&str]) -> ActiveFaults {
+        ActiveFaults::new(texts.iter().map(|text| text.parse().unwrap()))
     }
 
-    fn texts(in_force: &InForce) -> Vec<String> {
-        in_force.all().iter().map(Fault::to_string).collect()
+    fn texts(faults: &ActiveFaults) -> Vec<String> {
+        faults.all().iter().map(Fault::to_string).collect()
     }
 
     #[test]
-    fn those_that_exclude_each_other_come_one_after_the_other() {
-        let mut in_force = in_force(&["token-status=500*2", "token-reset*1", "refuse-client"]);
-        let ends: Vec<_> = (0..5)
-            .map(|_| in_force.fate(Place::Token).end.unwrap())
+    fn exclusive_faults_apply_one_after_the_other() {
+        let mut faults = active(&["token-status=500*2", "token-reset*1", "refuse-client"]);
+        let outcomes: Vec<_> = (0..5)
+            .map(|_| faults.plan(FaultTarget::Token).outcome.unwrap())
             .collect();
-        let status = End::Status(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = ForcedOutcome::Status(StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(
-            ends,
+            outcomes,
             [
                 status,
                 status,
-                End::Reset,
-                End::RefuseClient,
-                End::RefuseClient
+                ForcedOutcome::Reset,
+                ForcedOutcome::RefuseClient,
+                ForcedOutcome::RefuseClient
             ]
         );
-        assert_eq!(texts(&in_force), ["refuse-client"]);
+        assert_eq!(texts(&faults), ["refuse-client"]);
     }
 
     #[test]
-    fn a_call_uses_up_only_what_applies_to_it() {
+    fn a_call_uses_up_only_its_own_faults() {
         let all = [
             "token-hang*2",
             "token-retry-after=7*2",
@@ -206,25 +198,22 @@ mod tests {
             "token-body=html*2",
             "api-delay=1s*2",
         ];
-        let mut in_force = in_force(&all);
-        in_force.fate(Place::Token);
+        let mut faults = active(&all);
+        faults.plan(FaultTarget::Token);
         assert_eq!(
-            texts(&in_force),
+            texts(&faults),
             ["token-hang*1", all[1], all[2], all[3], all[4]]
         );
-        in_force.fate(Place::Api);
+        faults.plan(FaultTarget::Api);
         assert_eq!(
-            texts(&in_force)[2..],
+            texts(&faults)[2..],
             ["api-truncated*1", "token-body=html*2", "api-delay=1s*1"]
         );
     }
 
     #[test]
-    fn a_fault_for_no_call_is_none() {
-        assert!(
-            InForce::new([FaultKind::TokenHang.times(0)])
-                .all()
-                .is_empty()
-        );
+    fn a_fault_for_zero_calls_is_inactive() {
+        let faults = ActiveFaults::new([FaultKind::TokenHang.times(0)]);
+        assert!(faults.all().is_empty());
     }
 }

@@ -1,90 +1,86 @@
-//! The answer that carries a token, and what may be wrong with it on purpose.
+//! Token response, with the faults of the token and of its body.
 
 use std::time::Duration;
 
 use http::StatusCode;
-use http::header::HeaderValue;
 use serde_json::json;
 
 use super::faults::{FaultKind, TokenBody};
-use super::inject::InForce;
-use super::response::{Answer, Body, json_text, text};
+use super::faulty_body;
+use super::inject::ActiveFaults;
+use super::response::{SandboxBody, SandboxResponse, json_text, text};
+use super::state::{SandboxContext, SandboxState};
 use super::tokens::Tokens;
-use super::{Shared, State, faulty_body};
 
 const HTML: &str =
     "<!DOCTYPE html>\n<html><head><title>Sign on</title></head><body>Sign on</body></html>\n";
 
-/// Issues a token, or what the faults in force make of it.
-pub(super) fn answer(shared: &Shared) -> Answer {
-    let mut state = shared.state();
-    let State { faults, tokens, .. } = &mut *state;
-    let body = faults.take(|kind| match kind {
+/// Issues a token as the active faults demand.
+pub(super) fn respond(sandbox: &SandboxContext) -> SandboxResponse {
+    let mut state = sandbox.state();
+    let SandboxState { faults, tokens, .. } = &mut *state;
+    let body = faults.consume(|kind| match kind {
         FaultKind::TokenBody(body) => Some(*body),
         _ => None,
     });
-    // No token leaves with these, so none is issued.
+    // These bodies carry no token, so none is issued.
     match body {
         Some(TokenBody::Empty) => return json_text(StatusCode::OK, String::new()),
         Some(TokenBody::Html) => {
-            return text(
-                StatusCode::OK,
-                HeaderValue::from_static("text/html;charset=utf-8"),
-                HTML.to_owned(),
-            );
+            return text(StatusCode::OK, "text/html;charset=utf-8", HTML.to_owned());
         }
         _ => {}
     }
-    let mut life = faults
-        .take(|kind| match kind {
+    let mut lifetime = faults
+        .consume(|kind| match kind {
             FaultKind::TokenLife(life) => Some(*life),
             _ => None,
         })
-        .unwrap_or(shared.options.token_life);
-    let token = (body != Some(TokenBody::NoToken)).then(|| issue(faults, tokens, &mut life));
-    let good = written(faults, token.as_deref(), life);
+        .unwrap_or(sandbox.options.token_lifetime);
+    let token = (body != Some(TokenBody::NoToken)).then(|| issue(faults, tokens, &mut lifetime));
+    let valid = token_json(faults, token.as_deref(), lifetime);
     drop(state);
     match body {
-        Some(TokenBody::Crlf) => json_text(StatusCode::OK, good + "\r\n"),
-        Some(TokenBody::Bom) => json_text(StatusCode::OK, format!("\u{feff}{good}")),
-        Some(TokenBody::Truncated) => streamed(faulty_body::too_short(good)),
-        Some(TokenBody::Endless) => streamed(faulty_body::endless(good, shared.stopped.clone())),
-        Some(TokenBody::Drip) => streamed(faulty_body::drip(good, shared.stopped.clone())),
+        Some(TokenBody::Crlf) => json_text(StatusCode::OK, valid + "\r\n"),
+        Some(TokenBody::Bom) => json_text(StatusCode::OK, format!("\u{feff}{valid}")),
+        Some(TokenBody::Truncated) => streamed(faulty_body::truncate_last_byte(valid)),
+        Some(TokenBody::Endless) => streamed(faulty_body::endless(valid, sandbox.stop.clone())),
+        Some(TokenBody::Drip) => streamed(faulty_body::drip(valid, sandbox.stop.clone())),
         Some(TokenBody::Empty | TokenBody::Html | TokenBody::NoToken) | None => {
-            json_text(StatusCode::OK, good)
+            json_text(StatusCode::OK, valid)
         }
     }
 }
 
-/// A token; `life` becomes what it has left.
-fn issue(faults: &mut InForce, tokens: &mut Tokens, life: &mut Duration) -> String {
-    let before = if faults.has(&FaultKind::TokenSame) {
+/// Returns a token, and sets `lifetime` to its remaining lifetime.
+fn issue(faults: &mut ActiveFaults, tokens: &mut Tokens, lifetime: &mut Duration) -> String {
+    let newest = if faults.consume_kind(&FaultKind::TokenSame) {
         tokens.newest_access()
     } else {
         None
     };
-    let token = match before {
+    let token = match newest {
         Some((token, left)) => {
-            *life = left;
+            *lifetime = left;
             token
         }
-        None => tokens.issue_access(*life),
+        None => tokens.issue_access(*lifetime),
     };
-    if faults.has(&FaultKind::TokenBad) {
+    if faults.consume_kind(&FaultKind::TokenBad) {
         token + "\r\nX-Injected: 1"
     } else {
         token
     }
 }
 
-/// The body, in the order of PingFederate's; `expires_in` may be no value that `serde_json` can
-/// hold.
-fn written(faults: &mut InForce, token: Option<&str>, life: Duration) -> String {
-    let kind = faults.take(|kind| match kind {
+/// Returns the body in the field order of PingFederate. It is a text, since `serde_json` cannot hold
+/// every `expires_in` of a fault.
+fn token_json(faults: &mut ActiveFaults, token: Option<&str>, lifetime: Duration) -> String {
+    let token_type = faults.consume(|kind| match kind {
         FaultKind::TokenType(other) => Some(other.clone()),
         _ => None,
     });
-    let expires_in = faults.take(|kind| match kind {
+    let expires_in = faults.consume(|kind| match kind {
         FaultKind::TokenExpiresIn(value) => Some(value.clone()),
         _ => None,
     });
@@ -92,10 +88,10 @@ fn written(faults: &mut InForce, token: Option<&str>, life: Duration) -> String 
         token.map(|token| format!(r#""access_token":{}"#, json!(token))),
         Some(format!(
             r#""token_type":{}"#,
-            json!(kind.as_deref().unwrap_or("Bearer"))
+            json!(token_type.as_deref().unwrap_or("Bearer"))
         )),
         expires_in
-            .unwrap_or_else(|| Some(life.as_secs().to_string()))
+            .unwrap_or_else(|| Some(lifetime.as_secs().to_string()))
             .map(|value| format!(r#""expires_in":{value}"#)),
     ];
     format!(
@@ -104,6 +100,6 @@ fn written(faults: &mut InForce, token: Option<&str>, life: Duration) -> String 
     )
 }
 
-fn streamed(body: Body) -> Answer {
+fn streamed(body: SandboxBody) -> SandboxResponse {
     json_text(StatusCode::OK, String::new()).map(|_| body)
 }

@@ -1,87 +1,78 @@
-//! A GBG GO of our own, for the demo, tests and load tests: a token endpoint and both API versions
-//! on one port.
+//! Stand-in for GBG GO: a token endpoint and both API versions on one port, for the demo, tests and
+//! load tests.
 //!
 //! ```text
 //!             ┌─▶ token_endpoint ─▶ issue ─▶ tokens
-//!   mod ──────┤                        ▲ whose bearer is it?
-//!    │ fate   ├─▶ call ─▶ api_v1, api_v2 ─▶ journeys
+//!   service ──┤                              ▲ checks the bearer
+//!    │ plan   ├─▶ api ─▶ api_v1, api_v2 ─▶ journey
 //!    ▼        └─▶ control ─▶ faults
+//!   inject
 //! ```
 //!
-//! What goes wrong does so on purpose: each call gets its fate from the faults in force
-//! ([`Sandbox::set_faults`]), and its answer leaves as the fate lets it.
-//!
-//! It speaks in the shapes that GBG documents, and in what was seen of it where the documentation
-//! is silent. What neither tells is marked "invented". It keeps no data of what is submitted, and
-//! tells each call to whoever asks ([`Sandbox::seen`]).
+//! The responses have the shapes that GBG documents, or that were observed where the documentation
+//! is silent; anything else is marked "invented". Faults are injected on purpose
+//! ([`Sandbox::set_faults`]). No submitted data is kept. Each call is recorded for tests
+//! ([`Sandbox::recorded_calls`]).
 
+mod api;
+mod api_call;
+mod api_error;
 mod api_v1;
 mod api_v2;
-mod body;
-mod call;
+mod authorization;
 mod call_log;
 mod certificate;
 mod control;
-mod extras;
 mod fault_syntax;
 mod faults;
 mod faulty_body;
 mod inject;
+mod instances;
+mod invented_calls;
 mod issue;
-mod journeys;
+mod journey;
 mod options;
 mod random;
-mod refusal;
+mod request_body;
 mod response;
+mod service;
+mod state;
 mod token_endpoint;
 mod tokens;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use http::request::Parts;
-use http::{Request, StatusCode};
 use rustls::pki_types::CertificateDer;
 use tokio::sync::{Semaphore, broadcast, watch};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tower::service_fn;
+use tower_http::catch_panic::CatchPanic;
 
-use self::body::Arriving;
-use self::call::Call;
-use self::call_log::Record;
-pub use self::call_log::{Authorization, Seen};
-use self::certificate::Certificate;
+pub use self::authorization::Authorization;
+pub use self::call_log::RecordedCall;
+use self::certificate::SandboxCertificate;
 pub use self::fault_syntax::FaultError;
-pub use self::faults::{Fault, FaultKind, TokenBody};
-use self::faulty_body::Stopped;
-use self::inject::{End, Fate, InForce, Place};
-use self::journeys::Journeys;
-pub use self::options::Options;
-use self::refusal::Refusal;
-use self::response::Answer;
-use self::tokens::Tokens;
+pub use self::faults::Fault;
+use self::inject::ActiveFaults;
+pub use self::options::SandboxOptions;
+use self::state::SandboxContext;
 use crate::config::{Address, SocketMode};
-use crate::downstream::{self, CallerBody, RefusalLog, Timeouts};
-use crate::gbg::{self, ApiVersion, V1, V2};
+use crate::downstream::{self, RefusalLog, ServerTls, Timeouts};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const SOURCE: HeaderName = HeaderName::from_static("x-gbg-source");
+/// The time that [`Sandbox::stop`] waits for calls in flight.
+const STOP_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a sandbox that stops waits for calls in flight.
-const STOP_LIMIT: Duration = Duration::from_secs(2);
-
-/// A running sandbox. When it is dropped it stops listening, and its connections end after the call
-/// in flight.
+/// A running sandbox. Dropped, it stops listening, and its connections end after the call in flight.
 pub struct Sandbox {
-    shared: Arc<Shared>,
+    context: Arc<SandboxContext>,
     addr: SocketAddr,
-    certificate: Option<(CertificateDer<'static>, String)>,
-    /// That it turns true or is gone is the sign to stop.
+    certificate: Option<SandboxCertificate>,
+    /// True, or closed, makes the sandbox stop.
     stop: watch::Sender<bool>,
     serving: JoinHandle<()>,
 }
@@ -91,7 +82,7 @@ impl Sandbox {
     ///
     /// # Errors
     /// When the address cannot be bound, or no certificate can be made.
-    pub async fn start(options: Options) -> io::Result<Self> {
+    pub async fn start(options: SandboxOptions) -> io::Result<Self> {
         let address = Address::Tcp(options.address);
         // The mode is for Unix sockets.
         let socket = downstream::bind(&address, SocketMode(0o600), 1)?.pop();
@@ -101,62 +92,26 @@ impl Sandbox {
         };
         let certificate = options
             .tls
-            .then(|| Certificate::make(addr.ip()))
+            .then(|| SandboxCertificate::generate(addr.ip()))
             .transpose()?;
-        let acceptor = certificate
-            .as_ref()
-            .map(|made| downstream::ServerTls::new(&made.identity, &[]))
-            .transpose();
-        let connections = downstream::ServerOptions {
-            tls: acceptor
-                .map_err(io::Error::other)?
-                .map(|only| watch::channel(only).1),
-            timeouts: Timeouts {
-                handshake: Duration::from_secs(10),
-                header: Duration::from_secs(10),
-                keep_alive: Duration::from_secs(75),
-                body: Duration::from_secs(60),
-                max_age: Duration::from_secs(3600),
-            }
-            .fixed(),
-            max_h2_streams: 256,
-            title_case_headers: false,
-            max_buffer_bytes: downstream::MAX_BUFFER_BYTES,
-            // A load test decides how many it opens.
-            connection_permits: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
-            evicting_limit: None,
-            connection_metrics: Arc::default(),
-            refusal_log: RefusalLog::new("sandbox", Arc::default()),
-        };
+        let connections = connection_options(certificate.as_ref())?;
         let (stop, stopped) = watch::channel(false);
-        let shared = Arc::new(Shared {
-            base_url: base_url(addr, options.tls),
-            stopped: stopped.clone(),
-            state: Mutex::new(State {
-                faults: InForce::new(options.faults.iter().cloned()),
-                tokens: Tokens::default(),
-                token_calls: 0,
-                journeys: Journeys::default(),
-                record: Record::new(),
-            }),
-            options,
-        });
-        let serving = Arc::clone(&shared);
+        let base_url = base_url(addr, options.tls);
+        let context = Arc::new(SandboxContext::new(base_url, options, stopped.clone()));
+        let serving = Arc::clone(&context);
+        // A panic gets a 500 response: a closed connection would look like an injected reset.
+        let service = CatchPanic::new(service_fn(move |request| {
+            let context = Arc::clone(&serving);
+            async move { Ok::<_, Infallible>(service::respond(&context, request).await) }
+        }));
         let serving = tokio::spawn(async move {
-            let service = service_fn(move |req| {
-                let shared = Arc::clone(&serving);
-                async move { Ok::<_, Infallible>(shared.answer(req).await) }
-            });
-            if let Err(error) = socket
-                .serve(connections, stopped, move |_| service.clone())
-                .await
-            {
+            let served = socket.serve(connections, stopped, move |_| service.clone());
+            if let Err(error) = served.await {
                 tracing::error!(%error, "the sandbox cannot serve");
             }
         });
-        let certificate = certificate.map(|made| (made.der, made.pem));
         Ok(Sandbox {
-            shared,
+            context,
             addr,
             certificate,
             stop,
@@ -165,220 +120,131 @@ impl Sandbox {
     }
 
     /// Stops listening, and returns when the connections have ended, each after the call in flight;
-    /// or after 2 seconds, when only the port is sure to be free. Calls that a fault holds back are
-    /// cut off.
+    /// after 2 seconds at the latest, when only the port is certain to be free. Calls that a fault
+    /// holds back are cut off.
     pub async fn stop(self) {
         self.stop.send_replace(true);
-        // Whoever is not done by then is left to itself.
-        let _ = timeout(STOP_LIMIT, self.serving).await;
+        // Connections that are still open end without being waited for.
+        let _ = timeout(STOP_TIMEOUT, self.serving).await;
     }
 
-    /// Where it listens.
+    /// The address of the listener.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
     /// The origin: `https://localhost:PORT`, or `http://ADDRESS:PORT` without TLS.
     pub fn base_url(&self) -> String {
-        self.shared.base_url.clone()
+        self.context.base_url.clone()
     }
 
     /// The URL of the token endpoint.
     pub fn token_endpoint(&self) -> String {
-        format!("{}{}", self.shared.base_url, token_endpoint::PATH)
+        format!("{}{}", self.context.base_url, token_endpoint::PATH)
     }
 
-    /// The certificate that a caller must trust, as PEM; `None` without TLS.
+    /// The root certificate that a client must trust, as PEM; `None` without TLS.
     pub fn ca_pem(&self) -> Option<&str> {
-        self.certificate.as_ref().map(|(_, pem)| pem.as_str())
+        let certificate = self.certificate.as_ref()?;
+        Some(&certificate.pem)
     }
 
-    /// The certificate that a caller must trust; `None` without TLS.
+    /// The root certificate that a client must trust; `None` without TLS.
     pub fn ca(&self) -> Option<CertificateDer<'static>> {
-        self.certificate.as_ref().map(|(der, _)| der.clone())
+        let certificate = self.certificate.as_ref()?;
+        Some(certificate.der.clone())
     }
 
-    /// Token requests so far, refused ones as well.
+    /// The number of token requests, including refused ones.
     pub fn token_calls(&self) -> u64 {
-        self.shared.state().token_calls
+        self.context.state().token_calls
     }
 
-    /// Access tokens issued so far; the generation of the newest.
+    /// The number of issued access tokens, which is the generation of the newest.
     pub fn tokens_issued(&self) -> u64 {
-        self.shared.state().tokens.issued()
+        self.context.state().tokens.access_count()
     }
 
-    /// The newest 10,000 API calls, oldest first. A call is in it before its answer leaves.
-    pub fn seen(&self) -> Vec<Seen> {
-        self.shared.state().record.all()
+    /// The newest 10,000 API calls, oldest first. A call is recorded before its response is sent.
+    pub fn recorded_calls(&self) -> Vec<RecordedCall> {
+        self.context.state().log.calls()
     }
 
-    /// API calls so far.
+    /// The number of API calls.
     pub fn api_calls(&self) -> u64 {
-        self.shared.state().record.count()
+        self.context.state().log.total()
     }
 
-    /// The newest 10,000 access tokens that were issued, dead or alive, oldest first: for a test
-    /// that looks for them where they must not be.
+    /// The newest 10,000 access tokens, valid or not, oldest first: a test looks for them where they
+    /// must not be.
     pub fn issued_tokens(&self) -> Vec<String> {
-        self.shared.state().tokens.all_access()
+        self.context.state().tokens.all_access()
     }
 
-    /// Ends every access token that was issued so far: calls with one get 401.
+    /// Revokes every access token issued so far: calls with one get 401.
     pub fn revoke_all(&self) {
-        self.shared.state().tokens.revoke_access();
+        self.context.state().tokens.revoke_access();
     }
 
-    /// Lets this go wrong from now on, and nothing else.
+    /// Replaces the active faults.
     pub fn set_faults(&self, faults: impl IntoIterator<Item = Fault>) {
-        let faults = InForce::new(faults);
-        self.shared.state().faults = faults;
+        let faults = ActiveFaults::new(faults);
+        self.context.state().faults = faults;
     }
 
-    /// Lets nothing go wrong any more; calls that a fault has hold of already stay as they are.
+    /// Removes all faults; calls that a fault holds back stay held back.
     pub fn clear_faults(&self) {
         self.set_faults([]);
     }
 
-    /// What goes wrong from now on.
+    /// The active faults.
     pub fn faults(&self) -> Vec<Fault> {
-        self.shared.state().faults.all().to_vec()
+        self.context.state().faults.all().to_vec()
     }
 
-    /// Gives each further API call.
-    pub fn subscribe(&self) -> broadcast::Receiver<Seen> {
-        self.shared.state().record.subscribe()
+    /// Subscribes to further API calls.
+    pub fn subscribe(&self) -> broadcast::Receiver<RecordedCall> {
+        self.context.state().log.subscribe()
     }
+}
+
+fn connection_options(
+    certificate: Option<&SandboxCertificate>,
+) -> io::Result<downstream::ServerOptions> {
+    let tls = certificate
+        .map(|certificate| ServerTls::new(&certificate.identity, &[]))
+        .transpose()
+        .map_err(io::Error::other)?;
+    Ok(downstream::ServerOptions {
+        tls: tls.map(|tls| watch::channel(tls).1),
+        timeouts: Timeouts {
+            handshake: Duration::from_secs(10),
+            header: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(75),
+            body: Duration::from_secs(60),
+            max_age: Duration::from_secs(3600),
+        }
+        .fixed(),
+        max_h2_streams: 256,
+        title_case_headers: false,
+        max_buffer_bytes: downstream::MAX_BUFFER_BYTES,
+        // A load test decides how many connections it opens.
+        connection_permits: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+        evicting_limit: None,
+        connection_metrics: Arc::default(),
+        refusal_log: RefusalLog::new("sandbox", Arc::default()),
+    })
 }
 
 fn base_url(addr: SocketAddr, tls: bool) -> String {
     if tls {
         return format!("https://localhost:{}", addr.port());
     }
-    let ip = if addr.ip().is_unspecified() {
-        IpAddr::from(Ipv4Addr::LOCALHOST)
-    } else {
-        addr.ip()
-    };
-    format!("http://{}", SocketAddr::new(ip, addr.port()))
-}
-
-/// What all connections share.
-struct Shared {
-    base_url: String,
-    options: Options,
-    stopped: Stopped,
-    state: Mutex<State>,
-}
-
-struct State {
-    faults: InForce,
-    tokens: Tokens,
-    token_calls: u64,
-    journeys: Journeys,
-    record: Record,
-}
-
-impl Shared {
-    /// Every request passes here before anything answers it: what is to go wrong on purpose goes
-    /// wrong here.
-    async fn answer(&self, req: Request<CallerBody>) -> Answer {
-        let (head, body) = req.into_parts();
-        let mut body = Arriving::new(body);
-        let request_id = random::uuid();
-        let path = head.uri.path();
-        let (mut answer, fate) = if path.starts_with(control::PREFIX) {
-            (
-                control::answer(self, &head, &mut body).await,
-                Fate::default(),
-            )
-        } else if path == token_endpoint::PATH {
-            let fate = self.state().faults.fate(Place::Token);
-            (
-                token_endpoint::answer(self, &head, &mut body, fate.end).await,
-                fate,
-            )
-        } else {
-            let fate = self.state().faults.fate(Place::Api);
-            (
-                self.answer_api(&head, &mut body, &request_id, fate.end)
-                    .await,
-                fate,
-            )
-        };
-        if let Ok(value) = HeaderValue::try_from(request_id) {
-            answer.headers_mut().insert(REQUEST_ID, value);
-        }
-        fate.befall(answer, &self.stopped).await
+    let mut addr = addr;
+    if addr.ip().is_unspecified() {
+        addr.set_ip(IpAddr::from(Ipv4Addr::LOCALHOST));
     }
-
-    async fn answer_api(
-        &self,
-        head: &Parts,
-        body: &mut Arriving,
-        request_id: &str,
-        end: Option<End>,
-    ) -> Answer {
-        let authorization = Authorization::of(&head.headers, &self.state().tokens);
-        let version = gbg::find(head.uri.path()).0;
-        let answer = match (end, version) {
-            (Some(End::Status(status)), _) => Err(Refusal::Ordered(status)),
-            (_, Some(ApiVersion::V1)) => {
-                api_v1::answer(&mut Call::new(self, head, V1, &authorization, body)).await
-            }
-            (_, Some(ApiVersion::V2)) => {
-                api_v2::answer(&mut Call::new(self, head, V2, &authorization, body)).await
-            }
-            (_, None) => Err(Refusal::NotFound("path")),
-        };
-        let answer = answer.unwrap_or_else(|refusal| refusal.answer(version));
-        body.discard().await;
-        self.remember(
-            head,
-            authorization,
-            body.bytes(),
-            request_id,
-            answer.status(),
-        );
-        answer
-    }
-
-    fn remember(
-        &self,
-        head: &Parts,
-        authorization: Authorization,
-        body_bytes: u64,
-        request_id: &str,
-        status: StatusCode,
-    ) {
-        let path = head
-            .uri
-            .path_and_query()
-            .map_or_else(|| head.uri.path(), |path| path.as_str());
-        let seen = Seen {
-            method: head.method.clone(),
-            path: path.to_owned(),
-            status,
-            authorization,
-            user_agent: text(&head.headers, &USER_AGENT),
-            source: text(&head.headers, &SOURCE),
-            fields: head.headers.keys().cloned().collect(),
-            body_bytes,
-            request_id: request_id.to_owned(),
-        };
-        self.state().record.add(seen);
-    }
-
-    /// The state; a panic elsewhere while it was locked leaves nothing half done that matters here.
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
-    headers
-        .get(name)
-        .map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+    format!("http://{addr}")
 }
 
 #[cfg(test)]

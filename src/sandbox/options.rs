@@ -1,44 +1,57 @@
-//! How a sandbox behaves from its start.
+//! Options of a sandbox that hold from its start; also the arguments of `gbg-proxy sandbox`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use super::Fault;
+use clap::Args;
 
-/// How a sandbox behaves.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Where it listens; a port of 0 takes a free one, which is the default.
+use super::faults::Fault;
+use crate::config::parse_duration;
+
+/// Options of a sandbox. The defaults in code differ from the command line's in the port: 0, which
+/// takes a free one.
+#[derive(Clone, Debug, Args)]
+pub struct SandboxOptions {
+    /// Where to listen
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9080")]
     pub address: SocketAddr,
-    /// Whether it speaks TLS, with a certificate that it makes at its start; the default.
+    /// Serve TLS with a certificate made at the start.
+    #[arg(skip)]
     pub tls: bool,
-    /// The client id that gets a token.
-    pub client_id: String,
-    /// The client's secret.
-    pub client_secret: String,
-    /// Whom the password grant knows.
-    pub username: String,
-    /// Their password.
-    pub password: String,
-    /// How long an access token lives; it is told in whole seconds.
-    pub token_life: Duration,
-    /// How long a synchronous start of v1 takes; GBG's was measured at 9 seconds.
+    /// How long an access token lives
+    #[arg(long = "token-life", value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
+    pub token_lifetime: Duration,
+    /// How long a synchronous v1 start takes; the real one takes about 9 s
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     pub v1_start_time: Duration,
-    /// What goes wrong from the start.
+    /// The client id that gets a token
+    #[arg(long, default_value_t = Self::default().client_id)]
+    pub client_id: String,
+    /// The client's secret; a stand-in's secret is no secret
+    #[arg(long, default_value_t = Self::default().client_secret)]
+    pub client_secret: String,
+    /// Whom the password grant knows
+    #[arg(long, default_value_t = Self::default().username)]
+    pub username: String,
+    /// Their password
+    #[arg(long, default_value_t = Self::default().password)]
+    pub password: String,
+    /// What goes wrong on purpose; may be repeated
+    #[arg(long = "fault", value_name = "FAULT[*CALLS]", long_help = Fault::help())]
     pub faults: Vec<Fault>,
 }
 
-impl Default for Options {
+impl Default for SandboxOptions {
     fn default() -> Self {
-        Options {
+        SandboxOptions {
             address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             tls: true,
+            token_lifetime: Duration::from_secs(3600),
+            v1_start_time: Duration::ZERO,
             client_id: "sandbox-client".to_owned(),
             client_secret: "sandbox-secret".to_owned(),
             username: "sandbox-user".to_owned(),
             password: "sandbox-password".to_owned(),
-            token_life: Duration::from_secs(3600),
-            v1_start_time: Duration::ZERO,
             faults: Vec::new(),
         }
     }

@@ -1,16 +1,16 @@
-//! Random names: ids and tokens. Not for secrets that protect anything: the generator is fast, not
-//! cryptographic.
+//! Random ids and tokens. The generator is fast and not cryptographic: nothing here protects a
+//! secret.
 
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// `length` characters that are safe in a URL.
+/// Returns `length` characters that are safe in a URL.
 pub(super) fn text(length: usize) -> String {
     (0..length)
         .map(|_| char::from(ALPHABET[fastrand::usize(..ALPHABET.len())]))
         .collect()
 }
 
-/// A UUID, version 4.
+/// Returns a UUID, version 4.
 pub(super) fn uuid() -> String {
     let bits = fastrand::u128(..) & !(0xf << 76) & !(0x3 << 62) | 0x4 << 76 | 0x2 << 62;
     let hex = format!("{bits:032x}");
@@ -24,7 +24,7 @@ pub(super) fn uuid() -> String {
     .join("-")
 }
 
-/// Looks like a JWT that RS256 signed, and has the length of one, but says nothing.
+/// Returns an opaque token with the shape and length of a JWT signed by RS256.
 pub(super) fn token() -> String {
     format!("eyJ{}.eyJ{}.{}", text(33), text(600), text(342))
 }
@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_uuid_says_its_version() {
+    fn a_uuid_has_its_version() {
         let uuid = uuid();
         assert_eq!(uuid.len(), 36);
         assert_eq!(&uuid[14..15], "4");

@@ -1,4 +1,4 @@
-//! Answers as they leave: JSON that is at hand, or a body that streams.
+//! Constructors of the sandbox's responses: JSON, text or a streamed body.
 
 use std::io;
 
@@ -9,34 +9,42 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use serde_json::Value;
 
-/// The body of an answer; one that breaks in the middle ends with an error.
-pub(super) type Body = UnsyncBoxBody<Bytes, io::Error>;
+/// A response body; the error of an injected fault breaks it off.
+pub(super) type SandboxBody = UnsyncBoxBody<Bytes, io::Error>;
 
-/// An answer.
-pub(super) type Answer = Response<Body>;
+pub(super) type SandboxResponse = Response<SandboxBody>;
 
-/// An answer with this JSON.
-pub(super) fn json(status: StatusCode, value: &Value) -> Answer {
+pub(super) fn json(status: StatusCode, value: &Value) -> SandboxResponse {
     json_text(status, value.to_string())
 }
 
-/// An answer with a JSON text that is written already.
-pub(super) fn json_text(status: StatusCode, text: String) -> Answer {
-    self::text(status, HeaderValue::from_static("application/json"), text)
+/// A response with a JSON text, which may be invalid on purpose.
+pub(super) fn json_text(status: StatusCode, text: String) -> SandboxResponse {
+    self::text(status, "application/json", text)
 }
 
-/// An answer with a text of another type.
-pub(super) fn text(status: StatusCode, content_type: HeaderValue, text: String) -> Answer {
-    let body = Full::from(text)
+pub(super) fn text(
+    status: StatusCode,
+    content_type: &'static str,
+    text: String,
+) -> SandboxResponse {
+    let mut response = Response::new(full(text));
+    *response.status_mut() = status;
+    with_header(response, CONTENT_TYPE, content_type)
+}
+
+pub(super) fn full(text: String) -> SandboxBody {
+    Full::from(text)
         .map_err(|never| match never {})
-        .boxed_unsync();
-    let mut answer = Response::new(body);
-    *answer.status_mut() = status;
-    with(answer, CONTENT_TYPE, content_type)
+        .boxed_unsync()
 }
 
-/// The answer with one more header field.
-pub(super) fn with(mut answer: Answer, name: HeaderName, value: HeaderValue) -> Answer {
-    answer.headers_mut().insert(name, value);
-    answer
+pub(super) fn with_header(
+    mut response: SandboxResponse,
+    name: HeaderName,
+    value: &'static str,
+) -> SandboxResponse {
+    let value = HeaderValue::from_static(value);
+    response.headers_mut().insert(name, value);
+    response
 }

@@ -1,8 +1,8 @@
-//! The sandbox through its front door.
+//! Sandbox tests over HTTP: its responses, its certificate, and its end.
 
 use bytes::Bytes;
 use http::header::{ALLOW, AUTHORIZATION, CONTENT_TYPE, HOST};
-use http::{Method, Response};
+use http::{HeaderValue, Method, Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -14,6 +14,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
+use super::faults::FaultKind;
+use super::service::REQUEST_ID;
 use super::*;
 
 mod api_faults;
@@ -69,7 +71,7 @@ impl Caller {
         Response::from_parts(head, body.collect().await.unwrap().to_bytes())
     }
 
-    /// Posts `body`; gives status and JSON.
+    /// Posts `body`, and returns status and JSON.
     async fn post(&mut self, path: &str, token: &str, body: Value) -> (u16, Value) {
         let res = self.send(Method::POST, path, token, body.to_string()).await;
         (
@@ -91,16 +93,16 @@ impl Caller {
 }
 
 async fn plain() -> Sandbox {
-    Sandbox::start(Options {
+    Sandbox::start(SandboxOptions {
         tls: false,
-        ..Options::default()
+        ..SandboxOptions::default()
     })
     .await
     .unwrap()
 }
 
 #[tokio::test]
-async fn refusals_have_the_form_of_their_version() {
+async fn errors_have_the_format_of_their_version() {
     let sandbox = plain().await;
     let mut caller = Caller::to(&sandbox).await;
     let token = caller.token().await;
@@ -168,7 +170,7 @@ async fn refusals_have_the_form_of_their_version() {
 }
 
 #[tokio::test]
-async fn large_bodies_pass_both_ways_and_too_large_ones_do_not() {
+async fn only_bodies_within_the_limit_pass() {
     let sandbox = plain().await;
     let mut caller = Caller::to(&sandbox).await;
     let token = caller.token().await;
@@ -192,7 +194,7 @@ async fn large_bodies_pass_both_ways_and_too_large_ones_do_not() {
             .status(),
         413
     );
-    // The connection is still good.
+    // The connection is still usable.
     assert_eq!(
         caller
             .send(Method::GET, "/v2/captain/version", "", "")
@@ -200,13 +202,13 @@ async fn large_bodies_pass_both_ways_and_too_large_ones_do_not() {
             .status(),
         200
     );
-    assert_eq!(sandbox.seen()[2].body_bytes, (48 << 20) + 1);
+    assert_eq!(sandbox.recorded_calls()[2].body_bytes, (48 << 20) + 1);
 }
 
 #[tokio::test]
-async fn its_certificate_is_enough_to_trust_it() {
+async fn its_certificate_is_a_trusted_root() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let sandbox = Sandbox::start(Options::default()).await.unwrap();
+    let sandbox = Sandbox::start(SandboxOptions::default()).await.unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(sandbox.ca().unwrap()).unwrap();
     let config = ClientConfig::builder()
@@ -233,7 +235,7 @@ async fn its_certificate_is_enough_to_trust_it() {
 }
 
 #[tokio::test]
-async fn when_it_is_dropped_its_connections_end() {
+async fn a_dropped_sandbox_ends_its_connections() {
     let sandbox = plain().await;
     let mut caller = Caller::to(&sandbox).await;
     caller.token().await;
@@ -242,7 +244,7 @@ async fn when_it_is_dropped_its_connections_end() {
 }
 
 #[tokio::test]
-async fn a_stopped_one_is_dead_and_its_port_is_free() {
+async fn a_stopped_sandbox_frees_its_port() {
     let sandbox = plain().await;
     let address = sandbox.addr();
     let mut caller = Caller::to(&sandbox).await;
@@ -252,10 +254,10 @@ async fn a_stopped_one_is_dead_and_its_port_is_free() {
     caller.1.await.unwrap().unwrap();
     assert!(TcpStream::connect(address).await.is_err());
 
-    let again = Sandbox::start(Options {
+    let again = Sandbox::start(SandboxOptions {
         address,
         tls: false,
-        ..Options::default()
+        ..SandboxOptions::default()
     })
     .await
     .unwrap();

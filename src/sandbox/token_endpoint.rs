@@ -1,104 +1,96 @@
-//! The token endpoint: `client_credentials` and `password` (RFC 6749 sections 4.3 and 4.4), with
-//! the errors as PingFederate, which GBG runs, words them.
+//! Token endpoint with the grants `client_credentials` and `password` (RFC 6749 sections 4.3 and
+//! 4.4), and with the error texts of PingFederate, which GBG runs.
 
-use std::borrow::Cow;
-use std::collections::HashMap;
+mod error;
+mod form;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::header::{
-    ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, PRAGMA, WWW_AUTHENTICATE,
-};
+use http::header::{ALLOW, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, PRAGMA};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
-use serde::Serialize;
 use serde_json::json;
-use url::form_urlencoded;
 
-use super::body::Arriving;
-use super::inject::End;
-use super::response::{Answer, json, json_text, text, with};
-use super::{Options, Shared, issue};
+use self::error::TokenEndpointError;
+use self::form::{TokenForm, decode_value};
+use super::authorization::credentials;
+use super::inject::ForcedOutcome;
+use super::issue;
+use super::options::SandboxOptions;
+use super::request_body::CountingBody;
+use super::response::{SandboxResponse, json, json_text, text, with_header};
+use super::state::SandboxContext;
 use crate::gbg;
 
-/// Where the token endpoint is.
 pub(super) const PATH: &str = "/as/token.oauth2";
 
-/// The largest form that is read.
-const FORM_LIMIT: u64 = 64 << 10;
+const MAX_FORM_BYTES: u64 = 64 << 10;
 
-const FORM: &str = "application/x-www-form-urlencoded";
+const FORM_TYPE: &str = "application/x-www-form-urlencoded";
 
-/// Answers one token request, which a fault may `end` before it is looked at.
-pub(super) async fn answer(
-    shared: &Shared,
+/// Serves one token request; a fault may force its `outcome`.
+pub(super) async fn respond(
+    sandbox: &SandboxContext,
     head: &Parts,
-    body: &mut Arriving,
-    end: Option<End>,
-) -> Answer {
-    shared.state().token_calls += 1;
+    body: &mut CountingBody,
+    outcome: Option<ForcedOutcome>,
+) -> SandboxResponse {
+    sandbox.state().token_calls += 1;
     let authorization = head.headers.get(AUTHORIZATION);
-    let answer = match end {
-        Some(End::Status(status)) => {
+    let response = match outcome {
+        Some(ForcedOutcome::Status(status)) => {
             let problem = format!("the sandbox was told to answer with {}\n", status.as_u16());
-            text(status, HeaderValue::from_static("text/plain"), problem)
+            text(status, "text/plain", problem)
         }
-        Some(End::RefuseClient) => Refusal::client(basic(authorization).is_some()).answer(),
-        // This answer never leaves.
-        Some(End::Hang | End::Reset) => json_text(StatusCode::OK, String::new()),
+        Some(ForcedOutcome::RefuseClient) => {
+            TokenEndpointError::invalid_client(basic(authorization).is_some()).response()
+        }
+        // This response is never sent.
+        Some(ForcedOutcome::Hang | ForcedOutcome::Reset) => {
+            json_text(StatusCode::OK, String::new())
+        }
         None if head.method == Method::POST => {
-            // A form that is too large or breaks off counts as none, and so does any other content
-            // type.
+            // A form that is too large, broken off or of another content type counts as empty.
             let form = if is_form(&head.headers) {
-                body.collect(FORM_LIMIT).await
+                body.collect(MAX_FORM_BYTES).await.unwrap_or_default()
             } else {
-                Ok(Vec::new())
+                Vec::new()
             };
-            match judge(&shared.options, authorization, &form.unwrap_or_default()) {
-                Ok(()) => issue::answer(shared),
-                Err(refusal) => refusal.answer(),
+            match check_request(&sandbox.options, authorization, &form) {
+                Ok(()) => issue::respond(sandbox),
+                Err(error) => error.response(),
             }
         }
         None => {
-            let answer = json(
-                StatusCode::METHOD_NOT_ALLOWED,
-                &json!({"error": "invalid_request"}),
-            );
-            with(answer, ALLOW, HeaderValue::from_static("POST"))
+            let error = json!({"error": "invalid_request"});
+            with_header(json(StatusCode::METHOD_NOT_ALLOWED, &error), ALLOW, "POST")
         }
     };
     body.discard().await;
-    let answer = with(
-        answer,
-        CACHE_CONTROL,
-        HeaderValue::from_static("no-cache, no-store"),
-    );
-    with(answer, PRAGMA, HeaderValue::from_static("no-cache"))
+    let response = with_header(response, CACHE_CONTROL, "no-cache, no-store");
+    with_header(response, PRAGMA, "no-cache")
 }
 
 fn is_form(headers: &HeaderMap) -> bool {
-    let text = headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or_default();
-    text.split(';')
-        .next()
-        .is_some_and(|kind| kind.trim().eq_ignore_ascii_case(FORM))
+    let value = headers.get(CONTENT_TYPE);
+    let value = value.and_then(|value| value.to_str().ok());
+    let media_type = value.unwrap_or_default().split(';').next();
+    media_type.is_some_and(|name| name.trim().eq_ignore_ascii_case(FORM_TYPE))
 }
 
-/// Whether a token is due for this form, sent with this Authorization.
-fn judge(
-    options: &Options,
+/// Checks the client and the grant of a token request.
+fn check_request(
+    options: &SandboxOptions,
     authorization: Option<&HeaderValue>,
     form: &[u8],
-) -> Result<(), Refusal> {
-    let form = Form::parse(form)?;
+) -> Result<(), TokenEndpointError> {
+    let form = TokenForm::parse(form)?;
     let grant = form.required("grant_type")?;
-    authenticate(options, authorization, &form)?;
+    authenticate_client(options, authorization, &form)?;
     match grant {
-        "client_credentials" => match form.find("scope") {
+        "client_credentials" => match form.get("scope") {
             None | Some(gbg::SCOPE) => Ok(()),
-            Some(_) => Err(Refusal::bad(
+            Some(_) => Err(TokenEndpointError::bad_request(
                 "invalid_scope",
                 "The requested scope is invalid",
             )),
@@ -108,36 +100,35 @@ fn judge(
             if user == (&options.username, &options.password) {
                 Ok(())
             } else {
-                Err(Refusal::bad(
+                Err(TokenEndpointError::bad_request(
                     "invalid_grant",
                     "Invalid username or password",
                 ))
             }
         }
-        _ => Err(Refusal {
-            description: None,
-            ..Refusal::bad("unsupported_grant_type", "")
-        }),
+        _ => Err(TokenEndpointError::unsupported_grant_type()),
     }
 }
 
-/// Client authentication, by HTTP Basic or by form fields (RFC 6749 section 2.3.1). Another scheme
+/// Authenticates the client by HTTP Basic or by form fields (RFC 6749 section 2.3.1). Another scheme
 /// in the Authorization field is ignored: GBG's reference shows a Bearer there.
-fn authenticate(
-    options: &Options,
+fn authenticate_client(
+    options: &SandboxOptions,
     authorization: Option<&HeaderValue>,
-    form: &Form<'_>,
-) -> Result<(), Refusal> {
+    form: &TokenForm<'_>,
+) -> Result<(), TokenEndpointError> {
     let basic = basic(authorization);
     let (id, secret) = match basic {
-        // RFC 6749 section 2.3: one way of authentication a request. The wording is invented.
-        Some(_) if form.find("client_secret").is_some() => {
-            return Err(Refusal::bad(
+        // RFC 6749 section 2.3 allows one way per request. The error text is invented.
+        Some(_) if form.get("client_secret").is_some() => {
+            return Err(TokenEndpointError::bad_request(
                 "invalid_request",
                 "Only one way of client authentication is allowed",
             ));
         }
-        Some(credentials) => decode_basic(credentials).ok_or_else(|| Refusal::client(true))?,
+        Some(credentials) => {
+            decode_basic(credentials).ok_or_else(|| TokenEndpointError::invalid_client(true))?
+        }
         None => (
             form.required("client_id")?.to_owned(),
             form.required("client_secret")?.to_owned(),
@@ -146,155 +137,60 @@ fn authenticate(
     if id == options.client_id && secret == options.client_secret {
         Ok(())
     } else {
-        Err(Refusal::client(basic.is_some()))
+        Err(TokenEndpointError::invalid_client(basic.is_some()))
     }
 }
 
-/// The credentials of `Authorization: Basic`.
 fn basic(authorization: Option<&HeaderValue>) -> Option<&str> {
-    let (scheme, credentials) = authorization?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("basic").then_some(credentials)
+    credentials(authorization?, "basic")
 }
 
-/// Id and secret, which the client encoded like form values before it joined them.
+/// Decodes id and secret, each of which the client encoded like a form value.
 fn decode_basic(credentials: &str) -> Option<(String, String)> {
-    let text = String::from_utf8(STANDARD.decode(credentials.trim()).ok()?).ok()?;
+    let text = String::from_utf8(STANDARD.decode(credentials).ok()?).ok()?;
     let (id, secret) = text.split_once(':')?;
-    Some((decode_form_value(id), decode_form_value(secret)))
-}
-
-fn decode_form_value(text: &str) -> String {
-    // Not every client encodes them, so these two are no separators here.
-    let text = text.replace('&', "%26").replace('=', "%3D");
-    form_urlencoded::parse(text.as_bytes())
-        .map(|(name, _)| name)
-        .collect()
-}
-
-/// The fields of the request, of which an empty one counts as missing (RFC 6749 section 3.2).
-struct Form<'a>(HashMap<Cow<'a, str>, Cow<'a, str>>);
-
-impl<'a> Form<'a> {
-    fn parse(form: &'a [u8]) -> Result<Self, Refusal> {
-        let mut fields = HashMap::new();
-        for (name, value) in form_urlencoded::parse(form) {
-            if fields.contains_key(&name) {
-                // RFC 6749 section 3.2. The wording is invented.
-                return Err(Refusal::bad(
-                    "invalid_request",
-                    format!("{name} is repeated"),
-                ));
-            }
-            if !value.is_empty() {
-                fields.insert(name, value);
-            }
-        }
-        Ok(Form(fields))
-    }
-
-    fn find(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(Cow::as_ref)
-    }
-
-    fn required(&self, name: &str) -> Result<&str, Refusal> {
-        self.find(name)
-            .ok_or_else(|| Refusal::bad("invalid_request", format!("{name} is required")))
-    }
-}
-
-/// An error answer (RFC 6749 section 5.2).
-#[derive(Debug, PartialEq, Eq)]
-struct Refusal {
-    error: &'static str,
-    description: Option<String>,
-    status: StatusCode,
-    /// Whether the client came with Basic, and is to be told so.
-    challenge: bool,
-}
-
-impl Refusal {
-    fn bad(error: &'static str, description: impl Into<String>) -> Self {
-        Refusal {
-            error,
-            description: Some(description.into()),
-            status: StatusCode::BAD_REQUEST,
-            challenge: false,
-        }
-    }
-
-    fn client(challenge: bool) -> Self {
-        let refusal = Refusal::bad("invalid_client", "Invalid client or client credentials");
-        Refusal {
-            status: StatusCode::UNAUTHORIZED,
-            challenge,
-            ..refusal
-        }
-    }
-
-    /// The description first, and a line end after all: so PingFederate does it.
-    fn text(&self) -> String {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            #[serde(skip_serializing_if = "Option::is_none")]
-            error_description: Option<&'a str>,
-            error: &'a str,
-        }
-        let body = Body {
-            error_description: self.description.as_deref(),
-            error: self.error,
-        };
-        serde_json::to_string(&body).unwrap_or_default() + "\r\n"
-    }
-
-    fn answer(&self) -> Answer {
-        let answer = json_text(self.status, self.text());
-        if !self.challenge {
-            return answer;
-        }
-        with(
-            answer,
-            WWW_AUTHENTICATE,
-            HeaderValue::from_static(r#"Basic realm="sandbox""#),
-        )
-    }
+    Some((decode_value(id), decode_value(secret)))
 }
 
 #[cfg(test)]
 mod tests {
+    use http::header::WWW_AUTHENTICATE;
+
     use super::*;
 
     const CLIENT: &str = "client_id=sandbox-client&client_secret=sandbox-secret";
 
-    fn judged(form: &str) -> Result<(), String> {
-        judge(&Options::default(), None, form.as_bytes()).map_err(|refusal| refusal.text())
+    fn check(form: &str) -> Result<(), String> {
+        check_request(&SandboxOptions::default(), None, form.as_bytes())
+            .map_err(|error| error.text())
     }
 
-    fn judged_basic(credentials: &str, form: &str) -> Result<(), Refusal> {
-        let options = Options {
+    fn check_basic(credentials: &str, form: &str) -> Result<(), TokenEndpointError> {
+        let options = SandboxOptions {
             client_secret: "a b+c=&:%".to_owned(),
-            ..Options::default()
+            ..SandboxOptions::default()
         };
         let value =
             HeaderValue::from_str(&format!("Basic {}", STANDARD.encode(credentials))).unwrap();
-        judge(&options, Some(&value), form.as_bytes())
+        check_request(&options, Some(&value), form.as_bytes())
     }
 
     #[test]
-    fn both_grants_are_known() {
+    fn both_grants_are_accepted() {
         assert_eq!(
-            judged(&format!(
+            check(&format!(
                 "grant_type=client_credentials&scope=gbg.token&{CLIENT}"
             )),
             Ok(())
         );
         assert_eq!(
-            judged(&format!("grant_type=client_credentials&scope=&{CLIENT}")),
+            check(&format!("grant_type=client_credentials&scope=&{CLIENT}")),
             Ok(())
         );
         let user = "username=sandbox-user&password=sandbox-password";
         for scope in ["", "scope=openid&", "scope=anything+else&"] {
             assert_eq!(
-                judged(&format!("grant_type=password&{scope}{user}&{CLIENT}")),
+                check(&format!("grant_type=password&{scope}{user}&{CLIENT}")),
                 Ok(())
             );
         }
@@ -304,12 +200,12 @@ mod tests {
     fn other_fields_are_ignored() {
         let form =
             format!("grant_type=client_credentials&resource=x&audience=a%26b&empty=&{CLIENT}");
-        assert_eq!(judged(&form), Ok(()));
+        assert_eq!(check(&form), Ok(()));
     }
 
     #[test]
-    fn refusals_are_worded_like_pingfederate() {
-        let refused = |form: &str| judged(form).unwrap_err();
+    fn errors_have_the_texts_of_pingfederate() {
+        let refused = |form: &str| check(form).unwrap_err();
         assert_eq!(
             refused("grant_type=client_credentials&client_id=sandbox-client&client_secret=x"),
             "{\"error_description\":\"Invalid client or client credentials\",\"error\":\"invalid_client\"}\r\n"
@@ -339,33 +235,33 @@ mod tests {
     }
 
     #[test]
-    fn basic_takes_form_encoded_credentials_and_is_answered_with_a_challenge() {
+    fn basic_is_form_encoded_and_gets_a_challenge() {
         let form = "grant_type=client_credentials";
         assert_eq!(
-            judged_basic("sandbox-client:a+b%2Bc%3D%26%3A%25", form),
+            check_basic("sandbox-client:a+b%2Bc%3D%26%3A%25", form),
             Ok(())
         );
-        assert_eq!(judged_basic("sandbox-client:a b%2Bc=&:%25", form), Ok(()));
+        assert_eq!(check_basic("sandbox-client:a b%2Bc=&:%25", form), Ok(()));
         for wrong in ["sandbox-client:a", "no colon"] {
-            let refusal = judged_basic(wrong, form).unwrap_err();
-            assert_eq!(refusal, Refusal::client(true));
-            assert!(refusal.answer().headers().contains_key(WWW_AUTHENTICATE));
+            let error = check_basic(wrong, form).unwrap_err();
+            assert_eq!(error, TokenEndpointError::invalid_client(true));
+            assert!(error.response().headers().contains_key(WWW_AUTHENTICATE));
         }
         assert!(
-            !Refusal::client(false)
-                .answer()
+            !TokenEndpointError::invalid_client(false)
+                .response()
                 .headers()
                 .contains_key(WWW_AUTHENTICATE)
         );
         let twice = format!("{form}&client_secret=x");
         assert_eq!(
-            judged_basic("a:b", &twice).unwrap_err().error,
+            check_basic("a:b", &twice).unwrap_err().error,
             "invalid_request"
         );
     }
 
     #[test]
-    fn a_form_is_told_by_its_content_type() {
+    fn a_form_is_recognized_by_its_content_type() {
         let with = |value: &'static str| {
             is_form(&HeaderMap::from_iter([(
                 CONTENT_TYPE,

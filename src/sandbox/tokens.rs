@@ -1,4 +1,4 @@
-//! The tokens that a sandbox issued: opaque, numbered and mortal.
+//! Tokens that a sandbox issued, with their kinds and lifetimes.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -7,131 +7,129 @@ use tokio::time::Instant;
 
 use super::random;
 
-/// How long a connect token lives; GBG's live about as long.
-pub(super) const CONNECT_LIFE: Duration = Duration::from_secs(120);
+/// About the lifetime of GBG's connect tokens.
+pub(super) const CONNECT_LIFETIME: Duration = Duration::from_secs(120);
 
-/// How long an end-user token lives.
-pub(super) const END_USER_LIFE: Duration = Duration::from_secs(3600);
+pub(super) const END_USER_LIFETIME: Duration = Duration::from_secs(3600);
 
-/// The access tokens whose text is kept after their end; older ones are forgotten.
-const KEPT: usize = 10_000;
+/// The number of access tokens whose text is kept after they expire.
+const MAX_KEPT_TOKENS: usize = 10_000;
 
-/// What a token is good for.
+/// The calls that a token is valid for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// Everything on the server side; the token endpoint gave it.
+pub(super) enum TokenKind {
+    /// All calls of a server; issued by the token endpoint.
     Access {
-        /// Which access token it is, counted from 1.
+        /// The number of the access token, counted from 1.
         generation: u64,
     },
-    /// One `device/connect`; `device/start` gave it.
+    /// One `device/connect`; issued by `device/start`.
     Connect,
-    /// What an end user's device does; `device/connect` gave it.
+    /// The calls of an end user's device; issued by `device/connect`.
     EndUser,
 }
 
-/// Every living token, and how many there were.
 #[derive(Default)]
 pub(super) struct Tokens {
-    living: HashMap<String, Token>,
-    issued: u64,
+    /// All tokens that have not expired, and some that have.
+    by_text: HashMap<String, IssuedToken>,
+    access_count: u64,
+    /// The newest access tokens, oldest first.
     access: VecDeque<String>,
-    bury_at: usize,
+    /// The size of `by_text` at which expired tokens are removed.
+    sweep_at: usize,
 }
 
-struct Token {
-    kind: Kind,
+struct IssuedToken {
+    kind: TokenKind,
     expires: Instant,
 }
 
 impl Tokens {
-    /// Access tokens issued so far, which is also the generation of the newest.
-    pub(super) fn issued(&self) -> u64 {
-        self.issued
+    /// The number of access tokens so far, which is the generation of the newest.
+    pub(super) fn access_count(&self) -> u64 {
+        self.access_count
     }
 
-    /// Issues the next access token. The ones before it stay good until they expire.
-    pub(super) fn issue_access(&mut self, life: Duration) -> String {
-        self.issued += 1;
+    /// Issues an access token. Earlier ones stay valid until they expire.
+    pub(super) fn issue_access(&mut self, lifetime: Duration) -> String {
+        self.access_count += 1;
         let token = self.issue(
-            Kind::Access {
-                generation: self.issued,
+            TokenKind::Access {
+                generation: self.access_count,
             },
-            life,
+            lifetime,
         );
-        if self.access.len() == KEPT {
+        if self.access.len() == MAX_KEPT_TOKENS {
             self.access.pop_front();
         }
         self.access.push_back(token.clone());
         token
     }
 
-    /// The newest 10,000 access tokens, dead or alive, oldest first.
+    /// Returns the newest 10,000 access tokens, valid or not, oldest first.
     pub(super) fn all_access(&self) -> Vec<String> {
         self.access.iter().cloned().collect()
     }
 
-    /// The access token that was issued last and the life it has left, if it has any.
+    /// Returns the newest access token and its remaining lifetime, unless it has expired.
     pub(super) fn newest_access(&self) -> Option<(String, Duration)> {
         let token = self.access.back()?;
         let left = self
-            .living
+            .by_text
             .get(token)?
             .expires
             .checked_duration_since(Instant::now())?;
         (!left.is_zero()).then(|| (token.clone(), left))
     }
 
-    /// Ends every access token; tells how many there were.
+    /// Revokes every access token, and returns the number of those that were valid.
     pub(super) fn revoke_access(&mut self) -> usize {
         let now = Instant::now();
         let mut revoked = 0;
-        self.living.retain(|_, token| {
-            let is_access = matches!(token.kind, Kind::Access { .. });
+        self.by_text.retain(|_, token| {
+            let is_access = matches!(token.kind, TokenKind::Access { .. });
             revoked += usize::from(is_access && token.expires > now);
             !is_access
         });
         revoked
     }
 
-    /// Issues a connect token.
     pub(super) fn issue_connect(&mut self) -> String {
-        self.issue(Kind::Connect, CONNECT_LIFE)
+        self.issue(TokenKind::Connect, CONNECT_LIFETIME)
     }
 
-    /// Issues an end-user token.
     pub(super) fn issue_end_user(&mut self) -> String {
-        self.issue(Kind::EndUser, END_USER_LIFE)
+        self.issue(TokenKind::EndUser, END_USER_LIFETIME)
     }
 
-    /// What `token` is good for; `None` if it was not issued here, or has expired.
-    pub(super) fn find(&self, token: &str) -> Option<Kind> {
-        self.living
+    /// Returns the kind of `token`; `None` if it is unknown or has expired.
+    pub(super) fn find(&self, token: &str) -> Option<TokenKind> {
+        self.by_text
             .get(token)
             .filter(|token| token.expires > Instant::now())
             .map(|token| token.kind)
     }
 
-    /// Ends a connect token; false if there is none of this text.
-    pub(super) fn use_up(&mut self, connect_token: &str) -> bool {
-        self.find(connect_token) == Some(Kind::Connect)
-            && self.living.remove(connect_token).is_some()
+    /// Uses up a connect token; returns false if there is none with this text.
+    pub(super) fn consume_connect(&mut self, connect_token: &str) -> bool {
+        self.find(connect_token) == Some(TokenKind::Connect)
+            && self.by_text.remove(connect_token).is_some()
     }
 
-    fn issue(&mut self, kind: Kind, life: Duration) -> String {
+    fn issue(&mut self, kind: TokenKind, lifetime: Duration) -> String {
         let now = Instant::now();
-        // Only when their number has doubled, so that a token is looked at twice on average and not
-        // at each issue.
-        if self.living.len() >= self.bury_at {
-            self.living.retain(|_, token| token.expires > now);
-            self.bury_at = (2 * self.living.len()).max(64);
+        // At a doubled size only, so that a token is checked twice on average and not at each issue.
+        if self.by_text.len() >= self.sweep_at {
+            self.by_text.retain(|_, token| token.expires > now);
+            self.sweep_at = (2 * self.by_text.len()).max(64);
         }
         let token = random::token();
-        self.living.insert(
+        self.by_text.insert(
             token.clone(),
-            Token {
+            IssuedToken {
                 kind,
-                expires: now + life,
+                expires: now + lifetime,
             },
         );
         token
@@ -142,44 +140,47 @@ impl Tokens {
 mod tests {
     use super::*;
 
-    const LIFE: Duration = Duration::from_secs(300);
+    const LIFETIME: Duration = Duration::from_secs(300);
 
     #[test]
-    fn a_token_lives_as_long_as_it_says_also_beside_a_newer_one() {
+    fn a_token_stays_valid_beside_a_newer_one() {
         let mut tokens = Tokens::default();
-        let first = tokens.issue_access(LIFE);
-        let dead = tokens.issue_access(Duration::ZERO);
-        assert_eq!(tokens.find(&first), Some(Kind::Access { generation: 1 }));
-        assert_eq!(tokens.find(&dead), None);
-        assert_eq!(tokens.issued(), 2);
+        let first = tokens.issue_access(LIFETIME);
+        let expired = tokens.issue_access(Duration::ZERO);
+        assert_eq!(
+            tokens.find(&first),
+            Some(TokenKind::Access { generation: 1 })
+        );
+        assert_eq!(tokens.find(&expired), None);
+        assert_eq!(tokens.access_count(), 2);
     }
 
     #[test]
-    fn the_dead_are_forgotten_and_the_living_are_not() {
+    fn only_expired_tokens_are_removed() {
         let mut tokens = Tokens::default();
-        let living: Vec<_> = (0..100).map(|_| tokens.issue_access(LIFE)).collect();
+        let valid: Vec<_> = (0..100).map(|_| tokens.issue_access(LIFETIME)).collect();
         for _ in 0..1000 {
             tokens.issue_access(Duration::ZERO);
         }
-        assert!(tokens.living.len() <= 200, "{}", tokens.living.len());
-        assert!(living.iter().all(|token| tokens.find(token).is_some()));
+        assert!(tokens.by_text.len() <= 200, "{}", tokens.by_text.len());
+        assert!(valid.iter().all(|token| tokens.find(token).is_some()));
     }
 
     #[test]
-    fn the_newest_is_known_while_it_lives() {
+    fn the_newest_is_returned_until_it_expires() {
         let mut tokens = Tokens::default();
         assert_eq!(tokens.newest_access(), None);
-        let token = tokens.issue_access(LIFE);
+        let token = tokens.issue_access(LIFETIME);
         let (newest, left) = tokens.newest_access().unwrap();
-        assert!(newest == token && left <= LIFE && left > LIFE / 2);
+        assert!(newest == token && left <= LIFETIME && left > LIFETIME / 2);
         tokens.issue_access(Duration::ZERO);
         assert_eq!(tokens.newest_access(), None);
     }
 
     #[test]
-    fn access_tokens_are_revoked_and_no_others() {
+    fn only_access_tokens_are_revoked() {
         let mut tokens = Tokens::default();
-        let (access, connect) = (tokens.issue_access(LIFE), tokens.issue_connect());
+        let (access, connect) = (tokens.issue_access(LIFETIME), tokens.issue_connect());
         tokens.issue_access(Duration::ZERO);
         assert_eq!((tokens.revoke_access(), tokens.revoke_access()), (1, 0));
         assert_eq!((tokens.find(&access), tokens.newest_access()), (None, None));
@@ -188,12 +189,12 @@ mod tests {
     }
 
     #[test]
-    fn a_connect_token_is_good_once_and_nothing_else_is_used_up() {
+    fn only_a_connect_token_is_used_up_once() {
         let mut tokens = Tokens::default();
-        let (connect, access) = (tokens.issue_connect(), tokens.issue_access(LIFE));
-        assert!(tokens.use_up(&connect));
-        assert!(!tokens.use_up(&connect));
-        assert!(!tokens.use_up(&access));
+        let (connect, access) = (tokens.issue_connect(), tokens.issue_access(LIFETIME));
+        assert!(tokens.consume_connect(&connect));
+        assert!(!tokens.consume_connect(&connect));
+        assert!(!tokens.consume_connect(&access));
         assert!(tokens.find(&access).is_some());
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
-use gbg_proxy::sandbox::{Options, Sandbox};
+use gbg_proxy::sandbox::{Sandbox, SandboxOptions};
 use http::{Request, StatusCode};
 use http_body_util::Full;
 use tempfile::TempDir;
@@ -41,10 +41,10 @@ impl Way {
     async fn new() -> Way {
         let (client_id, client_secret) = (CLIENT_ID.to_owned(), CLIENT_SECRET.to_owned());
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let options = Options {
+        let options = SandboxOptions {
             client_id,
             client_secret,
-            ..Options::default()
+            ..SandboxOptions::default()
         };
         let sandbox = Sandbox::start(options).await.unwrap();
         let (up, taken) = (

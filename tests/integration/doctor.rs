@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use gbg_proxy::sandbox::{Options, Sandbox};
+use gbg_proxy::sandbox::{Sandbox, SandboxOptions};
 use tempfile::TempDir;
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -77,10 +77,10 @@ pub(super) async fn examine(mut command: Command, set: &[&str]) -> Said {
 
 /// A sandbox over TLS with the client of the tests, and its certificate in a file.
 pub(super) async fn sandbox() -> (Sandbox, TempDir, [String; 3]) {
-    let options = Options {
+    let options = SandboxOptions {
         client_id: "test-client".to_owned(),
         client_secret: CLIENT_SECRET.to_owned(),
-        ..Options::default()
+        ..SandboxOptions::default()
     };
     let sandbox = Sandbox::start(options).await.unwrap();
     let directory = tempfile::tempdir().unwrap();

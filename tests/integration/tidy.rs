@@ -169,16 +169,11 @@ fn every_file_says_what_it_is_and_none_is_long() {
 
 #[test]
 fn reqwest_and_hypers_client_have_their_places() {
-    // The check of `doctor` goes the way of a request on its own, to see where it breaks.
     for (name, places) in [
         ("reqwest::", &["src/trace/otlp.rs"][..]),
         (
             "hyper::client",
-            &[
-                "src/upstream/",
-                "src/token/request.rs",
-                "src/cli/doctor/call.rs",
-            ],
+            &["src/upstream/", "src/token/request.rs", "src/cli/http.rs"],
         ),
         ("hyper_util::client", &["src/upstream/"]),
         ("h2::", &["src/upstream/", "src/downstream/refusals.rs"]),

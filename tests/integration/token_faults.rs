@@ -113,7 +113,7 @@ async fn fifty_requests_that_are_refused_after_a_revocation_are_sent_once_more()
     // So that all are on their way before one is answered.
     sandbox.set_faults(parse_faults(&["api-delay=500ms", "token-delay=500ms"]));
     sandbox.revoke_all();
-    let seen = sandbox.seen().len();
+    let seen = sandbox.recorded_calls().len();
     let after = join_all((0..50).map(|number| received(proxy.addr(), number))).await;
     assert!(
         after.iter().all(|(status, _)| *status == StatusCode::OK),
@@ -121,7 +121,7 @@ async fn fifty_requests_that_are_refused_after_a_revocation_are_sent_once_more()
     );
     assert_eq!(before, after, "a body was not sent again as it was");
     assert_eq!(sandbox.token_calls(), 2);
-    let seen = &sandbox.seen()[seen..];
+    let seen = &sandbox.recorded_calls()[seen..];
     let with = |wanted: Authorization| {
         seen.iter()
             .filter(|call| call.authorization == wanted)

@@ -1,31 +1,32 @@
-//! The walks: a whole journey of each API version, each step judged by what the caller got and what
-//! the sandbox saw.
+//! Demo journeys: one of each API version, with each step checked in the response and in the
+//! sandbox's log.
 
 use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use super::caller::{Answer, post};
-use super::{Failure, say};
-use crate::cli::sandbox::who;
+use super::client::{DemoResponse, post};
+use crate::cli::calls_view::describe_authorization;
+use crate::cli::error::CommandError;
+use crate::cli::output::print_line;
 use crate::gbg::{V1, V2};
 use crate::sandbox::{Authorization, Sandbox};
 
-/// How often a state is asked for before the journey counts as stuck.
-const PATIENCE: usize = 10;
+/// Polls after which a journey counts as stuck.
+const MAX_POLLS: usize = 10;
 
-/// A journey of v2: start, fetch, submit, state until Completed.
-pub(super) async fn walk_v2(addr: SocketAddr, sandbox: &Sandbox) -> Result<(), Failure> {
-    let walk = Walk::begin("a v2 journey", V2, addr, sandbox)?;
+/// Runs a journey of v2: start, fetch, submit, poll the state until Completed.
+pub(super) async fn run_v2(addr: SocketAddr, sandbox: &Sandbox) -> Result<(), CommandError> {
+    let journey = DemoJourney::begin("a v2 journey", V2, addr, sandbox)?;
     let start = json!({
         "resourceId": "demo@latest",
         "context": {"config": {"delivery": "api"}, "subject": {"identity": {"firstName": "Ada"}}},
     });
-    let start = walk.step("journey/start", &start, 201).await?;
+    let start = journey.step("journey/start", &start, 201).await?;
     let instance = json!({"instanceId": start["instanceId"]});
-    let interaction = walk
-        .until("journey/interaction/fetch", &instance, |answer| {
-            answer["interactionId"].is_string()
+    let interaction = journey
+        .poll_until("journey/interaction/fetch", &instance, |body| {
+            body["interactionId"].is_string()
         })
         .await?;
     let submit = json!({
@@ -34,22 +35,24 @@ pub(super) async fn walk_v2(addr: SocketAddr, sandbox: &Sandbox) -> Result<(), F
         "participants": [{"domainElementId": "identity"}],
         "context": {"subject": {"documents": [{"side1Image": "aGVsbG8="}]}},
     });
-    walk.step("journey/interaction/submit", &submit, 200)
+    journey
+        .step("journey/interaction/submit", &submit, 200)
         .await?;
-    walk.until("journey/state/fetch", &instance, |answer| {
-        answer["status"] == "Completed"
-    })
-    .await?;
+    journey
+        .poll_until("journey/state/fetch", &instance, |body| {
+            body["status"] == "Completed"
+        })
+        .await?;
     Ok(())
 }
 
-/// A journey of v1: start, list the tasks, update each, state until Completed.
-pub(super) async fn walk_v1(addr: SocketAddr, sandbox: &Sandbox) -> Result<(), Failure> {
-    let walk = Walk::begin("a v1 journey", V1, addr, sandbox)?;
+/// Runs a journey of v1: start, list the tasks, update each, poll the state until Completed.
+pub(super) async fn run_v1(addr: SocketAddr, sandbox: &Sandbox) -> Result<(), CommandError> {
+    let journey = DemoJourney::begin("a v1 journey", V1, addr, sandbox)?;
     let start = json!({"resourceId": "demo@latest", "context": {"subject": {"identity": {"firstName": "Ada"}}}});
-    let start = walk.step("journey/start", &start, 200).await?;
+    let start = journey.step("journey/start", &start, 200).await?;
     let instance = json!({"instanceId": start["instanceId"]});
-    let list = walk.step("journey/task/list", &instance, 200).await?;
+    let list = journey.step("journey/task/list", &instance, 200).await?;
     for task in list["tasks"].as_array().into_iter().flatten() {
         let update = json!({
             "intent": "Complete",
@@ -57,97 +60,98 @@ pub(super) async fn walk_v1(addr: SocketAddr, sandbox: &Sandbox) -> Result<(), F
             "taskId": task["taskId"],
             "context": {"subject": {"identity": {"lastNames": ["Lovelace"]}}},
         });
-        walk.step("journey/task/update", &update, 200).await?;
+        journey.step("journey/task/update", &update, 200).await?;
     }
-    walk.until("journey/state/fetch", &instance, |answer| {
-        answer["status"] == "Completed"
-    })
-    .await?;
+    journey
+        .poll_until("journey/state/fetch", &instance, |body| {
+            body["status"] == "Completed"
+        })
+        .await?;
     Ok(())
 }
 
-struct Walk<'a> {
+struct DemoJourney<'a> {
     prefix: &'static str,
     addr: SocketAddr,
     sandbox: &'a Sandbox,
 }
 
-impl<'a> Walk<'a> {
+impl<'a> DemoJourney<'a> {
     fn begin(
         title: &str,
         prefix: &'static str,
         addr: SocketAddr,
         sandbox: &'a Sandbox,
-    ) -> Result<Self, Failure> {
-        say(&format!(
+    ) -> Result<Self, CommandError> {
+        print_line(&format!(
             "{title:<45} status     ms   the caller sent    the sandbox saw"
         ))?;
-        Ok(Walk {
+        Ok(DemoJourney {
             prefix,
             addr,
             sandbox,
         })
     }
 
-    /// One call that must be answered with `status`.
-    async fn step(&self, path: &str, body: &Value, status: u16) -> Result<Value, Failure> {
+    /// Makes one call, whose response must have `status`.
+    async fn step(&self, path: &str, body: &Value, status: u16) -> Result<Value, CommandError> {
         let path = format!("{}{path}", self.prefix);
-        let answer = post(self.addr, &path, body)
+        let response = post(self.addr, &path, body)
             .await
-            .map_err(|why| Failure::Failed(format!("{path}: {why}")))?;
-        self.judge(&path, &answer, status)
-            .map_err(Failure::Failed)?;
-        Ok(answer.body)
+            .map_err(|reason| CommandError::Failed(format!("{path}: {reason}")))?;
+        self.check(&path, &response, status)
+            .map_err(CommandError::Failed)?;
+        Ok(response.body)
     }
 
-    /// The same call until its answer is `done`.
-    async fn until(
+    /// Repeats a call until `is_done` accepts the body of its response.
+    async fn poll_until(
         &self,
         path: &str,
         body: &Value,
-        done: fn(&Value) -> bool,
-    ) -> Result<Value, Failure> {
-        for _ in 0..PATIENCE {
-            let answer = self.step(path, body, 200).await?;
-            if done(&answer) {
-                return Ok(answer);
+        is_done: fn(&Value) -> bool,
+    ) -> Result<Value, CommandError> {
+        for _ in 0..MAX_POLLS {
+            let received = self.step(path, body, 200).await?;
+            if is_done(&received) {
+                return Ok(received);
             }
         }
-        Err(Failure::Failed(format!(
-            "{path} did not come to its end in {PATIENCE} calls"
+        Err(CommandError::Failed(format!(
+            "{path} did not come to its end in {MAX_POLLS} calls"
         )))
     }
 
-    fn judge(&self, path: &str, answer: &Answer, status: u16) -> Result<(), String> {
-        let seen = self.sandbox.seen().pop().filter(|seen| seen.path == path);
-        let seen = seen.ok_or_else(|| {
+    fn check(&self, path: &str, response: &DemoResponse, status: u16) -> Result<(), String> {
+        let recorded = self.sandbox.recorded_calls().pop();
+        let recorded = recorded.filter(|call| call.path == path).ok_or_else(|| {
             format!(
                 "{path}: the sandbox did not see the call; the caller got {}",
-                answer.body
+                response.body
             )
         })?;
         let line = format!(
             "  POST {path:<38} {:>6} {:>6.1}   {:<18} {}",
-            answer.status,
-            answer.took.as_secs_f64() * 1e3,
-            if answer.authorized {
+            response.status,
+            response.duration.as_secs_f64() * 1e3,
+            if response.authorized {
                 "Authorization"
             } else {
                 "no Authorization"
             },
-            who(&seen.authorization),
+            describe_authorization(&recorded.authorization),
         );
-        say(&line).map_err(|_| "standard output is closed".to_owned())?;
-        if answer.authorized {
+        print_line(&line).map_err(|_| "standard output is closed".to_owned())?;
+        if response.authorized {
             return Err(format!("{path}: the caller sent an Authorization"));
         }
-        if answer.status != status {
+        if response.status != status {
             return Err(format!(
                 "{path}: status {} instead of {status}: {}",
-                answer.status, answer.body
+                response.status, response.body
             ));
         }
-        match seen.authorization {
+        match recorded.authorization {
             Authorization::Bearer { current: true, .. } => Ok(()),
             _ => Err(format!("{path}: it did not arrive with the current token")),
         }

@@ -1,22 +1,25 @@
-//! `gbg-proxy demo`: the main job, on an embedded sandbox, with a caller that has no credentials.
+//! `gbg-proxy demo`: runs the proxy before an embedded sandbox, with a client without credentials.
 
-mod caller;
+mod client;
 mod journeys;
 
 use std::net::SocketAddr;
 
 use clap::Args;
 
-use self::journeys::{walk_v1, walk_v2};
-use super::sandbox::{say, show_calls};
-use super::{Failure, block_on, raise_open_files, shut_down};
+use self::journeys::{run_v1, run_v2};
+use super::calls_view::print_calls;
+use super::error::CommandError;
+use super::open_files;
+use super::output::print_line;
+use super::runtime::{block_on, shut_down};
 use crate::app::signals;
 use crate::app::{App, StartError};
 use crate::config::{self, Address, Config, HttpUrl, Origin, Sources};
-use crate::sandbox::{Options, Sandbox};
+use crate::sandbox::{Sandbox, SandboxOptions};
 use crate::telemetry;
 
-/// The ports to try; then any free one.
+/// Tried in this order, before any free port.
 const PORTS: std::ops::RangeInclusive<u16> = 8080..=8089;
 
 /// See it work: a legacy caller without credentials on its way through the proxy to an embedded
@@ -35,7 +38,7 @@ pub(super) struct Demo {
 }
 
 impl Demo {
-    pub(super) fn run(self) -> Result<(), Failure> {
+    pub(super) fn run(self) -> Result<(), CommandError> {
         let level = tracing::level_filters::LevelFilter::WARN;
         let level = telemetry::LogLevel::new(level);
         let settings = telemetry::LogSettings {
@@ -43,34 +46,32 @@ impl Demo {
             json: false,
             file: None,
         };
-        let _flush = telemetry::init(settings).map_err(|error| Failure::failed(&error))?;
-        raise_open_files();
-        block_on(self.play())
+        let _flush = telemetry::init(settings)?;
+        open_files::raise_limit();
+        block_on(self.demonstrate())
     }
 
-    async fn play(self) -> Result<(), Failure> {
-        let sandbox = Sandbox::start(Options::default())
-            .await
-            .map_err(|error| Failure::failed(&error))?;
+    async fn demonstrate(self) -> Result<(), CommandError> {
+        let sandbox = Sandbox::start(SandboxOptions::default()).await?;
         let (app, addr) = start_proxy(&sandbox).await?;
-        say(&format!(
+        print_line(&format!(
             "sandbox     {} (a stand-in for GBG GO, with a certificate made now)\n\
              gbg-proxy   http://{addr}\n\
              the caller  speaks HTTP/1.0 and has no credentials\n",
             sandbox.base_url()
         ))?;
-        walk_v2(addr, &sandbox).await?;
-        walk_v1(addr, &sandbox).await?;
-        say(&format!(
+        run_v2(addr, &sandbox).await?;
+        run_v1(addr, &sandbox).await?;
+        print_line(&format!(
             "all as it must be: the caller sent no Authorization, and each call arrived with the current token\n\
              (token requests: {})",
             sandbox.token_calls()
         ))?;
         if !self.once {
-            let signalled = signals::signalled().map_err(|error| Failure::failed(&error))?;
-            say(&invitation(addr))?;
+            let signalled = signals::signalled()?;
+            print_line(&invitation(addr))?;
             tokio::select! {
-                shown = show_calls(sandbox.subscribe()) => shown?,
+                printed = print_calls(sandbox.subscribe()) => printed?,
                 _ = signalled => {}
             }
         }
@@ -79,36 +80,36 @@ impl Demo {
     }
 }
 
-async fn start_proxy(sandbox: &Sandbox) -> Result<(App, SocketAddr), Failure> {
+async fn start_proxy(sandbox: &Sandbox) -> Result<(App, SocketAddr), CommandError> {
     let mut config = configuration(sandbox)?;
     for port in PORTS.chain([0]) {
         config.listen.address = Address::Tcp(([127, 0, 0, 1], port).into());
-        // A second demo, or a proxy beside it, has the port.
+        // Another demo or proxy may have the admin port.
         config.admin.address = None;
         match App::start(&config).await {
             Err(StartError::Listen { .. }) if port != 0 => {}
-            Err(error) => return Err(Failure::failed(&error)),
+            Err(error) => return Err(error.into()),
             Ok(app) => match *app.address() {
                 Address::Tcp(addr) => return Ok((app, addr)),
                 Address::Unix(_) => break,
             },
         }
     }
-    Err(Failure::Failed(
+    Err(CommandError::Failed(
         "there is no free port on 127.0.0.1".to_owned(),
     ))
 }
 
-/// What an operator would write in a file, but for the certificate, which is in no file.
-fn configuration(sandbox: &Sandbox) -> Result<Config, Failure> {
-    let options = Options::default();
+/// Returns the configuration that an operator would write, except the sandbox's certificate, which
+/// is not in a file.
+fn configuration(sandbox: &Sandbox) -> Result<Config, CommandError> {
+    let options = SandboxOptions::default();
     let env = [
         ("GBG_CLIENT_ID", options.client_id),
         ("GBG_CLIENT_SECRET", options.client_secret),
     ];
     let env = env.map(|(name, value)| (name.to_owned(), value)).into();
-    // Plain at first, so that the certificates of this machine, which may have none, are not asked
-    // for.
+    // http:// at first, so that the system roots, which this machine may lack, are not loaded.
     let set = [
         "upstream.base_url=http://localhost",
         "token.endpoint=http://localhost",
@@ -120,13 +121,14 @@ fn configuration(sandbox: &Sandbox) -> Result<Config, Failure> {
         file: None,
     };
     let mut config = config::load(&sources)
-        .map_err(|error| Failure::Usage(error.to_string()))?
+        .map_err(|error| CommandError::Usage(error.to_string()))?
         .config;
-    let url =
-        |text: String| HttpUrl::try_from(text).map_err(|error| Failure::Failed(error.to_owned()));
+    let url = |text: String| {
+        HttpUrl::try_from(text).map_err(|error| CommandError::Failed(error.to_owned()))
+    };
     let origin = Origin::of(&url(sandbox.base_url())?);
     config.upstream.origin =
-        origin.ok_or_else(|| Failure::Failed("the sandbox has no origin".to_owned()))?;
+        origin.ok_or_else(|| CommandError::Failed("the sandbox has no origin".to_owned()))?;
     config.token.endpoint = url(sandbox.token_endpoint())?;
     config.upstream.roots = sandbox.ca().into_iter().collect();
     config.token.roots = config.upstream.roots.clone();

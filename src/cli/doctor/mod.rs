@@ -1,40 +1,43 @@
-//! `gbg-proxy doctor`: goes the whole way that a request and its token go, and tells where it
-//! breaks.
+//! `gbg-proxy doctor`: makes every step of a token request and an API call, and reports the first
+//! that fails, with cause and fix.
 //!
 //! ```text
 //! configuration ─▶ credentials ─┬─▶ token endpoint: DNS ─▶ TCP ─▶ TLS ─▶ clock ─▶ token request ─┐
 //!                               └─▶ API:            DNS ─▶ TCP ─▶ TLS ───────────────────────────┴─▶ API: call
 //! ```
 //!
-//! Where there is an egress proxy, DNS and TCP are those to it, and CONNECT comes between TCP and
-//! TLS.
+//! With an egress proxy, DNS and TCP lead to it, and CONNECT comes between TCP and TLS.
 //!
-//! A step whose way there is broken is skipped; the two servers are tried whatever comes of the
-//! other. Every step has the time limit that it has in `run`, so the whole is bounded.
+//! A step that depends on a failed one is skipped; the two servers are checked independently. Every
+//! step has its time limit of `run`, so the whole run is bounded.
 
 mod advice;
-mod call;
 mod connect;
-mod finding;
+mod connection_steps;
 mod report;
+mod requests;
+mod target;
 mod tls;
 
-use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant, SystemTime};
+use std::net::SocketAddr;
+use std::time::{Instant, SystemTime};
 
 use clap::Args;
 use http::HeaderValue;
 
-use self::connect::{LookedUp, Stream, Way};
+use self::advice::connection::compare_clocks;
+use self::advice::response::{
+    advise_on_fetch_error, describe_fetch_error, judge_api_response, no_response,
+};
+use self::connection_steps::TargetConnection;
 use self::report::Report;
-use super::{ConfigArguments, Failure, block_on};
-use crate::config::{Config, Loaded, Origin};
+use self::target::Target;
+use super::config_arguments::ConfigArguments;
+use super::error::CommandError;
+use super::runtime::block_on;
+use crate::config::{Config, Loaded};
 use crate::error::chain;
 use crate::token::Client;
-use crate::upstream::DialError;
-
-/// A name lookup that takes so long has waited for a name server that does not answer.
-const SLOW_LOOKUP: Duration = Duration::from_secs(1);
 
 /// Go the whole way to GBG GO, and tell where it breaks
 ///
@@ -55,48 +58,53 @@ pub(super) struct Doctor {
 }
 
 impl Doctor {
-    pub(super) fn run(self) -> Result<(), Failure> {
-        block_on(examine(self.config))
+    pub(super) fn run(self) -> Result<(), CommandError> {
+        block_on(diagnose(self.config))
     }
 }
 
-async fn examine(arguments: ConfigArguments) -> Result<(), Failure> {
+async fn diagnose(arguments: ConfigArguments) -> Result<(), CommandError> {
     let mut report = Report::default();
     let config = load(arguments, &mut report)?;
     for (key, place) in config.token.credentials.kept() {
-        report.tick(key, None, &format!("found in {place}"))?;
+        report.pass(key, None, &format!("found in {place}"))?;
     }
     for (key, file) in config.token.credentials.certificate_files() {
-        report.tick(key, None, &format!("found in {}", file.display()))?;
+        report.pass(key, None, &format!("found in {}", file.display()))?;
     }
-    let ignored = ignored_proxy();
-    let to_token = Way::to_token_endpoint(&config.token, ignored)
-        .map_err(|error| Failure::failed(error.as_ref()))?;
-    let to_api = Way::to_api(&config.upstream, ignored);
+    let ignored_proxy = ignored_proxy();
+    let token_endpoint = Target::token_endpoint(&config.token, ignored_proxy)
+        .map_err(|error| CommandError::Failed(chain(error.as_ref())))?;
+    let api = Target::api(&config.upstream, ignored_proxy);
 
-    let token_reached = reach(&to_token, &mut report).await?;
-    let api_reached = reach(&to_api, &mut report).await?;
-    let token_endpoint_is_there = token_reached.is_some();
-    let api_addr = api_reached.as_ref().map(|(addr, _)| *addr);
+    let to_token_endpoint = connection_steps::connect(&token_endpoint, &mut report).await?;
+    let to_api = connection_steps::connect(&api, &mut report).await?;
+    let token_endpoint_is_reached = to_token_endpoint.is_some();
+    let api_addr = to_api.as_ref().map(|connection| connection.addr);
 
     let token_path = config.token.endpoint.url().path();
-    let (clock_of, path) = if token_reached.is_some() {
-        (&to_token, token_path)
+    match (to_token_endpoint, to_api) {
+        (Some(connection), _) => {
+            check_clock(&token_endpoint, token_path, connection, &mut report).await?;
+        }
+        (None, Some(connection)) => check_clock(&api, "/", connection, &mut report).await?,
+        (None, None) => report.skip(CLOCK_STEP, "neither server was reached")?,
+    }
+    let bearer = if token_endpoint_is_reached {
+        request_token(&config, &mut report).await?
     } else {
-        (&to_api, "/")
-    };
-    compare_clocks(clock_of, path, token_reached.or(api_reached), &mut report).await?;
-    let bearer = if token_endpoint_is_there {
-        ask_for_token(&config, &mut report).await?
-    } else {
-        report.skip("token request", "the token endpoint was not reached")?;
+        report.skip(TOKEN_STEP, "the token endpoint was not reached")?;
         None
     };
-    call_api(&to_api, api_addr, bearer, &config, &mut report).await?;
-    report.end()
+    call_api(&api, api_addr, bearer, &config, &mut report).await?;
+    report.finish()
 }
 
-fn load(arguments: ConfigArguments, report: &mut Report) -> Result<Config, Failure> {
+const CLOCK_STEP: &str = "clock";
+const TOKEN_STEP: &str = "token request";
+const CALL_STEP: &str = "API: call";
+
+fn load(arguments: ConfigArguments, report: &mut Report) -> Result<Config, CommandError> {
     let began = Instant::now();
     match arguments.load() {
         Ok((
@@ -105,255 +113,125 @@ fn load(arguments: ConfigArguments, report: &mut Report) -> Result<Config, Failu
             },
             file,
         )) => {
-            report.tick("configuration", began.elapsed(), &file)?;
-            warnings
-                .iter()
-                .try_for_each(|warning| report.note(warning))?;
+            report.pass("configuration", began.elapsed(), &file)?;
+            let mut warnings = warnings.iter();
+            warnings.try_for_each(|warning| report.note(warning))?;
             Ok(config)
         }
-        Err(Failure::Usage(error)) => Err(report.cross_configuration(began.elapsed(), &error)?),
+        Err(CommandError::Usage(error)) => Err(report.fail_configuration(began.elapsed(), &error)?),
         Err(other) => Err(other),
     }
 }
 
-/// DNS, TCP and TLS: the address that works, and the connection to it.
-async fn reach(way: &Way, report: &mut Report) -> Result<Option<(SocketAddr, Stream)>, Failure> {
-    let [dns, tcp, tls] = ["DNS", "TCP", "TLS"].map(|step| format!("{}: {step}", way.name));
-    let first = way.first().0;
-    let host = &first.host;
-
-    let deadline = way.deadline();
-    let began = Instant::now();
-    let found = connect::find(way).await;
-    let took = began.elapsed();
-    let addrs = match found {
-        LookedUp::Found(addrs) => addrs,
-        LookedUp::Slow | LookedUp::Failed(_) => {
-            let (what, advice) = match &found {
-                LookedUp::Failed(error) if error.is_temporary => {
-                    (error.text.clone(), advice::no_name_server(way))
-                }
-                LookedUp::Failed(error) => (error.text.clone(), advice::no_address(way)),
-                _ => (
-                    format!("not found within {}", way.connect),
-                    advice::slow_lookup(way),
-                ),
-            };
-            report.cross(&dns, took, &format!("{host}: {what}"), &advice)?;
-            report.skip(&tcp, "there is no address")?;
-            report.skip(&tls, "there is no connection")?;
-            return Ok(None);
-        }
-    };
-    let listed: Vec<_> = addrs.iter().map(|addr| addr.ip().to_string()).collect();
-    let whose = if way.egress.is_some() {
-        "the egress proxy "
-    } else {
-        ""
-    };
-    let what = match host.parse::<IpAddr>() {
-        Ok(_) => format!("{whose}{host} is an address"),
-        Err(_) => format!("{whose}{host} is {}", listed.join(", ")),
-    };
-    report.tick(&dns, took, &what)?;
-    if took >= SLOW_LOOKUP {
-        report.note(&advice::slow_lookup_note())?;
-    }
-
-    let began = Instant::now();
-    let dialled = connect::dial(addrs, &deadline).await;
-    let took = began.elapsed();
-    let failed: Vec<_> = dialled
-        .failed
-        .iter()
-        .map(|(addr, error)| format!("{addr}: {error}"))
-        .collect();
-    let Some((addr, mut stream, opened_after)) = dialled.open else {
-        let kinds: Vec<_> = dialled
-            .failed
-            .iter()
-            .map(|(_, error)| error.kind())
-            .collect();
-        report.cross(
-            &tcp,
-            took,
-            &failed.join("; "),
-            &advice::no_connection(way, &kinds),
-        )?;
-        report.skip(&tls, "there is no connection")?;
-        return Ok(None);
-    };
-    // `run` does not wait for the other addresses.
-    let deadline = deadline.extended(took.saturating_sub(opened_after));
-    report.tick(&tcp, opened_after, &format!("connected to {addr}"))?;
-    failed.iter().try_for_each(|failed| report.note(failed))?;
-
-    if let Some(egress) = &way.egress {
-        const STEP: &str = "egress proxy: CONNECT";
-        let began = Instant::now();
-        if let Err(error) = connect::connect_tunnel(way, egress, &mut stream, &deadline).await {
-            let advice = match &error {
-                DialError::Tunnel(error) => advice::no_tunnel(way, error),
-                _ => advice::slow_tunnel(way),
-            };
-            report.cross(STEP, began.elapsed(), &chain(&error), &advice)?;
-            report.skip(&tls, "there is no tunnel")?;
-            return Ok(None);
-        }
-        let Origin { host, port, .. } = &way.origin;
-        report.tick(
-            STEP,
-            began.elapsed(),
-            &format!("leads to {host}, port {port}"),
-        )?;
-    }
-    if !way.origin.tls {
-        report.skip(&tls, "plain http://, nothing is encrypted")?;
-        return Ok(Some((addr, Box::new(stream))));
-    }
-    let began = Instant::now();
-    match connect::secure(way, stream, &deadline).await {
-        Ok((stream, shown)) => {
-            let (what, note) = advice::certificate(&shown, SystemTime::now());
-            report.tick(&tls, began.elapsed(), &what)?;
-            note.iter().try_for_each(|note| report.note(note))?;
-            Ok(Some((addr, stream)))
-        }
-        Err(broken) => {
-            let issuer = broken
-                .shown
-                .as_ref()
-                .map(|shown| format!("issued by {:?}: ", shown.issuer));
-            let what = format!(
-                "{}{}",
-                issuer.unwrap_or_default(),
-                chain(broken.error.as_ref())
-            );
-            let advice =
-                advice::no_tls(way, broken.fault, broken.shown.as_ref(), SystemTime::now());
-            report.cross(&tls, began.elapsed(), &what, &advice)?;
-            Ok(None)
-        }
-    }
-}
-
-/// Looks at `path` over the connection that `reach` opened, for the time of the answer.
-async fn compare_clocks(
-    way: &Way,
+/// Compares the clock with the Date of a response on `connection`, which this uses up.
+async fn check_clock(
+    target: &Target,
     path: &str,
-    reached: Option<(SocketAddr, Stream)>,
+    connection: TargetConnection,
     report: &mut Report,
-) -> Result<(), Failure> {
-    const STEP: &str = "clock";
-    let Some((_, stream)) = reached else {
-        return report.skip(STEP, "neither server was reached");
-    };
+) -> Result<(), CommandError> {
     let began = Instant::now();
-    let answer = match call::look(&way.origin, path) {
-        Ok(req) => call::send(stream, req, way.response).await,
+    let response = match requests::get(&target.origin, path) {
+        Ok(request) => requests::send(connection.transport, request, target.response).await,
         Err(error) => Err(error),
     };
     let took = began.elapsed();
-    match answer {
-        // The answer was dated somewhere on the way there and back.
-        Ok(answer) => match call::seconds_ahead(&answer.headers, SystemTime::now() - took / 2) {
-            Some(seconds) => match advice::clock(seconds, way.name) {
-                (what, None) => report.tick(STEP, took, &what),
-                (what, Some(advice)) => report.cross(STEP, took, &what, &advice),
-            },
-            None => report.skip(STEP, &format!("the answer of the {} has no Date", way.name)),
-        },
+    let response = match response {
+        Ok(response) => response,
         Err(error) => {
-            let what = format!(
-                "the {} does not answer: {}",
-                way.name,
-                chain(error.as_ref())
-            );
-            report.cross(STEP, took, &what, &finding::on_no_answer())
+            let error = chain(error.as_ref());
+            let what = format!("the {} does not answer: {error}", target.name);
+            return report.fail(CLOCK_STEP, took, &what, &no_response());
+        }
+    };
+    // The server wrote the Date at some time between request and response.
+    let sent_at = SystemTime::now() - took / 2;
+    match requests::seconds_ahead(&response.headers, sent_at) {
+        Some(seconds) => match compare_clocks(seconds, target.name) {
+            (what, None) => report.pass(CLOCK_STEP, took, &what),
+            (what, Some(advice)) => report.fail(CLOCK_STEP, took, &what, &advice),
+        },
+        None => {
+            let reason = format!("the answer of the {} has no Date", target.name);
+            report.skip(CLOCK_STEP, &reason)
         }
     }
 }
 
-/// One token request, as the proxy makes it.
-async fn ask_for_token(
+/// Requests a token as the proxy does.
+async fn request_token(
     config: &Config,
     report: &mut Report,
-) -> Result<Option<HeaderValue>, Failure> {
-    const STEP: &str = "token request";
+) -> Result<Option<HeaderValue>, CommandError> {
     let client =
-        Client::new(&config.token).map_err(|error| Failure::Failed(chain(error.as_ref())))?;
+        Client::new(&config.token).map_err(|error| CommandError::Failed(chain(error.as_ref())))?;
     let began = Instant::now();
-    let grant = client.fetch().await;
+    let fetched = client.fetch().await;
     let took = began.elapsed();
-    match grant {
+    match fetched {
         Ok(grant) => {
             let what = match grant.lifetime {
                 Some(lifetime) => {
-                    format!(
-                        "a token that lives {}",
-                        humantime::format_duration(lifetime)
-                    )
+                    let lifetime = humantime::format_duration(lifetime);
+                    format!("a token that lives {lifetime}")
                 }
                 None => "a token whose life is not told: token.default_lifetime counts".to_owned(),
             };
-            report.tick(STEP, took, &what)?;
+            report.pass(TOKEN_STEP, took, &what)?;
             Ok(Some(grant.header))
         }
         Err(error) => {
-            report.cross(
-                STEP,
-                took,
-                &finding::no_token(&error),
-                &finding::on_no_token(&error, config),
-            )?;
+            let advice = advise_on_fetch_error(&error, config);
+            report.fail(TOKEN_STEP, took, &describe_fetch_error(&error), &advice)?;
             Ok(None)
         }
     }
 }
 
-/// A call that changes nothing, with the token, over a connection of its own: the first may have
-/// been closed meanwhile.
+/// Makes a call without side effects, on a new connection: the server may have closed the first.
 async fn call_api(
-    way: &Way,
+    target: &Target,
     addr: Option<SocketAddr>,
     bearer: Option<HeaderValue>,
     config: &Config,
     report: &mut Report,
-) -> Result<(), Failure> {
-    const STEP: &str = "API: call";
+) -> Result<(), CommandError> {
     let Some(addr) = addr else {
-        return report.skip(STEP, "the API was not reached");
+        return report.skip(CALL_STEP, "the API was not reached");
     };
     let Some(bearer) = bearer else {
-        return report.skip(STEP, "there is no token");
+        return report.skip(CALL_STEP, "there is no token");
     };
-    let Some(path) = call::read_only_path(&config.forward.allow) else {
-        return report.skip(STEP, "upstream.allow has no call that changes nothing");
+    let Some(path) = requests::read_only_path(&config.forward.allow) else {
+        let reason = "upstream.allow has no call that changes nothing";
+        return report.skip(CALL_STEP, reason);
     };
     let began = Instant::now();
-    let answer = async {
-        let req = call::ask_for_state(&way.origin, &path, bearer)?;
-        call::send(connect::open(way, addr).await?, req, way.response).await
+    let call = async {
+        let request = requests::read_only_call(&target.origin, &path, bearer)?;
+        let transport = connect::reconnect(target, addr).await?;
+        requests::send(transport, request, target.response).await
     };
-    let answer = answer.await;
+    let response = call.await;
     let took = began.elapsed();
-    match answer {
-        Ok(answer) => {
-            let what = format!("POST {path}: {}", answer.status);
-            match finding::on_call(answer.status, call::is_page(&answer.headers), config) {
-                Ok(verdict) => report.tick(STEP, took, &format!("{what}: {verdict}")),
-                Err(advice) => report.cross(STEP, took, &what, &advice),
+    match response {
+        Ok(response) => {
+            let what = format!("POST {path}: {}", response.status);
+            let is_html = requests::is_html(&response.headers);
+            match judge_api_response(response.status, is_html, config) {
+                Ok(verdict) => report.pass(CALL_STEP, took, &format!("{what}: {verdict}")),
+                Err(advice) => report.fail(CALL_STEP, took, &what, &advice),
             }
         }
         Err(error) => {
             let what = format!("POST {path}: {}", chain(error.as_ref()));
-            report.cross(STEP, took, &what, &finding::on_no_answer())
+            report.fail(CALL_STEP, took, &what, &no_response())
         }
     }
 }
 
-/// A variable that names a proxy for other programs. Its value may hold a password, and is not
-/// looked at further.
+/// Returns the name of an environment variable that sets a proxy for other programs. Its value may
+/// hold a password, and is not used.
 fn ignored_proxy() -> Option<&'static str> {
     let names = [
         "HTTPS_PROXY",

@@ -1,19 +1,19 @@
-//! How a step looks: a mark, its name, its time and what came of it; under a cross what it means
-//! and what to do.
+//! Report of the doctor: a line per step with mark, name, time and result, and the advice below a
+//! failed one.
 
 use std::time::Duration;
 
 use super::advice::Advice;
-use crate::cli::sandbox::say;
-use crate::cli::{Failure, USAGE};
+use crate::cli::error::{CommandError, EXIT_USAGE};
+use crate::cli::output::print_line;
 
-/// Where what stands below a step is wrapped.
+/// The width at which lines below a step are wrapped.
 const WIDTH: usize = 100;
 
-/// What is longer is cut off: a certificate can have hundreds of names.
-const LONGEST: usize = 500;
+/// Longer texts are truncated: a certificate can have hundreds of names.
+const MAX_TEXT_CHARS: usize = 500;
 
-/// Prints each step when it is done, since the next one may take its time, and counts.
+/// Prints each step as soon as it is done, and counts the results.
 #[derive(Default)]
 pub(super) struct Report {
     passed: usize,
@@ -22,76 +22,72 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// A step that went well; `None` for one that took no time of its own.
-    pub(super) fn tick(
+    /// Reports a passed step; `took` is `None` for one without a duration.
+    pub(super) fn pass(
         &mut self,
         step: &str,
         took: impl Into<Option<Duration>>,
         what: &str,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CommandError> {
         self.passed += 1;
-        say(&line('✓', step, took.into(), what))
+        print_line(&line('✓', step, took.into(), what))
     }
 
-    /// What should be looked at below a step that went well.
-    pub(super) fn note(&self, text: &str) -> Result<(), Failure> {
-        say(&below("note", text))
+    /// Adds a note to the last step.
+    pub(super) fn note(&self, text: &str) -> Result<(), CommandError> {
+        print_line(&below("note", text))
     }
 
-    /// A step that failed.
-    pub(super) fn cross(
+    pub(super) fn fail(
         &mut self,
         step: &str,
         took: Duration,
         what: &str,
         advice: &Advice,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), CommandError> {
         self.failed += 1;
-        say(&line('✗', step, Some(took), what))?;
-        say(&below("cause", &advice.cause))?;
-        advice
-            .fixes
-            .iter()
-            .try_for_each(|fix| say(&below("fix", fix)))
+        print_line(&line('✗', step, Some(took), what))?;
+        print_line(&below("cause", &advice.cause))?;
+        let mut fixes = advice.fixes.iter();
+        fixes.try_for_each(|fix| print_line(&below("fix", fix)))
     }
 
-    /// A configuration that cannot be used: its error brings its own fix.
-    pub(super) fn cross_configuration(
+    /// Reports an invalid configuration, whose error brings its own fix.
+    pub(super) fn fail_configuration(
         &mut self,
         took: Duration,
         error: &str,
-    ) -> Result<Failure, Failure> {
+    ) -> Result<CommandError, CommandError> {
         let (what, fix) = error.split_once("\n  fix: ").unwrap_or((error, ""));
-        let cause = "`run` would not start either".to_owned();
-        let fixes = Some(fix.to_owned())
-            .filter(|fix| !fix.is_empty())
-            .into_iter()
-            .collect();
-        self.cross("configuration", took, what, &Advice { cause, fixes })?;
+        let mut advice = Advice::new("`run` would not start either");
+        if !fix.is_empty() {
+            advice = advice.fix(fix);
+        }
+        self.fail("configuration", took, what, &advice)?;
         self.skip("all else", "there is no configuration to try")?;
-        Ok(Failure::Told(USAGE))
+        Ok(CommandError::Reported(EXIT_USAGE))
     }
 
-    /// A step that could not be done, or had not to be.
-    pub(super) fn skip(&mut self, step: &str, why: &str) -> Result<(), Failure> {
+    /// Reports a step that was not needed or not possible.
+    pub(super) fn skip(&mut self, step: &str, why: &str) -> Result<(), CommandError> {
         self.skipped += 1;
-        say(&line('-', step, None, why))
+        print_line(&line('-', step, None, why))
     }
 
-    /// The last line, and how the command ends.
-    pub(super) fn end(self) -> Result<(), Failure> {
+    /// Prints the totals, and returns the result of the command.
+    pub(super) fn finish(self) -> Result<(), CommandError> {
         let Report {
             passed,
             failed,
             skipped,
         } = self;
-        say(&format!(
+        print_line(&format!(
             "\n{passed} passed, {failed} failed, {skipped} skipped"
         ))?;
         if failed == 0 {
             Ok(())
         } else {
-            Err(Failure::Told(1))
+            Err(CommandError::Reported(1))
         }
     }
 }
@@ -103,7 +99,7 @@ fn line(mark: char, step: &str, took: Option<Duration>, what: &str) -> String {
     printable(&format!("{mark} {step:<20} {took:>8}  {what}"))
 }
 
-/// A line of its own below a step's, in as many as it needs.
+/// Returns wrapped lines below a step, with a hanging indent.
 fn below(label: &str, text: &str) -> String {
     let mut lines = String::new();
     let mut line = format!("    {label:>5}:");
@@ -117,15 +113,15 @@ fn below(label: &str, text: &str) -> String {
     lines + &line
 }
 
-/// Names in certificates and texts of errors come from the other side: none may steer a terminal,
-/// or fill it.
+/// Replaces control characters and truncates: names in certificates and error texts come from the
+/// server, and must neither control nor flood the terminal.
 fn printable(text: &str) -> String {
     let mut shown: String = text
         .chars()
-        .take(LONGEST)
+        .take(MAX_TEXT_CHARS)
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
-    if text.chars().nth(LONGEST).is_some() {
+    if text.chars().nth(MAX_TEXT_CHARS).is_some() {
         shown.push('…');
     }
     shown
@@ -136,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_is_one_line_and_aligned() {
+    fn a_step_is_one_aligned_line() {
         let took = Some(Duration::from_micros(12_700));
         assert_eq!(
             line('✓', "clock", took, "a\n\u{1b}[2Jb"),
@@ -148,12 +144,12 @@ mod tests {
         );
         assert_eq!(
             line('-', "a", None, &"b".repeat(1000)).chars().count(),
-            LONGEST + 1
+            MAX_TEXT_CHARS + 1
         );
     }
 
     #[test]
-    fn what_stands_below_is_wrapped_and_hangs() {
+    fn advice_is_wrapped_with_a_hanging_indent() {
         let text = below("fix", &"word ".repeat(25));
         let lines: Vec<_> = text.lines().collect();
         assert_eq!(lines.len(), 2);

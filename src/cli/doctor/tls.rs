@@ -1,9 +1,10 @@
-//! The TLS handshake of the check: verified as the proxy does it, but what was presented is known
-//! also when it fails.
+//! TLS handshake that verifies as the proxy does, and keeps the server's certificate even when it
+//! fails.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -15,129 +16,136 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::connect::{Stream, Way};
+use super::target::Target;
+use crate::cli::http::BoxTransport;
 use crate::config::Identity;
 use crate::error::BoxError;
 
-/// What a server showed of itself.
+/// The certificate that a server presented.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Shown {
+pub(super) struct PeerCertificate {
     pub(super) version: &'static str,
-    /// Who signed the server's certificate.
+    /// The issuer of the server's certificate.
     pub(super) issuer: String,
-    /// Who signed the last certificate that it presented: whom a root would have to be of.
+    /// The issuer of the last certificate of the chain: the name that a root must have.
     pub(super) anchor: String,
-    /// When its certificate ends, in seconds since 1970.
-    pub(super) ends: i64,
+    /// The end of the validity, in seconds since 1970.
+    pub(super) not_after: i64,
 }
 
 /// A handshake that failed.
-pub(super) struct Broken {
+pub(super) struct TlsError {
     pub(super) error: BoxError,
-    pub(super) fault: Fault,
-    /// What was presented before it failed, if that much came.
-    pub(super) shown: Option<Shown>,
+    pub(super) kind: TlsErrorKind,
+    /// The certificate that arrived before the failure.
+    pub(super) certificate: Option<PeerCertificate>,
 }
 
-/// Why a handshake failed, as far as it makes a difference to what to do.
+/// The kinds of failed handshakes that differ in their fix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum TlsErrorKind {
     UnknownIssuer,
-    /// A root has the name of the issuer, and another key.
+    /// A root has the issuer's name and another key.
     OtherKey,
-    /// When it ended, in seconds since 1970; of the leaf or of one that signed it.
+    /// The end of the validity, in seconds since 1970, of the leaf or of an issuer.
     Expired(Option<i64>),
-    /// When it begins, likewise.
+    /// The start of the validity, likewise.
     NotYetValid(Option<i64>),
     WrongName,
-    /// The certificate of a CA serves as a server's.
-    OwnCa,
-    /// What came was no TLS.
-    NoTls,
-    /// The server ended it with a reason.
+    /// A CA certificate serves as the server's own.
+    CaAsServer,
+    NotTls,
+    /// The server ended the handshake with an alert.
     Alert,
-    /// The connection was closed without a word.
+    /// The connection was closed without an alert.
     Closed,
     TimedOut,
     Other,
 }
 
-impl Broken {
-    fn new(error: impl Into<BoxError>, shown: Option<Shown>) -> Self {
+impl TlsError {
+    fn new(error: impl Into<BoxError>, certificate: Option<PeerCertificate>) -> Self {
         let error = error.into();
-        Broken {
-            fault: fault(error.as_ref()),
+        TlsError {
+            kind: classify(error.as_ref()),
             error,
-            shown,
+            certificate,
         }
     }
 
-    pub(super) fn late(error: io::Error) -> Self {
-        Broken::new(error, None)
+    pub(super) fn timed_out(error: impl Into<BoxError>) -> Self {
+        TlsError::new(io::Error::new(io::ErrorKind::TimedOut, error), None)
     }
 }
 
-/// Shakes hands with the server on `tcp`.
-pub(super) async fn handshake(way: &Way, tcp: TcpStream) -> Result<(Stream, Shown), Broken> {
-    let recorder = Arc::new(Recorder::new(&way.roots).map_err(|error| Broken::new(error, None))?);
-    let name =
-        ServerName::try_from(way.origin.host.clone()).map_err(|error| Broken::new(error, None))?;
+/// Performs the handshake with `target` on `tcp`.
+pub(super) async fn handshake(
+    target: &Target,
+    tcp: TcpStream,
+) -> Result<(BoxTransport, PeerCertificate), TlsError> {
+    let without_certificate = |error: BoxError| TlsError::new(error, None);
+    let recorder = Arc::new(RecordingVerifier::new(&target.roots).map_err(without_certificate)?);
+    let config =
+        client_config(target, &recorder).map_err(|error| without_certificate(error.into()))?;
+    let name = ServerName::try_from(target.origin.host.clone())
+        .map_err(|error| without_certificate(error.into()))?;
+    let connector = TlsConnector::from(Arc::new(config));
+    let stream = match connector.connect(name, tcp).await {
+        Ok(stream) => stream,
+        Err(error) => return Err(TlsError::new(error, recorder.certificate())),
+    };
+    let mut certificate = recorder
+        .certificate()
+        .ok_or_else(|| TlsError::new("the certificate cannot be read", None))?;
+    certificate.version = match stream.get_ref().1.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
+        _ => "TLS 1.2",
+    };
+    Ok((Box::new(stream), certificate))
+}
+
+fn client_config(
+    target: &Target,
+    verifier: &Arc<RecordingVerifier>,
+) -> Result<ClientConfig, Error> {
     let config = ClientConfig::builder()
         .dangerous()
-        .with_custom_certificate_verifier(Arc::clone(&recorder) as Arc<dyn ServerCertVerifier>);
-    let mut config = match &way.identity {
-        Some(Identity { chain, key }) => config
-            .with_client_auth_cert(chain.clone(), key.clone_key())
-            .map_err(|error| Broken::new(error, None))?,
+        .with_custom_certificate_verifier(Arc::clone(verifier) as Arc<dyn ServerCertVerifier>);
+    let mut config = match &target.identity {
+        Some(Identity { chain, key }) => {
+            config.with_client_auth_cert(chain.clone(), key.clone_key())?
+        }
         None => config.with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    match TlsConnector::from(Arc::new(config))
-        .connect(name, tcp)
-        .await
-    {
-        Ok(stream) => {
-            let version = match stream.get_ref().1.protocol_version() {
-                Some(ProtocolVersion::TLSv1_3) => "TLS 1.3",
-                _ => "TLS 1.2",
-            };
-            let shown = recorder.shown().map(|shown| Shown { version, ..shown });
-            let shown = shown.ok_or_else(|| Broken::new("the certificate cannot be read", None))?;
-            Ok((Box::new(stream), shown))
-        }
-        Err(error) => Err(Broken::new(error, recorder.shown())),
-    }
+    Ok(config)
 }
 
-/// Leaves the judgement to webpki, and keeps what was judged.
+/// Records the server's certificate, and leaves its verification to webpki.
 #[derive(Debug)]
-struct Recorder {
+struct RecordingVerifier {
     webpki: Arc<WebPkiServerVerifier>,
-    presented: Mutex<Option<Shown>>,
+    recorded: Mutex<Option<PeerCertificate>>,
 }
 
-impl Recorder {
+impl RecordingVerifier {
     fn new(roots: &[CertificateDer<'static>]) -> Result<Self, BoxError> {
         let mut store = RootCertStore::empty();
         for root in roots {
             store.add(root.clone())?;
         }
-        let webpki = WebPkiServerVerifier::builder(Arc::new(store)).build()?;
-        Ok(Recorder {
-            webpki,
-            presented: Mutex::new(None),
+        Ok(RecordingVerifier {
+            webpki: WebPkiServerVerifier::builder(Arc::new(store)).build()?,
+            recorded: Mutex::new(None),
         })
     }
 
-    fn shown(&self) -> Option<Shown> {
-        self.presented
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    fn certificate(&self) -> Option<PeerCertificate> {
+        self.recorded.lock().clone()
     }
 }
 
-impl ServerCertVerifier for Recorder {
+impl ServerCertVerifier for RecordingVerifier {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
@@ -146,10 +154,7 @@ impl ServerCertVerifier for Recorder {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        *self
-            .presented
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = read(leaf, others);
+        *self.recorded.lock() = parse(leaf, others);
         self.webpki
             .verify_server_cert(leaf, others, name, ocsp, now)
     }
@@ -177,59 +182,63 @@ impl ServerCertVerifier for Recorder {
     }
 }
 
-fn read(leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Option<Shown> {
-    let (_, first) = X509Certificate::from_der(leaf).ok()?;
-    let issuer = first.issuer().to_string();
+fn parse(leaf: &CertificateDer<'_>, others: &[CertificateDer<'_>]) -> Option<PeerCertificate> {
+    let (_, leaf) = X509Certificate::from_der(leaf).ok()?;
+    let issuer = leaf.issuer().to_string();
     let last = others
         .last()
         .and_then(|last| X509Certificate::from_der(last).ok());
     let anchor = last.map_or_else(|| issuer.clone(), |(_, last)| last.issuer().to_string());
-    Some(Shown {
+    Some(PeerCertificate {
         version: "",
         issuer,
         anchor,
-        ends: first.validity().not_after.timestamp(),
+        not_after: leaf.validity().not_after.timestamp(),
     })
 }
 
-fn fault(error: &(dyn std::error::Error + 'static)) -> Fault {
+fn classify(error: &(dyn std::error::Error + 'static)) -> TlsErrorKind {
     let io_error = error.downcast_ref::<io::Error>();
     let tls_error = io_error.and_then(|error| error.get_ref()?.downcast_ref::<Error>());
-    match (tls_error, io_error.map(io::Error::kind)) {
-        (Some(Error::InvalidCertificate(error)), _) => match error {
-            CertificateError::UnknownIssuer => Fault::UnknownIssuer,
-            CertificateError::BadSignature => Fault::OtherKey,
-            CertificateError::Expired => Fault::Expired(None),
-            CertificateError::ExpiredContext { not_after, .. } => {
-                Fault::Expired(seconds(*not_after))
-            }
-            CertificateError::NotValidYet => Fault::NotYetValid(None),
-            CertificateError::NotValidYetContext { not_before, .. } => {
-                Fault::NotYetValid(seconds(*not_before))
-            }
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                Fault::WrongName
-            }
-            // webpki's own type is out of reach here; its name is all there is to go by.
-            other if format!("{other:?}").contains("CaUsedAsEndEntity") => Fault::OwnCa,
-            _ => Fault::Other,
-        },
-        (Some(Error::InvalidMessage(_)), _) => Fault::NoTls,
-        (Some(Error::AlertReceived(_)), _) => Fault::Alert,
-        (None, Some(io::ErrorKind::TimedOut)) => Fault::TimedOut,
-        (
-            None,
+    match tls_error {
+        Some(Error::InvalidCertificate(error)) => classify_certificate(error),
+        Some(Error::InvalidMessage(_)) => TlsErrorKind::NotTls,
+        Some(Error::AlertReceived(_)) => TlsErrorKind::Alert,
+        Some(_) => TlsErrorKind::Other,
+        None => match io_error.map(io::Error::kind) {
+            Some(io::ErrorKind::TimedOut) => TlsErrorKind::TimedOut,
             Some(
                 io::ErrorKind::UnexpectedEof
                 | io::ErrorKind::ConnectionReset
                 | io::ErrorKind::ConnectionAborted,
-            ),
-        ) => Fault::Closed,
-        _ => Fault::Other,
+            ) => TlsErrorKind::Closed,
+            _ => TlsErrorKind::Other,
+        },
     }
 }
 
-fn seconds(time: UnixTime) -> Option<i64> {
+fn classify_certificate(error: &CertificateError) -> TlsErrorKind {
+    match error {
+        CertificateError::UnknownIssuer => TlsErrorKind::UnknownIssuer,
+        CertificateError::BadSignature => TlsErrorKind::OtherKey,
+        CertificateError::Expired => TlsErrorKind::Expired(None),
+        CertificateError::ExpiredContext { not_after, .. } => {
+            TlsErrorKind::Expired(unix_seconds(*not_after))
+        }
+        CertificateError::NotValidYet => TlsErrorKind::NotYetValid(None),
+        CertificateError::NotValidYetContext { not_before, .. } => {
+            TlsErrorKind::NotYetValid(unix_seconds(*not_before))
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            TlsErrorKind::WrongName
+        }
+        // webpki's own type is not exported by rustls; its name is all that can be compared.
+        other if format!("{other:?}").contains("CaUsedAsEndEntity") => TlsErrorKind::CaAsServer,
+        _ => TlsErrorKind::Other,
+    }
+}
+
+fn unix_seconds(time: UnixTime) -> Option<i64> {
     i64::try_from(time.as_secs()).ok()
 }
 
@@ -238,39 +247,39 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_is_told_by_the_error_below_the_io_error() {
-        let of = |error: Error| fault(&io::Error::new(io::ErrorKind::InvalidData, error));
+    fn a_handshake_error_is_classified_by_its_source() {
+        let of = |error: Error| classify(&io::Error::new(io::ErrorKind::InvalidData, error));
         assert_eq!(
             of(CertificateError::UnknownIssuer.into()),
-            Fault::UnknownIssuer
+            TlsErrorKind::UnknownIssuer
         );
         assert_eq!(
             of(CertificateError::NotValidForName.into()),
-            Fault::WrongName
+            TlsErrorKind::WrongName
         );
         assert_eq!(
             of(rustls::InvalidMessage::InvalidContentType.into()),
-            Fault::NoTls
+            TlsErrorKind::NotTls
         );
         assert_eq!(
-            fault(&io::Error::from(io::ErrorKind::UnexpectedEof)),
-            Fault::Closed
+            classify(&io::Error::from(io::ErrorKind::UnexpectedEof)),
+            TlsErrorKind::Closed
         );
         assert_eq!(
-            fault(&io::Error::from(io::ErrorKind::TimedOut)),
-            Fault::TimedOut
+            classify(&io::Error::from(io::ErrorKind::TimedOut)),
+            TlsErrorKind::TimedOut
         );
     }
 
     #[test]
-    fn issuer_anchor_and_life_are_read() {
+    fn issuer_anchor_and_validity_are_parsed() {
         let made = rcgen::generate_simple_self_signed(["a.example".to_owned()])
             .unwrap()
             .cert;
-        let shown = read(made.der(), &[]).unwrap();
-        assert_eq!(shown.issuer, "CN=rcgen self signed cert");
-        assert_eq!(shown.anchor, shown.issuer);
-        assert!(shown.ends > 1_700_000_000);
-        assert_eq!(read(&CertificateDer::from(vec![0; 4]), &[]), None);
+        let parsed = parse(made.der(), &[]).unwrap();
+        assert_eq!(parsed.issuer, "CN=rcgen self signed cert");
+        assert_eq!(parsed.anchor, parsed.issuer);
+        assert!(parsed.not_after > 1_700_000_000);
+        assert_eq!(parse(&CertificateDer::from(vec![0; 4]), &[]), None);
     }
 }

@@ -1,4 +1,4 @@
-//! What goes wrong with API calls, by the bytes that come; and a sandbox that ends.
+//! Faults of API calls, checked byte by byte.
 
 use std::time::Instant;
 
@@ -6,43 +6,43 @@ use super::raw::*;
 use super::*;
 
 #[tokio::test]
-async fn the_api_answers_with_a_status_in_the_form_of_its_version() {
+async fn an_injected_status_has_its_versions_format() {
     let sandbox = with_faults(&[
         "api-status=503*2",
         "api-status=401*1",
         "api-retry-after=9*1",
     ])
     .await;
-    let answer = call(&sandbox, VERSION).await;
+    let response = call(&sandbox, VERSION).await;
     assert_eq!(
-        (answer.status(), answer.field("retry-after")),
+        (response.status(), response.field("retry-after")),
         ("503", Some("9"))
     );
     let problem = "The sandbox was told to answer with 503";
     assert_eq!(
-        answer.json(),
+        response.json(),
         json!({"errors": [{
             "code": "5030", "name": "SANDBOX_FAULT", "location": "Sandbox", "problem": problem,
             "action": "Clear the sandbox's faults",
         }]})
     );
-    let answer = call(&sandbox, "/captain/api/version").await;
+    let response = call(&sandbox, "/captain/api/version").await;
     assert_eq!(
-        (answer.status(), answer.field("retry-after")),
+        (response.status(), response.field("retry-after")),
         ("503", None)
     );
     assert_eq!(
-        answer.json(),
+        response.json(),
         json!({"status": 503, "message": problem, "error": "sandbox-fault-error"})
     );
-    let answer = call(&sandbox, VERSION).await;
+    let response = call(&sandbox, VERSION).await;
     assert_eq!(
-        (answer.status(), answer.field("www-authenticate")),
+        (response.status(), response.field("www-authenticate")),
         ("401", Some("Bearer"))
     );
     assert_eq!(call(&sandbox, VERSION).await.status(), "200");
     let seen: Vec<_> = sandbox
-        .seen()
+        .recorded_calls()
         .iter()
         .map(|seen| seen.status.as_u16())
         .collect();
@@ -50,40 +50,43 @@ async fn the_api_answers_with_a_status_in_the_form_of_its_version() {
 }
 
 #[tokio::test]
-async fn the_api_is_late_and_the_token_endpoint_is_not() {
+async fn api_delay_spares_the_token_endpoint() {
     let sandbox = with_faults(&["api-delay=300ms"]).await;
     let began = Instant::now();
     assert_eq!(call(&sandbox, VERSION).await.status(), "200");
     assert!(began.elapsed() >= SHORT, "{:?}", began.elapsed());
-    assert!(begun(&mut open_token(&sandbox).await, 12, LONG).await == b"HTTP/1.1 200");
+    assert!(read_start(&mut open_token(&sandbox).await, 12, LONG).await == b"HTTP/1.1 200");
 }
 
 #[tokio::test]
-async fn the_api_never_answers_and_has_seen_the_call() {
+async fn a_hanging_call_is_recorded() {
     let sandbox = with_faults(&["api-hang*1"]).await;
     assert!(
-        begun(&mut open(&sandbox, "GET", VERSION, "", "").await, 1, SHORT)
+        read_start(&mut open(&sandbox, "GET", VERSION, "", "").await, 1, SHORT)
             .await
             .is_empty()
     );
-    assert_eq!((sandbox.api_calls(), sandbox.seen().len()), (1, 1));
+    assert_eq!(
+        (sandbox.api_calls(), sandbox.recorded_calls().len()),
+        (1, 1)
+    );
     assert_eq!(call(&sandbox, VERSION).await.status(), "200");
 }
 
 #[tokio::test]
-async fn the_api_closes_the_connection_and_has_seen_the_call() {
+async fn a_reset_call_is_recorded() {
     let sandbox = with_faults(&["api-reset*1"]).await;
     assert!(call(&sandbox, VERSION).await.is_nothing());
-    assert_eq!(sandbox.seen()[0].path, VERSION);
+    assert_eq!(sandbox.recorded_calls()[0].path, VERSION);
     assert_eq!(call(&sandbox, VERSION).await.status(), "200");
 }
 
 #[tokio::test]
-async fn an_answer_of_the_api_breaks_off_in_the_middle() {
+async fn a_truncated_response_breaks_off_in_the_middle() {
     let sandbox = with_faults(&["api-truncated*2"]).await;
-    let answer = call(&sandbox, VERSION).await;
+    let response = call(&sandbox, VERSION).await;
     assert_eq!(
-        (answer.field("content-length"), answer.text()),
+        (response.field("content-length"), response.text()),
         (Some("21"), r#"{"version""#)
     );
 
@@ -91,12 +94,12 @@ async fn an_answer_of_the_api_breaks_off_in_the_middle() {
         .as_str()
         .unwrap()
         .to_owned();
-    let answer = call_with(&sandbox, &token, "/v2/captain/sandbox/bytes/3000000").await;
-    assert_eq!(answer.field("content-length"), Some("3000000"));
+    let response = call_with(&sandbox, &token, "/v2/captain/sandbox/bytes/3000000").await;
+    assert_eq!(response.field("content-length"), Some("3000000"));
     assert!(
-        (1_000_000..=1_500_000).contains(&answer.body.len()),
+        (1_000_000..=1_500_000).contains(&response.body.len()),
         "{}",
-        answer.body.len()
+        response.body.len()
     );
     assert_eq!(
         call(&sandbox, VERSION).await.text(),
@@ -105,7 +108,7 @@ async fn an_answer_of_the_api_breaks_off_in_the_middle() {
 }
 
 #[tokio::test]
-async fn a_connection_that_was_kept_is_closed_as_well() {
+async fn a_reset_closes_a_reused_connection() {
     let sandbox = with_faults(&[]).await;
     let mut caller = Caller::to(&sandbox).await;
     caller.token().await;
@@ -141,7 +144,7 @@ async fn revoked_tokens_get_401() {
 }
 
 #[tokio::test]
-async fn a_sandbox_that_stops_lets_no_caller_hang() {
+async fn a_stopping_sandbox_ends_hanging_calls() {
     let sandbox = with_faults(&["token-hang"]).await;
     let hanging = open_token(&sandbox).await;
     while sandbox.token_calls() == 0 {
@@ -149,6 +152,6 @@ async fn a_sandbox_that_stops_lets_no_caller_hang() {
     }
     let began = Instant::now();
     sandbox.stop().await;
-    assert!(began.elapsed() < STOP_LIMIT, "{:?}", began.elapsed());
+    assert!(began.elapsed() < STOP_TIMEOUT, "{:?}", began.elapsed());
     assert!(read(hanging).await.is_nothing());
 }

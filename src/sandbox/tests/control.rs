@@ -1,8 +1,8 @@
-//! The control endpoint through the front door.
+//! Control endpoint over HTTP.
 
 use super::*;
 
-async fn told(caller: &mut Caller, method: Method, path: &str, body: &str) -> (u16, Value) {
+async fn request(caller: &mut Caller, method: Method, path: &str, body: &str) -> (u16, Value) {
     let res = caller.send(method, path, "", body.to_owned()).await;
     (
         res.status().as_u16(),
@@ -11,45 +11,45 @@ async fn told(caller: &mut Caller, method: Method, path: &str, body: &str) -> (u
 }
 
 #[tokio::test]
-async fn faults_are_set_told_used_up_and_cleared() {
+async fn faults_are_set_listed_used_up_and_cleared() {
     let sandbox = plain().await;
     let mut caller = Caller::to(&sandbox).await;
     let (faults, version) = ("/sandbox/faults", "/v2/captain/version");
     assert_eq!(
-        told(&mut caller, Method::GET, faults, "").await,
+        request(&mut caller, Method::GET, faults, "").await,
         (200, json!([]))
     );
 
     let list = json!(["api-status=503*2", "token-delay=1m"]);
     assert_eq!(
-        told(&mut caller, Method::PUT, faults, &list.to_string()).await,
+        request(&mut caller, Method::PUT, faults, &list.to_string()).await,
         (200, list)
     );
-    assert_eq!(told(&mut caller, Method::GET, version, "").await.0, 503);
+    assert_eq!(request(&mut caller, Method::GET, version, "").await.0, 503);
     let left = json!(["api-status=503*1", "token-delay=1m"]);
     assert_eq!(
-        told(&mut caller, Method::GET, faults, "").await,
+        request(&mut caller, Method::GET, faults, "").await,
         (200, left)
     );
 
     assert_eq!(
-        told(&mut caller, Method::PUT, faults, "[\"api-hang\"]").await,
+        request(&mut caller, Method::PUT, faults, "[\"api-hang\"]").await,
         (200, json!(["api-hang"])),
-        "they replace those before"
+        "they replace the earlier ones"
     );
     assert_eq!(
-        told(&mut caller, Method::DELETE, faults, "").await,
+        request(&mut caller, Method::DELETE, faults, "").await,
         (200, json!([]))
     );
-    assert_eq!(told(&mut caller, Method::GET, version, "").await.0, 200);
+    assert_eq!(request(&mut caller, Method::GET, version, "").await.0, 200);
 }
 
 #[tokio::test]
-async fn a_wrong_list_is_refused_and_changes_nothing() {
+async fn an_invalid_list_changes_nothing() {
     let sandbox = plain().await;
     let mut caller = Caller::to(&sandbox).await;
     sandbox.set_faults([FaultKind::TokenHang.times(2)]);
-    let (status, problem) = told(
+    let (status, problem) = request(
         &mut caller,
         Method::PUT,
         "/sandbox/faults",
@@ -62,7 +62,7 @@ async fn a_wrong_list_is_refused_and_changes_nothing() {
         (400, json!({"error": error, "fault": "api-hnag*2"}))
     );
     for list in ["", "{}", "[1]", "api-hang"] {
-        let (status, problem) = told(&mut caller, Method::PUT, "/sandbox/faults", list).await;
+        let (status, problem) = request(&mut caller, Method::PUT, "/sandbox/faults", list).await;
         assert_eq!(status, 400, "{list}");
         assert!(
             problem["error"]
@@ -75,7 +75,7 @@ async fn a_wrong_list_is_refused_and_changes_nothing() {
 }
 
 #[tokio::test]
-async fn tokens_are_revoked_and_calls_are_counted_without_its_own() {
+async fn control_calls_are_not_counted() {
     let sandbox = plain().await;
     let mut caller = Caller::to(&sandbox).await;
     let token = caller.token().await;
@@ -87,7 +87,7 @@ async fn tokens_are_revoked_and_calls_are_counted_without_its_own() {
         200
     );
     assert_eq!(
-        told(&mut caller, Method::POST, "/sandbox/revoke", "").await,
+        request(&mut caller, Method::POST, "/sandbox/revoke", "").await,
         (200, json!({"revoked": 1}))
     );
     assert_eq!(
@@ -105,14 +105,14 @@ async fn tokens_are_revoked_and_calls_are_counted_without_its_own() {
     let counts =
         json!({"token_calls": 1, "tokens_issued": 1, "api_calls": 3, "answered": answered});
     assert_eq!(
-        told(&mut caller, Method::GET, "/sandbox/calls", "").await,
+        request(&mut caller, Method::GET, "/sandbox/calls", "").await,
         (200, counts)
     );
-    assert_eq!(sandbox.seen().len(), 3);
+    assert_eq!(sandbox.recorded_calls().len(), 3);
 }
 
 #[tokio::test]
-async fn other_paths_and_methods_are_told_what_there_is() {
+async fn other_paths_and_methods_are_refused() {
     let sandbox = plain().await;
     let mut caller = Caller::to(&sandbox).await;
     for (path, allow) in [
@@ -129,5 +129,8 @@ async fn other_paths_and_methods_are_told_what_there_is() {
             (405, allow)
         );
     }
-    assert_eq!(told(&mut caller, Method::GET, "/sandbox/", "").await.0, 404);
+    assert_eq!(
+        request(&mut caller, Method::GET, "/sandbox/", "").await.0,
+        404
+    );
 }

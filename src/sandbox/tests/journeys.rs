@@ -1,9 +1,9 @@
-//! Journeys of both versions from their start to their end, and the devices that join one.
+//! Whole journeys of both versions, and the devices that join them.
 
 use super::*;
 
 #[tokio::test]
-async fn a_v2_journey_is_played_to_its_end_and_seen() {
+async fn a_v2_journey_completes_and_is_recorded() {
     let sandbox = plain().await;
     let mut news = sandbox.subscribe();
     let mut caller = Caller::to(&sandbox).await;
@@ -63,7 +63,7 @@ async fn a_v2_journey_is_played_to_its_end_and_seen() {
     assert_eq!(caller.post(state, &token, id.clone()).await.0, 404);
     assert_eq!(caller.post(fetch, &token, id).await.1["status"], "error");
 
-    let seen = sandbox.seen();
+    let seen = sandbox.recorded_calls();
     assert_eq!(seen.len(), 12);
     assert_eq!(seen[0].path, V2_START);
     assert_eq!(
@@ -80,7 +80,7 @@ async fn a_v2_journey_is_played_to_its_end_and_seen() {
 }
 
 #[tokio::test]
-async fn a_v1_journey_is_played_to_its_end() {
+async fn a_v1_journey_completes() {
     let sandbox = plain().await;
     let mut caller = Caller::to(&sandbox).await;
     let token = caller.token().await;
@@ -148,7 +148,7 @@ async fn a_v1_journey_is_played_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_device_connects_with_its_connect_token_once() {
+async fn a_connect_token_connects_one_device() {
     let sandbox = plain().await;
     let mut caller = Caller::to(&sandbox).await;
     let token = caller.token().await;

@@ -1,4 +1,4 @@
-//! Calls of which each byte that comes back counts.
+//! RawResponse calls over TCP: each byte of the response is visible.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -7,31 +7,31 @@ use super::*;
 pub(super) const FORM: &str = "grant_type=client_credentials&scope=gbg.token&client_id=sandbox-client&client_secret=sandbox-secret";
 pub(super) const VERSION: &str = "/v2/captain/version";
 
-/// How long nothing is waited for.
+/// The time to wait for bytes that must not come.
 pub(super) const SHORT: Duration = Duration::from_millis(300);
 
-/// How long something is waited for, on a machine that has other things to do.
+/// The time to wait for bytes that must come, on a busy machine.
 pub(super) const LONG: Duration = Duration::from_secs(30);
 
 pub(super) async fn with_faults(texts: &[&str]) -> Sandbox {
     let faults = texts.iter().map(|text| text.parse().unwrap()).collect();
-    Sandbox::start(Options {
+    Sandbox::start(SandboxOptions {
         tls: false,
         faults,
-        ..Options::default()
+        ..SandboxOptions::default()
     })
     .await
     .unwrap()
 }
 
-/// What came back on a connection of its own, until it closed.
+/// The bytes that a connection received until it closed.
 #[derive(Debug)]
-pub(super) struct Raw {
+pub(super) struct RawResponse {
     pub(super) head: String,
     pub(super) body: Vec<u8>,
 }
 
-impl Raw {
+impl RawResponse {
     pub(super) fn field(&self, name: &str) -> Option<&str> {
         let mut fields = self.head.lines().filter_map(|line| line.split_once(": "));
         fields
@@ -51,7 +51,6 @@ impl Raw {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// Nothing came at all.
     pub(super) fn is_nothing(&self) -> bool {
         self.head.is_empty() && self.body.is_empty()
     }
@@ -73,16 +72,16 @@ pub(super) async fn open(
     stream
 }
 
-pub(super) async fn read(mut stream: TcpStream) -> Raw {
+pub(super) async fn read(mut stream: TcpStream) -> RawResponse {
     let mut all = Vec::new();
-    // An error is a reset; what counts is what came before.
+    // An error is a reset; the bytes before it count.
     let _ = stream.read_to_end(&mut all).await;
     let end = all
         .windows(4)
         .position(|four| four == b"\r\n\r\n")
         .map_or(0, |at| at + 4);
     let body = all.split_off(end);
-    Raw {
+    RawResponse {
         head: String::from_utf8(all).unwrap(),
         body,
     }
@@ -93,21 +92,21 @@ pub(super) async fn open_token(sandbox: &Sandbox) -> TcpStream {
     open(sandbox, "POST", token_endpoint::PATH, form, FORM).await
 }
 
-pub(super) async fn ask_token(sandbox: &Sandbox) -> Raw {
+pub(super) async fn ask_token(sandbox: &Sandbox) -> RawResponse {
     read(open_token(sandbox).await).await
 }
 
-pub(super) async fn call(sandbox: &Sandbox, path: &str) -> Raw {
+pub(super) async fn call(sandbox: &Sandbox, path: &str) -> RawResponse {
     read(open(sandbox, "GET", path, "", "").await).await
 }
 
-pub(super) async fn call_with(sandbox: &Sandbox, token: &str, path: &str) -> Raw {
+pub(super) async fn call_with(sandbox: &Sandbox, token: &str, path: &str) -> RawResponse {
     let authorization = format!("Authorization: Bearer {token}\r\n");
     read(open(sandbox, "GET", path, &authorization, "").await).await
 }
 
-/// The first bytes that come: `limit` of them, or what there is after `time`.
-pub(super) async fn begun(stream: &mut TcpStream, limit: usize, time: Duration) -> Vec<u8> {
+/// Reads the first `limit` bytes, or those that came within `time`.
+pub(super) async fn read_start(stream: &mut TcpStream, limit: usize, time: Duration) -> Vec<u8> {
     let mut all = vec![0; limit];
     let mut length = 0;
     let _ = timeout(time, async {

@@ -1,4 +1,4 @@
-//! What goes wrong at the token endpoint, by the bytes that come.
+//! Faults of the token endpoint, checked byte by byte.
 
 use std::time::Instant;
 
@@ -6,7 +6,7 @@ use super::raw::*;
 use super::*;
 
 #[tokio::test]
-async fn a_token_comes_late() {
+async fn token_delay_delays_the_response() {
     let sandbox = with_faults(&["token-delay=300ms*1"]).await;
     let began = Instant::now();
     assert!(is_good(ask_token(&sandbox).await.text()));
@@ -15,10 +15,10 @@ async fn a_token_comes_late() {
 }
 
 #[tokio::test]
-async fn a_token_never_comes() {
+async fn a_hanging_request_issues_no_token() {
     let sandbox = with_faults(&["token-hang*1"]).await;
     assert!(
-        begun(&mut open_token(&sandbox).await, 1, SHORT)
+        read_start(&mut open_token(&sandbox).await, 1, SHORT)
             .await
             .is_empty()
     );
@@ -27,7 +27,7 @@ async fn a_token_never_comes() {
 }
 
 #[tokio::test]
-async fn the_token_endpoint_closes_the_connection() {
+async fn a_reset_request_issues_no_token() {
     let sandbox = with_faults(&["token-reset*2"]).await;
     for _ in 0..2 {
         assert!(ask_token(&sandbox).await.is_nothing());
@@ -37,7 +37,7 @@ async fn the_token_endpoint_closes_the_connection() {
 }
 
 #[tokio::test]
-async fn the_token_endpoint_answers_with_a_status_and_a_retry_after() {
+async fn status_and_retry_after_are_injected() {
     let sandbox = with_faults(&[
         "token-status=500*1",
         "token-status=429*1",
@@ -45,26 +45,26 @@ async fn the_token_endpoint_answers_with_a_status_and_a_retry_after() {
     ])
     .await;
     sandbox.set_faults(sandbox.faults().into_iter().rev());
-    let answer = ask_token(&sandbox).await;
+    let response = ask_token(&sandbox).await;
     assert_eq!(
-        (answer.status(), answer.field("retry-after")),
+        (response.status(), response.field("retry-after")),
         ("429", Some("7"))
     );
-    let answer = ask_token(&sandbox).await;
+    let response = ask_token(&sandbox).await;
     assert_eq!(
-        (answer.status(), answer.field("retry-after")),
+        (response.status(), response.field("retry-after")),
         ("500", None)
     );
-    assert_eq!(answer.text(), "the sandbox was told to answer with 500\n");
+    assert_eq!(response.text(), "the sandbox was told to answer with 500\n");
 
     let date = "Wed, 21 Oct 2015 07:28:00 GMT";
     sandbox.set_faults([format!("token-retry-after={date}").parse().unwrap()]);
-    let answer = ask_token(&sandbox).await;
+    let response = ask_token(&sandbox).await;
     assert_eq!(
-        (answer.status(), answer.field("retry-after")),
+        (response.status(), response.field("retry-after")),
         ("200", Some(date))
     );
-    assert!(is_good(answer.text()));
+    assert!(is_good(response.text()));
 }
 
 #[tokio::test]
@@ -75,71 +75,71 @@ async fn bodies_without_a_token() {
         "token-body=no-token*1",
     ])
     .await;
-    let answer = ask_token(&sandbox).await;
+    let response = ask_token(&sandbox).await;
     assert_eq!(
         (
-            answer.status(),
-            answer.field("content-length"),
-            answer.text()
+            response.status(),
+            response.field("content-length"),
+            response.text()
         ),
         ("200", Some("0"), "")
     );
-    let answer = ask_token(&sandbox).await;
+    let response = ask_token(&sandbox).await;
     assert_eq!(
-        answer.field("content-type"),
+        response.field("content-type"),
         Some("text/html;charset=utf-8")
     );
-    assert!(answer.text().starts_with("<!DOCTYPE html>"));
-    let answer = ask_token(&sandbox).await;
+    assert!(response.text().starts_with("<!DOCTYPE html>"));
+    let response = ask_token(&sandbox).await;
     assert_eq!(
-        answer.text(),
+        response.text(),
         r#"{"token_type":"Bearer","expires_in":3600}"#
     );
     assert_eq!(sandbox.tokens_issued(), 0);
 }
 
 #[tokio::test]
-async fn bodies_with_something_around_the_token() {
+async fn bodies_with_bytes_around_the_token() {
     let sandbox = with_faults(&["token-body=crlf*1", "token-body=bom*1"]).await;
-    let answer = ask_token(&sandbox).await;
-    assert!(answer.text().ends_with("}\r\n") && is_good(answer.text()));
-    let answer = ask_token(&sandbox).await;
-    assert!(answer.body.starts_with(b"\xef\xbb\xbf{") && is_good(&answer.text()[3..]));
+    let response = ask_token(&sandbox).await;
+    assert!(response.text().ends_with("}\r\n") && is_good(response.text()));
+    let response = ask_token(&sandbox).await;
+    assert!(response.body.starts_with(b"\xef\xbb\xbf{") && is_good(&response.text()[3..]));
 }
 
 #[tokio::test]
-async fn a_body_is_shorter_than_it_says() {
+async fn a_truncated_body_lacks_its_last_byte() {
     let sandbox = with_faults(&["token-body=truncated"]).await;
-    let answer = ask_token(&sandbox).await;
+    let response = ask_token(&sandbox).await;
     assert_eq!(
-        answer.field("content-length").unwrap(),
-        (answer.body.len() + 1).to_string()
+        response.field("content-length").unwrap(),
+        (response.body.len() + 1).to_string()
     );
-    assert!(is_good(answer.text()));
+    assert!(is_good(response.text()));
 }
 
 #[tokio::test]
-async fn a_body_has_no_end() {
+async fn an_endless_body_keeps_coming() {
     let sandbox = with_faults(&["token-body=endless"]).await;
-    let body = begun(&mut open_token(&sandbox).await, 400_000, LONG).await;
+    let body = read_start(&mut open_token(&sandbox).await, 400_000, LONG).await;
     assert_eq!(body.len(), 400_000);
     assert!(body.iter().filter(|&&byte| byte == b' ').count() > 390_000);
 }
 
 #[tokio::test]
-async fn a_body_drips() {
+async fn a_dripping_body_sends_single_bytes() {
     let sandbox = with_faults(&["token-body=drip"]).await;
     let mut stream = open_token(&sandbox).await;
     let mut body = Vec::new();
     while !body.ends_with(b"\r\n\r\n1\r\n{\r\n") {
-        body.extend(begun(&mut stream, 1, LONG).await);
+        body.extend(read_start(&mut stream, 1, LONG).await);
     }
-    assert!(begun(&mut stream, 1, SHORT).await.is_empty());
-    assert_eq!(begun(&mut stream, 6, LONG).await, b"1\r\n\"\r\n");
+    assert!(read_start(&mut stream, 1, SHORT).await.is_empty());
+    assert_eq!(read_start(&mut stream, 6, LONG).await, b"1\r\n\"\r\n");
 }
 
 #[tokio::test]
-async fn a_token_is_of_another_type() {
+async fn the_token_type_is_replaced() {
     let sandbox = with_faults(&["token-type=mac"]).await;
     assert_eq!(ask_token(&sandbox).await.json()["token_type"], "mac");
 }
@@ -159,12 +159,12 @@ async fn a_token_has_a_line_end_in_it() {
 }
 
 #[tokio::test]
-async fn a_token_is_the_one_before_while_it_lives() {
+async fn token_same_repeats_a_valid_token() {
     let sandbox = with_faults(&["token-life=10s*1", "token-same"]).await;
     let first = ask_token(&sandbox).await.json();
     let again = ask_token(&sandbox).await.json();
     assert_eq!(again["access_token"], first["access_token"]);
-    // Less than 10 s are left, of which only the whole ones are told.
+    // Less than 10 s are left, rounded down to whole seconds.
     assert!(
         (1..10).contains(&again["expires_in"].as_u64().unwrap()),
         "{again}"
@@ -184,13 +184,13 @@ async fn a_token_is_the_one_before_while_it_lives() {
 }
 
 #[tokio::test]
-async fn expires_in_is_whatever_was_written() {
+async fn expires_in_is_sent_as_written() {
     let sandbox = with_faults(&[]).await;
     for value in ["\"3600\"", "3600.5", "-1", "1e300", "1e999", "null"] {
         sandbox.set_faults([FaultKind::TokenExpiresIn(Some(value.to_owned())).into()]);
-        let answer = ask_token(&sandbox).await;
+        let response = ask_token(&sandbox).await;
         let end = format!(r#"","token_type":"Bearer","expires_in":{value}}}"#);
-        assert!(answer.text().ends_with(&end), "{}", answer.text());
+        assert!(response.text().ends_with(&end), "{}", response.text());
     }
     sandbox.set_faults(["token-expires-in=none".parse().unwrap()]);
     assert!(
@@ -202,12 +202,12 @@ async fn expires_in_is_whatever_was_written() {
 }
 
 #[tokio::test]
-async fn a_token_lives_as_long_as_it_was_told_to() {
+async fn token_life_sets_the_lifetime() {
     let sandbox = with_faults(&["token-life=300ms"]).await;
     let began = Instant::now();
-    let answer = ask_token(&sandbox).await.json();
-    assert_eq!(answer["expires_in"], 0);
-    let token = answer["access_token"].as_str().unwrap();
+    let response = ask_token(&sandbox).await.json();
+    assert_eq!(response["expires_in"], 0);
+    let token = response["access_token"].as_str().unwrap();
     let long = "/v2/captain/sandbox/bytes/1";
     let status = call_with(&sandbox, token, long).await.status().to_owned();
     assert!(status == "200" || began.elapsed() >= SHORT, "{status}");
@@ -216,12 +216,12 @@ async fn a_token_lives_as_long_as_it_was_told_to() {
 }
 
 #[tokio::test]
-async fn the_client_is_refused() {
+async fn refuse_client_refuses_a_valid_client() {
     let sandbox = with_faults(&["refuse-client*1"]).await;
-    let answer = ask_token(&sandbox).await;
-    assert_eq!(answer.status(), "401");
+    let response = ask_token(&sandbox).await;
+    assert_eq!(response.status(), "401");
     assert_eq!(
-        answer.text(),
+        response.text(),
         "{\"error_description\":\"Invalid client or client credentials\",\"error\":\"invalid_client\"}\r\n"
     );
     assert!(is_good(ask_token(&sandbox).await.text()));

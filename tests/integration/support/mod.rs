@@ -18,7 +18,7 @@ use std::path::Path;
 
 use gbg_proxy::app::{App, StartError};
 use gbg_proxy::config::{self, Address, Loaded, Sources};
-use gbg_proxy::sandbox::{Fault, Options, Sandbox};
+use gbg_proxy::sandbox::{Fault, Sandbox, SandboxOptions};
 use tempfile::TempDir;
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -248,12 +248,12 @@ pub async fn token_calls(api: &MockServer) -> usize {
 
 /// A sandbox without TLS that knows the client of the tests, and in which `faults` are in force.
 pub async fn sandbox(faults: &[&str]) -> Sandbox {
-    let options = Options {
+    let options = SandboxOptions {
         tls: false,
         client_id: CLIENT_ID.to_owned(),
         client_secret: CLIENT_SECRET.to_owned(),
         faults: parse_faults(faults),
-        ..Options::default()
+        ..SandboxOptions::default()
     };
     Sandbox::start(options).await.unwrap()
 }

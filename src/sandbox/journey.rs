@@ -1,7 +1,6 @@
-//! The journeys that were started: a state machine that both API versions show, each in its own
-//! words.
+//! Journeys: a state machine that both API versions present, each in its own format.
 //!
-//! Of what is submitted nothing is kept, only that it came.
+//! No submitted data is kept, only the fact that it came.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::SystemTime;
@@ -10,27 +9,26 @@ use serde_json::{Value, json};
 
 use super::random;
 
-/// The journeys that are kept; older ones are forgotten.
-const KEPT: usize = 100_000;
+/// Older journeys are dropped.
+const MAX_JOURNEYS: usize = 100_000;
 
-/// The longest resource id that is kept whole; real ones have 73 characters.
-const RESOURCE_ID: usize = 128;
+/// Longer resource ids are truncated; real ones have 73 characters.
+const MAX_RESOURCE_ID_CHARS: usize = 128;
 
-/// Where a journey is.
+/// The state of a journey.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
-    /// It has started, and does not know yet what to ask for.
+    /// Started, but not ready to ask for data.
     Preparing,
-    /// It waits for data.
+    /// Waiting for data.
     Collecting,
-    /// It works on what was submitted.
+    /// Processing the submitted data.
     Checking,
-    /// It is over.
     Completed,
 }
 
 impl Phase {
-    /// The journey's status, as both API versions write it.
+    /// The status, as both API versions write it.
     pub(super) fn status(self) -> &'static str {
         match self {
             Phase::Completed => "Completed",
@@ -39,16 +37,15 @@ impl Phase {
     }
 }
 
-/// Why a submission is not taken.
+/// A submission that is refused; the journey does not change.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Rejected {
-    /// It names participants and brings no data.
+pub(super) enum SubmitError {
+    /// It names participants and has no data.
     NoData,
-    /// The journey waits for nothing any more.
-    Over,
+    /// The journey no longer waits for data.
+    Closed,
 }
 
-/// One journey.
 #[derive(Debug)]
 pub(super) struct Journey {
     phase: Phase,
@@ -59,7 +56,7 @@ pub(super) struct Journey {
 
 impl Journey {
     fn new(resource_id: &str, phase: Phase) -> Self {
-        let resource_id = resource_id.chars().take(RESOURCE_ID).collect();
+        let resource_id = resource_id.chars().take(MAX_RESOURCE_ID_CHARS).collect();
         Journey {
             phase,
             resource_id,
@@ -68,11 +65,11 @@ impl Journey {
         }
     }
 
-    /// Where the journey is. What it does by itself is done by the next look, so that whoever polls
-    /// has to.
-    pub(super) fn look(&mut self) -> Phase {
-        let found = self.phase;
-        match found {
+    /// Returns the phase, and ends one that needs no input: the next poll sees the following phase,
+    /// so that a client has to poll.
+    pub(super) fn poll(&mut self) -> Phase {
+        let phase = self.phase;
+        match phase {
             Phase::Preparing => self.phase = Phase::Collecting,
             Phase::Checking => {
                 self.phase = Phase::Completed;
@@ -80,18 +77,14 @@ impl Journey {
             }
             Phase::Collecting | Phase::Completed => {}
         }
-        found
+        phase
     }
 
-    /// Takes a submission: with participants and data the journey goes on; without participants
-    /// nothing happens, and nobody is told, as with GBG.
-    ///
-    /// # Errors
-    /// When it cannot be taken; the journey is where it was.
-    pub(super) fn submit(&mut self, participants: bool, data: bool) -> Result<(), Rejected> {
+    /// Submits data. Without participants the call succeeds without effect, as with GBG.
+    pub(super) fn submit(&mut self, participants: bool, data: bool) -> Result<(), SubmitError> {
         match (self.phase, participants, data) {
-            (_, true, false) => Err(Rejected::NoData),
-            (Phase::Checking | Phase::Completed, ..) => Err(Rejected::Over),
+            (_, true, false) => Err(SubmitError::NoData),
+            (Phase::Checking | Phase::Completed, ..) => Err(SubmitError::Closed),
             (_, false, _) => Ok(()),
             (_, true, true) => {
                 self.phase = Phase::Checking;
@@ -100,19 +93,19 @@ impl Journey {
         }
     }
 
-    /// The journey's id and version, which are the two halves of the resource id.
+    /// The id and the version of the journey's design: the halves of the resource id.
     pub(super) fn resource(&self) -> (&str, &str) {
         self.resource_id
             .split_once('@')
             .unwrap_or((&self.resource_id, "latest"))
     }
 
-    /// When it started, in the form of RFC 3339.
+    /// The start time (RFC 3339).
     pub(super) fn started(&self) -> String {
         humantime::format_rfc3339_millis(self.started).to_string()
     }
 
-    /// When it completed, in the form of RFC 3339.
+    /// The completion time (RFC 3339).
     pub(super) fn ended(&self) -> Option<String> {
         self.ended
             .map(|time| humantime::format_rfc3339_millis(time).to_string())
@@ -136,36 +129,35 @@ pub(super) fn task_schema() -> Value {
     })
 }
 
-/// All journeys, by the 22 characters that ids of instances and tasks are made of.
+/// All journeys, by their ids of 22 characters. The API's ids of instances and tasks contain these.
 #[derive(Default)]
 pub(super) struct Journeys {
-    by_number: HashMap<String, Journey>,
+    by_id: HashMap<String, Journey>,
     oldest_first: VecDeque<String>,
 }
 
 impl Journeys {
-    /// Starts a journey; gives its number.
+    /// Starts a journey, and returns its id.
     pub(super) fn start(&mut self, resource_id: &str, phase: Phase) -> String {
-        if self.oldest_first.len() == KEPT
+        if self.oldest_first.len() == MAX_JOURNEYS
             && let Some(oldest) = self.oldest_first.pop_front()
         {
-            self.by_number.remove(&oldest);
+            self.by_id.remove(&oldest);
         }
-        let number = random::text(22);
-        self.by_number
-            .insert(number.clone(), Journey::new(resource_id, phase));
-        self.oldest_first.push_back(number.clone());
-        number
+        let id = random::text(22);
+        self.by_id
+            .insert(id.clone(), Journey::new(resource_id, phase));
+        self.oldest_first.push_back(id.clone());
+        id
     }
 
-    /// The journey of this number.
-    pub(super) fn find(&mut self, number: &str) -> Option<&mut Journey> {
-        self.by_number.get_mut(number)
+    pub(super) fn find(&mut self, id: &str) -> Option<&mut Journey> {
+        self.by_id.get_mut(id)
     }
 
-    /// Forgets a journey; false if there is none of this number.
-    pub(super) fn delete(&mut self, number: &str) -> bool {
-        self.by_number.remove(number).is_some()
+    /// Deletes a journey; returns false if there is none with this id.
+    pub(super) fn delete(&mut self, id: &str) -> bool {
+        self.by_id.remove(id).is_some()
     }
 }
 
@@ -178,31 +170,31 @@ mod tests {
     }
 
     #[test]
-    fn a_journey_goes_from_start_to_end() {
+    fn a_journey_runs_from_start_to_end() {
         let mut journey = Journey::new("abc@1", Phase::Preparing);
-        assert_eq!(journey.look(), Phase::Preparing);
-        assert_eq!(journey.look(), Phase::Collecting);
-        assert_eq!(journey.look(), Phase::Collecting);
+        assert_eq!(journey.poll(), Phase::Preparing);
+        assert_eq!(journey.poll(), Phase::Collecting);
+        assert_eq!(journey.poll(), Phase::Collecting);
         assert_eq!(journey.submit(true, true), Ok(()));
-        assert_eq!(journey.look(), Phase::Checking);
-        assert_eq!(journey.look(), Phase::Completed);
+        assert_eq!(journey.poll(), Phase::Checking);
+        assert_eq!(journey.poll(), Phase::Completed);
         assert!(journey.ended().is_some());
     }
 
     #[test]
-    fn half_a_submission_leaves_it_where_it_was() {
+    fn half_a_submission_changes_nothing() {
         let mut journey = collecting();
         assert_eq!(journey.submit(false, true), Ok(()));
         assert_eq!(journey.submit(false, false), Ok(()));
-        assert_eq!(journey.submit(true, false), Err(Rejected::NoData));
-        assert_eq!(journey.look(), Phase::Collecting);
+        assert_eq!(journey.submit(true, false), Err(SubmitError::NoData));
+        assert_eq!(journey.poll(), Phase::Collecting);
     }
 
     #[test]
-    fn a_second_submission_comes_too_late() {
+    fn a_second_submission_is_refused() {
         let mut journey = collecting();
         journey.submit(true, true).unwrap();
-        assert_eq!(journey.submit(true, true), Err(Rejected::Over));
+        assert_eq!(journey.submit(true, true), Err(SubmitError::Closed));
     }
 
     #[test]
@@ -213,7 +205,7 @@ mod tests {
             journeys.start("abc", Phase::Preparing),
         );
         journeys.find(&one).unwrap().submit(true, true).unwrap();
-        assert_eq!(journeys.find(&two).unwrap().look(), Phase::Preparing);
+        assert_eq!(journeys.find(&two).unwrap().poll(), Phase::Preparing);
         assert_eq!(journeys.find(&two).unwrap().resource(), ("abc", "latest"));
         assert!(journeys.delete(&one));
         assert!(!journeys.delete(&one));

@@ -1,0 +1,79 @@
+//! Arguments that name the sources of the configuration.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::error::CommandError;
+use crate::config::{self, Address, Sources};
+
+/// Read if no file is named and it exists.
+const DEFAULT_FILE: &str = "proxy.toml";
+
+/// Sources of the configuration: `--set` before the environment (GBG_PROXY_SECTION_KEY) before the
+/// file before the defaults.
+#[derive(Debug, Args)]
+pub(super) struct ConfigArguments {
+    /// The configuration; without it ./proxy.toml if it exists, else the built-in defaults
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A value that counts more than the file's and the environment's; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE")]
+    pub(super) set: Vec<String>,
+}
+
+impl ConfigArguments {
+    /// Loads the configuration, and returns it with a description of its file.
+    pub(super) fn load(self) -> Result<(config::Loaded, String), CommandError> {
+        load(&self.sources()?)
+    }
+
+    /// Returns the address of the admin listener, without reading secrets or certificates.
+    pub(super) fn admin_address(self) -> Result<Address, CommandError> {
+        let address = config::admin_address(&self.sources()?);
+        address.map_err(|error| CommandError::Usage(error.to_string()))?.ok_or_else(|| {
+            CommandError::Usage(
+                "admin.address is \"off\": there is nobody to ask\n  fix: write an address, such as \"127.0.0.1:8081\""
+                    .to_owned(),
+            )
+        })
+    }
+
+    /// # Errors
+    /// When a variable that sets a key is not UTF-8.
+    pub(super) fn sources(self) -> Result<Sources, CommandError> {
+        let file = self.config.or_else(|| {
+            Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.symlink_metadata().is_ok())
+        });
+        // In any other value, U+FFFD replaces bytes that are not UTF-8: the secret is then refused
+        // rather than taken for unset, and a misspelt key gets its warning.
+        let mut env = BTreeMap::new();
+        for (name, value) in std::env::vars_os() {
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
+            if value.to_str().is_none() && config::is_key_variable(&name) {
+                return Err(CommandError::Usage(format!(
+                    "the environment variable {name} is not UTF-8 text\n  fix: set {name} to UTF-8 text, or unset it"
+                )));
+            }
+            env.insert(name, value.to_string_lossy().into_owned());
+        }
+        Ok(Sources {
+            file,
+            set: self.set,
+            env,
+        })
+    }
+}
+
+/// Loads the configuration of `sources`, and returns it with a description of its file.
+pub(super) fn load(sources: &Sources) -> Result<(config::Loaded, String), CommandError> {
+    let file = sources.file.as_ref();
+    let described = file.map_or("built-in defaults".to_owned(), |file| {
+        file.display().to_string()
+    });
+    let loaded = config::load(sources).map_err(|error| CommandError::Usage(error.to_string()))?;
+    Ok((loaded, described))
+}

@@ -1,0 +1,42 @@
+//! Errors of the commands, with their exit codes.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::error::chain;
+
+/// Exit code of a usage or configuration error: EX_USAGE of sysexits.h.
+pub(super) const EXIT_USAGE: u8 = 64;
+
+const EXIT_FAILURE: u8 = 1;
+
+#[derive(Debug)]
+pub(super) enum CommandError {
+    /// Wrong usage or configuration.
+    Usage(String),
+    /// Any other failure.
+    Failed(String),
+    /// A failure that the command has already printed; the exit code is left.
+    Reported(u8),
+}
+
+/// A failure with the whole source chain of the error.
+impl<E: std::error::Error + 'static> From<E> for CommandError {
+    fn from(error: E) -> Self {
+        CommandError::Failed(chain(&error))
+    }
+}
+
+impl CommandError {
+    /// Prints the error to standard error, and returns the exit code.
+    pub(super) fn report(self) -> ExitCode {
+        let (text, code) = match self {
+            CommandError::Usage(text) => (text, EXIT_USAGE),
+            CommandError::Failed(text) => (text, EXIT_FAILURE),
+            CommandError::Reported(code) => return ExitCode::from(code),
+        };
+        // A closed standard error cannot be reported anywhere.
+        let _ = writeln!(std::io::stderr(), "gbg-proxy: {text}");
+        ExitCode::from(code)
+    }
+}
