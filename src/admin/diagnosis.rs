@@ -361,10 +361,9 @@ fn client_errors(recent: &OutcomeCounts) -> (u64, &'static str) {
         .reasons()
         .filter(is_client_error)
         .map(|(reason, count)| (reason.action, count));
-    let of_gbg = recent.gbg(GbgFailure::ClientError);
-    let all: Vec<_> = ours
-        .chain([("Callers: see what GBG says in its answer", of_gbg)])
-        .collect();
+    let gbg_errors = recent.gbg(GbgFailure::ClientError);
+    let gbg = ("Callers: see what GBG says in its answer", gbg_errors);
+    let all: Vec<_> = ours.chain([gbg]).collect();
     let most = all
         .iter()
         .max_by_key(|(_, count)| *count)
