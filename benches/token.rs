@@ -1,5 +1,4 @@
-//! What it costs a request to read the token, from one task and from sixteen, idle and while tokens
-//! are replaced.
+//! Cost of reading the token, from one task and from sixteen, idle and while tokens are replaced.
 
 #![allow(
     clippy::expect_used,

@@ -87,19 +87,19 @@ impl Source {
     ///
     /// # Errors
     /// When the variable is not set, or there is no directory of credentials.
-    pub fn locate(&self, env: &Environment) -> Result<Kept, Error> {
+    pub fn locate(&self, env: &Environment) -> Result<Kept, SecretError> {
         let place = match self {
-            Source::Env(name) => Place::Environment(Secret::new(
+            Source::Env(name) => SecretLocation::Environment(Secret::new(
                 env.get(name)
-                    .ok_or_else(|| Error::NotSet(name.clone()))?
+                    .ok_or_else(|| SecretError::NotSet(name.clone()))?
                     .as_str(),
             )),
-            Source::File(path) => Place::File(path.clone()),
+            Source::File(path) => SecretLocation::File(path.clone()),
             Source::Credential(name) => {
                 let directory = env
                     .get("CREDENTIALS_DIRECTORY")
-                    .ok_or(Error::NoCredentials)?;
-                Place::File(Path::new(directory).join(name))
+                    .ok_or(SecretError::NoCredentials)?;
+                SecretLocation::File(Path::new(directory).join(name))
             }
         };
         Ok(Kept {
@@ -113,11 +113,11 @@ impl Source {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     source: Source,
-    place: Place,
+    place: SecretLocation,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+enum SecretLocation {
     Environment(Secret),
     File(PathBuf),
 }
@@ -127,14 +127,14 @@ impl Kept {
     ///
     /// # Errors
     /// When it cannot be read, is empty, or has control characters.
-    pub fn read(&self) -> Result<Secret, Error> {
+    pub fn read(&self) -> Result<Secret, SecretError> {
         let secret = self.read_lines()?;
-        let unusable = |refusal| Error::Unusable {
+        let unusable = |refusal| SecretError::Unusable {
             place: self.source.clone(),
             refusal,
         };
         match one_line(secret.expose()).map_err(unusable)? {
-            line if line.trim().is_empty() => Err(Error::Empty(self.source.clone())),
+            line if line.trim().is_empty() => Err(SecretError::Empty(self.source.clone())),
             line if line.len() == secret.expose().len() => Ok(secret),
             line => Ok(Secret::new(line)),
         }
@@ -144,19 +144,19 @@ impl Kept {
     ///
     /// # Errors
     /// When it cannot be read, is no UTF-8, or is empty.
-    pub fn read_lines(&self) -> Result<Secret, Error> {
+    pub fn read_lines(&self) -> Result<Secret, SecretError> {
         let secret = match &self.place {
-            Place::Environment(secret) => secret.clone(),
-            Place::File(path) => self.read_file(path)?,
+            SecretLocation::Environment(secret) => secret.clone(),
+            SecretLocation::File(path) => self.read_file(path)?,
         };
         if secret.expose().trim().is_empty() {
-            return Err(Error::Empty(self.source.clone()));
+            return Err(SecretError::Empty(self.source.clone()));
         }
         Ok(secret)
     }
 
-    fn read_file(&self, path: &Path) -> Result<Secret, Error> {
-        let mut bytes = read_bytes(path).map_err(|source| Error::Unreadable {
+    fn read_file(&self, path: &Path) -> Result<Secret, SecretError> {
+        let mut bytes = read_bytes(path).map_err(|source| SecretError::Unreadable {
             path: path.to_owned(),
             source,
         })?;
@@ -166,7 +166,7 @@ impl Kept {
             Err(error) => {
                 error.into_bytes().zeroize();
                 let refusal = if is_utf_16 { UTF_16 } else { NOT_UTF_8 };
-                Err(Error::Unusable {
+                Err(SecretError::Unusable {
                     place: self.source.clone(),
                     refusal,
                 })
@@ -177,8 +177,8 @@ impl Kept {
     /// The file that it is kept in, if it is one.
     pub fn file(&self) -> Option<&Path> {
         match &self.place {
-            Place::Environment(_) => None,
-            Place::File(path) => Some(path),
+            SecretLocation::Environment(_) => None,
+            SecretLocation::File(path) => Some(path),
         }
     }
 }
@@ -201,7 +201,7 @@ impl fmt::Display for Source {
 
 /// Why a secret could not be read. Never holds the secret.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum SecretError {
     /// The variable does not exist.
     #[error("the environment variable {0} is not set")]
     NotSet(String),
@@ -229,11 +229,11 @@ pub enum Error {
     },
 }
 
-impl Error {
+impl SecretError {
     /// What to do, where it depends on what was found.
     pub fn fix(&self) -> Option<&'static str> {
         match self {
-            Error::Unusable { refusal, .. } => Some(refusal.fix),
+            SecretError::Unusable { refusal, .. } => Some(refusal.fix),
             _ => None,
         }
     }
@@ -334,9 +334,9 @@ mod tests {
         let variable = |name: &str| read(Source::Env(name.into()));
         assert_eq!(file("a").unwrap().expose(), "hunter2");
         assert_eq!(variable("A").unwrap().expose(), "hunter2");
-        assert!(matches!(file("b"), Err(Error::Empty(_))));
-        assert!(matches!(variable("B"), Err(Error::Empty(_))));
-        assert!(matches!(variable("X"), Err(Error::NotSet(_))));
+        assert!(matches!(file("b"), Err(SecretError::Empty(_))));
+        assert!(matches!(variable("B"), Err(SecretError::Empty(_))));
+        assert!(matches!(variable("X"), Err(SecretError::NotSet(_))));
         for (refused, text) in [
             (file("c"), "credential:c holds a control character"),
             (file("d"), "credential:d is UTF-16 text"),

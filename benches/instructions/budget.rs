@@ -1,4 +1,4 @@
-//! What a request may cost, and what it does cost.
+//! Budget of a request in instructions, and the comparison with it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

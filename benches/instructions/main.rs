@@ -1,7 +1,6 @@
-//! How many instructions a request costs, as callgrind counts them: each step of the stack in
-//! process, and the proxy as a whole before an API with and without TLS. Unlike times, these are
-//! the same from run to run and from one machine to another of its kind; so there is a budget for
-//! each, and what exceeds it fails.
+//! Instructions of a request, as callgrind counts them: each step of the stack in process, and the
+//! whole proxy before an API with and without TLS. Unlike times, they are the same from run to run and
+//! on machines of one kind, so each has a budget, and a figure that exceeds it fails.
 //!
 //! `cargo bench --bench instructions` compares with `budget.toml`, and `-- --record` writes it.
 //! Each figure is the difference between two runs, the longer with [`MORE`] requests more, so that

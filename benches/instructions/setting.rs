@@ -1,4 +1,4 @@
-//! What the proxy is set to: nothing that can be left out, or what it has where others call it.
+//! Settings of the measured proxy: the bare minimum, or callers, limits and a log as in production.
 
 use std::path::{Path, PathBuf};
 

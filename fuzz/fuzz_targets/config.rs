@@ -8,7 +8,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use gbg_proxy::config::{Sources, ValueOrigin, load};
+use gbg_proxy::config::{Sources, ValueSource, load};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use toml::Value;
 
@@ -60,9 +60,9 @@ fuzz_target!(
     }
 );
 
-fn check_place(origin: &ValueOrigin, key: &str, text: &str) {
+fn check_place(origin: &ValueSource, key: &str, text: &str) {
     match origin {
-        ValueOrigin::Place { line, column, .. } => {
+        ValueSource::Place { line, column, .. } => {
             // Behind the last line end there is one more line, if an empty one.
             let lines: Vec<&str> = text.split('\n').collect();
             assert!(

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::outcomes::OutcomeCounts;
-use crate::config::{Caller, Rate};
+use crate::config::{CallerConfig, Rate};
 
 /// Configured limits of a caller.
 #[derive(Clone, Debug)]
@@ -16,8 +16,8 @@ pub(crate) struct CallerLimits {
     max_in_flight: Option<NonZeroU32>,
 }
 
-impl From<&Caller> for CallerLimits {
-    fn from(caller: &Caller) -> Self {
+impl From<&CallerConfig> for CallerLimits {
+    fn from(caller: &CallerConfig) -> Self {
         CallerLimits {
             name: caller.name.clone(),
             rate: caller.rate,

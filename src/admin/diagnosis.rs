@@ -92,7 +92,7 @@ const DRAINING: Finding = Finding {
     fault: None,
     partial: false,
     title: "The proxy is about to end",
-    what: "It was told to. Requests in flight finish; then it is gone.",
+    what: "It was asked to. Requests in flight finish; then the process ends.",
     fix: "Send requests to another instance. If nobody ended it on purpose, look into the log.",
 };
 
@@ -341,7 +341,7 @@ fn traffic(snapshot: &Snapshot) -> Vec<Finding> {
                 fault: caller,
                 partial: false,
                 title: "Callers send what cannot be served",
-                what: "The last failures below tell what, and the answer tells each caller why.",
+                what: "The last failures below show what; each response says why.",
                 fix: action,
             },
         ),

@@ -134,7 +134,7 @@ where
 pub(crate) async fn notify_reloading() {
     #[cfg(unix)]
     if is_managed() {
-        // With the time: systemd tells this reload from earlier ones by it (systemd.service(5),
+        // With the time: systemd distinguishes this reload from earlier ones by it (systemd.service(5),
         // Type=notify-reload).
         let now = sd_notify::NotifyState::monotonic_usec_now()
             .map(|now| now.to_string())
@@ -182,7 +182,7 @@ async fn notify(lines: &[&str]) {
     };
     tracing::warn!(
         error = chain(&error),
-        "the service manager (NOTIFY_SOCKET) could not be told"
+        "cannot notify the service manager (NOTIFY_SOCKET)"
     );
 }
 

@@ -5,7 +5,7 @@ use clap::Args;
 use super::config_arguments::ConfigArguments;
 use super::error::CommandError;
 use super::output::print;
-use crate::config::{Caller, Config, Effective, Loaded};
+use crate::config::{CallerConfig, Config, Effective, Loaded};
 
 /// Check a configuration without running it
 ///
@@ -16,12 +16,12 @@ use crate::config::{Caller, Config, Effective, Loaded};
   gbg-proxy check
   gbg-proxy check --config /etc/gbg-proxy/proxy.toml
   gbg-proxy check --set upstream.region=us
-  gbg-proxy check --all            every key, what it comes to, and where that was written
+  gbg-proxy check --all            every key with its effective value and source
   gbg-proxy check --json           the same for scripts")]
 pub(super) struct Check {
     #[command(flatten)]
     config: ConfigArguments,
-    /// Show every key, what it comes to, and where that was written
+    /// Show every key with its effective value and source
     #[arg(long)]
     all: bool,
     /// The same as JSON
@@ -93,7 +93,7 @@ fn table(effective: &[Effective]) -> String {
 
 /// Lists the callers, and the ways in which each authenticates.
 fn callers(config: &Config) -> String {
-    let described = |caller: &Caller| {
+    let described = |caller: &CallerConfig| {
         let ways = [
             (!caller.keys.is_empty()).then_some("key"),
             caller.certificate.as_ref().map(|_| "certificate"),

@@ -15,11 +15,11 @@ use tokio::net::TcpStream;
 use crate::config::Address;
 
 /// A transport: TCP, TLS or a Unix socket.
-pub(super) trait Transport: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Transport for T {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for T {}
 
-pub(super) type BoxTransport = Box<dyn Transport>;
+pub(super) type BoxTransport = Box<dyn ByteStream>;
 
 /// Connects to a listener of this machine; a wildcard address is reached by loopback.
 pub(super) async fn connect(address: &Address) -> io::Result<BoxTransport> {

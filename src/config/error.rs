@@ -1,4 +1,4 @@
-//! A configuration that cannot be used, told so that it can be mended.
+//! Errors of the configuration, with the place, the cause and the fix.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,9 +7,9 @@ use std::path::PathBuf;
 /// One thing wrong with the configuration: where, what, and the fix. Never holds a value that may
 /// be a secret.
 #[derive(Debug)]
-pub struct Error {
+pub struct ConfigError {
     /// Where the value comes from.
-    pub origin: Origin,
+    pub origin: ValueSource,
     /// The key, `section.key` or `caller "name": key`; empty where there is none (bad TOML, an
     /// unreadable file).
     pub key: String,
@@ -19,9 +19,9 @@ pub struct Error {
     pub fix: String,
 }
 
-impl std::error::Error for Error {}
+impl std::error::Error for ConfigError {}
 
-impl fmt::Display for Error {
+impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.origin)?;
         if !self.key.is_empty() {
@@ -37,7 +37,7 @@ impl fmt::Display for Error {
 
 /// Where a value comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
+pub enum ValueSource {
     /// Nobody wrote it: it is the default.
     Default,
     /// A file as a whole.
@@ -57,12 +57,12 @@ pub enum Origin {
     Set,
 }
 
-impl Origin {
+impl ValueSource {
     /// The place of the byte `offset` of `text` in `file`.
     pub(super) fn place(file: &std::path::Path, text: &str, offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Origin::Place {
+        ValueSource::Place {
             file: file.to_owned(),
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
@@ -70,14 +70,16 @@ impl Origin {
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for ValueSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Origin::Default => f.write_str("built-in default"),
-            Origin::File(file) => write!(f, "{}", file.display()),
-            Origin::Place { file, line, column } => write!(f, "{}:{line}:{column}", file.display()),
-            Origin::Env(name) => write!(f, "environment variable {name}"),
-            Origin::Set => f.write_str("--set"),
+            ValueSource::Default => f.write_str("built-in default"),
+            ValueSource::File(file) => write!(f, "{}", file.display()),
+            ValueSource::Place { file, line, column } => {
+                write!(f, "{}:{line}:{column}", file.display())
+            }
+            ValueSource::Env(name) => write!(f, "environment variable {name}"),
+            ValueSource::Set => f.write_str("--set"),
         }
     }
 }
@@ -111,8 +113,8 @@ mod tests {
 
     #[test]
     fn an_error_names_file_line_column_key_and_mend() {
-        let error = Error {
-            origin: Origin::place("proxy.toml".as_ref(), "[token]\nä = 1\n scop = 2", 16),
+        let error = ConfigError {
+            origin: ValueSource::place("proxy.toml".as_ref(), "[token]\nä = 1\n scop = 2", 16),
             key: "token.scop".into(),
             message: "there is no such key".into(),
             fix: "did you mean token.scope?".into(),

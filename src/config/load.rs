@@ -1,5 +1,5 @@
-//! Where values come from and which of them counts: `--set`, then the environment, then the file,
-//! then the default.
+//! Loading of the configuration. A value comes from `--set`, else the environment, else the file, else
+//! the default.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::error::{Error, Origin, Problem};
+use super::error::{ConfigError, Problem, ValueSource};
 use super::sections::{admin, caller, listen, token, trace, upstream};
 use super::source::layers::Document;
 use super::source::resolved::Effective;
@@ -33,7 +33,7 @@ pub struct Loaded {
     pub config: Config,
     /// What is legal, and perhaps not meant.
     pub warnings: Vec<String>,
-    /// Every key with what it comes to.
+    /// Every key with its effective value.
     pub effective: Vec<Effective>,
 }
 
@@ -41,11 +41,11 @@ pub struct Loaded {
 ///
 /// # Errors
 /// The first thing that is wrong, with its place and its fix.
-pub fn load(sources: &Sources) -> Result<Loaded, Error> {
+pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
     let mut warnings = Vec::new();
     let text = text(sources)?;
     let mut document = document(sources, &text, &mut warnings)?;
-    let raw: Raw = document.deserialize()?;
+    let raw: RawConfig = document.deserialize()?;
     let config = raw
         .resolve(&sources.env, &mut warnings)
         .map_err(|problem| document.locate(problem))?;
@@ -60,13 +60,13 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
 ///
 /// # Errors
 /// As those of [`load`], as far as they are about how it is written.
-pub fn admin_address(sources: &Sources) -> Result<Option<Address>, Error> {
+pub fn admin_address(sources: &Sources) -> Result<Option<Address>, ConfigError> {
     let text = text(sources)?;
-    let raw: Raw = document(sources, &text, &mut Vec::new())?.deserialize()?;
+    let raw: RawConfig = document(sources, &text, &mut Vec::new())?.deserialize()?;
     Ok(raw.admin.address())
 }
 
-fn text(sources: &Sources) -> Result<String, Error> {
+fn text(sources: &Sources) -> Result<String, ConfigError> {
     Ok(sources
         .file
         .as_deref()
@@ -79,7 +79,7 @@ fn document<'a>(
     sources: &'a Sources,
     text: &'a str,
     warnings: &mut Vec<String>,
-) -> Result<Document<'a>, Error> {
+) -> Result<Document<'a>, ConfigError> {
     let mut document = Document::parse(sources.file.as_deref().unwrap_or(Path::new("")), text)?;
     document.take_environment(&sources.env, warnings)?;
     for assignment in &sources.set {
@@ -90,23 +90,27 @@ fn document<'a>(
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Raw {
-    listen: listen::Raw,
-    upstream: upstream::Raw,
-    token: token::Raw,
-    caller: Vec<caller::Raw>,
+struct RawConfig {
+    listen: listen::RawListen,
+    upstream: upstream::RawUpstream,
+    token: token::RawToken,
+    caller: Vec<caller::RawCaller>,
     limits: Limits,
-    admin: admin::Raw,
+    admin: admin::RawAdmin,
     log: Log,
-    trace: trace::Raw,
+    trace: trace::RawTrace,
     drain: Drain,
 }
 
-impl Raw {
+impl RawConfig {
     fn resolve(mut self, env: &Environment, warnings: &mut Vec<String>) -> Result<Config, Problem> {
         let ca_file = self.upstream.ca_file.clone();
         let way_out = self.upstream.way_out(env, warnings)?;
-        let listen = self.listen.resolve(&self.caller, warnings)?;
+        let callers = listen::CallerSummary {
+            is_empty: self.caller.is_empty(),
+            has_keys: self.caller.iter().any(caller::RawCaller::has_key),
+        };
+        let listen = self.listen.resolve(callers, warnings)?;
         let (upstream, forward) = self
             .upstream
             .resolve(listen.header_case, &way_out, warnings)?;
@@ -127,7 +131,7 @@ impl Raw {
     }
 }
 
-fn read_file(path: &Path) -> Result<String, Error> {
+fn read_file(path: &Path) -> Result<String, ConfigError> {
     /// No configuration is longer; a device without an end is.
     const LONGEST: u64 = 16 << 20;
     let read = || {
@@ -135,8 +139,8 @@ fn read_file(path: &Path) -> Result<String, Error> {
         File::open(path)?.take(LONGEST).read_to_string(&mut text)?;
         io::Result::Ok(text)
     };
-    read().map_err(|error| Error {
-        origin: Origin::File(path.to_owned()),
+    read().map_err(|error| ConfigError {
+        origin: ValueSource::File(path.to_owned()),
         key: String::new(),
         message: format!("cannot read the configuration: {error}"),
         fix: "check the path after --config and the permissions of the file".to_owned(),

@@ -11,21 +11,21 @@ mod sections;
 mod source;
 mod types;
 
-pub use self::error::{Error, Origin as ValueOrigin, Problem};
+pub use self::error::{ConfigError, Problem, ValueSource};
 pub use self::load::{Loaded, Sources, admin_address, load};
 pub use self::reloadable::is_live;
 pub use self::sections::admin::Admin;
-pub use self::sections::caller::{Caller, parse_caller_name};
+pub use self::sections::caller::{CallerConfig, parse_caller_name};
 pub use self::sections::drain::Drain;
 pub use self::sections::egress_proxy::Egress;
 pub use self::sections::limits::Limits;
-pub use self::sections::listen::{HeaderCase, Listen, ListenTls};
+pub use self::sections::listen::{Listen, ListenTls};
 pub use self::sections::log::{Level, Log, LogFormat};
 pub use self::sections::token::Token;
 pub use self::sections::token::credentials::{ClientAuth, CredentialSources, Credentials, Proof};
 pub use self::sections::token::signing_key::{Algorithm, SigningKey};
 pub use self::sections::trace::{Exported, Trace};
-pub use self::sections::upstream::{Forward, HttpVersion, Upstream};
+pub use self::sections::upstream::{ForwardConfig, HttpVersion, Upstream};
 pub use self::source::keys::keys;
 pub(crate) use self::source::keys::nearest;
 pub use self::source::resolved::Effective;
@@ -34,6 +34,7 @@ pub use self::types::address::{Address, SocketMode};
 pub use self::types::caller_key::{NoRandomness, holds_key, key_digest, new_key};
 pub use self::types::certificate_name::CertificateName;
 pub use self::types::duration::parse_duration;
+pub use self::types::header_case::HeaderCase;
 pub use self::types::hosts::Hosts;
 pub use self::types::path::{ExactPath, PathPrefix};
 pub use self::types::pem::Identity;
@@ -49,14 +50,14 @@ pub struct Config {
     /// How the API is reached.
     pub upstream: Upstream,
     /// What is forwarded to it.
-    pub forward: Forward,
+    pub forward: ForwardConfig,
     /// How an access token is got.
     pub token: Token,
     /// Who may call; nobody in particular, and so everybody, where it is empty.
-    pub callers: Vec<Caller>,
+    pub callers: Vec<CallerConfig>,
     /// How much of what.
     pub limits: Limits,
-    /// Where health and metrics are told.
+    /// The admin listener.
     pub admin: Admin,
     /// What is logged.
     pub log: Log,

@@ -1,4 +1,4 @@
-//! Which keys are put in force while the proxy runs, and which only by a restart.
+//! Keys that a reload applies, and keys that need a restart.
 
 /// Keys that need a restart: where is listened and in how many threads, where requests and
 /// credentials go, and where the log goes.

@@ -1,7 +1,7 @@
 //! Limit of a listener's open connections that never delays a new one: it closes the connection
 //! that is idle for longest.
 //!
-//! It is for a listener of short requests that have to be served whoever else is connected: with a
+//! It is for a listener of short requests that have to be served however many others are connected: with a
 //! semaphore, idle connections would block probes. A new connection first evicts one of its own
 //! address if that is crowded, so that one peer cannot evict the connections of others, and
 //! otherwise one of the address with the most connections.

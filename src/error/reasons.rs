@@ -111,7 +111,7 @@ pub(super) static CALLER_UNKNOWN: ErrorReason = ErrorReason {
     name: "caller_unknown",
     status: StatusCode::UNAUTHORIZED,
     fault: Party::Caller,
-    action: "Send your caller key as X-Api-Key, as a Bearer token or as the Basic password; whoever runs gbg-proxy gives one",
+    action: "Send your caller key as X-Api-Key, as a Bearer token or as the Basic password; the operator of gbg-proxy issues them",
     proxy_error: "http_request_denied",
 };
 
@@ -207,7 +207,7 @@ pub(super) static CLIENT_REFUSED: ErrorReason = ErrorReason {
     name: "client_refused",
     status: StatusCode::SERVICE_UNAVAILABLE,
     fault: Party::Proxy,
-    action: "Whoever runs gbg-proxy must check its client id, its secret and the role of the API client",
+    action: "The operator of gbg-proxy must check its client id, its secret and the role of the API client",
     proxy_error: "proxy_configuration_error",
 };
 
@@ -247,6 +247,6 @@ pub(super) static LOOP_DETECTED: ErrorReason = ErrorReason {
     name: "loop_detected",
     status: StatusCode::LOOP_DETECTED,
     fault: Party::Proxy,
-    action: "Whoever runs gbg-proxy must correct upstream.base_url or token.endpoint: it leads back to this proxy",
+    action: "The operator of gbg-proxy must correct upstream.base_url or token.endpoint: it leads back to this proxy",
     proxy_error: "proxy_loop_detected",
 };

@@ -139,7 +139,7 @@ fn write_line(context: &RequestContext, state: &ResponseState, outcome: &Outcome
     let incomplete = match (state.status, &state.broken) {
         _ if state.is_complete => None,
         (Some(_), Some(_)) => Some("the answer broke off"),
-        // A line about the end of the drain tells these from callers that went away.
+        // A line about the end of the drain distinguishes these from callers that went away.
         _ => Some("cut off"),
     };
     let [bytes_in, bytes_out] = outcome.bytes;

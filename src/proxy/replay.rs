@@ -42,7 +42,7 @@ pub(super) fn buffer<B: Body<Data = Bytes>>(
 ) -> (Request<RequestBody<B>>, Option<Arc<ReplayBuffer>>) {
     let is_empty = req.body().is_end_stream();
     let from_caller = |body, replay| {
-        RequestBody(Source::Caller {
+        RequestBody(BodySource::Caller {
             body,
             left: limits.max_request_body,
             replay,
@@ -76,7 +76,7 @@ impl ReplayBuffer {
     pub(super) fn replay<B>(&self) -> Request<RequestBody<B>> {
         let body = self.lock().bytes.take();
         let body = body.map(BodyBuffer::into_bytes).unwrap_or_default();
-        let mut req = Request::new(RequestBody(Source::Replay(body.into())));
+        let mut req = Request::new(RequestBody(BodySource::Replay(body.into())));
         *req.method_mut() = self.method.clone();
         *req.uri_mut() = self.uri.clone();
         *req.version_mut() = self.version;
@@ -107,10 +107,10 @@ impl ReplayBuffer {
 /// A request body on its way to the API: from the caller, at most `limits.max_request_body` of it,
 /// or from the replay buffer.
 #[derive(Debug)]
-pub struct RequestBody<B>(Source<B>);
+pub struct RequestBody<B>(BodySource<B>);
 
 #[derive(Debug)]
-enum Source<B> {
+enum BodySource<B> {
     Caller {
         body: B,
         left: u64,
@@ -128,7 +128,7 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Body for RequestBody<
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.0 {
-            Source::Caller { body, left, replay } => {
+            BodySource::Caller { body, left, replay } => {
                 let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
                 let frame = frame
                     .map(|frame| charge(clean_trailers(frame.map_err(Into::into)?), left))
@@ -138,22 +138,22 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Body for RequestBody<
                 }
                 Poll::Ready(frame.transpose())
             }
-            Source::Replay(bytes) if bytes.is_empty() => Poll::Ready(None),
-            Source::Replay(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            BodySource::Replay(bytes) if bytes.is_empty() => Poll::Ready(None),
+            BodySource::Replay(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Source::Caller { body, .. } => body.is_end_stream(),
-            Source::Replay(bytes) => bytes.is_empty(),
+            BodySource::Caller { body, .. } => body.is_end_stream(),
+            BodySource::Replay(bytes) => bytes.is_empty(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Source::Caller { body, .. } => body.size_hint(),
-            Source::Replay(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            BodySource::Caller { body, .. } => body.size_hint(),
+            BodySource::Replay(bytes) => SizeHint::with_exact(bytes.len() as u64),
         }
     }
 }

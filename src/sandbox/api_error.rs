@@ -63,7 +63,7 @@ impl ApiError {
             ApiError::Method(method) => format!("This path takes {method} only"),
             ApiError::TooLarge => "The body is too large".to_owned(),
             ApiError::Injected(status) => {
-                format!("The sandbox was told to answer with {}", status.as_u16())
+                format!("The sandbox was asked to respond with {}", status.as_u16())
             }
         }
     }

@@ -39,7 +39,10 @@ pub(super) async fn respond(
     let authorization = head.headers.get(AUTHORIZATION);
     let response = match outcome {
         Some(ForcedOutcome::Status(status)) => {
-            let problem = format!("the sandbox was told to answer with {}\n", status.as_u16());
+            let problem = format!(
+                "the sandbox was asked to respond with {}\n",
+                status.as_u16()
+            );
             text(status, "text/plain", problem)
         }
         Some(ForcedOutcome::RefuseClient) => {

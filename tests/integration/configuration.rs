@@ -1,7 +1,7 @@
 //! Values of a configuration: defaults, precedence, and the refusal of those that are wrong, with
 //! place and fix.
 
-use gbg_proxy::config::{self, Config, Error, Loaded, Sources};
+use gbg_proxy::config::{self, Config, ConfigError, Loaded, Sources};
 
 use crate::support::environment;
 
@@ -15,7 +15,7 @@ pub(super) fn load(text: &str, set: &[&str]) -> Result<Loaded, String> {
         set: set.iter().map(|&set| set.to_owned()).collect(),
         env: environment(),
     };
-    let short = |error: Error| {
+    let short = |error: ConfigError| {
         error
             .to_string()
             .replace(&format!("{}/", directory.path().display()), "")

@@ -220,7 +220,7 @@ fn a_key_in_a_variable_or_an_argument_is_not_shown() {
     }
 }
 
-/// Also where the configuration can be used: `check --all` shows what it comes to.
+/// Also where the configuration can be used: `check --all` shows its effective value.
 #[test]
 fn a_key_in_place_of_any_value_or_name_is_not_shown() {
     let configuration = Configuration::new();

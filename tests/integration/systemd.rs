@@ -1,4 +1,4 @@
-//! What systemd is told, the socket that it hands over, and its units.
+//! Service manager: notifications, socket activation, and the shipped units.
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -109,7 +109,11 @@ fn an_abstract_notify_socket_is_reached() {
         &buffer[..length]
     );
     assert_eq!(proxy.end("-TERM"), 0);
-    assert!(!proxy.log.contains("could not be told"), "{}", proxy.log);
+    assert!(
+        !proxy.log.contains("cannot notify the service manager"),
+        "{}",
+        proxy.log
+    );
 }
 
 /// `systemctl status` would say time and again that it is reloading.
@@ -162,13 +166,17 @@ fn systemd_is_told_that_there_is_no_token_and_nothing_of_a_watchdog_that_it_has_
 fn an_empty_notify_socket_is_none() {
     let mut proxy = Running::start_with_env(&[("NOTIFY_SOCKET", "")], &[]);
     assert_eq!(proxy.end("-TERM"), 0);
-    assert!(!proxy.log.contains("could not be told"), "{}", proxy.log);
+    assert!(
+        !proxy.log.contains("cannot notify the service manager"),
+        "{}",
+        proxy.log
+    );
 }
 
 #[test]
 fn a_manager_that_is_gone_does_not_keep_the_proxy_from_its_work() {
     let mut proxy = Running::start_with_env(&[("NOTIFY_SOCKET", "/nowhere/notify")], &[]);
-    proxy.read_until("could not be told");
+    proxy.read_until("cannot notify the service manager");
     assert_eq!(proxy.end("-TERM"), 0);
 }
 

@@ -52,7 +52,7 @@ fn a_missing_token_is_explained_by_the_last_fetch() {
         ..with(outcome_counts(9, &[("client_refused", 9)], &[]))
     };
     let bad = Severity::Bad;
-    for (failure, told) in [
+    for (failure, expected) in [
         (None, ("token_pending", Severity::Warn, None)),
         (
             Some(FetchErrorKind::Refused),
@@ -75,7 +75,7 @@ fn a_missing_token_is_explained_by_the_last_fetch() {
             ("token_endpoint_errors", bad, Some(Party::Upstream)),
         ),
     ] {
-        assert_eq!(first(&without(failure)), told, "{failure:?}");
+        assert_eq!(first(&without(failure)), expected, "{failure:?}");
     }
 }
 

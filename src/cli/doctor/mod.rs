@@ -175,7 +175,7 @@ async fn request_token(
                     let lifetime = humantime::format_duration(lifetime);
                     format!("a token that lives {lifetime}")
                 }
-                None => "a token whose life is not told: token.default_lifetime counts".to_owned(),
+                None => "a token without a lifetime: token.default_lifetime counts".to_owned(),
             };
             report.pass(TOKEN_STEP, took, &what)?;
             Ok(Some(grant.header))

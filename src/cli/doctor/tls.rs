@@ -84,7 +84,7 @@ pub(super) async fn handshake(
     tcp: TcpStream,
 ) -> Result<(BoxTransport, PeerCertificate), TlsError> {
     let without_certificate = |error: BoxError| TlsError::new(error, None);
-    let recorder = Arc::new(RecordingVerifier::new(&target.roots).map_err(without_certificate)?);
+    let recorder = Arc::new(ChainRecorder::new(&target.roots).map_err(without_certificate)?);
     let config =
         client_config(target, &recorder).map_err(|error| without_certificate(error.into()))?;
     let name = ServerName::try_from(target.origin.host.clone())
@@ -104,10 +104,7 @@ pub(super) async fn handshake(
     Ok((Box::new(stream), certificate))
 }
 
-fn client_config(
-    target: &Target,
-    verifier: &Arc<RecordingVerifier>,
-) -> Result<ClientConfig, Error> {
+fn client_config(target: &Target, verifier: &Arc<ChainRecorder>) -> Result<ClientConfig, Error> {
     let config = ClientConfig::builder()
         .dangerous()
         .with_custom_certificate_verifier(Arc::clone(verifier) as Arc<dyn ServerCertVerifier>);
@@ -123,18 +120,18 @@ fn client_config(
 
 /// Records the server's certificate, and leaves its verification to webpki.
 #[derive(Debug)]
-struct RecordingVerifier {
+struct ChainRecorder {
     webpki: Arc<WebPkiServerVerifier>,
     recorded: Mutex<Option<PeerCertificate>>,
 }
 
-impl RecordingVerifier {
+impl ChainRecorder {
     fn new(roots: &[CertificateDer<'static>]) -> Result<Self, BoxError> {
         let mut store = RootCertStore::empty();
         for root in roots {
             store.add(root.clone())?;
         }
-        Ok(RecordingVerifier {
+        Ok(ChainRecorder {
             webpki: WebPkiServerVerifier::builder(Arc::new(store)).build()?,
             recorded: Mutex::new(None),
         })
@@ -145,7 +142,7 @@ impl RecordingVerifier {
     }
 }
 
-impl ServerCertVerifier for RecordingVerifier {
+impl ServerCertVerifier for ChainRecorder {
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,

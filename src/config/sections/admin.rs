@@ -1,4 +1,4 @@
-//! `[admin]`: where health and metrics are told.
+//! `[admin]`: the listener of health, metrics and the status page.
 
 use serde::Deserialize;
 
@@ -23,8 +23,8 @@ pub struct Admin {
 
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Raw {
-    address: Place,
+pub(crate) struct RawAdmin {
+    address: AdminAddress,
     allow_anonymous: bool,
     #[serde(deserialize_with = "hosts::list")]
     hosts: Vec<String>,
@@ -34,25 +34,25 @@ pub(crate) struct Raw {
 /// An address, or `off`.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "String")]
-struct Place(Option<Address>);
+struct AdminAddress(Option<Address>);
 
-impl TryFrom<String> for Place {
+impl TryFrom<String> for AdminAddress {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, Self::Error> {
         match text.as_str() {
-            "off" => Ok(Place(None)),
-            _ => Address::try_from(text).map(|address| Place(Some(address))).map_err(|_| {
+            "off" => Ok(AdminAddress(None)),
+            _ => Address::try_from(text).map(|address| AdminAddress(Some(address))).map_err(|_| {
                 "no address; write an IP address and a port (\"127.0.0.1:8081\"), \"unix:PATH\", or \"off\""
             }),
         }
     }
 }
 
-impl Default for Raw {
+impl Default for RawAdmin {
     fn default() -> Self {
-        Raw {
-            address: Place(Some(Address::Tcp(([127, 0, 0, 1], 8081).into()))),
+        RawAdmin {
+            address: AdminAddress(Some(Address::Tcp(([127, 0, 0, 1], 8081).into()))),
             allow_anonymous: false,
             hosts: Vec::new(),
             quit: false,
@@ -60,7 +60,7 @@ impl Default for Raw {
     }
 }
 
-impl Raw {
+impl RawAdmin {
     /// Where to listen; `None` for nowhere.
     pub(crate) fn address(self) -> Option<Address> {
         self.address.0
@@ -68,13 +68,13 @@ impl Raw {
 
     pub(crate) fn resolve(self, listen: &Listen) -> Result<Admin, Problem> {
         const KEY: &str = "admin.address";
-        let Place(address) = self.address;
+        let AdminAddress(address) = self.address;
         if let Some(address) = &address {
             if !address.is_local() && !self.allow_anonymous {
                 return Err(Problem::new(
                     KEY,
                     format!(
-                        "{address} is open to the network, and tells whoever asks who calls and how much"
+                        "{address} is open to the network, and shows anyone who calls and how much"
                     ),
                     "listen on a loopback address, or write admin.allow_anonymous = true, as probes and scrapes from \
                      another machine need it",
@@ -86,7 +86,7 @@ impl Raw {
                 return Err(Problem::new(
                     KEY,
                     format!("{address} is listen.address as well"),
-                    "write another port: health and metrics are not told where callers come in",
+                    "write another port: health and metrics are not served to callers",
                 ));
             }
         }

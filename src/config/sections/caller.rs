@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _};
 
 use super::listen::Listen;
-use super::upstream::Forward;
+use super::upstream::ForwardConfig;
 use crate::config::error::Problem;
 use crate::config::types::address::Address;
 use crate::config::types::caller_key;
@@ -23,7 +23,7 @@ use crate::secret;
 
 /// A system that may call.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub struct CallerConfig {
     /// The name in logs and metrics.
     pub name: String,
     /// The SHA-256 digests of its keys.
@@ -46,7 +46,7 @@ pub struct Caller {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Raw {
+pub(crate) struct RawCaller {
     #[serde(deserialize_with = "name")]
     name: String,
     #[serde(default, deserialize_with = "digests")]
@@ -63,15 +63,20 @@ pub(crate) struct Raw {
     methods: Option<Vec<Method>>,
 }
 
-impl Raw {
+impl RawCaller {
     /// Whether it is known by a key, which is to be read by nobody on the way.
     pub(crate) fn has_key(&self) -> bool {
         !self.key_sha256.is_empty()
     }
 
-    fn resolve(self, place: Place, listen: &Listen, forward: &Forward) -> Result<Caller, Problem> {
+    fn resolve(
+        self,
+        at: EntryKey,
+        listen: &Listen,
+        forward: &ForwardConfig,
+    ) -> Result<CallerConfig, Problem> {
         if self.key_sha256.is_empty() && self.certificate.is_none() && self.uid.is_none() {
-            return Err(place.problem(
+            return Err(at.problem(
                 "there is nothing that it could be known by",
                 format!(
                     "write key_sha256 (`gbg-proxy key new {}` makes a key and prints that line), certificate or uid",
@@ -84,26 +89,24 @@ impl Raw {
             .as_ref()
             .is_some_and(|tls| !tls.client_roots.is_empty());
         if self.certificate.is_some() && !asks_for_certificates {
-            return Err(place.key("certificate").problem(
+            return Err(at.key("certificate").problem(
                 "callers are not asked for a certificate",
                 "write [listen.tls] with cert, key and client_ca, the certificates that callers' are signed by",
             ));
         }
         if self.uid.is_some() && !matches!(listen.address, Address::Unix(_)) {
-            return Err(place.key("uid").problem(
+            return Err(at.key("uid").problem(
                 format!("nobody's user is known over {}", listen.address),
                 "write listen.address = \"unix:PATH\", or remove it",
             ));
         }
         if self.uid == Some(u32::MAX) {
             let fix = "write the number that `id -u NAME` prints";
-            return Err(place
-                .key("uid")
-                .problem("this is the number of no user", fix));
+            return Err(at.key("uid").problem("this is the number of no user", fix));
         }
-        check_within_paths(self.allow.as_deref(), &forward.allow, place)?;
-        check_within_methods(self.methods.as_deref(), &forward.methods, place)?;
-        Ok(Caller {
+        check_within_paths(self.allow.as_deref(), &forward.allow, at)?;
+        check_within_methods(self.methods.as_deref(), &forward.methods, at)?;
+        Ok(CallerConfig {
             name: self.name,
             keys: self.key_sha256,
             certificate: self.certificate,
@@ -117,22 +120,22 @@ impl Raw {
     }
 }
 
-/// The callers, if they can be told from each other.
+/// The callers, if they can be distinguished.
 pub(crate) fn resolve(
-    callers: Vec<Raw>,
+    callers: Vec<RawCaller>,
     listen: &Listen,
-    forward: &Forward,
+    forward: &ForwardConfig,
     warnings: &mut Vec<String>,
-) -> Result<Vec<Caller>, Problem> {
+) -> Result<Vec<CallerConfig>, Problem> {
     let mut seen = HashMap::new();
     let now = SystemTime::now();
     let mut resolved = Vec::new();
     for (index, raw) in callers.into_iter().enumerate() {
-        let place = Place { index, key: "" };
-        let caller = raw.resolve(place, listen, forward)?;
+        let at = EntryKey { index, key: "" };
+        let caller = raw.resolve(at, listen, forward)?;
         for (key, mark) in marks(&caller) {
             if let Some(other) = seen.insert(mark, caller.name.clone()) {
-                return Err(twice(place.key(key), &caller.name, &other));
+                return Err(twice(at.key(key), &caller.name, &other));
             }
         }
         if let Some(expires) = caller.expires.filter(|expires| *expires <= now) {
@@ -156,7 +159,7 @@ enum Mark {
     Uid(u32),
 }
 
-fn marks(caller: &Caller) -> Vec<(&'static str, Mark)> {
+fn marks(caller: &CallerConfig) -> Vec<(&'static str, Mark)> {
     let name = [("name", Mark::Name(caller.name.clone()))];
     let keys = caller
         .keys
@@ -172,20 +175,20 @@ fn marks(caller: &Caller) -> Vec<(&'static str, Mark)> {
         .collect()
 }
 
-fn twice(place: Place, name: &str, other: &str) -> Problem {
-    match place.key {
-        "name" => place.problem(
+fn twice(at: EntryKey, name: &str, other: &str) -> Problem {
+    match at.key {
+        "name" => at.problem(
             "another caller has this name, and logs and metrics could not tell them apart",
             "give each a name of its own; a second key of one caller goes into its key_sha256 = [\"…\", \"…\"]",
         ),
         "key_sha256" if name == other => {
-            place.problem("the same key is written twice", "remove one, or put the second key's SHA-256 there")
+            at.problem("the same key is written twice", "remove one, or put the second key's SHA-256 there")
         }
-        "key_sha256" => place.problem(
+        "key_sha256" => at.problem(
             format!("caller {other:?} has this key as well, and it could be either"),
             format!("make a key for each: `gbg-proxy key new {name}`"),
         ),
-        key => place.problem(
+        key => at.problem(
             format!("caller {other:?} has this {key} as well, and it could be either"),
             "give it to one of the two, or make them one caller",
         ),
@@ -195,14 +198,14 @@ fn twice(place: Place, name: &str, other: &str) -> Problem {
 fn check_within_paths(
     written: Option<&[PathPrefix]>,
     outer: &[PathPrefix],
-    place: Place,
+    at: EntryKey,
 ) -> Result<(), Problem> {
-    let place = place.key("allow");
+    let at = at.key("allow");
     let Some(written) = written else {
         return Ok(());
     };
     if written.is_empty() {
-        return Err(nothing(place));
+        return Err(nothing(at));
     }
     let is_within = |prefix: &&PathPrefix| {
         outer
@@ -216,7 +219,7 @@ fn check_within_paths(
                 .iter()
                 .map(|prefix| format!("{:?}", prefix.as_str()))
                 .collect();
-            Err(place.problem(
+            Err(at.problem(
                 format!(
                     "{:?} lies outside upstream.allow, and is forwarded for nobody",
                     outside.as_str()
@@ -233,14 +236,14 @@ fn check_within_paths(
 fn check_within_methods(
     written: Option<&[Method]>,
     outer: &[Method],
-    place: Place,
+    at: EntryKey,
 ) -> Result<(), Problem> {
-    let place = place.key("methods");
+    let at = at.key("methods");
     let Some(written) = written else {
         return Ok(());
     };
     if written.is_empty() {
-        return Err(nothing(place));
+        return Err(nothing(at));
     }
     match written
         .iter()
@@ -249,7 +252,7 @@ fn check_within_methods(
         None => Ok(()),
         Some(outside) => {
             let outer: Vec<_> = outer.iter().map(Method::as_str).collect();
-            Err(place.problem(
+            Err(at.problem(
                 format!("{outside} is not among upstream.methods, and is forwarded for nobody"),
                 format!(
                     "write some of {}, or extend upstream.methods",
@@ -260,25 +263,25 @@ fn check_within_methods(
     }
 }
 
-fn nothing(place: Place) -> Problem {
+fn nothing(at: EntryKey) -> Problem {
     let fix = "remove it if it may call all that is forwarded, or remove the caller";
-    place.problem("an empty list leaves the caller nothing to call", fix)
+    at.problem("an empty list leaves the caller nothing to call", fix)
 }
 
 /// A caller in the file, or a key of it.
 #[derive(Clone, Copy)]
-struct Place {
+struct EntryKey {
     index: usize,
     key: &'static str,
 }
 
-impl Place {
+impl EntryKey {
     fn key(self, key: &'static str) -> Self {
-        Place { key, ..self }
+        EntryKey { key, ..self }
     }
 
     fn problem(self, message: impl Into<String>, fix: impl Into<String>) -> Problem {
-        let Place { index, key } = self;
+        let EntryKey { index, key } = self;
         let dot = if key.is_empty() { "" } else { "." };
         Problem::new(format!("caller[{index}]{dot}{key}"), message, fix)
     }

@@ -16,7 +16,7 @@ use crate::secret::{Environment, Secret, Source};
 
 const KEY: &str = "upstream.egress_proxy";
 
-const MEND: &str = "put the URL of the egress proxy into this variable or file, such as \
+const FIX: &str = "put the URL of the egress proxy into this variable or file, such as \
                     http://user:password@proxy.example:3128";
 
 const REFERENCE: &str = "write the whole URL where secrets are kept, and here \"env:NAME\", \"file:PATH\" or \
@@ -185,7 +185,7 @@ impl WayOut {
                     Problem::new(
                         KEY,
                         format!("{source} holds no URL that can be used: {error}"),
-                        MEND,
+                        FIX,
                     )
                 };
                 Some(Egress::parse(text.expose()).map_err(bad)?)

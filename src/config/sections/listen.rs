@@ -7,9 +7,9 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 
-use super::caller;
 use crate::config::error::Problem;
 use crate::config::types::address::{Address, SocketMode};
+use crate::config::types::header_case::HeaderCase;
 use crate::config::types::pem;
 use crate::config::types::pem::Identity;
 use crate::config::types::secret_ref::warn_of_exposure;
@@ -85,20 +85,9 @@ impl ListenTls {
     }
 }
 
-/// How the field names of an HTTP/1 answer are spelt; they mean the same in any case (RFC 9110
-/// section 5.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum HeaderCase {
-    /// In lower case.
-    Lower,
-    /// As the API spelt them, and those of our own with capitals.
-    Preserve,
-}
-
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Raw {
+pub(crate) struct RawListen {
     address: Address,
     socket_mode: SocketMode,
     workers: Option<NonZeroUsize>,
@@ -133,9 +122,9 @@ pub(crate) struct RawTls {
     client_ca: Option<PathBuf>,
 }
 
-impl Default for Raw {
+impl Default for RawListen {
     fn default() -> Self {
-        Raw {
+        RawListen {
             address: Address::Tcp(([127, 0, 0, 1], 8080).into()),
             socket_mode: SocketMode(0o660),
             workers: None,
@@ -155,16 +144,16 @@ impl Default for Raw {
     }
 }
 
-impl Raw {
+impl RawListen {
     /// `callers` are those of the file: with none of them, everybody may call who reaches the
     /// address.
     pub(crate) fn resolve(
         self,
-        callers: &[caller::Raw],
+        callers: CallerSummary,
         warnings: &mut Vec<String>,
     ) -> Result<Listen, Problem> {
-        self.check_who_may_call(callers)?;
-        if callers.is_empty() && self.hosts.iter().any(|host| host == "*") {
+        self.check_callers(callers)?;
+        if callers.is_empty && self.hosts.iter().any(|host| host == "*") {
             warnings.push(
                 "listen.hosts has \"*\": a web page that a user of a machine with access opens can have its own name \
                  resolve to this proxy (DNS rebinding), and call GBG GO through it; name the hosts, or add a [[caller]]"
@@ -194,20 +183,20 @@ impl Raw {
         })
     }
 
-    fn check_who_may_call(&self, callers: &[caller::Raw]) -> Result<(), Problem> {
+    fn check_callers(&self, callers: CallerSummary) -> Result<(), Problem> {
         let address = &self.address;
-        if !callers.is_empty() && self.allow_anonymous {
+        if !callers.is_empty && self.allow_anonymous {
             return Err(Problem::new(
                 "listen.allow_anonymous",
                 "callers are configured, and nobody else is let in: it has no effect",
                 "remove it, or remove every [[caller]] if everybody who reaches this proxy may call",
             ));
         }
-        if callers.is_empty() && !address.is_local() && !self.allow_anonymous {
+        if callers.is_empty && !address.is_local() && !self.allow_anonymous {
             return Err(Problem::new(
                 "listen.address",
                 format!(
-                    "{address} is open to the network, and whoever reaches it is GBG GO's customer"
+                    "{address} is open to the network, and anyone who reaches it can use your GBG GO account"
                 ),
                 "there are three ways:\n        \
                  - listen on a loopback address (\"127.0.0.1:8080\") or a Unix socket (\"unix:PATH\")\n        \
@@ -215,8 +204,10 @@ impl Raw {
                  - write listen.allow_anonymous = true, if something in front of this proxy decides who may call",
             ));
         }
-        let keys_are_sent = callers.iter().any(caller::Raw::has_key);
-        if keys_are_sent && !address.is_local() && self.tls.is_none() && !self.allow_plaintext_keys
+        if callers.has_keys
+            && !address.is_local()
+            && self.tls.is_none()
+            && !self.allow_plaintext_keys
         {
             return Err(Problem::new(
                 "listen.address",
@@ -227,6 +218,13 @@ impl Raw {
         }
         Ok(())
     }
+}
+
+/// The facts about `[[caller]]` entries that decide where the proxy may listen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CallerSummary {
+    pub(crate) is_empty: bool,
+    pub(crate) has_keys: bool,
 }
 
 impl RawTls {

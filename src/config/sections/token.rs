@@ -82,7 +82,7 @@ enum Grant {
 
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Raw {
+pub(crate) struct RawToken {
     endpoint: HttpUrl,
     client_id: RawText,
     client_secret: Option<SecretRef>,
@@ -111,9 +111,9 @@ pub(crate) struct Raw {
     retry_statuses: Vec<u16>,
 }
 
-impl Default for Raw {
+impl Default for RawToken {
     fn default() -> Self {
-        Raw {
+        RawToken {
             endpoint: HttpUrl::known(gbg::TOKEN_ENDPOINT),
             client_id: RawText::Kept(Source::Env("GBG_CLIENT_ID".to_owned())),
             client_secret: None,
@@ -138,7 +138,7 @@ impl Default for Raw {
     }
 }
 
-impl Raw {
+impl RawToken {
     /// `ca_file` is the upstream's, which serves both unless this section has its own.
     pub(crate) fn resolve(
         self,
@@ -216,7 +216,7 @@ impl Raw {
             user,
             certificate,
         };
-        // What cannot be read now is told now. They are read again for each token.
+        // A file that cannot be read is reported now. It is read again for each token.
         warnings.extend(credentials.warnings(&credentials.read()?));
         Ok(Token {
             egress: way_out.toward(&self.endpoint),

@@ -1,4 +1,4 @@
-//! `[trace]`: the traces that requests belong to, and who is told of them.
+//! `[trace]`: traces of requests, and their collector.
 
 use std::path::PathBuf;
 
@@ -14,11 +14,11 @@ use crate::config::types::url::HttpUrl;
 /// `[trace]` as it is used.
 #[derive(Clone, Debug)]
 pub struct Trace {
-    /// Whether a request that belongs to no trace begins one, though nobody is told of it.
+    /// Whether a request without a trace starts one, even without a collector.
     pub start: bool,
     /// How many of the traces that begin here are recorded, from 0 to 1.
     pub sample: f64,
-    /// Who is told of them.
+    /// The collector; `None` without one.
     pub exported: Option<Exported>,
 }
 
@@ -33,7 +33,7 @@ pub struct Exported {
 
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Raw {
+pub(crate) struct RawTrace {
     start: bool,
     #[serde(deserialize_with = "fraction")]
     sample: f64,
@@ -43,9 +43,9 @@ pub(crate) struct Raw {
     allow_http: bool,
 }
 
-impl Default for Raw {
+impl Default for RawTrace {
     fn default() -> Self {
-        Raw {
+        RawTrace {
             start: false,
             sample: 1.0,
             endpoint: None,
@@ -55,7 +55,7 @@ impl Default for Raw {
     }
 }
 
-impl Raw {
+impl RawTrace {
     pub(crate) fn resolve(self) -> Result<Trace, Problem> {
         if self.ca_file.is_some() && self.endpoint.is_none() {
             let message = "it goes with trace.endpoint, and has no effect here";

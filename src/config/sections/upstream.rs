@@ -8,8 +8,8 @@ use rustls::pki_types::CertificateDer;
 use serde::Deserialize;
 
 use super::egress_proxy::{Direct, Egress, RawEgress, WayOut};
-use super::listen::HeaderCase;
 use crate::config::error::Problem;
+use crate::config::types::header_case::HeaderCase;
 use crate::config::types::path::{ExactPath, PathPrefix};
 use crate::config::types::pem;
 use crate::config::types::pem::Identity;
@@ -55,7 +55,7 @@ pub struct Upstream {
 
 /// What is forwarded: of `[upstream]` what decides over requests.
 #[derive(Clone, Debug)]
-pub struct Forward {
+pub struct ForwardConfig {
     /// What is forwarded: path prefixes.
     pub allow: Vec<PathPrefix>,
     /// The methods that are forwarded; all but CONNECT and TRACE where it is empty.
@@ -64,7 +64,7 @@ pub struct Forward {
     pub caller_bearer: Vec<ExactPath>,
     /// Whether callers' cookies pass.
     pub forward_cookies: bool,
-    /// Whether the API is told who called: `Forwarded` and `X-Forwarded-For`.
+    /// Whether `Forwarded` and `X-Forwarded-For` name the caller.
     pub send_forwarded: bool,
     /// The `X-GBG-Source` of requests that have none.
     pub source: Option<HeaderValue>,
@@ -87,7 +87,7 @@ pub enum HttpVersion {
 
 #[derive(Debug, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct Raw {
+pub(crate) struct RawUpstream {
     region: Option<Region>,
     base_url: Option<HttpUrl>,
     allow: Vec<PathPrefix>,
@@ -121,9 +121,9 @@ pub(crate) struct Raw {
     source: Option<String>,
 }
 
-impl Default for Raw {
+impl Default for RawUpstream {
     fn default() -> Self {
-        Raw {
+        RawUpstream {
             region: None,
             base_url: None,
             allow: [gbg::V2, gbg::V1].map(PathPrefix::known).into(),
@@ -150,7 +150,7 @@ impl Default for Raw {
     }
 }
 
-impl Raw {
+impl RawUpstream {
     /// Takes out what decides the way of both, the API's and the token endpoint's.
     pub(crate) fn way_out(
         &mut self,
@@ -170,7 +170,7 @@ impl Raw {
         header_case: HeaderCase,
         way_out: &WayOut,
         warnings: &mut Vec<String>,
-    ) -> Result<(Upstream, Forward), Problem> {
+    ) -> Result<(Upstream, ForwardConfig), Problem> {
         let url = self.url()?;
         let origin = origin(&url)?;
         if self.allow.is_empty() {
@@ -212,7 +212,7 @@ impl Raw {
             keep_header_case: header_case == HeaderCase::Preserve,
             max_connections: None,
         };
-        let forward = Forward {
+        let forward = ForwardConfig {
             allow: self.allow,
             methods: self.methods,
             caller_bearer: self.caller_bearer,

@@ -1,5 +1,4 @@
-//! Which keys there are, read off the types themselves, and which of them a misspelt one may have
-//! meant.
+//! Known keys, derived from the types of the sections, and the nearest key to a misspelt one.
 
 use serde::de::{Deserialize, Deserializer, Error, Visitor, value};
 
@@ -15,15 +14,15 @@ pub(crate) const LIST: &str = "caller";
 /// Each section with the names of its keys.
 fn sections() -> [(&'static str, &'static [&'static str]); 10] {
     [
-        ("listen", fields::<listen::Raw>()),
+        ("listen", fields::<listen::RawListen>()),
         ("listen.tls", fields::<listen::RawTls>()),
-        ("upstream", fields::<upstream::Raw>()),
-        ("token", fields::<token::Raw>()),
-        (LIST, fields::<caller::Raw>()),
+        ("upstream", fields::<upstream::RawUpstream>()),
+        ("token", fields::<token::RawToken>()),
+        (LIST, fields::<caller::RawCaller>()),
         ("limits", fields::<Limits>()),
-        ("admin", fields::<admin::Raw>()),
+        ("admin", fields::<admin::RawAdmin>()),
         ("log", fields::<Log>()),
-        ("trace", fields::<trace::Raw>()),
+        ("trace", fields::<trace::RawTrace>()),
         ("drain", fields::<Drain>()),
     ]
 }
@@ -67,7 +66,7 @@ pub(crate) fn unknown(path: &str) -> Problem {
     let (caller, fix) = match of_caller {
         // Only a key of the same section may be meant, and the error names the caller already.
         Some((index, name)) => {
-            let names = fields::<caller::Raw>();
+            let names = fields::<caller::RawCaller>();
             let fix = match nearest(name, names.iter().copied()) {
                 Some(near) => format!("did you mean {near}?"),
                 None => format!("the keys of a caller are {}", names.join(", ")),

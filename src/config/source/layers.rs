@@ -12,7 +12,7 @@ use super::manual;
 use super::resolved::{Effective, effective};
 use super::serde_message::{quotes_long_value, without_value};
 use super::variable::{ENV_PREFIX, is_service_link, variable};
-use crate::config::error::{Error, Origin, Problem};
+use crate::config::error::{ConfigError, Problem, ValueSource};
 use crate::config::sections::caller::parse_caller_name;
 use crate::config::types::caller_key;
 use crate::secret::Environment;
@@ -25,15 +25,15 @@ pub(crate) struct Document<'a> {
     file: &'a Path,
     text: &'a str,
     root: Spanned<DeTable<'a>>,
-    origins: HashMap<String, Origin>,
+    origins: HashMap<String, ValueSource>,
     /// What `--set` and the environment say, as it was written.
     written: HashMap<String, &'a str>,
 }
 
 impl<'a> Document<'a> {
-    pub(crate) fn parse(file: &'a Path, text: &'a str) -> Result<Self, Error> {
-        let root = DeTable::parse(text).map_err(|error| Error {
-            origin: Origin::place(file, text, error.span().map_or(0, |span| span.start)),
+    pub(crate) fn parse(file: &'a Path, text: &'a str) -> Result<Self, ConfigError> {
+        let root = DeTable::parse(text).map_err(|error| ConfigError {
+            origin: ValueSource::place(file, text, error.span().map_or(0, |span| span.start)),
             key: String::new(),
             message: format!("this is no TOML: {}", error.message()),
             fix: "see https://toml.io; texts stand in double quotes".to_owned(),
@@ -50,7 +50,7 @@ impl<'a> Document<'a> {
     }
 
     /// Notes the place of every key, and refuses those that do not exist.
-    fn index(&mut self) -> Result<(), Error> {
+    fn index(&mut self) -> Result<(), ConfigError> {
         let mut origins = HashMap::new();
         let mut tables = vec![(String::new(), self.root.get_ref())];
         while let Some((section, table)) = tables.pop() {
@@ -75,7 +75,7 @@ impl<'a> Document<'a> {
         &mut self,
         env: &'a Environment,
         warnings: &mut Vec<String>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), ConfigError> {
         let keys: HashMap<String, String> = keys()
             .into_iter()
             .map(|key| (variable(&key), key))
@@ -84,7 +84,7 @@ impl<'a> Document<'a> {
             let Some(rest) = name.strip_prefix(ENV_PREFIX) else {
                 break;
             };
-            let origin = Origin::Env(name.clone());
+            let origin = ValueSource::Env(name.clone());
             // From a file of variables with other line ends, or from `$(cat …)`.
             let value = value.trim_end_matches(['\r', '\n']);
             match keys.get(name) {
@@ -111,24 +111,24 @@ impl<'a> Document<'a> {
     }
 
     /// Takes `section.key=value` over all else.
-    pub(crate) fn take_set(&mut self, assignment: &'a str) -> Result<(), Error> {
+    pub(crate) fn take_set(&mut self, assignment: &'a str) -> Result<(), ConfigError> {
         let Some((key, value)) = assignment.split_once('=') else {
             let fix = "write --set section.key=value, such as --set log.level=debug";
-            return Err(self.error(Problem::new("", "there is no \"=\"", fix), Origin::Set));
+            return Err(self.error(Problem::new("", "there is no \"=\"", fix), ValueSource::Set));
         };
         let key = key.trim();
         if is_of_caller(key) {
-            return Err(self.error(callers_stand_in_the_file(), Origin::Set));
+            return Err(self.error(callers_stand_in_the_file(), ValueSource::Set));
         }
         if !keys().iter().any(|known| known == key) {
-            return Err(self.error(unknown(key), Origin::Set));
+            return Err(self.error(unknown(key), ValueSource::Set));
         }
-        self.put(key, value.trim(), Origin::Set);
+        self.put(key, value.trim(), ValueSource::Set);
         Ok(())
     }
 
     /// Puts `text` at `key`: as the TOML value that it is, else as a plain text.
-    fn put(&mut self, key: &str, text: &'a str, origin: Origin) {
+    fn put(&mut self, key: &str, text: &'a str, origin: ValueSource) {
         let value = match DeValue::parse(text) {
             Ok(value) => value.into_inner(),
             Err(_) => DeValue::String(text.into()),
@@ -160,7 +160,7 @@ impl<'a> Document<'a> {
 
     /// The sections as types. A value from `--set` or the environment that its key does not take as
     /// TOML is tried as a text, so that `--set token.client_id=12345` needs no quotes.
-    pub(crate) fn deserialize<T: DeserializeOwned>(&mut self) -> Result<T, Error> {
+    pub(crate) fn deserialize<T: DeserializeOwned>(&mut self) -> Result<T, ConfigError> {
         let mut first: HashMap<String, String> = HashMap::new();
         loop {
             let deserializer = toml::Deserializer::from(self.root.clone());
@@ -197,16 +197,16 @@ impl<'a> Document<'a> {
         }
     }
 
-    /// Every key with what it comes to.
+    /// Every key with its effective value.
     ///
     /// # Errors
     /// None that [`deserialize`](Self::deserialize) does not find first.
-    pub(crate) fn effective(&self) -> Result<Vec<Effective>, Error> {
+    pub(crate) fn effective(&self) -> Result<Vec<Effective>, ConfigError> {
         let root = toml::Table::deserialize(toml::Deserializer::from(self.root.clone()));
         let root = root.map_err(|error| {
             self.error(
                 Problem::new("", error.message().to_owned(), ""),
-                Origin::Default,
+                ValueSource::Default,
             )
         })?;
         Ok(effective(
@@ -217,7 +217,7 @@ impl<'a> Document<'a> {
     }
 
     /// Where `key` was written, or what is below it, if it is a section.
-    fn origin(&self, key: &str) -> Origin {
+    fn origin(&self, key: &str) -> ValueSource {
         let below = format!("{key}.");
         let found = self.origins.get(key).or_else(|| {
             self.origins
@@ -225,11 +225,11 @@ impl<'a> Document<'a> {
                 .find(|(path, _)| path.starts_with(&below))
                 .map(|(_, origin)| origin)
         });
-        found.cloned().unwrap_or(Origin::Default)
+        found.cloned().unwrap_or(ValueSource::Default)
     }
 
-    fn place(&self, offset: usize) -> Origin {
-        Origin::place(self.file, self.text, offset)
+    fn place(&self, offset: usize) -> ValueSource {
+        ValueSource::place(self.file, self.text, offset)
     }
 
     /// `key` as a person calls it: a caller by its name, if it has one that can be shown, else by
@@ -261,16 +261,16 @@ impl<'a> Document<'a> {
     }
 
     /// `problem` with the place of its key.
-    pub(crate) fn locate(&self, problem: Problem) -> Error {
+    pub(crate) fn locate(&self, problem: Problem) -> ConfigError {
         let origin = self.origin(&problem.key);
         self.error(problem, origin)
     }
 
     /// `problem` without a key that somebody wrote in place of a name or a value.
-    fn error(&self, problem: Problem, origin: Origin) -> Error {
+    fn error(&self, problem: Problem, origin: ValueSource) -> ConfigError {
         let Problem { key, message, fix } = problem;
         let shown = |text: String| Some(text).filter(|text| !caller_key::is_secret(text));
-        Error {
+        ConfigError {
             origin,
             message: shown(message)
                 .filter(|_| !caller_key::is_secret(&key))
@@ -283,7 +283,7 @@ impl<'a> Document<'a> {
 
 /// The path of what is called `name` in `section`.
 fn path_of(section: &str, name: &str) -> String {
-    // "token.scope" in quotes is one name with a dot, and none of ours.
+    // "token.scope" in quotes is one name with a dot, which is not a known key.
     let name = if name.contains(['.', '[']) {
         format!("{name:?}")
     } else {

@@ -1,4 +1,4 @@
-//! What the shipped `proxy.toml` says of a key, for the person whose value did not fit.
+//! Comments of the shipped `proxy.toml`, quoted to a person whose value does not fit.
 
 const SHIPPED: &str = include_str!("../../../proxy.toml");
 

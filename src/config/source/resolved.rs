@@ -1,11 +1,10 @@
-//! What each key comes to, and where that was written: for the person who wonders which of the
-//! sources counted.
+//! Effective value of each key with its source, for a person who wonders which source counted.
 
 use serde::Serialize;
 
 use super::keys::{LIST, keys};
 use super::manual;
-use crate::config::error::Origin;
+use crate::config::error::ValueSource;
 use crate::config::types::caller_key;
 use crate::secret;
 
@@ -18,7 +17,7 @@ pub struct Effective {
     /// depends on other keys.
     pub value: Option<String>,
     /// Where it was written.
-    pub origin: Origin,
+    pub origin: ValueSource,
     /// The value itself, where that is not shown: to tell one from another.
     hidden: Option<Hidden>,
 }
@@ -39,7 +38,7 @@ fn holds_key(text: &str) -> bool {
 }
 
 impl Effective {
-    fn new(key: String, path: &str, value: &toml::Value, origin: Origin) -> Self {
+    fn new(key: String, path: &str, value: &toml::Value, origin: ValueSource) -> Self {
         let value = value.to_string();
         let is_hidden =
             path == "token.params" || path.ends_with(".key_sha256") || holds_key(&value);
@@ -73,7 +72,7 @@ impl Effective {
         }
     }
 
-    /// What tells its value from another.
+    /// Distinguishes its value from others.
     pub fn identity(&self) -> impl PartialEq + use<> {
         (self.value.clone(), self.hidden.clone())
     }
@@ -83,11 +82,11 @@ impl Effective {
 /// but these may be some, or are of no use to anybody.
 const HIDDEN: &str = "(not shown)";
 
-/// Every key outside of callers, then those that are written of each caller. `origin` tells where a
+/// Every key outside of callers, then those that are written of each caller. `origin` says where a
 /// path was written, and `called` what a person calls it.
 pub(crate) fn effective(
     root: &toml::Table,
-    origin: impl Fn(&str) -> Origin,
+    origin: impl Fn(&str) -> ValueSource,
     called: impl Fn(&str) -> String,
 ) -> Vec<Effective> {
     let of_callers = format!("{LIST}.");
@@ -99,7 +98,7 @@ pub(crate) fn effective(
             Some(value) => Effective::new(key.clone(), &key, value, origin(&key)),
             None => Effective {
                 value: manual::default(&key),
-                origin: Origin::Default,
+                origin: ValueSource::Default,
                 key,
                 hidden: None,
             },

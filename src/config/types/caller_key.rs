@@ -1,4 +1,4 @@
-//! Caller keys: how one is made, and how what a caller presents is told from what is no key.
+//! Caller keys: their creation, and recognition of a key or a mistyped one in any text.
 //!
 //! A key is `gbgp_`, 43 base64url characters (256 random bits) and 6 characters of checksum: the
 //! first of the SHA-256 of all that stands before them. So a scanner for leaked secrets knows a key

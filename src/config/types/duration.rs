@@ -30,7 +30,7 @@ pub(crate) fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Dur
 
 /// A span of time.
 pub(crate) fn or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    // By way of `Value`, so that a bare number is told what a text without a unit is told.
+    // Through `Value`, so that a bare number gets the error of a text without a unit.
     let value = toml::Value::deserialize(deserializer)?;
     value
         .as_str()

@@ -5,6 +5,7 @@ pub(crate) mod caller_key;
 pub(crate) mod certificate_name;
 pub(crate) mod duration;
 pub(crate) mod file;
+pub(crate) mod header_case;
 pub(crate) mod hosts;
 pub(crate) mod methods;
 pub(crate) mod path;

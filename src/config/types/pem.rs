@@ -17,13 +17,13 @@ use rustls::sign::CertifiedKey;
 use rustls_native_certs::ErrorKind;
 use zeroize::Zeroizing;
 
-use self::fault::Fault;
+use self::fault::PemFault;
 use crate::config::error::Problem;
 use crate::secret::read_bytes;
 
 /// Why a PEM file is of no use.
 #[derive(Debug)]
-pub(crate) struct Error {
+pub(crate) struct PemError {
     path: PathBuf,
     wanted: Wanted,
     reason: Reason,
@@ -32,7 +32,7 @@ pub(crate) struct Error {
 #[derive(Debug)]
 enum Reason {
     Unreadable(io::Error),
-    Malformed(Option<Fault>),
+    Malformed(Option<PemFault>),
     Missing {
         has_key: bool,
         has_certificate: bool,
@@ -56,10 +56,10 @@ impl Wanted {
     }
 }
 
-impl Error {
+impl PemError {
     /// This error as a problem of `key`.
     pub(crate) fn at(self, key: &'static str) -> Problem {
-        let Error {
+        let PemError {
             path,
             wanted,
             reason,
@@ -71,7 +71,7 @@ impl Error {
                 format!("cannot read {path}: {error}"),
                 "check the path and the permissions of the file",
             ),
-            Reason::Malformed(Some(Fault { cause, fix })) => {
+            Reason::Malformed(Some(PemFault { cause, fix })) => {
                 let fix = fix.replace("FILE", &path.to_string());
                 Problem::new(
                     key,
@@ -115,8 +115,8 @@ struct File<'a> {
 }
 
 impl<'a> File<'a> {
-    fn read(path: &'a Path, wanted: Wanted) -> Result<Self, Error> {
-        let error = |reason| Error {
+    fn read(path: &'a Path, wanted: Wanted) -> Result<Self, PemError> {
+        let error = |reason| PemError {
             path: path.to_owned(),
             wanted,
             reason,
@@ -130,7 +130,7 @@ impl<'a> File<'a> {
     }
 
     /// The sections of one kind; those of other kinds are skipped.
-    fn sections<T: PemObject>(&self, wanted: Wanted) -> Result<Vec<T>, Error> {
+    fn sections<T: PemObject>(&self, wanted: Wanted) -> Result<Vec<T>, PemError> {
         // Its own errors hold lines of the file.
         let found: Result<Vec<T>, _> = T::pem_slice_iter(&self.bytes).collect();
         match found {
@@ -141,7 +141,7 @@ impl<'a> File<'a> {
     }
 
     /// The error of a file that has nothing of what is wanted.
-    fn without(&self, wanted: Wanted) -> Error {
+    fn without(&self, wanted: Wanted) -> PemError {
         if let Some(fault) = fault::find(&self.bytes) {
             return self.error(wanted, Reason::Malformed(Some(fault)));
         }
@@ -158,8 +158,8 @@ impl<'a> File<'a> {
         )
     }
 
-    fn error(&self, wanted: Wanted, reason: Reason) -> Error {
-        Error {
+    fn error(&self, wanted: Wanted, reason: Reason) -> PemError {
+        PemError {
             path: self.path.to_owned(),
             wanted,
             reason,
@@ -171,11 +171,11 @@ impl<'a> File<'a> {
 /// form.
 pub(crate) fn fault(text: &[u8], file: Option<&Path>) -> Option<(&'static str, String)> {
     let file = file.map_or_else(|| "FILE".to_owned(), |file| file.display().to_string());
-    fault::find(text).map(|Fault { cause, fix }| (cause, fix.replace("FILE", &file)))
+    fault::find(text).map(|PemFault { cause, fix }| (cause, fix.replace("FILE", &file)))
 }
 
 /// The trust anchors in the PEM file `path`, at least one.
-pub(crate) fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+pub(crate) fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
     let wanted = Wanted::TrustAnchor;
     let file = File::read(path, wanted)?;
     let found = usable(file.sections(Wanted::Certificate)?);
@@ -190,12 +190,12 @@ pub(crate) fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> 
 }
 
 /// All certificates in the PEM file `path`, at least one.
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Error> {
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
     File::read(path, Wanted::Certificate)?.sections(Wanted::Certificate)
 }
 
 /// The first private key in the PEM file `path`.
-fn private_key(path: &Path) -> Result<Zeroizing<PrivateKeyDer<'static>>, Error> {
+fn private_key(path: &Path) -> Result<Zeroizing<PrivateKeyDer<'static>>, PemError> {
     let wanted = Wanted::PrivateKey;
     let file = File::read(path, wanted)?;
     let mut found = PrivateKeyDer::pem_slice_iter(&file.bytes);

@@ -1,4 +1,4 @@
-//! How often something may happen: `"100/s, burst 20"`.
+//! Rate of requests: `"100/s, burst 20"`.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -72,7 +72,7 @@ fn number(text: &str) -> Result<NonZeroU32, &'static str> {
 }
 
 impl<'de> Deserialize<'de> for Rate {
-    // By way of `Value`, so that a bare number is told what a text without a unit is told.
+    // Through `Value`, so that a bare number gets the error of a text without a unit.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = toml::Value::deserialize(deserializer)?;
         value

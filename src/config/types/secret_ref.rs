@@ -58,7 +58,7 @@ pub(crate) fn read(key: &'static str, kept: &Kept) -> Result<Secret, Problem> {
     kept.read().map_err(|error| unreadable(key, kept, &error))
 }
 
-pub(crate) fn unreadable(key: &'static str, kept: &Kept, error: &secret::Error) -> Problem {
+pub(crate) fn unreadable(key: &'static str, kept: &Kept, error: &secret::SecretError) -> Problem {
     let fix = match (error.fix(), kept.file()) {
         (Some(fix), _) => fix,
         (None, Some(_)) => "check the path, the permissions and the content of the file",

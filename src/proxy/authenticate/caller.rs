@@ -35,7 +35,7 @@ impl Caller {
         }
     }
 
-    fn new(number: usize, caller: &config::Caller, quota: Arc<CallerQuota>) -> Self {
+    fn new(number: usize, caller: &config::CallerConfig, quota: Arc<CallerQuota>) -> Self {
         Caller {
             name: Some(caller.name.clone()),
             expires: caller.expires,

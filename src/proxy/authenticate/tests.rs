@@ -8,15 +8,15 @@ use super::*;
 use crate::config;
 use crate::proxy::tests::config as configuration;
 
-fn authenticator(list: Vec<config::Caller>) -> Authenticator {
+fn authenticator(list: Vec<config::CallerConfig>) -> Authenticator {
     let mut config = configuration();
     config.callers = list;
     let quotas = CallerQuotas::new(&config, &crate::metrics::Metrics::new(1), None);
     Authenticator::new(&config, &quotas, Arc::new(AuthFailureThrottle::new()))
 }
 
-fn caller(name: &str) -> config::Caller {
-    config::Caller {
+fn caller(name: &str) -> config::CallerConfig {
+    config::CallerConfig {
         name: name.to_owned(),
         keys: Vec::new(),
         certificate: None,
@@ -30,11 +30,11 @@ fn caller(name: &str) -> config::Caller {
 }
 
 /// A caller with a key of its own, and the key.
-fn keyed(name: &str) -> (config::Caller, String) {
+fn keyed(name: &str) -> (config::CallerConfig, String) {
     let key = config::new_key().unwrap().expose().to_owned();
     let digest = key_digest(key.as_bytes()).unwrap();
     (
-        config::Caller {
+        config::CallerConfig {
             keys: vec![digest],
             ..caller(name)
         },
@@ -134,11 +134,11 @@ fn a_key_is_accepted_in_three_fields() {
 #[test]
 fn a_certificate_precedes_a_uid_precedes_a_key() {
     let (crm, key) = keyed("crm");
-    let certified = config::Caller {
+    let certified = config::CallerConfig {
         certificate: CertificateName::parse("a.example").ok(),
         ..caller("certified")
     };
-    let local = config::Caller {
+    let local = config::CallerConfig {
         uid: Some(7),
         ..caller("local")
     };
@@ -161,7 +161,7 @@ fn a_certificate_precedes_a_uid_precedes_a_key() {
 /// Host names are case-insensitive, paths are not.
 #[test]
 fn a_certificate_uri_is_compared_exactly() {
-    let workload = config::Caller {
+    let workload = config::CallerConfig {
         certificate: CertificateName::parse("spiffe://corp/Crm").ok(),
         ..caller("crm")
     };
@@ -183,7 +183,7 @@ fn callers_without_credentials_let_nobody_in() {
 fn an_expired_caller_is_rejected() {
     let (crm, key) = keyed("crm");
     let at = |expires| {
-        authenticator(vec![config::Caller {
+        authenticator(vec![config::CallerConfig {
             expires: Some(expires),
             ..crm.clone()
         }])
@@ -194,7 +194,7 @@ fn an_expired_caller_is_rejected() {
     );
     let fields = [("x-api-key", key)];
     assert!(authenticated(&at(now + hour), &fields, None).is_ok());
-    let local = authenticator(vec![config::Caller {
+    let local = authenticator(vec![config::CallerConfig {
         uid: Some(7),
         expires: Some(now - hour),
         ..caller("local")
@@ -218,7 +218,7 @@ fn an_expired_caller_is_rejected() {
 fn a_caller_may_only_make_its_own_calls() {
     let (crm, key) = keyed("crm");
     let prefix = config::PathPrefix::try_from("/v2/captain/journey/state/".to_owned()).unwrap();
-    let crm = config::Caller {
+    let crm = config::CallerConfig {
         allow: Some(vec![prefix]),
         methods: Some(vec![Method::POST]),
         ..crm

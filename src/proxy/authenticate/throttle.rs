@@ -30,7 +30,7 @@ const BUCKETS: usize = 1024;
 #[derive(Debug)]
 pub(in crate::proxy) struct AuthFailureThrottle {
     buckets: Vec<DefaultDirectRateLimiter>,
-    /// Keyed anew in each process, so that nobody can choose whose bucket to share.
+    /// Keyed differently in each process, so that nobody can choose whose bucket to share.
     hasher: RandomState,
     delayed: AtomicUsize,
     log_throttle: LogThrottle,

@@ -38,7 +38,7 @@ pub struct HeaderPolicy {
 }
 
 impl HeaderPolicy {
-    pub(super) fn new(config: &config::Forward) -> Self {
+    pub(super) fn new(config: &config::ForwardConfig) -> Self {
         HeaderPolicy {
             forward_cookies: config.forward_cookies,
             send_forwarded: config.send_forwarded,

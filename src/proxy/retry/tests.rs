@@ -191,11 +191,11 @@ async fn nothing_is_forwarded_without_a_token() {
 async fn rejected_requests_are_resent_with_one_new_token() {
     let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
     world.revoke();
-    let told = join_all((0..50).map(|number| {
+    let statuses = join_all((0..50).map(|number| {
         let world = &world;
         async move { world.post(&format!("body {number}")).await.0 }
     }));
-    assert_eq!(told.await, [StatusCode::OK; 50]);
+    assert_eq!(statuses.await, [StatusCode::OK; 50]);
     assert_eq!(world.fetches(), 2);
     let mut bodies: Vec<_> = world.api.seen.lock().unwrap().drain(..).collect();
     bodies.sort();

@@ -165,7 +165,7 @@ fn characters_that_servers_fold_are_rejected() {
 
 fn assert_rejected(path: &str, detail: &str) {
     match check_path(path) {
-        Err(Error::BadRequest(told)) => assert!(told.contains(detail), "{path}: {told}"),
+        Err(Error::BadRequest(found)) => assert!(found.contains(detail), "{path}: {found}"),
         other => panic!("{path}: {other:?}"),
     }
 }

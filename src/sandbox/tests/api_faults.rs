@@ -18,7 +18,7 @@ async fn an_injected_status_has_its_versions_format() {
         (response.status(), response.field("retry-after")),
         ("503", Some("9"))
     );
-    let problem = "The sandbox was told to answer with 503";
+    let problem = "The sandbox was asked to respond with 503";
     assert_eq!(
         response.json(),
         json!({"errors": [{

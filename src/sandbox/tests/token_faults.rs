@@ -55,7 +55,10 @@ async fn status_and_retry_after_are_injected() {
         (response.status(), response.field("retry-after")),
         ("500", None)
     );
-    assert_eq!(response.text(), "the sandbox was told to answer with 500\n");
+    assert_eq!(
+        response.text(),
+        "the sandbox was asked to respond with 500\n"
+    );
 
     let date = "Wed, 21 Oct 2015 07:28:00 GMT";
     sandbox.set_faults([format!("token-retry-after={date}").parse().unwrap()]);

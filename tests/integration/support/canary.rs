@@ -153,7 +153,7 @@ impl Configuration {
     }
 }
 
-pub fn load_file(file: &Path) -> Result<Loaded, config::Error> {
+pub fn load_file(file: &Path) -> Result<Loaded, config::ConfigError> {
     config::load(&Sources {
         file: Some(file.to_owned()),
         env: environment(),

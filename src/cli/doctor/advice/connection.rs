@@ -66,7 +66,7 @@ fn check_name_servers(host: &str) -> String {
 pub(in crate::cli::doctor) fn slow_tunnel(target: &Target) -> Advice {
     Advice::new("the egress proxy takes the connection, and does not open the tunnel in time")
         .fix(format!(
-            "ask whoever runs the egress proxy whether it reaches {}, and why it is slow",
+            "ask the operator of the egress proxy whether it reaches {}, and why it is slow",
             target.host_and_port()
         ))
         .fix(format!("if it only takes longer, raise {}", target.connect))
@@ -106,7 +106,7 @@ pub(in crate::cli::doctor) fn no_connection(target: &Target, kinds: &[io::ErrorK
 pub(in crate::cli::doctor) fn no_tunnel(target: &Target, error: &TunnelError) -> Advice {
     let ask = |question: &str| {
         format!(
-            "ask whoever runs the egress proxy {question} {}",
+            "ask the operator of the egress proxy {question} {}",
             target.host_and_port()
         )
     };
@@ -153,7 +153,7 @@ pub(in crate::cli::doctor) fn no_tls(
     let Target { ca_key, keys, .. } = target;
     let host = &target.origin.host;
     let anchor = certificate.map_or("its issuer", |shown| shown.anchor.as_str());
-    let ask = format!("check {keys}, and ask whoever runs {host}");
+    let ask = format!("check {keys}, and ask the operator of {host}");
     match kind {
         TlsErrorKind::UnknownIssuer => Advice::new(
             "none of the trusted roots signed the certificate: a corporate proxy opens TLS on the way, or the \
@@ -167,7 +167,7 @@ pub(in crate::cli::doctor) fn no_tls(
         TlsErrorKind::OtherKey => Advice::new(format!(
             "a trusted root is named {anchor:?}, but another key signed the certificate"
         ))
-        .fix("if the CA was not made anew, do not trust the server: somebody uses its name")
+        .fix("if the CA was not replaced, do not trust the server: somebody uses its name")
         .fix(format!("if it was, write its present root certificate into the file of {ca_key}")),
         TlsErrorKind::Expired(at) => outside_validity(host, "ended", at, now),
         TlsErrorKind::NotYetValid(at) => outside_validity(host, "begins", at, now),
@@ -214,7 +214,7 @@ fn outside_validity(host: &str, verb: &str, at: Option<i64>, now: SystemTime) ->
     ))
     .fix("if this machine's time is wrong, set its clock (NTP)")
     .fix(format!(
-        "if it is right, whoever runs {host} has to renew the certificate"
+        "if it is right, the operator of {host} has to renew the certificate"
     ))
 }
 
@@ -235,7 +235,7 @@ pub(in crate::cli::doctor) fn describe_certificate(
     );
     let note = (days_left < MIN_VALID_DAYS).then(|| {
         format!(
-            "the certificate ends at {}: ask whoever runs the server to renew it",
+            "the certificate ends at {}: ask the operator of the server to renew it",
             date(certificate.not_after)
         )
     });

@@ -41,7 +41,7 @@ pub(in crate::cli::doctor) fn advise_on_fetch_error(error: &FetchError, config: 
         FetchError::Encoded { .. } => Advice::new(
             "something between this machine and the endpoint compresses what it was asked not to compress",
         )
-        .fix("ask whoever runs the gateway or proxy in between to heed Accept-Encoding"),
+        .fix("ask the operator of the gateway or proxy in between to heed Accept-Encoding"),
         FetchError::Timeout(late) if late.step != ConnectStep::Response => Advice::new(
             "this connection took longer than the one before, and token.timeout is for both connection and answer",
         )
@@ -129,7 +129,7 @@ fn token_endpoint_status(status: StatusCode) -> Advice {
         403 => Advice::new(
             "something before the endpoint keeps this machine out, such as a list of allowed addresses",
         )
-        .fix("ask whoever runs it to let this machine's address in")
+        .fix("ask its operator to let this machine's address in")
         .fix(CHECK_ENDPOINT),
         404 | 405 => Advice::new("there is no token endpoint at this path")
             .fix(CHECK_ENDPOINT)

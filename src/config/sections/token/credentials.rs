@@ -1,4 +1,4 @@
-//! What the OAuth client proves itself with, and where that is kept.
+//! Credentials of the OAuth client, and where they are kept.
 
 use std::path::{Path, PathBuf};
 
@@ -28,7 +28,7 @@ pub enum ClientAuth {
 }
 
 /// Where the client's credentials are kept. They are read together each time that a token is asked
-/// for: whoever replaces them need not restart the proxy.
+/// for: replacing them needs no restart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CredentialSources {
     pub(crate) client_id: Text,

@@ -3,13 +3,13 @@
 
 /// What is wrong with a file, and what to do about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
+pub(crate) struct PemFault {
     pub(crate) cause: &'static str,
     pub(crate) fix: &'static str,
 }
 
-const fn fault(cause: &'static str, fix: &'static str) -> Fault {
-    Fault { cause, fix }
+const fn fault(cause: &'static str, fix: &'static str) -> PemFault {
+    PemFault { cause, fix }
 }
 
 const BEGIN: &[u8] = b"-----BEGIN ";
@@ -18,67 +18,67 @@ const DASHES: &[u8] = b"-----";
 /// The base64 of `BEGIN`, as far as it does not depend on what follows.
 const BEGIN_IN_BASE64: &[u8] = b"LS0tLS1CRUdJTi";
 
-const EMPTY: Fault = fault("the file is empty", "write the PEM text into the file");
-pub(crate) const BYTE_ORDER_MARK: Fault = fault(
+const EMPTY: PemFault = fault("the file is empty", "write the PEM text into the file");
+pub(crate) const BYTE_ORDER_MARK: PemFault = fault(
     "the file begins with a byte order mark",
     "save it as UTF-8 without a byte order mark",
 );
-const UTF_16: Fault = fault(
+const UTF_16: PemFault = fault(
     "the file is UTF-16 text",
     "save it as UTF-8 or ASCII, without a byte order mark",
 );
-const BINARY: Fault = fault(
+const BINARY: PemFault = fault(
     "the file is binary (DER or PKCS #12), not PEM",
     "convert it to PEM: openssl x509 -inform der for a certificate, openssl pkey -inform der for a key, openssl pkcs12 for \
      both in one file",
 );
-const IN_BASE64: Fault = fault(
+const IN_BASE64: PemFault = fault(
     "the file holds the base64 of a PEM file",
     "decode it once, with base64 -d; a Kubernetes Secret takes PEM as it is under stringData, and base64 under data",
 );
-const ESCAPED: Fault = fault(
+const ESCAPED: PemFault = fault(
     "the line breaks are written as \\n",
     "write real line breaks: sed -i 's/\\\\n/\\n/g' FILE; docker --env-file, and quotes in YAML and Terraform, leave \\n as it is",
 );
-const QUOTED: Fault = fault(
+const QUOTED: PemFault = fault(
     "the PEM text stands in quotes",
     "remove the quotes from the file",
 );
-const INDENTED: Fault = fault(
+const INDENTED: PemFault = fault(
     "the lines BEGIN and END are indented",
     "remove the blanks at the start of each line; in YAML, write the text below `|` with one indentation throughout",
 );
-const BLANKS: Fault = fault(
+const BLANKS: PemFault = fault(
     "the line breaks were replaced by blanks",
     "give a PEM file with real line breaks; a shell replaces them where a variable is not quoted",
 );
-const ONE_LINE: Fault = fault(
+const ONE_LINE: PemFault = fault(
     "the line breaks are missing",
     "give a PEM file with real line breaks: BEGIN and END stand on lines of their own",
 );
-const CUT_OFF: Fault = fault(
+const CUT_OFF: PemFault = fault(
     "a line END is missing: the file is cut off",
     "give a PEM file that is whole",
 );
-const MISMATCH: Fault = fault(
+const MISMATCH: PemFault = fault(
     "the lines BEGIN and END do not name the same kind",
     "give a PEM file that is whole",
 );
-const ENCRYPTED: Fault = fault(
+const ENCRYPTED: PemFault = fault(
     "the private key is encrypted with a passphrase",
     "decrypt it: openssl pkey -in FILE -out NEW, and protect the new file by its permissions",
 );
-const OPENSSH: Fault = fault(
+const OPENSSH: PemFault = fault(
     "the file holds a key in OpenSSH's own format",
     "convert it: ssh-keygen -p -m PKCS8 -f FILE, or make a key with openssl genpkey",
 );
-const DAMAGED: Fault = fault(
+const DAMAGED: PemFault = fault(
     "the base64 between BEGIN and END is damaged",
     "give a PEM file as it was issued",
 );
 
 /// The likely cause, or `None` where the file looks like PEM with nothing wrong in its form.
-pub(crate) fn find(bytes: &[u8]) -> Option<Fault> {
+pub(crate) fn find(bytes: &[u8]) -> Option<PemFault> {
     let text = bytes.trim_ascii();
     if text.is_empty() {
         return Some(EMPTY);
@@ -112,7 +112,7 @@ pub(crate) fn begins_with_mark(bytes: &[u8]) -> bool {
 }
 
 /// The first fault in one of the sections.
-fn sections(text: &[u8]) -> Option<Fault> {
+fn sections(text: &[u8]) -> Option<PemFault> {
     let mut from = 0;
     while let Some(at) = position(&text[from..], BEGIN).map(|found| from + found) {
         let line_start = text[..at]
@@ -132,7 +132,7 @@ fn sections(text: &[u8]) -> Option<Fault> {
 
 /// The fault of the section whose BEGIN stands behind `lead` on its line, and is followed by
 /// `rest`.
-fn section(lead: &[u8], rest: &[u8]) -> Option<Fault> {
+fn section(lead: &[u8], rest: &[u8]) -> Option<PemFault> {
     let Some(label_end) = position(rest, DASHES) else {
         return Some(CUT_OFF);
     };
@@ -206,7 +206,7 @@ mod tests {
     #[test]
     fn each_damage_has_its_cause() {
         let utf_16: Vec<u8> = KEY.encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let cases: [(Vec<u8>, Fault); 20] = [
+        let cases: [(Vec<u8>, PemFault); 20] = [
             (b" \n".to_vec(), EMPTY),
             (format!("\u{FEFF}{KEY}").into(), BYTE_ORDER_MARK),
             ([b"\xFF\xFE", &utf_16[..]].concat(), UTF_16),
