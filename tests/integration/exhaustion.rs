@@ -1,4 +1,4 @@
-//! What one caller, with or without a key, may take of the memory and the files of the process.
+//! Memory and files that one caller can use, with or without a key.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! What a caller is told when the API fails.
+//! Responses to callers when the API fails.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! What reaches the API, and what comes back.
+//! Requests as they reach the API, and responses as they come back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

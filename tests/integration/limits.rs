@@ -1,4 +1,4 @@
-//! How much each caller may, and all together; who waits, and who is refused.
+//! Limits of each caller and of the process: admission, queueing and rejection.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What is logged of a request, and what is not.
+//! Log lines of a request, and what must not be in them.
 
 use std::net::TcpStream;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! What operators read and load beside the proxy: alerts, dashboard and runbook speak of metrics
-//! that exist, manifests and units of keys that do.
+//! Files for operators: alerts, dashboard and runbook name metrics that exist, manifests and units keys
+//! that do.
 
 use std::collections::BTreeSet;
 use std::path::Path;

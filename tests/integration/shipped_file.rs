@@ -117,9 +117,9 @@ fn the_reference_is_made_of_it() {
 }
 
 fn reference() -> String {
-    const HEAD: &str = "# Configuration\n\nMade of [`proxy.toml`](../proxy.toml), which can be used as it is. A value comes from \
+    const HEAD: &str = "# Configuration\n\nGenerated from [`proxy.toml`](../proxy.toml), which you can use as it is. A value comes from \
         `--set section.key=value`, else\nfrom the environment variable `GBG_PROXY_SECTION_KEY`, else from the file, else it is the \
-        default. Callers stand in the file\nalone. `gbg-proxy check --all` shows what each key comes to.\n";
+        default. Callers can only be\ndefined in the file. `gbg-proxy check --all` shows every key with its effective value and source.\n";
     let mut text = HEAD.to_owned();
     let mut section = "";
     let mut comment: Vec<&str> = Vec::new();

@@ -1,4 +1,4 @@
-//! When a token is got, kept and replaced.
+//! Token lifecycle: when a token is fetched, kept and replaced.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
