@@ -1,4 +1,4 @@
-//! Computations of the load test without sockets and clocks. `tests/integration/load.rs` includes
+//! Computations of the load test without sockets and clocks. `tests/integration/ops/load_test.rs` includes
 //! and tests them: a bench has no test harness.
 
 pub(crate) mod arrivals;

@@ -8,9 +8,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::Proxy;
 use super::caller::PATIENCE;
 use super::server::scripted;
+use super::{Proxy, TestProxy};
 
 /// How long nothing must come before a connection counts as kept open.
 const SILENCE: Duration = Duration::from_millis(400);
@@ -73,7 +73,10 @@ impl Api {
     }
 
     pub async fn proxy(&self, set: &[&str]) -> Proxy {
-        Proxy::before_server(&format!("http://{}", self.addr), set).await
+        TestProxy::before_server(&format!("http://{}", self.addr))
+            .set(set)
+            .start()
+            .await
     }
 }
 

@@ -19,7 +19,7 @@ use std::path::Path;
 use gbg_proxy::app::{App, StartError};
 use gbg_proxy::config::{self, Address, Loaded, Sources};
 use gbg_proxy::sandbox::{Fault, Sandbox, SandboxOptions};
-use tempfile::TempDir;
+use tempfile::{NamedTempFile, TempDir};
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
@@ -50,100 +50,91 @@ pub fn open_directory() -> TempDir {
     directory
 }
 
-/// A running proxy; it drains when the test shuts it down, and ends when it is dropped.
+/// A proxy that is configured over the defaults of the tests.
+pub struct TestProxy<'a> {
+    upstream: String,
+    /// `None` for an endpoint of its own that grants [`TOKEN`].
+    token_endpoint: Option<String>,
+    set: Vec<&'a str>,
+    callers: Option<NamedTempFile>,
+}
+
+impl<'a> TestProxy<'a> {
+    /// A proxy in front of the API at `upstream`, with tokens from `token_endpoint`.
+    pub fn new(upstream: &str, token_endpoint: &str) -> Self {
+        TestProxy {
+            upstream: upstream.to_owned(),
+            token_endpoint: Some(token_endpoint.to_owned()),
+            set: Vec::new(),
+            callers: None,
+        }
+    }
+
+    /// A proxy in front of `api`, which also serves the tokens.
+    pub fn before(api: &MockServer) -> Self {
+        TestProxy::new(&api.uri(), &token_endpoint(api))
+    }
+
+    /// A proxy in front of `sandbox`.
+    pub fn before_sandbox(sandbox: &Sandbox) -> Self {
+        TestProxy::new(&sandbox.base_url(), &sandbox.token_endpoint())
+    }
+
+    /// A proxy in front of an API at `upstream` that serves no tokens.
+    pub fn before_server(upstream: &str) -> Self {
+        TestProxy {
+            token_endpoint: None,
+            ..TestProxy::new(upstream, "")
+        }
+    }
+
+    /// Sets keys, each `section.key=value`.
+    pub fn set(mut self, set: &[&'a str]) -> Self {
+        self.set.extend(set);
+        self
+    }
+
+    /// Configures the callers in `tables`, and no others.
+    pub fn callers(mut self, tables: &[String]) -> Self {
+        self.callers = Some(known::file(tables));
+        self
+    }
+
+    pub async fn start(self) -> Proxy {
+        self.try_start().await.unwrap()
+    }
+
+    pub async fn try_start(self) -> Result<Proxy, StartError> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (tokens, token_endpoint) = match self.token_endpoint {
+            Some(token_endpoint) => (None, token_endpoint),
+            None => {
+                let tokens = api().await;
+                let token_endpoint = token_endpoint(&tokens);
+                (Some(tokens), token_endpoint)
+            }
+        };
+        let sources = Sources {
+            set: values(&self.upstream, &token_endpoint, &self.set),
+            env: environment(),
+            file: self.callers.as_ref().map(|file| file.path().to_owned()),
+        };
+        let config = config::load(&sources).unwrap().config;
+        let app = App::start(&config).await?;
+        Ok(Proxy {
+            app,
+            _tokens: tokens,
+        })
+    }
+}
+
+/// A running proxy: drains when the test shuts it down, ends when it is dropped.
 pub struct Proxy {
     app: App,
-    /// The token server, where it is not the test's.
     _tokens: Option<MockServer>,
 }
 
 impl Proxy {
-    /// A proxy before the API at `api`, with tokens from `token_endpoint`, and `set` over the
-    /// defaults.
-    pub async fn start(api: &str, token_endpoint: &str, set: &[&str]) -> Proxy {
-        Proxy::try_start(api, token_endpoint, set).await.unwrap()
-    }
-
-    pub async fn try_start(
-        api: &str,
-        token_endpoint: &str,
-        set: &[&str],
-    ) -> Result<Proxy, StartError> {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        App::start(&configured(api, token_endpoint, set).config)
-            .await
-            .map(|app| Proxy { app, _tokens: None })
-    }
-
-    /// A proxy before `api`, which serves the tokens as well.
-    pub async fn before(api: &MockServer, set: &[&str]) -> Proxy {
-        Proxy::start(&api.uri(), &token_endpoint(api), set).await
-    }
-
-    /// A proxy before an API at `upstream` that serves no tokens.
-    pub async fn before_server(upstream: &str, set: &[&str]) -> Proxy {
-        let tokens = api().await;
-        let proxy = Proxy::start(upstream, &token_endpoint(&tokens), set).await;
-        Proxy {
-            _tokens: Some(tokens),
-            ..proxy
-        }
-    }
-
-    /// A proxy before `api` that knows the callers in `tables` alone.
-    pub async fn knowing(api: &MockServer, tables: &[String], set: &[&str]) -> Proxy {
-        Proxy::with_file(
-            known::file(tables).path(),
-            &api.uri(),
-            &token_endpoint(api),
-            set,
-        )
-        .await
-    }
-
-    /// A proxy before `sandbox` that knows the callers in `tables` alone.
-    pub async fn knowing_before(sandbox: &Sandbox, tables: &[String]) -> Proxy {
-        let file = known::file(tables);
-        Proxy::with_file(
-            file.path(),
-            &sandbox.base_url(),
-            &sandbox.token_endpoint(),
-            &[],
-        )
-        .await
-    }
-
-    /// A proxy before an API at `upstream` that serves no tokens, and which knows the callers in
-    /// `tables` alone.
-    pub async fn knowing_before_server(upstream: &str, tables: &[String], set: &[&str]) -> Proxy {
-        let tokens = api().await;
-        let file = known::file(tables);
-        let proxy = Proxy::with_file(file.path(), upstream, &token_endpoint(&tokens), set).await;
-        Proxy {
-            _tokens: Some(tokens),
-            ..proxy
-        }
-    }
-
-    async fn with_file(file: &Path, api: &str, token_endpoint: &str, set: &[&str]) -> Proxy {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let set = values(api, token_endpoint, set);
-        let sources = Sources {
-            set,
-            env: environment(),
-            file: Some(file.to_owned()),
-        };
-        let app = App::start(&config::load(&sources).unwrap().config)
-            .await
-            .unwrap();
-        Proxy { app, _tokens: None }
-    }
-
-    /// A proxy before `sandbox`.
-    pub async fn before_sandbox(sandbox: &Sandbox, set: &[&str]) -> Proxy {
-        Proxy::start(&sandbox.base_url(), &sandbox.token_endpoint(), set).await
-    }
-
     /// Where it tells how it is.
     pub fn admin(&self) -> SocketAddr {
         match self.app.admin_address() {

@@ -16,12 +16,15 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use wiremock::MockServer;
 
-use super::Proxy;
+use super::{Proxy, TestProxy};
 
 /// A proxy that serves with TLS before `api`, and the roots that its callers trust.
 pub async fn serving_tls(api: &MockServer) -> (Proxy, RootCertStore) {
     let identity = Identity::new();
-    (Proxy::before(api, &identity.set()).await, identity.roots)
+    (
+        TestProxy::before(api).set(&identity.set()).start().await,
+        identity.roots,
+    )
 }
 
 /// The files of a certificate; they go when this does, and are read by then.

@@ -1,0 +1,260 @@
+//! The admin listener: readiness, who reads it, `/quit`, and `wait`, which asks it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use tokio::task::spawn_blocking;
+use wiremock::ResponseTemplate;
+
+use crate::support::caller::{Whole, json, post, raw, send, until};
+use crate::support::process::{Running, text, with_client};
+use crate::support::{TestProxy, answer, api, server, token_endpoint};
+
+pub(crate) const START: &str = "/v2/captain/journey/start";
+
+pub(crate) async fn get(addr: SocketAddr, path: &str) -> Whole {
+    send(
+        addr,
+        Request::get(path)
+            .header("host", "localhost")
+            .body(Full::default())
+            .unwrap(),
+    )
+    .await
+}
+
+pub(crate) fn said(res: &Whole) -> String {
+    String::from_utf8_lossy(res.body()).into_owned()
+}
+
+#[tokio::test]
+async fn who_has_a_token_is_ready_and_who_has_none_says_why() {
+    let api = api().await;
+    let proxy = TestProxy::before(&api).start().await;
+    until(async || get(proxy.admin(), "/readyz").await.status() == StatusCode::OK).await;
+    for path in ["/livez", "/startupz"] {
+        assert_eq!(
+            get(proxy.admin(), path).await.status(),
+            StatusCode::OK,
+            "{path}"
+        );
+    }
+
+    let without = TestProxy::new(&api.uri(), "http://127.0.0.1:1/")
+        .start()
+        .await;
+    let res = get(without.admin(), "/readyz").await;
+    assert_eq!(res.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(said(&res).contains("there is no access token"), "{res:?}");
+    for path in ["/livez", "/startupz"] {
+        assert_eq!(
+            get(without.admin(), path).await.status(),
+            StatusCode::OK,
+            "{path}: it would be restarted for nothing"
+        );
+    }
+    let status = json(&get(without.admin(), "/status").await);
+    assert_eq!(
+        (&status["state"], &status["token"]["expires_in_seconds"]),
+        (&"no_token".into(), &0.into())
+    );
+    assert!(
+        status["fix"].as_str().unwrap().contains("doctor"),
+        "{status}"
+    );
+    until(async || {
+        let status = json(&get(without.admin(), "/status").await);
+        status["token"]["last_failure"]["reason"] == "unreachable"
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_drain_is_told_before_it_begins() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    let proxy = TestProxy::before(&api)
+        .set(&["drain.delay=2s"])
+        .start()
+        .await;
+    let (addr, admin) = (proxy.addr(), proxy.admin());
+    assert_eq!(send(addr, post(START)).await.status(), StatusCode::OK);
+    let drained = tokio::spawn(proxy.shut_down());
+    until(async || said(&get(admin, "/readyz").await).contains("about to end")).await;
+    assert_eq!(
+        send(addr, post(START)).await.status(),
+        StatusCode::OK,
+        "balancers may still send"
+    );
+    assert_eq!(json(&get(admin, "/status").await)["state"], "draining");
+    drained.await.unwrap();
+}
+
+#[tokio::test]
+async fn it_is_not_where_callers_come_in_and_web_pages_do_not_read_it() {
+    let proxy = TestProxy::before(&api().await).start().await;
+    for path in [
+        "/", "/livez", "/readyz", "/metrics", "/status", "/history", "/quit",
+    ] {
+        assert_eq!(
+            get(proxy.addr(), path).await.status(),
+            StatusCode::NOT_FOUND,
+            "{path}"
+        );
+    }
+    for (path, status) in [
+        ("/", "403"),
+        ("/status", "403"),
+        ("/history", "403"),
+        ("/quit", "403"),
+        ("/metrics", "200"),
+        ("/livez", "200"),
+    ] {
+        let asked =
+            format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
+        let told = raw(proxy.admin(), asked).await;
+        assert!(
+            told.starts_with(&format!("HTTP/1.1 {status}")),
+            "{path}: {told}"
+        );
+    }
+    let named = TestProxy::before(&api().await)
+        .set(&["admin.hosts=[\"ops.example\"]"])
+        .start()
+        .await;
+    let asked = "GET /status HTTP/1.1\r\nHost: ops.example\r\nConnection: close\r\n\r\n";
+    assert!(raw(named.admin(), asked).await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn whoever_asks_for_nothing_that_is_there_is_told_what_is() {
+    let proxy = TestProxy::before(&api().await).start().await;
+    let res = get(proxy.admin(), "/index.html").await;
+    assert_eq!(res.status(), StatusCode::NOT_FOUND);
+    assert!(said(&res).contains("/readyz"), "{res:?}");
+    let res = send(proxy.admin(), post("/status")).await;
+    assert_eq!(
+        (res.status(), &res.headers()["allow"]),
+        (
+            StatusCode::METHOD_NOT_ALLOWED,
+            &"GET, HEAD".parse().unwrap()
+        )
+    );
+    assert_eq!(
+        send(proxy.admin(), post("/quit")).await.status(),
+        StatusCode::METHOD_NOT_ALLOWED,
+        "it is not allowed"
+    );
+}
+
+/// A process that listens for it at an address of its own choice.
+fn running(address: &str, set: &[&str]) -> Running {
+    let address = format!("admin.address={address}");
+    Running::start(&[&[address.as_str()], set].concat())
+}
+
+#[tokio::test]
+async fn quit_ends_the_process_if_that_is_written() {
+    let mut process = spawn_blocking(|| running("127.0.0.1:0", &["admin.quit=true"]))
+        .await
+        .unwrap();
+    let admin = process.admin();
+    let res = get(admin, "/quit").await;
+    assert_eq!(
+        (res.status(), &res.headers()["allow"]),
+        (StatusCode::METHOD_NOT_ALLOWED, &"POST".parse().unwrap())
+    );
+    let mut of_a_page = post("/quit");
+    of_a_page
+        .headers_mut()
+        .insert("origin", "https://evil.example".parse().unwrap());
+    assert_eq!(send(admin, of_a_page).await.status(), StatusCode::FORBIDDEN);
+    assert_eq!(send(admin, post("/quit")).await.status(), StatusCode::OK);
+    let code = spawn_blocking(move || process.wait()).await.unwrap();
+    assert_eq!(code, 0);
+}
+
+/// Each byte of it is in time, and all of it never is.
+#[tokio::test]
+async fn wait_fails_in_time_also_before_who_answers_byte_by_byte() {
+    let drips = server::scripted(async |mut stream| {
+        for _ in 0..200 {
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b" ").await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    let address = format!("admin.address={drips}");
+    let waiting = spawn_blocking(move || {
+        with_client(&["wait", "--timeout", "300ms", "--set", &address])
+            .output()
+            .unwrap()
+    });
+    let waited = tokio::time::timeout(Duration::from_secs(10), waiting)
+        .await
+        .expect("it waits on")
+        .unwrap();
+    assert_eq!(waited.status.code(), Some(1), "{waited:?}");
+}
+
+#[tokio::test]
+async fn wait_ends_when_the_proxy_is_ready_and_fails_in_time_when_it_is_not() {
+    let api = api().await;
+    let endpoint = format!("token.endpoint={}", token_endpoint(&api));
+    let process = spawn_blocking(move || running("127.0.0.1:0", &[&endpoint]))
+        .await
+        .unwrap();
+    let wait = async |address: String| {
+        let address = format!("admin.address={address}");
+        let waited = spawn_blocking(move || {
+            with_client(&["wait", "--timeout", "5s", "--set", &address])
+                .output()
+                .unwrap()
+        });
+        waited.await.unwrap()
+    };
+    let waited = wait(process.admin().to_string()).await;
+    assert_eq!(waited.status.code(), Some(0), "{waited:?}");
+
+    let without = spawn_blocking(|| running("127.0.0.1:0", &[]))
+        .await
+        .unwrap();
+    let address = format!("admin.address={}", without.admin());
+    let began = std::time::Instant::now();
+    let waited = spawn_blocking(move || {
+        with_client(&["wait", "--timeout", "500ms", "--set", &address])
+            .output()
+            .unwrap()
+    });
+    let waited = waited.await.unwrap();
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(waited.status.code(), Some(1));
+    assert!(
+        text(&waited).1.contains("there is no access token"),
+        "{waited:?}"
+    );
+
+    let off = wait("off".to_owned()).await;
+    assert_eq!(off.status.code(), Some(64));
+    assert!(text(&off).1.contains("fix: write an address"), "{off:?}");
+}
+
+#[test]
+fn an_address_that_others_can_reach_or_that_is_the_callers_is_refused() {
+    for (address, told) in [
+        ("0.0.0.0:8081", "admin.allow_anonymous = true"),
+        ("127.0.0.1:8080", "listen.address"),
+    ] {
+        let output = with_client(&["check", "--set", &format!("admin.address={address}")])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(64), "{address}");
+        assert!(text(&output).1.contains(told), "{output:?}");
+    }
+}

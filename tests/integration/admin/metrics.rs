@@ -1,0 +1,175 @@
+//! Counts of requests, bytes, connections and tokens at `/metrics` and `/status`.
+
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use wiremock::ResponseTemplate;
+
+use crate::admin::health::{START, get, said};
+use crate::support::caller::{json, post, send, until};
+use crate::support::known::Known;
+use crate::support::{TestProxy, answer, api};
+
+/// The value of the line of `metrics` that begins with `series` and a space.
+fn value(metrics: &str, series: &str) -> f64 {
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("no {series} in {metrics}"))
+        .parse()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn what_is_counted_is_what_was_sent() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(201).set_body_string("12345")).await;
+    let (crm, web) = (
+        Known::new("crm", ""),
+        Known::new("web", "max_in_flight = 1"),
+    );
+    let proxy = TestProxy::before(&api)
+        .callers(&[crm.table(), web.table()])
+        .start()
+        .await;
+    for (known, times) in [(&crm, 3), (&web, 2)] {
+        for _ in 0..times {
+            let mut req = post(START);
+            req.headers_mut().extend([known.shown("x-api-key", "")]);
+            assert_eq!(send(proxy.addr(), req).await.status(), StatusCode::CREATED);
+        }
+    }
+    send(proxy.addr(), post(START)).await;
+    send(proxy.addr(), post("/elsewhere/4711")).await;
+    // A request is counted when its connection has let go of it.
+    until(async || json(&get(proxy.admin(), "/status").await)["requests"]["total"] == 7).await;
+
+    let metrics = get(proxy.admin(), "/metrics").await;
+    assert_eq!(
+        metrics.headers()["content-type"],
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
+    let metrics = said(&metrics);
+    let of = |caller: &str, endpoint: &str, status: u16, source: &str| {
+        format!(
+            "gbg_proxy_requests_total{{caller=\"{caller}\",endpoint=\"{endpoint}\",status=\"{status}\",source=\"{source}\"}}"
+        )
+    };
+    assert_eq!(
+        value(&metrics, &of("crm", "journey/start", 201, "gbg")),
+        3.0
+    );
+    assert_eq!(
+        value(&metrics, &of("web", "journey/start", 201, "gbg")),
+        2.0
+    );
+    assert_eq!(value(&metrics, &of("", "journey/start", 401, "proxy")), 1.0);
+    assert_eq!(value(&metrics, &of("", "other", 404, "proxy")), 1.0);
+    assert!(!metrics.contains("4711"), "a path is a label");
+    assert_eq!(
+        value(
+            &metrics,
+            "gbg_proxy_refusals_total{reason=\"caller_unknown\"}"
+        ),
+        1.0
+    );
+    let started = "{endpoint=\"journey/start\",source=\"gbg\"}";
+    assert_eq!(
+        value(
+            &metrics,
+            &format!("gbg_proxy_request_duration_seconds_count{started}")
+        ),
+        5.0
+    );
+    assert_eq!(
+        value(
+            &metrics,
+            "gbg_proxy_upstream_duration_seconds_count{endpoint=\"journey/start\"}"
+        ),
+        5.0
+    );
+    assert_eq!(
+        value(
+            &metrics,
+            "gbg_proxy_body_bytes_total{direction=\"received\"}"
+        ),
+        10.0
+    );
+    assert_eq!(value(&metrics, "gbg_proxy_in_flight"), 0.0);
+    assert_eq!(value(&metrics, "gbg_proxy_queue"), 0.0);
+    let left = value(&metrics, "gbg_proxy_token_expires_seconds");
+    assert!((3000.0..=3600.0).contains(&left), "{left}");
+    assert_eq!(value(&metrics, "gbg_proxy_token_generation"), 1.0);
+    assert_eq!(
+        value(
+            &metrics,
+            "gbg_proxy_token_fetches_total{outcome=\"ok\",reason=\"\"}"
+        ),
+        1.0
+    );
+    assert_eq!(
+        value(
+            &metrics,
+            "gbg_proxy_connections_opened_total{side=\"downstream\"}"
+        ),
+        7.0
+    );
+    let opened = value(
+        &metrics,
+        "gbg_proxy_connections_opened_total{side=\"upstream\"}",
+    );
+    let reused = value(&metrics, "gbg_proxy_connections_reused_total");
+    assert_eq!(opened + reused, 5.0, "{metrics}");
+    assert!(
+        metrics.contains("# TYPE gbg_proxy_requests_total counter\n"),
+        "{metrics}"
+    );
+    assert!(
+        !metrics.contains("# EOF") && !metrics.contains("# UNIT"),
+        "{metrics}"
+    );
+    let asked = Request::get("/metrics").header("host", "a");
+    let asked = asked.header(
+        "accept",
+        "application/openmetrics-text;version=1.0.0,text/plain;q=0.5",
+    );
+    let open = send(proxy.admin(), asked.body(Full::default()).unwrap()).await;
+    assert!(
+        open.headers()["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("application/openmetrics-text")
+    );
+    assert!(
+        said(&open).contains("# TYPE gbg_proxy_requests counter\n")
+            && said(&open).ends_with("# EOF\n")
+    );
+    for known in [&crm, &web] {
+        assert!(!metrics.contains(&known.key));
+    }
+
+    let status = json(&get(proxy.admin(), "/status").await);
+    assert_eq!(
+        status["requests"]["by_caller"],
+        serde_json::json!({ "crm": 3, "web": 2 })
+    );
+    assert_eq!(
+        status["requests"]["by_source"],
+        serde_json::json!({ "gbg": 5, "proxy": 2 })
+    );
+}
+
+#[tokio::test]
+async fn a_token_that_the_api_refuses_is_counted() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(401)).await;
+    let proxy = TestProxy::before(&api).start().await;
+    assert_eq!(
+        send(proxy.addr(), post(START)).await.status(),
+        StatusCode::UNAUTHORIZED
+    );
+    let metrics = said(&get(proxy.admin(), "/metrics").await);
+    assert_eq!(
+        value(&metrics, "gbg_proxy_upstream_unauthorized_total"),
+        1.0
+    );
+}

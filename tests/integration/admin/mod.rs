@@ -1,0 +1,6 @@
+//! Admin listener: probes, metrics and the status page.
+
+mod health;
+mod listener;
+mod metrics;
+mod status_page;

@@ -1,0 +1,242 @@
+//! Callers of the file that are refused: unknowable or ambiguous ones, keys in clear, rights beyond
+//! everybody's, and bad values.
+
+use crate::config::callers::{DIGEST, KEY, OTHER, TLS, caller_with, good, refused};
+
+#[test]
+fn a_caller_that_could_not_be_known_is_refused() {
+    refused(
+        "\n[[caller]]\nname = \"crm\"",
+        "2:1: caller \"crm\": there is nothing",
+        &["`gbg-proxy key new crm`"],
+    );
+    refused(
+        &caller_with("certificate = \"a\""),
+        "4:1: caller \"crm\": certificate: callers are not asked",
+        &["client_ca"],
+    );
+    let no_client_ca = TLS.replace("client_ca = \"cert.pem\"\n", "");
+    let text = caller_with("certificate = \"a\"") + &no_client_ca;
+    refused(
+        &text,
+        "4:1: caller \"crm\": certificate: callers are not asked",
+        &["client_ca"],
+    );
+    refused(
+        &caller_with("uid = 5"),
+        "4:1: caller \"crm\": uid: nobody's user is known",
+        &["unix:"],
+    );
+    // What the system says where it knows no user.
+    let text = caller_with("uid = 4294967295") + "[listen]\naddress = \"unix:/x.sock\"";
+    refused(
+        &text,
+        "4:1: caller \"crm\": uid: this is the number of no user",
+        &["`id -u NAME`"],
+    );
+    refused(
+        &caller_with("uid = -1"),
+        "4:1: caller \"crm\": uid:",
+        &["The number of the user"],
+    );
+    refused(
+        &caller_with("certificate = \"CN=crm\""),
+        "4:1: caller \"crm\": certificate: this is a subject",
+        &[],
+    );
+    refused(
+        &caller_with("certificate = \"DNS:crm\""),
+        "4:1: caller \"crm\": certificate: write the name alone",
+        &[],
+    );
+}
+
+#[test]
+fn two_callers_that_could_be_either_are_refused() {
+    let text = caller_with("") + &caller_with("").replace(DIGEST, OTHER);
+    refused(
+        &text,
+        "6:1: caller \"crm\": name: another caller has this name",
+        &["a name of its own"],
+    );
+    let text = caller_with("") + &caller_with("").replace("crm", "billing");
+    refused(
+        &text,
+        "7:1: caller \"billing\": key_sha256: caller \"crm\" has this key",
+        &["`gbg-proxy key new billing`"],
+    );
+    let text = format!("[[caller]]\nname = \"crm\"\nkey_sha256 = [\"{DIGEST}\", \"{DIGEST}\"]");
+    refused(
+        &text,
+        "3:1: caller \"crm\": key_sha256: the same key is written twice",
+        &[],
+    );
+    let certificates = "[[caller]]\nname = \"a\"\ncertificate = \"x\"\n[[caller]]\nname = \"b\"\ncertificate = \"X\"\n";
+    let text = format!("{certificates}{TLS}");
+    refused(
+        &text,
+        "6:1: caller \"b\": certificate: caller \"a\" has this certificate",
+        &["one caller"],
+    );
+    let text = "[[caller]]\nname = \"a\"\nuid = 1\n[[caller]]\nname = \"b\"\nuid = 1\n[listen]\naddress = \"unix:/x\"";
+    refused(
+        text,
+        "6:1: caller \"b\": uid: caller \"a\" has this uid",
+        &["one caller"],
+    );
+}
+
+#[test]
+fn a_key_in_the_file_is_refused_and_not_repeated() {
+    let with = |value: &str| format!("[[caller]]\nname = \"crm\"\nkey_sha256 = {value}\n");
+    let place = "3:1: caller \"crm\": key_sha256: this is a key itself";
+    refused(
+        &with(&format!("\"{KEY}\"")),
+        place,
+        &["must hold its SHA-256", "gbg-proxy key new"],
+    );
+    refused(&with(&format!("[\"{DIGEST}\", \"{KEY}\"]")), place, &[]);
+    refused(&with(&format!("\"Bearer {KEY}\"")), place, &[]);
+    refused(&with(KEY), "3:", &["this is no TOML"]);
+    refused(
+        &format!("[[caller]]\nname = \"{KEY}\""),
+        "2:1: caller 1: name: this looks like a key",
+        &[],
+    );
+    refused(
+        &caller_with(&format!("uid = \"{KEY}\"")),
+        "4:1: caller \"crm\": uid: this value cannot be used",
+        &[],
+    );
+    refused(
+        &caller_with(&format!("certificate = \"{KEY}\"")),
+        "4:1: caller \"crm\": certificate: this looks like",
+        &[],
+    );
+
+    for value in ["\"\"", "[]", "1", "\"82A1\""] {
+        refused(
+            &with(value),
+            "3:1: caller \"crm\": key_sha256: no ",
+            &["gbg-proxy key new NAME"],
+        );
+    }
+    let three = format!("[\"{DIGEST}\", \"{OTHER}\", \"{OTHER}\"]");
+    refused(
+        &with(&three),
+        "3:1: caller \"crm\": key_sha256: no key, or too many",
+        &[],
+    );
+    refused(
+        &with(&format!("\"{}\"", DIGEST.to_uppercase())),
+        "3:1: caller \"crm\": key_sha256: no SHA-256",
+        &["lower case"],
+    );
+}
+
+#[test]
+fn what_a_caller_may_is_within_what_all_may() {
+    let outside = caller_with("allow = [\"/v2/captain/\", \"/other/\"]");
+    refused(
+        &outside,
+        "4:1: caller \"crm\": allow: \"/other/\" lies outside",
+        &["\"/v2/captain/\", \"/captain/api/\""],
+    );
+    refused(
+        &caller_with("allow = [\"/v2/\"]"),
+        "4:1: caller \"crm\": allow: \"/v2/\" lies outside",
+        &[],
+    );
+    refused(
+        &caller_with("allow = [\"/v2\"]"),
+        "4:1: caller \"crm\": allow: no path prefix",
+        &[],
+    );
+    refused(
+        &caller_with("allow = []"),
+        "4:1: caller \"crm\": allow: an empty list",
+        &["remove it"],
+    );
+    let methods = "[upstream]\nmethods = [\"GET\", \"POST\"]";
+    let text = caller_with("methods = [\"DELETE\"]") + methods;
+    refused(
+        &text,
+        "4:1: caller \"crm\": methods: DELETE is not among upstream.methods",
+        &["GET, POST"],
+    );
+    refused(
+        &caller_with("methods = []"),
+        "4:1: caller \"crm\": methods: an empty list",
+        &[],
+    );
+    good(&caller_with("methods = [\"DELETE\"]"));
+    refused(
+        "[upstream]\nmethods = [\"get\"]",
+        "2:1: upstream.methods: methods are written in capitals",
+        &[],
+    );
+}
+
+#[test]
+fn a_bad_value_of_a_caller_is_told_what_the_shipped_file_says_of_its_key() {
+    refused(
+        &caller_with("rate = \"100\""),
+        "4:1: caller \"crm\": rate: no rate",
+        &["rate = \"100/s, burst 20\""],
+    );
+    refused(
+        &caller_with("max_in_flight = 0"),
+        "4:1: caller \"crm\": max_in_flight:",
+        &["in flight at once"],
+    );
+    refused(
+        &caller_with("expires = \"soon\""),
+        "4:1: caller \"crm\": expires: no moment",
+        &["midnight UTC"],
+    );
+    refused(
+        &caller_with("expires = 2027-01-31T18:00:00"),
+        "4:1: caller \"crm\": expires: a time without an offset",
+        &[],
+    );
+    refused(
+        &caller_with("rat = 1"),
+        "4:1: caller \"crm\": rat: there is no such key",
+        &["did you mean rate?"],
+    );
+    refused(
+        &caller_with("secret = 1"),
+        "4:1: caller \"crm\": secret: there is no such key",
+        &["key_sha256"],
+    );
+    refused(
+        &caller_with("").replace("crm", "c r m"),
+        "2:1: caller 1: name: no name",
+        &["64 letters"],
+    );
+    refused(
+        "[[caller]]\nuid = 1",
+        "1:1: caller 1: missing field `name`",
+        &["Its name in logs"],
+    );
+    refused(
+        "[caller]\nname = \"crm\"",
+        "1:2: caller: there may be several",
+        &["[[caller]]"],
+    );
+    refused(
+        "[[callers]]\nname = \"crm\"",
+        "1:3: callers: there is no such key",
+        &["did you mean caller?"],
+    );
+    refused(
+        "caller = [1]",
+        "1:1: caller 1: this is no caller",
+        &["[[caller]]"],
+    );
+    refused(
+        "\"caller[0]\" = 1",
+        "1:1: \"caller[0]\": there is no such key",
+        &[],
+    );
+}

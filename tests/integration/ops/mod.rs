@@ -1,0 +1,12 @@
+//! Operation: start, reload, drain, signals, logs, and the files for operators.
+
+mod documents;
+mod lifecycle;
+mod load_test;
+mod log_file;
+mod memory;
+pub mod reload;
+mod reload_connections;
+mod reload_settings;
+mod signals;
+mod systemd;

@@ -1,0 +1,278 @@
+//! Callers that are known by a key: the places it may come from, what they may call, and what those
+//! who are not known are told.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use http::header::{HeaderName, HeaderValue};
+use http::{Request, StatusCode};
+use http_body_util::Full;
+use wiremock::{MockServer, ResponseTemplate};
+
+use crate::support::caller::{Whole, json, post, send};
+use crate::support::known::Known;
+use crate::support::{Proxy, TOKEN, TestProxy, answer, api, forwarded};
+
+pub(crate) const START: &str = "/v2/captain/journey/start";
+const FETCH: &str = "/v2/captain/journey/state/fetch";
+const CONNECT: &str = "/v2/captain/journey/device/connect";
+
+/// An API that takes everything.
+pub(crate) async fn content() -> MockServer {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    api
+}
+
+async fn call(proxy: &Proxy, path: &str, fields: &[(HeaderName, HeaderValue)]) -> Whole {
+    let mut req = post(path);
+    req.headers_mut().extend(fields.iter().cloned());
+    send(proxy.addr(), req).await
+}
+
+fn field(name: &'static str, value: &str) -> (HeaderName, HeaderValue) {
+    (HeaderName::from_static(name), value.parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_key_lets_in_from_three_places_and_goes_no_further() {
+    let api = content().await;
+    let crm = Known::new("crm", "");
+    let proxy = TestProxy::before(&api)
+        .callers(&[crm.table()])
+        .start()
+        .await;
+    let ways = [
+        crm.shown("x-api-key", ""),
+        crm.shown("authorization", "Bearer"),
+        crm.shown("authorization", "Basic"),
+    ];
+    for way in ways {
+        assert_eq!(call(&proxy, START, &[way]).await.status(), StatusCode::OK);
+    }
+    let seen = forwarded(&api).await;
+    assert_eq!(seen.len(), 3);
+    for req in seen {
+        assert_eq!(req.headers["authorization"], format!("Bearer {TOKEN}"));
+        assert!(
+            !format!("{:?}", req.headers).contains(&crm.key),
+            "{:?}",
+            req.headers
+        );
+    }
+}
+
+#[tokio::test]
+async fn whoever_is_not_known_is_told_how_to_be_and_reaches_nothing() {
+    let api = content().await;
+    let proxy = TestProxy::before(&api)
+        .callers(&[Known::new("crm", "").table()])
+        .start()
+        .await;
+    let stranger = Known::new("stranger", "");
+    for fields in [
+        vec![],
+        vec![stranger.shown("x-api-key", "")],
+        vec![stranger.shown("authorization", "Basic")],
+        vec![field("authorization", "Bearer eyJhbGciOi")],
+        vec![field("x-api-key", "")],
+    ] {
+        let res = call(&proxy, START, &fields).await;
+        assert_eq!(res.status(), StatusCode::UNAUTHORIZED, "{fields:?}");
+        let ways: Vec<_> = res.headers().get_all("www-authenticate").iter().collect();
+        assert_eq!(
+            ways,
+            ["Bearer realm=\"gbg-proxy\"", "Basic realm=\"gbg-proxy\""]
+        );
+        assert_eq!(json(&res)["reason"], "caller_unknown");
+        assert!(!String::from_utf8_lossy(res.body()).contains(&stranger.key));
+    }
+    assert!(forwarded(&api).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_caller_may_call_what_is_its_own() {
+    let api = content().await;
+    let poller = Known::new(
+        "poller",
+        "allow = [\"/v2/captain/journey/state/\"]\nmethods = [\"POST\"]",
+    );
+    let proxy = TestProxy::before(&api)
+        .callers(&[poller.table()])
+        .start()
+        .await;
+    let key = [poller.shown("x-api-key", "")];
+    assert_eq!(call(&proxy, FETCH, &key).await.status(), StatusCode::OK);
+    let res = call(&proxy, START, &key).await;
+    assert_eq!(
+        (res.status(), json(&res)["reason"].as_str()),
+        (StatusCode::FORBIDDEN, Some("path_not_allowed"))
+    );
+    let get = Request::get(FETCH)
+        .header("host", "a")
+        .header("x-api-key", &poller.key);
+    let res = send(proxy.addr(), get.body(Full::default()).unwrap()).await;
+    assert_eq!(
+        (res.status(), &res.headers()["allow"]),
+        (StatusCode::METHOD_NOT_ALLOWED, &"POST".parse().unwrap())
+    );
+    assert_eq!(forwarded(&api).await.len(), 1);
+}
+
+#[tokio::test]
+async fn methods_can_be_allowed_for_all() {
+    let api = content().await;
+    let proxy = TestProxy::before(&api)
+        .set(&["upstream.methods=[\"POST\", \"GET\"]"])
+        .start()
+        .await;
+    assert_eq!(
+        send(proxy.addr(), post(START)).await.status(),
+        StatusCode::OK
+    );
+    let delete = Request::delete(START)
+        .header("host", "a")
+        .body(Full::default())
+        .unwrap();
+    let res = send(proxy.addr(), delete).await;
+    assert_eq!(json(&res)["reason"], "method_not_allowed");
+    assert_eq!(res.headers()["allow"], "POST, GET");
+}
+
+/// There the Authorization is GBG's; a key that came by it would go to GBG.
+#[tokio::test]
+async fn where_the_callers_bearer_passes_the_key_comes_another_way() {
+    let api = content().await;
+    let crm = Known::new("crm", "");
+    let proxy = TestProxy::before(&api)
+        .callers(&[crm.table()])
+        .start()
+        .await;
+    let both = [
+        field("authorization", "Bearer connect-token"),
+        crm.shown("x-api-key", ""),
+    ];
+    assert_eq!(call(&proxy, CONNECT, &both).await.status(), StatusCode::OK);
+    let quoted = field("authorization", &format!("Bearer \"{}\"", crm.key));
+    for way in [
+        crm.shown("authorization", "Bearer"),
+        crm.shown("authorization", "Basic"),
+        quoted,
+    ] {
+        let res = call(&proxy, CONNECT, &[way, crm.shown("x-api-key", "")]).await;
+        assert_eq!(res.status(), StatusCode::BAD_REQUEST);
+        assert!(
+            json(&res)["detail"].as_str().unwrap().contains("X-Api-Key"),
+            "{res:?}"
+        );
+    }
+    let res = call(&proxy, CONNECT, &both[..1]).await;
+    assert_eq!(json(&res)["reason"], "caller_unknown");
+    assert!(
+        json(&res)["detail"].as_str().unwrap().contains("X-Api-Key"),
+        "{res:?}"
+    );
+    let seen = forwarded(&api).await;
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].headers["authorization"], "Bearer connect-token");
+    assert!(!seen[0].headers.contains_key("x-api-key"));
+}
+
+#[tokio::test]
+async fn without_callers_a_key_is_not_looked_at_and_goes_no_further() {
+    let api = content().await;
+    let proxy = TestProxy::before(&api).start().await;
+    let stranger = Known::new("stranger", "");
+    assert_eq!(
+        call(&proxy, START, &[stranger.shown("authorization", "Bearer")])
+            .await
+            .status(),
+        200
+    );
+    assert_eq!(
+        call(
+            &proxy,
+            CONNECT,
+            &[stranger.shown("authorization", "Bearer")]
+        )
+        .await
+        .status(),
+        400
+    );
+    assert!(!format!("{:?}", forwarded(&api).await).contains(&stranger.key));
+}
+
+/// Two keys, so that one can replace the other while both are in use.
+#[tokio::test]
+async fn keys_can_be_rotated_and_callers_end() {
+    let api = content().await;
+    let (old, new) = (Known::new("crm", ""), Known::new("crm", ""));
+    let digest = |known: &Known| {
+        known
+            .table()
+            .split("key_sha256 = ")
+            .nth(1)
+            .unwrap()
+            .lines()
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let both = format!(
+        "[[caller]]\nname = \"crm\"\nkey_sha256 = [{}, {}]\n",
+        digest(&old),
+        digest(&new)
+    );
+    let gone = Known::new("gone", "expires = 2020-01-01");
+    let proxy = TestProxy::before(&api)
+        .callers(&[both, gone.table()])
+        .start()
+        .await;
+    for known in [&old, &new] {
+        assert_eq!(
+            call(&proxy, START, &[known.shown("x-api-key", "")])
+                .await
+                .status(),
+            StatusCode::OK
+        );
+    }
+    let res = call(&proxy, START, &[gone.shown("x-api-key", "")]).await;
+    assert_eq!(res.status(), StatusCode::UNAUTHORIZED);
+    assert!(
+        json(&res)["detail"].as_str().unwrap().contains("expired"),
+        "{res:?}"
+    );
+}
+
+/// However many wrong keys come from an address, the right one is not held back.
+#[tokio::test]
+async fn a_valid_key_passes_while_others_guess_from_the_same_address() {
+    let api = content().await;
+    let crm = Known::new("crm", "");
+    let proxy = TestProxy::before(&api)
+        .callers(&[crm.table()])
+        .start()
+        .await;
+    let hold = Duration::from_secs(1);
+    let began = Instant::now();
+    let guess = async || join_all((0..40).map(|_| call(&proxy, START, &[]))).await;
+    let mut refused = guess().await;
+    assert!(began.elapsed() >= hold, "nobody was held back");
+    let key = [crm.shown("x-api-key", "")];
+    let passing = async {
+        let began = Instant::now();
+        let passed = call(&proxy, START, &key).await;
+        (passed.status(), began.elapsed())
+    };
+    let (more, (status, took)) = tokio::join!(guess(), passing);
+    refused.extend(more);
+    assert!(
+        refused
+            .iter()
+            .all(|res| res.status() == StatusCode::UNAUTHORIZED)
+    );
+    assert!(
+        status == StatusCode::OK && took < hold,
+        "{status} after {took:?}"
+    );
+}

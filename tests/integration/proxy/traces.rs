@@ -1,0 +1,158 @@
+//! The trace that a request belongs to, and collectors that are down, silent or named too late.
+
+use http::Request;
+use http_body_util::Full;
+use tokio::task::spawn_blocking;
+use wiremock::{MockServer, ResponseTemplate};
+
+use crate::support::caller::{post, send};
+use crate::support::process::Running;
+use crate::support::{TestProxy, answer, api, forwarded, token_endpoint};
+
+pub(crate) const START: &str = "/v2/captain/journey/start";
+pub(crate) const CAME: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+const NO_TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01";
+
+pub(crate) fn traced(traceparent: &str) -> Request<Full<bytes::Bytes>> {
+    let mut req = post(START);
+    req.headers_mut()
+        .insert("traceparent", traceparent.parse().unwrap());
+    req.headers_mut()
+        .insert("tracestate", "vendor=1".parse().unwrap());
+    req
+}
+
+/// `traceparent` and `tracestate` of the last request that the API has seen.
+pub(crate) async fn seen(api: &MockServer) -> [Option<String>; 2] {
+    let last = forwarded(api).await.pop().unwrap();
+    ["traceparent", "tracestate"].map(|name| {
+        last.headers
+            .get(name)
+            .map(|value| value.to_str().unwrap().to_owned())
+    })
+}
+
+#[tokio::test]
+async fn a_trace_is_passed_on_as_it_came_and_begun_where_that_is_wanted() {
+    let api = api().await;
+    answer(&api, ResponseTemplate::new(200)).await;
+    let came = [Some(CAME.to_owned()), Some("vendor=1".to_owned())];
+
+    let proxy = TestProxy::before(&api).start().await;
+    send(proxy.addr(), post(START)).await;
+    assert_eq!(seen(&api).await, [None, None]);
+    send(proxy.addr(), traced(CAME)).await;
+    assert_eq!(seen(&api).await, came);
+    // Whoever takes no part changes nothing.
+    send(proxy.addr(), traced(NO_TRACE)).await;
+    assert_eq!(seen(&api).await[0].as_deref(), Some(NO_TRACE));
+
+    let endpoint = format!("token.endpoint={}", token_endpoint(&api));
+    let base_url = format!("upstream.base_url={}", api.uri());
+    let start = move || Running::start(&["trace.start=true", &endpoint, &base_url]);
+    let mut running = spawn_blocking(start).await.unwrap();
+    send(running.addr(), traced(CAME)).await;
+    assert_eq!(seen(&api).await, came);
+    running.read_until("trace_id=4bf92f3577b34da6a3ce929d0e0e4736");
+    let mut begun = Vec::new();
+    for req in [post(START), traced(NO_TRACE)] {
+        send(running.addr(), req).await;
+        let [traceparent, tracestate] = seen(&api).await;
+        let traceparent = traceparent.unwrap();
+        assert!(
+            traceparent.starts_with("00-") && traceparent.ends_with("-00"),
+            "{traceparent}"
+        );
+        assert_eq!((traceparent.len(), tracestate), (55, None));
+        running.read_until(&format!("trace_id={}", &traceparent[3..35]));
+        begun.push(traceparent);
+    }
+    assert_ne!(begun[0][3..35], begun[1][3..35]);
+    assert_eq!(running.end("-TERM"), 0);
+}
+
+#[cfg(feature = "otlp")]
+mod otlp {
+    use std::time::Duration;
+
+    use http::StatusCode;
+
+    use super::*;
+    use crate::ops::reload::{replace, running};
+    use crate::support::caller::until;
+    use crate::support::known::file;
+    use crate::support::server;
+
+    #[tokio::test]
+    async fn a_collector_that_does_not_answer_holds_up_the_end_for_a_moment_only() {
+        let api = api().await;
+        answer(&api, ResponseTemplate::new(200)).await;
+        let silent = server::scripted(async |_stream| std::future::pending().await).await;
+        let endpoint = format!("trace.endpoint=http://{silent}/v1/traces");
+        let proxy = TestProxy::before(&api).set(&[&endpoint]).start().await;
+        assert_eq!(
+            send(proxy.addr(), post(START)).await.status(),
+            StatusCode::OK
+        );
+        let ended = tokio::time::timeout(Duration::from_secs(4), proxy.shut_down()).await;
+        ended.expect("it is waited for");
+    }
+
+    /// Who is told of traces is who was named at the start; the traces that begin for him are to be
+    /// told as well.
+    #[tokio::test]
+    async fn a_collector_that_is_written_while_the_proxy_runs_has_no_effect_but_a_start_has() {
+        let api = api().await;
+        answer(&api, ResponseTemplate::new(200)).await;
+        let config = file(&[]);
+        let mut running = running(config.path(), &api, &[]).await;
+        for (text, told, is_begun) in [
+            (
+                "endpoint = \"http://127.0.0.1:1/v1/traces\"",
+                "needs a restart keys=\"trace.endpoint\"",
+                false,
+            ),
+            ("start = true", "changed=\"trace.start\"", true),
+        ] {
+            replace(config.path(), &format!("[trace]\n{text}\n"));
+            running.signal("-HUP");
+            running.read_until(told);
+            assert_eq!(
+                send(running.addr(), post(START)).await.status(),
+                StatusCode::OK
+            );
+            assert_eq!(seen(&api).await[0].is_some(), is_begun);
+        }
+        assert_eq!(running.end("-TERM"), 0);
+    }
+
+    #[tokio::test]
+    async fn no_request_suffers_from_a_collector_that_is_down_and_the_log_tells_of_it() {
+        let api = api().await;
+        answer(&api, ResponseTemplate::new(200)).await;
+        let endpoint = format!("token.endpoint={}", token_endpoint(&api));
+        let base_url = format!("upstream.base_url={}", api.uri());
+        let start = move || {
+            Running::start(&[
+                "trace.endpoint=http://127.0.0.1:1/v1/traces?key=hunter2",
+                &endpoint,
+                &base_url,
+            ])
+        };
+        let mut running = spawn_blocking(start).await.unwrap();
+        let addr = running.addr();
+        until(async || send(addr, post(START)).await.status() == StatusCode::OK).await;
+        let (code, running) = spawn_blocking(move || (running.end("-TERM"), running))
+            .await
+            .unwrap();
+        assert_eq!(code, 0);
+        assert!(
+            running
+                .log
+                .contains("spans cannot be exported to trace.endpoint"),
+            "{}",
+            running.log
+        );
+        assert!(!running.log.contains("hunter2"), "{}", running.log);
+    }
+}
