@@ -65,7 +65,11 @@ async fn a_root_of_the_right_name_from_an_earlier_time_is_told_as_one() {
     said.assert(
         '✗',
         "API: TLS",
-        &["a trusted root is named", "made anew", "upstream.ca_file"],
+        &[
+            "a trusted root is named",
+            "was not replaced",
+            "upstream.ca_file",
+        ],
     );
 }
 

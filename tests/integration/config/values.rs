@@ -338,7 +338,7 @@ fn what_waits_is_a_quarter_of_what_is_answered_at_once() {
     assert_refused(
         "[limits]\nmax_in_flight = 0",
         "proxy.toml:2:1: limits.max_in_flight:",
-        "at once",
+        "in flight in the whole process",
     );
 }
 

@@ -51,7 +51,10 @@ async fn another_client_gets_a_token_at_once_and_the_old_one_serves_until_then()
         config.path(),
         "[token]\nclient_id = \"old\"\ntimeout = \"9s\"\nwait_timeout = \"3s\"\n",
     );
-    reload(&mut running, "changed=\"token.timeout, token.wait\"");
+    reload(
+        &mut running,
+        "changed=\"token.timeout, token.wait_timeout\"",
+    );
     assert_eq!(
         (status(&running).await, token_calls(&api).await),
         (StatusCode::OK, 1)
@@ -100,7 +103,7 @@ async fn how_long_is_waited_for_a_token_and_how_much_may_be_in_flight_changes() 
     let config = file(&["[token]\nwait_timeout = \"5m\"\n".to_owned()]);
     let mut lonely = running(config.path(), &api, &["token.endpoint=http://127.0.0.1:1/"]).await;
     replace(config.path(), "[token]\nwait_timeout = \"50ms\"\n");
-    reload(&mut lonely, "changed=\"token.wait\"");
+    reload(&mut lonely, "changed=\"token.wait_timeout\"");
     assert_eq!(status(&lonely).await, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(lonely.end("-TERM"), 0);
 

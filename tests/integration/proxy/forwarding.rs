@@ -207,6 +207,7 @@ async fn a_connect_token_is_the_callers_own_credential() {
     for path in [
         "/v2/captain/journey/device/connect",
         "/captain/api/journey/device/connect",
+        "/v2/captain/journey/device/connec%74",
     ] {
         let mut req = post(path);
         req.headers_mut()
@@ -217,7 +218,8 @@ async fn a_connect_token_is_the_callers_own_credential() {
     let seen = forwarded(&api).await;
     assert_eq!(seen[0].headers["authorization"], "Bearer connect-token");
     assert_eq!(seen[1].headers["authorization"], "Bearer connect-token");
-    assert!(!seen[2].headers.contains_key("authorization"));
+    assert_eq!(seen[2].headers["authorization"], "Bearer connect-token");
+    assert!(!seen[3].headers.contains_key("authorization"));
 }
 
 #[tokio::test]
