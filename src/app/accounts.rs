@@ -21,7 +21,7 @@ pub(super) struct Accounts<T> {
 
 impl<T> Accounts<T> {
     /// The account of requests that no rule assigns to another one.
-    pub(super) fn fallback(&self) -> &T {
+    pub(super) fn default_account(&self) -> &T {
         &self.first
     }
 

@@ -33,7 +33,7 @@ pub(super) fn start_admin(
     let (caller_limits, limits) = watch::channel(caller_limits(config));
     let handles = admin::Handles {
         metrics: Arc::clone(metrics),
-        tokens: accounts.fallback().tokens().clone(),
+        tokens: accounts.default_account().tokens().clone(),
         draining,
         quit: Arc::clone(&quit),
         limits,

@@ -208,7 +208,7 @@ impl Worker {
             proxy::reloadable(active.clone(), move |active: &ActiveConfig| {
                 let ActiveAccount {
                     policy, upstream, ..
-                } = active.accounts.fallback();
+                } = active.accounts.default_account();
                 let peer = identify(policy, &peer);
                 proxy::stack(policy, peer, proxy::forward(Arc::clone(upstream)))
             })

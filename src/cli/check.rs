@@ -17,14 +17,14 @@ use crate::config::{CallerConfig, Config, Effective, Loaded};
   gbg-proxy check --config /etc/gbg-proxy/proxy.toml
   gbg-proxy check --set upstream.region=us
   gbg-proxy check --all            every key with its effective value and source
-  gbg-proxy check --json           the same for scripts")]
+  gbg-proxy check --json           every key as JSON, for scripts")]
 pub(super) struct Check {
     #[command(flatten)]
     config: ConfigArguments,
     /// Show every key with its effective value and source
     #[arg(long)]
     all: bool,
-    /// The same as JSON
+    /// Print every key as JSON
     #[arg(long)]
     json: bool,
 }

@@ -1,4 +1,4 @@
-//! Rules between sections: warnings of addresses that lead back to the proxy itself.
+//! Check between sections: warns of addresses that lead back to the proxy itself.
 //!
 //! A name that DNS leads back here is recognized by `Via` when the first request arrives (508,
 //! `loop_detected`).

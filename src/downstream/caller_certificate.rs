@@ -13,7 +13,7 @@ use rustls::{CertificateError, HandshakeKind, ServerConnection};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::client_cert::parse_names;
+use super::certificate_names::parse_names;
 use super::client_trust::first_expiry;
 use super::tls::ServerTls;
 use crate::config::{CertificateName, unix_seconds};

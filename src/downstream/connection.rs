@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::activity::Activity;
-use super::certificate::CallerCertificate;
+use super::caller_certificate::CallerCertificate;
 use super::detect::{RewoundIo, detect_http2};
 use super::handshake::accept_tls;
 use super::http1::serve_http1;

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::activity::Activity;
 use super::activity_io::ActivityIo;
-use super::certificate::CallerCertificate;
+use super::caller_certificate::CallerCertificate;
 use super::deadlines::Deadlines;
 use super::drive::{drive, report_expired};
 use super::io::DownstreamIo;

@@ -3,9 +3,9 @@
 mod activity;
 mod activity_io;
 mod caller_body;
+mod caller_certificate;
 mod cells;
-mod certificate;
-mod client_cert;
+mod certificate_names;
 mod client_trust;
 mod connection;
 mod connection_use;
@@ -36,7 +36,7 @@ mod timeouts;
 mod tls;
 
 pub use self::caller_body::{CallerBody, CallerBodyError};
-pub(crate) use self::certificate::CallerCertificate;
+pub(crate) use self::caller_certificate::CallerCertificate;
 pub(crate) use self::connection_use::ConnectionUse;
 pub use self::eviction::EvictingLimit;
 pub(crate) use self::options::MAX_BUFFER_BYTES;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::certificate::CallerCertificate;
+use super::caller_certificate::CallerCertificate;
 use super::connection_use::ConnectionUse;
 
 /// See the [module](self).

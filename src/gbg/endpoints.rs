@@ -48,7 +48,7 @@ const fn changing(name: &'static str) -> Endpoint {
     }
 }
 
-/// The calls of both versions, the most frequent first.
+/// The calls of both versions: those that change something, then those that do not.
 static ENDPOINTS: [Endpoint; 17] = [
     changing("journey/start"),
     changing("journey/interaction/submit"),

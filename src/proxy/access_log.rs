@@ -34,7 +34,7 @@ const MAX_LOGGED_PATH_BYTES: usize = 1024;
 /// A response body: the API's, or one of the proxy's own.
 pub type ResponseBody<B> = Either<B, Full<Bytes>>;
 
-/// Destinations of the facts about a request.
+/// Counts, logs and traces finished requests.
 #[derive(Debug)]
 pub struct AccessLog {
     is_enabled: bool,

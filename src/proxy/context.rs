@@ -24,7 +24,8 @@ use crate::rt::clock;
 /// The id that GBG gives a request.
 const GBG_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Context of one request. It holds neither query, nor field, nor body: those are personal data.
+/// Context of one request. Query, fields and body are personal data: of these it holds the query,
+/// in `uri`, which is never logged.
 #[derive(Debug)]
 pub(super) struct RequestContext {
     started: Instant,

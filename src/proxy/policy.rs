@@ -6,7 +6,7 @@ use http::HeaderValue;
 
 use super::access_log::AccessLog;
 use super::authenticate::Authenticator;
-use super::authenticate::throttle::AuthFailureThrottle;
+use super::authenticate::auth_failures::AuthFailureThrottle;
 use super::connection::{ConnectionIdentity, ConnectionInfo};
 use super::headers::HeaderPolicy;
 use super::limit::Limiter;
@@ -21,7 +21,7 @@ use crate::metrics::{self, Metrics};
 use crate::token::TokenReader;
 use crate::trace::SpanExporter;
 
-/// State that the workers share: quotas, admission, and the exporter of traces.
+/// State that the workers share: quotas, throttles, admission, and the exporter of traces.
 #[derive(Debug)]
 pub struct SharedState {
     quotas: CallerQuotas,

@@ -1,4 +1,5 @@
-//! Sends a request, and decides whether to send it again: the only place that does.
+//! Sends a request, and decides whether to send it again: the only place that does. A request of
+//! which no byte was sent is not sent again: `upstream` moves it to another connection.
 //!
 //! A request is sent again once at most, and only if the API cannot have acted on it (it rejected
 //! the token, or says that it has not processed the request), or if repeating it changes nothing.
@@ -210,7 +211,10 @@ where
     match result {
         Ok(rejected) => {
             drain(rejected.into_body()).await;
-            tracing::debug!("the API rejected the access token; sending the request again");
+            tracing::debug!(
+                generation,
+                "the API rejected the access token; sending the request again"
+            );
         }
         Err(error) => {
             tracing::debug!(error = chain(&error), "sending the request again");

@@ -60,8 +60,8 @@ impl Route {
     }
 }
 
-/// `path` as the API reads it: percent-encoded characters that need no encoding are decoded (RFC
-/// 3986 section 6.2.2.2). `validate` rejects every path that this could turn into another one.
+/// `path` as the API reads it: percent-decoded, since an encoded letter is the letter (RFC 3986
+/// section 6.2.2.2). `validate` rejects every path that this could turn into another one.
 fn normalized(path: &str) -> Cow<'_, str> {
     if path.contains('%') {
         percent_decode_str(path).decode_utf8_lossy()

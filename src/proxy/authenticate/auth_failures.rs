@@ -1,6 +1,6 @@
 //! Throttle of failed authentication: rejections of an address that fails often are delayed.
 //!
-//! Nobody throttle a key of 256 random bits; the throttle bounds the cost of those who try, or who
+//! Nobody guesses a key of 256 random bits; the throttle bounds the cost of those who try, or who
 //! lost their key and keep asking. The first [`BURST`] failures of an address, and one a second from
 //! then on, are rejected at once. A valid key is never delayed, whatever else comes from its
 //! address.

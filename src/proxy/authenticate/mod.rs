@@ -1,7 +1,7 @@
 //! Authentication of callers: by certificate, by the user id on a Unix socket, or by key.
 
+pub(super) mod auth_failures;
 pub(super) mod caller;
-pub(super) mod throttle;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use hyper::body::Body;
 use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
+use self::auth_failures::AuthFailureThrottle;
 use self::caller::{Caller, CallerTable};
-use self::throttle::AuthFailureThrottle;
 use super::connection::ConnectionIdentity;
 use super::context::WithContext;
 use super::limit::quota::CallerQuotas;

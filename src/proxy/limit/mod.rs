@@ -1,7 +1,7 @@
 //! Limits: the rate and concurrency of each caller, then the concurrency of the process.
 //!
-//! A request beyond a caller's limits is rejected at once. What it holds is released when the body
-//! of its response ends, not with its head.
+//! A request beyond a caller's limits is rejected at once. An accepted request holds its permit until
+//! the body of its response ends.
 
 pub(super) mod admission;
 pub(super) mod permit;

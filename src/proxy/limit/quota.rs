@@ -27,7 +27,7 @@ pub(in crate::proxy) struct CallerQuotas {
     pub(in crate::proxy) by_caller: Vec<NamedQuota>,
 }
 
-/// The quota of one caller.
+/// A quota with the name and number of its caller.
 #[derive(Debug)]
 pub(in crate::proxy) struct NamedQuota {
     name: String,
