@@ -105,7 +105,8 @@ impl<B: OutgoingBody> ConnectionSource<B> {
     pub(super) async fn acquire(&self, needs_new: bool) -> Result<Acquired<B>, Error> {
         loop {
             if let Some(http2) = self.http2()
-                && let Some(lease) = http2.acquire().await?
+                // Boxed, like the handshake below: both need kilobytes that every request would move.
+                && let Some(lease) = Box::pin(http2.acquire()).await?
             {
                 return Ok(Acquired {
                     transport: Transport::Http2(Arc::clone(http2), lease),
@@ -115,7 +116,7 @@ impl<B: OutgoingBody> ConnectionSource<B> {
             if !needs_new && let Some(connection) = self.pool.checkout().await {
                 return Ok(Acquired::http1(connection, true, false));
             }
-            match self.wait_or_open(needs_new).await? {
+            match Box::pin(self.wait_or_open(needs_new)).await? {
                 IdleOrNew::Idle(connection) => return Ok(Acquired::http1(connection, true, true)),
                 IdleOrNew::New(NewConnection::Http1(connection)) => {
                     return Ok(Acquired::http1(connection, false, true));
@@ -239,7 +240,8 @@ impl<B: OutgoingBody> Transport<B> {
                 Ok(res.map(UpstreamBody::Left))
             }
             Transport::Http2(http2, lease) => {
-                let res = http2.exchange(lease, req).await?;
+                // Boxed: the future of a request over HTTP/1.1 would have to hold this one.
+                let res = Box::pin(http2.exchange(lease, req)).await?;
                 Ok(res.map(|body| UpstreamBody::Right(Box::new(body))))
             }
         }

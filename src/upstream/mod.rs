@@ -129,10 +129,8 @@ impl<B: OutgoingBody> UpstreamClient<B> {
             .is_some();
         let mut lost = 0;
         loop {
-            // Boxed: a handshake needs kilobytes, which would be kept until the response arrives.
-            let acquired = Box::pin(self.source.acquire(needs_new))
-                .await
-                .map_err(SendError::NotActedOn)?;
+            let acquired = self.source.acquire(needs_new).await;
+            let acquired = acquired.map_err(SendError::NotActedOn)?;
             let transport = acquired.transport;
             if acquired.has_waited
                 && let Err(error) = refresh(req.headers_mut())
