@@ -66,7 +66,7 @@ async fn another_client_gets_a_token_at_once_and_the_old_one_serves_until_then()
     );
     reload(
         &mut running,
-        "changed=\"token.client_id, token.scope, token.timeout, token.wait\"",
+        "changed=\"token.client_id, token.scope, token.timeout, token.wait_timeout\"",
     );
     until(async || {
         assert_eq!(status(&running).await, StatusCode::OK);
@@ -122,7 +122,7 @@ async fn how_long_is_waited_for_a_token_and_how_much_may_be_in_flight_changes() 
     replace(config.path(), "[limits]\nmax_in_flight = 1\nqueue = 0\n");
     reload(
         &mut running,
-        "changed=\"limits.max_in_flight, limits.queue, token.wait\"",
+        "changed=\"limits.max_in_flight, limits.queue, token.wait_timeout\"",
     );
     assert_eq!(status(&running).await, StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(
