@@ -9,7 +9,7 @@ use tower::service_fn;
 use super::authorize::Authorized;
 use super::replay::RequestBody;
 use super::step::Forward;
-use crate::error::{BoxError, Error};
+use crate::error::BoxError;
 use crate::upstream::{UpstreamBody, UpstreamClient};
 
 /// Forwards to `upstream`.
@@ -23,7 +23,7 @@ where
         let upstream = Arc::clone(&upstream);
         async move {
             let refresh = |headers: &mut _| lease.refresh_if_expired(headers);
-            upstream.send(req, refresh).await.map_err(Error::from)
+            upstream.send(req, refresh).await
         }
     })
 }

@@ -1,27 +1,10 @@
-//! Failures of sending a request, by what the API may have done with it.
+//! Failures of sending a request.
 
 use http::Request;
 
 use super::connection_limit::{ConnectionLimit, LimitReached, WaitStart};
 use super::watchdog::Silent;
 use crate::error::Error;
-
-/// A request without a response, by the fact that decides whether sending it again is safe.
-#[derive(Debug)]
-pub(crate) enum SendError {
-    /// Nothing was sent, or the API reports that it did not act on the request.
-    NotActedOn(Error),
-    /// The API may have acted on the request.
-    BrokenBeforeResponse(Error),
-}
-
-impl From<SendError> for Error {
-    fn from(error: SendError) -> Self {
-        match error {
-            SendError::NotActedOn(error) | SendError::BrokenBeforeResponse(error) => error,
-        }
-    }
-}
 
 /// A failed exchange over one connection.
 pub(super) struct ExchangeError<B> {
@@ -36,16 +19,6 @@ impl<B> From<Error> for ExchangeError<B> {
         ExchangeError {
             error,
             unsent: None,
-        }
-    }
-}
-
-impl<B> From<ExchangeError<B>> for SendError {
-    fn from(ExchangeError { error, unsent }: ExchangeError<B>) -> Self {
-        if unsent.is_some() || matches!(error, Error::UpstreamRefused { .. }) {
-            SendError::NotActedOn(error)
-        } else {
-            SendError::BrokenBeforeResponse(error)
         }
     }
 }

@@ -28,15 +28,14 @@ use http::header::{HOST, HeaderMap};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Uri, Version};
 
-use self::acquire::ConnectionSource;
 pub(crate) use self::acquire::UpstreamBody;
+use self::acquire::{Acquired, ConnectionSource};
 use self::body::OutgoingBody;
 pub(crate) use self::connect_deadline::{ConnectDeadline, ConnectStep, DeadlineExceeded};
 pub(crate) use self::connection_limit::ConnectionLimit;
 pub(crate) use self::dial::{DialError, Dialer, LookupError, resolve_host};
 pub(crate) use self::egress_proxy::{TunnelError, open_tunnel};
 use self::failure::ExchangeError;
-pub(crate) use self::failure::SendError;
 use self::http1::exchange::ExchangeResult;
 use crate::config;
 use crate::error::{BoxError, Error};
@@ -78,12 +77,14 @@ impl<B: OutgoingBody> UpstreamClient<B> {
     /// fields that have expired.
     ///
     /// # Errors
-    /// [`SendError::NotActedOn`] also has the errors of `refresh`.
+    /// `UpstreamUnreachable`, `UpstreamRefused` and those of `refresh` when the API has not acted on the
+    /// request; the other kinds when it may have. `UpstreamClosed` says that a pooled connection
+    /// ended without a byte of a response.
     pub(crate) async fn send(
         &self,
         mut req: Box<Request<B>>,
         refresh: impl Fn(&mut HeaderMap) -> Result<(), Error>,
-    ) -> Result<Response<UpstreamBody<B>>, SendError> {
+    ) -> Result<Response<UpstreamBody<B>>, Error> {
         self.rewrite_target(&mut req);
         let unsent = match self.send_on_recent(req) {
             Ok(exchange) => match exchange.await {
@@ -92,7 +93,7 @@ impl<B: OutgoingBody> UpstreamClient<B> {
                     unsent: Some(unsent),
                     ..
                 }) => unsent,
-                Err(failed) => return Err(failed.into()),
+                Err(failed) => return Err(failed.error),
             },
             Err(unsent) => unsent,
         };
@@ -122,21 +123,20 @@ impl<B: OutgoingBody> UpstreamClient<B> {
         &self,
         mut req: Box<Request<B>>,
         refresh: impl Fn(&mut HeaderMap) -> Result<(), Error>,
-    ) -> Result<Response<UpstreamBody<B>>, SendError> {
+    ) -> Result<Response<UpstreamBody<B>>, Error> {
         let needs_new = req
             .extensions_mut()
             .remove::<RequireNewConnection>()
             .is_some();
         let mut lost = 0;
         loop {
-            let acquired = self.source.acquire(needs_new).await;
-            let acquired = acquired.map_err(SendError::NotActedOn)?;
-            let transport = acquired.transport;
-            if acquired.has_waited
-                && let Err(error) = refresh(req.headers_mut())
-            {
+            let Acquired {
+                transport,
+                has_waited,
+            } = self.source.acquire(needs_new).await?;
+            if has_waited && let Err(error) = refresh(req.headers_mut()) {
                 transport.release(&self.source.pool);
-                return Err(SendError::NotActedOn(error));
+                return Err(error);
             }
             let max_lost = transport.max_lost();
             let failed = match transport.exchange(*req, &self.source).await {
@@ -146,10 +146,7 @@ impl<B: OutgoingBody> UpstreamClient<B> {
             lost += u32::from(max_lost.is_some());
             match failed.unsent {
                 Some(unsent) if max_lost.is_none_or(|max| lost <= max) => req = unsent,
-                unsent => {
-                    let error = failed.error;
-                    return Err(ExchangeError { error, unsent }.into());
-                }
+                _ => return Err(failed.error),
             }
         }
     }
