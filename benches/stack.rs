@@ -8,7 +8,6 @@
 )]
 
 use std::convert::Infallible;
-use std::future::pending;
 use std::hint::black_box;
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -20,7 +19,7 @@ use gbg_proxy::config::{self, Config, Sources};
 use gbg_proxy::error::Error;
 use gbg_proxy::metrics::Metrics;
 use gbg_proxy::proxy::{Authorized, ConnectionInfo, Policy, SharedState, WithContext, stack};
-use gbg_proxy::token::{self, FetchError, TokenReader, TokenResponse, TokenSource};
+use gbg_proxy::token::{self, TokenReader};
 use http::{HeaderValue, Request, Response};
 use http_body_util::Empty;
 use tokio::runtime::Runtime;
@@ -43,41 +42,12 @@ fn config(access: bool) -> Config {
     .config
 }
 
-/// A source of one token that lives for `lifetime`.
-struct FixedToken {
-    header: HeaderValue,
-    lifetime: Duration,
-}
-
-impl TokenSource for FixedToken {
-    async fn fetch(&self) -> Result<TokenResponse, FetchError> {
-        Ok(TokenResponse {
-            header: self.header.clone(),
-            lifetime: Some(self.lifetime),
-        })
-    }
-
-    async fn changed(&self) {
-        pending().await
-    }
-
-    fn default_lifetime(&self) -> Duration {
-        self.lifetime
-    }
-}
-
 /// A reader of a token that lives for an hour.
 fn tokens(runtime: &Runtime) -> TokenReader {
-    let (publisher, reader) = token::channel(Duration::from_secs(5), Arc::default());
     let header =
         HeaderValue::from_str(&format!("Bearer {}", "a".repeat(900))).expect("a header value");
-    let source = FixedToken {
-        header,
-        lifetime: Duration::from_secs(3600),
-    };
-    runtime.spawn(async move { token::refresh(&source, publisher).await });
-    runtime.block_on(reader.wait()).expect("a token");
-    reader
+    let token = token::fixed(header, Duration::from_secs(3600));
+    runtime.block_on(token).expect("a token")
 }
 
 fn request() -> Request<Empty<Bytes>> {

@@ -6,48 +6,22 @@
     reason = "a bench may panic; its macros write undocumented items"
 )]
 
-use std::future::pending;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use gbg_proxy::token::{self, FetchError, TokenReader, TokenResponse, TokenSource};
+use gbg_proxy::token::{self, TokenReader};
 use http::HeaderValue;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-/// A source of one token that lives for `lifetime`.
-struct FixedToken {
-    header: HeaderValue,
-    lifetime: Duration,
-}
-
-impl TokenSource for FixedToken {
-    async fn fetch(&self) -> Result<TokenResponse, FetchError> {
-        Ok(TokenResponse {
-            header: self.header.clone(),
-            lifetime: Some(self.lifetime),
-        })
-    }
-
-    async fn changed(&self) {
-        pending().await
-    }
-
-    fn default_lifetime(&self) -> Duration {
-        self.lifetime
-    }
-}
-
 /// A reader of tokens that live for `lifetime`, the first of which is there.
 fn tokens(runtime: &Runtime, lifetime: Duration) -> TokenReader {
-    let (publisher, reader) = token::channel(Duration::from_secs(5), std::sync::Arc::default());
     let header =
         HeaderValue::from_str(&format!("Bearer {}", "a".repeat(900))).expect("a header value");
-    let source = FixedToken { header, lifetime };
-    runtime.spawn(async move { token::refresh(&source, publisher).await });
-    runtime.block_on(reader.wait()).expect("a token");
-    reader
+    runtime
+        .block_on(token::fixed(header, lifetime))
+        .expect("a token")
 }
 
 /// Reads `count` times in each of `tasks` tasks, which have a reader each, as workers do.

@@ -2,7 +2,7 @@
 //! its steps.
 
 use std::convert::Infallible;
-use std::future::{pending, poll_fn};
+use std::future::poll_fn;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use gbg_proxy::proxy::{
     Authorized, ConnectionIdentity, ConnectionInfo, Policy, SharedState, WithContext, stack,
 };
 use gbg_proxy::telemetry;
-use gbg_proxy::token::{self, FetchError, TokenReader, TokenResponse, TokenSource};
+use gbg_proxy::token::{self, TokenReader};
 use http::{HeaderValue, Request, Response};
 use http_body_util::Full;
 use hyper::body::Body;
@@ -240,39 +240,10 @@ async fn read(mut body: impl Body + Unpin) {
     {}
 }
 
-/// A source of one token that lives for `lifetime`.
-struct FixedToken {
-    header: HeaderValue,
-    lifetime: Duration,
-}
-
-impl TokenSource for FixedToken {
-    async fn fetch(&self) -> Result<TokenResponse, FetchError> {
-        Ok(TokenResponse {
-            header: self.header.clone(),
-            lifetime: Some(self.lifetime),
-        })
-    }
-
-    async fn changed(&self) {
-        pending().await
-    }
-
-    fn default_lifetime(&self) -> Duration {
-        self.lifetime
-    }
-}
-
 /// A reader of a token that lives for an hour.
 async fn tokens() -> TokenReader {
-    let (publisher, reader) = token::channel(Duration::from_secs(5), Arc::default());
     let header =
         HeaderValue::from_str(&format!("Bearer {}", "a".repeat(900))).expect("a header value");
-    let source = FixedToken {
-        header,
-        lifetime: Duration::from_secs(3600),
-    };
-    tokio::spawn(async move { token::refresh(&source, publisher).await });
-    reader.wait().await.expect("a token");
-    reader
+    let token = token::fixed(header, Duration::from_secs(3600)).await;
+    token.expect("a token")
 }

@@ -1,7 +1,6 @@
 //! The stack with a leaf that keeps what it is given, for the targets that look at what would be
 //! sent.
 
-use std::future::pending;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,7 +10,7 @@ use gbg_proxy::config::{Config, Sources, load};
 use gbg_proxy::error::Error;
 use gbg_proxy::metrics::Metrics;
 use gbg_proxy::proxy::{Authorized, ConnectionInfo, Policy, SharedState, WithContext, stack};
-use gbg_proxy::token::{self, FetchError, TokenReader, TokenResponse, TokenSource};
+use gbg_proxy::token::{self, TokenReader};
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Empty;
@@ -107,37 +106,9 @@ fn config(set: &[&str]) -> Config {
     .config
 }
 
-/// A source of one token that lives for `lifetime`.
-struct FixedToken {
-    header: HeaderValue,
-    lifetime: Duration,
-}
-
-impl TokenSource for FixedToken {
-    async fn fetch(&self) -> Result<TokenResponse, FetchError> {
-        Ok(TokenResponse {
-            header: self.header.clone(),
-            lifetime: Some(self.lifetime),
-        })
-    }
-
-    async fn changed(&self) {
-        pending().await
-    }
-
-    fn default_lifetime(&self) -> Duration {
-        self.lifetime
-    }
-}
-
 /// A reader of a token that outlives any run.
 fn tokens(runtime: &Runtime) -> TokenReader {
-    let (publisher, reader) = token::channel(Duration::from_secs(5), Arc::default());
-    let source = FixedToken {
-        header: HeaderValue::from_static(BEARER),
-        lifetime: Duration::from_secs(365 * 86_400),
-    };
-    runtime.spawn(async move { token::refresh(&source, publisher).await });
-    runtime.block_on(reader.wait()).unwrap();
-    reader
+    let lifetime = Duration::from_secs(365 * 86_400);
+    let token = token::fixed(HeaderValue::from_static(BEARER), lifetime);
+    runtime.block_on(token).unwrap()
 }

@@ -9,7 +9,7 @@ use tower::Service;
 use super::*;
 use crate::config::{Config, Sources, load};
 use crate::metrics::Metrics;
-use crate::token::{FetchError, TokenReader, TokenResponse, TokenSource};
+use crate::token::TokenReader;
 use crate::upstream::{ConnectionLimit, UpstreamClient};
 
 /// A configuration that needs no file, and whose upstream is never reached.
@@ -36,32 +36,11 @@ pub(crate) fn policy(config: &Config, tokens: TokenReader) -> Policy {
     Policy::new(config, &shared, tokens, Arc::default())
 }
 
-/// A source of a token that outlives the test.
-struct LongLivedToken;
-
-impl TokenSource for LongLivedToken {
-    async fn fetch(&self) -> Result<TokenResponse, FetchError> {
-        Ok(TokenResponse {
-            header: HeaderValue::from_static("Bearer test"),
-            lifetime: Some(Duration::from_secs(3600)),
-        })
-    }
-
-    async fn changed(&self) {
-        std::future::pending().await
-    }
-
-    fn default_lifetime(&self) -> Duration {
-        Duration::from_secs(300)
-    }
-}
-
 /// A policy with a token that outlives the test.
 pub(crate) async fn policy_with_token(config: &Config) -> Policy {
-    let (publisher, tokens) = crate::token::channel(Duration::from_secs(5), Arc::default());
-    tokio::spawn(async move { crate::token::refresh(&LongLivedToken, publisher).await });
-    tokens.wait().await.unwrap();
-    policy(config, tokens)
+    let token = HeaderValue::from_static("Bearer test");
+    let tokens = crate::token::fixed(token, Duration::from_secs(3600)).await;
+    policy(config, tokens.unwrap())
 }
 
 /// The future is moved several times for each request and kept for each connection; the part from

@@ -9,6 +9,7 @@ mod client;
 mod client_auth;
 mod deadline;
 mod failure;
+mod fixed;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzz;
@@ -26,6 +27,8 @@ pub use self::client::Client;
 pub(crate) use self::deadline::Deadline;
 pub use self::failure::FetchError;
 pub(crate) use self::failure::FetchErrorKind;
+#[doc(hidden)]
+pub use self::fixed::fixed;
 pub use self::handle::{TokenPublisher, TokenReader, channel};
 pub use self::refresh::refresh;
 pub use self::response::TokenResponse;
