@@ -17,19 +17,18 @@ pub const CALLER_BEARER: [&str; 2] = [
 
 /// Paths of the token endpoint in clients that let only the host be changed: GBG's SDKs for Java
 /// and TypeScript, and the v1 samples.
-pub const TOKEN_PATHS: [&str; 3] = [
+const TOKEN_PATHS: [&str; 3] = [
     "/as/token.oauth2",
     "/captain/api/as/token.oauth2",
     "/auth/realms/go/protocol/openid-connect/token",
 ];
 
 /// A call of the API.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Endpoint {
+struct Endpoint {
     /// Path below the prefix of either version; its name in logs and metrics.
-    pub name: &'static str,
+    name: &'static str,
     /// Whether the call changes nothing, so that it may be sent again when it may have arrived.
-    pub is_read_only: bool,
+    is_read_only: bool,
 }
 
 const fn read_only(name: &'static str) -> Endpoint {
@@ -78,30 +77,40 @@ pub enum ApiVersion {
     V2,
 }
 
-/// The version that `path` belongs to, and the endpoint that it names.
-pub fn find(path: &str) -> (Option<ApiVersion>, Option<&'static Endpoint>) {
+/// The parts of a path that decide what its request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathInfo {
+    /// Version of the API that the path belongs to.
+    pub version: Option<ApiVersion>,
+    /// Name in logs and metrics: that of the endpoint, `login`, or `other`.
+    pub name: &'static str,
+    /// Whether it is an endpoint that changes nothing.
+    pub is_read_only: bool,
+    /// Whether it is a token endpoint.
+    pub is_token_path: bool,
+}
+
+/// Parses `path`, which has no percent-encoded characters that need no encoding.
+pub fn parse_path(path: &str) -> PathInfo {
     let (version, name) = if let Some(name) = path.strip_prefix(V2) {
-        (ApiVersion::V2, name)
+        (Some(ApiVersion::V2), name)
     } else if let Some(name) = path.strip_prefix(V1) {
-        (ApiVersion::V1, name)
+        (Some(ApiVersion::V1), name)
     } else {
-        return (None, None);
+        (None, "")
     };
     let endpoint = ENDPOINTS.iter().find(|endpoint| endpoint.name == name);
-    (Some(version), endpoint)
-}
-
-/// The name of `path` in logs and metrics: that of its endpoint, `login`, or `other`.
-pub fn endpoint_name(path: &str) -> &'static str {
-    if is_token_path(path) {
-        return "login";
+    let is_token_path = endpoint.is_none() && TOKEN_PATHS.contains(&path);
+    PathInfo {
+        version,
+        name: match endpoint {
+            Some(endpoint) => endpoint.name,
+            None if is_token_path => "login",
+            None => "other",
+        },
+        is_read_only: endpoint.is_some_and(|endpoint| endpoint.is_read_only),
+        is_token_path,
     }
-    find(path).1.map_or("other", |endpoint| endpoint.name)
-}
-
-/// Whether `path` is a token endpoint.
-pub fn is_token_path(path: &str) -> bool {
-    TOKEN_PATHS.contains(&path)
 }
 
 #[cfg(test)]
@@ -109,9 +118,20 @@ mod tests {
     use super::*;
 
     fn found(path: &str) -> (Option<ApiVersion>, Option<(&'static str, bool)>) {
-        let (version, endpoint) = find(path);
-        let endpoint = endpoint.map(|endpoint| (endpoint.name, endpoint.is_read_only));
-        (version, endpoint)
+        let info = parse_path(path);
+        let endpoint = Some((info.name, info.is_read_only)).filter(|(name, _)| *name != "other");
+        (info.version, endpoint)
+    }
+
+    #[test]
+    fn token_endpoints_have_one_name() {
+        for path in TOKEN_PATHS {
+            let info = parse_path(path);
+            assert!(info.is_token_path && info.name == "login", "{path}");
+            assert!(!info.is_read_only, "{path}");
+        }
+        let other = parse_path("/as/token.oauth3");
+        assert_eq!((other.is_token_path, other.name), (false, "other"));
     }
 
     #[test]

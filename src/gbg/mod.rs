@@ -6,9 +6,7 @@ mod endpoints;
 
 use std::fmt;
 
-pub use self::endpoints::{
-    ApiVersion, CALLER_BEARER, Endpoint, TOKEN_PATHS, V1, V2, endpoint_name, find, is_token_path,
-};
+pub use self::endpoints::{ApiVersion, CALLER_BEARER, PathInfo, V1, V2, parse_path};
 
 /// The token endpoint of every region.
 pub const TOKEN_ENDPOINT: &str = "https://api.auth.gbgplc.com/as/token.oauth2";

@@ -151,8 +151,8 @@ where
         let req = authorize(req, bearer, authorizer);
         let generation = req.lease.generation;
         // By `map`: a local that is borrowed here would be part of the future from then on.
-        let attempt = attempt(&mut inner, req, &context);
-        let (reason, result) = attempt
+        let sending = attempt(&mut inner, req, &context);
+        let (reason, result) = sending
             .map(|result| {
                 let reason = policy.reason(&result, generation, is_safe_to_repeat);
                 (reason, result)

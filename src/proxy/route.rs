@@ -35,27 +35,21 @@ impl Route {
     /// The route of `req`; the caller's bearer passes on the paths of `caller_bearer`.
     pub(super) fn new<B>(req: &Request<B>, caller_bearer: &[ExactPath]) -> Self {
         let path = &*normalized(req.uri().path());
-        let is_callers = caller_bearer.iter().any(|exact| exact.as_str() == path);
-        let is_token_request = gbg::is_token_path(path);
-        let (version, endpoint) = gbg::find(path);
+        let info = gbg::parse_path(path);
         Route {
-            endpoint: match endpoint {
-                _ if is_token_request => "login",
-                Some(endpoint) => endpoint.name,
-                None => "other",
-            },
-            version,
-            bearer: if is_callers {
+            endpoint: info.name,
+            version: info.version,
+            bearer: if caller_bearer.iter().any(|exact| exact.as_str() == path) {
                 BearerOwner::Caller
             } else {
                 BearerOwner::Proxy
             },
             is_safe_to_repeat: match *req.method() {
                 Method::GET | Method::HEAD | Method::OPTIONS => true,
-                Method::POST => endpoint.is_some_and(|endpoint| endpoint.is_read_only),
+                Method::POST => info.is_read_only,
                 _ => false,
             },
-            is_token_request,
+            is_token_request: info.is_token_path,
         }
     }
 }

@@ -58,7 +58,7 @@ impl CallLog {
 
     pub(super) fn add(&mut self, call: RecordedCall) {
         let path = call.path.split('?').next().unwrap_or_default();
-        let by_status = self.counts.entry(gbg::endpoint_name(path)).or_default();
+        let by_status = self.counts.entry(gbg::parse_path(path).name).or_default();
         *by_status.entry(call.status.as_u16()).or_default() += 1;
         if self.subscribers.receiver_count() > 0 {
             // Fails only when the last subscriber has just left.

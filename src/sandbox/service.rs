@@ -52,7 +52,7 @@ async fn respond_to_api_call(
     outcome: Option<ForcedOutcome>,
 ) -> SandboxResponse {
     let authorization = Authorization::classify(&head.headers, &sandbox.state().tokens);
-    let version = gbg::find(head.uri.path()).0;
+    let version = gbg::parse_path(head.uri.path()).version;
     let response = match (outcome, version) {
         (Some(ForcedOutcome::Status(status)), _) => Err(ApiError::Injected(status)),
         (_, Some(version)) => {

@@ -77,7 +77,7 @@ fn a_kind_alone_is_a_mix_and_nothing_is_none() {
 fn endpoints_are_those_that_the_sandbox_counts() {
     for kind in Kind::ALL {
         let path = format!("{}{}", gbg_proxy::gbg::V2, kind.endpoint());
-        assert_eq!(gbg_proxy::gbg::endpoint_name(&path), kind.endpoint());
+        assert_eq!(gbg_proxy::gbg::parse_path(&path).name, kind.endpoint());
     }
 }
 

@@ -160,11 +160,9 @@ fn code(text: &str) -> String {
     let mut parts = code.split("#[cfg(test)]\n");
     let mut rest = parts.next().unwrap().to_owned();
     for part in parts {
-        // A declaration for tests ends with its semicolon.
-        match part.split_once(';') {
-            Some((declaration, part)) if !declaration.contains('{') => rest.push_str(part),
-            _ => rest.push_str(part),
-        }
+        // A declaration for tests ends with its semicolon; an item has a block before that.
+        let declaration = part.split_once(';').filter(|(item, _)| !item.contains('{'));
+        rest.push_str(declaration.map_or(part, |(_, after)| after));
     }
     while let Some(at) = rest.find("(in ") {
         let end = rest[at..].find(')').unwrap();
