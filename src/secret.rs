@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn the_three_sources_are_parsed_and_a_secret_in_clear_is_not() {
+    fn three_sources_are_parsed_and_plaintext_is_rejected() {
         assert_eq!(Source::parse("env:A"), Some(Source::Env("A".into())));
         assert_eq!(
             Source::parse("file:/run/s"),
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_loses_its_line_end_wherever_it_is_kept() {
+    fn every_source_trims_the_trailing_line_end() {
         let directory = tempfile::tempdir().unwrap();
         let env = [
             ("CREDENTIALS_DIRECTORY", directory.path().to_str().unwrap()),
@@ -356,7 +356,7 @@ mod tests {
     /// A named pipe is waited for without an end, and `/dev/zero` read without one.
     #[cfg(unix)]
     #[test]
-    fn what_is_no_file_or_too_long_is_not_read() {
+    fn pipes_devices_and_long_files_are_not_read() {
         let directory = tempfile::tempdir().unwrap();
         let path = |name: &str| directory.path().join(name);
         assert!(

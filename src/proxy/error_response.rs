@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_failure_has_problem_details_and_the_versions_format() {
+    async fn error_bodies_join_problem_details_and_version_format() {
         let (res, v2) = respond(ApiVersion::V2, PROBLEM_JSON).await;
         assert_eq!(res.status(), 502);
         assert_eq!(res.headers()[CONTENT_TYPE], "application/problem+json");

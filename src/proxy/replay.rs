@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_long_or_unread_body_or_trailers_cannot_be_replayed() {
+    async fn long_unread_or_trailered_bodies_are_not_replayed() {
         assert!(
             !buffered(data(&["01234", "56789", "x"]), 4)
                 .await

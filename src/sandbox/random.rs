@@ -42,7 +42,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_has_the_three_parts_of_a_jwt() {
+    fn a_token_has_three_jwt_parts() {
         assert_eq!(token().split('.').count(), 3);
         assert_ne!(token(), token());
     }

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_key_is_content_however_it_is_written() {
+    fn keys_are_recognized_in_every_format() {
         for (kind, begin) in KINDS {
             // With both letters that base64url writes in another way.
             let lines = [
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn the_base64_of_pem_is_content_wherever_it_begins() {
+    fn base64_of_pem_is_recognized_at_every_offset() {
         for before in ["", "\n", "\r\n", "\u{FEFF}", "{\"key\":\"", "a: "] {
             let pem = format!("{before}-----BEGIN PRIVATE KEY-----\n{BODY}");
             assert!(is_content(&STANDARD.encode(&pem)), "{before:?}");

@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_exposed_by_its_bits_and_the_way_to_it() {
+    fn mode_bits_and_parent_directories_decide_exposure() {
         // Every user may enter what is above it, which need not be so of TMPDIR.
         let directory = tempfile::tempdir_in("/tmp").unwrap();
         let (file, link) = (

@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_blanks_and_foreign_letters_are_warned_of() {
+    fn quotes_blanks_and_foreign_letters_cause_warnings() {
         let of = |text| {
             warnings(text)
                 .map(|warning| warning.split(',').next().unwrap())

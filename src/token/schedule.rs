@@ -78,7 +78,7 @@ mod tests {
         }
 
         #[test]
-        fn the_margin_is_bounded_with_a_fifth_of_jitter(
+        fn the_bounded_margin_has_20_percent_jitter(
             lifetime in (1_u64..100_000).prop_map(Duration::from_secs),
             random in 0.0..=1.0,
         ) {
@@ -91,7 +91,7 @@ mod tests {
         }
 
         #[test]
-        fn a_token_stops_five_seconds_or_a_tenth_early(
+        fn tokens_stop_five_seconds_or_ten_percent_early(
             lifetime in (1_u64..100_000).prop_map(Duration::from_secs),
             random in 0.0..=1.0,
         ) {

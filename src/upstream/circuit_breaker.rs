@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_open_circuit_admits_an_attempt_every_100_ms() {
+    async fn an_open_circuit_admits_one_attempt_per_100ms() {
         let circuit = open_circuit();
         let mut admitted = 0;
         for _ in 0..1000 {

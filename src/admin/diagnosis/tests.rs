@@ -45,7 +45,7 @@ fn the_proxy_is_healthy_with_and_without_requests() {
 }
 
 #[test]
-fn a_missing_token_is_explained_by_the_last_fetch() {
+fn the_last_fetch_explains_a_missing_token() {
     let without = |failure| Snapshot {
         has_token: false,
         fetch_failure: failure,

@@ -175,7 +175,7 @@ fn a_certificate_uri_is_compared_exactly() {
 }
 
 #[test]
-fn callers_without_credentials_let_nobody_in() {
+fn callers_without_credentials_match_no_request() {
     assert!(authenticated(&authenticator(vec![caller("nameless")]), &[], None).is_err());
 }
 

@@ -36,7 +36,7 @@ fn cleaned(policy: &HeaderPolicy, version: Version, fields: &[(&str, &str)]) -> 
 }
 
 #[test]
-fn hop_by_hop_fields_and_credentials_end_here() {
+fn hop_by_hop_fields_and_credentials_are_removed() {
     let left = cleaned(
         &POLICY,
         Version::HTTP_11,
@@ -72,7 +72,7 @@ fn hop_by_hop_fields_and_credentials_end_here() {
 }
 
 #[test]
-fn misspelt_framing_ends_here() {
+fn misspelt_framing_fields_are_removed() {
     let fields = [
         ("content-length", "3"),
         ("Content_Length", "5"),

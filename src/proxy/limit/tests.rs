@@ -46,7 +46,7 @@ fn reason(res: &TestResponse) -> Option<&'static str> {
 }
 
 #[tokio::test]
-async fn a_permit_is_released_at_the_end_of_the_body() {
+async fn the_end_of_the_body_releases_the_permit() {
     let service = one_permit(0).await;
     let call = async || service.clone().oneshot(request()).await.unwrap();
     let mut body = call().await.into_body();

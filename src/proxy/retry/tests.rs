@@ -217,8 +217,7 @@ async fn rejected_requests_are_resent_with_one_new_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_api_that_always_refuses_is_passed_on_untouched_and_costs_two_token_calls_in_ten_seconds()
- {
+async fn persistent_401s_cause_two_token_fetches_at_most() {
     let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
     world.api.valid_from.store(u64::MAX, Ordering::SeqCst);
     for _ in 0..500 {
@@ -238,7 +237,7 @@ async fn an_api_that_always_refuses_is_passed_on_untouched_and_costs_two_token_c
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_longer_than_the_buffer_is_not_resent() {
+async fn a_body_beyond_the_buffer_is_not_resent() {
     let world = World::begin(StatusCode::UNAUTHORIZED, &["limits.max_replay_body=10B"]).await;
     world.revoke();
     assert_eq!(
@@ -273,7 +272,7 @@ async fn a_rejected_long_body_refreshes_the_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejection_before_the_whole_body_is_passed_on() {
+async fn a_rejection_before_the_bodys_end_is_forwarded() {
     let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
     let leaf = service_fn(
         async |_: Authorized<WithContext<Text>>| -> Result<Response<Text>, Error> {

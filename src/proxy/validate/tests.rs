@@ -199,7 +199,7 @@ proptest! {
 }
 
 #[test]
-fn methods_that_are_not_for_an_api_are_rejected() {
+fn connect_trace_and_asterisk_without_options_are_rejected() {
     for method in [Method::TRACE, Method::CONNECT] {
         let mut req = request("/v2/captain/x");
         *req.method_mut() = method;
@@ -218,7 +218,7 @@ fn methods_that_are_not_for_an_api_are_rejected() {
 }
 
 #[test]
-fn options_with_max_forwards_zero_ends_here() {
+fn max_forwards_zero_is_answered_locally() {
     for (left, is_last) in [
         ("0", true),
         ("00", true),
@@ -297,7 +297,7 @@ fn an_http2_request_has_one_authority() {
 }
 
 #[test]
-fn http2_fields_have_one_length_and_no_outer_space() {
+fn http2_fields_have_one_length_and_no_padding() {
     let check = |fields: &[(&str, &str)]| {
         let mut req = Request::builder()
             .uri("http://a/v2/captain/x")

@@ -91,7 +91,7 @@ fn lines_beyond_the_queue_are_counted_and_reported() {
 }
 
 #[tokio::test]
-async fn a_request_to_reopen_is_not_a_lost_line() {
+async fn a_reopen_request_is_not_a_lost_line() {
     let BlockedLog {
         mut lines,
         guard,
@@ -120,7 +120,7 @@ fn losses_are_a_warning_that_level_error_drops() {
 }
 
 #[test]
-fn losses_are_reported_at_intervals_and_at_the_end() {
+fn losses_are_reported_periodically_and_at_exit() {
     let mut losses = LostLines::default();
     assert_eq!(losses.due_report(0, false), None);
     assert_eq!(losses.due_report(3, false), Some(3));

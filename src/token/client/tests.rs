@@ -27,7 +27,7 @@ fn client(secret: &Path) -> Client {
 }
 
 #[test]
-fn another_secret_in_the_same_file_makes_another_client() {
+fn a_changed_secret_file_makes_a_new_client() {
     let secret = tempfile::NamedTempFile::new().unwrap();
     let [one, same, other] = ["one", "one", "other"].map(|text| {
         std::fs::write(secret.path(), text).unwrap();

@@ -106,7 +106,7 @@ async fn a_bearer_is_not_printed() {
 }
 
 #[tokio::test]
-async fn the_last_fetch_and_the_last_failure_are_reported() {
+async fn last_fetch_and_last_failure_are_reported() {
     let (publisher, reader) = channel(Duration::from_secs(1), Arc::default());
     assert!(reader.last_fetch().is_none());
     fail(&publisher);

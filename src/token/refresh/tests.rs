@@ -166,7 +166,7 @@ async fn without_expires_in_the_default_lifetime_counts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_refresh_keeps_the_token_until_it_stops() {
+async fn a_failed_refresh_keeps_the_token_until_stop() {
     let endpoint = FakeEndpoint::new(|call| {
         if call == 0 {
             granted("a", 100)
@@ -281,7 +281,7 @@ async fn the_same_expiring_token_causes_no_busy_loop() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_sleep_a_new_token_comes_within_a_second() {
+async fn after_sleep_a_token_arrives_within_one_second() {
     let endpoint = FakeEndpoint::new(|call| granted(["a", "b"][call], 3600));
     endpoint
         .run(async |reader| {

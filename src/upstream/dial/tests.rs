@@ -104,7 +104,7 @@ async fn every_address_is_tried_until_one_accepts() {
 
 /// Paused time makes this independent of the load of the machine.
 #[tokio::test(start_paused = true)]
-async fn a_silent_address_delays_the_next_under_300_ms() {
+async fn the_next_address_is_tried_within_300ms() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let live = listener.local_addr().unwrap();
     let silent = [at(live, 2), at(live, 3)];

@@ -30,7 +30,7 @@ pub(crate) fn said(res: &Whole) -> String {
 }
 
 #[tokio::test]
-async fn who_has_a_token_is_ready_and_who_has_none_says_why() {
+async fn readiness_needs_a_token_and_names_the_cause() {
     let api = api().await;
     let proxy = TestProxy::before(&api).start().await;
     until(async || get(proxy.admin(), "/readyz").await.status() == StatusCode::OK).await;
@@ -72,7 +72,7 @@ async fn who_has_a_token_is_ready_and_who_has_none_says_why() {
 }
 
 #[tokio::test]
-async fn a_drain_is_told_before_it_begins() {
+async fn a_drain_is_reported_before_it_begins() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = TestProxy::before(&api)
@@ -93,7 +93,7 @@ async fn a_drain_is_told_before_it_begins() {
 }
 
 #[tokio::test]
-async fn it_is_not_where_callers_come_in_and_web_pages_do_not_read_it() {
+async fn admin_paths_need_the_admin_listener_and_host() {
     let proxy = TestProxy::before(&api().await).start().await;
     for path in [
         "/", "/livez", "/readyz", "/metrics", "/status", "/history", "/quit",
@@ -129,7 +129,7 @@ async fn it_is_not_where_callers_come_in_and_web_pages_do_not_read_it() {
 }
 
 #[tokio::test]
-async fn whoever_asks_for_nothing_that_is_there_is_told_what_is() {
+async fn wrong_paths_and_methods_list_the_valid_ones() {
     let proxy = TestProxy::before(&api().await).start().await;
     let res = get(proxy.admin(), "/index.html").await;
     assert_eq!(res.status(), StatusCode::NOT_FOUND);
@@ -156,7 +156,7 @@ fn running(address: &str, set: &[&str]) -> Running {
 }
 
 #[tokio::test]
-async fn quit_ends_the_process_if_that_is_written() {
+async fn quit_ends_the_process_if_configured() {
     let mut process = spawn_blocking(|| running("127.0.0.1:0", &["admin.quit=true"]))
         .await
         .unwrap();
@@ -178,7 +178,7 @@ async fn quit_ends_the_process_if_that_is_written() {
 
 /// Each byte of it is in time, and all of it never is.
 #[tokio::test]
-async fn wait_fails_in_time_also_before_who_answers_byte_by_byte() {
+async fn wait_times_out_on_a_dripping_response() {
     let drips = server::scripted(async |mut stream| {
         for _ in 0..200 {
             let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b" ").await;
@@ -200,7 +200,7 @@ async fn wait_fails_in_time_also_before_who_answers_byte_by_byte() {
 }
 
 #[tokio::test]
-async fn wait_ends_when_the_proxy_is_ready_and_fails_in_time_when_it_is_not() {
+async fn wait_ends_at_readiness_or_times_out() {
     let api = api().await;
     let endpoint = format!("token.endpoint={}", token_endpoint(&api));
     let process = spawn_blocking(move || running("127.0.0.1:0", &[&endpoint]))
@@ -246,7 +246,7 @@ async fn wait_ends_when_the_proxy_is_ready_and_fails_in_time_when_it_is_not() {
 }
 
 #[test]
-fn an_address_that_others_can_reach_or_that_is_the_callers_is_refused() {
+fn public_or_duplicate_admin_addresses_are_rejected() {
     for (address, told) in [
         ("0.0.0.0:8081", "admin.allow_anonymous = true"),
         ("127.0.0.1:8080", "listen.address"),

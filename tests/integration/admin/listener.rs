@@ -69,18 +69,18 @@ async fn assert_answers_probes_despite(bytes: &[u8]) {
 }
 
 #[tokio::test]
-async fn silent_connections_keep_no_probe_out() {
+async fn silent_connections_do_not_block_probes() {
     assert_answers_probes_despite(b"").await;
 }
 
 #[tokio::test]
-async fn half_heads_keep_no_probe_out() {
+async fn partial_heads_do_not_block_probes() {
     let head = format!("GET /livez HTTP/1.1\r\nX: {}", "x".repeat(15_000));
     assert_answers_probes_despite(head.as_bytes()).await;
 }
 
 #[tokio::test]
-async fn the_head_of_a_probe_is_short() {
+async fn a_probe_with_a_long_head_gets_431() {
     let proxy = TestProxy::before(&api().await).start().await;
     let head = |length| {
         format!(
@@ -101,12 +101,12 @@ async fn the_head_of_a_probe_is_short() {
 }
 
 #[tokio::test]
-async fn idle_connections_keep_no_probe_out() {
+async fn idle_connections_do_not_block_probes() {
     assert_answers_probes_despite(LIVEZ.as_bytes()).await;
 }
 
 #[tokio::test]
-async fn readers_that_stop_keep_no_probe_out() {
+async fn stalled_readers_do_not_block_probes() {
     let requests = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".repeat(200);
     assert_answers_probes_despite(requests.as_bytes()).await;
 }
@@ -114,7 +114,7 @@ async fn readers_that_stop_keep_no_probe_out() {
 /// Eight that take a byte of their response now and then, which is progress, hold all there is for
 /// pages.
 #[tokio::test]
-async fn readers_that_drip_keep_no_scrape_out() {
+async fn slow_readers_do_not_block_scrapes() {
     let mut running = spawn_blocking(|| Running::start(&["admin.address=127.0.0.1:0"]))
         .await
         .unwrap();
@@ -170,7 +170,7 @@ async fn readers_that_drip_keep_no_scrape_out() {
 }
 
 #[tokio::test]
-async fn http2_readers_that_stop_keep_no_probe_out() {
+async fn stalled_http2_readers_do_not_block_probes() {
     // No window for responses, then GET /metrics on one stream after the other.
     let settings = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0";
     let request = |stream: u8| {
@@ -186,7 +186,7 @@ async fn http2_readers_that_stop_keep_no_probe_out() {
 }
 
 #[tokio::test]
-async fn http2_pings_keep_no_probe_out() {
+async fn http2_pings_do_not_block_probes() {
     assert_answers_probes_despite(PREFACE).await;
 
     let proxy = TestProxy::before(&api().await).start().await;
@@ -246,7 +246,7 @@ async fn one_address_does_not_evict_another() {
 }
 
 #[tokio::test]
-async fn a_foreign_host_learns_no_names_of_callers() {
+async fn a_foreign_host_sees_no_caller_names() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let (crm, web) = (Known::new("crm", ""), Known::new("web", ""));
@@ -315,7 +315,7 @@ async fn a_foreign_host_learns_no_names_of_callers() {
 }
 
 #[tokio::test]
-async fn a_foreign_host_is_not_told_why() {
+async fn a_foreign_host_sees_no_readiness_cause() {
     let proxy = TestProxy::new(&api().await.uri(), "http://127.0.0.1:1/")
         .start()
         .await;

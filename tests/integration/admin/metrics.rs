@@ -20,7 +20,7 @@ fn value(metrics: &str, series: &str) -> f64 {
 }
 
 #[tokio::test]
-async fn what_is_counted_is_what_was_sent() {
+async fn metrics_match_the_requests_sent() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(201).set_body_string("12345")).await;
     let (crm, web) = (
@@ -159,7 +159,7 @@ async fn what_is_counted_is_what_was_sent() {
 }
 
 #[tokio::test]
-async fn a_token_that_the_api_refuses_is_counted() {
+async fn a_token_refused_by_the_api_is_counted() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(401)).await;
     let proxy = TestProxy::before(&api).start().await;

@@ -15,7 +15,7 @@ const START: &str = "/v2/captain/journey/start";
 const TAB: char = '\u{E004}';
 
 #[tokio::test]
-async fn the_page_shows_a_refusal_and_its_recovery_without_a_reload() {
+async fn the_page_updates_itself_after_refusal_and_recovery() {
     let Some(browser) = Browser::start().await else {
         return;
     };
@@ -140,7 +140,7 @@ async fn the_page_shows_a_refusal_and_its_recovery_without_a_reload() {
 
 /// Each field is explained in docs/status.md, and what is explained there is a field.
 #[tokio::test]
-async fn the_fields_that_are_explained_are_those_that_are_told() {
+async fn documented_and_served_fields_are_the_same() {
     let sandbox = sandbox(&["refuse-client"]).await;
     let known = Known::new("crm", "");
     let proxy = TestProxy::before_sandbox(&sandbox)
@@ -298,8 +298,8 @@ async fn assert_reached_by_tab(browser: &Browser) {
 /// Makes docs/status.png of the page at `STATUS_PAGE`, of a proxy that has had some traffic for a
 /// quarter of an hour.
 #[tokio::test]
-#[ignore = "not a test: it makes the picture for the README"]
-async fn picture() {
+#[ignore = "not a test: writes docs/status.png for the README"]
+async fn take_the_screenshot() {
     use base64::Engine;
     let page = std::env::var("STATUS_PAGE").expect("STATUS_PAGE=http://127.0.0.1:8081/");
     let browser = Browser::start().await.expect("a browser");

@@ -8,7 +8,7 @@ use crate::support::caller::{post, send};
 use crate::support::process::{Running, command, text, with_client};
 
 #[test]
-fn help_is_no_failure_and_every_command_has_examples() {
+fn help_exits_0_and_shows_examples() {
     let output = command(&["--help"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0));
     for name in ["run", "demo", "sandbox", "check", "doctor", "key", "wait"] {
@@ -20,7 +20,7 @@ fn help_is_no_failure_and_every_command_has_examples() {
 }
 
 #[test]
-fn wrong_usage_is_64() {
+fn wrong_usage_exits_64() {
     for arguments in [
         &[][..],
         &["no-such-command"],
@@ -34,7 +34,7 @@ fn wrong_usage_is_64() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_used_is_64_with_one_message() {
+fn an_invalid_configuration_exits_64_with_one_message() {
     for name in ["run", "check"] {
         let output = command(&[name]).output().unwrap();
         assert_eq!(output.status.code(), Some(64));
@@ -48,7 +48,7 @@ fn a_configuration_that_cannot_be_used_is_64_with_one_message() {
 }
 
 #[test]
-fn check_says_what_a_configuration_comes_to() {
+fn check_prints_the_effective_configuration() {
     let output = with_client(&["check", "--set", "upstream.region=au"])
         .output()
         .unwrap();
@@ -73,7 +73,7 @@ fn check_says_what_a_configuration_comes_to() {
 }
 
 #[test]
-fn a_port_in_use_is_1() {
+fn a_port_in_use_exits_1() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("listen.address={}", taken.local_addr().unwrap());
     let output = with_client(&["run", "--set", &address]).output().unwrap();
@@ -90,7 +90,7 @@ fn a_port_in_use_is_1() {
 }
 
 #[test]
-fn a_signal_ends_it_with_0_also_while_the_token_endpoint_is_dead() {
+fn a_signal_exits_0_without_a_token_endpoint() {
     for signal in ["-TERM", "-INT"] {
         let mut running = Running::start(&[]);
         assert!(running.log.contains("built-in defaults"), "{}", running.log);
@@ -99,7 +99,7 @@ fn a_signal_ends_it_with_0_also_while_the_token_endpoint_is_dead() {
 }
 
 #[test]
-fn a_second_signal_does_not_wait_for_requests_in_flight() {
+fn a_second_signal_aborts_requests_in_flight() {
     // The system takes the connection, and nobody ever answers.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let api = format!("upstream.base_url=http://{}", silent.local_addr().unwrap());
@@ -124,7 +124,7 @@ fn a_second_signal_does_not_wait_for_requests_in_flight() {
 }
 
 #[test]
-fn a_dead_token_endpoint_is_told_and_the_secret_is_not_at_any_level() {
+fn a_dead_endpoint_is_logged_without_the_secret() {
     let mut running = Running::start(&["log.level=trace", "log.format=json"]);
     running.read_until("there is no usable access token");
     assert_eq!(running.end("-TERM"), 0);
@@ -132,7 +132,7 @@ fn a_dead_token_endpoint_is_told_and_the_secret_is_not_at_any_level() {
 }
 
 #[test]
-fn the_demo_walks_both_versions_and_ends_with_0() {
+fn the_demo_completes_both_versions() {
     let output = command(&["demo", "--once"]).output().unwrap();
     let (out, err) = text(&output);
     assert_eq!(output.status.code(), Some(0), "{out}{err}");
@@ -158,7 +158,7 @@ fn the_demo_walks_both_versions_and_ends_with_0() {
 }
 
 #[test]
-fn a_fault_that_is_none_is_64_and_help_lists_those_that_are() {
+fn unknown_faults_exit_64_and_help_lists_faults() {
     let output = command(&["sandbox", "--fault", "token-dealy=2s"])
         .output()
         .unwrap();
@@ -176,7 +176,7 @@ fn a_fault_that_is_none_is_64_and_help_lists_those_that_are() {
 }
 
 #[tokio::test]
-async fn the_sandbox_goes_wrong_as_its_arguments_say_and_prints_how_to_change_that() {
+async fn the_sandbox_applies_faults_and_prints_their_url() {
     let mut sandbox =
         Running::sandbox(&["--fault", "api-status=503*1", "--fault", "api-status=429*1"]);
     sandbox.read_until("/sandbox/faults -d");
@@ -204,7 +204,7 @@ async fn the_sandbox_goes_wrong_as_its_arguments_say_and_prints_how_to_change_th
 /// What the `sandbox` command prints is what makes a proxy before it work, over TLS with a
 /// certificate in a file.
 #[tokio::test]
-async fn the_sandbox_prints_the_command_for_a_proxy_before_it() {
+async fn the_sandbox_prints_a_working_proxy_command() {
     let directory = tempfile::tempdir().unwrap();
     let ca_file = directory.path().join("sandbox.pem");
     let mut sandbox = Running::sandbox(&["--ca-out", ca_file.to_str().unwrap()]);
@@ -248,7 +248,7 @@ async fn the_sandbox_prints_the_command_for_a_proxy_before_it() {
 }
 
 #[test]
-fn check_shows_every_key_and_who_wrote_it_but_nothing_that_may_be_a_secret() {
+fn check_shows_keys_and_sources_without_secrets() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let digest = "0123456789abcdef".repeat(4);
     let written = format!(

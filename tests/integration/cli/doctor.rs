@@ -95,7 +95,7 @@ pub(crate) async fn sandbox() -> (Sandbox, TempDir, [String; 3]) {
 }
 
 #[tokio::test]
-async fn all_is_well_before_a_sandbox() {
+async fn every_step_passes_against_a_sandbox() {
     let (sandbox, _directory, set) = sandbox().await;
     let [base_url, endpoint, ca_file] = set.each_ref().map(String::as_str);
 
@@ -148,7 +148,7 @@ async fn all_is_well_before_a_sandbox() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_is_told_with_what_to_check() {
+async fn a_wrong_secret_is_reported_with_its_fix() {
     let (_sandbox, _directory, set) = sandbox().await;
     let mut command = with_client(&["doctor"]);
     command.env("GBG_CLIENT_SECRET", "another-secret");
@@ -172,7 +172,7 @@ async fn a_wrong_secret_is_told_with_what_to_check() {
 }
 
 #[tokio::test]
-async fn a_web_page_in_place_of_the_token_endpoint_is_told_as_one() {
+async fn a_captive_portal_is_recognized() {
     let portal = MockServer::start().await;
     let page = ResponseTemplate::new(200).set_body_raw("<html>the page's text", "text/html");
     Mock::given(path("/as/token.oauth2"))
@@ -198,7 +198,7 @@ async fn a_web_page_in_place_of_the_token_endpoint_is_told_as_one() {
 }
 
 #[tokio::test]
-async fn a_token_that_the_api_does_not_take_is_told_by_its_status() {
+async fn the_apis_status_explains_a_rejected_token() {
     for (template, expected) in [
         (ResponseTemplate::new(401), "belong to the same environment"),
         (ResponseTemplate::new(403), "the role \"Go API Access\""),
@@ -239,7 +239,7 @@ async fn a_token_that_the_api_does_not_take_is_told_by_its_status() {
 }
 
 #[tokio::test]
-async fn a_clock_that_is_wrong_is_told_and_the_rest_is_tried_still() {
+async fn a_wrong_clock_fails_without_stopping_later_steps() {
     let api = MockServer::start().await;
     let dated = granting(TOKEN, 60).insert_header("date", "Sun, 06 Nov 1994 08:49:37 GMT");
     Mock::given(path("/as/token.oauth2"))
@@ -262,7 +262,7 @@ async fn a_clock_that_is_wrong_is_told_and_the_rest_is_tried_still() {
 }
 
 #[tokio::test]
-async fn a_bad_configuration_is_64_with_its_mend() {
+async fn an_invalid_configuration_exits_64_with_its_fix() {
     let said = doctor(&["upstream.regio=eu"]).await;
     assert_eq!(said.code, Some(64));
     let parts = [

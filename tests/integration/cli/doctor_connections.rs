@@ -15,7 +15,7 @@ use crate::support::server::{scripted, token_endpoint_for};
 use crate::support::{answer, api, token_endpoint};
 
 #[tokio::test]
-async fn an_unknown_issuer_is_named_and_the_other_server_is_tried_as_well() {
+async fn an_unknown_issuer_does_not_stop_later_steps() {
     let (sandbox, directory, [base_url, endpoint, ca_file]) = sandbox().await;
     let other = directory.path().join("other.pem");
     let mut params = CertificateParams::new([]).unwrap();
@@ -55,7 +55,7 @@ async fn an_unknown_issuer_is_named_and_the_other_server_is_tried_as_well() {
 }
 
 #[tokio::test]
-async fn a_root_of_the_right_name_from_an_earlier_time_is_told_as_one() {
+async fn a_replaced_root_of_equal_name_is_recognized() {
     let (_sandbox, _directory, [base_url, endpoint, _]) = sandbox().await;
     let (_earlier, _earlier_directory, [_, _, ca_file]) = self::sandbox().await;
 
@@ -74,7 +74,7 @@ async fn a_root_of_the_right_name_from_an_earlier_time_is_told_as_one() {
 }
 
 #[tokio::test]
-async fn a_dead_port_and_a_host_that_does_not_exist_are_told_apart() {
+async fn dead_ports_and_missing_hosts_are_distinguished() {
     let api = api().await;
     let endpoint = format!("token.endpoint={}", token_endpoint(&api));
 
@@ -112,7 +112,7 @@ async fn a_dead_port_and_a_host_that_does_not_exist_are_told_apart() {
 }
 
 #[tokio::test]
-async fn it_goes_through_the_egress_proxy_as_a_request_does() {
+async fn doctor_uses_the_egress_proxy() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let (tls, pem) = tls_before(*api.address(), &["api.example", "tokens.example"], None).await;
@@ -193,7 +193,7 @@ async fn it_goes_through_the_egress_proxy_as_a_request_does() {
 }
 
 #[tokio::test]
-async fn a_certificate_that_is_not_good_is_told_with_why() {
+async fn an_invalid_certificate_is_reported_with_its_cause() {
     let tokens = api().await;
     let endpoint = format!("token.endpoint={}", token_endpoint(&tokens));
     for (name, is_ca, ended, expected) in [
@@ -254,7 +254,7 @@ async fn a_certificate_that_is_not_good_is_told_with_why() {
 /// With TLS 1.2 the handshake itself fails without the certificate; with 1.3 whatever comes after
 /// it.
 #[tokio::test]
-async fn the_clients_certificate_is_shown_to_the_token_endpoint_that_wants_it() {
+async fn the_client_certificate_reaches_the_token_endpoint() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(404)).await;
     let base_url = format!("upstream.base_url={}", api.uri());

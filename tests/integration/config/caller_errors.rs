@@ -4,7 +4,7 @@
 use crate::config::callers::{DIGEST, KEY, OTHER, TLS, caller_with, good, refused};
 
 #[test]
-fn a_caller_that_could_not_be_known_is_refused() {
+fn a_caller_without_usable_credentials_is_rejected() {
     refused(
         "\n[[caller]]\nname = \"crm\"",
         "2:1: caller \"crm\": there is nothing",
@@ -52,7 +52,7 @@ fn a_caller_that_could_not_be_known_is_refused() {
 }
 
 #[test]
-fn two_callers_that_could_be_either_are_refused() {
+fn ambiguous_callers_are_rejected() {
     let text = caller_with("") + &caller_with("").replace(DIGEST, OTHER);
     refused(
         &text,
@@ -87,7 +87,7 @@ fn two_callers_that_could_be_either_are_refused() {
 }
 
 #[test]
-fn a_key_in_the_file_is_refused_and_not_repeated() {
+fn a_plaintext_key_is_rejected_and_not_quoted() {
     let with = |value: &str| format!("[[caller]]\nname = \"crm\"\nkey_sha256 = {value}\n");
     let place = "3:1: caller \"crm\": key_sha256: this is a key itself";
     refused(
@@ -135,7 +135,7 @@ fn a_key_in_the_file_is_refused_and_not_repeated() {
 }
 
 #[test]
-fn what_a_caller_may_is_within_what_all_may() {
+fn a_callers_permissions_stay_within_the_global_ones() {
     let outside = caller_with("allow = [\"/v2/captain/\", \"/other/\"]");
     refused(
         &outside,
@@ -178,7 +178,7 @@ fn what_a_caller_may_is_within_what_all_may() {
 }
 
 #[test]
-fn a_bad_value_of_a_caller_is_told_what_the_shipped_file_says_of_its_key() {
+fn an_invalid_caller_value_explains_its_key() {
     refused(
         &caller_with("rate = \"100\""),
         "4:1: caller \"crm\": rate: no rate",

@@ -72,7 +72,7 @@ pub(crate) fn caller_with(line: &str) -> String {
 }
 
 #[test]
-fn an_open_address_without_callers_is_refused_with_the_three_ways_out() {
+fn an_open_address_without_callers_has_three_fixes() {
     for command in ["check", "run"] {
         let output = with_client(&[command, "--set", "listen.address=0.0.0.0:0"])
             .output()
@@ -100,7 +100,7 @@ fn an_open_address_without_callers_is_refused_with_the_three_ways_out() {
 }
 
 #[test]
-fn keys_cross_the_network_with_tls_or_where_it_is_written_that_they_may() {
+fn caller_keys_need_tls_unless_allowed() {
     let open = format!("{}[listen]\naddress = \"0.0.0.0:0\"\n", caller_with(""));
     refused(
         &open,
@@ -117,7 +117,7 @@ fn keys_cross_the_network_with_tls_or_where_it_is_written_that_they_may() {
 }
 
 #[test]
-fn callers_and_everybody_do_not_go_together() {
+fn callers_and_allow_anonymous_are_exclusive() {
     let both = format!("[listen]\nallow_anonymous = true\n{}", caller_with(""));
     refused(
         &both,
@@ -127,7 +127,7 @@ fn callers_and_everybody_do_not_go_together() {
 }
 
 #[test]
-fn a_whole_caller_is_taken_and_check_says_who_is_let_in() {
+fn a_complete_caller_is_accepted_and_listed() {
     let rest = "expires = \"2099-01-31T18:00:00+01:00\"\nrate = \"600/min\"\nmax_in_flight = 8\n\
                 allow = [\"/v2/captain/journey/\"]\nmethods = [\"POST\"]\ncertificate = \"crm.corp.example\"\n";
     let out = good(&format!(
@@ -151,7 +151,7 @@ fn a_whole_caller_is_taken_and_check_says_who_is_let_in() {
 }
 
 #[test]
-fn a_caller_that_has_expired_is_no_reason_not_to_start_and_is_told() {
+fn an_expired_caller_causes_only_a_warning() {
     let out = good(&caller_with("expires = 2020-02-29"));
     assert!(
         out.starts_with("warning: caller \"crm\" has expired (2020-02-29T00:00:00Z)"),
@@ -160,7 +160,7 @@ fn a_caller_that_has_expired_is_no_reason_not_to_start_and_is_told() {
 }
 
 #[test]
-fn neither_set_nor_the_environment_changes_who_may_call() {
+fn only_the_file_defines_callers() {
     for set in ["caller=[]", "caller.name=crm", "caller[0].name=crm"] {
         let (code, _, err) = check_with("", &[set], &[]);
         assert_eq!(code, 64, "{err}");
@@ -195,7 +195,7 @@ fn neither_set_nor_the_environment_changes_who_may_call() {
 }
 
 #[test]
-fn hosts_are_hosts_and_any_host_is_warned_of_where_nobody_is_asked_who_calls() {
+fn hosts_are_validated_and_a_wildcard_warns() {
     refused(
         "[listen]\nhosts = [\"a.example:80\"]",
         "2:1: listen.hosts: hosts are compared without the port",
@@ -215,7 +215,7 @@ fn hosts_are_hosts_and_any_host_is_warned_of_where_nobody_is_asked_who_calls() {
 }
 
 #[test]
-fn a_new_key_is_on_standard_output_alone_and_the_rest_is_a_caller() {
+fn key_new_prints_only_the_key_to_stdout() {
     let output = command(&["key", "new", "crm"]).output().unwrap();
     let (out, err) = text(&output);
     assert_eq!(output.status.code(), Some(0), "{err}");
@@ -239,7 +239,7 @@ fn a_new_key_is_on_standard_output_alone_and_the_rest_is_a_caller() {
 }
 
 #[test]
-fn a_key_for_no_name_is_64() {
+fn a_key_without_a_valid_name_exits_64() {
     for arguments in [
         &["key"][..],
         &["key", "new"],

@@ -119,7 +119,7 @@ fn load_caller_key(name: &str, secret: &str, sources: &Sources) -> bool {
 }
 
 #[test]
-fn content_in_place_of_a_path_is_not_shown() {
+fn content_given_as_a_path_is_hidden() {
     let configuration = Configuration::new();
     let file = configuration.path("proxy.toml");
     let contents = malformed();
@@ -145,7 +145,7 @@ fn content_in_place_of_a_path_is_not_shown() {
 
 /// Every shape, for every key that takes a path or the place of a secret.
 #[test]
-fn a_key_in_place_of_a_path_is_not_shown() {
+fn a_key_given_as_a_path_is_hidden() {
     let configuration = Configuration::new();
     let file = configuration.path("proxy.toml");
     for key in PATHS.into_iter().chain(["log.file"]).chain(KEPT) {
@@ -176,7 +176,7 @@ fn a_key_in_place_of_a_path_is_not_shown() {
 }
 
 #[test]
-fn a_key_in_a_variable_or_an_argument_is_not_shown() {
+fn a_key_in_variables_or_arguments_is_hidden() {
     let configuration = Configuration::new();
     let file = configuration.path("proxy.toml");
     fs::write(&file, configuration.with("log.level", "info")).unwrap();
@@ -222,7 +222,7 @@ fn a_key_in_a_variable_or_an_argument_is_not_shown() {
 
 /// Also where the configuration can be used: `check --all` shows its effective value.
 #[test]
-fn a_key_in_place_of_any_value_or_name_is_not_shown() {
+fn a_key_given_as_any_value_is_hidden() {
     let configuration = Configuration::new();
     let file = configuration.path("proxy.toml");
     let sources = |set: &[String]| Sources {
@@ -279,7 +279,7 @@ fn a_key_in_place_of_any_value_or_name_is_not_shown() {
 
 /// Names that begin as keys do stand in errors, with what to do.
 #[test]
-fn a_name_that_begins_as_keys_do_is_shown() {
+fn names_that_resemble_keys_are_shown() {
     let configuration = Configuration::new();
     let file = configuration.path("proxy.toml");
     for (key, value, shown) in [
@@ -310,7 +310,7 @@ fn a_name_that_begins_as_keys_do_is_shown() {
 }
 
 #[test]
-fn a_key_in_place_of_a_path_is_in_no_output_of_a_command() {
+fn no_command_prints_a_key_given_as_path() {
     for (label, begin) in KEYS {
         for shape in [1, 8, 11, 12] {
             let secret = &shapes(label, begin)[shape];
@@ -340,7 +340,7 @@ fn a_key_in_place_of_a_path_is_in_no_output_of_a_command() {
 }
 
 #[test]
-fn no_byte_of_a_file_that_is_no_configuration_is_shown() {
+fn no_byte_of_a_wrong_file_is_shown() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("proxy.toml");
     let canary = str::from_utf8(CANARY).unwrap();

@@ -12,7 +12,7 @@ use crate::support::process::{Running, command, text};
 
 /// Each warning, by each of the commands that load the configuration.
 #[test]
-fn odd_secrets_and_open_files_are_warned_of() {
+fn unusual_secrets_and_open_files_cause_warnings() {
     let directory = open_directory();
     let file = directory.path().join("secret");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -99,7 +99,7 @@ fn odd_secrets_and_open_files_are_warned_of() {
 }
 
 #[test]
-fn every_file_with_a_secret_is_looked_at() {
+fn every_secret_file_is_checked() {
     let directory = open_directory();
     let write = |name: &str, text: &str, mode| {
         let path = directory.path().join(name);
@@ -183,7 +183,7 @@ fn every_file_with_a_secret_is_looked_at() {
 
 /// The next token request reads the file again.
 #[test]
-fn a_rotated_secret_is_warned_of_as_well() {
+fn a_rotated_secret_is_checked_again() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("secret");
     fs::write(&file, SECRET).unwrap();
@@ -198,7 +198,7 @@ fn a_rotated_secret_is_warned_of_as_well() {
 /// What no other process of the same user may read belongs to root under `/proc`.
 #[cfg(target_os = "linux")]
 #[test]
-fn neither_core_dumps_nor_other_processes_see_the_memory() {
+fn core_dumps_and_other_processes_see_no_memory() {
     let mut running = Running::start_as_nobody();
     let of = |pid: u32, name: &str| Path::new("/proc").join(pid.to_string()).join(name);
     let mut other = Command::new("sleep");
@@ -226,7 +226,7 @@ fn neither_core_dumps_nor_other_processes_see_the_memory() {
 }
 
 #[test]
-fn the_unit_of_systemd_forbids_core_dumps() {
+fn the_systemd_unit_forbids_core_dumps() {
     let unit = include_str!("../../../deploy/systemd/gbg-proxy.service");
     assert!(unit.lines().any(|line| line == "LimitCORE=0"));
 }

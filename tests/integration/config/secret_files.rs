@@ -15,7 +15,7 @@ use crate::support::environment;
 use crate::support::process::{Running, text, with_client};
 
 #[test]
-fn no_byte_of_a_file_is_in_an_error_or_warning() {
+fn errors_and_warnings_quote_no_file() {
     let configuration = Configuration::new();
     let cases = configuration.cases();
     assert!(
@@ -54,7 +54,7 @@ fn no_byte_of_a_file_is_in_an_error_or_warning() {
 
 /// `PATHS` and `KEPT` have every key whose file is read.
 #[test]
-fn every_key_that_names_a_file_is_tried() {
+fn every_key_that_names_a_file_is_tested() {
     let configuration = Configuration::new();
     let file = configuration.path("proxy.toml");
     for kind in ["", "file:"] {
@@ -88,7 +88,7 @@ fn every_key_that_names_a_file_is_tried() {
 
 /// Each command with each damage of the file of each key.
 #[test]
-fn no_byte_of_a_file_is_in_what_a_command_prints() {
+fn command_output_quotes_no_file() {
     let configuration = Configuration::new();
     let cases = configuration.cases();
     let commands = [
@@ -171,7 +171,7 @@ fn status(admin: SocketAddr) -> String {
 }
 
 #[test]
-fn no_byte_of_a_file_is_in_log_or_status_after_a_reload() {
+fn log_and_status_after_reload_quote_no_file() {
     let configuration = Configuration::new();
     let cases = configuration.cases();
     let file = configuration.path("proxy.toml");
@@ -195,7 +195,7 @@ fn no_byte_of_a_file_is_in_log_or_status_after_a_reload() {
 
 /// The files are read again when they change, without a reload.
 #[test]
-fn no_byte_of_a_file_that_changes_is_in_the_log() {
+fn the_log_quotes_no_changed_file() {
     let configuration = Configuration::new();
     let file = configuration.path("proxy.toml");
     let secret = configuration.path("secret");

@@ -97,7 +97,7 @@ async fn a_line_end_is_never_sent() {
 }
 
 #[test]
-fn a_line_end_behind_a_key_in_the_environment_is_none() {
+fn line_ends_of_variables_are_trimmed() {
     let env = [
         ("GBG_PROXY_TOKEN_CLIENT_ID", "the-client\r"),
         ("GBG_PROXY_UPSTREAM_CONNECT_TIMEOUT", "3s\r\n"),
@@ -113,7 +113,7 @@ fn a_line_end_behind_a_key_in_the_environment_is_none() {
 }
 
 #[test]
-fn control_characters_and_marks_are_refused_with_the_cause() {
+fn control_characters_and_bom_are_rejected_with_cause() {
     let directory = tempfile::tempdir().unwrap();
     let proxy = format!("http://ada:{SECRET}@proxy.example:3128");
     let keys = VALUES.map(|name| (format!("token.{name}"), SECRET));
@@ -192,7 +192,7 @@ fn control_characters_and_marks_are_refused_with_the_cause() {
 }
 
 #[test]
-fn blanks_around_a_url_are_no_part_of_it() {
+fn blanks_around_a_url_are_trimmed() {
     let loaded = load(
         &[
             "upstream.egress_proxy=env:WAY".to_owned(),
@@ -213,7 +213,7 @@ fn blanks_around_a_url_are_no_part_of_it() {
 }
 
 #[test]
-fn a_key_in_a_variable_must_be_utf_8() {
+fn variables_of_keys_must_be_utf8() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
@@ -237,7 +237,7 @@ fn a_key_in_a_variable_must_be_utf_8() {
 
 /// Such as a misspelt key, or a variable of somebody else's.
 #[test]
-fn a_variable_that_is_not_a_key_and_not_utf_8_is_ignored_with_a_warning() {
+fn unknown_non_utf8_variables_cause_a_warning() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
 
@@ -263,7 +263,7 @@ fn a_variable_that_is_not_a_key_and_not_utf_8_is_ignored_with_a_warning() {
 
 /// A variable that is not UTF-8 is there.
 #[test]
-fn a_variable_that_is_not_utf_8_is_not_taken_for_unset() {
+fn a_non_utf8_variable_counts_as_set() {
     use std::ffi::OsStr;
     use std::os::unix::ffi::OsStrExt;
     let mut check = command(&["check"]);
@@ -279,7 +279,7 @@ fn a_variable_that_is_not_utf_8_is_not_taken_for_unset() {
 
 #[cfg(feature = "otlp")]
 #[test]
-fn a_collector_over_http_off_this_machine_must_be_asked_for() {
+fn a_remote_http_collector_needs_allow_http() {
     let set = |set: &[&str]| {
         load(
             &set.iter().map(|&set| set.to_owned()).collect::<Vec<_>>(),

@@ -6,7 +6,7 @@ use gbg_proxy::config::{self, Sources};
 use crate::config::values::{assert_refused, config, load};
 
 #[test]
-fn http_off_this_machine_must_be_asked_for() {
+fn remote_http_needs_allow_http() {
     assert_refused(
         "[upstream]\nbase_url = \"http://x.example\"",
         "proxy.toml:2:1: upstream.base_url:",
@@ -22,7 +22,7 @@ fn http_off_this_machine_must_be_asked_for() {
 }
 
 #[test]
-fn an_open_address_must_be_asked_for() {
+fn an_open_address_needs_allow_anonymous() {
     assert_refused(
         "[listen]\naddress = \"0.0.0.0:8080\"",
         "proxy.toml:2:1: listen.address:",
@@ -32,7 +32,7 @@ fn an_open_address_must_be_asked_for() {
 }
 
 #[test]
-fn a_secret_in_clear_is_refused_and_not_repeated() {
+fn a_plaintext_secret_is_rejected_and_not_quoted() {
     for value in [
         "\"hunter2-clear\"",
         "1234567",
@@ -67,7 +67,7 @@ fn a_secret_in_clear_is_refused_and_not_repeated() {
 }
 
 #[test]
-fn a_missing_secret_is_told_with_the_ways_to_give_it() {
+fn a_missing_secret_lists_its_sources() {
     let Err(error) = config::load(&Sources::default()) else {
         panic!("loaded without a secret")
     };
@@ -114,7 +114,7 @@ fn an_unreadable_file_is_named() {
 }
 
 #[test]
-fn certificates_that_are_of_no_use_are_refused_before_anything_runs() {
+fn unusable_certificates_are_rejected_at_startup() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str, text: String| {
         let path = directory.path().join(name);
@@ -157,7 +157,7 @@ fn certificates_that_are_of_no_use_are_refused_before_anything_runs() {
 }
 
 #[test]
-fn the_keys_of_a_client_go_together() {
+fn client_keys_must_match_client_auth() {
     let refused =
         |text: &str, key_and_message: &str, fix: &str| assert_refused(text, key_and_message, fix);
     refused(
@@ -238,7 +238,7 @@ fn the_keys_of_a_client_go_together() {
 }
 
 #[test]
-fn a_key_that_cannot_sign_is_refused_and_not_shown() {
+fn an_unusable_signing_key_is_rejected_and_hidden() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("key.pem");
     let load_with = |text: &str, alg: &str| {

@@ -34,13 +34,13 @@ fn uncommented() -> toml::Table {
 }
 
 #[test]
-fn it_is_the_defaults() {
+fn its_values_are_the_defaults() {
     let shipped = load(Some(concat!(env!("CARGO_MANIFEST_DIR"), "/proxy.toml")));
     assert_eq!(format!("{shipped:?}"), format!("{:?}", load(None)));
 }
 
 #[test]
-fn it_names_every_key() {
+fn it_lists_every_key() {
     let mut named = Vec::new();
     collect_keys("", &uncommented(), &mut named);
     named.sort();
@@ -70,7 +70,7 @@ fn collect_keys(section: &str, table: &toml::Table, keys: &mut Vec<String>) {
 
 /// The shipped example of a caller is a caller, but for what it needs around it.
 #[test]
-fn its_caller_is_one() {
+fn its_example_caller_is_valid() {
     let mut caller = uncommented()["caller"].as_array().unwrap()[0]
         .as_table()
         .unwrap()
@@ -101,9 +101,9 @@ fn its_caller_is_one() {
 }
 
 /// `docs/configuration.md` is made of the file. After a change: `BLESS=1 cargo test
-/// the_reference_is_made_of_it`.
+/// the_reference_is_generated_from_it`.
 #[test]
-fn the_reference_is_made_of_it() {
+fn the_reference_is_generated_from_it() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
     let reference = reference();
     if std::env::var_os("BLESS").is_some() {
@@ -112,7 +112,7 @@ fn the_reference_is_made_of_it() {
     assert_eq!(
         std::fs::read_to_string(path).unwrap(),
         reference,
-        "BLESS=1 cargo test the_reference_is_made_of_it"
+        "BLESS=1 cargo test the_reference_is_generated_from_it"
     );
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn assert_refused(text: &str, place_and_key: &str, fix: &str) {
 }
 
 #[test]
-fn with_id_and_secret_alone_it_is_eu_production() {
+fn id_and_secret_alone_select_eu_production() {
     let Loaded {
         config, warnings, ..
     } = config::load(&Sources {
@@ -70,7 +70,7 @@ fn with_id_and_secret_alone_it_is_eu_production() {
 }
 
 #[test]
-fn set_counts_more_than_the_environment_and_that_more_than_the_file() {
+fn set_overrides_environment_which_overrides_file() {
     let file = "[token]\nscope = \"file\"\nclient_id = \"file\"\n[upstream]\nregion = \"us\"";
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("proxy.toml");
@@ -145,7 +145,7 @@ fn an_unknown_key_names_the_nearest() {
 }
 
 #[test]
-fn a_bad_value_names_its_place() {
+fn an_invalid_value_names_its_position() {
     assert_refused(
         "[listen]\naddress = \"localhost:80\"",
         "proxy.toml:2:1: listen.address:",
@@ -209,7 +209,7 @@ fn a_bad_value_names_its_place() {
 }
 
 #[test]
-fn no_toml_names_its_place() {
+fn invalid_toml_names_its_position() {
     assert_refused(
         "[token]\nscope = gbg.token\n",
         "proxy.toml:2:9: this is no TOML",
@@ -218,7 +218,7 @@ fn no_toml_names_its_place() {
 }
 
 #[test]
-fn both_a_region_and_a_base_url_are_refused() {
+fn region_and_base_url_are_exclusive() {
     let text = "[upstream]\nregion = \"eu\"\nbase_url = \"https://x.example\"";
     assert_refused(
         text,
@@ -228,7 +228,7 @@ fn both_a_region_and_a_base_url_are_refused() {
 }
 
 #[test]
-fn a_path_in_a_base_url_is_refused_with_the_mend() {
+fn a_base_url_with_a_path_is_rejected() {
     let text = "[upstream]\nbase_url = \"https://eu.platform.go.gbgplc.com/v2/captain\"";
     assert_refused(
         text,
@@ -246,7 +246,7 @@ fn a_path_in_a_base_url_is_refused_with_the_mend() {
 
 #[cfg(feature = "otlp")]
 #[test]
-fn a_collector_without_the_path_that_it_takes_traces_at_is_refused_with_the_mend() {
+fn a_collector_without_a_path_is_rejected() {
     let text = "[trace]\nendpoint = \"http://127.0.0.1:4318\"";
     assert_refused(
         text,
@@ -256,7 +256,7 @@ fn a_collector_without_the_path_that_it_takes_traces_at_is_refused_with_the_mend
 }
 
 #[test]
-fn a_quoted_key_with_a_dot_is_none_of_ours() {
+fn a_quoted_dotted_key_is_unknown() {
     for text in [
         "[\"listen.tls\"]\ncert = \"/x\"",
         "[listen]\n\"tls.cert\" = \"/x\"",
@@ -268,7 +268,7 @@ fn a_quoted_key_with_a_dot_is_none_of_ours() {
 }
 
 #[test]
-fn a_bad_value_is_told_what_the_shipped_file_says_of_its_key() {
+fn an_invalid_value_explains_its_key() {
     assert_refused(
         "[log]\nlevel = \"loud\"",
         "proxy.toml:2:1: log.level:",
@@ -294,7 +294,7 @@ fn a_bad_value_is_told_what_the_shipped_file_says_of_its_key() {
 }
 
 #[test]
-fn what_set_says_is_taken_as_it_is_written() {
+fn set_values_are_taken_literally() {
     let token = load("", &["token.client_id=1_000", "token.scope=true"])
         .unwrap()
         .config
@@ -307,7 +307,7 @@ fn what_set_says_is_taken_as_it_is_written() {
 }
 
 #[test]
-fn one_key_is_not_told_what_is_wrong_with_another() {
+fn an_error_concerns_its_own_key_only() {
     let error = load(
         "[upstream]\nallow = \"/v2/captain/\"",
         &["token.client_id=12345"],
@@ -325,7 +325,7 @@ fn one_key_is_not_told_what_is_wrong_with_another() {
 }
 
 #[test]
-fn what_waits_is_a_quarter_of_what_is_answered_at_once() {
+fn the_queue_defaults_to_a_quarter() {
     assert_eq!(config("").limits.queue(), 1024);
     assert_eq!(config("[limits]\nmax_in_flight = 100").limits.queue(), 25);
     assert_eq!(config("[limits]\nmax_in_flight = 1").limits.queue(), 0);
@@ -343,7 +343,7 @@ fn what_waits_is_a_quarter_of_what_is_answered_at_once() {
 }
 
 #[test]
-fn origins_are_as_browsers_write_them_and_a_log_has_a_path() {
+fn origins_and_log_paths_are_validated() {
     let origins = "[limits]\norigins = [\"https://crm.example\", \"http://localhost:3000\"]";
     assert_eq!(
         config(origins).limits.origins,

@@ -17,7 +17,7 @@ use crate::support::{TestProxy, answer, api, forwarded};
 const PATH: &str = "/v2/captain/x";
 
 #[tokio::test]
-async fn an_old_http1_connection_is_said_to_close() {
+async fn an_old_http1_connection_announces_its_close() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = TestProxy::before(&api)
@@ -66,7 +66,7 @@ async fn an_old_http1_connection_is_said_to_close() {
 }
 
 #[tokio::test]
-async fn an_old_http2_connection_ends_with_what_is_in_flight() {
+async fn an_old_http2_connection_finishes_requests_first() {
     let api = api().await;
     answer(
         &api,

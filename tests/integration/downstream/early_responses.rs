@@ -28,7 +28,7 @@ async fn refusing() -> String {
 }
 
 #[tokio::test]
-async fn an_early_answer_to_a_caller_that_sends_no_more_ends_the_connection() {
+async fn an_early_response_to_a_silent_caller_closes() {
     let proxy = TestProxy::before_server(&refusing().await)
         .set(SHORT_BODY)
         .start()
@@ -67,7 +67,7 @@ async fn told_after_all<IO: AsyncRead + AsyncWrite + Unpin>(mut caller: IO, path
 }
 
 #[tokio::test]
-async fn an_early_answer_reaches_a_caller_that_sends_all_before_it_reads() {
+async fn an_early_response_reaches_a_still_sending_caller() {
     let closing = scripted(|mut stream: TcpStream| async move {
         read_until(&mut stream, "\r\n\r\n").await;
         stream
@@ -96,7 +96,7 @@ async fn an_early_answer_reaches_a_caller_that_sends_all_before_it_reads() {
 }
 
 #[tokio::test]
-async fn an_early_answer_over_tls_reaches_a_caller_that_sends_all_before_it_reads() {
+async fn an_early_tls_response_reaches_a_sending_caller() {
     let (proxy, roots) = serving_tls(&api().await).await;
     let answer = told_after_all(connect_tls(&proxy, roots, &[]).await, "/elsewhere").await;
     assert!(
@@ -106,7 +106,7 @@ async fn an_early_answer_over_tls_reaches_a_caller_that_sends_all_before_it_read
 }
 
 #[tokio::test]
-async fn a_head_that_is_too_long_is_told_so_when_all_of_it_was_sent() {
+async fn a_431_reaches_a_caller_that_sent_everything() {
     let proxy = TestProxy::before(&api().await).start().await;
     let mut caller = connect(&proxy).await;
     let head = format!(
@@ -122,7 +122,7 @@ async fn a_head_that_is_too_long_is_told_so_when_all_of_it_was_sent() {
 }
 
 #[tokio::test]
-async fn a_caller_that_asks_for_the_end_gets_it_at_once() {
+async fn connection_close_is_honored_at_once() {
     let api = api().await;
     answer(&api, wiremock::ResponseTemplate::new(200)).await;
     let proxy = TestProxy::before(&api).start().await;

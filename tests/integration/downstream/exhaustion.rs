@@ -132,7 +132,7 @@ async fn the_oldest_login_form_makes_room() {
 }
 
 #[tokio::test]
-async fn a_login_form_that_drips_ends_in_time() {
+async fn a_dripping_login_form_times_out() {
     let proxy = TestProxy::before(&api().await)
         .set(&["listen.header_timeout=300ms"])
         .start()
@@ -172,7 +172,7 @@ async fn a_login_form_that_drips_ends_in_time() {
 }
 
 #[tokio::test]
-async fn a_body_of_single_bytes_is_sent_again_whole() {
+async fn a_body_of_single_bytes_is_resent_whole() {
     let has_broken = Arc::new(AtomicBool::new(false));
     let breaks_once = scripted(move |mut stream: TcpStream| {
         let has_broken = Arc::clone(&has_broken);

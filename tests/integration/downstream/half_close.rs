@@ -62,7 +62,7 @@ async fn rest(caller: &mut TcpStream) -> String {
 }
 
 #[tokio::test]
-async fn a_caller_that_has_closed_its_half_gets_its_answer() {
+async fn a_half_closed_caller_gets_its_response() {
     let proxy = proxy_before(slow(Duration::from_millis(400)).await).await;
     for (version, body) in [("1.1", ""), ("1.0", ""), ("1.1", "body")] {
         let length = body.len();
@@ -82,7 +82,7 @@ async fn a_caller_that_has_closed_its_half_gets_its_answer() {
 }
 
 #[tokio::test]
-async fn pipelined_requests_before_a_half_close_are_all_answered() {
+async fn pipelined_requests_survive_a_half_close() {
     let proxy = proxy_before(slow(Duration::from_millis(10)).await).await;
     let request = format!("GET {SUBMIT} HTTP/1.1\r\nHost: a\r\n\r\n");
     let answers = rest(&mut half_closed(&proxy, &[request.repeat(5).as_bytes()]).await).await;
@@ -90,7 +90,7 @@ async fn pipelined_requests_before_a_half_close_are_all_answered() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_half_may_come_with_the_end_of_the_body() {
+async fn half_close_may_accompany_the_bodys_end() {
     let api = Api::content().await;
     let proxy = api.proxy(&[]).await;
     let head = |version: &str, fields: &str| {
@@ -131,7 +131,7 @@ async fn the_end_of_a_half_may_come_with_the_end_of_the_body() {
 }
 
 #[tokio::test]
-async fn the_end_of_a_half_may_come_with_the_end_of_the_body_over_tls_as_well() {
+async fn tls_half_close_may_accompany_the_bodys_end() {
     let api = Api::content().await;
     let identity = Identity::new();
     let proxy = api.proxy(&identity.set()).await;
@@ -153,7 +153,7 @@ async fn the_end_of_a_half_may_come_with_the_end_of_the_body_over_tls_as_well() 
 }
 
 #[tokio::test]
-async fn a_body_that_breaks_off_is_a_bad_request_and_never_whole() {
+async fn a_truncated_body_gets_400_and_never_completes() {
     let api = Api::content().await;
     let proxy = api.proxy(&[]).await;
     for request in [
@@ -182,7 +182,7 @@ async fn a_body_that_breaks_off_is_a_bad_request_and_never_whole() {
 }
 
 #[tokio::test]
-async fn the_connection_ends_with_the_answer_and_not_at_the_next_look() {
+async fn the_connection_closes_right_after_the_response() {
     // A look comes after 750 ms, and then one after 1550 ms.
     let proxy = proxy_before(slow(Duration::from_millis(800)).await).await;
     let request = format!("GET {SUBMIT} HTTP/1.1\r\nHost: a\r\n\r\n");
@@ -200,7 +200,7 @@ async fn the_connection_ends_with_the_answer_and_not_at_the_next_look() {
 /// The end of an answer may lie with us while the sockets are full. Of these lengths one ends just
 /// then.
 #[tokio::test]
-async fn a_caller_that_is_slow_to_take_its_answer_gets_all_of_it() {
+async fn a_slow_reader_gets_the_whole_response() {
     let upstream = http(async |req: Request<Incoming>| {
         let length = req.headers()["x-length"].to_str().unwrap().parse().unwrap();
         Response::new(Full::new(Bytes::from(vec![b'x'; length])))
@@ -226,7 +226,7 @@ async fn a_caller_that_is_slow_to_take_its_answer_gets_all_of_it() {
 }
 
 #[tokio::test]
-async fn an_answer_that_pauses_in_the_middle_is_given_up_after_a_second_or_two() {
+async fn a_paused_response_is_abandoned_within_seconds() {
     let (ended, mut end) = mpsc::unbounded_channel();
     let upstream = scripted(move |mut stream: TcpStream| {
         let ended = ended.clone();

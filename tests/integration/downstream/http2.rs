@@ -56,7 +56,7 @@ fn with(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static st
 }
 
 #[tokio::test]
-async fn a_well_formed_request_is_answered() {
+async fn a_well_formed_request_gets_a_response() {
     let api = Api::content().await;
     let proxy = api.proxy(&[]).await;
     // `:status: 200` is number 8 of the static table.
@@ -73,7 +73,7 @@ async fn a_well_formed_request_is_answered() {
 
 /// RFC 9113 section 8.1: the end of a stream tells the length as well as a field does.
 #[tokio::test]
-async fn a_get_or_a_head_without_a_length_keeps_its_body() {
+async fn get_and_head_bodies_need_no_length() {
     let api = Api::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
     let proxy = api.proxy(&[]).await;
     for method in ["GET", "HEAD"] {
@@ -94,7 +94,7 @@ async fn a_get_or_a_head_without_a_length_keeps_its_body() {
 }
 
 #[tokio::test]
-async fn fields_of_a_connection_and_names_in_upper_case_are_malformed() {
+async fn connection_fields_and_uppercase_names_are_malformed() {
     let api = Api::content().await;
     let proxy = api.proxy(&[]).await;
     for field in [
@@ -120,7 +120,7 @@ async fn fields_of_a_connection_and_names_in_upper_case_are_malformed() {
 }
 
 #[tokio::test]
-async fn pseudo_fields_are_there_once_and_first() {
+async fn pseudo_fields_come_once_and_first() {
     let api = Api::content().await;
     let proxy = api.proxy(&[]).await;
     let [method, scheme, authority, path] = GOOD;
@@ -146,7 +146,7 @@ async fn pseudo_fields_are_there_once_and_first() {
 
 /// RFC 9113 section 8.1.1: a body of another length than the one that was told is no whole request.
 #[tokio::test]
-async fn a_body_of_another_length_than_was_told_never_reaches_the_api_as_a_whole_request() {
+async fn a_body_of_wrong_length_never_completes() {
     let api = Api::content().await;
     let proxy = api.proxy(&[]).await;
     for (length, body) in [
@@ -164,7 +164,7 @@ async fn a_body_of_another_length_than_was_told_never_reaches_the_api_as_a_whole
 }
 
 #[tokio::test]
-async fn an_authority_that_is_missing_or_differs_from_host_is_refused() {
+async fn a_missing_or_conflicting_authority_is_rejected() {
     let api = Api::content().await;
     let proxy = api.proxy(&[]).await;
     let [method, scheme, _, path] = GOOD;

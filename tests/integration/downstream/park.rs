@@ -63,7 +63,7 @@ async fn resting(set: &[&str]) -> (Api, Proxy, TcpStream) {
 }
 
 #[tokio::test]
-async fn a_connection_that_rests_serves_on_and_stays_the_same() {
+async fn a_parked_connection_serves_further_requests() {
     let (api, proxy, mut caller) = resting(&[]).await;
     for request in [POST, GET, POST] {
         ask(&mut caller, request, 1).await;
@@ -99,7 +99,7 @@ async fn a_connection_that_rests_serves_on_and_stays_the_same() {
 }
 
 #[tokio::test]
-async fn over_tls_and_over_a_unix_socket_as_well() {
+async fn tls_and_unix_socket_connections_are_parked() {
     let wiremock = api().await;
     answer(&wiremock, ResponseTemplate::new(200).set_body_string("ok")).await;
     let (proxy, roots) = serving_tls(&wiremock).await;
@@ -123,7 +123,7 @@ async fn over_tls_and_over_a_unix_socket_as_well() {
 }
 
 #[tokio::test]
-async fn no_byte_is_lost_by_a_rest() {
+async fn parking_loses_no_byte() {
     let (api, _proxy, mut caller) = resting(&[]).await;
     ask(&mut caller, &[POST, GET, POST].concat(), 3).await;
     // What came with a request is the beginning of the next one, or nothing.
@@ -140,7 +140,7 @@ async fn no_byte_is_lost_by_a_rest() {
 }
 
 #[tokio::test]
-async fn a_drain_ends_it_at_once() {
+async fn a_drain_closes_parked_connections_at_once() {
     let (_api, proxy, mut caller) = resting(&[]).await;
     timeout(Duration::from_secs(5), proxy.shut_down())
         .await
@@ -149,7 +149,7 @@ async fn a_drain_ends_it_at_once() {
 }
 
 #[tokio::test]
-async fn a_rest_ends_with_the_keep_alive_timeout() {
+async fn keep_alive_timeout_closes_parked_connections() {
     let began = Instant::now();
     let (_api, _proxy, mut caller) = resting(&["listen.keep_alive_timeout=700ms"]).await;
     assert_eq!(rest(&mut caller).await, "");
@@ -166,14 +166,14 @@ async fn a_rest_ends_with_the_keep_alive_timeout() {
 }
 
 #[tokio::test]
-async fn a_caller_that_closes_its_half_meanwhile_ends_it() {
+async fn a_half_close_ends_a_parked_connection() {
     let (_api, _proxy, mut caller) = resting(&[]).await;
     caller.shutdown().await.unwrap();
     assert_eq!(rest(&mut caller).await, "");
 }
 
 #[tokio::test]
-async fn what_comes_after_a_rest_is_judged_as_before_it() {
+async fn a_parked_connection_keeps_all_its_checks() {
     let (_api, _proxy, mut caller) = resting(&[]).await;
     caller
         .write_all(b"\x16\x03\x01 no HTTP\r\n\r\n")
@@ -199,7 +199,7 @@ async fn what_comes_after_a_rest_is_judged_as_before_it() {
 
 /// What is left of a body is no request, however it reads.
 #[tokio::test]
-async fn the_rest_of_an_unread_body_is_never_a_request() {
+async fn an_unread_body_is_never_a_request() {
     const SMUGGLED: &str = "GET /v2/captain/smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
     // One answers before it has read the body, and the proxy does so itself where it refuses a
     // path.

@@ -254,7 +254,7 @@ async fn callers_that_stop_within_a_request_are_counted() {
 }
 
 #[tokio::test]
-async fn a_repeated_refusal_is_logged_once_and_counted_each_time() {
+async fn repeated_refusals_are_counted_and_logged_once() {
     let running = Running::start(&[ADMIN, "listen.workers=2"]);
     for _ in 0..20 {
         raw(running.addr(), "no request\r\n\r\n").await;
@@ -265,7 +265,7 @@ async fn a_repeated_refusal_is_logged_once_and_counted_each_time() {
 }
 
 #[tokio::test]
-async fn clean_closes_drains_and_port_checks_are_not_counted() {
+async fn clean_closes_and_port_checks_are_not_counted() {
     let identity = Identity::new();
     let api = api().await;
     let plain = TestProxy::before(&api)

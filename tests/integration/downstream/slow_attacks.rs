@@ -65,7 +65,7 @@ async fn closes(proxy: &Proxy, settings: &[u8], request: &[u8], again: &[u8]) ->
 }
 
 #[tokio::test]
-async fn frames_that_are_no_progress_hold_nothing() {
+async fn frames_without_progress_do_not_extend_body_timeout() {
     const PADDED: u8 = 8;
     let frames = [
         ("PING", frame(6, 0, 0, &[0; 8])),
@@ -105,7 +105,7 @@ async fn frames_that_are_no_progress_hold_nothing() {
 }
 
 #[tokio::test]
-async fn pings_do_not_hold_an_answer_that_is_not_taken() {
+async fn pings_do_not_hold_an_unread_response() {
     let api = Api::content().await;
     let proxy = api.proxy(&["listen.body_timeout=300ms"]).await;
     let no_window = [0, 4, 0, 0, 0, 0];
@@ -125,7 +125,7 @@ async fn pings_do_not_hold_an_idle_connection() {
 
 /// Zeros before a chunk's size mean nothing (RFC 9112 section 7.1).
 #[tokio::test]
-async fn a_chunk_size_that_drips_is_no_progress() {
+async fn a_dripping_chunk_size_is_not_progress() {
     let silent = scripted(|mut stream: TcpStream| async move {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })

@@ -47,7 +47,7 @@ pub(crate) async fn rest<IO: AsyncRead + Unpin>(stream: &mut IO) -> String {
 }
 
 #[tokio::test]
-async fn a_head_that_drips_is_told_so_and_closed_in_time() {
+async fn a_dripping_head_times_out_with_408() {
     let proxy = TestProxy::before(&api().await)
         .set(SHORT_HEADER)
         .start()
@@ -82,7 +82,7 @@ async fn a_head_that_drips_is_told_so_and_closed_in_time() {
 }
 
 #[tokio::test]
-async fn a_later_head_has_as_long_as_the_first() {
+async fn every_head_has_the_same_timeout() {
     let proxy = TestProxy::before(&api().await)
         .set(SHORT_HEADER)
         .start()
@@ -102,7 +102,7 @@ async fn a_later_head_has_as_long_as_the_first() {
 }
 
 #[tokio::test]
-async fn a_connection_that_brings_nothing_is_closed_without_a_word() {
+async fn a_silent_connection_is_closed_without_response() {
     let proxy = TestProxy::before(&api().await)
         .set(SHORT_HEADER)
         .start()
@@ -111,7 +111,7 @@ async fn a_connection_that_brings_nothing_is_closed_without_a_word() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_without_a_word() {
+async fn an_idle_connection_is_closed_without_response() {
     let proxy = TestProxy::before(&api().await)
         .set(SHORT_KEEP_ALIVE)
         .start()
@@ -129,7 +129,7 @@ async fn an_idle_connection_is_closed_without_a_word() {
 }
 
 #[tokio::test]
-async fn an_idle_http2_connection_is_told_to_go_away() {
+async fn an_idle_http2_connection_gets_goaway() {
     let proxy = TestProxy::before(&api().await)
         .set(SHORT_KEEP_ALIVE)
         .start()
@@ -154,7 +154,7 @@ async fn an_idle_http2_connection_is_told_to_go_away() {
 }
 
 #[tokio::test]
-async fn an_http2_caller_that_is_gone_is_not_waited_for() {
+async fn a_dead_http2_caller_is_disconnected() {
     let proxy = TestProxy::before(&api().await).set(&SHORT).start().await;
     let mut caller = connect(&proxy).await;
     // The preface, SETTINGS without any, and no word more: not even to the PING that comes with
@@ -181,7 +181,7 @@ async fn an_http2_caller_that_is_gone_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_caller_that_stops_in_the_middle_of_its_body_is_told_so_and_closed() {
+async fn a_stalled_request_body_gets_408() {
     let silent = scripted(|mut stream: TcpStream| async move {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })
@@ -198,7 +198,7 @@ async fn a_caller_that_stops_in_the_middle_of_its_body_is_told_so_and_closed() {
 }
 
 #[tokio::test]
-async fn where_the_deadlines_are_the_same_the_answer_says_more() {
+async fn with_equal_deadlines_the_caller_is_blamed() {
     let silent = scripted(|mut stream: TcpStream| async move {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })
@@ -243,7 +243,7 @@ async fn endless() -> (String, mpsc::UnboundedReceiver<()>) {
 }
 
 #[tokio::test]
-async fn a_caller_that_stops_reading_its_answer_is_closed() {
+async fn a_caller_that_stops_reading_is_disconnected() {
     let (upstream, mut cut) = endless().await;
     let proxy = TestProxy::before_server(&upstream)
         .set(SHORT_BODY)
@@ -261,7 +261,7 @@ async fn a_caller_that_stops_reading_its_answer_is_closed() {
 }
 
 #[tokio::test]
-async fn an_http2_caller_that_stops_reading_its_answer_is_closed() {
+async fn a_stalled_http2_reader_is_disconnected() {
     let (upstream, mut cut) = endless().await;
     let proxy = TestProxy::before_server(&upstream)
         .set(SHORT_BODY)
@@ -286,7 +286,7 @@ async fn an_http2_caller_that_stops_reading_its_answer_is_closed() {
 }
 
 #[tokio::test]
-async fn an_api_that_takes_its_time_is_not_the_callers_fault() {
+async fn a_slow_api_is_not_the_callers_fault() {
     let upstream = http(|req: Request<Incoming>| async {
         let _ = req.into_body().collect().await;
         sleep(Duration::from_secs(1)).await;
@@ -312,7 +312,7 @@ async fn an_api_that_takes_its_time_is_not_the_callers_fault() {
 /// The proxy is a process of its own: both ends of so many connections need more files than one
 /// process often has.
 #[tokio::test]
-async fn a_crowd_of_slow_and_idle_callers_keeps_nobody_waiting_and_goes() {
+async fn slow_and_idle_callers_delay_no_others() {
     rlimit::increase_nofile_limit(4096).unwrap();
     let limits = [
         "listen.header_timeout=2s",

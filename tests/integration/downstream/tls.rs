@@ -34,7 +34,7 @@ async fn ask(stream: &mut TlsStream<TcpStream>) -> io::Result<String> {
 }
 
 #[tokio::test]
-async fn a_new_certificate_is_served_to_new_connections_and_an_old_connection_goes_on() {
+async fn new_connections_get_a_renewed_certificate() {
     let mut identity = Identity::new();
     let proxy = TestProxy::before(&api().await)
         .set(&identity.set())
@@ -57,7 +57,7 @@ async fn a_new_certificate_is_served_to_new_connections_and_an_old_connection_go
 }
 
 #[tokio::test]
-async fn a_broken_certificate_is_told_once_and_the_old_one_stays_until_it_is_mended() {
+async fn a_broken_certificate_keeps_the_old_one() {
     let mut identity = Identity::new();
     let old_roots = identity.roots.clone();
     let mut running = Running::start(&identity.set());
@@ -87,7 +87,7 @@ async fn a_broken_certificate_is_told_once_and_the_old_one_stays_until_it_is_men
 }
 
 #[tokio::test]
-async fn a_certificate_of_the_client_ca_is_taken_a_foreign_one_is_not_and_none_is_let_through() {
+async fn foreign_client_certificates_are_rejected_but_none_passes() {
     let (identity, ca, foreign) = (Identity::new(), ClientCa::new(), ClientCa::new());
     let ca_file = identity.path("client_ca.pem");
     fs::write(&ca_file, ca.pem()).unwrap();
@@ -123,7 +123,7 @@ async fn a_certificate_of_the_client_ca_is_taken_a_foreign_one_is_not_and_none_i
 }
 
 #[tokio::test]
-async fn another_client_ca_is_asked_for_without_a_restart() {
+async fn a_reload_changes_the_client_ca() {
     let (identity, first, second) = (Identity::new(), ClientCa::new(), ClientCa::new());
     let ca_file = identity.path("client_ca.pem");
     fs::write(&ca_file, first.pem()).unwrap();

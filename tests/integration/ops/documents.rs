@@ -46,7 +46,7 @@ fn named(text: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn every_metric_that_is_named_exists() {
+fn every_documented_metric_exists() {
     let series = series();
     assert!(
         series.contains("gbg_proxy_token_expires_seconds"),
@@ -108,7 +108,7 @@ fn every_reason_of_a_refused_connection_is_explained() {
 }
 
 #[test]
-fn what_the_runbook_points_at_is_there() {
+fn links_of_the_runbook_exist() {
     let runbook = read(RUNBOOK);
     let links = runbook
         .split("](")
@@ -124,7 +124,7 @@ fn what_the_runbook_points_at_is_there() {
 
 /// The gateway's configuration is one, but for the certificate that it finds there.
 #[test]
-fn the_configuration_of_the_gateway_can_be_used() {
+fn the_gateway_configuration_is_valid() {
     let manifests = read("deploy/kubernetes/gateway.yaml");
     let (_, rest) = manifests.split_once("  proxy.toml: |\n").unwrap();
     let file = rest.split("---\n").next().unwrap();
@@ -179,7 +179,7 @@ fn the_variables_of_manifests_and_units_are_keys() {
 /// The image's layer of dependencies is built without source: of that it makes what the manifest
 /// names.
 #[test]
-fn the_image_stands_in_for_what_the_manifest_names() {
+fn the_dockerfile_lists_every_bench() {
     let (manifest, image) = (read("Cargo.toml"), read("Dockerfile"));
     let manifest: toml::Table = manifest.parse().unwrap();
     let benches = manifest["bench"].as_array().unwrap();

@@ -18,7 +18,7 @@ use crate::support::{TestProxy, answer, api, forwarded, token_endpoint};
 const START: &str = "/v2/captain/journey/start";
 
 #[tokio::test]
-async fn a_second_instance_on_the_same_port_is_an_error() {
+async fn a_second_instance_cannot_share_the_port() {
     let api = api().await;
     let first = TestProxy::before(&api).start().await;
     let address = format!("listen.address={}", first.addr());
@@ -50,7 +50,7 @@ async fn every_worker_serves() {
 }
 
 #[tokio::test]
-async fn fewer_connections_than_workers_are_enough_for_every_caller() {
+async fn fewer_connections_than_workers_serve_every_caller() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = TestProxy::before(&api)
@@ -66,7 +66,7 @@ async fn fewer_connections_than_workers_are_enough_for_every_caller() {
 }
 
 #[tokio::test]
-async fn a_connection_above_the_limit_waits_until_one_ends() {
+async fn a_connection_above_the_limit_waits() {
     let proxy = TestProxy::before(&api().await)
         .set(&["listen.workers=4", "listen.max_connections=1"])
         .start()
@@ -86,7 +86,7 @@ async fn a_connection_above_the_limit_waits_until_one_ends() {
 }
 
 #[tokio::test]
-async fn callers_may_come_over_a_unix_socket() {
+async fn callers_may_use_a_unix_socket() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let directory = tempfile::tempdir().unwrap();
@@ -116,7 +116,7 @@ async fn callers_may_come_over_a_unix_socket() {
 }
 
 #[tokio::test]
-async fn a_draining_instance_leaves_the_socket_of_its_successor_alone() {
+async fn a_draining_instance_keeps_its_successors_socket() {
     let api = api().await;
     answer(
         &api,
@@ -147,7 +147,7 @@ async fn a_draining_instance_leaves_the_socket_of_its_successor_alone() {
 }
 
 #[tokio::test]
-async fn callers_may_come_over_tls_with_either_http() {
+async fn tls_serves_both_http_versions() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let (proxy, roots) = serving_tls(&api).await;
@@ -176,7 +176,7 @@ async fn callers_may_come_over_tls_with_either_http() {
 }
 
 #[tokio::test]
-async fn draining_lets_requests_in_flight_finish_and_idle_connections_go() {
+async fn a_drain_finishes_requests_and_closes_idle_connections() {
     let api = api().await;
     answer(
         &api,
@@ -248,7 +248,7 @@ async fn draining_ends_with_its_deadline() {
 }
 
 #[tokio::test]
-async fn a_tls_connection_may_bring_its_first_request_in_the_drain() {
+async fn a_drain_serves_a_tls_connections_first_request() {
     let api = api().await;
     let (proxy, roots) = serving_tls(&api).await;
     let addr = proxy.addr();

@@ -38,7 +38,7 @@ fn arrivals_are_evenly_spread_and_do_not_drift() {
 }
 
 #[test]
-fn kinds_come_by_weight_and_spread() {
+fn kinds_are_spread_by_weight() {
     let mix: Mix = "start=1,fetch=2,state=3".parse().unwrap();
     let mut turns = mix.turns();
     let kinds: Vec<_> = (0..6).map(|_| turns.next()).collect();
@@ -59,7 +59,7 @@ fn kinds_come_by_weight_and_spread() {
 }
 
 #[test]
-fn a_kind_alone_is_a_mix_and_nothing_is_none() {
+fn a_mix_needs_a_kind_of_positive_weight() {
     let mut turns = "submit".parse::<Mix>().unwrap().turns();
     assert!((0..3).all(|_| turns.next() == Kind::Submit));
     assert_eq!(
@@ -74,7 +74,7 @@ fn a_kind_alone_is_a_mix_and_nothing_is_none() {
 }
 
 #[test]
-fn endpoints_are_those_that_the_sandbox_counts() {
+fn endpoints_match_the_sandboxs_counters() {
     for kind in Kind::ALL {
         let path = format!("{}{}", gbg_proxy::gbg::V2, kind.endpoint());
         assert_eq!(gbg_proxy::gbg::parse_path(&path).name, kind.endpoint());
@@ -127,7 +127,7 @@ fn counts(of: &[(&str, u16, u64)]) -> Counts {
 }
 
 #[test]
-fn what_was_answered_is_what_was_counted() {
+fn responses_match_the_counted_calls() {
     let answered = counts(&[("start", 201, 5), ("state", 200, 7)]);
     let ledger = Ledger {
         due: 15,
@@ -147,7 +147,7 @@ fn what_was_answered_is_what_was_counted() {
 }
 
 #[test]
-fn what_is_lost_or_done_twice_is_named() {
+fn lost_and_duplicate_calls_are_named() {
     let answered = counts(&[("start", 201, 5), ("state", 200, 7)]);
     let ledger = Ledger {
         due: 12,
@@ -170,7 +170,7 @@ fn what_is_lost_or_done_twice_is_named() {
 }
 
 #[test]
-fn an_unknown_fate_and_a_repeat_explain_one_call_each() {
+fn unknown_outcomes_and_retries_explain_one_call() {
     let answered = counts(&[("start", 201, 5), ("state", 200, 7)]);
     let unknown = BTreeMap::from([("start".to_owned(), 1)]);
     let ledger = Ledger {
@@ -208,7 +208,7 @@ fn an_unknown_fate_and_a_repeat_explain_one_call_each() {
 }
 
 #[test]
-fn recovery_is_since_when_all_is_well() {
+fn recovery_starts_when_all_stays_well() {
     let span = |failed, median: Option<u64>| Span {
         failed,
         median: median.map(ms),
@@ -241,7 +241,7 @@ fn new_tokens_are_dated_between_two_samples() {
 }
 
 #[test]
-fn growth_is_told_from_bursts() {
+fn growth_is_distinguished_from_bursts() {
     let flat = |level: fn(u64) -> u64| {
         let samples: Vec<_> = (0..100).map(level).collect();
         trend::is_flat(trend::floors(&samples).unwrap())
@@ -265,7 +265,7 @@ fn growth_is_told_from_bursts() {
 }
 
 #[test]
-fn cargo_asks_for_the_short_run_unless_a_mode_is_named() {
+fn cargo_runs_the_short_mode_by_default() {
     for short in [
         &[][..],
         &["--bench"],

@@ -31,7 +31,7 @@ fn read(file: &Path) -> String {
 }
 
 #[tokio::test]
-async fn a_log_file_is_made_for_us_and_our_group_and_appended_to() {
+async fn the_log_file_is_private_and_appended_to() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("proxy.log");
     let mut running = Running::start_logging_to(&file, &[]);
@@ -54,7 +54,7 @@ async fn a_log_file_is_made_for_us_and_our_group_and_appended_to() {
 }
 
 #[tokio::test]
-async fn a_log_file_that_is_renamed_is_followed_by_a_new_one_and_no_line_is_lost() {
+async fn renaming_the_log_file_loses_no_line() {
     let directory = tempfile::tempdir().unwrap();
     let (file, old) = (
         directory.path().join("proxy.log"),
@@ -161,7 +161,7 @@ async fn no_line_is_lost_to_a_compressor() {
 }
 
 #[tokio::test]
-async fn a_moved_file_gets_no_further_line() {
+async fn a_moved_file_gets_no_further_lines() {
     let directory = tempfile::tempdir().unwrap();
     let (file, moved) = (
         directory.path().join("proxy.log"),
@@ -288,7 +288,7 @@ async fn lines_wait_for_a_directory_that_vanished() {
 }
 
 #[tokio::test]
-async fn a_log_file_that_is_cut_off_is_written_from_its_beginning() {
+async fn a_truncated_log_file_continues_at_its_start() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("proxy.log");
     let mut running = Running::start_logging_to(&file, &[]);
@@ -308,7 +308,7 @@ async fn a_log_file_that_is_cut_off_is_written_from_its_beginning() {
 }
 
 #[test]
-fn a_log_file_that_cannot_be_opened_is_wrong_configuration() {
+fn an_unopenable_log_file_is_a_configuration_error() {
     let output = with_client(&["run", "--set", "log.file=/nowhere/at/all/proxy.log"])
         .output()
         .unwrap();

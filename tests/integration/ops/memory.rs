@@ -162,7 +162,7 @@ async fn settled_bytes(running: &Running) -> u64 {
 }
 
 #[tokio::test]
-async fn http2_readers_that_stop_hold_little_memory() {
+async fn stalled_http2_readers_hold_little_memory() {
     const CONNECTIONS: u32 = 4;
     const STREAMS: u32 = 64;
     /// An unoptimized build holds about 430 KiB a stream, and 340 more with hyper's own size of the

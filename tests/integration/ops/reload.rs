@@ -55,7 +55,7 @@ pub async fn content() -> MockServer {
 }
 
 #[tokio::test]
-async fn a_caller_that_is_taken_out_is_not_known_any_more_also_on_connections_that_are_open() {
+async fn a_removed_caller_is_rejected_on_open_connections() {
     let api = content().await;
     let (old, new) = (
         Known::new("old", ""),
@@ -126,7 +126,7 @@ async fn a_caller_that_is_taken_out_is_not_known_any_more_also_on_connections_th
 }
 
 #[tokio::test]
-async fn a_file_that_changes_is_read_without_a_signal() {
+async fn a_changed_file_is_reloaded_without_a_signal() {
     let api = content().await;
     let (old, new) = (Known::new("crm", ""), Known::new("crm", ""));
     let config = file(&[old.table()]);
@@ -149,7 +149,7 @@ async fn a_file_that_changes_is_read_without_a_signal() {
 }
 
 #[tokio::test]
-async fn a_bad_configuration_is_told_and_the_last_good_one_stays() {
+async fn an_invalid_configuration_keeps_the_last_valid_one() {
     let api = content().await;
     let crm = Known::new("crm", "");
     let config = file(&[crm.table()]);
@@ -207,7 +207,7 @@ async fn a_bad_configuration_is_told_and_the_last_good_one_stays() {
 
 /// The file is as it was, and what it names has come.
 #[tokio::test]
-async fn what_could_not_be_used_is_tried_again_by_itself() {
+async fn a_failed_reload_is_retried() {
     let api = content().await;
     let directory = tempfile::tempdir().unwrap();
     let secret = directory.path().join("secret");
@@ -250,8 +250,7 @@ async fn what_could_not_be_used_is_tried_again_by_itself() {
 /// Callers and where is listened belong together: without callers an open address would be open to
 /// all.
 #[tokio::test]
-async fn what_needs_a_restart_is_named_and_where_is_listened_changes_with_who_may_call_or_not_at_all()
- {
+async fn a_reload_keeps_authentication_and_names_restart_keys() {
     let api = content().await;
     let crm = Known::new("crm", "");
     let config = file(&[crm.table()]);
@@ -304,7 +303,7 @@ async fn what_needs_a_restart_is_named_and_where_is_listened_changes_with_who_ma
 
 /// A flood that is in flight is counted on, whatever is read again meanwhile.
 #[tokio::test]
-async fn what_is_counted_of_a_caller_who_is_as_it_was_goes_on() {
+async fn unchanged_callers_keep_their_counters() {
     let api = content().await;
     let slow = Known::new("slow", "rate = \"1/h, burst 1\"");
     let config = file(&[slow.table()]);

@@ -16,7 +16,7 @@ use crate::support::known::file;
 use crate::support::{api, server};
 
 #[tokio::test]
-async fn how_long_the_api_is_waited_for_changes_and_its_old_connections_are_closed() {
+async fn changed_upstream_timeouts_replace_open_connections() {
     let api = api().await;
     let (open, opened) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let counted = (Arc::clone(&open), Arc::clone(&opened));
@@ -67,7 +67,7 @@ async fn how_long_the_api_is_waited_for_changes_and_its_old_connections_are_clos
 
 /// The caller's stays, and so does what it was served by.
 #[tokio::test]
-async fn a_connection_on_which_a_request_is_in_flight_at_a_change_is_closed_after_it() {
+async fn a_busy_connection_closes_after_its_request() {
     let api = api().await;
     let (open, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
     let held = (Arc::clone(&open), Arc::clone(&go));
@@ -119,7 +119,7 @@ async fn a_connection_on_which_a_request_is_in_flight_at_a_change_is_closed_afte
 /// Both that on which a request is in flight, and that which opens when another way has taken its
 /// place; the caller's stays.
 #[tokio::test]
-async fn old_http2_connections_are_closed_as_soon_as_nothing_is_in_flight_on_them() {
+async fn old_http2_connections_close_once_idle() {
     let api = api().await;
     let (open, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let go = Arc::new(Semaphore::new(0));
@@ -175,7 +175,7 @@ async fn old_http2_connections_are_closed_as_soon_as_nothing_is_in_flight_on_the
 
 /// The file has the same name, and the configuration the same text: SIGHUP alone takes it in.
 #[tokio::test]
-async fn certificates_that_the_api_is_trusted_by_are_read_again() {
+async fn a_reload_reads_the_upstream_ca_file() {
     let api = api().await;
     let secured = server::tls(&[], async |mut stream| {
         let mut seen = [0; 4096];

@@ -30,7 +30,7 @@ pub(crate) fn reload(running: &mut Running, told: &str) {
 }
 
 #[tokio::test]
-async fn another_client_gets_a_token_at_once_and_the_old_one_serves_until_then() {
+async fn a_new_client_takes_over_without_a_gap() {
     let api = wiremock::MockServer::start().await;
     Mock::given(path("/as/token.oauth2"))
         .and(body_string_contains("client_id=new"))
@@ -98,7 +98,7 @@ async fn another_client_gets_a_token_at_once_and_the_old_one_serves_until_then()
 }
 
 #[tokio::test]
-async fn how_long_is_waited_for_a_token_and_how_much_may_be_in_flight_changes() {
+async fn wait_timeout_and_max_in_flight_change() {
     let api = content().await;
     let config = file(&["[token]\nwait_timeout = \"5m\"\n".to_owned()]);
     let mut lonely = running(config.path(), &api, &["token.endpoint=http://127.0.0.1:1/"]).await;
@@ -134,7 +134,7 @@ async fn how_long_is_waited_for_a_token_and_how_much_may_be_in_flight_changes() 
 /// A secret is for one endpoint, and a token for one API: they change together with where they go,
 /// which is at a restart.
 #[tokio::test]
-async fn where_requests_and_credentials_go_changes_by_a_restart_alone_and_nothing_with_it() {
+async fn destinations_change_only_by_a_restart() {
     let api = content().await;
     let places = |api: &str, endpoint: &str, client: &str| {
         format!(
@@ -170,7 +170,7 @@ async fn where_requests_and_credentials_go_changes_by_a_restart_alone_and_nothin
 }
 
 #[tokio::test]
-async fn how_much_is_logged_changes() {
+async fn the_log_level_changes() {
     let api = content().await;
     let config = file(&[]);
     let mut running = running(config.path(), &api, &[]).await;
@@ -207,7 +207,7 @@ async fn how_much_is_logged_changes() {
 
 /// Also for a connection that is open, at the next look at it.
 #[tokio::test]
-async fn how_long_callers_and_the_end_are_waited_for_changes() {
+async fn caller_and_drain_timeouts_change() {
     let api = content().await;
     Mock::given(path("/v2/captain/slow"))
         .respond_with(ResponseTemplate::new(200).set_delay(Duration::from_secs(30)))

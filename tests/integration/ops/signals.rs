@@ -14,7 +14,7 @@ const SIGHUP: u32 = 1;
 const SIGUSR1: u32 = 10;
 
 #[tokio::test]
-async fn a_signal_without_meaning_ends_nothing() {
+async fn unused_signals_do_not_end_the_process() {
     let mut running = Running::start(&[]);
     let addr = running.addr();
     // By number: not every `kill` knows all names. 16 is SIGSTKFLT, 29 SIGIO.
@@ -41,7 +41,7 @@ async fn a_signal_without_meaning_ends_nothing() {
 /// Each goes to a process of its own: they share a name, and only the first of a name is logged at
 /// once.
 #[test]
-fn each_real_time_signal_is_reported_and_ends_nothing() {
+fn real_time_signals_are_only_reported() {
     for signal in ["34", "35", "64"] {
         let mut running = Running::start(&[]);
         running.signal(&format!("-{signal}"));
@@ -51,7 +51,7 @@ fn each_real_time_signal_is_reported_and_ends_nothing() {
 }
 
 #[test]
-fn a_signal_that_comes_often_is_reported_seldom() {
+fn frequent_signals_are_reported_rarely() {
     let mut running = Running::start(&[]);
     for _ in 0..20 {
         running.signal("-XFSZ");
@@ -85,7 +85,7 @@ fn each_signal_that_ends_the_process_drains_it() {
 }
 
 #[test]
-fn a_rotation_during_the_start_ends_nothing() {
+fn a_rotation_signal_at_startup_is_harmless() {
     let directory = tempfile::tempdir().unwrap();
     let fifo = directory.path().join("proxy.toml");
     assert!(

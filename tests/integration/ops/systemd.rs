@@ -55,7 +55,7 @@ impl Manager {
 }
 
 #[tokio::test]
-async fn systemd_is_told_of_the_beginning_the_token_the_life_and_the_end() {
+async fn ready_status_watchdog_and_stopping_are_sent() {
     let api = api().await;
     let mut manager = Manager::new();
     let set = [
@@ -118,7 +118,7 @@ fn an_abstract_notify_socket_is_reached() {
 
 /// `systemctl status` would say time and again that it is reloading.
 #[test]
-fn systemd_is_told_of_a_reload_that_somebody_asked_for_and_of_no_other() {
+fn only_requested_reloads_are_sent_to_systemd() {
     let mut manager = Manager::new();
     let secret = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(secret.path(), "secret").unwrap();
@@ -146,7 +146,7 @@ fn systemd_is_told_of_a_reload_that_somebody_asked_for_and_of_no_other() {
 }
 
 #[test]
-fn systemd_is_told_that_there_is_no_token_and_nothing_of_a_watchdog_that_it_has_not() {
+fn anothers_watchdog_is_ignored_and_status_is_sent() {
     let mut manager = Manager::new();
     // A watchdog of another process.
     let path = manager.path();
@@ -163,7 +163,7 @@ fn systemd_is_told_that_there_is_no_token_and_nothing_of_a_watchdog_that_it_has_
 }
 
 #[test]
-fn an_empty_notify_socket_is_none() {
+fn an_empty_notify_socket_is_ignored() {
     let mut proxy = Running::start_with_env(&[("NOTIFY_SOCKET", "")], &[]);
     assert_eq!(proxy.end("-TERM"), 0);
     assert!(
@@ -174,14 +174,14 @@ fn an_empty_notify_socket_is_none() {
 }
 
 #[test]
-fn a_manager_that_is_gone_does_not_keep_the_proxy_from_its_work() {
+fn a_missing_service_manager_does_not_stop_startup() {
     let mut proxy = Running::start_with_env(&[("NOTIFY_SOCKET", "/nowhere/notify")], &[]);
     proxy.read_until("cannot notify the service manager");
     assert_eq!(proxy.end("-TERM"), 0);
 }
 
 #[tokio::test]
-async fn a_socket_that_is_handed_over_is_served_and_outlives_the_process() {
+async fn an_inherited_socket_outlives_the_process() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let set = [
@@ -211,7 +211,7 @@ async fn a_socket_that_is_handed_over_is_served_and_outlives_the_process() {
 }
 
 #[test]
-fn a_unix_socket_that_is_handed_over_is_served_and_its_file_stays() {
+fn an_inherited_unix_socket_keeps_its_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("proxy.sock");
     let socket = UnixListener::bind(&path).unwrap();
@@ -237,7 +237,7 @@ fn a_unix_socket_that_is_handed_over_is_served_and_its_file_stays() {
 }
 
 #[test]
-fn what_is_handed_over_and_is_no_socket_that_listens_is_told() {
+fn an_inherited_non_listener_is_an_error() {
     let file = tempfile::tempfile().unwrap();
     let (connected, _other) = UnixStream::pair().unwrap();
     let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -258,7 +258,7 @@ fn what_is_handed_over_and_is_no_socket_that_listens_is_told() {
 }
 
 #[test]
-fn a_socket_that_was_handed_to_another_process_is_left_alone() {
+fn sockets_for_another_process_are_ignored() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap().to_string();
     let mut command = handed(socket, "1", &["listen.address=127.0.0.1:1"]);
@@ -275,7 +275,7 @@ fn a_socket_that_was_handed_to_another_process_is_left_alone() {
 
 /// The address of the socket is asked what `listen.address` is.
 #[test]
-fn a_socket_that_is_open_to_the_network_needs_callers() {
+fn an_open_inherited_socket_needs_callers() {
     let socket = TcpListener::bind("0.0.0.0:0").unwrap();
     let output = handed(socket, "$$", &[]).output().unwrap();
     let (_, err) = text(&output);
@@ -284,7 +284,7 @@ fn a_socket_that_is_open_to_the_network_needs_callers() {
 }
 
 #[test]
-fn the_units_are_taken_by_systemd() {
+fn systemd_accepts_the_units() {
     let units = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd");
     let directory = tempfile::tempdir().unwrap();
     let service = std::fs::read_to_string(units.join("gbg-proxy.service")).unwrap();

@@ -17,7 +17,7 @@ use crate::support::server::{http2, scripted};
 use crate::support::{CLIENT_SECRET, TOKEN, answer, api, token_endpoint};
 
 #[tokio::test]
-async fn a_request_has_one_line_without_any_of_its_data() {
+async fn each_request_has_one_line_without_data() {
     let api = api().await;
     let template = ResponseTemplate::new(201)
         .insert_header("x-request-id", "gbg-7")
@@ -77,7 +77,7 @@ async fn a_request_has_one_line_without_any_of_its_data() {
 }
 
 #[tokio::test]
-async fn the_line_says_what_was_sent_twice_and_nothing_of_a_body_that_nobody_asked_for() {
+async fn the_line_counts_retries_and_ignores_unrequested_bodies() {
     let tokens = api().await;
     let connections = Arc::new(AtomicUsize::new(0));
     let api = scripted(move |mut stream| {
@@ -124,7 +124,7 @@ async fn the_line_says_what_was_sent_twice_and_nothing_of_a_body_that_nobody_ask
 }
 
 #[tokio::test]
-async fn without_the_access_log_a_request_has_no_line_and_a_failure_has_one() {
+async fn without_access_log_only_failures_are_logged() {
     let api = api().await;
     let set = [
         format!("token.endpoint={}", token_endpoint(&api)),
@@ -158,7 +158,7 @@ async fn without_the_access_log_a_request_has_no_line_and_a_failure_has_one() {
 }
 
 #[tokio::test]
-async fn running_out_of_open_files_is_told_once_and_survived() {
+async fn exhausted_open_files_are_logged_once() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let set = [
@@ -191,7 +191,7 @@ async fn running_out_of_open_files_is_told_once_and_survived() {
 }
 
 #[tokio::test]
-async fn callers_do_not_take_the_files_that_connections_to_the_api_need() {
+async fn callers_leave_files_for_upstream_connections() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let set = [
@@ -216,7 +216,7 @@ async fn callers_do_not_take_the_files_that_connections_to_the_api_need() {
 }
 
 #[tokio::test]
-async fn a_caller_that_hangs_up_is_told_from_one_that_got_everything() {
+async fn a_disconnected_caller_is_logged_as_such() {
     let endless = scripted(|mut stream: tokio::net::TcpStream| async move {
         read_until(&mut stream, "\r\n\r\n").await;
         let head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\nthe first bytes";
@@ -245,7 +245,7 @@ async fn a_caller_that_hangs_up_is_told_from_one_that_got_everything() {
 
 /// The connection of an HTTP/1.1 caller asks no further when all of the length has come.
 #[tokio::test]
-async fn a_response_whose_end_comes_late_is_not_cut_off() {
+async fn a_late_end_of_stream_is_not_truncation() {
     let (release, released) = tokio::sync::watch::channel(false);
     let upstream = http2(100, move |_, mut connection| {
         let released = released.clone();

@@ -35,7 +35,7 @@ fn field(name: &'static str, value: &str) -> (HeaderName, HeaderValue) {
 }
 
 #[tokio::test]
-async fn a_key_lets_in_from_three_places_and_goes_no_further() {
+async fn keys_in_three_fields_authenticate_and_are_removed() {
     let api = content().await;
     let crm = Known::new("crm", "");
     let proxy = TestProxy::before(&api)
@@ -63,7 +63,7 @@ async fn a_key_lets_in_from_three_places_and_goes_no_further() {
 }
 
 #[tokio::test]
-async fn whoever_is_not_known_is_told_how_to_be_and_reaches_nothing() {
+async fn unauthenticated_requests_get_401_with_a_challenge() {
     let api = content().await;
     let proxy = TestProxy::before(&api)
         .callers(&[Known::new("crm", "").table()])
@@ -91,7 +91,7 @@ async fn whoever_is_not_known_is_told_how_to_be_and_reaches_nothing() {
 }
 
 #[tokio::test]
-async fn a_caller_may_call_what_is_its_own() {
+async fn a_caller_reaches_only_its_own_paths() {
     let api = content().await;
     let poller = Known::new(
         "poller",
@@ -141,7 +141,7 @@ async fn methods_can_be_allowed_for_all() {
 
 /// There the Authorization is GBG's; a key that came by it would go to GBG.
 #[tokio::test]
-async fn where_the_callers_bearer_passes_the_key_comes_another_way() {
+async fn bearer_paths_need_the_key_elsewhere() {
     let api = content().await;
     let crm = Known::new("crm", "");
     let proxy = TestProxy::before(&api)
@@ -179,7 +179,7 @@ async fn where_the_callers_bearer_passes_the_key_comes_another_way() {
 }
 
 #[tokio::test]
-async fn without_callers_a_key_is_not_looked_at_and_goes_no_further() {
+async fn without_callers_keys_are_removed_unchecked() {
     let api = content().await;
     let proxy = TestProxy::before(&api).start().await;
     let stranger = Known::new("stranger", "");
@@ -204,7 +204,7 @@ async fn without_callers_a_key_is_not_looked_at_and_goes_no_further() {
 
 /// Two keys, so that one can replace the other while both are in use.
 #[tokio::test]
-async fn keys_can_be_rotated_and_callers_end() {
+async fn keys_can_be_rotated_and_callers_expire() {
     let api = content().await;
     let (old, new) = (Known::new("crm", ""), Known::new("crm", ""));
     let digest = |known: &Known| {
@@ -246,7 +246,7 @@ async fn keys_can_be_rotated_and_callers_end() {
 
 /// However many wrong keys come from an address, the right one is not held back.
 #[tokio::test]
-async fn a_valid_key_passes_while_others_guess_from_the_same_address() {
+async fn a_valid_key_is_never_delayed_by_guesses() {
     let api = content().await;
     let crm = Known::new("crm", "");
     let proxy = TestProxy::before(&api)

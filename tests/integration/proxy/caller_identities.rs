@@ -23,7 +23,7 @@ fn line_of<'a>(log: &'a str, id: &str) -> &'a str {
 }
 
 #[tokio::test]
-async fn the_log_has_the_name_of_who_called_whatever_it_was_known_by() {
+async fn the_log_names_every_kind_of_caller() {
     let api = content().await;
     let crm = Known::new("crm", "allow = [\"/v2/captain/journey/\"]");
     let ca = ClientCa::new();
@@ -184,7 +184,7 @@ async fn certificate_names_count_with_their_type() {
 }
 
 #[tokio::test]
-async fn a_caller_at_a_unix_socket_is_known_by_its_user() {
+async fn a_unix_socket_caller_is_identified_by_uid() {
     let api = content().await;
     let directory = tempfile::tempdir().unwrap();
     let uid = fs::metadata(directory.path()).unwrap().uid();

@@ -35,7 +35,7 @@ fn assert_told(res: &Whole, status: StatusCode, reason: &str) {
 }
 
 #[tokio::test]
-async fn nobody_listens() {
+async fn a_refused_connection_is_upstream_unreachable() {
     // Bound and not listening: no other test can take the port meanwhile.
     let unheard = TcpSocket::new_v4().unwrap();
     unheard.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -49,14 +49,14 @@ async fn nobody_listens() {
 }
 
 #[tokio::test]
-async fn no_such_host() {
+async fn an_unknown_host_is_upstream_unreachable() {
     // Below .localhost, which no resolver is to ask a server for (RFC 6761 section 6.3).
     let res = told("http://no-such-host.localhost:1", &[]).await;
     assert_told(&res, StatusCode::BAD_GATEWAY, "upstream_unreachable");
 }
 
 #[tokio::test]
-async fn the_certificate_is_not_one_that_is_trusted() {
+async fn an_untrusted_certificate_is_upstream_unreachable() {
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let directory = tempfile::tempdir().unwrap();
@@ -87,7 +87,7 @@ async fn the_certificate_is_not_one_that_is_trusted() {
 }
 
 #[tokio::test]
-async fn the_tls_handshake_never_ends() {
+async fn a_hanging_handshake_is_upstream_unreachable() {
     let silent = scripted(|mut stream: TcpStream| async move {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })
@@ -103,7 +103,7 @@ async fn the_tls_handshake_never_ends() {
 }
 
 #[tokio::test]
-async fn the_connection_breaks_before_the_answer_and_the_request_is_not_sent_again() {
+async fn a_broken_connection_gets_502_without_retry() {
     // On a new connection, and on one that has served before.
     for served in [0, 1] {
         let arrived = Arc::new(AtomicUsize::new(0));
@@ -144,7 +144,7 @@ async fn the_connection_breaks_before_the_answer_and_the_request_is_not_sent_aga
 }
 
 #[tokio::test]
-async fn the_api_switches_protocols_unasked() {
+async fn an_unrequested_upgrade_is_upstream_broken() {
     let switching = scripted(|mut stream: TcpStream| async move {
         read_until(&mut stream, "{}").await;
         let answer =
@@ -158,7 +158,7 @@ async fn the_api_switches_protocols_unasked() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_is_closed_in_time() {
+async fn an_idle_upstream_connection_is_closed_in_time() {
     let (closed, mut closing) = tokio::sync::mpsc::unbounded_channel();
     let upstream = scripted(move |mut stream: TcpStream| {
         let closed = closed.clone();
@@ -188,7 +188,7 @@ async fn an_idle_connection_is_closed_in_time() {
 }
 
 #[tokio::test]
-async fn the_answer_is_no_http() {
+async fn a_non_http_response_is_upstream_broken() {
     let talking = scripted(|mut stream: TcpStream| async move {
         read_until(&mut stream, "{}").await;
         stream
@@ -203,7 +203,7 @@ async fn the_answer_is_no_http() {
 }
 
 #[tokio::test]
-async fn the_answer_does_not_come() {
+async fn a_missing_response_is_upstream_timeout() {
     let silent = scripted(|mut stream: TcpStream| async move {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })
@@ -217,7 +217,7 @@ async fn the_answer_does_not_come() {
 }
 
 #[tokio::test]
-async fn a_caller_that_stops_in_the_middle_of_its_body_is_to_blame_itself() {
+async fn a_stalled_request_body_is_caller_too_slow() {
     let silent = scripted(|mut stream: TcpStream| async move {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })
@@ -234,7 +234,7 @@ async fn a_caller_that_stops_in_the_middle_of_its_body_is_to_blame_itself() {
 }
 
 #[tokio::test]
-async fn a_pooled_connection_that_died_is_nobodys_business() {
+async fn a_dead_pooled_connection_causes_no_error() {
     // Answers one request a connection, promises more, and closes.
     let connections = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&connections);
@@ -264,7 +264,7 @@ async fn a_pooled_connection_that_died_is_nobodys_business() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_http_get_a_400_and_the_proxy_lives_on() {
+async fn non_http_bytes_get_400_and_harm_nothing() {
     let api = api().await;
     crate::support::answer(&api, wiremock::ResponseTemplate::new(200)).await;
     let proxy = TestProxy::before(&api).start().await;

@@ -17,7 +17,7 @@ use crate::support::{TOKEN, TestProxy, answer, api, forwarded};
 const START: &str = "/v2/captain/journey/start";
 
 #[tokio::test]
-async fn a_caller_without_credentials_reaches_the_api_with_our_bearer() {
+async fn a_request_without_credentials_gets_the_bearer() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(201).set_body_string("started")).await;
     let proxy = TestProxy::before(&api).start().await;
@@ -34,7 +34,7 @@ async fn a_caller_without_credentials_reaches_the_api_with_our_bearer() {
 }
 
 #[tokio::test]
-async fn whatever_the_caller_is_known_by_stays_here_and_exactly_one_authorization_goes_on() {
+async fn caller_credentials_are_replaced_by_one_bearer() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = TestProxy::before(&api).start().await;
@@ -75,7 +75,7 @@ async fn whatever_the_caller_is_known_by_stays_here_and_exactly_one_authorizatio
 }
 
 #[tokio::test]
-async fn a_connection_option_cannot_remove_our_bearer() {
+async fn a_connection_option_cannot_remove_the_bearer() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = TestProxy::before(&api).start().await;
@@ -90,7 +90,7 @@ async fn a_connection_option_cannot_remove_our_bearer() {
 }
 
 #[tokio::test]
-async fn cookies_pass_if_that_is_written() {
+async fn cookies_pass_if_configured() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = TestProxy::before(&api)
@@ -104,7 +104,7 @@ async fn cookies_pass_if_that_is_written() {
 }
 
 #[tokio::test]
-async fn the_target_goes_on_byte_for_byte_and_the_host_is_the_apis() {
+async fn the_target_is_unchanged_with_upstream_host() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = TestProxy::before(&api).start().await;
@@ -156,7 +156,7 @@ async fn every_http_version_is_served() {
 }
 
 #[tokio::test]
-async fn what_the_api_answers_comes_back_untouched_and_a_redirect_is_not_followed() {
+async fn responses_pass_unchanged_and_redirects_are_not_followed() {
     let api = api().await;
     let template = ResponseTemplate::new(302)
         .insert_header("location", "https://elsewhere.example/")
@@ -182,7 +182,7 @@ async fn what_the_api_answers_comes_back_untouched_and_a_redirect_is_not_followe
 }
 
 #[tokio::test]
-async fn an_answer_without_a_body_has_none_and_the_connection_goes_on() {
+async fn a_bodiless_response_keeps_the_connection() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(204)).await;
     let proxy = TestProxy::before(&api).start().await;
@@ -223,7 +223,7 @@ async fn a_connect_token_is_the_callers_own_credential() {
 }
 
 #[tokio::test]
-async fn what_is_not_forwarded_is_answered_here_in_the_shape_of_the_version() {
+async fn local_errors_have_the_versions_format() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = TestProxy::before(&api).start().await;
@@ -256,7 +256,7 @@ async fn what_is_not_forwarded_is_answered_here_in_the_shape_of_the_version() {
 }
 
 #[tokio::test]
-async fn each_answer_carries_a_request_id_which_the_caller_may_choose() {
+async fn every_response_carries_a_request_id() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = TestProxy::before(&api).start().await;
@@ -288,7 +288,7 @@ async fn each_answer_carries_a_request_id_which_the_caller_may_choose() {
 }
 
 #[tokio::test]
-async fn another_prefix_is_forwarded_if_that_is_written() {
+async fn another_prefix_is_forwarded_if_configured() {
     let api = api().await;
     wiremock::Mock::given(wiremock::matchers::path("/other/x"))
         .respond_with(ResponseTemplate::new(200))
@@ -315,7 +315,7 @@ async fn another_prefix_is_forwarded_if_that_is_written() {
 }
 
 #[tokio::test]
-async fn connections_to_the_api_are_kept_for_the_next_request() {
+async fn upstream_connections_are_reused() {
     let connections = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&connections);
     let upstream = scripted(move |mut stream: TcpStream| {
@@ -363,7 +363,7 @@ async fn spelt(set: &[&str]) -> String {
 }
 
 #[tokio::test]
-async fn field_names_of_answers_are_lower_case_or_spelt_as_the_api_spells_them() {
+async fn response_field_names_may_keep_their_case() {
     let answer = spelt(&[]).await;
     for field in [
         "\r\nx-gbg-thing: 1\r\n",
@@ -385,7 +385,7 @@ async fn field_names_of_answers_are_lower_case_or_spelt_as_the_api_spells_them()
 }
 
 #[tokio::test]
-async fn a_long_list_of_fields_may_come_over_http2() {
+async fn http2_accepts_a_long_field_list() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = TestProxy::before(&api).start().await;

@@ -37,7 +37,7 @@ async fn repeated_fields_keep_their_order_and_their_bytes() {
 }
 
 #[tokio::test]
-async fn fields_of_one_hop_end_here_both_ways_and_cannot_take_ours_along() {
+async fn hop_by_hop_fields_are_removed_both_ways() {
     let fields = "Connection: X-Once, authorization, via, content-length, host, x-proxy-request-id\r\nX-Once: 1\r\n\
                   Keep-Alive: timeout=5\r\nProxy-Connection: keep-alive\r\nUpgrade: h2c, websocket\r\n\
                   HTTP2-Settings: AAMAAABkAAQAAP__\r\nTrailer: X-T\r\nContent-Length: 2\r\n\
@@ -89,7 +89,7 @@ async fn fields_of_one_hop_end_here_both_ways_and_cannot_take_ours_along() {
 }
 
 #[tokio::test]
-async fn what_a_caller_is_known_by_ends_here_in_every_spelling() {
+async fn credentials_are_removed_in_every_spelling() {
     let fields = "authorization: Basic eA==\r\nAUTHORIZATION: Bearer stolen\r\nAuThOrIzAtIoN: x\r\n\
                   proxy-authorization: Basic eA==\r\nX-API-KEY: k\r\nX_Api_Key: k\r\nPROXY_AUTHORIZATION: Basic eA==\r\nX_Forwarded_For: 10.1.2.3\r\nCookie: a=b\r\nX-Forwarded-For: 10.1.2.3\r\n\
                   x-forwarded-host: intern\r\nForwarded: for=10.1.2.3\r\nX-Real-IP: 10.1.2.3\r\ntraceparent: 00-1-2-00\r\n";
@@ -113,7 +113,7 @@ async fn what_a_caller_is_known_by_ends_here_in_every_spelling() {
 /// A gateway in front of the API would take another target, method or person from them.
 /// `upstream.send_forwarded` is about addresses alone.
 #[tokio::test]
-async fn fields_that_a_gateway_may_trust_end_here() {
+async fn fields_that_gateways_trust_are_removed() {
     let fields = "X-Original-URL: /gone\r\nX-Rewrite-URL: /gone\r\nX-HTTP-Method-Override: GONE\r\nX-HTTP-Method: GONE\r\n\
                   X-Method-Override: GONE\r\nX-Original-Host: gone\r\nX_Original_URL: /gone\r\nBaggage: user=gone\r\n\
                   Client-Cert: :gone:\r\nX-Forwarded-Client-Cert: Hash=gone\r\nX-Forwarded-User: gone\r\nProxy: gone\r\n\
@@ -141,7 +141,7 @@ async fn fields_that_a_gateway_may_trust_end_here() {
 }
 
 #[tokio::test]
-async fn the_api_is_told_who_calls_and_from_where_if_that_is_written() {
+async fn caller_and_address_are_forwarded_if_configured() {
     let set = [
         "upstream.send_forwarded=true",
         "upstream.source=crm",
@@ -200,7 +200,7 @@ async fn trailers_pass_both_ways_without_credentials_and_framing() {
 }
 
 #[tokio::test]
-async fn trailers_do_not_go_to_callers_that_do_not_ask_for_them() {
+async fn trailers_need_te_from_the_caller() {
     let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n";
     let told = answered(answer, GET).await;
     assert!(told.ends_with("2\r\nok\r\n0\r\n\r\n"), "{told}");

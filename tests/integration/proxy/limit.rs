@@ -56,7 +56,7 @@ async fn before(api: SocketAddr, tables: &[String], set: &[&str]) -> Proxy {
 }
 
 #[tokio::test]
-async fn who_sends_faster_than_its_rate_is_told_when_to_come_again_and_others_are_not() {
+async fn exceeding_the_rate_gets_429_with_retry_after() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let slow = Known::new("slow", "rate = \"2/min, burst 3\"");
@@ -93,7 +93,7 @@ async fn who_sends_faster_than_its_rate_is_told_when_to_come_again_and_others_ar
 }
 
 #[tokio::test]
-async fn a_caller_has_so_many_requests_in_flight_and_no_more() {
+async fn max_in_flight_limits_each_caller() {
     let (api, let_go, arrived) = paced().await;
     let one = Known::new("one", "max_in_flight = 1");
     let other = Known::new("other", "");
@@ -120,7 +120,7 @@ async fn a_caller_has_so_many_requests_in_flight_and_no_more() {
 }
 
 #[tokio::test]
-async fn when_all_places_and_the_queue_are_taken_the_next_is_told_at_once() {
+async fn a_full_queue_rejects_at_once() {
     let (api, let_go, arrived) = paced().await;
     let set = [
         "limits.max_in_flight=2",
@@ -155,7 +155,7 @@ async fn when_all_places_and_the_queue_are_taken_the_next_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn who_waits_longer_than_queue_timeout_is_refused() {
+async fn queue_timeout_rejects_waiting_requests() {
     let (api, let_go, arrived) = paced().await;
     let set = [
         "limits.max_in_flight=1",
@@ -179,7 +179,7 @@ async fn who_waits_longer_than_queue_timeout_is_refused() {
 /// One caller has taken every place and the whole queue; the next place is nevertheless for the
 /// other.
 #[tokio::test]
-async fn a_flood_of_one_caller_does_not_keep_another_out() {
+async fn one_callers_flood_does_not_block_another() {
     let (api, let_go, arrived) = paced().await;
     let (flood, quiet) = (Known::new("flood", ""), Known::new("quiet", ""));
     let set = [
@@ -217,7 +217,7 @@ async fn a_flood_of_one_caller_does_not_keep_another_out() {
 
 /// Until the body has ended, not the head alone.
 #[tokio::test]
-async fn a_place_is_taken_until_the_body_of_the_answer_has_ended() {
+async fn a_permit_is_held_until_the_responses_end() {
     let endless = http(async |_| {
         let (mut sender, body) = Channel::<Bytes, std::convert::Infallible>::new(1);
         tokio::spawn(async move {
@@ -252,7 +252,7 @@ async fn a_place_is_taken_until_the_body_of_the_answer_has_ended() {
 }
 
 #[tokio::test]
-async fn the_apis_own_429_passes_and_holds_its_caller_back_if_that_is_written() {
+async fn an_upstream_429_pauses_its_caller_if_configured() {
     let api = api().await;
     let busy = ResponseTemplate::new(429)
         .insert_header("retry-after", "30")
@@ -294,7 +294,7 @@ async fn the_apis_own_429_passes_and_holds_its_caller_back_if_that_is_written() 
 }
 
 #[tokio::test]
-async fn a_drain_answers_those_who_wait_and_finishes_what_is_in_flight() {
+async fn a_drain_rejects_queued_and_finishes_running_requests() {
     let (api, let_go, arrived) = paced().await;
     let set = [
         "limits.max_in_flight=1",

@@ -13,7 +13,7 @@ use crate::support::{answer, api, forwarded, token_endpoint};
 const START: &str = "/v2/captain/journey/start";
 
 #[tokio::test]
-async fn a_request_that_comes_back_is_508() {
+async fn a_returning_request_gets_508() {
     let api = api().await;
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = socket.local_addr().unwrap();
@@ -52,7 +52,7 @@ async fn a_request_that_comes_back_is_508() {
 
 /// Its own answer to those who log in is no token of GBG.
 #[tokio::test]
-async fn a_token_request_that_comes_back_is_reported() {
+async fn a_returning_token_request_is_reported() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = socket.local_addr().unwrap();
     let endpoint = format!("token.endpoint=http://{addr}/as/token.oauth2");

@@ -15,7 +15,7 @@ pub(crate) async fn one(line: &str, fields: &str, body: &str, set: &[&str]) -> (
 }
 
 #[tokio::test]
-async fn any_method_token_is_passed_on() {
+async fn any_method_token_is_forwarded() {
     for method in [
         "GET",
         "POST",
@@ -52,7 +52,7 @@ async fn any_method_token_is_passed_on() {
 }
 
 #[tokio::test]
-async fn the_target_goes_on_byte_for_byte() {
+async fn the_target_is_forwarded_byte_for_byte() {
     for target in [
         "/v2/captain/X%C3%A4%20~;a=1,b!$&'()*+@:?q=%2F../%2e&empty=&&q=1",
         "/v2/captain/x?",
@@ -83,14 +83,14 @@ async fn the_target_goes_on_byte_for_byte() {
 }
 
 #[tokio::test]
-async fn options_may_ask_about_the_server_as_a_whole() {
+async fn options_asterisk_is_forwarded() {
     let (answer, seen) = one("OPTIONS *", "", "", &[]).await;
     assert_eq!(status(&answer), "200", "{answer}");
     assert!(seen.starts_with("OPTIONS * HTTP/1.1\r\n"), "{seen}");
 }
 
 #[tokio::test]
-async fn an_http_1_0_caller_gets_a_connection_of_the_kind_that_it_asks_for() {
+async fn http10_connections_persist_only_on_request() {
     let api = Api::content().await;
     let proxy = api.proxy(&[]).await;
     for fields in ["", "Host: a\r\n"] {
@@ -126,7 +126,7 @@ async fn an_http_1_0_caller_gets_a_connection_of_the_kind_that_it_asks_for() {
 
 /// RFC 9112 section 9.3: what ends with its connection is not said to leave it open.
 #[tokio::test]
-async fn an_http_1_0_caller_that_gets_no_length_is_not_told_that_its_connection_stays() {
+async fn http10_responses_without_length_announce_no_keep_alive() {
     let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n";
     let answer = answered(
         chunked,
@@ -141,7 +141,7 @@ async fn an_http_1_0_caller_that_gets_no_length_is_not_told_that_its_connection_
 
 /// RFC 9112 section 7.1.3: nothing is chunked to a caller that cannot know it.
 #[tokio::test]
-async fn an_http_1_0_caller_gets_a_chunked_answer_whole_and_unchunked() {
+async fn http10_responses_are_never_chunked() {
     let chunked =
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n\r\n";
     let answer = answered(chunked, "GET /v2/captain/x HTTP/1.0\r\n\r\n").await;
@@ -154,7 +154,7 @@ async fn an_http_1_0_caller_gets_a_chunked_answer_whole_and_unchunked() {
 /// RFC 9110 sections 9.3.1 and 9.3.2: such a body has no meaning of its own, and is not lost for
 /// that.
 #[tokio::test]
-async fn a_get_or_a_head_keeps_its_body() {
+async fn get_and_head_keep_their_bodies() {
     let api = Api::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
     let proxy = api.proxy(&[]).await;
     for method in ["GET", "HEAD"] {
@@ -191,7 +191,7 @@ async fn a_get_or_a_head_keeps_its_body() {
 }
 
 #[tokio::test]
-async fn pipelined_requests_are_answered_in_their_order() {
+async fn pipelined_responses_keep_their_order() {
     let api = Api::content().await;
     let proxy = api.proxy(&[]).await;
     let requests: String = (0..5)
@@ -226,7 +226,7 @@ async fn empty_lines_before_a_request_are_skipped() {
 /// RFC 9110 section 15.5.14: told at once where the length is told, and in the middle where it is
 /// not.
 #[tokio::test]
-async fn a_body_that_is_too_long_is_a_413_that_a_caller_who_sends_on_can_read() {
+async fn a_413_reaches_a_caller_still_sending() {
     let set = ["limits.max_request_body=1MiB"];
     for is_chunked in [false, true] {
         let api = Api::content().await;
@@ -264,7 +264,7 @@ async fn a_body_that_is_too_long_is_a_413_that_a_caller_who_sends_on_can_read() 
 }
 
 #[tokio::test]
-async fn a_head_that_is_too_large_is_told_what_is_too_large() {
+async fn a_too_large_head_gets_414_or_431() {
     let api = Api::content().await;
     let proxy = api.proxy(&[]).await;
     let long = "x".repeat(9000);

@@ -6,7 +6,7 @@ use tokio::net::TcpStream;
 use crate::support::bytes::{Api, GET, answered, status};
 
 #[tokio::test]
-async fn an_answer_that_has_no_body_gets_none() {
+async fn head_204_and_304_have_no_body() {
     let head = "HEAD /v2/captain/x HTTP/1.1\r\nHost: a\r\n\r\n";
     let answer = answered(
         "HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n",
@@ -42,7 +42,7 @@ async fn an_answer_that_has_no_body_gets_none() {
 }
 
 #[tokio::test]
-async fn an_answer_that_ends_with_its_connection_is_passed_on_whole() {
+async fn a_close_delimited_response_is_forwarded_whole() {
     for answer in [
         "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it",
         "HTTP/1.0 200 OK\r\n\r\nall of it",
@@ -58,7 +58,7 @@ async fn an_answer_that_ends_with_its_connection_is_passed_on_whole() {
 }
 
 #[tokio::test]
-async fn interim_answers_do_not_break_an_exchange() {
+async fn interim_responses_do_not_break_an_exchange() {
     let interim = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n\
                    HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
     let answer = answered(interim, GET).await;
@@ -69,7 +69,7 @@ async fn interim_answers_do_not_break_an_exchange() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_never_a_clean_end() {
+async fn a_truncated_response_never_ends_cleanly() {
     let lengthy = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 10\r\n\r\nabc";
     let answer = answered(lengthy, GET).await;
     assert!(
@@ -95,7 +95,7 @@ async fn an_answer_that_breaks_off_is_never_a_clean_end() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_not_well_formed_is_a_502() {
+async fn a_malformed_response_gets_502() {
     for answer in [
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\nConnection: close\r\n\r\nabc",
         "HTTP/1.1 200 OK\r\nContent-Length: x\r\nConnection: close\r\n\r\nabc",
@@ -119,7 +119,7 @@ async fn an_answer_that_is_not_well_formed_is_a_502() {
 
 /// RFC 9112 section 5.1.
 #[tokio::test]
-async fn white_space_before_a_colon_ends_here() {
+async fn white_space_before_a_colon_is_removed() {
     let whole = "HTTP/1.1 200 OK\r\nX-One : a\r\nX-Two \t: b\r\nContent-Length\t: 2\r\n\r\nok";
     let told = answered(whole, GET).await;
     assert!(
@@ -146,7 +146,7 @@ async fn white_space_before_a_colon_ends_here() {
 /// section 8.6: a length that is repeated goes on once, one that is no number never, and 204 has
 /// none.
 #[tokio::test]
-async fn the_length_of_an_answer_is_one_number_and_what_has_come() {
+async fn content_length_is_one_number_matching_the_body() {
     for length in ["3", "0", "9", "x"] {
         let answer = format!(
             "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"

@@ -74,7 +74,7 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 #[tokio::test]
-async fn the_request_the_wait_for_a_token_and_each_attempt_are_told_and_nothing_of_what_was_sent() {
+async fn spans_cover_request_token_wait_and_attempts() {
     let api = MockServer::start().await;
     let slow = granting(TOKEN, 3600).set_delay(Duration::from_millis(300));
     Mock::given(path("/as/token.oauth2"))
@@ -173,8 +173,7 @@ async fn the_request_the_wait_for_a_token_and_each_attempt_are_told_and_nothing_
 }
 
 #[tokio::test]
-async fn a_request_that_is_sent_again_has_two_attempts_and_one_of_a_trace_that_is_not_recorded_none()
- {
+async fn a_retried_request_has_two_attempt_spans() {
     let closed = Arc::new(Mutex::new(false));
     let broken = server::scripted(move |mut stream| {
         let closed = Arc::clone(&closed);
@@ -232,7 +231,7 @@ async fn a_request_that_is_sent_again_has_two_attempts_and_one_of_a_trace_that_i
 }
 
 #[tokio::test]
-async fn of_the_traces_that_begin_here_as_many_are_recorded_as_is_wanted() {
+async fn new_traces_are_sampled_at_the_ratio() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     for (sample, flags, spans) in [("0", "-00", 0), ("1", "-01", 2)] {
@@ -259,7 +258,7 @@ fn ready() -> Request<Full<bytes::Bytes>> {
 
 /// The span of the request lasts as long as its answer does.
 #[tokio::test]
-async fn an_answer_that_breaks_off_has_failed_and_a_method_that_nobody_knows_is_not_told() {
+async fn truncated_responses_fail_and_unknown_methods_are_hidden() {
     let broken = server::scripted(async |mut stream| {
         let _ = read_until(&mut stream, "\r\n\r\n").await;
         stream

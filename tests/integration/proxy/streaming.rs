@@ -51,7 +51,7 @@ async fn echo(req: Request<Incoming>) -> Response<Incoming> {
 }
 
 #[tokio::test]
-async fn twenty_mebibytes_up_and_down_arrive_as_they_were() {
+async fn large_bodies_arrive_unchanged() {
     let proxy = proxy_before(http(echo).await).await;
     let body = pattern(20 * MIB);
     let req = Request::post(SUBMIT)
@@ -63,7 +63,7 @@ async fn twenty_mebibytes_up_and_down_arrive_as_they_were() {
 }
 
 #[tokio::test]
-async fn a_chunked_body_arrives_as_it_was() {
+async fn a_chunked_body_arrives_unchanged() {
     let upstream = http(|req: Request<Incoming>| async {
         assert!(!req.headers().contains_key("content-length"));
         Response::new(Full::new(
@@ -91,7 +91,7 @@ async fn both_sides_stream_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn a_caller_that_expects_100_continue_is_told_to_go_on() {
+async fn expect_100_continue_gets_a_100() {
     let proxy = proxy_before(http(echo).await).await;
     let mut stream = begin(
         &proxy,
@@ -110,7 +110,7 @@ async fn a_caller_that_expects_100_continue_is_told_to_go_on() {
 }
 
 #[tokio::test]
-async fn a_caller_that_reads_nothing_holds_the_api_back() {
+async fn backpressure_of_the_caller_reaches_the_api() {
     let (made, mut chunks) = mpsc::unbounded_channel();
     let upstream = http(move |_| {
         let made = made.clone();
@@ -143,7 +143,7 @@ async fn a_caller_that_reads_nothing_holds_the_api_back() {
 }
 
 #[tokio::test]
-async fn an_api_that_reads_nothing_holds_the_caller_back() {
+async fn backpressure_of_the_api_reaches_the_caller() {
     let upstream = scripted(|mut stream: TcpStream| async move {
         read_until(&mut stream, "\r\n\r\n").await;
         std::future::pending::<()>().await;
@@ -158,7 +158,7 @@ async fn an_api_that_reads_nothing_holds_the_caller_back() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_never_a_clean_end() {
+async fn a_truncated_response_never_ends_cleanly() {
     for framing in [
         "Content-Length: 100\r\n\r\nhalf",
         "Transfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n",
@@ -187,7 +187,7 @@ async fn an_answer_that_breaks_off_is_never_a_clean_end() {
 }
 
 #[tokio::test]
-async fn an_answer_without_a_length_that_breaks_off_over_tls_is_no_clean_end_either() {
+async fn a_tls_truncation_without_length_is_detected() {
     let upstream = scripted(|mut stream: TcpStream| async move {
         read_until(&mut stream, "\r\n\r\n").await;
         let answer = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nhalf\r\n";
@@ -212,7 +212,7 @@ async fn an_answer_without_a_length_that_breaks_off_over_tls_is_no_clean_end_eit
 }
 
 #[tokio::test]
-async fn a_caller_that_goes_away_cancels_its_request_at_once() {
+async fn a_disconnect_cancels_the_request_at_once() {
     let (begun, mut begin_seen) = mpsc::unbounded_channel();
     let (ended, mut end) = mpsc::unbounded_channel();
     let upstream = scripted(move |mut stream: TcpStream| {
@@ -242,7 +242,7 @@ async fn a_caller_that_goes_away_cancels_its_request_at_once() {
 }
 
 #[tokio::test]
-async fn an_answer_that_comes_before_the_body_was_sent_reaches_the_caller() {
+async fn an_early_upstream_response_reaches_the_caller() {
     let upstream = scripted(|mut stream: TcpStream| async move {
         read_until(&mut stream, "\r\n\r\n").await;
         let answer = b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 3\r\n\r\nbig";
@@ -257,7 +257,7 @@ async fn an_answer_that_comes_before_the_body_was_sent_reaches_the_caller() {
 }
 
 #[tokio::test]
-async fn an_api_that_answers_and_closes_with_the_body_unread_is_heard() {
+async fn a_response_arrives_despite_an_unread_body() {
     for (status, rounds) in [("413 Payload Too Large", 30), ("401 Unauthorized", 10)] {
         let upstream = scripted(move |mut stream: TcpStream| async move {
             let mut head = [0; 64];
@@ -282,7 +282,7 @@ async fn an_api_that_answers_and_closes_with_the_body_unread_is_heard() {
 }
 
 #[tokio::test]
-async fn an_api_that_answers_over_tls_and_closes_with_the_body_unread_is_heard() {
+async fn a_tls_response_arrives_despite_an_unread_body() {
     let secured = tls(&["http/1.1"], |mut stream| async move {
         // Else its answer waits for what TLS sent before, and is lost with its connection.
         stream.get_ref().0.set_nodelay(true).unwrap();
@@ -307,7 +307,7 @@ async fn an_api_that_answers_over_tls_and_closes_with_the_body_unread_is_heard()
 }
 
 #[tokio::test]
-async fn an_api_that_closes_with_the_body_unread_and_without_a_whole_answer_has_none() {
+async fn an_incomplete_response_before_a_reset_fails() {
     for answer in ["", "HTTP/1.1 200 OK\r\n\r\nhalf"] {
         let upstream = scripted(move |mut stream: TcpStream| async move {
             stream.read_exact(&mut [0; 64]).await.unwrap();
@@ -351,7 +351,7 @@ async fn a_request_without_a_body_has_none_upstream() {
 
 /// More than is read at once.
 #[tokio::test]
-async fn what_has_been_decrypted_of_an_answer_waits_for_nothing_more_to_come() {
+async fn decrypted_bytes_are_forwarded_without_waiting() {
     const LENGTH: usize = 60_000;
     let secured = tls(&["http/1.1"], async |mut stream| {
         let answer = format!(

@@ -36,7 +36,7 @@ async fn log_in(proxy: &Proxy, path: &str, form: &str, basic: Option<&str>) -> W
 }
 
 #[tokio::test]
-async fn who_logs_in_with_its_key_gets_it_as_a_token_at_each_of_the_old_paths() {
+async fn a_login_returns_the_key_as_token() {
     let api = api().await;
     let crm = Known::new("crm", "");
     let proxy = TestProxy::before(&api)
@@ -76,7 +76,7 @@ async fn who_logs_in_with_its_key_gets_it_as_a_token_at_each_of_the_old_paths() 
 }
 
 #[tokio::test]
-async fn a_login_that_is_none_is_refused_in_the_words_of_oauth() {
+async fn an_invalid_login_gets_an_oauth_error() {
     let api = api().await;
     let proxy = TestProxy::before(&api)
         .callers(&[Known::new("crm", "").table()])
@@ -139,7 +139,7 @@ async fn a_login_that_is_none_is_refused_in_the_words_of_oauth() {
 }
 
 #[tokio::test]
-async fn a_login_is_no_faster_way_to_guess_a_key() {
+async fn failed_logins_are_delayed_as_well() {
     let proxy = TestProxy::before(&api().await)
         .callers(&[Known::new("crm", "").table()])
         .start()
@@ -159,7 +159,7 @@ async fn a_login_is_no_faster_way_to_guess_a_key() {
 }
 
 #[tokio::test]
-async fn who_is_known_by_its_user_gets_a_word_that_opens_nothing() {
+async fn a_uid_caller_gets_a_placeholder_token() {
     let directory = tempfile::tempdir().unwrap();
     let uid = std::fs::metadata(directory.path()).unwrap().uid();
     let path = directory.path().join("s");
@@ -195,7 +195,7 @@ async fn who_is_known_by_its_user_gets_a_word_that_opens_nothing() {
 /// As a client does that knows nothing of the proxy but its base URL: it logs in, and goes through
 /// a journey.
 #[tokio::test]
-async fn a_client_with_only_its_base_url_changed_goes_through_a_journey() {
+async fn an_unmodified_client_completes_a_journey() {
     let world = sandbox(&[]).await;
     let crm = Known::new("crm", "");
     for (tables, secret) in [(vec![crm.table()], &*crm.key), (vec![], "whatever")] {

@@ -33,7 +33,7 @@ pub(crate) async fn seen(api: &MockServer) -> [Option<String>; 2] {
 }
 
 #[tokio::test]
-async fn a_trace_is_passed_on_as_it_came_and_begun_where_that_is_wanted() {
+async fn traces_are_forwarded_and_started_if_configured() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let came = [Some(CAME.to_owned()), Some("vendor=1".to_owned())];
@@ -84,7 +84,7 @@ mod otlp {
     use crate::support::server;
 
     #[tokio::test]
-    async fn a_collector_that_does_not_answer_holds_up_the_end_for_a_moment_only() {
+    async fn a_silent_collector_delays_shutdown_only_briefly() {
         let api = api().await;
         answer(&api, ResponseTemplate::new(200)).await;
         let silent = server::scripted(async |_stream| std::future::pending().await).await;
@@ -101,7 +101,7 @@ mod otlp {
     /// Who is told of traces is who was named at the start; the traces that begin for him are to be
     /// told as well.
     #[tokio::test]
-    async fn a_collector_that_is_written_while_the_proxy_runs_has_no_effect_but_a_start_has() {
+    async fn a_new_collector_needs_a_restart() {
         let api = api().await;
         answer(&api, ResponseTemplate::new(200)).await;
         let config = file(&[]);
@@ -127,7 +127,7 @@ mod otlp {
     }
 
     #[tokio::test]
-    async fn no_request_suffers_from_a_collector_that_is_down_and_the_log_tells_of_it() {
+    async fn a_dead_collector_is_logged_and_delays_nothing() {
         let api = api().await;
         answer(&api, ResponseTemplate::new(200)).await;
         let endpoint = format!("token.endpoint={}", token_endpoint(&api));

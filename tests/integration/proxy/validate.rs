@@ -11,7 +11,7 @@ use crate::support::{TestProxy, answer, api, forwarded};
 const START: &str = "/v2/captain/journey/start";
 
 #[tokio::test]
-async fn what_is_not_for_us_is_refused_with_its_reason_and_reaches_nothing() {
+async fn each_rejected_request_has_its_reason() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = TestProxy::before(&api).start().await;
@@ -162,7 +162,7 @@ async fn a_page_of_another_scheme_is_cross_site() {
 }
 
 #[tokio::test]
-async fn every_name_of_this_machine_and_of_the_api_is_ours() {
+async fn names_of_this_machine_and_api_are_accepted() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = TestProxy::before(&api)
@@ -190,7 +190,7 @@ async fn every_name_of_this_machine_and_of_the_api_is_ours() {
 }
 
 #[tokio::test]
-async fn a_page_whose_origin_is_written_may_call_and_read_the_answer() {
+async fn an_allowed_origin_may_call_and_read() {
     let api = api().await;
     answer(
         &api,
@@ -261,7 +261,7 @@ async fn a_page_whose_origin_is_written_may_call_and_read_the_answer() {
 
 /// RFC 9110 section 7.6.2: an OPTIONS that is to go no further is answered here.
 #[tokio::test]
-async fn an_options_that_may_go_no_further_is_answered_here() {
+async fn options_at_max_forwards_zero_stays_local() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = TestProxy::before(&api).start().await;

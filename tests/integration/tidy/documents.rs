@@ -5,14 +5,14 @@ use gbg_proxy::error::REASONS;
 use super::root;
 
 #[test]
-fn every_test_that_the_rules_of_http_name_exists() {
+fn http_rules_name_existing_tests() {
     assert!(named_tests("docs/http.md") > 40);
 }
 
 /// Each promise ends in the tests that hold it: files or tests of this crate, or paths of the
 /// repository.
 #[test]
-fn each_promise_of_the_threat_model_names_its_tests() {
+fn each_security_promise_names_its_tests() {
     let text = std::fs::read_to_string(root().join("docs/security.md")).unwrap();
     let promises: Vec<_> = text
         .split("\n\n")
@@ -39,7 +39,7 @@ fn each_promise_of_the_threat_model_names_its_tests() {
 
 /// The table of reasons is the code's: each has its row, its status, and a test.
 #[test]
-fn the_reasons_that_are_explained_are_those_of_the_code() {
+fn documented_reasons_match_the_code() {
     let explained = std::fs::read_to_string(root().join("docs/errors.md")).unwrap();
     let rows: Vec<(u16, &str)> = explained
         .lines()

@@ -89,7 +89,7 @@ fn module_headers_name_their_subject_first() {
 }
 
 #[test]
-fn words_that_are_out_stay_out() {
+fn listed_words_do_not_occur() {
     let documents = ["README.md", "proxy.toml"].map(PathBuf::from);
     let folders = ["src", "docs", "deploy"].map(|folder| root().join(folder));
     let files = folders

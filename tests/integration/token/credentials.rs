@@ -82,7 +82,7 @@ fn read_assertion(
 }
 
 #[tokio::test]
-async fn an_assertion_proves_the_client_and_is_another_one_each_time() {
+async fn each_request_has_a_fresh_client_assertion() {
     let directory = tempfile::tempdir().unwrap();
     let ec_key = rcgen::KeyPair::generate().unwrap();
     let ec_file = directory.path().join("ec.pem");
@@ -166,7 +166,7 @@ async fn an_assertion_proves_the_client_and_is_another_one_each_time() {
 }
 
 #[tokio::test]
-async fn a_certificate_proves_the_client() {
+async fn a_client_certificate_authenticates_the_client() {
     let directory = tempfile::tempdir().unwrap();
     let written = |name: &str, text: String| {
         let path = directory.path().join(name);
@@ -214,7 +214,7 @@ async fn a_certificate_proves_the_client() {
 }
 
 #[tokio::test]
-async fn id_and_secret_are_form_encoded_before_they_are_joined_for_basic() {
+async fn basic_encodes_id_and_secret_before_joining() {
     let (_directory, _, kept) = secret_file("s:e c+r%t");
     let api = api().await;
     let set = [
@@ -237,7 +237,7 @@ async fn id_and_secret_are_form_encoded_before_they_are_joined_for_basic() {
 }
 
 #[tokio::test]
-async fn a_user_and_further_fields_are_sent_as_they_are_written() {
+async fn password_grant_and_params_are_sent_as_configured() {
     let directory = tempfile::tempdir().unwrap();
     let password = directory.path().join("password");
     fs::write(&password, "p&ss wörd\n").unwrap();

@@ -19,7 +19,7 @@ use gbg_proxy::token::TokenSource;
 const START: &str = "/v2/captain/journey/start";
 
 #[test]
-fn every_file_of_a_credential_is_watched() {
+fn every_credential_file_is_watched() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str, text: String| {
         let path = directory.path().join(name);
@@ -56,8 +56,7 @@ fn every_file_of_a_credential_is_watched() {
 }
 
 #[tokio::test]
-async fn the_sources_are_read_again_for_each_try_and_the_last_good_ones_are_used_while_they_cannot_be()
- {
+async fn unreadable_sources_leave_the_last_credentials() {
     let (_directory, secret, kept) = secret_file("one\n");
     let api = api().await;
     let set = [kept];
@@ -80,7 +79,7 @@ async fn the_sources_are_read_again_for_each_try_and_the_last_good_ones_are_used
 /// Whoever renders a file again and again with what was in it would else cause a token call a
 /// second.
 #[tokio::test]
-async fn a_secret_that_is_written_again_as_it_was_is_no_reason_to_ask_for_a_token() {
+async fn an_unchanged_rewritten_secret_causes_no_fetch() {
     let (_directory, secret, kept) = secret_file("one");
     let api = api().await;
     let set = [kept];
@@ -97,7 +96,7 @@ async fn a_secret_that_is_written_again_as_it_was_is_no_reason_to_ask_for_a_toke
 /// A pipe that nobody writes to would else be waited for without an end, and each token with it.
 #[cfg(unix)]
 #[tokio::test]
-async fn a_secret_that_is_replaced_by_a_pipe_or_a_directory_hangs_no_fetch() {
+async fn a_pipe_as_secret_hangs_no_fetch() {
     let (_directory, secret, kept) = secret_file("one");
     let api = api().await;
     let set = [kept];
@@ -158,7 +157,7 @@ async fn sent_with(api: &MockServer, token: &str) -> bool {
 }
 
 #[tokio::test]
-async fn a_rotated_pair_is_tried_at_once_and_no_request_fails_meanwhile() {
+async fn rotation_of_a_pair_fails_no_request() {
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str| directory.path().join(name);
     fs::write(file("id"), "one\n").unwrap();
@@ -209,7 +208,7 @@ async fn a_rotated_pair_is_tried_at_once_and_no_request_fails_meanwhile() {
 /// Kubernetes swaps one link for all files of a secret.
 #[cfg(unix)]
 #[tokio::test]
-async fn a_secret_that_kubernetes_swaps_is_read_as_one() {
+async fn a_kubernetes_secret_is_swapped_atomically() {
     use std::os::unix::fs::symlink;
     let directory = tempfile::tempdir().unwrap();
     let file = |name: &str| directory.path().join(name);
@@ -248,7 +247,7 @@ async fn a_secret_that_kubernetes_swaps_is_read_as_one() {
 }
 
 #[tokio::test]
-async fn a_client_that_was_refused_is_served_as_soon_as_its_secret_is_right() {
+async fn a_corrected_secret_ends_the_refusal_at_once() {
     let (_directory, secret, kept) = secret_file("wrong");
     let api = api_of_two_clients().await;
     let proxy = TestProxy::before(&api)

@@ -141,7 +141,7 @@ async fn an_expired_timeout_names_its_step() {
 }
 
 #[tokio::test]
-async fn any_2xx_opens_the_tunnel_to_the_token_endpoint() {
+async fn any_2xx_opens_the_tunnel() {
     let tokens = api().await;
     let (tls, _directory, ca_file) = slow_tls(*tokens.address(), Duration::ZERO).await;
     for head in [
@@ -189,7 +189,7 @@ async fn any_2xx_with_a_token_grants_it() {
 }
 
 #[tokio::test]
-async fn identity_is_asked_for_and_another_coding_is_named() {
+async fn only_the_identity_coding_is_requested_and_accepted() {
     let tokens = MockServer::start().await;
     let coded = |coding: &str| granting(TOKEN, 60).insert_header("content-encoding", coding);
     for coding in ["identity", "gzip", "hunter2"] {

@@ -55,7 +55,7 @@ fn count_unknown(sandbox: &Sandbox) -> Arc<AtomicU64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tokens_that_live_two_seconds_are_replaced_under_64_callers_who_notice_nothing() {
+async fn two_second_tokens_are_replaced_without_errors() {
     let sandbox = sandbox(&["token-life=2s"]).await;
     let unknown = count_unknown(&sandbox);
     let proxy = TestProxy::before_sandbox(&sandbox).start().await;
@@ -90,7 +90,7 @@ async fn tokens_that_live_two_seconds_are_replaced_under_64_callers_who_notice_n
 }
 
 #[tokio::test]
-async fn a_hundred_requests_at_a_cold_start_wait_for_one_token_call() {
+async fn a_cold_start_makes_one_token_call() {
     let sandbox = sandbox(&["token-delay=1s"]).await;
     let proxy = TestProxy::before_sandbox(&sandbox).start().await;
     let told = join_all((0..100).map(|number| send(proxy.addr(), upload(number)))).await;
@@ -105,7 +105,7 @@ async fn received(addr: SocketAddr, number: usize) -> (StatusCode, serde_json::V
 }
 
 #[tokio::test]
-async fn fifty_requests_that_are_refused_after_a_revocation_are_sent_once_more() {
+async fn requests_rejected_after_revocation_are_retried_once() {
     let sandbox = sandbox(&[]).await;
     let proxy = TestProxy::before_sandbox(&sandbox).start().await;
     let before = join_all((0..50).map(|number| received(proxy.addr(), number))).await;
@@ -138,7 +138,7 @@ async fn fifty_requests_that_are_refused_after_a_revocation_are_sent_once_more()
 }
 
 #[tokio::test]
-async fn an_api_that_always_refuses_costs_two_token_calls_in_ten_seconds_and_is_passed_on() {
+async fn persistent_401s_cause_two_token_fetches_at_most() {
     let sandbox = sandbox(&[]).await;
     let proxy = TestProxy::before_sandbox(&sandbox).start().await;
     assert_eq!(send(proxy.addr(), upload(0)).await.status(), StatusCode::OK);
@@ -170,7 +170,7 @@ async fn an_api_that_always_refuses_costs_two_token_calls_in_ten_seconds_and_is_
 }
 
 #[tokio::test]
-async fn a_token_endpoint_that_is_dead_for_three_lives_is_told_and_healed_without_a_restart() {
+async fn recovery_from_a_long_outage_needs_no_restart() {
     let sandbox = sandbox(&["token-life=2s"]).await;
     let proxy = TestProxy::before_sandbox(&sandbox)
         .set(&["token.wait_timeout=100ms"])
@@ -199,7 +199,7 @@ async fn a_token_endpoint_that_is_dead_for_three_lives_is_told_and_healed_withou
 /// Every way to go wrong, the log as talkative as it gets, and a caller that sends secrets of its
 /// own.
 #[tokio::test]
-async fn neither_secret_nor_token_is_in_any_output_or_answer_whatever_goes_wrong() {
+async fn no_fault_exposes_secret_or_token() {
     let faults = [
         &[][..],
         &[],

@@ -20,7 +20,7 @@ use gbg_proxy::token::{Client, ReloadableClient, TokenSource};
 const START: &str = "/v2/captain/journey/start";
 
 #[tokio::test]
-async fn requests_that_come_before_the_first_token_wait_for_one_call() {
+async fn early_requests_share_the_first_token_call() {
     let api = MockServer::start().await;
     let slow = granting("a", 3600).set_delay(Duration::from_millis(500));
     Mock::given(path("/as/token.oauth2"))
@@ -78,7 +78,7 @@ async fn the_token_request_is_the_documented_form() {
 }
 
 #[tokio::test]
-async fn basic_client_authentication_keeps_the_secret_out_of_the_form() {
+async fn basic_auth_sends_no_secret_in_the_form() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = TestProxy::before(&api)
@@ -99,7 +99,7 @@ async fn basic_client_authentication_keeps_the_secret_out_of_the_form() {
 }
 
 #[tokio::test]
-async fn a_refused_client_is_told_apart_and_nothing_is_forwarded() {
+async fn a_refused_client_gets_503_and_forwards_nothing() {
     for status in [400, 401] {
         let api = MockServer::start().await;
         let refusal = ResponseTemplate::new(status).set_body_string(
@@ -121,7 +121,7 @@ async fn a_refused_client_is_told_apart_and_nothing_is_forwarded() {
 }
 
 #[tokio::test]
-async fn answers_that_grant_nothing_are_no_token() {
+async fn responses_without_a_token_are_failures() {
     let useless = [
         ResponseTemplate::new(200),
         ResponseTemplate::new(200).set_body_string("<html>login</html>"),
@@ -156,7 +156,7 @@ async fn answers_that_grant_nothing_are_no_token() {
 }
 
 #[tokio::test]
-async fn a_dead_token_endpoint_is_told_in_time_and_healed_without_a_restart() {
+async fn a_dead_token_endpoint_gets_503_in_time() {
     let api = MockServer::start().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let dead = Mock::given(path("/as/token.oauth2"))
@@ -182,7 +182,7 @@ async fn a_dead_token_endpoint_is_told_in_time_and_healed_without_a_restart() {
 }
 
 #[tokio::test]
-async fn a_token_is_replaced_before_it_expires_and_nobody_notices() {
+async fn a_token_is_replaced_before_it_expires() {
     let api = MockServer::start().await;
     Mock::given(path("/as/token.oauth2"))
         .respond_with(granting("first", 4))
@@ -210,7 +210,7 @@ async fn a_token_is_replaced_before_it_expires_and_nobody_notices() {
 }
 
 #[tokio::test]
-async fn a_failed_refresh_keeps_the_token_and_an_expired_one_is_never_sent() {
+async fn an_expired_token_is_never_sent() {
     let api = MockServer::start().await;
     Mock::given(path("/as/token.oauth2"))
         .respond_with(granting("only", 6))
@@ -253,7 +253,7 @@ async fn a_failed_refresh_keeps_the_token_and_an_expired_one_is_never_sent() {
 }
 
 #[tokio::test]
-async fn a_redirect_of_the_token_endpoint_is_not_followed() {
+async fn token_endpoint_redirects_are_not_followed() {
     let elsewhere = api().await;
     let moved = ResponseTemplate::new(307)
         .insert_header("location", format!("{}/as/token.oauth2", elsewhere.uri()));
@@ -278,7 +278,7 @@ async fn a_redirect_of_the_token_endpoint_is_not_followed() {
 }
 
 #[tokio::test]
-async fn a_token_that_expires_while_a_connection_opens_is_not_sent() {
+async fn a_token_expired_during_connect_is_not_sent() {
     let tokens = MockServer::start().await;
     Mock::given(path("/as/token.oauth2"))
         .respond_with(granting("short", 2))
@@ -328,7 +328,7 @@ async fn a_token_that_expires_while_a_connection_opens_is_not_sent() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_repeats_the_secret_is_told_without_it() {
+async fn an_error_that_echoes_the_secret_is_redacted() {
     let in_a_form = format!("client_secret={CLIENT_SECRET}");
     let in_basic = "dGVzdC1jbGllbnQ6dGVzdC1zZWNyZXQtN2MxZg==".to_owned();
     for said in [CLIENT_SECRET.to_owned(), in_a_form, in_basic] {

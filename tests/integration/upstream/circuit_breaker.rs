@@ -158,24 +158,22 @@ async fn fails_at_once_and_recovers(version: &str) {
 }
 
 #[tokio::test]
-async fn while_the_api_is_silent_requests_fail_at_once_and_the_first_that_can_be_answered_is() {
+async fn an_open_circuit_fails_fast_over_http1() {
     fails_at_once_and_recovers("upstream.http_version=1.1").await;
 }
 
 #[tokio::test]
-async fn while_the_api_is_silent_requests_of_http2_fail_at_once_and_the_first_that_can_be_answered_is()
- {
+async fn an_open_circuit_fails_fast_over_http2() {
     fails_at_once_and_recovers("upstream.http_version=2").await;
 }
 
 #[tokio::test]
-async fn while_the_api_is_silent_requests_of_either_fail_at_once_and_the_first_that_can_be_answered_is()
- {
+async fn an_open_circuit_fails_fast_over_either_version() {
     fails_at_once_and_recovers("upstream.http_version=auto").await;
 }
 
 #[tokio::test]
-async fn a_connection_that_is_there_is_used_whatever_becomes_of_others() {
+async fn an_open_circuit_spares_established_connections() {
     for version in ["upstream.http_version=1.1", "upstream.http_version=2"] {
         let way = Way::new().await;
         way.up.store(true, SeqCst);
@@ -204,7 +202,7 @@ async fn a_connection_that_is_there_is_used_whatever_becomes_of_others() {
 }
 
 #[tokio::test]
-async fn without_the_circuit_every_request_tries() {
+async fn without_the_circuit_every_request_is_tried() {
     let taken = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&taken);
     let closing = scripted(move |stream| {
@@ -223,7 +221,7 @@ async fn without_the_circuit_every_request_tries() {
 }
 
 #[tokio::test]
-async fn what_fails_and_that_it_is_over_is_told_once() {
+async fn failure_and_recovery_are_logged_once() {
     let tokens = api().await;
     // Bound and not listening: no other test can take the port meanwhile.
     let unheard = TcpSocket::new_v4().unwrap();
@@ -280,7 +278,7 @@ async fn what_fails_and_that_it_is_over_is_told_once() {
 /// Of 40 requests at once 32 open a connection, of which one comes to its end. Its leave to open
 /// passes to one more, and its connection to the other seven, by turns.
 #[tokio::test]
-async fn a_burst_opens_few_connections_at_once_and_who_waits_gets_one_that_becomes_idle() {
+async fn a_burst_opens_few_connections_and_reuses_them() {
     const OPENING: usize = 32;
     const WAITING: usize = 8;
     let secured = tls(&[], async |mut stream| {

@@ -99,7 +99,7 @@ async fn assert_ends_without_limit(mut running: Running) {
 }
 
 #[tokio::test]
-async fn a_request_waits_for_a_connection_within_the_limit() {
+async fn a_request_waits_for_a_free_connection() {
     let upstream = http(|req: Request<Incoming>| async {
         let _ = req.into_body().collect().await;
         sleep(Duration::from_millis(100)).await;
@@ -109,7 +109,7 @@ async fn a_request_waits_for_a_connection_within_the_limit() {
 }
 
 #[tokio::test]
-async fn a_request_waits_for_a_stream_within_the_limit() {
+async fn a_request_waits_for_a_free_stream() {
     let upstream = http2(1, |_, mut connection| async move {
         while let Some(Ok((_, mut respond))) = connection.accept().await {
             tokio::spawn(async move {
@@ -143,7 +143,7 @@ async fn assert_requests_wait(upstream: SocketAddr, http_version: &str) {
 /// All files are taken by the connection that is being opened. After five attempts the circuit is
 /// open.
 #[tokio::test]
-async fn an_api_that_is_dead_is_unreachable_however_few_files_there_are() {
+async fn a_dead_api_is_unreachable_despite_few_files() {
     let dead = scripted(|mut stream: TcpStream| async move {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })
@@ -243,12 +243,12 @@ async fn assert_request_waits_for_connection_that_goes_away(files: u32, full: us
 
 /// 52 - 32 - 8 - 8 = 4 files, half of them to callers: one connection to the API.
 #[tokio::test]
-async fn a_request_waits_for_the_only_connection_to_go_away() {
+async fn a_request_waits_out_the_only_connections_goaway() {
     assert_request_waits_for_connection_that_goes_away(52, 0).await;
 }
 
 /// 54 - 32 - 8 - 8 = 6 files, half of them to callers: two connections to the API.
 #[tokio::test]
-async fn a_request_behind_a_full_connection_gets_what_another_gives_back() {
+async fn a_waiting_request_gets_a_released_connection() {
     assert_request_waits_for_connection_that_goes_away(54, 1).await;
 }

@@ -13,7 +13,7 @@ use crate::support::{api, environment, token_endpoint};
 use crate::upstream::egress_proxy::{API, START, TOKENS};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_egress_proxy_that_opens_no_tunnel_is_a_502_with_its_cause_in_the_log_alone() {
+async fn a_refused_tunnel_gets_502_and_is_logged() {
     let api = api().await;
     let long: &'static [&'static str] = &["HTTP/1.1 200 OK\r\nA: ", LONG, LONG, LONG];
     let slow: &[&str] = &[
@@ -111,7 +111,7 @@ async fn refused(api: &MockServer, egress_proxy: &str) -> Refused {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_cannot_be_got_through_the_egress_proxy_is_told_in_the_log() {
+async fn a_failed_tunnel_for_tokens_is_logged() {
     let addr = answering(&["HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"]).await;
     let set = [
         format!("upstream.egress_proxy=http://{addr}"),
@@ -129,7 +129,7 @@ async fn a_token_that_cannot_be_got_through_the_egress_proxy_is_told_in_the_log(
 }
 
 #[test]
-fn an_egress_proxy_that_cannot_be_used_is_told_with_its_mend_and_without_its_password() {
+fn an_invalid_egress_proxy_hides_its_password() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("proxy.toml");
     let load = |text: &str, url: &str| {

@@ -36,7 +36,7 @@ async fn network() -> (MockServer, Egress, TempDir, String) {
 }
 
 #[tokio::test]
-async fn api_and_token_endpoint_are_reached_through_the_tunnel_and_it_sees_nothing_in_clear() {
+async fn api_and_token_endpoint_use_the_tunnel() {
     let (api, egress, _directory, ca_file) = network().await;
     let proxy = TestProxy::new(API, TOKENS)
         .set(&[&ca_file, &egress.set(), "listen.workers=1"])
@@ -86,7 +86,7 @@ async fn api_and_token_endpoint_are_reached_through_the_tunnel_and_it_sees_nothi
 }
 
 #[tokio::test]
-async fn user_and_password_are_for_the_egress_proxy_alone() {
+async fn only_the_egress_proxy_gets_its_credentials() {
     let (api, egress, directory, ca_file) = network().await;
     let with_password = egress.set_with("corp%5Cada:p%40ss", directory.path());
     let proxy = TestProxy::new(API, TOKENS)
@@ -114,7 +114,7 @@ async fn user_and_password_are_for_the_egress_proxy_alone() {
 }
 
 #[tokio::test]
-async fn a_plain_api_is_reached_through_a_tunnel_as_well() {
+async fn a_plaintext_api_uses_the_tunnel_too() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let egress = Egress::to(*api.address()).await;
@@ -137,7 +137,7 @@ async fn a_plain_api_is_reached_through_a_tunnel_as_well() {
 }
 
 #[tokio::test]
-async fn this_machine_and_no_proxy_are_reached_directly() {
+async fn loopback_and_no_proxy_hosts_are_reached_directly() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let dead = "upstream.egress_proxy=http://127.0.0.1:1";
@@ -201,7 +201,7 @@ fn certificate(directory: &Path) -> (rcgen::CertifiedKey<rcgen::KeyPair>, [Strin
 }
 
 #[tokio::test]
-async fn the_api_is_shown_the_certificate_that_it_demands() {
+async fn the_api_gets_the_client_certificate() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let directory = tempfile::tempdir().unwrap();
@@ -238,7 +238,7 @@ async fn the_api_is_shown_the_certificate_that_it_demands() {
 }
 
 #[test]
-fn a_certificate_for_the_api_needs_its_key_and_https() {
+fn a_client_certificate_needs_key_and_https() {
     let directory = tempfile::tempdir().unwrap();
     let (_, [cert, key]) = certificate(directory.path());
     let load = |set: &[&str]| {

@@ -88,7 +88,7 @@ async fn at_once(proxy: &Proxy, count: usize) -> Vec<Whole> {
 }
 
 #[tokio::test]
-async fn the_head_is_that_of_http2_and_names_the_configured_origin_and_one_bearer() {
+async fn the_head_has_upstream_authority_and_one_bearer() {
     let (seen, mut requests) = mpsc::unbounded_channel();
     let upstream = http2(100, move |_, connection| {
         let seen = seen.clone();
@@ -155,7 +155,7 @@ async fn whichever(stream: tokio_rustls::server::TlsStream<TcpStream>) {
 }
 
 #[tokio::test]
-async fn alpn_picks_what_both_speak_and_the_configuration_lets() {
+async fn alpn_picks_a_common_configured_version() {
     let (old, new, none) = (&["http/1.1"][..], &["h2", "http/1.1"][..], &[][..]);
     for (speaks, version, told) in [
         (new, "1.1", Some("HTTP/1.1")),
@@ -193,7 +193,7 @@ async fn alpn_picks_what_both_speak_and_the_configuration_lets() {
 }
 
 #[tokio::test]
-async fn many_requests_at_once_reach_an_api_that_declines_http2() {
+async fn concurrent_requests_fall_back_to_http1() {
     let upstream = tls(&["http/1.1"], whichever).await;
     let set = [
         upstream.ca_file.as_str(),
@@ -210,7 +210,7 @@ async fn many_requests_at_once_reach_an_api_that_declines_http2() {
 }
 
 #[tokio::test]
-async fn an_api_that_speaks_no_http2_is_told_at_the_opening() {
+async fn an_api_without_http2_fails_at_connect() {
     let old = scripted(|mut stream: TcpStream| async move {
         read_until(&mut stream, "\r\n\r\n").await;
         let _ = stream
@@ -227,7 +227,7 @@ async fn an_api_that_speaks_no_http2_is_told_at_the_opening() {
 }
 
 #[tokio::test]
-async fn requests_share_a_connection_as_far_as_the_api_lets_and_then_open_another() {
+async fn max_concurrent_streams_opens_another_connection() {
     let (together, opened) = (Arc::new(Barrier::new(10)), Arc::new(AtomicUsize::new(0)));
     let count = Arc::clone(&opened);
     let upstream = http2(2, move |number, connection| {
@@ -261,7 +261,7 @@ async fn requests_share_a_connection_as_far_as_the_api_lets_and_then_open_anothe
 }
 
 #[tokio::test]
-async fn a_cold_start_opens_one_connection_for_as_many_as_it_carries() {
+async fn a_cold_start_opens_one_connection() {
     let opened = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&opened);
     let upstream = scripted(move |stream| {
@@ -286,7 +286,7 @@ async fn a_cold_start_opens_one_connection_for_as_many_as_it_carries() {
 }
 
 #[tokio::test]
-async fn when_nothing_can_be_opened_all_who_wait_are_told() {
+async fn a_failed_connect_fails_all_waiting_requests() {
     let opened = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&opened);
     let upstream = scripted(move |stream: TcpStream| {
@@ -304,7 +304,7 @@ async fn when_nothing_can_be_opened_all_who_wait_are_told() {
 }
 
 #[tokio::test]
-async fn after_goaway_what_is_in_flight_ends_and_new_requests_go_elsewhere() {
+async fn after_goaway_new_requests_use_another_connection() {
     let (begun, mut begins) = mpsc::unbounded_channel();
     let (release, released) = tokio::sync::watch::channel(false);
     let upstream = http2(100, move |number, mut connection| {
@@ -341,7 +341,7 @@ async fn after_goaway_what_is_in_flight_ends_and_new_requests_go_elsewhere() {
 }
 
 #[tokio::test]
-async fn a_caller_that_hangs_up_resets_its_stream_and_nobody_elses() {
+async fn a_disconnect_resets_only_its_own_stream() {
     let (begun, mut begins) = mpsc::unbounded_channel();
     let (ended, mut ends) = mpsc::unbounded_channel();
     let upstream = http2(100, move |number, connection| {

@@ -61,7 +61,7 @@ pub(crate) async fn begin(proxy: &Proxy, fields: &str) -> TcpStream {
 }
 
 #[tokio::test]
-async fn large_bodies_go_both_ways_at_once_beside_each_other() {
+async fn large_bodies_stream_both_ways_concurrently() {
     let upstream =
         answering(|req: Request<Incoming>| async { Response::new(req.into_body()) }).await;
     let proxy = proxy_before(upstream, &[]).await;
@@ -98,7 +98,7 @@ async fn both_sides_stream_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn the_body_of_a_get_without_a_length_goes_on_without_the_framing_of_http_1() {
+async fn a_get_body_loses_its_http1_framing() {
     let upstream = answering(|req: Request<Incoming>| async {
         assert!(!req.headers().contains_key("transfer-encoding"));
         Response::new(req.into_body())
@@ -111,7 +111,7 @@ async fn the_body_of_a_get_without_a_length_goes_on_without_the_framing_of_http_
 }
 
 #[tokio::test]
-async fn a_caller_that_reads_nothing_holds_the_api_back_and_nobody_else() {
+async fn one_callers_backpressure_delays_no_other_stream() {
     let (made, mut chunks) = mpsc::unbounded_channel();
     let upstream = answering(move |req: Request<Incoming>| {
         let made = made.clone();
@@ -156,7 +156,7 @@ async fn a_caller_that_reads_nothing_holds_the_api_back_and_nobody_else() {
 }
 
 #[tokio::test]
-async fn an_api_that_reads_nothing_holds_the_caller_back() {
+async fn backpressure_of_the_api_reaches_the_caller() {
     let upstream = http2(100, |_, mut connection| async move {
         let mut kept = Vec::new();
         while let Some(Ok(stream)) = connection.accept().await {
@@ -169,7 +169,7 @@ async fn an_api_that_reads_nothing_holds_the_caller_back() {
 }
 
 #[tokio::test]
-async fn answers_without_a_body_and_those_before_the_answer_are_understood() {
+async fn bodiless_and_interim_responses_are_understood() {
     let upstream = http2(100, |_, mut connection| async move {
         while let Some(Ok((req, mut respond))) = connection.accept().await {
             let early = Response::builder()

@@ -16,7 +16,7 @@ use crate::support::frames::{GOAWAY, SETTINGS, frame};
 use crate::support::server::{http2, scripted};
 
 #[tokio::test]
-async fn a_request_above_the_last_stream_of_goaway_is_sent_again_with_its_body() {
+async fn requests_beyond_goaway_are_retried_with_bodies() {
     let opened = Arc::new(AtomicUsize::new(0));
     let upstream = scripted(move |mut stream: TcpStream| {
         let is_first = opened.fetch_add(1, Ordering::SeqCst) == 0;
@@ -72,7 +72,7 @@ async fn reset(reason: Reason, times: usize, set: &[&str]) -> (Whole, Vec<(usize
 }
 
 #[tokio::test]
-async fn a_refused_request_is_sent_again_once() {
+async fn a_refused_request_is_retried_once() {
     let whole = || Bytes::from_static(b"{}");
     // A refused stream says nothing of its connection (RFC 9113 section 8.7).
     let (res, seen) = reset(Reason::REFUSED_STREAM, 1, &[]).await;
@@ -92,7 +92,7 @@ async fn a_refused_request_is_sent_again_once() {
 
 /// The same holds where the bearer is the caller's own, and for calls that change nothing.
 #[tokio::test]
-async fn an_api_that_refuses_everything_is_asked_twice_at_most() {
+async fn a_refused_request_is_sent_twice_at_most() {
     const READ: &str = "/v2/captain/journey/state/fetch";
     const CALLERS: &str = "/v2/captain/journey/device/connect";
     let (seen, opened) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -132,7 +132,7 @@ async fn an_api_that_refuses_everything_is_asked_twice_at_most() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_reset_for_another_reason_is_not_sent_again() {
+async fn other_resets_are_not_retried() {
     for reason in [
         Reason::INTERNAL_ERROR,
         Reason::CANCEL,

@@ -93,7 +93,7 @@ async fn no_stream_begins_with_its_reset() {
 }
 
 #[tokio::test]
-async fn an_answer_that_needs_no_more_of_the_request_arrives_whole() {
+async fn a_response_before_a_no_error_reset_arrives() {
     // Dropped, what has not come of the request is reset with NO_ERROR.
     let upstream = http2(100, |_, mut connection| async move {
         while let Some(Ok((req, mut respond))) = connection.accept().await {
@@ -114,7 +114,7 @@ async fn an_answer_that_needs_no_more_of_the_request_arrives_whole() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_never_a_clean_end() {
+async fn a_truncated_response_never_ends_cleanly() {
     for reason in [
         h2::Reason::INTERNAL_ERROR,
         h2::Reason::CANCEL,
@@ -203,7 +203,7 @@ async fn a_response_of_the_whole_length_is_whole() {
 }
 
 #[tokio::test]
-async fn silence_before_the_head_is_noticed_and_blamed_on_the_right_side() {
+async fn silence_before_the_head_is_attributed_correctly() {
     let upstream = http2(100, |_, mut connection| async move {
         let mut kept = Vec::new();
         while let Some(Ok(stream)) = connection.accept().await {
@@ -223,7 +223,7 @@ async fn silence_before_the_head_is_noticed_and_blamed_on_the_right_side() {
 }
 
 #[tokio::test]
-async fn silence_in_the_middle_of_an_answer_breaks_it_off_and_resets_the_stream() {
+async fn silence_within_a_response_resets_the_stream() {
     let (reset, mut resets) = mpsc::unbounded_channel();
     let upstream = http2(100, move |_, mut connection| {
         let reset = reset.clone();

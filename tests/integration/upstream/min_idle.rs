@@ -26,7 +26,7 @@ const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
 const A_WHILE: Duration = Duration::from_millis(1500);
 
 #[tokio::test]
-async fn connections_are_ready_before_anybody_asks_and_again_after_the_api_has_closed_them() {
+async fn min_idle_connections_are_opened_and_replaced() {
     let (opened, close) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
     let (count, closing) = (Arc::clone(&opened), Arc::clone(&close));
     let upstream = scripted(move |mut stream: TcpStream| {
@@ -75,7 +75,7 @@ async fn connections_are_ready_before_anybody_asks_and_again_after_the_api_has_c
 }
 
 #[tokio::test]
-async fn of_http2_one_is_ready() {
+async fn min_idle_over_http2_is_one_connection() {
     let (opened, close) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
     let (count, closing) = (Arc::clone(&opened), Arc::clone(&close));
     let upstream = http2(100, move |_, mut connection| {
@@ -121,7 +121,7 @@ async fn of_http2_one_is_ready() {
 }
 
 #[tokio::test]
-async fn an_api_that_picks_http1_has_as_many_ready_as_are_to_be() {
+async fn an_api_choosing_http1_gets_all_min_idle() {
     let opened = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&opened);
     let secured = tls(&["http/1.1"], move |stream| {
@@ -155,7 +155,7 @@ async fn an_api_that_picks_http1_has_as_many_ready_as_are_to_be() {
 
 /// Another upstream takes the place of the one that was, with all that was ready.
 #[tokio::test]
-async fn how_many_are_ready_changes_by_a_reload() {
+async fn min_idle_changes_by_a_reload() {
     let open = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&open);
     let upstream = scripted(move |mut stream: TcpStream| {

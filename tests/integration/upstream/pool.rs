@@ -34,7 +34,7 @@ pub(crate) async fn next_request(stream: &mut TcpStream, patience: Duration) -> 
 }
 
 #[tokio::test]
-async fn a_connection_takes_no_request_when_it_is_too_old() {
+async fn an_old_connection_takes_no_request() {
     let opened = Arc::new(AtomicUsize::new(0));
     let (closed, mut closing) = tokio::sync::mpsc::unbounded_channel();
     let count = Arc::clone(&opened);
@@ -118,7 +118,7 @@ async fn an_idle_http2_connection_is_closed_in_time() {
 }
 
 #[tokio::test]
-async fn silence_in_the_middle_of_an_answer_breaks_it_off_and_closes_the_connection() {
+async fn silence_within_a_response_closes_the_connection() {
     let (closed, mut closing) = tokio::sync::mpsc::unbounded_channel();
     let upstream = scripted(move |mut stream: TcpStream| {
         let closed = closed.clone();
@@ -165,7 +165,7 @@ async fn silence_in_the_middle_of_an_answer_breaks_it_off_and_closes_the_connect
 }
 
 #[tokio::test]
-async fn a_caller_that_reads_slowly_is_no_silence_of_the_api() {
+async fn a_slow_reader_is_not_upstream_silence() {
     const LENGTH: usize = 24 << 20;
     let upstream = scripted(|mut stream: TcpStream| async move {
         read_until(&mut stream, "{}").await;

@@ -18,7 +18,7 @@ use crate::support::server::{http2, scripted};
 use crate::upstream::pool::{OK, START, next_request};
 
 #[tokio::test]
-async fn pooled_connections_that_all_died_cost_no_request() {
+async fn dead_pooled_connections_cost_no_request() {
     for version in ["upstream.http_version=1.1", "upstream.http_version=2"] {
         let (die, dying) = tokio::sync::watch::channel(());
         let arrived = Arc::new(AtomicUsize::new(0));
@@ -83,7 +83,7 @@ async fn pooled_connections_that_all_died_cost_no_request() {
 }
 
 #[tokio::test]
-async fn a_close_without_a_byte_of_an_answer_is_told_from_one_in_the_middle() {
+async fn early_and_mid_response_closes_are_distinguished() {
     const CLOSED: &str = "the connection to the API was closed before it answered";
     const BROKEN: &str = "the connection to the API broke before it answered";
     for (served, begun, told) in [(1, "", CLOSED), (1, "HTTP/1.1 20", BROKEN), (0, "", BROKEN)] {
@@ -117,7 +117,7 @@ async fn a_close_without_a_byte_of_an_answer_is_told_from_one_in_the_middle() {
 
 /// A close of one pooled connection may have been that of all of them.
 #[tokio::test]
-async fn what_a_pooled_connection_lost_is_repeated_on_a_fresh_one() {
+async fn lost_requests_are_retried_on_new_connections() {
     let upstream = scripted(|mut stream: TcpStream| async move {
         next_request(&mut stream, PATIENCE).await.unwrap();
         // So that each of those that come together has a connection.
@@ -213,7 +213,7 @@ async fn under_random_closes(path: &'static str) -> (usize, Vec<usize>) {
 
 /// A start that may have arrived is not sent again, so its caller is told.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_close_at_random_times_lose_few_requests_and_double_none() {
+async fn random_closes_lose_few_requests_duplicate_none() {
     let (lost, arrived) = under_random_closes(START).await;
     assert!(
         arrived.iter().all(|times| *times == 1),
@@ -225,15 +225,14 @@ async fn connections_that_close_at_random_times_lose_few_requests_and_double_non
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn connections_that_close_at_random_times_lose_no_request_that_changes_nothing() {
+async fn random_closes_lose_no_read_only_request() {
     let (lost, arrived) = under_random_closes("/v2/captain/journey/state/fetch").await;
     assert_eq!((lost, arrived.len()), (0, 2000));
 }
 
 /// RFC 9110 section 9.2.2: once more, and not without an end.
 #[tokio::test]
-async fn an_api_that_breaks_every_connection_is_asked_twice_for_what_changes_nothing_and_once_for_the_rest()
- {
+async fn only_read_only_requests_are_sent_twice() {
     let count = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&count);
     let upstream = scripted(move |mut stream: TcpStream| {
@@ -262,7 +261,7 @@ async fn an_api_that_breaks_every_connection_is_asked_twice_for_what_changes_not
 /// An API on its last legs: connections that end after a few requests, streams that are refused,
 /// callers that hang up.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn http2_connections_that_end_and_refuse_at_random_lose_no_request_and_double_none() {
+async fn random_http2_failures_lose_and_duplicate_nothing() {
     let seen: Arc<Mutex<HashMap<String, usize>>> = Arc::default();
     let noted = Arc::clone(&seen);
     let upstream = http2(5, move |_, mut connection| {

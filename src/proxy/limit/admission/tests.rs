@@ -53,7 +53,7 @@ async fn a_released_permit_goes_to_the_queue_first() {
 
 /// It was released between the check for a free permit and the entry into the queue.
 #[tokio::test(start_paused = true)]
-async fn a_permit_released_while_a_request_enqueues_is_not_lost() {
+async fn a_permit_released_during_enqueue_is_not_lost() {
     let admission = admission(1, 1);
     let began = Instant::now();
     assert!(admission.acquire(1).await.is_ok());
@@ -61,7 +61,7 @@ async fn a_permit_released_while_a_request_enqueues_is_not_lost() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn permits_go_round_the_callers() {
+async fn permits_rotate_among_callers() {
     let admission = admission(1, 100);
     let permit = admission.try_acquire().unwrap();
     let order = Arc::new(Mutex::new(Vec::new()));
@@ -83,7 +83,7 @@ async fn permits_go_round_the_callers() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_flood_in_the_queue_makes_room_for_others() {
+async fn a_flooding_caller_makes_room_for_others() {
     let admission = admission(1, 3);
     let permit = admission.try_acquire().unwrap();
     let flood = [
@@ -118,7 +118,7 @@ async fn a_flood_in_the_queue_makes_room_for_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_leaves_the_queue_leaves_nothing() {
+async fn a_request_leaving_the_queue_leaves_no_entry() {
     let admission = admission(1, 1);
     let permit = admission.try_acquire().unwrap();
     let began = Instant::now();
@@ -201,7 +201,7 @@ fn permits_are_neither_lost_nor_doubled_between_threads() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_permit_for_a_request_that_leaves_is_released() {
+async fn a_canceled_request_releases_its_granted_permit() {
     let admission = admission(1, 5);
     for _ in 0..50 {
         let permit = admission.try_acquire().unwrap();

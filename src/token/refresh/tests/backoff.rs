@@ -36,7 +36,7 @@ async fn two_fetches_start_at_least_a_second_apart() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_client_backs_off_while_its_token_ends() {
+async fn an_expiring_token_does_not_hurry_refused_clients() {
     let endpoint = FakeEndpoint::new(|call| {
         if call == 0 {
             granted("a", 100)
@@ -57,7 +57,7 @@ async fn a_refused_client_backs_off_while_its_token_ends() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_of_a_refused_client_fail_with_retry_after() {
+async fn refused_client_requests_fail_with_retry_after() {
     let endpoint = FakeEndpoint::new(|_| refused());
     let error = endpoint.run(async |reader| {
         sleep(seconds(1)).await;

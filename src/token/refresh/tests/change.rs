@@ -27,7 +27,7 @@ impl<F: Fn(usize) -> FetchResult> TokenSource for ChangedBeforeFetch<F> {
 
 /// `changed` compares with the client of the last fetch, which a new fetch replaces.
 #[tokio::test(start_paused = true)]
-async fn a_change_before_a_fetch_does_not_cancel_it() {
+async fn an_earlier_change_does_not_cancel_a_fetch() {
     for _ in 0..16 {
         let source = ChangedBeforeFetch {
             endpoint: FakeEndpoint::new(|_| granted("a", 100)),
@@ -78,7 +78,7 @@ async fn a_change_cancels_the_fetch_in_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn changed_credentials_are_used_at_once_after_a_refusal() {
+async fn refused_clients_use_changed_credentials_at_once() {
     let endpoint = FakeEndpoint::new(|call| {
         if call < 6 {
             refused()

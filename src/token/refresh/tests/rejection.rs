@@ -45,7 +45,7 @@ async fn a_young_rejected_token_is_not_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejected_token_does_not_speed_up_failing_fetches() {
+async fn rejected_tokens_do_not_hurry_failing_fetches() {
     let endpoint = FakeEndpoint::new(|call| {
         if call == 0 {
             granted("a", 3600)
@@ -73,7 +73,7 @@ async fn a_rejected_token_does_not_speed_up_failing_fetches() {
 
 /// A rejected token counts as none, even if the token endpoint failed before the rejection.
 #[tokio::test(start_paused = true)]
-async fn a_rejected_token_counts_as_none_while_fetches_fail() {
+async fn a_rejected_token_is_unusable_while_fetches_fail() {
     let endpoint = FakeEndpoint::new(|call| {
         if call == 0 {
             granted("a", 36_000)
