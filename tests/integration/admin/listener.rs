@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use wiremock::ResponseTemplate;
 
 use crate::support::caller::{PATIENCE, connect_from, json, post, raw, read_until, send, until};
-use crate::support::known::Known;
+use crate::support::configured_callers::KeyedCaller;
 use crate::support::process::Running;
 use crate::support::{TestProxy, answer, api};
 
@@ -249,7 +249,7 @@ async fn one_address_does_not_evict_another() {
 async fn a_foreign_host_sees_no_caller_names() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
-    let (crm, web) = (Known::new("crm", ""), Known::new("web", ""));
+    let (crm, web) = (KeyedCaller::new("crm", ""), KeyedCaller::new("web", ""));
     let set = ["admin.hosts=[\"ops.example\"]"];
     let proxy = TestProxy::before(&api)
         .callers(&[crm.table(), web.table()])
@@ -257,9 +257,10 @@ async fn a_foreign_host_sees_no_caller_names() {
         .start()
         .await;
     let admin = proxy.admin();
-    for known in [&crm, &web] {
+    for caller in [&crm, &web] {
         let mut req = post("/v2/captain/journey/start");
-        req.headers_mut().extend([known.shown("x-api-key", "")]);
+        req.headers_mut()
+            .extend([caller.key_field("x-api-key", "")]);
         assert_eq!(send(proxy.addr(), req).await.status(), StatusCode::OK);
     }
     until(async || {

@@ -6,7 +6,7 @@ use wiremock::ResponseTemplate;
 
 use crate::admin::health::{START, get, said};
 use crate::support::caller::{json, post, send, until};
-use crate::support::known::Known;
+use crate::support::configured_callers::KeyedCaller;
 use crate::support::{TestProxy, answer, api};
 
 /// The value of the line of `metrics` that begins with `series` and a space.
@@ -24,17 +24,18 @@ async fn metrics_match_the_requests_sent() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(201).set_body_string("12345")).await;
     let (crm, web) = (
-        Known::new("crm", ""),
-        Known::new("web", "max_in_flight = 1"),
+        KeyedCaller::new("crm", ""),
+        KeyedCaller::new("web", "max_in_flight = 1"),
     );
     let proxy = TestProxy::before(&api)
         .callers(&[crm.table(), web.table()])
         .start()
         .await;
-    for (known, times) in [(&crm, 3), (&web, 2)] {
+    for (caller, times) in [(&crm, 3), (&web, 2)] {
         for _ in 0..times {
             let mut req = post(START);
-            req.headers_mut().extend([known.shown("x-api-key", "")]);
+            req.headers_mut()
+                .extend([caller.key_field("x-api-key", "")]);
             assert_eq!(send(proxy.addr(), req).await.status(), StatusCode::CREATED);
         }
     }
@@ -143,8 +144,8 @@ async fn metrics_match_the_requests_sent() {
         said(&open).contains("# TYPE gbg_proxy_requests counter\n")
             && said(&open).ends_with("# EOF\n")
     );
-    for known in [&crm, &web] {
-        assert!(!metrics.contains(&known.key));
+    for caller in [&crm, &web] {
+        assert!(!metrics.contains(&caller.key));
     }
 
     let status = json(&get(proxy.admin(), "/status").await);

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::browser::Browser;
 use crate::support::caller::{json as json_of, post, send, until};
-use crate::support::known::Known;
+use crate::support::configured_callers::KeyedCaller;
 use crate::support::{TestProxy, sandbox};
 
 const START: &str = "/v2/captain/journey/start";
@@ -21,15 +21,16 @@ async fn the_page_updates_itself_after_refusal_and_recovery() {
     };
     browser.prefer("light").await;
     let sandbox = sandbox(&["refuse-client"]).await;
-    let known = Known::new("crm", "rate = \"100/s, burst 20\"\nmax_in_flight = 7");
+    let caller = KeyedCaller::new("crm", "rate = \"100/s, burst 20\"\nmax_in_flight = 7");
     let proxy = TestProxy::before_sandbox(&sandbox)
-        .callers(&[known.table()])
+        .callers(&[caller.table()])
         .start()
         .await;
     let page = format!("http://{}/", proxy.admin());
     let call = async |path: &str, id: &str| {
         let mut req = post(path);
-        req.headers_mut().extend([known.shown("x-api-key", "")]);
+        req.headers_mut()
+            .extend([caller.key_field("x-api-key", "")]);
         req.headers_mut()
             .insert("x-proxy-request-id", id.parse().unwrap());
         send(proxy.addr(), req).await.status()
@@ -142,9 +143,9 @@ async fn the_page_updates_itself_after_refusal_and_recovery() {
 #[tokio::test]
 async fn documented_and_served_fields_are_the_same() {
     let sandbox = sandbox(&["refuse-client"]).await;
-    let known = Known::new("crm", "");
+    let caller = KeyedCaller::new("crm", "");
     let proxy = TestProxy::before_sandbox(&sandbox)
-        .callers(&[known.table()])
+        .callers(&[caller.table()])
         .start()
         .await;
     let told = async |path: &str| {

@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use crate::support::caller::{PATIENCE, connect_from, json, post, raw, read_until, send, until};
-use crate::support::known::Known;
+use crate::support::configured_callers::KeyedCaller;
 use crate::support::process::Running;
 use crate::support::server::scripted;
 use crate::support::{TestProxy, api, forwarded, token_endpoint};
@@ -94,7 +94,7 @@ async fn reason(answering: ResponseFuture) -> (StatusCode, String) {
 #[tokio::test]
 async fn the_oldest_login_form_makes_room() {
     let api = api().await;
-    let crm = Known::new("crm", "");
+    let crm = KeyedCaller::new("crm", "");
     let proxy = TestProxy::before(&api)
         .callers(&[crm.table()])
         .set(&["listen.workers=1"])

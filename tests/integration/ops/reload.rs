@@ -10,7 +10,7 @@ use tokio::task::spawn_blocking;
 use wiremock::{MockServer, ResponseTemplate};
 
 use crate::support::caller::{json, post, send, until};
-use crate::support::known::{Known, file};
+use crate::support::configured_callers::{KeyedCaller, config_file};
 use crate::support::process::Running;
 use crate::support::{answer, api, token_endpoint};
 
@@ -35,9 +35,10 @@ pub async fn running(file: &Path, api: &MockServer, set: &'static [&'static str]
     spawn_blocking(start).await.unwrap()
 }
 
-async fn call(running: &Running, known: &Known) -> StatusCode {
+async fn call(running: &Running, caller: &KeyedCaller) -> StatusCode {
     let mut req = post(START);
-    req.headers_mut().extend([known.shown("x-api-key", "")]);
+    req.headers_mut()
+        .extend([caller.key_field("x-api-key", "")]);
     send(running.addr(), req).await.status()
 }
 
@@ -58,10 +59,10 @@ pub async fn content() -> MockServer {
 async fn a_removed_caller_is_rejected_on_open_connections() {
     let api = content().await;
     let (old, new) = (
-        Known::new("old", ""),
-        Known::new("new", "max_in_flight = 9"),
+        KeyedCaller::new("old", ""),
+        KeyedCaller::new("new", "max_in_flight = 9"),
     );
-    let config = file(&[old.table()]);
+    let config = config_file(&[old.table()]);
     let mut running = running(config.path(), &api, &[]).await;
     let stream = TcpStream::connect(running.addr()).await.unwrap();
     let (mut open, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -128,8 +129,8 @@ async fn a_removed_caller_is_rejected_on_open_connections() {
 #[tokio::test]
 async fn a_changed_file_is_reloaded_without_a_signal() {
     let api = content().await;
-    let (old, new) = (Known::new("crm", ""), Known::new("crm", ""));
-    let config = file(&[old.table()]);
+    let (old, new) = (KeyedCaller::new("crm", ""), KeyedCaller::new("crm", ""));
+    let config = config_file(&[old.table()]);
     let mut running = running(config.path(), &api, &[]).await;
     assert_eq!(call(&running, &new).await, StatusCode::UNAUTHORIZED);
     std::fs::write(config.path(), new.table()).unwrap();
@@ -151,8 +152,8 @@ async fn a_changed_file_is_reloaded_without_a_signal() {
 #[tokio::test]
 async fn an_invalid_configuration_keeps_the_last_valid_one() {
     let api = content().await;
-    let crm = Known::new("crm", "");
-    let config = file(&[crm.table()]);
+    let crm = KeyedCaller::new("crm", "");
+    let config = config_file(&[crm.table()]);
     let mut running = running(config.path(), &api, &[]).await;
     let admin = running.admin();
     let problem = async || {
@@ -190,7 +191,7 @@ async fn an_invalid_configuration_keeps_the_last_valid_one() {
         config.path(),
         &format!(
             "{}[listen]\naddress = \"127.0.0.1:1\"\n",
-            Known::new("other", "").table()
+            KeyedCaller::new("other", "").table()
         ),
     );
     running.signal("-HUP");
@@ -211,7 +212,7 @@ async fn a_failed_reload_is_retried() {
     let api = content().await;
     let directory = tempfile::tempdir().unwrap();
     let secret = directory.path().join("secret");
-    let config = file(&[]);
+    let config = config_file(&[]);
     let mut running = running(config.path(), &api, &[]).await;
     let admin = running.admin();
     let in_force = async || {
@@ -252,12 +253,12 @@ async fn a_failed_reload_is_retried() {
 #[tokio::test]
 async fn a_reload_keeps_authentication_and_names_restart_keys() {
     let api = content().await;
-    let crm = Known::new("crm", "");
-    let config = file(&[crm.table()]);
+    let crm = KeyedCaller::new("crm", "");
+    let config = config_file(&[crm.table()]);
     let mut running = running(config.path(), &api, &[]).await;
     let plaintext_keys = format!(
         "[listen]\nallow_plaintext_keys = true\n{}",
-        Known::new("other", "").table()
+        KeyedCaller::new("other", "").table()
     );
     for (text, told) in [
         ("", "no [[caller]] is left"),
@@ -286,7 +287,7 @@ async fn a_reload_keeps_authentication_and_names_restart_keys() {
         config.path(),
         &format!(
             "[listen]\nh2_streams = 9\n{}",
-            Known::new("other", "").table()
+            KeyedCaller::new("other", "").table()
         ),
     );
     running.signal("-HUP");
@@ -305,11 +306,11 @@ async fn a_reload_keeps_authentication_and_names_restart_keys() {
 #[tokio::test]
 async fn unchanged_callers_keep_their_counters() {
     let api = content().await;
-    let slow = Known::new("slow", "rate = \"1/h, burst 1\"");
-    let config = file(&[slow.table()]);
+    let slow = KeyedCaller::new("slow", "rate = \"1/h, burst 1\"");
+    let config = config_file(&[slow.table()]);
     let mut running = running(config.path(), &api, &[]).await;
     assert_eq!(call(&running, &slow).await, StatusCode::OK);
-    let other = Known::new("other", "");
+    let other = KeyedCaller::new("other", "");
     replace(config.path(), &(slow.table() + &other.table()));
     running.signal("-HUP");
     until(async || call(&running, &other).await == StatusCode::OK).await;

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use crate::ops::reload::{replace, running};
 use crate::ops::reload_settings::{START, reload, status};
 use crate::support::caller::{read_until, until};
-use crate::support::known::file;
+use crate::support::configured_callers::config_file;
 use crate::support::{api, server};
 
 #[tokio::test]
@@ -38,7 +38,7 @@ async fn changed_upstream_timeouts_replace_open_connections() {
         }
     })
     .await;
-    let config = file(&[]);
+    let config = config_file(&[]);
     let base_url: &'static str = format!("upstream.base_url=http://{slow}").leak();
     let set: &'static [&'static str] = vec![base_url, "listen.workers=1"].leak();
     let mut running = running(config.path(), &api, set).await;
@@ -86,7 +86,7 @@ async fn a_busy_connection_closes_after_its_request() {
         }
     })
     .await;
-    let config = file(&[]);
+    let config = config_file(&[]);
     let base_url: &'static str = format!("upstream.base_url=http://{slow}").leak();
     let set: &'static [&'static str] = vec![base_url, "listen.workers=1"].leak();
     let mut running = running(config.path(), &api, set).await;
@@ -139,7 +139,7 @@ async fn old_http2_connections_close_once_idle() {
         }
     })
     .await;
-    let config = file(&[]);
+    let config = config_file(&[]);
     let base_url: &'static str = format!("upstream.base_url=http://{slow}").leak();
     let set: &'static [&'static str] =
         vec![base_url, "upstream.http_version=2", "listen.workers=1"].leak();
@@ -192,7 +192,7 @@ async fn a_reload_reads_the_upstream_ca_file() {
         .pem();
     let ca_file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(ca_file.path(), other).unwrap();
-    let config = file(&[]);
+    let config = config_file(&[]);
     let values = [
         format!("upstream.base_url={}", secured.base_url),
         format!("upstream.ca_file={}", ca_file.path().display()),

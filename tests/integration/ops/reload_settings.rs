@@ -13,7 +13,7 @@ use wiremock::{Mock, ResponseTemplate};
 
 use crate::ops::reload::{content, replace, running};
 use crate::support::caller::{json, post, raw, send, until};
-use crate::support::known::file;
+use crate::support::configured_callers::config_file;
 use crate::support::process::Running;
 use crate::support::{answer, forwarded, granting, token_calls, token_endpoint};
 
@@ -42,7 +42,7 @@ async fn a_new_client_takes_over_without_a_gap() {
         .mount(&api)
         .await;
     answer(&api, ResponseTemplate::new(200)).await;
-    let config = file(&["[token]\nclient_id = \"old\"\n".to_owned()]);
+    let config = config_file(&["[token]\nclient_id = \"old\"\n".to_owned()]);
     let mut running = running(config.path(), &api, &[]).await;
     assert_eq!(status(&running).await, StatusCode::OK);
 
@@ -100,7 +100,7 @@ async fn a_new_client_takes_over_without_a_gap() {
 #[tokio::test]
 async fn wait_timeout_and_max_in_flight_change() {
     let api = content().await;
-    let config = file(&["[token]\nwait_timeout = \"5m\"\n".to_owned()]);
+    let config = config_file(&["[token]\nwait_timeout = \"5m\"\n".to_owned()]);
     let mut lonely = running(config.path(), &api, &["token.endpoint=http://127.0.0.1:1/"]).await;
     replace(config.path(), "[token]\nwait_timeout = \"50ms\"\n");
     reload(&mut lonely, "changed=\"token.wait_timeout\"");
@@ -142,7 +142,7 @@ async fn destinations_change_only_by_a_restart() {
         )
     };
     let (here, endpoint) = (api.uri(), token_endpoint(&api));
-    let config = file(&[places(&here, &endpoint, "old")]);
+    let config = config_file(&[places(&here, &endpoint, "old")]);
     let path = config.path().to_owned();
     let mut running = spawn_blocking(move || Running::start_placed_by(&path))
         .await
@@ -172,7 +172,7 @@ async fn destinations_change_only_by_a_restart() {
 #[tokio::test]
 async fn the_log_level_changes() {
     let api = content().await;
-    let config = file(&[]);
+    let config = config_file(&[]);
     let mut running = running(config.path(), &api, &[]).await;
     assert_eq!(status(&running).await, StatusCode::OK);
     running.read_until("request request_id=");
@@ -214,7 +214,7 @@ async fn caller_and_drain_timeouts_change() {
         .with_priority(1)
         .mount(&api)
         .await;
-    let config = file(&["[listen]\nheader_timeout = \"300ms\"\n".to_owned()]);
+    let config = config_file(&["[listen]\nheader_timeout = \"300ms\"\n".to_owned()]);
     let mut running = running(config.path(), &api, &[]).await;
     let mut idle = TcpStream::connect(running.addr()).await.unwrap();
     let head = format!("POST {START} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n");

@@ -10,7 +10,7 @@ use http_body_util::Full;
 use wiremock::{MockServer, ResponseTemplate};
 
 use crate::support::caller::{Whole, json, post, send};
-use crate::support::known::Known;
+use crate::support::configured_callers::KeyedCaller;
 use crate::support::{Proxy, TOKEN, TestProxy, answer, api, forwarded};
 
 pub(crate) const START: &str = "/v2/captain/journey/start";
@@ -37,15 +37,15 @@ fn field(name: &'static str, value: &str) -> (HeaderName, HeaderValue) {
 #[tokio::test]
 async fn keys_in_three_fields_authenticate_and_are_removed() {
     let api = content().await;
-    let crm = Known::new("crm", "");
+    let crm = KeyedCaller::new("crm", "");
     let proxy = TestProxy::before(&api)
         .callers(&[crm.table()])
         .start()
         .await;
     let ways = [
-        crm.shown("x-api-key", ""),
-        crm.shown("authorization", "Bearer"),
-        crm.shown("authorization", "Basic"),
+        crm.key_field("x-api-key", ""),
+        crm.key_field("authorization", "Bearer"),
+        crm.key_field("authorization", "Basic"),
     ];
     for way in ways {
         assert_eq!(call(&proxy, START, &[way]).await.status(), StatusCode::OK);
@@ -66,14 +66,14 @@ async fn keys_in_three_fields_authenticate_and_are_removed() {
 async fn unauthenticated_requests_get_401_with_a_challenge() {
     let api = content().await;
     let proxy = TestProxy::before(&api)
-        .callers(&[Known::new("crm", "").table()])
+        .callers(&[KeyedCaller::new("crm", "").table()])
         .start()
         .await;
-    let stranger = Known::new("stranger", "");
+    let stranger = KeyedCaller::new("stranger", "");
     for fields in [
         vec![],
-        vec![stranger.shown("x-api-key", "")],
-        vec![stranger.shown("authorization", "Basic")],
+        vec![stranger.key_field("x-api-key", "")],
+        vec![stranger.key_field("authorization", "Basic")],
         vec![field("authorization", "Bearer eyJhbGciOi")],
         vec![field("x-api-key", "")],
     ] {
@@ -93,7 +93,7 @@ async fn unauthenticated_requests_get_401_with_a_challenge() {
 #[tokio::test]
 async fn a_caller_reaches_only_its_own_paths() {
     let api = content().await;
-    let poller = Known::new(
+    let poller = KeyedCaller::new(
         "poller",
         "allow = [\"/v2/captain/journey/state/\"]\nmethods = [\"POST\"]",
     );
@@ -101,7 +101,7 @@ async fn a_caller_reaches_only_its_own_paths() {
         .callers(&[poller.table()])
         .start()
         .await;
-    let key = [poller.shown("x-api-key", "")];
+    let key = [poller.key_field("x-api-key", "")];
     assert_eq!(call(&proxy, FETCH, &key).await.status(), StatusCode::OK);
     let res = call(&proxy, START, &key).await;
     assert_eq!(
@@ -143,23 +143,23 @@ async fn methods_can_be_allowed_for_all() {
 #[tokio::test]
 async fn bearer_paths_need_the_key_elsewhere() {
     let api = content().await;
-    let crm = Known::new("crm", "");
+    let crm = KeyedCaller::new("crm", "");
     let proxy = TestProxy::before(&api)
         .callers(&[crm.table()])
         .start()
         .await;
     let both = [
         field("authorization", "Bearer connect-token"),
-        crm.shown("x-api-key", ""),
+        crm.key_field("x-api-key", ""),
     ];
     assert_eq!(call(&proxy, CONNECT, &both).await.status(), StatusCode::OK);
     let quoted = field("authorization", &format!("Bearer \"{}\"", crm.key));
     for way in [
-        crm.shown("authorization", "Bearer"),
-        crm.shown("authorization", "Basic"),
+        crm.key_field("authorization", "Bearer"),
+        crm.key_field("authorization", "Basic"),
         quoted,
     ] {
-        let res = call(&proxy, CONNECT, &[way, crm.shown("x-api-key", "")]).await;
+        let res = call(&proxy, CONNECT, &[way, crm.key_field("x-api-key", "")]).await;
         assert_eq!(res.status(), StatusCode::BAD_REQUEST);
         assert!(
             json(&res)["detail"].as_str().unwrap().contains("X-Api-Key"),
@@ -182,18 +182,22 @@ async fn bearer_paths_need_the_key_elsewhere() {
 async fn without_callers_keys_are_removed_unchecked() {
     let api = content().await;
     let proxy = TestProxy::before(&api).start().await;
-    let stranger = Known::new("stranger", "");
+    let stranger = KeyedCaller::new("stranger", "");
     assert_eq!(
-        call(&proxy, START, &[stranger.shown("authorization", "Bearer")])
-            .await
-            .status(),
+        call(
+            &proxy,
+            START,
+            &[stranger.key_field("authorization", "Bearer")]
+        )
+        .await
+        .status(),
         200
     );
     assert_eq!(
         call(
             &proxy,
             CONNECT,
-            &[stranger.shown("authorization", "Bearer")]
+            &[stranger.key_field("authorization", "Bearer")]
         )
         .await
         .status(),
@@ -206,9 +210,9 @@ async fn without_callers_keys_are_removed_unchecked() {
 #[tokio::test]
 async fn keys_can_be_rotated_and_callers_expire() {
     let api = content().await;
-    let (old, new) = (Known::new("crm", ""), Known::new("crm", ""));
-    let digest = |known: &Known| {
-        known
+    let (old, new) = (KeyedCaller::new("crm", ""), KeyedCaller::new("crm", ""));
+    let digest = |caller: &KeyedCaller| {
+        caller
             .table()
             .split("key_sha256 = ")
             .nth(1)
@@ -223,20 +227,20 @@ async fn keys_can_be_rotated_and_callers_expire() {
         digest(&old),
         digest(&new)
     );
-    let gone = Known::new("gone", "expires = 2020-01-01");
+    let gone = KeyedCaller::new("gone", "expires = 2020-01-01");
     let proxy = TestProxy::before(&api)
         .callers(&[both, gone.table()])
         .start()
         .await;
-    for known in [&old, &new] {
+    for caller in [&old, &new] {
         assert_eq!(
-            call(&proxy, START, &[known.shown("x-api-key", "")])
+            call(&proxy, START, &[caller.key_field("x-api-key", "")])
                 .await
                 .status(),
             StatusCode::OK
         );
     }
-    let res = call(&proxy, START, &[gone.shown("x-api-key", "")]).await;
+    let res = call(&proxy, START, &[gone.key_field("x-api-key", "")]).await;
     assert_eq!(res.status(), StatusCode::UNAUTHORIZED);
     assert!(
         json(&res)["detail"].as_str().unwrap().contains("expired"),
@@ -248,7 +252,7 @@ async fn keys_can_be_rotated_and_callers_expire() {
 #[tokio::test]
 async fn a_valid_key_is_never_delayed_by_guesses() {
     let api = content().await;
-    let crm = Known::new("crm", "");
+    let crm = KeyedCaller::new("crm", "");
     let proxy = TestProxy::before(&api)
         .callers(&[crm.table()])
         .start()
@@ -258,7 +262,7 @@ async fn a_valid_key_is_never_delayed_by_guesses() {
     let guess = async || join_all((0..40).map(|_| call(&proxy, START, &[]))).await;
     let mut refused = guess().await;
     assert!(began.elapsed() >= hold, "nobody was held back");
-    let key = [crm.shown("x-api-key", "")];
+    let key = [crm.key_field("x-api-key", "")];
     let passing = async {
         let began = Instant::now();
         let passed = call(&proxy, START, &key).await;

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::proxy::authenticate::{START, content};
-use crate::support::known::{Known, file};
+use crate::support::configured_callers::{KeyedCaller, config_file};
 use crate::support::process::Running;
 use crate::support::tls::{ClientCa, Identity, connect_with};
 use crate::support::{TestProxy, token_endpoint};
@@ -25,7 +25,7 @@ fn line_of<'a>(log: &'a str, id: &str) -> &'a str {
 #[tokio::test]
 async fn the_log_names_every_kind_of_caller() {
     let api = content().await;
-    let crm = Known::new("crm", "allow = [\"/v2/captain/journey/\"]");
+    let crm = KeyedCaller::new("crm", "allow = [\"/v2/captain/journey/\"]");
     let ca = ClientCa::new();
     let mut identity = Identity::new();
     identity.renew();
@@ -33,7 +33,7 @@ async fn the_log_names_every_kind_of_caller() {
     fs::write(&ca_path, ca.pem()).unwrap();
     let certified =
         "[[caller]]\nname = \"certified\"\ncertificate = \"crm.corp.example\"\n".to_owned();
-    let file = file(&[crm.table(), certified]);
+    let file = config_file(&[crm.table(), certified]);
     let set = [
         format!("upstream.base_url={}", api.uri()),
         format!("token.endpoint={}", token_endpoint(&api)),

@@ -15,15 +15,16 @@ use tokio::time::timeout;
 use wiremock::ResponseTemplate;
 
 use crate::support::caller::{PATIENCE, Whole, json, post, read_until, send, until};
-use crate::support::known::Known;
+use crate::support::configured_callers::KeyedCaller;
 use crate::support::server::http;
 use crate::support::{Proxy, TestProxy, answer, api, forwarded};
 
 const START: &str = "/v2/captain/journey/start";
 
-fn keyed(known: &Known) -> Request<Full<Bytes>> {
+fn keyed(caller: &KeyedCaller) -> Request<Full<Bytes>> {
     let mut req = post(START);
-    req.headers_mut().extend([known.shown("x-api-key", "")]);
+    req.headers_mut()
+        .extend([caller.key_field("x-api-key", "")]);
     req
 }
 
@@ -59,8 +60,8 @@ async fn before(api: SocketAddr, tables: &[String], set: &[&str]) -> Proxy {
 async fn exceeding_the_rate_gets_429_with_retry_after() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
-    let slow = Known::new("slow", "rate = \"2/min, burst 3\"");
-    let free = Known::new("free", "");
+    let slow = KeyedCaller::new("slow", "rate = \"2/min, burst 3\"");
+    let free = KeyedCaller::new("free", "");
     let proxy = TestProxy::before(&api)
         .callers(&[slow.table(), free.table()])
         .start()
@@ -95,8 +96,8 @@ async fn exceeding_the_rate_gets_429_with_retry_after() {
 #[tokio::test]
 async fn max_in_flight_limits_each_caller() {
     let (api, let_go, arrived) = paced().await;
-    let one = Known::new("one", "max_in_flight = 1");
-    let other = Known::new("other", "");
+    let one = KeyedCaller::new("one", "max_in_flight = 1");
+    let other = KeyedCaller::new("other", "");
     let proxy = before(api, &[one.table(), other.table()], &[]).await;
     let first = tokio::spawn(send(proxy.addr(), keyed(&one)));
     arrived.acquire().await.unwrap().forget();
@@ -181,7 +182,7 @@ async fn queue_timeout_rejects_waiting_requests() {
 #[tokio::test]
 async fn one_callers_flood_does_not_block_another() {
     let (api, let_go, arrived) = paced().await;
-    let (flood, quiet) = (Known::new("flood", ""), Known::new("quiet", ""));
+    let (flood, quiet) = (KeyedCaller::new("flood", ""), KeyedCaller::new("quiet", ""));
     let set = [
         "limits.max_in_flight=2",
         "limits.queue=20",
@@ -258,7 +259,7 @@ async fn an_upstream_429_pauses_its_caller_if_configured() {
         .insert_header("retry-after", "30")
         .set_body_string("theirs");
     answer(&api, busy).await;
-    let (busy, other) = (Known::new("busy", ""), Known::new("other", ""));
+    let (busy, other) = (KeyedCaller::new("busy", ""), KeyedCaller::new("other", ""));
     let tables = [busy.table(), other.table()];
     let proxy = TestProxy::before(&api)
         .callers(&tables)

@@ -6,7 +6,7 @@ use http::StatusCode;
 use wiremock::ResponseTemplate;
 
 use crate::support::caller::{json, post, send};
-use crate::support::known::{Known, file};
+use crate::support::configured_callers::{KeyedCaller, config_file};
 use crate::support::process::Running;
 use crate::support::{answer, api, forwarded, token_endpoint};
 
@@ -18,8 +18,8 @@ async fn a_returning_request_gets_508() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = socket.local_addr().unwrap();
     // Without its key it would be an unknown caller the second time.
-    let caller = Known::new("crm", "");
-    let file = file(&[caller.table()]);
+    let caller = KeyedCaller::new("crm", "");
+    let file = config_file(&[caller.table()]);
     let set = [
         format!("upstream.base_url=http://localhost:{}", addr.port()),
         format!("token.endpoint={}", token_endpoint(&api)),
@@ -28,7 +28,8 @@ async fn a_returning_request_gets_508() {
     let set = set.each_ref().map(String::as_str);
     let mut proxy = Running::start_on_with_file(socket, file.path(), &set);
     let mut req = post(START);
-    req.headers_mut().extend([caller.shown("x-api-key", "")]);
+    req.headers_mut()
+        .extend([caller.key_field("x-api-key", "")]);
     let res = send(addr, req).await;
     assert_eq!(res.status(), StatusCode::LOOP_DETECTED);
     let status = res.headers()["proxy-status"].to_str().unwrap();

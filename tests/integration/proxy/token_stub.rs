@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use crate::support::caller::{Whole, json, send};
-use crate::support::known::{Known, base64, file};
+use crate::support::configured_callers::{KeyedCaller, base64, config_file};
 use crate::support::process::Running;
 use crate::support::{CLIENT_SECRET, Proxy, TestProxy, api, forwarded, sandbox};
 
@@ -38,7 +38,7 @@ async fn log_in(proxy: &Proxy, path: &str, form: &str, basic: Option<&str>) -> W
 #[tokio::test]
 async fn a_login_returns_the_key_as_token() {
     let api = api().await;
-    let crm = Known::new("crm", "");
+    let crm = KeyedCaller::new("crm", "");
     let proxy = TestProxy::before(&api)
         .callers(&[crm.table()])
         .start()
@@ -79,11 +79,11 @@ async fn a_login_returns_the_key_as_token() {
 async fn an_invalid_login_gets_an_oauth_error() {
     let api = api().await;
     let proxy = TestProxy::before(&api)
-        .callers(&[Known::new("crm", "").table()])
+        .callers(&[KeyedCaller::new("crm", "").table()])
         .start()
         .await;
     let path = LOGINS[0];
-    let stranger = Known::new("stranger", "").key;
+    let stranger = KeyedCaller::new("stranger", "").key;
     let long = format!("grant_type=client_credentials&x={}", "x".repeat(20_000));
     for (form, basic, status, error) in [
         (
@@ -141,7 +141,7 @@ async fn an_invalid_login_gets_an_oauth_error() {
 #[tokio::test]
 async fn failed_logins_are_delayed_as_well() {
     let proxy = TestProxy::before(&api().await)
-        .callers(&[Known::new("crm", "").table()])
+        .callers(&[KeyedCaller::new("crm", "").table()])
         .start()
         .await;
     let form = "grant_type=client_credentials&client_secret=guess";
@@ -163,7 +163,7 @@ async fn a_uid_caller_gets_a_placeholder_token() {
     let directory = tempfile::tempdir().unwrap();
     let uid = std::fs::metadata(directory.path()).unwrap().uid();
     let path = directory.path().join("s");
-    let file = file(&[format!("[[caller]]\nname = \"local\"\nuid = {uid}\n")]);
+    let file = config_file(&[format!("[[caller]]\nname = \"local\"\nuid = {uid}\n")]);
     let address = format!("listen.address=unix:{}", path.display());
     let mut running = Running::start_with_file(file.path(), &[&address]);
     let form = "grant_type=client_credentials&client_secret=whatever";
@@ -197,7 +197,7 @@ async fn a_uid_caller_gets_a_placeholder_token() {
 #[tokio::test]
 async fn an_unmodified_client_completes_a_journey() {
     let world = sandbox(&[]).await;
-    let crm = Known::new("crm", "");
+    let crm = KeyedCaller::new("crm", "");
     for (tables, secret) in [(vec![crm.table()], &*crm.key), (vec![], "whatever")] {
         let proxy = TestProxy::before_sandbox(&world)
             .callers(&tables)

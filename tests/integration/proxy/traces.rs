@@ -80,7 +80,7 @@ mod otlp {
     use super::*;
     use crate::ops::reload::{replace, running};
     use crate::support::caller::until;
-    use crate::support::known::file;
+    use crate::support::configured_callers::config_file;
     use crate::support::server;
 
     #[tokio::test]
@@ -104,7 +104,7 @@ mod otlp {
     async fn a_new_collector_needs_a_restart() {
         let api = api().await;
         answer(&api, ResponseTemplate::new(200)).await;
-        let config = file(&[]);
+        let config = config_file(&[]);
         let mut running = running(config.path(), &api, &[]).await;
         for (text, told, is_begun) in [
             (

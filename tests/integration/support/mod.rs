@@ -4,9 +4,9 @@ pub mod browser;
 pub mod bytes;
 pub mod caller;
 pub mod canary;
+pub mod configured_callers;
 pub mod egress;
 pub mod frames;
-pub mod known;
 pub mod process;
 pub mod server;
 pub mod tls;
@@ -96,7 +96,7 @@ impl<'a> TestProxy<'a> {
 
     /// Configures the callers in `tables`, and no others.
     pub fn callers(mut self, tables: &[String]) -> Self {
-        self.callers = Some(known::file(tables));
+        self.callers = Some(configured_callers::config_file(tables));
         self
     }
 

@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use crate::ops::reload::{replace, running};
 use crate::support::caller::{post, read_until, send, until};
-use crate::support::known::file;
+use crate::support::configured_callers::config_file;
 use crate::support::server::{http2, scripted, tls};
 use crate::support::{TestProxy, api};
 
@@ -170,7 +170,7 @@ async fn min_idle_changes_by_a_reload() {
     let base_url: &'static str = format!("upstream.base_url=http://{upstream}").leak();
     let set: &'static [&'static str] = vec![base_url, "listen.workers=1"].leak();
     let ready = |count: usize| format!("[upstream]\nmin_idle = {count}\n");
-    let config = file(&[ready(2)]);
+    let config = config_file(&[ready(2)]);
     let mut running = running(config.path(), &api().await, set).await;
     until(async || open.load(SeqCst) == 2).await;
     for count in [3, 0, 1] {

@@ -1,27 +1,26 @@
-//! Callers that the proxy knows: their keys, and the file that names them.
+//! Callers with keys, and the configuration file that defines them.
 
 use gbg_proxy::config;
 use http::header::{HeaderName, HeaderValue};
 use tempfile::NamedTempFile;
 
-/// A caller with a key.
-pub struct Known {
+pub struct KeyedCaller {
     pub name: &'static str,
     pub key: String,
-    /// Further lines of its table.
+    /// Further lines of the table.
     pub lines: &'static str,
 }
 
-impl Known {
+impl KeyedCaller {
     pub fn new(name: &'static str, lines: &'static str) -> Self {
-        Known {
+        KeyedCaller {
             name,
             key: config::new_key().unwrap().expose().to_owned(),
             lines,
         }
     }
 
-    /// Its table in the configuration.
+    /// The `[[caller]]` table.
     pub fn table(&self) -> String {
         let digest = config::key_digest(self.key.as_bytes()).unwrap();
         let digest: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -31,8 +30,8 @@ impl Known {
         )
     }
 
-    /// Its key in the field `name`, after `scheme`.
-    pub fn shown(&self, name: &'static str, scheme: &str) -> (HeaderName, HeaderValue) {
+    /// The header field `name` with the key, after `scheme`.
+    pub fn key_field(&self, name: &'static str, scheme: &str) -> (HeaderName, HeaderValue) {
         let value = match scheme {
             "Basic" => format!("Basic {}", base64(&format!("anyone:{}", self.key))),
             "" => self.key.clone(),
@@ -45,8 +44,8 @@ impl Known {
     }
 }
 
-/// A configuration file with `callers`; it goes when this does.
-pub fn file(tables: &[String]) -> NamedTempFile {
+/// A temporary configuration file of `tables`.
+pub fn config_file(tables: &[String]) -> NamedTempFile {
     let file = NamedTempFile::new().unwrap();
     std::fs::write(file.path(), tables.concat()).unwrap();
     file
