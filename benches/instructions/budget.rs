@@ -21,7 +21,7 @@ const HEAD: &str = "\
 # with AVX2. `cargo bench --bench instructions` compares with them, and writes them with `-- --record`.
 ";
 
-/// Instructions per request, by setting and name, in the order in which they are told.
+/// Instructions per request, by setting and name, in the order of their report.
 pub struct Figures(Vec<(Setting, &'static str, i64)>);
 
 impl Figures {
@@ -98,7 +98,7 @@ impl Budget {
         }
         if exceeded > 0 {
             println!(
-                "\nToo many in {exceeded} places. Where they go, callgrind tells; if they are worth it, write a new budget"
+                "\nToo many in {exceeded} places. callgrind shows where they go; if they are worth it, write a new budget"
             );
             println!(
                 "with `cargo bench --bench instructions -- --record`, and say in the commit what they buy."

@@ -121,8 +121,8 @@ struct Proxy(Child);
 impl Proxy {
     /// Has it end as a service manager does.
     fn end(mut self) {
-        let told = Command::new("kill").arg(self.0.id().to_string()).status();
-        assert!(told.is_ok_and(|status| status.success()), "no SIGTERM");
+        let killed = Command::new("kill").arg(self.0.id().to_string()).status();
+        assert!(killed.is_ok_and(|status| status.success()), "no SIGTERM");
         let ended = self.0.wait().expect("its end");
         assert!(ended.success(), "the proxy failed: {ended}");
     }
@@ -141,10 +141,10 @@ fn address(log: &Path) -> SocketAddr {
     let began = Instant::now();
     while began.elapsed() < BEGIN {
         let text = std::fs::read_to_string(log).unwrap_or_default();
-        let told = text
+        let found = text
             .split_once(" address=")
             .and_then(|(_, rest)| rest.split_once(' '));
-        if let Some((address, _)) = told {
+        if let Some((address, _)) = found {
             return address.parse().expect("an address");
         }
         sleep(Duration::from_millis(20));

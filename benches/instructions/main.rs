@@ -103,7 +103,7 @@ fn measure() -> Figures {
     figures
 }
 
-/// The instructions of one request, where `count` tells those of as many as it is given.
+/// The instructions of one request; `count` returns those of a given number of requests.
 fn per_request(count: impl Fn(u32) -> u64) -> i64 {
     let few = count(FEW) as i64;
     (count(FEW + MORE) as i64 - few) / i64::from(MORE)

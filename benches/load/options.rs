@@ -57,7 +57,7 @@ pub(crate) struct SetUpOptions {
     /// The process of the target, for its CPU and memory
     #[arg(long, value_name = "PID", requires = "target")]
     pub(crate) proxy_pid: Option<u32>,
-    /// The admin listener of the target, such as http://127.0.0.1:8081, which tells of new tokens
+    /// The admin listener of the target, such as http://127.0.0.1:8081, which reports new tokens
     #[arg(long, value_name = "URL", requires = "target")]
     pub(crate) admin: Option<String>,
     /// The caller key that requests show, in a file

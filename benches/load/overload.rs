@@ -183,22 +183,22 @@ impl Results {
         say(&format!(
             "        asked/s  admitted/s{PERCENTILES}  late ms  connections  refused (their p99, ms)"
         ))?;
-        for (name, told) in ["below", "above", "below"].into_iter().zip(&self.phases) {
-            let refused = match told.failures.is_empty() {
+        for (name, phase) in ["below", "above", "below"].into_iter().zip(&self.phases) {
+            let refused = match phase.failures.is_empty() {
                 true => "none".to_owned(),
                 false => format!(
                     "{} ({:.1})",
-                    report::failures(&told.failures),
-                    told.refused_ms.p99
+                    report::failures(&phase.failures),
+                    phase.refused_ms.p99
                 ),
             };
             say(&format!(
                 "{name:<5} {:>9.0} {:>11.1} {}  {:>7.2}  {:>11}  {refused}",
-                told.asked,
-                told.admitted_a_second,
-                report::percentiles(&told.admitted_ms),
-                told.late_ms,
-                told.connections,
+                phase.asked,
+                phase.admitted_a_second,
+                report::percentiles(&phase.admitted_ms),
+                phase.late_ms,
+                phase.connections,
             ))?;
         }
         say("")?;

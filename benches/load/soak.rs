@@ -210,7 +210,7 @@ impl Results {
             row(&format!("  {kind}"), latency)?;
         }
         match &self.refreshes {
-            None => say("who tells of new tokens is not known: name the admin listener")?,
+            None => say("new tokens are not known: name the admin listener")?,
             Some(refreshes) => {
                 let count = format!("seconds of {} new tokens", refreshes.len());
                 row(&count, &self.with_refresh.latency_ms)?;

@@ -93,7 +93,7 @@ impl Steps {
         run.drive(&[self.phase(self.from, WARM_UP.min(self.step_time))])
             .await?;
         run.inject_faults().await?;
-        let (mut steps, mut told) = (Vec::new(), Vec::new());
+        let (mut steps, mut step_results) = (Vec::new(), Vec::new());
         for rate in (self.from..=self.to).step_by(self.by.max(1) as usize) {
             let driven = run.drive(&[self.phase(rate, self.step_time)]).await?;
             let [figures] = &driven.figures[..] else {
@@ -108,7 +108,7 @@ impl Steps {
             let one = self.step_result(&run, figures, driven.cpu, step);
             say(&one.row())?;
             steps.push(step);
-            told.push(one);
+            step_results.push(one);
             if is_past(&steps, self.bound) {
                 break;
             }
@@ -123,13 +123,13 @@ impl Steps {
             None => "no step holds".to_owned(),
         })?;
         let failures = steps.iter().map(|step| step.failures).sum();
-        let panels = panels(&told);
+        let panels = panels(&step_results);
         let knee = found
             .and_then(|index| steps.get(index))
             .map(|step| step.asked);
         let results = Results {
             bound_ms: milliseconds(self.bound),
-            steps: told,
+            steps: step_results,
             knee,
         };
         let reconciliation = run.reconcile().await?;
@@ -197,10 +197,13 @@ impl StepResult {
     }
 }
 
-fn panels(told: &[StepResult]) -> Vec<Panel> {
+fn panels(results: &[StepResult]) -> Vec<Panel> {
     let line = |name, value: fn(&StepResult) -> f64| Line {
         name,
-        points: told.iter().map(|step| (step.asked, value(step))).collect(),
+        points: results
+            .iter()
+            .map(|step| (step.asked, value(step)))
+            .collect(),
     };
     let latency = Panel {
         title: "Latency over the rate".to_owned(),

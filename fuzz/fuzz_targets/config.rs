@@ -28,7 +28,7 @@ static FILE: OnceLock<PathBuf> = OnceLock::new();
 
 fuzz_target!(
     init: {
-        // One root in the place of the platform's hundred and more, which would be read anew each
+        // One root in the place of the platform's hundred and more, which would be read again each
         // time. SAFETY: there is one thread yet.
         unsafe { std::env::set_var("SSL_CERT_FILE", concat!(env!("CARGO_MANIFEST_DIR"), "/root.pem")) };
         let in_memory = Path::new("/dev/shm");
@@ -46,7 +46,7 @@ fuzz_target!(
             ("P", format!("http://user:{FROM_ENVIRONMENT}@proxy.example:3128")),
         ];
         let env = env.map(|(name, value)| (name.to_owned(), value)).into();
-        let told = match load(&Sources { file: Some(file.clone()), set: Vec::new(), env }) {
+        let output = match load(&Sources { file: Some(file.clone()), set: Vec::new(), env }) {
             Ok(loaded) => format!("{loaded:?}"),
             Err(error) => {
                 check_place(&error.origin, &error.key, &text);
@@ -54,8 +54,8 @@ fuzz_target!(
                 format!("{error} {error:?}")
             }
         };
-        assert!(!told.contains(FROM_ENVIRONMENT), "the environment's secret is told: {told}");
-        assert!(!told.contains(WRITTEN) || !is_secret(&text), "a secret in clear is told: {told}");
+        assert!(!output.contains(FROM_ENVIRONMENT), "the environment's secret is shown: {output}");
+        assert!(!output.contains(WRITTEN) || !is_secret(&text), "a secret in clear is shown: {output}");
         Corpus::Keep
     }
 );
@@ -106,7 +106,7 @@ fn is_secret(text: &str) -> bool {
             _ => continue,
         };
         for table in tables {
-            if table.get(name).is_some_and(may_not_be_told) {
+            if table.get(name).is_some_and(is_confidential) {
                 table.remove(name);
             }
         }
@@ -115,7 +115,7 @@ fn is_secret(text: &str) -> bool {
 }
 
 /// Whether `value` is no name of a place where a secret is kept, and no address without a password.
-fn may_not_be_told(value: &Value) -> bool {
+fn is_confidential(value: &Value) -> bool {
     match value {
         Value::String(text)
             if ["env:", "file:", "credential:"]

@@ -183,7 +183,7 @@ fn heads_of_http2(mut frames: &[u8]) -> usize {
     heads
 }
 
-/// The requests that may be read at most. Where body and next head can be told apart beyond doubt,
+/// The requests that may be read at most. Where body and next head are distinct beyond doubt,
 /// no byte of a body counts; from the first doubt on, every empty line may end a head.
 fn heads_of_http1(mut text: &[u8]) -> usize {
     let mut heads = 0;
@@ -205,7 +205,7 @@ fn heads_of_http1(mut text: &[u8]) -> usize {
     }
 }
 
-/// The length of the body behind `head`, if it is told once and in digits, or not at all.
+/// The length of the body behind `head`, if it is given once and in digits, or not at all.
 fn body_length(head: &[u8]) -> Option<usize> {
     let head = std::str::from_utf8(head).ok()?;
     let bare_ends = head.matches('\n').count() != head.matches("\r\n").count();
@@ -220,11 +220,11 @@ fn body_length(head: &[u8]) -> Option<usize> {
         }
         if name.eq_ignore_ascii_case("content-length") {
             let value = value.trim_matches([' ', '\t']);
-            let told = value
+            let declared = value
                 .bytes()
                 .all(|byte| byte.is_ascii_digit())
                 .then(|| value.parse::<usize>().ok())??;
-            if length.replace(told).is_some() {
+            if length.replace(declared).is_some() {
                 return None;
             }
         }

@@ -114,10 +114,10 @@ async fn admin_paths_need_the_admin_listener_and_host() {
     ] {
         let asked =
             format!("GET {path} HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n");
-        let told = raw(proxy.admin(), asked).await;
+        let response = raw(proxy.admin(), asked).await;
         assert!(
-            told.starts_with(&format!("HTTP/1.1 {status}")),
-            "{path}: {told}"
+            response.starts_with(&format!("HTTP/1.1 {status}")),
+            "{path}: {response}"
         );
     }
     let named = TestProxy::before(&api().await)
@@ -247,7 +247,7 @@ async fn wait_ends_at_readiness_or_times_out() {
 
 #[test]
 fn public_or_duplicate_admin_addresses_are_rejected() {
-    for (address, told) in [
+    for (address, expected) in [
         ("0.0.0.0:8081", "admin.allow_anonymous = true"),
         ("127.0.0.1:8080", "listen.address"),
     ] {
@@ -255,6 +255,6 @@ fn public_or_duplicate_admin_addresses_are_rejected() {
             .output()
             .unwrap();
         assert_eq!(output.status.code(), Some(64), "{address}");
-        assert!(text(&output).1.contains(told), "{output:?}");
+        assert!(text(&output).1.contains(expected), "{output:?}");
     }
 }

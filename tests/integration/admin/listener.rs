@@ -289,10 +289,10 @@ async fn a_foreign_host_sees_no_caller_names() {
         "[::1]",
         "ops.example",
     ] {
-        let told = metrics(&format!("Host: {ours}\r\n")).await;
+        let response = metrics(&format!("Host: {ours}\r\n")).await;
         assert!(
-            told.contains(&of("crm", 1)) && told.contains(&of("web", 1)),
-            "{ours}: {told}"
+            response.contains(&of("crm", 1)) && response.contains(&of("web", 1)),
+            "{ours}: {response}"
         );
     }
     for foreign in [
@@ -303,14 +303,14 @@ async fn a_foreign_host_sees_no_caller_names() {
         "Host: localhost\r\nHost: evil.example\r\n",
         "Host: evil.example\r\nAccept: application/openmetrics-text\r\n",
     ] {
-        let told = metrics(foreign).await;
+        let response = metrics(foreign).await;
         assert!(
-            told.starts_with("HTTP/1.1 200 ") && told.contains(&of("(hidden)", 2)),
-            "{foreign}: {told}"
+            response.starts_with("HTTP/1.1 200 ") && response.contains(&of("(hidden)", 2)),
+            "{foreign}: {response}"
         );
         assert!(
-            !told.contains("crm") && !told.contains("web"),
-            "{foreign}: {told}"
+            !response.contains("crm") && !response.contains("web"),
+            "{foreign}: {response}"
         );
     }
 }
@@ -325,11 +325,11 @@ async fn a_foreign_host_sees_no_readiness_cause() {
         ("127.0.0.1", "not ready: there is no access token"),
     ] {
         let asked = format!("GET /readyz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-        let told = raw(proxy.admin(), asked).await;
-        let (head, told) = told.split_once("\r\n\r\n").unwrap();
+        let response = raw(proxy.admin(), asked).await;
+        let (head, response) = response.split_once("\r\n\r\n").unwrap();
         assert!(
-            head.starts_with("HTTP/1.1 503 ") && told.starts_with(body),
-            "{host}: {told}"
+            head.starts_with("HTTP/1.1 503 ") && response.starts_with(body),
+            "{host}: {response}"
         );
     }
     for path in ["/startupz", "/livez"] {

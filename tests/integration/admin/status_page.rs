@@ -63,14 +63,14 @@ async fn the_page_updates_itself_after_refusal_and_recovery() {
     );
     browser.until("#failures", "refused-1").await;
     let row = browser.text("#failures tbody tr").await;
-    for told in [
+    for cell in [
         "This proxy",
         "client_refused",
         "503",
         "journey/start",
         "crm",
     ] {
-        assert!(row.contains(told), "{row}");
+        assert!(row.contains(cell), "{row}");
     }
     assert_fits(&browser).await;
     assert_readable(&browser).await;
@@ -88,7 +88,7 @@ async fn the_page_updates_itself_after_refusal_and_recovery() {
     assert_eq!(
         browser.run("return window.isTheSame").await,
         true,
-        "it was loaded anew"
+        "the page was reloaded"
     );
     assert!(
         browser
@@ -113,7 +113,7 @@ async fn the_page_updates_itself_after_refusal_and_recovery() {
         .until("#callers tbody", "100/s, burst 20; 7 in flight")
         .await;
     let html = browser.run("return document.body.innerHTML").await;
-    assert!(!html.as_str().unwrap().contains("4711"), "a path is told");
+    assert!(!html.as_str().unwrap().contains("4711"), "a path is shown");
 
     assert_fits(&browser).await;
     assert_readable(&browser).await;
@@ -148,20 +148,20 @@ async fn documented_and_served_fields_are_the_same() {
         .callers(&[caller.table()])
         .start()
         .await;
-    let told = async |path: &str| {
+    let fetch = async |path: &str| {
         let req = Request::get(path)
             .header("host", "localhost")
             .body(Full::default())
             .unwrap();
         json_of(&send(proxy.admin(), req).await)
     };
-    until(async || !told("/status").await["token"]["last_failure"].is_null()).await;
+    until(async || !fetch("/status").await["token"]["last_failure"].is_null()).await;
     send(proxy.addr(), post(START)).await;
-    until(async || told("/status").await["failures"][0]["reason"] == "caller_unknown").await;
+    until(async || fetch("/status").await["failures"][0]["reason"] == "caller_unknown").await;
 
     let mut fields = BTreeSet::new();
     for path in ["/status", "/history"] {
-        flatten("", &told(path).await, &mut fields);
+        flatten("", &fetch(path).await, &mut fields);
     }
     let explained = include_str!("../../../docs/status.md");
     let explained = explained.split_once("## /status").unwrap().1.lines();
@@ -214,8 +214,8 @@ async fn assert_fits(browser: &Browser) {
     }
 }
 
-/// What a screen reader tells by name has one, and texts stand out from what is behind them (WCAG
-/// 1.4.3, AA).
+/// Every element that a screen reader announces has a name, and texts have the contrast of WCAG
+/// 1.4.3, AA.
 async fn assert_readable(browser: &Browser) {
     let tree = browser
         .devtools("Accessibility.getFullAXTree", json!({}))

@@ -300,12 +300,12 @@ fn check_shows_keys_and_sources_without_secrets() {
     let output = with_client(&["check", "--json", "--config", path])
         .output()
         .unwrap();
-    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    let keys = told["keys"].as_array().unwrap();
+    let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let keys = shown["keys"].as_array().unwrap();
     assert!(
         keys.iter()
             .any(|key| key["key"] == "log.format" && key["value"] == "\"json\""),
-        "{told}"
+        "{shown}"
     );
-    assert!(!told.to_string().contains("hush"));
+    assert!(!shown.to_string().contains("hush"));
 }

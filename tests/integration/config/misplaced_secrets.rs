@@ -132,7 +132,7 @@ fn content_given_as_a_path_is_hidden() {
                 fs::write(&file, configuration.with(key, &written)).unwrap();
                 match load_file(&file) {
                     Err(error) => assert_clean(&format!("{key}-{damage}"), &error.to_string()),
-                    // Nothing tells base64 from a name.
+                    // Base64 cannot be distinguished from a name.
                     Ok(_) => assert!(
                         ["token.client_id", "token.username"].contains(&key),
                         "{key}-{damage}"

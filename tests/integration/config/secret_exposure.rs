@@ -70,7 +70,7 @@ fn unusual_secrets_and_open_files_cause_warnings() {
             let all: Vec<_> = arguments.iter().copied().chain(set).collect();
             let (out, err) = text(&command(&all).env("GBG_CLIENT_ID", "a").output().unwrap());
             let said = out + &err;
-            let is_told = [
+            let is_reported = [
                 "stands in quotes",
                 "a blank",
                 "outside ASCII",
@@ -84,7 +84,7 @@ fn unusual_secrets_and_open_files_cause_warnings() {
                     .contains(part)
             });
             assert_eq!(
-                is_told,
+                is_reported,
                 warning.is_some(),
                 "{value:?} {mode:o} {arguments:?}: {said}"
             );

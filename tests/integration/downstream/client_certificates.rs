@@ -162,16 +162,16 @@ impl Caller {
                 }
             }
         };
-        let (status, told) = timeout(PATIENCE, ended).await.expect("it does not end");
-        assert_eq!(status, StatusCode::UNAUTHORIZED, "{told}");
+        let (status, response) = timeout(PATIENCE, ended).await.expect("it does not end");
+        assert_eq!(status, StatusCode::UNAUTHORIZED, "{response}");
         assert!(
-            told.contains("\"reason\":\"caller_unknown\"") && told.contains(detail),
-            "{told}"
+            response.contains("\"reason\":\"caller_unknown\"") && response.contains(detail),
+            "{response}"
         );
         assert_eq!(
-            told.contains("\"connection\": \"close\""),
+            response.contains("\"connection\": \"close\""),
             matches!(self.sender, Sender::Http1(_)),
-            "{told}"
+            "{response}"
         );
         timeout(PATIENCE, self.connection)
             .await
@@ -367,8 +367,8 @@ async fn no_session_of_an_expired_certificate_is_resumed() {
         };
         timeout(PATIENCE, ended).await.expect("it does not end");
         // The certificate may have expired between the handshake and the request of the last
-        // connection, not of this one. A caller of TLS 1.3 is done before its certificate is looked
-        // at, and is told instead of answered.
+        // connection, not of this one. With TLS 1.3 the client finishes its handshake before the
+        // server checks the certificate: the rejection is an alert in place of a response.
         let (kind, status) = once(&listener, &tls).await;
         assert!(
             kind != Some(HandshakeKind::Resumed) && status.is_none(),

@@ -50,7 +50,10 @@ async fn an_early_response_to_a_silent_caller_closes() {
 }
 
 /// Writes 5 MiB to `path` before it reads anything, as many a caller does.
-async fn told_after_all<IO: AsyncRead + AsyncWrite + Unpin>(mut caller: IO, path: &str) -> String {
+async fn response_after_all<IO: AsyncRead + AsyncWrite + Unpin>(
+    mut caller: IO,
+    path: &str,
+) -> String {
     let body = vec![7; 5 * MIB];
     let length = body.len();
     // The sockets on the way may hold all of it; then the connection would be kept.
@@ -82,12 +85,12 @@ async fn an_early_response_reaches_a_still_sending_caller() {
         .start()
         .await;
     for _ in 0..10 {
-        let answer = told_after_all(connect(&proxy).await, START).await;
+        let answer = response_after_all(connect(&proxy).await, START).await;
         assert!(
             answer.starts_with("HTTP/1.1 413 ") && answer.ends_with("big"),
             "{answer}"
         );
-        let answer = told_after_all(connect(&proxy).await, "/elsewhere").await;
+        let answer = response_after_all(connect(&proxy).await, "/elsewhere").await;
         assert!(
             answer.starts_with("HTTP/1.1 404 ") && answer.ends_with('}'),
             "{answer}"
@@ -98,7 +101,7 @@ async fn an_early_response_reaches_a_still_sending_caller() {
 #[tokio::test]
 async fn an_early_tls_response_reaches_a_sending_caller() {
     let (proxy, roots) = serving_tls(&api().await).await;
-    let answer = told_after_all(connect_tls(&proxy, roots, &[]).await, "/elsewhere").await;
+    let answer = response_after_all(connect_tls(&proxy, roots, &[]).await, "/elsewhere").await;
     assert!(
         answer.starts_with("HTTP/1.1 404 ") && answer.ends_with('}'),
         "{answer}"

@@ -29,7 +29,7 @@ async fn send(proxy: &Proxy, fields: &[(&str, &str)], body: Option<&str>) -> Fat
         bytes.extend(frame(DATA, END_STREAM, 1, body.as_bytes()));
     }
     stream.write_all(&bytes).await.unwrap();
-    let told = async {
+    let outcome = async {
         loop {
             let mut head = [0; 9];
             if stream.read_exact(&mut head).await.is_err() {
@@ -48,7 +48,7 @@ async fn send(proxy: &Proxy, fields: &[(&str, &str)], body: Option<&str>) -> Fat
             }
         }
     };
-    timeout(PATIENCE, told).await.expect("no answer")
+    timeout(PATIENCE, outcome).await.expect("no answer")
 }
 
 fn with(more: &[(&'static str, &'static str)]) -> Vec<(&'static str, &'static str)> {
@@ -71,7 +71,7 @@ async fn a_well_formed_request_gets_a_response() {
     assert_eq!(api.seen().len(), 2);
 }
 
-/// RFC 9113 section 8.1: the end of a stream tells the length as well as a field does.
+/// RFC 9113 section 8.1: the end of a stream ends the body, with or without a length.
 #[tokio::test]
 async fn get_and_head_bodies_need_no_length() {
     let api = Api::answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
@@ -144,7 +144,7 @@ async fn pseudo_fields_come_once_and_first() {
     assert!(api.seen().is_empty(), "{:?}", api.seen());
 }
 
-/// RFC 9113 section 8.1.1: a body of another length than the one that was told is no whole request.
+/// RFC 9113 section 8.1.1: a body whose length differs from Content-Length is not a complete request.
 #[tokio::test]
 async fn a_body_of_wrong_length_never_completes() {
     let api = Api::content().await;

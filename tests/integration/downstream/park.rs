@@ -82,12 +82,12 @@ async fn a_parked_connection_serves_further_requests() {
         .unwrap();
     let metrics = send(proxy.admin(), metrics).await.into_body();
     let metrics = String::from_utf8_lossy(&metrics);
-    for told in [
+    for line in [
         "gbg_proxy_connections{side=\"downstream\"} 1.0\n",
         "gbg_proxy_connections_opened_total{side=\"downstream\"} 1\n",
         "gbg_proxy_in_flight 0.0\n",
     ] {
-        assert!(metrics.contains(told), "no {told} in {metrics}");
+        assert!(metrics.contains(line), "no {line} in {metrics}");
     }
     ask(
         &mut caller,

@@ -349,11 +349,11 @@ async fn slow_and_idle_callers_delay_no_others() {
         began.elapsed()
     );
 
-    let mut told = 0;
+    let mut timed_out = 0;
     for mut caller in crowd {
-        told += usize::from(rest(&mut caller).await.starts_with("HTTP/1.1 408 "));
+        timed_out += usize::from(rest(&mut caller).await.starts_with("HTTP/1.1 408 "));
     }
-    assert_eq!(told, 200);
+    assert_eq!(timed_out, 200);
     assert!(
         began.elapsed() < Duration::from_secs(10),
         "{:?}",

@@ -69,9 +69,9 @@ async fn a_broken_certificate_keeps_the_old_one() {
     )
     .unwrap();
     running.read_until(STAYS);
-    let told = running.log.lines().last().unwrap().to_owned();
+    let line = running.log.lines().last().unwrap().to_owned();
     for part in ["WARN", "cert.pem", "listen.tls.cert", "give a PEM file"] {
-        assert!(told.contains(part), "{part} is not in {told}");
+        assert!(line.contains(part), "{part} is not in {line}");
     }
     ask(&mut try_connect_tls(addr, old_roots).await.unwrap())
         .await
@@ -105,14 +105,14 @@ async fn foreign_client_certificates_are_rejected_but_none_passes() {
     for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
         let known = connect_with(addr, roots(), ca.certify("crm.example"), version).await;
         ask(&mut known.unwrap()).await.unwrap();
-        // A caller of TLS 1.3 is done before its certificate is looked at, and is told instead of
-        // answered.
+        // With TLS 1.3 the client finishes its handshake before the server checks the certificate:
+        // the rejection is an alert in place of a response.
         let stranger = connect_with(addr, roots(), foreign.certify("crm.example"), version).await;
-        let told = match stranger {
+        let result = match stranger {
             Ok(mut stream) => ask(&mut stream).await.map(drop),
             Err(error) => Err(error),
         };
-        let error = told
+        let error = result
             .expect_err("a foreign certificate is taken")
             .to_string();
         assert!(

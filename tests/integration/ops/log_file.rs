@@ -67,7 +67,7 @@ async fn renaming_the_log_file_loses_no_line() {
     // Renamed alone: we make the next one.
     fs::rename(&file, &older).unwrap();
     let sent = numbered(addr, sent, Duration::from_millis(2500)).await;
-    // Renamed and made anew.
+    // Renamed and created again.
     fs::rename(&file, &old).unwrap();
     fs::write(&file, "").unwrap();
     let sent = numbered(addr, sent, Duration::from_millis(1500)).await;
@@ -126,7 +126,7 @@ fn assert_each_once(log: &str, sent: usize) {
     );
 }
 
-/// As logrotate does it with `compress` and `nocreate`: moved, told, read to its end and removed.
+/// As logrotate does it with `compress` and `nocreate`: moved, signaled, read to its end and removed.
 #[tokio::test]
 async fn no_line_is_lost_to_a_compressor() {
     let directory = tempfile::tempdir().unwrap();

@@ -173,7 +173,7 @@ async fn an_invalid_configuration_keeps_the_last_valid_one() {
     })
     .await;
     assert_eq!(call(&running, &crm).await, StatusCode::OK);
-    // Who asks again is told again.
+    // A repeated request is reported again.
     let refused = async || {
         let status = Request::get("/status")
             .header("host", "localhost")
@@ -260,7 +260,7 @@ async fn a_reload_keeps_authentication_and_names_restart_keys() {
         "[listen]\nallow_plaintext_keys = true\n{}",
         KeyedCaller::new("other", "").table()
     );
-    for (text, told) in [
+    for (text, logged) in [
         ("", "no [[caller]] is left"),
         (
             &plaintext_keys,
@@ -273,7 +273,7 @@ async fn a_reload_keeps_authentication_and_names_restart_keys() {
     ] {
         replace(config.path(), text);
         running.signal("-HUP");
-        running.read_until(told);
+        running.read_until(logged);
         let nobody = send(running.addr(), post(START)).await;
         assert_eq!(
             nobody.status(),

@@ -150,7 +150,7 @@ async fn old_http2_connections_close_once_idle() {
         "response_timeout = \"50s\"",
         "response_timeout = \"50s\"\nmax_age = \"9s\"",
     ];
-    for (way, told, is_open) in [
+    for (way, key, is_open) in [
         (ways[0], "upstream.response_timeout", false),
         (ways[1], "upstream.max_age", true),
     ] {
@@ -164,7 +164,7 @@ async fn old_http2_connections_close_once_idle() {
             until(async || open.load(Ordering::SeqCst) == 1).await;
         }
         replace(config.path(), &format!("[upstream]\n{way}\n"));
-        reload(&mut running, &format!("changed={told:?}"));
+        reload(&mut running, &format!("changed={key:?}"));
         go.add_permits(if is_open { 1 } else { 2 });
         let answer = read_until(&mut caller, "\r\n\r\n").await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

@@ -23,10 +23,10 @@ pub(crate) async fn status(running: &Running) -> StatusCode {
     send(running.addr(), post(START)).await.status()
 }
 
-/// Reads the file again, and waits until the log says `told`.
-pub(crate) fn reload(running: &mut Running, told: &str) {
+/// Reads the file again, and waits until the log says `logged`.
+pub(crate) fn reload(running: &mut Running, logged: &str) {
     running.signal("-HUP");
-    running.read_until(told);
+    running.read_until(logged);
 }
 
 #[tokio::test]
@@ -176,7 +176,7 @@ async fn the_log_level_changes() {
     let mut running = running(config.path(), &api, &[]).await;
     assert_eq!(status(&running).await, StatusCode::OK);
     running.read_until("request request_id=");
-    // At this level the reload itself is not told.
+    // At this level the reload itself is not logged.
     replace(config.path(), "[log]\nlevel = \"error\"\n");
     running.signal("-HUP");
     let admin = running.admin();

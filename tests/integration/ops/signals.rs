@@ -61,7 +61,7 @@ fn frequent_signals_are_reported_rarely() {
     running.read_until("signal=\"SIGPROF\"");
     assert_eq!(running.end("-TERM"), 0);
     assert!(!running.log.contains("SIGXFSZ"), "{}", running.log);
-    // Seldom, and not once: 20 signals may take longer than the silence.
+    // Rarely, and not once: 20 signals may take longer than the silence.
     assert!(
         running.log.matches("SIGUSR2").count() <= 5,
         "{}",

@@ -20,7 +20,7 @@ const START: &str = "/v2/captain/journey/start";
 struct Manager {
     socket: UnixDatagram,
     directory: tempfile::TempDir,
-    told: String,
+    received: String,
 }
 
 impl Manager {
@@ -33,7 +33,7 @@ impl Manager {
         Manager {
             socket,
             directory,
-            told: String::new(),
+            received: String::new(),
         }
     }
 
@@ -44,12 +44,12 @@ impl Manager {
     /// Reads until `line` has come.
     fn read_until(&mut self, line: &str) {
         let mut buffer = [0; 1024];
-        while !self.told.contains(line) {
+        while !self.received.contains(line) {
             let length = self
                 .socket
                 .recv(&mut buffer)
-                .unwrap_or_else(|_| panic!("{line}: {}", self.told));
-            self.told += std::str::from_utf8(&buffer[..length]).unwrap();
+                .unwrap_or_else(|_| panic!("{line}: {}", self.received));
+            self.received += std::str::from_utf8(&buffer[..length]).unwrap();
         }
     }
 }
@@ -74,14 +74,14 @@ async fn ready_status_watchdog_and_stopping_are_sent() {
 
     manager.read_until("READY=1\n");
     manager.read_until("STATUS=serving, with token 1 until 20");
-    manager.told.clear();
+    manager.received.clear();
     manager.read_until("WATCHDOG=1\n");
-    manager.told.clear();
+    manager.received.clear();
     manager.read_until("WATCHDOG=1\n");
 
     proxy.signal("-HUP");
     manager.read_until("RELOADING=1\nMONOTONIC_USEC=");
-    manager.told.clear();
+    manager.received.clear();
     manager.read_until("READY=1\n");
 
     assert_eq!(proxy.end("-TERM"), 0);
@@ -138,10 +138,10 @@ fn only_requested_reloads_are_sent_to_systemd() {
     assert_eq!(proxy.end("-TERM"), 0);
     manager.read_until("STOPPING=1\n");
     assert_eq!(
-        manager.told.matches("RELOADING=1\n").count(),
+        manager.received.matches("RELOADING=1\n").count(),
         1,
         "{}",
-        manager.told
+        manager.received
     );
 }
 
@@ -159,7 +159,11 @@ fn anothers_watchdog_is_ignored_and_status_is_sent() {
     manager.read_until("STATUS=no token: ");
     assert_eq!(proxy.end("-TERM"), 0);
     manager.read_until("STOPPING=1\n");
-    assert!(!manager.told.contains("WATCHDOG"), "{}", manager.told);
+    assert!(
+        !manager.received.contains("WATCHDOG"),
+        "{}",
+        manager.received
+    );
 }
 
 #[test]

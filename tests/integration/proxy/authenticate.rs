@@ -1,5 +1,5 @@
-//! Callers that are known by a key: the places it may come from, what they may call, and what those
-//! who are not known are told.
+//! Authentication by key: the fields that carry it, the paths that a caller may call, and the
+//! response to requests without a valid key.
 
 use std::time::{Duration, Instant};
 

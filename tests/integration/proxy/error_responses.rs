@@ -15,12 +15,12 @@ use crate::support::{TestProxy, api};
 const START: &str = "/v2/captain/journey/start";
 
 /// One request to a proxy whose API is at `upstream`.
-async fn told(upstream: &str, set: &[&str]) -> Whole {
+async fn response_of(upstream: &str, set: &[&str]) -> Whole {
     let proxy = TestProxy::before_server(upstream).set(set).start().await;
     send(proxy.addr(), post(START)).await
 }
 
-fn assert_told(res: &Whole, status: StatusCode, reason: &str) {
+fn assert_error(res: &Whole, status: StatusCode, reason: &str) {
     assert_eq!(
         (res.status(), json(res)["reason"].as_str()),
         (status, Some(reason))
@@ -40,8 +40,8 @@ async fn a_refused_connection_is_upstream_unreachable() {
     let unheard = TcpSocket::new_v4().unwrap();
     unheard.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let addr = unheard.local_addr().unwrap();
-    let res = told(&format!("http://{addr}"), &[]).await;
-    assert_told(&res, StatusCode::BAD_GATEWAY, "upstream_unreachable");
+    let res = response_of(&format!("http://{addr}"), &[]).await;
+    assert_error(&res, StatusCode::BAD_GATEWAY, "upstream_unreachable");
     assert!(
         !format!("{res:?}").contains("refused"),
         "the cause is for the log"
@@ -51,8 +51,8 @@ async fn a_refused_connection_is_upstream_unreachable() {
 #[tokio::test]
 async fn an_unknown_host_is_upstream_unreachable() {
     // Below .localhost, which no resolver is to ask a server for (RFC 6761 section 6.3).
-    let res = told("http://no-such-host.localhost:1", &[]).await;
-    assert_told(&res, StatusCode::BAD_GATEWAY, "upstream_unreachable");
+    let res = response_of("http://no-such-host.localhost:1", &[]).await;
+    assert_error(&res, StatusCode::BAD_GATEWAY, "upstream_unreachable");
 }
 
 #[tokio::test]
@@ -82,8 +82,8 @@ async fn an_untrusted_certificate_is_upstream_unreachable() {
     })
     .await;
     let ca_file = format!("upstream.ca_file={}", ca_file.display());
-    let res = told(&format!("https://localhost:{}", addr.port()), &[&ca_file]).await;
-    assert_told(&res, StatusCode::BAD_GATEWAY, "upstream_unreachable");
+    let res = response_of(&format!("https://localhost:{}", addr.port()), &[&ca_file]).await;
+    assert_error(&res, StatusCode::BAD_GATEWAY, "upstream_unreachable");
 }
 
 #[tokio::test]
@@ -93,12 +93,12 @@ async fn a_hanging_handshake_is_upstream_unreachable() {
     })
     .await;
     let began = Instant::now();
-    let res = told(
+    let res = response_of(
         &format!("https://localhost:{}", silent.port()),
         &["upstream.connect_timeout=300ms"],
     )
     .await;
-    assert_told(&res, StatusCode::BAD_GATEWAY, "upstream_unreachable");
+    assert_error(&res, StatusCode::BAD_GATEWAY, "upstream_unreachable");
     assert!(began.elapsed() < Duration::from_secs(5));
 }
 
@@ -134,7 +134,7 @@ async fn a_broken_connection_gets_502_without_retry() {
                 StatusCode::OK
             );
         }
-        assert_told(
+        assert_error(
             &send(proxy.addr(), post(START)).await,
             StatusCode::BAD_GATEWAY,
             "upstream_broken",
@@ -153,8 +153,8 @@ async fn an_unrequested_upgrade_is_upstream_broken() {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })
     .await;
-    let res = told(&format!("http://{switching}"), &[]).await;
-    assert_told(&res, StatusCode::BAD_GATEWAY, "upstream_broken");
+    let res = response_of(&format!("http://{switching}"), &[]).await;
+    assert_error(&res, StatusCode::BAD_GATEWAY, "upstream_broken");
 }
 
 #[tokio::test]
@@ -198,8 +198,8 @@ async fn a_non_http_response_is_upstream_broken() {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })
     .await;
-    let res = told(&format!("http://{talking}"), &[]).await;
-    assert_told(&res, StatusCode::BAD_GATEWAY, "upstream_broken");
+    let res = response_of(&format!("http://{talking}"), &[]).await;
+    assert_error(&res, StatusCode::BAD_GATEWAY, "upstream_broken");
 }
 
 #[tokio::test]
@@ -208,12 +208,12 @@ async fn a_missing_response_is_upstream_timeout() {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })
     .await;
-    let res = told(
+    let res = response_of(
         &format!("http://{silent}"),
         &["upstream.response_timeout=300ms"],
     )
     .await;
-    assert_told(&res, StatusCode::GATEWAY_TIMEOUT, "upstream_timeout");
+    assert_error(&res, StatusCode::GATEWAY_TIMEOUT, "upstream_timeout");
 }
 
 #[tokio::test]

@@ -16,8 +16,8 @@ async fn assert_refused(fields: &str, rest: &str) {
 }
 
 #[track_caller]
-fn assert_one_400(told: &(String, bool), sent: &str) {
-    let (answer, closed) = told;
+fn assert_one_400(outcome: &(String, bool), sent: &str) {
+    let (answer, closed) = outcome;
     assert_eq!(status(answer), "400", "{sent:?}: {answer}");
     assert!(*closed, "{sent:?}: the connection was kept");
     assert_eq!(
@@ -30,8 +30,8 @@ fn assert_one_400(told: &(String, bool), sent: &str) {
 async fn assert_head_refused(sent: &str) {
     let api = Api::content().await;
     let proxy = api.proxy(&[]).await;
-    let told = exchange(&proxy, format!("{sent}{HIDDEN}")).await;
-    assert_one_400(&told, sent);
+    let outcome = exchange(&proxy, format!("{sent}{HIDDEN}")).await;
+    assert_one_400(&outcome, sent);
     assert!(
         !api.seen().iter().any(|seen| seen.contains("hidden")),
         "{sent:?}: {:?}",

@@ -63,7 +63,7 @@ async fn hop_by_hop_fields_are_removed_both_ways() {
     ] {
         assert_eq!(seen.matches(there).count(), 1, "{there}: {seen}");
     }
-    // The length may be told in another way, but it is the same body.
+    // The framing may differ, but the body is the same.
     assert!(
         seen.ends_with("\r\n\r\nab") || seen.ends_with("\r\n\r\n2\r\nab\r\n0\r\n\r\n"),
         "{seen}"
@@ -202,6 +202,6 @@ async fn trailers_pass_both_ways_without_credentials_and_framing() {
 #[tokio::test]
 async fn trailers_need_te_from_the_caller() {
     let answer = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 1\r\n\r\n";
-    let told = answered(answer, GET).await;
-    assert!(told.ends_with("2\r\nok\r\n0\r\n\r\n"), "{told}");
+    let response = answered(answer, GET).await;
+    assert!(response.ends_with("2\r\nok\r\n0\r\n\r\n"), "{response}");
 }

@@ -223,8 +223,8 @@ async fn empty_lines_before_a_request_are_skipped() {
     );
 }
 
-/// RFC 9110 section 15.5.14: told at once where the length is told, and in the middle where it is
-/// not.
+/// RFC 9110 section 15.5.14: at once if the length is known, and in the middle of the body
+/// otherwise.
 #[tokio::test]
 async fn a_413_reaches_a_caller_still_sending() {
     let set = ["limits.max_request_body=1MiB"];

@@ -47,10 +47,10 @@ async fn a_close_delimited_response_is_forwarded_whole() {
         "HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it",
         "HTTP/1.0 200 OK\r\n\r\nall of it",
     ] {
-        let told = answered(answer, GET).await;
+        let response = answered(answer, GET).await;
         assert!(
-            told.starts_with("HTTP/1.1 200 OK\r\n") && told.contains("all of it"),
-            "{told}"
+            response.starts_with("HTTP/1.1 200 OK\r\n") && response.contains("all of it"),
+            "{response}"
         );
     }
     let kept = "HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok";
@@ -112,8 +112,8 @@ async fn a_malformed_response_gets_502() {
         "SSH-2.0-OpenSSH_9.2\r\nConnection: close\r\n\r\n",
         "HTTP/1.1 200 OK\r\nConnection: close",
     ] {
-        let told = answered(answer, GET).await;
-        assert_eq!(status(&told), "502", "{answer:?}: {told}");
+        let response = answered(answer, GET).await;
+        assert_eq!(status(&response), "502", "{answer:?}: {response}");
     }
 }
 
@@ -121,24 +121,24 @@ async fn a_malformed_response_gets_502() {
 #[tokio::test]
 async fn white_space_before_a_colon_is_removed() {
     let whole = "HTTP/1.1 200 OK\r\nX-One : a\r\nX-Two \t: b\r\nContent-Length\t: 2\r\n\r\nok";
-    let told = answered(whole, GET).await;
+    let response = answered(whole, GET).await;
     assert!(
-        status(&told) == "200" && told.ends_with("\r\n\r\nok"),
-        "{told}"
+        status(&response) == "200" && response.ends_with("\r\n\r\nok"),
+        "{response}"
     );
     for field in [
         "\r\nx-one: a\r\n",
         "\r\nx-two: b\r\n",
         "\r\ncontent-length: 2\r\n",
     ] {
-        assert!(told.contains(field), "{field}: {told}");
+        assert!(response.contains(field), "{field}: {response}");
     }
     // It may not hide the framing either.
     let whole = "HTTP/1.1 200 OK\r\nTransfer-Encoding : chunked\r\nContent-Length : 9\r\n\r\n2\r\nok\r\n0\r\n\r\n";
-    let told = answered(whole, GET).await.to_lowercase();
+    let response = answered(whole, GET).await.to_lowercase();
     assert!(
-        told.ends_with("2\r\nok\r\n0\r\n\r\n") && !told.contains("content-length"),
-        "{told}"
+        response.ends_with("2\r\nok\r\n0\r\n\r\n") && !response.contains("content-length"),
+        "{response}"
     );
 }
 
@@ -151,30 +151,30 @@ async fn content_length_is_one_number_matching_the_body() {
         let answer = format!(
             "HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
         );
-        let told = answered(&answer, GET).await.to_lowercase();
+        let response = answered(&answer, GET).await.to_lowercase();
         assert!(
-            told.ends_with("5\r\nhello\r\n0\r\n\r\n") && !told.contains("content-length"),
-            "{told}"
+            response.ends_with("5\r\nhello\r\n0\r\n\r\n") && !response.contains("content-length"),
+            "{response}"
         );
     }
-    let told = answered("HTTP/1.1 200 OK\r\nContent-Length: 5, 05\r\n\r\nhello", GET).await;
-    assert!(told.contains("content-length: 5\r\n"), "{told}");
+    let response = answered("HTTP/1.1 200 OK\r\nContent-Length: 5, 05\r\n\r\nhello", GET).await;
+    assert!(response.contains("content-length: 5\r\n"), "{response}");
     let head = GET.replace("GET", "HEAD");
     for length in ["x", "5\r\nContent-Length: 6"] {
-        let told = answered(
+        let response = answered(
             &format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"),
             &head,
         )
         .await;
-        assert_eq!(status(&told), "502", "{told}");
+        assert_eq!(status(&response), "502", "{response}");
     }
-    let told = answered(
+    let response = answered(
         "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
         &head,
     )
     .await;
     assert!(
-        status(&told) == "204" && !told.contains("content-length"),
-        "{told}"
+        status(&response) == "204" && !response.contains("content-length"),
+        "{response}"
     );
 }

@@ -1,4 +1,4 @@
-//! Spans as a collector is told of them: the request, the wait for a token, each attempt.
+//! Spans as a collector receives them: the request, the wait for a token, each attempt.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,20 +17,20 @@ use crate::proxy::traces::{CAME, START, seen, traced};
 use crate::support::caller::{post, read_until, send, try_send, until};
 use crate::support::{TOKEN, TestProxy, answer, api, granting, server};
 
-/// A collector, and what it was told.
+/// A collector, and the bodies that it received.
 #[derive(Clone, Default)]
 struct Collector(Arc<Mutex<Vec<bytes::Bytes>>>);
 
 impl Collector {
     /// Where it is, as the configuration says it.
     async fn start(&self) -> String {
-        let told = self.clone();
+        let collector = self.clone();
         let addr = server::http(move |req: Request<hyper::body::Incoming>| {
-            let told = told.clone();
+            let collector = collector.clone();
             async move {
                 assert_eq!(req.uri().path(), "/v1/traces");
                 let body = req.into_body().collect().await.unwrap().to_bytes();
-                told.0.lock().unwrap().push(body);
+                collector.0.lock().unwrap().push(body);
                 Response::new(Full::<bytes::Bytes>::default())
             }
         })
@@ -39,8 +39,8 @@ impl Collector {
     }
 
     fn spans(&self) -> Vec<Span> {
-        let told = self.0.lock().unwrap();
-        let batches = told
+        let bodies = self.0.lock().unwrap();
+        let batches = bodies
             .iter()
             .map(|body| ExportTraceServiceRequest::decode(body.clone()).unwrap());
         let resources = batches.flat_map(|batch| batch.resource_spans);
@@ -103,7 +103,7 @@ async fn spans_cover_request_token_wait_and_attempts() {
         .to_owned();
     let [traceparent, tracestate] = seen(&api).await;
     assert_eq!(tracestate.as_deref(), Some("vendor=1"));
-    // The end of the process tells what is not told yet.
+    // The shutdown exports the spans that are left.
     proxy.shut_down().await;
 
     let spans = collector.spans();
@@ -131,7 +131,7 @@ async fn spans_cover_request_token_wait_and_attempts() {
     );
     assert_eq!(request.name, attempt.name);
     assert_eq!(wait.name, "wait for a token");
-    // Whoever asked for what is not there has failed, and nobody who answered.
+    // A 404 fails the span of the client, not that of the server.
     assert_eq!(
         (failed(request), attribute(request, "error.type")),
         (false, None)
@@ -161,10 +161,10 @@ async fn spans_cover_request_token_wait_and_attempts() {
         [request, wait, attempt].map(|span| (span.start_time_unix_nano, span.end_time_unix_nano));
     assert!(whole.0 <= waited.0 && waited.1 <= sent.0 && sent.1 <= whole.1 + 1_000_000);
     assert!(waited.1 - waited.0 > 50_000_000, "{}", waited.1 - waited.0);
-    let told = collector.0.lock().unwrap().concat();
+    let exported = collector.0.lock().unwrap().concat();
     for secret in ["Erika", "Mustermann", TOKEN, "vendor"] {
         assert!(
-            !told
+            !exported
                 .windows(secret.len())
                 .any(|part| part == secret.as_bytes()),
             "{secret}"

@@ -43,7 +43,7 @@ async fn traces_are_forwarded_and_started_if_configured() {
     assert_eq!(seen(&api).await, [None, None]);
     send(proxy.addr(), traced(CAME)).await;
     assert_eq!(seen(&api).await, came);
-    // Whoever takes no part changes nothing.
+    // Without a collector a trace is forwarded unchanged.
     send(proxy.addr(), traced(NO_TRACE)).await;
     assert_eq!(seen(&api).await[0].as_deref(), Some(NO_TRACE));
 
@@ -98,15 +98,15 @@ mod otlp {
         ended.expect("it is waited for");
     }
 
-    /// Who is told of traces is who was named at the start; the traces that begin for him are to be
-    /// told as well.
+    /// Traces go to the collector of the start: a new `trace.endpoint` needs a restart, while
+    /// `trace.start` applies to the next request.
     #[tokio::test]
     async fn a_new_collector_needs_a_restart() {
         let api = api().await;
         answer(&api, ResponseTemplate::new(200)).await;
         let config = config_file(&[]);
         let mut running = running(config.path(), &api, &[]).await;
-        for (text, told, is_begun) in [
+        for (text, logged, is_begun) in [
             (
                 "endpoint = \"http://127.0.0.1:1/v1/traces\"",
                 "needs a restart keys=\"trace.endpoint\"",
@@ -116,7 +116,7 @@ mod otlp {
         ] {
             replace(config.path(), &format!("[trace]\n{text}\n"));
             running.signal("-HUP");
-            running.read_until(told);
+            running.read_until(logged);
             assert_eq!(
                 send(running.addr(), post(START)).await.status(),
                 StatusCode::OK

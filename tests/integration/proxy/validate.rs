@@ -147,16 +147,16 @@ async fn a_page_of_another_scheme_is_cross_site() {
     ] {
         let mut tls = connect_tls(&over_tls, roots.clone(), &[]).await;
         tls.write_all(request(fields).as_bytes()).await.unwrap();
-        let mut told = String::new();
-        let _ = tls.read_to_string(&mut told).await;
+        let mut response = String::new();
+        let _ = tls.read_to_string(&mut response).await;
         assert!(
-            told.starts_with(&format!("HTTP/1.1 {by_tls}")),
-            "{fields}{told}"
+            response.starts_with(&format!("HTTP/1.1 {by_tls}")),
+            "{fields}{response}"
         );
-        let told = raw(plain.addr(), request(fields)).await;
+        let response = raw(plain.addr(), request(fields)).await;
         assert!(
-            told.starts_with(&format!("HTTP/1.1 {by_plain}")),
-            "{fields}{told}"
+            response.starts_with(&format!("HTTP/1.1 {by_plain}")),
+            "{fields}{response}"
         );
     }
 }
@@ -213,15 +213,15 @@ async fn an_allowed_origin_may_call_and_read() {
         "{page}Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: x-api-key\r\n"
     );
 
-    let told = ask(&format!("OPTIONS {START}"), &asked).await;
-    assert!(told.starts_with("http/1.1 204"), "{told}");
+    let response = ask(&format!("OPTIONS {START}"), &asked).await;
+    assert!(response.starts_with("http/1.1 204"), "{response}");
     for line in [
         "access-control-allow-origin: https://crm.example\r\n",
         "access-control-allow-methods: post\r\n",
         "access-control-allow-headers: x-api-key\r\n",
         "vary: origin\r\n",
     ] {
-        assert!(told.contains(line), "{line}{told}");
+        assert!(response.contains(line), "{line}{response}");
     }
     assert!(
         forwarded(&api).await.is_empty(),

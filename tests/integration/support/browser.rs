@@ -73,11 +73,11 @@ impl Browser {
             "goog:chromeOptions": { "binary": CHROMIUM, "args": arguments },
             "goog:loggingPrefs": { "browser": "ALL", "performance": "ALL" },
         } } });
-        let told = browser.post("", capabilities).await;
+        let reply = browser.post("", capabilities).await;
         browser.session = format!(
             "{}/{}",
             browser.session,
-            told["sessionId"].as_str().unwrap()
+            reply["sessionId"].as_str().unwrap()
         );
         Some(browser)
     }
@@ -155,8 +155,8 @@ impl Browser {
     /// What was logged since this was last asked: `browser` is the console, `performance` the
     /// DevTools protocol.
     pub async fn log(&self, kind: &str) -> Vec<Value> {
-        let told = self.post("/se/log", json!({ "type": kind })).await;
-        told.as_array().unwrap().clone()
+        let reply = self.post("/se/log", json!({ "type": kind })).await;
+        reply.as_array().unwrap().clone()
     }
 
     async fn post(&self, command: &str, body: Value) -> Value {
@@ -166,9 +166,9 @@ impl Browser {
             .body(body.to_string());
         let res = req.send().await.unwrap();
         let is_good = res.status().is_success();
-        let told: Value = serde_json::from_str(&res.text().await.unwrap()).unwrap();
-        assert!(is_good, "{command}: {told}");
-        told["value"].clone()
+        let reply: Value = serde_json::from_str(&res.text().await.unwrap()).unwrap();
+        assert!(is_good, "{command}: {reply}");
+        reply["value"].clone()
     }
 }
 

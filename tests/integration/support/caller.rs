@@ -128,7 +128,7 @@ pub async fn until(done: impl AsyncFn() -> bool) {
         .expect("it did not come to pass");
 }
 
-/// Sends a body whose length was told until nothing more of it is taken, as it must be for an API
+/// Sends a body of declared length until nothing more of it is taken, as it must be for an API
 /// that reads nothing.
 pub async fn assert_held_back(stream: &mut TcpStream) {
     let chunk = vec![7; 64 * 1024];

@@ -135,7 +135,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Where it tells how it is.
+    /// The address of the admin listener.
     pub fn admin(&self) -> SocketAddr {
         match self.app.admin_address() {
             Some(Address::Tcp(addr)) => *addr,

@@ -99,7 +99,7 @@ impl Running {
         Running::listening(command)
     }
 
-    /// One that is told by `file` alone where the API and the token endpoint are.
+    /// A proxy that takes the API and the token endpoint from `file`.
     pub fn start_placed_by(file: &Path) -> Running {
         let mut command = with_client(&[
             "run",
@@ -112,7 +112,7 @@ impl Running {
         Running::listening(command)
     }
 
-    /// One that is told by `file` alone what to do, but for where it listens.
+    /// A proxy that takes everything but its addresses from `file`.
     pub fn start_reloading(file: &Path) -> Running {
         let mut command = with_client(&[
             "run",

@@ -59,7 +59,7 @@ where
     .await
 }
 
-/// A token endpoint that answers only whoever shows the certificate `client`; its URL, and its own
+/// A token endpoint that requires the client certificate `client`; returns its URL and its own
 /// certificate (PEM).
 pub async fn token_endpoint_for(
     client: &CertificateDer<'static>,
@@ -130,7 +130,7 @@ where
 }
 
 /// A TLS server for `localhost` that hands each connection to `serve` and speaks the protocols
-/// `alpn`; what its proxy is to be told.
+/// `alpn`; returns the settings of its proxy.
 pub async fn tls<F, R>(alpn: &[&str], serve: F) -> Secured
 where
     F: Fn(TlsStream<TcpStream>) -> R + Clone + Send + 'static,

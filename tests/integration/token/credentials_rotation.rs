@@ -76,7 +76,7 @@ async fn unreadable_sources_leave_the_last_credentials() {
     assert_eq!(sent, ["one", "two", "two", "two"]);
 }
 
-/// Whoever renders a file again and again with what was in it would else cause a token call a
+/// A tool that renders the same content again and again would otherwise cause a token call a
 /// second.
 #[tokio::test]
 async fn an_unchanged_rewritten_secret_causes_no_fetch() {

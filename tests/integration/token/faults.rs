@@ -93,8 +93,8 @@ async fn two_second_tokens_are_replaced_without_errors() {
 async fn a_cold_start_makes_one_token_call() {
     let sandbox = sandbox(&["token-delay=1s"]).await;
     let proxy = TestProxy::before_sandbox(&sandbox).start().await;
-    let told = join_all((0..100).map(|number| send(proxy.addr(), upload(number)))).await;
-    assert!(told.iter().all(|res| res.status() == StatusCode::OK));
+    let responses = join_all((0..100).map(|number| send(proxy.addr(), upload(number)))).await;
+    assert!(responses.iter().all(|res| res.status() == StatusCode::OK));
     assert_eq!((sandbox.token_calls(), sandbox.api_calls()), (1, 100));
 }
 
@@ -146,9 +146,9 @@ async fn persistent_401s_cause_two_token_fetches_at_most() {
     sandbox.set_faults(parse_faults(&["api-status=401"]));
     let began = Instant::now();
     for batch in 0..10 {
-        let told =
+        let responses =
             join_all((0..50).map(|_| send(proxy.addr(), post("/v2/captain/journey/start")))).await;
-        for res in told {
+        for res in responses {
             assert_eq!(res.status(), StatusCode::UNAUTHORIZED);
             assert!(!res.headers().contains_key("proxy-status"), "{res:?}");
             assert_eq!(json(&res)["errors"][0]["location"], "Sandbox");
@@ -294,7 +294,7 @@ async fn no_fault_exposes_secret_or_token() {
             }
             spawn_blocking(move || (proxy.end("-TERM"), heard + &proxy.log))
                 .await
-                .map(|told| (faults, sandbox, told))
+                .map(|ended| (faults, sandbox, ended))
                 .unwrap()
         });
     for (faults, sandbox, (code, heard)) in join_all(runs).await {

@@ -98,7 +98,7 @@ impl Way {
 }
 
 /// Lets attempts fail, one after the other, until the proxy counts that it has given up: requests
-/// over HTTP/2 share attempts, and may be told a moment before one is over.
+/// over HTTP/2 share attempts, and may fail a moment before one is over.
 async fn fail_until_open(proxy: &Proxy) {
     until(async || {
         assert!(is_unreachable(&send(proxy.addr(), post(START)).await));
@@ -275,8 +275,8 @@ async fn failure_and_recovery_are_logged_once() {
     );
 }
 
-/// Of 40 requests at once 32 open a connection, of which one comes to its end. Its leave to open
-/// passes to one more, and its connection to the other seven, by turns.
+/// Of 40 concurrent requests 32 open a connection, and one of these succeeds. Its permit to open
+/// passes to one more, and its connection serves the other seven in turn.
 #[tokio::test]
 async fn a_burst_opens_few_connections_and_reuses_them() {
     const OPENING: usize = 32;

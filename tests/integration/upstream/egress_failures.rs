@@ -49,13 +49,18 @@ async fn a_refused_tunnel_gets_502_and_is_logged() {
         let addr = answering(parts).await;
         let file = directory.path().join("egress");
         std::fs::write(&file, format!("http://ada:hunter2@{addr}")).unwrap();
-        let told = refused(&api, &format!("file:{}", file.display())).await;
-        assert!(told.log.contains(cause), "no {cause:?} in {}", told.log);
-        assert!(told.took < Duration::from_secs(10), "{:?}", told.took);
+        let refusal = refused(&api, &format!("file:{}", file.display())).await;
+        assert!(
+            refusal.log.contains(cause),
+            "no {cause:?} in {}",
+            refusal.log
+        );
+        assert!(refusal.took < Duration::from_secs(10), "{:?}", refusal.took);
     }
-    let told = refused(&api, "http://127.0.0.1:1").await;
+    let refusal = refused(&api, "http://127.0.0.1:1").await;
     assert!(
-        told.log.contains("the egress proxy cannot be reached") && told.log.contains("refused")
+        refusal.log.contains("the egress proxy cannot be reached")
+            && refusal.log.contains("refused")
     );
 }
 
@@ -232,7 +237,7 @@ fn an_invalid_egress_proxy_hides_its_password() {
         assert!(
             error
                 .split_once("\n  fix: ")
-                .is_some_and(|(_, told)| told.contains(fix)),
+                .is_some_and(|(_, advice)| advice.contains(fix)),
             "{text}: {error}"
         );
         assert!(!error.contains("hunter2"), "{error}");

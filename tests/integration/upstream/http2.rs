@@ -67,7 +67,7 @@ pub(crate) async fn read(mut body: RecvStream) -> Bytes {
     whole.into()
 }
 
-pub(crate) fn assert_told(res: &Whole, status: StatusCode, reason: &str) {
+pub(crate) fn assert_error(res: &Whole, status: StatusCode, reason: &str) {
     assert_eq!(
         (res.status(), json(res)["reason"].as_str()),
         (status, Some(reason))
@@ -127,7 +127,7 @@ async fn the_head_has_upstream_authority_and_one_bearer() {
     assert_eq!(headers["te"], "trailers");
 }
 
-/// Answers over the HTTP that ALPN has picked, and tells which.
+/// Responds over the HTTP version that ALPN picked, with its name as the body.
 async fn whichever(stream: tokio_rustls::server::TlsStream<TcpStream>) {
     let service = hyper::service::service_fn(|req: Request<Incoming>| async move {
         assert_eq!(
@@ -157,7 +157,7 @@ async fn whichever(stream: tokio_rustls::server::TlsStream<TcpStream>) {
 #[tokio::test]
 async fn alpn_picks_a_common_configured_version() {
     let (old, new, none) = (&["http/1.1"][..], &["h2", "http/1.1"][..], &[][..]);
-    for (speaks, version, told) in [
+    for (speaks, version, picked) in [
         (new, "1.1", Some("HTTP/1.1")),
         (new, "2", Some("HTTP/2.0")),
         (new, "auto", Some("HTTP/2.0")),
@@ -181,12 +181,12 @@ async fn alpn_picks_a_common_configured_version() {
             .await;
         for _ in 0..3 {
             let res = send(proxy.addr(), post(START)).await;
-            match told {
-                Some(told) => assert_eq!(res.body(), told, "{speaks:?} {version}"),
-                None => assert_told(&res, StatusCode::BAD_GATEWAY, "upstream_unreachable"),
+            match picked {
+                Some(picked) => assert_eq!(res.body(), picked, "{speaks:?} {version}"),
+                None => assert_error(&res, StatusCode::BAD_GATEWAY, "upstream_unreachable"),
             }
         }
-        if told.is_some() {
+        if picked.is_some() {
             assert_eq!(opened.load(Ordering::SeqCst), 1, "{speaks:?} {version}");
         }
     }
@@ -219,7 +219,7 @@ async fn an_api_without_http2_fails_at_connect() {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     });
     let proxy = proxy_before(old.await, &[]).await;
-    assert_told(
+    assert_error(
         &send(proxy.addr(), post(START)).await,
         StatusCode::BAD_GATEWAY,
         "upstream_unreachable",
@@ -298,7 +298,7 @@ async fn a_failed_connect_fails_all_waiting_requests() {
     });
     let proxy = proxy_before(upstream.await, &[]).await;
     for res in at_once(&proxy, 50).await {
-        assert_told(&res, StatusCode::BAD_GATEWAY, "upstream_unreachable");
+        assert_error(&res, StatusCode::BAD_GATEWAY, "upstream_unreachable");
     }
     assert_eq!(opened.load(Ordering::SeqCst), 1);
 }

@@ -203,12 +203,12 @@ async fn bodiless_and_interim_responses_are_understood() {
             .uri(SUBMIT)
             .header("host", "a");
         let res = send(proxy.addr(), req.body(Full::default()).unwrap()).await;
-        let told = res
+        let content_length = res
             .headers()
             .get("content-length")
             .map(|length| length.to_str().unwrap());
         assert_eq!(
-            (res.status().as_u16(), told, &res.body()[..]),
+            (res.status().as_u16(), content_length, &res.body()[..]),
             (status, length, body.as_bytes())
         );
     }

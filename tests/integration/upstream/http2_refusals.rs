@@ -10,7 +10,7 @@ use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::http2::{START, answer, assert_told, each, proxy_before, read};
+use super::http2::{START, answer, assert_error, each, proxy_before, read};
 use crate::support::caller::{Whole, post, read_until, send};
 use crate::support::frames::{GOAWAY, SETTINGS, frame};
 use crate::support::server::{http2, scripted};
@@ -43,8 +43,8 @@ async fn requests_beyond_goaway_are_retried_with_bodies() {
     assert_eq!(send(proxy.addr(), post(START)).await.body(), "second");
 }
 
-/// What a caller is told whose first requests are reset for `reason`, and how many of them there
-/// were.
+/// The response when the first `times` requests are reset for `reason`, and the requests that
+/// arrived.
 async fn reset(reason: Reason, times: usize, set: &[&str]) -> (Whole, Vec<(usize, Bytes)>) {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&seen);
@@ -81,12 +81,12 @@ async fn a_refused_request_is_retried_once() {
         (&b"taken"[..], vec![(1, whole()), (1, whole())])
     );
     let (res, seen) = reset(Reason::REFUSED_STREAM, 100, &[]).await;
-    assert_told(&res, StatusCode::SERVICE_UNAVAILABLE, "upstream_refused");
+    assert_error(&res, StatusCode::SERVICE_UNAVAILABLE, "upstream_refused");
     assert_eq!(res.headers()["retry-after"], "1");
     assert_eq!(seen, [(1, whole()), (1, whole())]);
     // A body that was not kept cannot be sent again.
     let (res, seen) = reset(Reason::REFUSED_STREAM, 1, &["limits.max_replay_body=0"]).await;
-    assert_told(&res, StatusCode::SERVICE_UNAVAILABLE, "upstream_refused");
+    assert_error(&res, StatusCode::SERVICE_UNAVAILABLE, "upstream_refused");
     assert_eq!(seen.len(), 1);
 }
 
@@ -110,7 +110,7 @@ async fn a_refused_request_is_sent_twice_at_most() {
     for (path, sent) in [(START, 20), (READ, 40), (CALLERS, 60)] {
         for _ in 0..20 {
             let res = send(proxy.addr(), post(path)).await;
-            assert_told(&res, StatusCode::SERVICE_UNAVAILABLE, "upstream_refused");
+            assert_error(&res, StatusCode::SERVICE_UNAVAILABLE, "upstream_refused");
         }
         assert_eq!(seen.load(Ordering::SeqCst), 2 * sent, "{path}");
     }
@@ -140,7 +140,7 @@ async fn other_resets_are_not_retried() {
         Reason::ENHANCE_YOUR_CALM,
     ] {
         let (res, seen) = reset(reason, 1, &[]).await;
-        assert_told(&res, StatusCode::BAD_GATEWAY, "upstream_broken");
+        assert_error(&res, StatusCode::BAD_GATEWAY, "upstream_broken");
         assert_eq!(seen.len(), 1, "{reason:?}");
     }
 }

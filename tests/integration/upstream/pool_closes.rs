@@ -86,7 +86,7 @@ async fn dead_pooled_connections_cost_no_request() {
 async fn early_and_mid_response_closes_are_distinguished() {
     const CLOSED: &str = "the connection to the API was closed before it answered";
     const BROKEN: &str = "the connection to the API broke before it answered";
-    for (served, begun, told) in [(1, "", CLOSED), (1, "HTTP/1.1 20", BROKEN), (0, "", BROKEN)] {
+    for (served, begun, detail) in [(1, "", CLOSED), (1, "HTTP/1.1 20", BROKEN), (0, "", BROKEN)] {
         let upstream = scripted(move |mut stream: TcpStream| async move {
             for _ in 0..served {
                 read_until(&mut stream, "{}").await;
@@ -109,7 +109,7 @@ async fn early_and_mid_response_closes_are_distinguished() {
         let res = json(&send(proxy.addr(), post(START)).await);
         assert_eq!(
             (&res["reason"], &res["detail"]),
-            (&"upstream_broken".into(), &told.into()),
+            (&"upstream_broken".into(), &detail.into()),
             "{begun:?}"
         );
     }
@@ -211,7 +211,7 @@ async fn under_random_closes(path: &'static str) -> (usize, Vec<usize>) {
     (lost, seen.values().copied().collect())
 }
 
-/// A start that may have arrived is not sent again, so its caller is told.
+/// A start that may have arrived is not retried, so its caller gets an error.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_closes_lose_few_requests_duplicate_none() {
     let (lost, arrived) = under_random_closes(START).await;
