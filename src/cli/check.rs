@@ -80,13 +80,9 @@ impl Check {
 
 /// Returns a line for each key.
 fn table(effective: &[Effective]) -> String {
-    let line = |Effective {
-                    key, value, origin, ..
-                }: &Effective| {
-        format!(
-            "  {key:<28} {:<44} {origin}\n",
-            value.as_deref().unwrap_or("-")
-        )
+    let line = |one: &Effective| {
+        let value = one.shown().unwrap_or_else(|| "-".to_owned());
+        format!("  {:<28} {value:<44} {}\n", one.key, one.origin)
     };
     effective.iter().map(line).collect()
 }

@@ -229,9 +229,12 @@ fn changed_keys(old: &[Effective], new: &[Effective]) -> Vec<String> {
     let old: HashMap<&str, &Effective> = old.iter().map(|one| (one.key.as_str(), one)).collect();
     let new: HashMap<&str, &Effective> = new.iter().map(|one| (one.key.as_str(), one)).collect();
     let keys: BTreeSet<&str> = old.keys().chain(new.keys()).copied().collect();
-    let value = |all: &HashMap<&str, &Effective>, key: &str| all.get(key).map(|one| one.identity());
+    let is_same = |key: &&str| match (old.get(key), new.get(key)) {
+        (Some(old), Some(new)) => old.has_value_of(new),
+        _ => false,
+    };
     keys.into_iter()
-        .filter(|key| value(&old, key) != value(&new, key))
+        .filter(|key| !is_same(key))
         .map(str::to_owned)
         .collect()
 }

@@ -125,21 +125,14 @@ mod tests {
     use super::*;
 
     fn is_own_address(url: &str, address: &str) -> bool {
-        is_own(
-            &Url::parse(url).unwrap(),
-            &Address::try_from(address.to_owned()).unwrap(),
-        )
+        is_own(&Url::parse(url).unwrap(), &address.parse().unwrap())
     }
 
     #[test]
     fn a_name_of_the_proxy_is_possibly_its_own() {
         let may_be = |url: &str, address: &str| {
             let names = ["gbg.internal", ".corp.example", "*"].map(str::to_owned);
-            may_be_own(
-                &Url::parse(url).unwrap(),
-                &Address::try_from(address.to_owned()).unwrap(),
-                &names,
-            )
+            may_be_own(&Url::parse(url).unwrap(), &address.parse().unwrap(), &names)
         };
         assert!(may_be("https://gbg.internal", "10.0.0.5:443"));
         assert!(!may_be("https://gbg.internal:8443", "10.0.0.5:443"));

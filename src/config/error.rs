@@ -1,16 +1,40 @@
-//! Errors of the configuration, with the place, the cause and the fix.
+//! Errors of the configuration, with the source, the cause and the fix.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
-/// One thing wrong with the configuration: where, what, and the fix. Never holds a value that may
-/// be a secret.
+/// Everything that is wrong with a configuration, in the order of the file; at least one error.
 #[derive(Debug)]
+pub struct ConfigErrors(pub Vec<ConfigError>);
+
+impl std::error::Error for ConfigErrors {}
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, error) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            error.fmt(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl From<ConfigError> for ConfigErrors {
+    fn from(error: ConfigError) -> Self {
+        ConfigErrors(vec![error])
+    }
+}
+
+/// One error of the configuration: the source, the cause and the fix. It never holds a value that
+/// may be a secret.
+#[derive(Clone, Debug)]
 pub struct ConfigError {
     /// Where the value comes from.
     pub origin: ValueSource,
-    /// The key, `section.key` or `caller "name": key`; empty where there is none (bad TOML, an
+    /// The key, `section.key` or `caller "name": key`; empty where there is none (invalid TOML, an
     /// unreadable file).
     pub key: String,
     /// What is wrong with it.
@@ -36,14 +60,10 @@ impl fmt::Display for ConfigError {
 }
 
 /// Where a value comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ValueSource {
-    /// Nobody wrote it: it is the default.
-    Default,
-    /// A file as a whole.
-    File(PathBuf),
-    /// A place in a file; lines and columns count from one, columns in characters.
-    Place {
+    /// A position in a file; lines and columns count from one, columns in characters.
+    Position {
         /// The file.
         file: PathBuf,
         /// The line.
@@ -51,18 +71,22 @@ pub enum ValueSource {
         /// The column.
         column: usize,
     },
+    /// A file as a whole.
+    File(PathBuf),
     /// An environment variable.
     Env(String),
     /// `--set`.
     Set,
+    /// The default: the value is written nowhere.
+    Default,
 }
 
 impl ValueSource {
-    /// The place of the byte `offset` of `text` in `file`.
-    pub(super) fn place(file: &std::path::Path, text: &str, offset: usize) -> Self {
+    /// The position of the byte `offset` of `text` in `file`.
+    pub(super) fn position(file: &std::path::Path, text: &str, offset: usize) -> Self {
         let before = text.get(..offset).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        ValueSource::Place {
+        ValueSource::Position {
             file: file.to_owned(),
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
@@ -75,7 +99,7 @@ impl fmt::Display for ValueSource {
         match self {
             ValueSource::Default => f.write_str("built-in default"),
             ValueSource::File(file) => write!(f, "{}", file.display()),
-            ValueSource::Place { file, line, column } => {
+            ValueSource::Position { file, line, column } => {
                 write!(f, "{}:{line}:{column}", file.display())
             }
             ValueSource::Env(name) => write!(f, "environment variable {name}"),
@@ -84,7 +108,7 @@ impl fmt::Display for ValueSource {
     }
 }
 
-/// What is wrong with the value of one key, wherever that was written.
+/// Error of the value of one key, without its source.
 #[derive(Debug, thiserror::Error)]
 #[error("{key}: {message}{}{fix}", if fix.is_empty() { "" } else { "; " })]
 pub struct Problem {
@@ -112,16 +136,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_names_file_line_column_key_and_mend() {
-        let error = ConfigError {
-            origin: ValueSource::place("proxy.toml".as_ref(), "[token]\nä = 1\n scop = 2", 16),
+    fn an_error_names_position_key_and_fix() {
+        let error = |offset| ConfigError {
+            origin: ValueSource::position(
+                "proxy.toml".as_ref(),
+                "[token]\nä = 1\n scop = 2",
+                offset,
+            ),
             key: "token.scop".into(),
             message: "there is no such key".into(),
             fix: "did you mean token.scope?".into(),
         };
-        assert_eq!(
-            error.to_string(),
-            "proxy.toml:3:2: token.scop: there is no such key\n  fix: did you mean token.scope?"
-        );
+        let shown =
+            "proxy.toml:3:2: token.scop: there is no such key\n  fix: did you mean token.scope?";
+        assert_eq!(error(16).to_string(), shown);
+        let both = ConfigErrors(vec![error(16), error(16)]);
+        assert_eq!(both.to_string(), format!("{shown}\n{shown}"));
     }
 }

@@ -1,148 +1,152 @@
-//! Loading of the configuration. A value comes from `--set`, else the environment, else the file, else
-//! the default.
+//! Loading of the configuration: each value comes from `--set`, else the environment, else the
+//! file, else the default.
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
-
-use super::error::{ConfigError, Problem, ValueSource};
-use super::sections::{admin, caller, listen, token, trace, upstream};
-use super::source::layers::Document;
-use super::source::resolved::Effective;
+use super::error::{ConfigError, ConfigErrors, ValueSource};
+use super::keys::keys;
+use super::sections::admin;
+use super::source::effective::Effective;
+use super::source::findings::Findings;
+use super::source::layers::Layers;
+use super::source::section::Reader;
 use super::types::address::Address;
-use super::{Config, Drain, Limits, Log, cross_checks};
+use super::{Config, read, unknown_names};
 use crate::secret::Environment;
 
-/// Where values may come from.
+/// Sources of the values.
 #[derive(Clone, Default)]
 pub struct Sources {
-    /// The file; without one the defaults serve.
+    /// The file; `None` for the defaults.
     pub file: Option<PathBuf>,
-    /// Values of `--set`, each `section.key=value`.
+    /// Assignments of `--set`, each `section.key=value`.
     pub set: Vec<String>,
     /// The environment.
     pub env: Environment,
 }
 
-/// A configuration, and what is worth saying about it.
+/// A configuration with warnings about it.
 #[derive(Debug)]
 pub struct Loaded {
     /// The configuration.
     pub config: Config,
-    /// What is legal, and perhaps not meant.
+    /// Values that are valid but probably not intended.
     pub warnings: Vec<String>,
     /// Every key with its effective value.
     pub effective: Vec<Effective>,
 }
 
-/// Reads the configuration from `sources`.
+/// Loads the configuration from `sources`.
 ///
 /// # Errors
-/// The first thing that is wrong, with its place and its fix.
-pub fn load(sources: &Sources) -> Result<Loaded, ConfigError> {
-    let mut warnings = Vec::new();
-    let text = text(sources)?;
-    let mut document = document(sources, &text, &mut warnings)?;
-    let raw: RawConfig = document.deserialize()?;
-    let config = raw
-        .resolve(&sources.env, &mut warnings)
-        .map_err(|problem| document.locate(problem))?;
+/// Everything that is wrong, each with its source and its fix.
+pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
+    let text = read_text(sources)?;
+    let layers = layers(sources, &text)?;
+    let findings = Findings::default();
+    unknown_names::check_file(&layers, &findings);
+    unknown_names::check_environment(&sources.env, &findings);
+    unknown_names::check_set(&sources.set, &findings);
+    let reader = Reader::new(&layers, &findings);
+    let config = read::read(&reader, &findings, &sources.env);
+    let effective = reader.into_effective();
+    let warnings = findings.finish()?;
+    let config = config.ok_or_else(|| {
+        ConfigErrors::from(ConfigError {
+            origin: ValueSource::Default,
+            key: String::new(),
+            message: "the configuration cannot be used".to_owned(),
+            fix: String::new(),
+        })
+    })?;
     Ok(Loaded {
         config,
         warnings,
-        effective: document.effective()?,
+        effective: in_order(effective),
     })
 }
 
-/// The address of `[admin]` alone; `None` where it is off.
+/// Loads the address of `[admin]` alone; `None` for nowhere.
 ///
 /// # Errors
-/// As those of [`load`], as far as they are about how it is written.
-pub fn admin_address(sources: &Sources) -> Result<Option<Address>, ConfigError> {
-    let text = text(sources)?;
-    let raw: RawConfig = document(sources, &text, &mut Vec::new())?.deserialize()?;
-    Ok(raw.admin.address())
+/// When the file cannot be read, or the address is invalid.
+pub fn admin_address(sources: &Sources) -> Result<Option<Address>, ConfigErrors> {
+    let text = read_text(sources)?;
+    let layers = layers(sources, &text)?;
+    let findings = Findings::default();
+    let reader = Reader::new(&layers, &findings);
+    let address = admin::read_address(&reader.section("admin"));
+    findings.finish().map(|_| address)
 }
 
-fn text(sources: &Sources) -> Result<String, ConfigError> {
-    Ok(sources
-        .file
-        .as_deref()
-        .map(read_file)
-        .transpose()?
-        .unwrap_or_default())
+fn layers<'a>(sources: &'a Sources, text: &'a str) -> Result<Layers<'a>, ConfigErrors> {
+    let file = sources.file.as_deref().unwrap_or(Path::new(""));
+    Layers::parse(file, text, &sources.env, &sources.set)
 }
 
-fn document<'a>(
-    sources: &'a Sources,
-    text: &'a str,
-    warnings: &mut Vec<String>,
-) -> Result<Document<'a>, ConfigError> {
-    let mut document = Document::parse(sources.file.as_deref().unwrap_or(Path::new("")), text)?;
-    document.take_environment(&sources.env, warnings)?;
-    for assignment in &sources.set {
-        document.take_set(assignment)?;
-    }
-    Ok(document)
+/// The values in the order of the keys, with those of sections that are not written; values of
+/// callers last.
+fn in_order(effective: Vec<Effective>) -> Vec<Effective> {
+    let (mut entries, mut plain): (Vec<_>, Vec<_>) = effective
+        .into_iter()
+        .partition(|one| one.key.starts_with("caller "));
+    let is_plain = |key: &String| !key.starts_with("caller.");
+    let mut all: Vec<_> = keys()
+        .into_iter()
+        .filter(is_plain)
+        .map(|key| match plain.iter().position(|one| one.key == key) {
+            Some(at) => plain.swap_remove(at),
+            None => Effective::unwritten(key),
+        })
+        .collect();
+    all.append(&mut entries);
+    all
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct RawConfig {
-    listen: listen::RawListen,
-    upstream: upstream::RawUpstream,
-    token: token::RawToken,
-    caller: Vec<caller::RawCaller>,
-    limits: Limits,
-    admin: admin::RawAdmin,
-    log: Log,
-    trace: trace::RawTrace,
-    drain: Drain,
+fn read_text(sources: &Sources) -> Result<String, ConfigErrors> {
+    sources.file.as_deref().map_or(Ok(String::new()), read_file)
 }
 
-impl RawConfig {
-    fn resolve(mut self, env: &Environment, warnings: &mut Vec<String>) -> Result<Config, Problem> {
-        let ca_file = self.upstream.ca_file.clone();
-        let way_out = self.upstream.way_out(env, warnings)?;
-        let callers = listen::CallerSummary {
-            is_empty: self.caller.is_empty(),
-            has_keys: self.caller.iter().any(caller::RawCaller::has_key),
-        };
-        let listen = self.listen.resolve(callers, warnings)?;
-        let (upstream, forward) = self
-            .upstream
-            .resolve(listen.header_case, &way_out, warnings)?;
-        let config = Config {
-            callers: caller::resolve(self.caller, &listen, &forward, warnings)?,
-            admin: self.admin.resolve(&listen)?,
-            listen,
-            upstream,
-            forward,
-            token: self.token.resolve(ca_file, &way_out, env, warnings)?,
-            limits: self.limits,
-            log: self.log,
-            trace: self.trace.resolve()?,
-            drain: self.drain,
-        };
-        warnings.extend(cross_checks::warnings(&config));
-        Ok(config)
-    }
-}
-
-fn read_file(path: &Path) -> Result<String, ConfigError> {
-    /// No configuration is longer; a device without an end is.
-    const LONGEST: u64 = 16 << 20;
-    let read = || {
-        let mut text = String::new();
-        File::open(path)?.take(LONGEST).read_to_string(&mut text)?;
-        io::Result::Ok(text)
+fn read_file(path: &Path) -> Result<String, ConfigErrors> {
+    /// No configuration is longer, but a device may be endless.
+    const MAX_FILE_BYTES: u64 = 16 << 20;
+    let error = |message: String, fix: &str| {
+        ConfigErrors::from(ConfigError {
+            origin: ValueSource::File(path.to_owned()),
+            key: String::new(),
+            message,
+            fix: fix.to_owned(),
+        })
     };
-    read().map_err(|error| ConfigError {
-        origin: ValueSource::File(path.to_owned()),
-        key: String::new(),
-        message: format!("cannot read the configuration: {error}"),
-        fix: "check the path after --config and the permissions of the file".to_owned(),
+    let read = || {
+        let mut bytes = Vec::new();
+        File::open(path)?
+            .take(MAX_FILE_BYTES)
+            .read_to_end(&mut bytes)?;
+        std::io::Result::Ok(bytes)
+    };
+    if path.is_dir() {
+        let message = "this is a directory, not a file".to_owned();
+        return Err(error(
+            message,
+            "name the file in it, such as proxy.toml, after --config",
+        ));
+    }
+    let bytes = read().map_err(|cause| {
+        error(
+            format!("cannot read the configuration: {cause}"),
+            "check the path after --config and the permissions of the file",
+        )
+    })?;
+    let is_utf_16 = bytes.starts_with(b"\xFF\xFE") || bytes.starts_with(b"\xFE\xFF");
+    String::from_utf8(bytes).map_err(|_| {
+        let encoding = if is_utf_16 {
+            "the file is UTF-16 text, not UTF-8"
+        } else {
+            "the file is not UTF-8 text (it may be Latin-1 or Windows-1252)"
+        };
+        error(encoding.to_owned(), "save it as UTF-8")
     })
 }

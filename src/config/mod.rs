@@ -5,13 +5,17 @@
 
 mod cross_checks;
 mod error;
+mod keys;
 mod load;
+mod read;
 mod reloadable;
 mod sections;
 mod source;
 mod types;
+mod unknown_names;
 
-pub use self::error::{ConfigError, Problem, ValueSource};
+pub use self::error::{ConfigError, ConfigErrors, Problem, ValueSource};
+pub use self::keys::{is_key_variable, keys};
 pub use self::load::{Loaded, Sources, admin_address, load};
 pub use self::reloadable::is_live;
 pub use self::sections::admin::Admin;
@@ -26,10 +30,9 @@ pub use self::sections::token::credentials::{ClientAuth, CredentialSources, Cred
 pub use self::sections::token::signing_key::{Algorithm, SigningKey};
 pub use self::sections::trace::{Exported, Trace};
 pub use self::sections::upstream::{ForwardConfig, HttpVersion, Upstream};
-pub use self::source::keys::keys;
-pub(crate) use self::source::keys::nearest;
-pub use self::source::resolved::Effective;
-pub use self::source::variable::is_key_variable;
+pub use self::source::effective::Effective;
+pub(crate) use self::source::nearest::nearest;
+pub use self::source::setting::Invalid;
 pub use self::types::address::{Address, SocketMode};
 pub use self::types::caller_key::{NoRandomness, holds_key, key_digest, new_key};
 pub use self::types::certificate_name::CertificateName;

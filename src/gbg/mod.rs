@@ -15,8 +15,7 @@ pub const TOKEN_ENDPOINT: &str = "https://api.auth.gbgplc.com/as/token.oauth2";
 pub const SCOPE: &str = "gbg.token";
 
 /// A region of the platform. GBG publishes these three.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Region {
     /// Europe.
     #[default]

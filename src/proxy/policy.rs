@@ -37,7 +37,7 @@ impl SharedState {
         let limits = &config.limits;
         let admission = AdmissionQueue::new(
             limits.max_in_flight.get() as usize,
-            limits.queue(),
+            limits.queue,
             limits.queue_timeout,
             Arc::clone(&metrics.admission),
         );
@@ -56,7 +56,7 @@ impl SharedState {
         let limits = &config.limits;
         self.admission.resize(
             limits.max_in_flight.get() as usize,
-            limits.queue(),
+            limits.queue,
             limits.queue_timeout,
         );
         SharedState {

@@ -74,8 +74,8 @@ mod tests {
             .uri(path)
             .body(())
             .unwrap();
-        let connect = "/v2/captain/journey/device/connect".to_owned();
-        Route::new(&req, &[ExactPath::try_from(connect).unwrap()])
+        let connect = "/v2/captain/journey/device/connect".parse().unwrap();
+        Route::new(&req, &[connect])
     }
 
     #[test]

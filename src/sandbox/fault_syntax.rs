@@ -193,9 +193,9 @@ mod tests {
             error("token-type="),
             "token-type needs a value, such as token-type=mac"
         );
-        assert!(
-            error("token-delay=2").starts_with("token-delay: no time; write a number and its unit")
-        );
+        assert!(error("token-delay=2").starts_with(
+            "token-delay: invalid duration: the unit is missing; write a number and its"
+        ));
         for status in ["99", "100", "1000", "x"] {
             assert!(
                 error(&format!("api-status={status}")).contains("from 200 to 999"),

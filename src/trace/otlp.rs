@@ -182,7 +182,6 @@ impl<E: SpanExporter> SpanExporter for LoggedExporter<E> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::HttpUrl;
 
     #[test]
     fn errors_never_quote_the_query_of_the_endpoint() {
@@ -234,7 +233,7 @@ mod tests {
             "http://127.0.0.1:1/v1/traces?key={}",
             "hunter2".repeat(10_000)
         );
-        let endpoint = HttpUrl::try_from(endpoint).unwrap();
+        let endpoint = endpoint.parse().unwrap();
         let error = OtlpExporter::start(&Exported {
             endpoint,
             roots: Vec::new(),

@@ -15,7 +15,7 @@ use super::output::print_line;
 use super::runtime::{block_on, shut_down};
 use crate::app::signals;
 use crate::app::{App, StartError};
-use crate::config::{self, Address, Config, HttpUrl, Origin, Sources};
+use crate::config::{self, Address, Config, Invalid, Origin, Sources};
 use crate::sandbox::{Sandbox, SandboxOptions};
 use crate::telemetry;
 
@@ -124,7 +124,8 @@ fn configuration(sandbox: &Sandbox) -> Result<Config, CommandError> {
         .map_err(|error| CommandError::Usage(error.to_string()))?
         .config;
     let url = |text: String| {
-        HttpUrl::try_from(text).map_err(|error| CommandError::Failed(error.to_owned()))
+        text.parse()
+            .map_err(|error: Invalid| CommandError::Failed(error.to_string()))
     };
     let origin = Origin::of(&url(sandbox.base_url())?);
     config.upstream.origin =

@@ -120,7 +120,10 @@ impl Target {
 
     /// Returns true if TCP stays on this machine, where no firewall and no proxy is in between.
     pub(super) fn is_local(&self) -> bool {
-        HttpUrl::try_from(self.first_hop().to_string()).is_ok_and(|url| url.is_loopback())
+        self.first_hop()
+            .to_string()
+            .parse()
+            .is_ok_and(|url: HttpUrl| url.is_loopback())
     }
 
     /// Host and port of the server, as people write them.

@@ -1,11 +1,10 @@
 //! `[admin]`: the listener of health, metrics and the status page.
 
-use serde::Deserialize;
-
 use super::listen::Listen;
-use crate::config::error::Problem;
+use crate::config::source::section::Section;
+use crate::config::source::setting::{Invalid, TextSetting};
 use crate::config::types::address::Address;
-use crate::config::types::hosts::{self, Hosts};
+use crate::config::types::hosts::{HostPattern, Hosts};
 
 /// `[admin]` as it is used.
 #[derive(Clone, Debug)]
@@ -14,88 +13,72 @@ pub struct Admin {
     pub address: Option<Address>,
     /// The hosts by which it may be called.
     pub hosts: Hosts,
-    /// Whether `POST /quit` ends the process.
+    /// Whether `POST /quit` stops the process.
     pub quit: bool,
-    /// How many connections may be open at once; no key, but what the limit of open files leaves.
-    /// `None` for no such limit.
+    /// How many connections may be open at once, as the limit of open files allows; `None` for any
+    /// number. Not a key.
     pub max_connections: Option<u32>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RawAdmin {
-    address: AdminAddress,
-    allow_anonymous: bool,
-    #[serde(deserialize_with = "hosts::list")]
-    hosts: Vec<String>,
-    quit: bool,
-}
-
 /// An address, or `off`.
-#[derive(Debug, Deserialize)]
-#[serde(try_from = "String")]
 struct AdminAddress(Option<Address>);
 
-impl TryFrom<String> for AdminAddress {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        match text.as_str() {
+impl TextSetting for AdminAddress {
+    fn parse_text(text: &str) -> Result<Self, Invalid> {
+        match text {
             "off" => Ok(AdminAddress(None)),
-            _ => Address::try_from(text).map(|address| AdminAddress(Some(address))).map_err(|_| {
-                "no address; write an IP address and a port (\"127.0.0.1:8081\"), \"unix:PATH\", or \"off\""
-            }),
+            _ => Address::parse(text, "127.0.0.1:8081").map(|address| AdminAddress(Some(address))),
         }
+    }
+
+    fn to_text(&self) -> String {
+        let AdminAddress(address) = self;
+        address
+            .as_ref()
+            .map_or("off".to_owned(), Address::to_string)
     }
 }
 
-impl Default for RawAdmin {
-    fn default() -> Self {
-        RawAdmin {
-            address: AdminAddress(Some(Address::Tcp(([127, 0, 0, 1], 8081).into()))),
-            allow_anonymous: false,
-            hosts: Vec::new(),
-            quit: false,
-        }
-    }
+/// The address alone; `None` for nowhere.
+pub(crate) fn read_address(section: &Section<'_, '_>) -> Option<Address> {
+    let default = Address::Tcp(([127, 0, 0, 1], 8081).into());
+    let AdminAddress(address) = section.get("address", AdminAddress(Some(default)));
+    address
 }
 
-impl RawAdmin {
-    /// Where to listen; `None` for nowhere.
-    pub(crate) fn address(self) -> Option<Address> {
-        self.address.0
-    }
-
-    pub(crate) fn resolve(self, listen: &Listen) -> Result<Admin, Problem> {
-        const KEY: &str = "admin.address";
-        let AdminAddress(address) = self.address;
-        if let Some(address) = &address {
-            if !address.is_local() && !self.allow_anonymous {
-                return Err(Problem::new(
-                    KEY,
-                    format!(
-                        "{address} is open to the network, and shows anyone who calls and how much"
-                    ),
+impl Admin {
+    pub(crate) fn read(section: &Section<'_, '_>, listen: &Listen) -> Self {
+        let address = read_address(section);
+        let allow_anonymous = section.get("allow_anonymous", false);
+        let hosts: Vec<HostPattern> = section.get("hosts", Vec::new());
+        let quit = section.get("quit", false);
+        if section.is_sound()
+            && let Some(address) = &address
+        {
+            if !address.is_local() && !allow_anonymous {
+                section.reject(
+                    "address",
+                    format!("{address} is open to the network, and shows anyone who calls and how much"),
                     "listen on a loopback address, or write admin.allow_anonymous = true, as probes and scrapes from \
                      another machine need it",
-                ));
+                );
             }
             if *address == listen.address
                 && !matches!(address, Address::Tcp(addr) if addr.port() == 0)
             {
-                return Err(Problem::new(
-                    KEY,
+                section.reject(
+                    "address",
                     format!("{address} is listen.address as well"),
                     "write another port: health and metrics are not served to callers",
-                ));
+                );
             }
         }
         let own = address.clone().unwrap_or_else(|| listen.address.clone());
-        Ok(Admin {
-            hosts: Hosts::new(&own, self.hosts),
+        Admin {
+            hosts: Hosts::new(&own, hosts.into_iter().map(|HostPattern(host)| host)),
             address,
-            quit: self.quit,
+            quit,
             max_connections: None,
-        })
+        }
     }
 }

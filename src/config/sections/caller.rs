@@ -1,24 +1,22 @@
-//! `[[caller]]`: who may call, how each is known, and how much each may.
+//! `[[caller]]`: the systems that may call, how each authenticates, and its limits.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::time::SystemTime;
 
 use http::Method;
-use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
 
 use super::listen::Listen;
 use super::upstream::ForwardConfig;
-use crate::config::error::Problem;
+use crate::config::source::section::Section;
+use crate::config::source::setting::{Invalid, TextSetting};
 use crate::config::types::address::Address;
 use crate::config::types::caller_key;
-use crate::config::types::caller_key::digests;
+use crate::config::types::caller_key::KeyDigests;
 use crate::config::types::certificate_name::CertificateName;
-use crate::config::types::methods;
 use crate::config::types::path::PathPrefix;
 use crate::config::types::rate::Rate;
-use crate::config::types::timestamp;
+use crate::config::types::timestamp::Timestamp;
 use crate::secret;
 
 /// A system that may call.
@@ -30,127 +28,207 @@ pub struct CallerConfig {
     pub keys: Vec<[u8; 32]>,
     /// The subject alternative name of its certificate.
     pub certificate: Option<CertificateName>,
-    /// The user that its process runs as, at the other end of a Unix socket.
+    /// The user ID of its process, at the other end of a Unix socket.
     pub uid: Option<u32>,
-    /// From when on it is not known any more.
+    /// When its access ends.
     pub expires: Option<SystemTime>,
-    /// How many requests it may send.
+    /// How many requests it may send per unit of time.
     pub rate: Option<Rate>,
     /// How many of its requests may be in flight at once.
     pub max_in_flight: Option<NonZeroU32>,
-    /// What it may call: path prefixes within `upstream.allow`; `None` for all of that.
+    /// Path prefixes that it may call, within `upstream.allow`; `None` for all of that.
     pub allow: Option<Vec<PathPrefix>>,
-    /// The methods that it may use, of `upstream.methods`; `None` for all of those.
+    /// Methods that it may use, of `upstream.methods`; `None` for all of those.
     pub methods: Option<Vec<Method>>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct RawCaller {
-    #[serde(deserialize_with = "name")]
-    name: String,
-    #[serde(default, deserialize_with = "digests")]
-    key_sha256: Vec<[u8; 32]>,
-    #[serde(default, deserialize_with = "certificate")]
-    certificate: Option<CertificateName>,
-    uid: Option<u32>,
-    #[serde(default, deserialize_with = "timestamp::optional")]
-    expires: Option<SystemTime>,
-    rate: Option<Rate>,
-    max_in_flight: Option<NonZeroU32>,
-    allow: Option<Vec<PathPrefix>>,
-    #[serde(default, deserialize_with = "some_methods")]
-    methods: Option<Vec<Method>>,
+/// A `[[caller]]` with its section, before the rules between sections are checked.
+pub(crate) struct CallerEntry<'r, 'a> {
+    section: Section<'r, 'a>,
+    caller: CallerConfig,
 }
 
-impl RawCaller {
-    /// Whether it is known by a key, which is to be read by nobody on the way.
-    pub(crate) fn has_key(&self) -> bool {
-        !self.key_sha256.is_empty()
+impl<'r, 'a> CallerEntry<'r, 'a> {
+    pub(crate) fn read(mut section: Section<'r, 'a>) -> Self {
+        let name = section.required("name", "\"crm\"");
+        let name = name.map(|CallerName(name)| name).unwrap_or_default();
+        if !name.is_empty() {
+            section.name_entry("caller", &name);
+        }
+        let keys: Option<KeyDigests> = section.optional("key_sha256");
+        let expires: Option<Timestamp> = section.optional("expires");
+        let caller = CallerConfig {
+            keys: keys.map(|KeyDigests(keys)| keys).unwrap_or_default(),
+            certificate: section.optional("certificate"),
+            uid: section.optional("uid"),
+            expires: expires.map(|Timestamp(time)| time),
+            rate: section.optional("rate"),
+            max_in_flight: section.optional("max_in_flight"),
+            allow: section.optional("allow"),
+            methods: section.optional("methods"),
+            name,
+        };
+        CallerEntry { section, caller }
     }
 
-    fn resolve(
-        self,
-        at: EntryKey,
-        listen: &Listen,
-        forward: &ForwardConfig,
-    ) -> Result<CallerConfig, Problem> {
-        if self.key_sha256.is_empty() && self.certificate.is_none() && self.uid.is_none() {
-            return Err(at.problem(
-                "there is nothing that it could be known by",
+    /// Returns true if it authenticates with a key, which must cross no network in clear text.
+    pub(crate) fn has_key(&self) -> bool {
+        self.section.is_written("key_sha256")
+    }
+
+    fn check(&self, listen: &Listen, forward: &ForwardConfig) {
+        let CallerEntry { section, caller } = self;
+        if caller.keys.is_empty() && caller.certificate.is_none() && caller.uid.is_none() {
+            section.reject(
+                "",
+                "it has no way to authenticate",
                 format!(
                     "write key_sha256 (`gbg-proxy key new {}` makes a key and prints that line), certificate or uid",
-                    self.name
+                    caller.name
                 ),
-            ));
+            );
         }
-        let asks_for_certificates = listen
-            .tls
-            .as_ref()
-            .is_some_and(|tls| !tls.client_roots.is_empty());
-        if self.certificate.is_some() && !asks_for_certificates {
-            return Err(at.key("certificate").problem(
-                "callers are not asked for a certificate",
-                "write [listen.tls] with cert, key and client_ca, the certificates that callers' are signed by",
-            ));
+        let has_roots = |tls: &super::listen::ListenTls| !tls.client_roots.is_empty();
+        if caller.certificate.is_some() && !listen.tls.as_ref().is_some_and(has_roots) {
+            section.reject(
+                "certificate",
+                "it has no effect: callers are not asked for a certificate",
+                "write [listen.tls] with cert, key and client_ca, the CA certificates that callers' are signed by",
+            );
         }
-        if self.uid.is_some() && !matches!(listen.address, Address::Unix(_)) {
-            return Err(at.key("uid").problem(
-                format!("nobody's user is known over {}", listen.address),
-                "write listen.address = \"unix:PATH\", or remove it",
-            ));
+        if caller.uid.is_some() && !matches!(listen.address, Address::Unix(_)) {
+            section.reject(
+                "uid",
+                format!(
+                    "it has no effect: {} does not identify users",
+                    listen.address
+                ),
+                "write listen.address = \"unix:/PATH\", or remove it",
+            );
         }
-        if self.uid == Some(u32::MAX) {
+        if caller.uid == Some(u32::MAX) {
             let fix = "write the number that `id -u NAME` prints";
-            return Err(at.key("uid").problem("this is the number of no user", fix));
+            section.reject("uid", "no user has this number", fix);
         }
-        check_within_paths(self.allow.as_deref(), &forward.allow, at)?;
-        check_within_methods(self.methods.as_deref(), &forward.methods, at)?;
-        Ok(CallerConfig {
-            name: self.name,
-            keys: self.key_sha256,
-            certificate: self.certificate,
-            uid: self.uid,
-            expires: self.expires,
-            rate: self.rate,
-            max_in_flight: self.max_in_flight,
-            allow: self.allow,
-            methods: self.methods,
-        })
+        self.check_paths(&forward.allow);
+        self.check_methods(&forward.methods);
+    }
+
+    fn check_paths(&self, outer: &[PathPrefix]) {
+        let Some(allow) = &self.caller.allow else {
+            return;
+        };
+        if allow.is_empty() {
+            self.reject_empty("allow");
+        }
+        let is_outside = |prefix: &&PathPrefix| {
+            let mut outer = outer.iter();
+            !outer.any(|outer| prefix.as_str().starts_with(outer.as_str()))
+        };
+        if let Some(outside) = allow.iter().find(is_outside) {
+            let outer: Vec<_> = outer
+                .iter()
+                .map(|prefix| format!("{:?}", prefix.as_str()))
+                .collect();
+            self.section.reject(
+                "allow",
+                format!(
+                    "{:?} is outside upstream.allow, and never forwarded",
+                    outside.as_str()
+                ),
+                format!(
+                    "write a prefix that begins with one of {}, or extend upstream.allow",
+                    outer.join(", ")
+                ),
+            );
+        }
+    }
+
+    fn check_methods(&self, outer: &[Method]) {
+        let Some(methods) = &self.caller.methods else {
+            return;
+        };
+        if methods.is_empty() {
+            self.reject_empty("methods");
+        }
+        let is_outside = |method: &&Method| !outer.is_empty() && !outer.contains(method);
+        if let Some(outside) = methods.iter().find(is_outside) {
+            let outer: Vec<_> = outer.iter().map(Method::as_str).collect();
+            self.section.reject(
+                "methods",
+                format!("{outside} is not one of upstream.methods, and never forwarded"),
+                format!(
+                    "write some of {}, or extend upstream.methods",
+                    outer.join(", ")
+                ),
+            );
+        }
+    }
+
+    fn reject_empty(&self, name: &str) {
+        let fix = "remove it if the caller may call all that is forwarded, or remove the caller";
+        self.section
+            .reject(name, "an empty list leaves the caller nothing to call", fix);
+    }
+
+    fn reject_duplicate(&self, key: &str, other: &str) {
+        let name = &self.caller.name;
+        let section = &self.section;
+        match key {
+            "name" => section.reject(
+                key,
+                "another caller has this name, and logs and metrics could not tell them apart",
+                "give each its own name; a second key of one caller goes into its key_sha256 = [\"…\", \"…\"]",
+            ),
+            "key_sha256" if name == other => section.reject(
+                key,
+                "the same key is written twice",
+                "remove one, or write the SHA-256 of the second key there",
+            ),
+            "key_sha256" => section.reject(
+                key,
+                format!("caller {other:?} has this key as well, so a request could be from either"),
+                format!("make a key for each: `gbg-proxy key new {name}`"),
+            ),
+            _ => section.reject(
+                key,
+                format!("caller {other:?} has this {key} as well, so a request could be from either"),
+                "remove it from one of the two, or make them one caller",
+            ),
+        }
     }
 }
 
-/// The callers, if they can be distinguished.
-pub(crate) fn resolve(
-    callers: Vec<RawCaller>,
+/// Checks the rules between callers, and between callers and other sections.
+pub(crate) fn check(
+    entries: Vec<CallerEntry<'_, '_>>,
     listen: &Listen,
     forward: &ForwardConfig,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<CallerConfig>, Problem> {
+) -> Vec<CallerConfig> {
     let mut seen = HashMap::new();
-    let now = SystemTime::now();
-    let mut resolved = Vec::new();
-    for (index, raw) in callers.into_iter().enumerate() {
-        let at = EntryKey { index, key: "" };
-        let caller = raw.resolve(at, listen, forward)?;
-        for (key, mark) in marks(&caller) {
+    for entry in entries.iter().filter(|entry| entry.section.is_sound()) {
+        entry.check(listen, forward);
+        let caller = &entry.caller;
+        for (key, mark) in marks(caller) {
             if let Some(other) = seen.insert(mark, caller.name.clone()) {
-                return Err(twice(at.key(key), &caller.name, &other));
+                entry.reject_duplicate(key, &other);
             }
         }
-        if let Some(expires) = caller.expires.filter(|expires| *expires <= now) {
+        if let Some(expires) = caller
+            .expires
+            .filter(|expires| *expires <= SystemTime::now())
+        {
             let expires = humantime::format_rfc3339_seconds(expires);
-            warnings.push(format!(
-                "caller {:?} has expired ({expires}): it is not let in",
+            entry.section.warn(format!(
+                "caller {:?} has expired ({expires}): its requests are rejected",
                 caller.name
             ));
         }
-        resolved.push(caller);
     }
-    Ok(resolved)
+    entries.into_iter().map(|entry| entry.caller).collect()
 }
 
-/// What no two callers may share.
+/// Facts that no two callers may share.
 #[derive(PartialEq, Eq, Hash)]
 enum Mark {
     Name(String),
@@ -160,7 +238,6 @@ enum Mark {
 }
 
 fn marks(caller: &CallerConfig) -> Vec<(&'static str, Mark)> {
-    let name = [("name", Mark::Name(caller.name.clone()))];
     let keys = caller
         .keys
         .iter()
@@ -168,155 +245,43 @@ fn marks(caller: &CallerConfig) -> Vec<(&'static str, Mark)> {
     let certificate = caller.certificate.iter().cloned();
     let certificate = certificate.map(|name| ("certificate", Mark::Certificate(name)));
     let uid = caller.uid.map(|uid| ("uid", Mark::Uid(uid)));
-    name.into_iter()
+    [("name", Mark::Name(caller.name.clone()))]
+        .into_iter()
         .chain(keys)
         .chain(certificate)
         .chain(uid)
         .collect()
 }
 
-fn twice(at: EntryKey, name: &str, other: &str) -> Problem {
-    match at.key {
-        "name" => at.problem(
-            "another caller has this name, and logs and metrics could not tell them apart",
-            "give each a name of its own; a second key of one caller goes into its key_sha256 = [\"…\", \"…\"]",
-        ),
-        "key_sha256" if name == other => {
-            at.problem("the same key is written twice", "remove one, or put the second key's SHA-256 there")
-        }
-        "key_sha256" => at.problem(
-            format!("caller {other:?} has this key as well, and it could be either"),
-            format!("make a key for each: `gbg-proxy key new {name}`"),
-        ),
-        key => at.problem(
-            format!("caller {other:?} has this {key} as well, and it could be either"),
-            "give it to one of the two, or make them one caller",
-        ),
+/// Name of a caller.
+struct CallerName(String);
+
+impl TextSetting for CallerName {
+    fn parse_text(text: &str) -> Result<Self, Invalid> {
+        parse_caller_name(text).map(CallerName)
+    }
+
+    fn to_text(&self) -> String {
+        self.0.clone()
     }
 }
 
-fn check_within_paths(
-    written: Option<&[PathPrefix]>,
-    outer: &[PathPrefix],
-    at: EntryKey,
-) -> Result<(), Problem> {
-    let at = at.key("allow");
-    let Some(written) = written else {
-        return Ok(());
-    };
-    if written.is_empty() {
-        return Err(nothing(at));
-    }
-    let is_within = |prefix: &&PathPrefix| {
-        outer
-            .iter()
-            .any(|outer| prefix.as_str().starts_with(outer.as_str()))
-    };
-    match written.iter().find(|prefix| !is_within(prefix)) {
-        None => Ok(()),
-        Some(outside) => {
-            let outer: Vec<_> = outer
-                .iter()
-                .map(|prefix| format!("{:?}", prefix.as_str()))
-                .collect();
-            Err(at.problem(
-                format!(
-                    "{:?} lies outside upstream.allow, and is forwarded for nobody",
-                    outside.as_str()
-                ),
-                format!(
-                    "write a prefix that begins with one of {}, or extend upstream.allow",
-                    outer.join(", ")
-                ),
-            ))
-        }
-    }
-}
-
-fn check_within_methods(
-    written: Option<&[Method]>,
-    outer: &[Method],
-    at: EntryKey,
-) -> Result<(), Problem> {
-    let at = at.key("methods");
-    let Some(written) = written else {
-        return Ok(());
-    };
-    if written.is_empty() {
-        return Err(nothing(at));
-    }
-    match written
-        .iter()
-        .find(|method| !outer.is_empty() && !outer.contains(method))
-    {
-        None => Ok(()),
-        Some(outside) => {
-            let outer: Vec<_> = outer.iter().map(Method::as_str).collect();
-            Err(at.problem(
-                format!("{outside} is not among upstream.methods, and is forwarded for nobody"),
-                format!(
-                    "write some of {}, or extend upstream.methods",
-                    outer.join(", ")
-                ),
-            ))
-        }
-    }
-}
-
-fn nothing(at: EntryKey) -> Problem {
-    let fix = "remove it if it may call all that is forwarded, or remove the caller";
-    at.problem("an empty list leaves the caller nothing to call", fix)
-}
-
-/// A caller in the file, or a key of it.
-#[derive(Clone, Copy)]
-struct EntryKey {
-    index: usize,
-    key: &'static str,
-}
-
-impl EntryKey {
-    fn key(self, key: &'static str) -> Self {
-        EntryKey { key, ..self }
-    }
-
-    fn problem(self, message: impl Into<String>, fix: impl Into<String>) -> Problem {
-        let EntryKey { index, key } = self;
-        let dot = if key.is_empty() { "" } else { "." };
-        Problem::new(format!("caller[{index}]{dot}{key}"), message, fix)
-    }
-}
-
-/// Reads a caller's name: 1 to 64 letters, digits, `.`, `_` and `-`, so that it can stand anywhere
-/// unquoted.
+/// Parses a caller's name: 1 to 64 letters, digits, `.`, `_` and `-`, so that it needs no quotes
+/// anywhere.
 ///
 /// # Errors
-/// What is wrong with the text, and how to write it.
-pub fn parse_caller_name(text: &str) -> Result<String, &'static str> {
+/// When it is another text, or looks like a key.
+pub fn parse_caller_name(text: &str) -> Result<String, Invalid> {
+    let invalid = |reason| {
+        let fix = "write 1 to 64 letters, digits, \".\", \"_\" and \"-\", such as \"crm\"";
+        Err(Invalid::new("name", reason, fix))
+    };
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     if caller_key::may_be_in(text) || secret::holds_encoded_key(text) {
-        Err("this looks like a key; the name is shown in logs and metrics, and must be no secret")
+        invalid("this looks like a key, and names are shown in logs and metrics")
     } else if !(1..=64).contains(&text.len()) || !text.bytes().all(is_plain) {
-        Err("no name; write 1 to 64 letters, digits, \".\", \"_\" and \"-\", such as \"crm\"")
+        invalid("")
     } else {
         Ok(text.to_owned())
     }
-}
-
-fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    parse_caller_name(&String::deserialize(deserializer)?).map_err(D::Error::custom)
-}
-
-fn certificate<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<CertificateName>, D::Error> {
-    CertificateName::parse(&String::deserialize(deserializer)?)
-        .map(Some)
-        .map_err(D::Error::custom)
-}
-
-fn some_methods<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Vec<Method>>, D::Error> {
-    methods::list(deserializer).map(Some)
 }

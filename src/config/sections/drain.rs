@@ -1,28 +1,25 @@
-//! `[drain]`: the end of the process.
+//! `[drain]`: shutdown of the process.
 
 use std::time::Duration;
 
-use serde::Deserialize;
-
-use crate::config::types::duration;
+use crate::config::source::section::Section;
+use crate::config::types::duration::positive;
 
 /// `[drain]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct Drain {
-    /// How long it still accepts after the signal to end, while it says that it is not ready.
-    #[serde(deserialize_with = "duration::or_zero")]
+    /// How long it keeps accepting connections after the signal, while it reports that it is not
+    /// ready.
     pub delay: Duration,
-    /// How long requests in flight may take to finish after the signal to end.
-    #[serde(deserialize_with = "duration::positive")]
+    /// How long requests in flight may take to finish after the signal.
     pub timeout: Duration,
 }
 
-impl Default for Drain {
-    fn default() -> Self {
+impl Drain {
+    pub(crate) fn read(section: &Section<'_, '_>) -> Self {
         Drain {
-            delay: Duration::ZERO,
-            timeout: Duration::from_secs(25),
+            delay: section.get("delay", Duration::ZERO),
+            timeout: section.get_checked("timeout", Duration::from_secs(25), positive),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The corporate proxy on the way out, and what is reached without it.
+//! `upstream.egress_proxy` and `upstream.no_proxy`: the corporate proxy on the way out, and the
+//! destinations that are reached without it.
 
 use std::net::IpAddr;
 
@@ -6,21 +7,16 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
-use serde::de::{Deserialize, Deserializer, Error as _};
 use url::{Host, Url};
 
 use crate::config::error::Problem;
-use crate::config::types::secret_ref::{locate, read, warn_of_exposure, warn_of_text};
+use crate::config::source::section::Section;
+use crate::config::source::setting::{Invalid, TextSetting};
+use crate::config::types::secret_ref::{exposure, locate, odd_text, read};
 use crate::config::types::url::{HttpUrl, Origin};
-use crate::secret::{Environment, Secret, Source};
+use crate::secret::{Environment, Kept, Secret, Source};
 
 const KEY: &str = "upstream.egress_proxy";
-
-const FIX: &str = "put the URL of the egress proxy into this variable or file, such as \
-                    http://user:password@proxy.example:3128";
-
-const REFERENCE: &str = "write the whole URL where secrets are kept, and here \"env:NAME\", \"file:PATH\" or \
-                         \"credential:NAME\"";
 
 /// A proxy that connections to the outside go through (CONNECT, RFC 9110 section 9.3.6).
 #[derive(Clone, Debug, PartialEq)]
@@ -32,45 +28,47 @@ pub struct Egress {
 }
 
 impl Egress {
-    /// Reads a URL that may hold user and password. No error quotes it.
-    fn parse(text: &str) -> Result<Self, &'static str> {
-        const NO_URL: &str = "no URL; write one such as \"http://proxy.example:3128\" (what is no letter or digit in \
-                              user and password is written as % and two digits)";
-        let mut url = Url::parse(text).map_err(|_| NO_URL)?;
+    /// Parses a URL that may hold user and password.
+    fn parse(text: &str) -> Result<Self, Invalid> {
+        let invalid = |reason| {
+            let fix = "write a URL such as \"http://proxy.example:3128\"; in user and password, write each other \
+                       character than letters and digits as % and two hexadecimal digits";
+            Invalid::new("URL", reason, fix)
+        };
+        let mut url = Url::parse(text).map_err(|_| invalid(""))?;
         match url.scheme() {
             "http" => {}
             "https" => {
-                return Err(
-                    "TLS to the egress proxy itself is not spoken; write its http:// address (what goes \
-                            through the tunnel has TLS of its own)",
-                );
+                return Err(Invalid::new(
+                    "URL",
+                    "TLS to the egress proxy itself is not supported",
+                    "write its http:// address; what goes through the tunnel has TLS of its own",
+                ));
             }
-            _ => return Err("the URL must begin with http://"),
+            _ => return Err(invalid("it must begin with http://")),
         }
         let decoded = |part: &str| percent_decode_str(part).collect::<Vec<u8>>();
-        let (user, password) = (
-            decoded(url.username()),
-            decoded(url.password().unwrap_or_default()),
-        );
-        let authorization = match url.username().is_empty() && url.password().is_none() {
-            true => None,
-            // The first colon ends the user (RFC 7617 section 2).
-            false if user.contains(&b':') => return Err("the user's name has a colon"),
-            // RFC 7617 section 2.
-            false if user.iter().chain(&password).any(u8::is_ascii_control) => {
-                return Err("user or password has a control character, such as a line end (%0A)");
-            }
-            false => Some(Secret::new(format!(
-                "Basic {}",
-                STANDARD.encode([&user, &b":"[..], &password].concat())
-            ))),
-        };
+        let user = decoded(url.username());
+        let password = decoded(url.password().unwrap_or_default());
+        // The first colon ends the user (RFC 7617 section 2).
+        if user.contains(&b':') {
+            return Err(invalid("the user name contains a colon"));
+        }
+        // RFC 7617 section 2.
+        if user.iter().chain(&password).any(u8::is_ascii_control) {
+            let reason = "user or password contains a control character, such as a line end (%0A)";
+            return Err(invalid(reason));
+        }
+        let has_credentials = !url.username().is_empty() || url.password().is_some();
+        let authorization = has_credentials.then(|| {
+            let pair = STANDARD.encode([&user, &b":"[..], &password].concat());
+            Secret::new(format!("Basic {pair}"))
+        });
         url.set_password(None)
             .and_then(|()| url.set_username(""))
-            .map_err(|()| NO_URL)?;
-        let url = HttpUrl::try_from(String::from(url))?;
-        let origin = Origin::of(&url)
-            .ok_or("behind host and port of the egress proxy nothing may follow")?;
+            .map_err(|()| invalid(""))?;
+        let url = HttpUrl::parse_text(url.as_str())?;
+        let origin = Origin::of(&url).ok_or_else(|| invalid("a path follows host and port"))?;
         Ok(Egress {
             origin,
             authorization,
@@ -80,47 +78,49 @@ impl Egress {
 
 /// `upstream.egress_proxy` as it is written.
 #[derive(Debug)]
-pub(crate) enum RawEgress {
+enum EgressSource {
     Written(Egress),
     Kept(Source),
 }
 
-impl<'de> Deserialize<'de> for RawEgress {
-    // By way of `Value`, since serde's own type errors quote the value, and this one may hold a
-    // password.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = toml::Value::deserialize(deserializer)?;
-        let text = value.as_str().unwrap_or_default();
+impl TextSetting for EgressSource {
+    // It may hold a password.
+    const MAY_BE_SECRET: bool = true;
+
+    fn parse_text(text: &str) -> Result<Self, Invalid> {
         if let Some(source) = Source::parse(text) {
-            return Ok(RawEgress::Kept(source));
+            return Ok(EgressSource::Kept(source));
         }
-        match Egress::parse(text) {
-            Ok(Egress {
-                authorization: Some(_),
-                ..
-            }) => Err(D::Error::custom(format!(
-                "user and password do not stand in the configuration itself; {REFERENCE}"
-            ))),
-            Ok(egress) => Ok(RawEgress::Written(egress)),
-            Err(error) => Err(D::Error::custom(error)),
+        let egress = Egress::parse(text)?;
+        if egress.authorization.is_some() {
+            return Err(Invalid::new(
+                "URL",
+                "user and password do not belong in the configuration",
+                "keep the whole URL where secrets are kept, and write \"env:NAME\", \"file:PATH\" or \"credential:NAME\"",
+            ));
+        }
+        Ok(EgressSource::Written(egress))
+    }
+
+    fn to_text(&self) -> String {
+        match self {
+            EgressSource::Written(egress) => egress.origin.to_string(),
+            EgressSource::Kept(source) => source.to_string(),
         }
     }
 }
 
-/// What is reached without the egress proxy.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(try_from = "String")]
-pub(crate) enum Direct {
+/// A destination that is reached without the egress proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Direct {
     Host(String),
     /// With the leading dot.
-    Below(String),
+    Suffix(String),
     Network(IpNet),
 }
 
-impl TryFrom<String> for Direct {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
+impl TextSetting for Direct {
+    fn parse_text(text: &str) -> Result<Self, Invalid> {
         let address = text
             .trim_start_matches('[')
             .trim_end_matches(']')
@@ -128,27 +128,37 @@ impl TryFrom<String> for Direct {
         if let Some(network) = address.map(IpNet::from).ok().or_else(|| text.parse().ok()) {
             return Ok(Direct::Network(network));
         }
-        let name = text.strip_prefix('.').unwrap_or(&text);
+        let name = text.strip_prefix('.').unwrap_or(text);
         match Host::parse(name) {
-            Ok(Host::Domain(name)) if !name.contains('*') => Ok(match text.starts_with('.') {
-                true => Direct::Below(format!(".{name}")),
-                false => Direct::Host(name),
+            Ok(Host::Domain(name)) if !name.contains('*') => Ok(if text.starts_with('.') {
+                Direct::Suffix(format!(".{name}"))
+            } else {
+                Direct::Host(name)
             }),
-            _ => Err(
-                "no host; write a name (\"api.example\"), a suffix with its dot (\".example\"), an address or a \
-                      network (\"10.0.0.0/8\"), without a port",
-            ),
+            _ => Err(Invalid::new(
+                "host",
+                "",
+                "write a name (\"api.example\"), a suffix with its dot (\".example\"), an address or a network \
+                 (\"10.0.0.0/8\"), without a port",
+            )),
+        }
+    }
+
+    fn to_text(&self) -> String {
+        match self {
+            Direct::Host(name) | Direct::Suffix(name) => name.clone(),
+            Direct::Network(network) => network.to_string(),
         }
     }
 }
 
 impl Direct {
-    /// Whether it has `host`, as that is written: no name is looked up.
+    /// Returns true if it covers `host` as written: no name is looked up.
     fn covers(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.');
         match self {
             Direct::Host(name) => host == name,
-            Direct::Below(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
+            Direct::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
             Direct::Network(network) => host
                 .parse::<IpAddr>()
                 .is_ok_and(|addr| network.contains(&addr.to_canonical())),
@@ -156,55 +166,41 @@ impl Direct {
     }
 }
 
-/// Which way a host is reached: the one place that decides it, for the API and the token endpoint
-/// alike.
+/// The route to a host: the only place that decides it, for the API and the token endpoint alike.
 #[derive(Debug)]
-pub(crate) struct WayOut {
+pub(crate) struct RouteOut {
     egress: Option<Egress>,
     direct: Vec<Direct>,
 }
 
-impl WayOut {
-    pub(crate) fn resolve(
-        written: Option<RawEgress>,
-        direct: Vec<Direct>,
-        env: &Environment,
-        warnings: &mut Vec<String>,
-    ) -> Result<Self, Problem> {
-        let egress = match written {
-            Some(RawEgress::Written(egress)) => Some(egress),
-            Some(RawEgress::Kept(source)) => {
-                let kept = locate(KEY, &source, env)?;
-                let text = read(KEY, &kept)?;
-                // Blanks around a URL are no part of it.
-                warn_of_text(KEY, text.expose().trim_matches(' '), warnings);
-                if let Some(file) = kept.file() {
-                    warn_of_exposure(KEY, file, warnings);
-                }
-                let bad = |error| {
-                    Problem::new(
-                        KEY,
-                        format!("{source} holds no URL that can be used: {error}"),
-                        FIX,
-                    )
-                };
-                Some(Egress::parse(text.expose()).map_err(bad)?)
+impl RouteOut {
+    pub(crate) fn read(section: &Section<'_, '_>, env: &Environment) -> Self {
+        let source: Option<EgressSource> = section.optional("egress_proxy");
+        let direct: Vec<Direct> = section.get("no_proxy", Vec::new());
+        if section.is_sound() && source.is_none() && !direct.is_empty() {
+            section.reject(
+                "no_proxy",
+                "it has no effect without upstream.egress_proxy",
+                "remove it, or write upstream.egress_proxy (HTTPS_PROXY and its like are ignored unless it says so)",
+            );
+        }
+        let egress = source.and_then(|source| match source {
+            EgressSource::Written(egress) => Some(egress),
+            EgressSource::Kept(source) => {
+                let kept = section.accept(locate(KEY, &source, env))?;
+                let egress = section.accept(read_egress(&kept))?;
+                let text = section.accept(read(KEY, &kept))?;
+                // Blanks around a URL are not a part of it.
+                section.warn_all(odd_text(KEY, text.expose().trim_matches(' ')));
+                section.warn_all(kept.file().and_then(|file| exposure(KEY, file)));
+                Some(egress)
             }
-            None if !direct.is_empty() => {
-                return Err(Problem::new(
-                    "upstream.no_proxy",
-                    "it goes with upstream.egress_proxy, and has no effect without",
-                    "remove it, or write upstream.egress_proxy (HTTPS_PROXY and its like are ignored unless it says so)",
-                ));
-            }
-            None => None,
-        };
-        Ok(WayOut { egress, direct })
+        });
+        RouteOut { egress, direct }
     }
 
-    /// The egress proxy on the way to `url`, if there is one: this machine is always reached
-    /// directly.
-    pub(crate) fn toward(&self, url: &HttpUrl) -> Option<Egress> {
+    /// The egress proxy on the way to `url`, if any: this machine is always reached directly.
+    pub(crate) fn egress_to(&self, url: &HttpUrl) -> Option<Egress> {
         let host = url
             .url()
             .host_str()
@@ -213,6 +209,17 @@ impl WayOut {
         let is_direct = url.is_loopback() || self.direct.iter().any(|direct| direct.covers(host));
         self.egress.clone().filter(|_| !is_direct)
     }
+}
+
+fn read_egress(kept: &Kept) -> Result<Egress, Problem> {
+    let text = read(KEY, kept)?;
+    Egress::parse(text.expose()).map_err(|error| {
+        Problem::new(
+            KEY,
+            format!("{kept} holds no usable URL: {error}"),
+            "write the URL of the egress proxy there, such as http://user:password@proxy.example:3128",
+        )
+    })
 }
 
 #[cfg(test)]
@@ -261,7 +268,7 @@ mod tests {
             "http://a%3Ada:hunter2@proxy.example",
             "http://ada:hunter2@proxy.example#a",
         ] {
-            let error = Egress::parse(bad).unwrap_err();
+            let error = Egress::parse(bad).unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{bad}: {error}");
         }
     }
@@ -277,12 +284,10 @@ mod tests {
                 "[2001:db8::1]",
                 "fd00::/8",
             ];
-            let direct = direct
-                .map(|text| Direct::try_from(text.to_owned()).unwrap())
-                .into();
+            let direct = direct.map(|text| Direct::parse_text(text).unwrap()).into();
             let egress = Some(Egress::parse("http://proxy.example").unwrap());
-            WayOut { egress, direct }
-                .toward(&HttpUrl::try_from(url.to_owned()).unwrap())
+            RouteOut { egress, direct }
+                .egress_to(&HttpUrl::parse_text(url).unwrap())
                 .is_none()
         };
         for direct in [
@@ -325,7 +330,7 @@ mod tests {
             "http://a.example",
             "a b",
         ] {
-            assert!(Direct::try_from(bad.to_owned()).is_err(), "{bad}");
+            assert!(Direct::parse_text(bad).is_err(), "{bad}");
         }
     }
 }

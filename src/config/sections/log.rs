@@ -2,39 +2,35 @@
 
 use std::path::PathBuf;
 
-use serde::Deserialize;
-
-use crate::config::types::file;
+use crate::config::source::section::Section;
+use crate::config::source::setting::choice;
 
 /// `[log]`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[derive(Clone, Debug)]
 pub struct Log {
     /// The least severe level that is logged.
     pub level: Level,
-    /// How a line looks.
+    /// The form of a line.
     pub format: LogFormat,
     /// Whether each request gets a line.
     pub access: bool,
-    /// The file to write to; standard output where there is none.
-    #[serde(deserialize_with = "file::optional")]
+    /// The file to write to; `None` for standard output.
     pub file: Option<PathBuf>,
 }
 
-impl Default for Log {
-    fn default() -> Self {
+impl Log {
+    pub(crate) fn read(section: &Section<'_, '_>) -> Self {
         Log {
-            level: Level::Info,
-            format: LogFormat::Text,
-            access: true,
-            file: None,
+            level: section.get("level", Level::Info),
+            format: section.get("format", LogFormat::Text),
+            access: section.get("access", true),
+            file: section.optional("file"),
         }
     }
 }
 
 /// A severity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are the documentation")]
 pub enum Level {
     Error,
@@ -44,12 +40,21 @@ pub enum Level {
     Trace,
 }
 
+choice!(Level, "level", {
+    "error" => Level::Error,
+    "warn" => Level::Warn,
+    "info" => Level::Info,
+    "debug" => Level::Debug,
+    "trace" => Level::Trace,
+});
+
 /// The form of a log line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     /// For people.
     Text,
     /// One JSON object a line.
     Json,
 }
+
+choice!(LogFormat, "format", { "text" => LogFormat::Text, "json" => LogFormat::Json });

@@ -1,4 +1,4 @@
-//! `[token]`: how an access token is got.
+//! `[token]`: the token endpoint, and the client's credentials for it.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -6,20 +6,21 @@ use std::time::Duration;
 
 use http::StatusCode;
 use rustls::pki_types::CertificateDer;
-use serde::Deserialize;
+use toml::Value;
 
 pub(in crate::config) mod credentials;
 pub(in crate::config) mod signing_key;
 
-use self::credentials::{ClientAuth, CredentialSources, ProofSource, RawText};
+use self::credentials::{ClientAuth, CredentialSources, ProofSource, TextRef};
 use self::signing_key::Algorithm;
-use super::egress_proxy::{Egress, WayOut};
-use crate::config::error::Problem;
+use super::egress_proxy::Egress;
+use super::upstream::UpstreamSettings;
+use crate::config::source::section::Section;
+use crate::config::source::setting::{Invalid, Kind, Setting, choice};
+use crate::config::types::duration::positive;
 use crate::config::types::pem;
-use crate::config::types::secret_ref::SecretRef;
-use crate::config::types::secret_ref::locate;
+use crate::config::types::secret_ref::{SecretRef, locate};
 use crate::config::types::url::HttpUrl;
-use crate::config::types::{duration, file};
 use crate::gbg;
 use crate::secret::{Environment, Kept, Source};
 
@@ -28,29 +29,30 @@ use crate::secret::{Environment, Kept, Source};
 pub struct Token {
     /// The token endpoint (RFC 6749 section 3.2).
     pub endpoint: HttpUrl,
-    /// What the client proves itself with.
+    /// The credentials of the client.
     pub credentials: CredentialSources,
-    /// The scope to ask for; empty asks for none.
+    /// The scope to request; none if it is empty.
     pub scope: String,
     /// Further fields of the form, such as `audience` or `resource`.
     pub params: Vec<(String, String)>,
     /// The certificates that the token endpoint's may be signed by; empty for plain `http`.
     pub roots: Vec<CertificateDer<'static>>,
-    /// The egress proxy on the way there, if there is one.
+    /// The egress proxy on the way there, if any.
     pub egress: Option<Egress>,
     /// One whole token request, from the name lookup to the last byte of the response.
     pub timeout: Duration,
     /// How long a request waits while there is no valid token.
     pub wait_timeout: Duration,
-    /// The life of a token whose answer does not tell it.
+    /// Lifetime of a token whose response has no `expires_in`.
     pub default_lifetime: Duration,
-    /// The answers of the API that say that the token is not taken: a new one is got, and the
-    /// request sent once more.
+    /// Statuses with which the API rejects a token: the proxy gets a new one and sends the request
+    /// once more.
     pub retry_statuses: Vec<StatusCode>,
 }
 
 impl Token {
-    /// Whether both ask the same endpoint for the same, in the same way, as the same client.
+    /// Returns true if both request the same token from the same endpoint, in the same way, as the
+    /// same client.
     pub fn asks_like(&self, other: &Token) -> bool {
         let what = |token: &Token| {
             (
@@ -66,270 +68,313 @@ impl Token {
     }
 }
 
-/// A shorter life ends while the token is on its way.
-const SHORTEST_LIFE: Duration = Duration::from_secs(10);
+/// A shorter lifetime ends before the token arrives.
+const MIN_LIFETIME: Duration = Duration::from_secs(10);
 
-/// How a token is granted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// Grant type of the token request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Grant {
     /// To the client itself (RFC 6749 section 4.4).
-    #[default]
     ClientCredentials,
     /// To a user whose password the client knows (RFC 6749 section 4.3).
     Password,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RawToken {
-    endpoint: HttpUrl,
-    client_id: RawText,
+choice!(Grant, "grant type", {
+    "client_credentials" => Grant::ClientCredentials,
+    "password" => Grant::Password,
+});
+
+impl Token {
+    /// The CA certificates of `upstream` serve both, unless this section has its own.
+    pub(crate) fn read(
+        section: &Section<'_, '_>,
+        upstream: &UpstreamSettings,
+        env: &Environment,
+    ) -> Option<Self> {
+        let endpoint = section.get("endpoint", HttpUrl::known(gbg::TOKEN_ENDPOINT));
+        let keys = CredentialKeys::read(section);
+        // GBG's own clients request none with a password.
+        let default_scope = match keys.grant {
+            Grant::ClientCredentials => gbg::SCOPE,
+            Grant::Password => "",
+        };
+        let scope: String = section.get("scope", default_scope.to_owned());
+        let Params(params) = section.get("params", Params::default());
+        let ca_file: Option<PathBuf> = section.optional("ca_file");
+        let allow_http = section.get("allow_http", false);
+        let timeout = section.get_checked("timeout", Duration::from_secs(10), positive);
+        let wait_timeout = section.get_checked("wait_timeout", Duration::from_secs(5), positive);
+        let default_lifetime =
+            section.get_checked("default_lifetime", Duration::from_secs(300), |lifetime| {
+                positive(lifetime)?;
+                let reason = "the token would expire before it arrives";
+                let error = || Invalid::new("duration", reason, "write at least \"10s\"");
+                (*lifetime >= MIN_LIFETIME).then_some(()).ok_or_else(error)
+            });
+        let retry_statuses: Vec<RetryStatus> = section.get(
+            "retry_statuses",
+            vec![RetryStatus(StatusCode::UNAUTHORIZED)],
+        );
+        if !section.is_sound() {
+            return None;
+        }
+        if !endpoint.is_tls() && !endpoint.is_loopback() && !allow_http {
+            section.reject(
+                "endpoint",
+                "http:// would send the client's credentials over the network in clear text",
+                "write https://, or token.allow_http = true if you trust the network in between",
+            );
+        }
+        keys.reject_unused(section, endpoint.is_tls());
+        let roots = match &ca_file {
+            None => pem::roots_for(
+                upstream.ca_file.as_deref(),
+                "upstream.ca_file",
+                endpoint.is_tls(),
+            ),
+            own => pem::roots_for(own.as_deref(), "token.ca_file", endpoint.is_tls()),
+        };
+        let roots = section.accept(roots);
+        let credentials = keys.locate(section, env);
+        Some(Token {
+            egress: upstream.route_out.egress_to(&endpoint),
+            endpoint,
+            credentials: credentials?,
+            scope,
+            params: params.into_iter().collect(),
+            roots: roots?,
+            timeout,
+            wait_timeout,
+            default_lifetime,
+            retry_statuses: retry_statuses
+                .into_iter()
+                .map(|RetryStatus(status)| status)
+                .collect(),
+        })
+    }
+}
+
+/// The keys of `[token]` that say how the client authenticates.
+struct CredentialKeys {
+    client_id: TextRef,
     client_secret: Option<SecretRef>,
     client_auth: ClientAuth,
     jwt_key: Option<SecretRef>,
     jwt_alg: Option<Algorithm>,
     jwt_kid: Option<String>,
-    #[serde(deserialize_with = "file::optional")]
     client_cert: Option<PathBuf>,
-    #[serde(deserialize_with = "file::optional")]
     client_key: Option<PathBuf>,
     grant: Grant,
-    username: Option<RawText>,
+    username: Option<TextRef>,
     password: Option<SecretRef>,
-    scope: Option<String>,
-    params: BTreeMap<String, String>,
-    #[serde(deserialize_with = "file::optional")]
-    ca_file: Option<PathBuf>,
-    allow_http: bool,
-    #[serde(deserialize_with = "duration::positive")]
-    timeout: Duration,
-    #[serde(deserialize_with = "duration::positive")]
-    wait_timeout: Duration,
-    #[serde(deserialize_with = "duration::positive")]
-    default_lifetime: Duration,
-    retry_statuses: Vec<u16>,
 }
 
-impl Default for RawToken {
-    fn default() -> Self {
-        RawToken {
-            endpoint: HttpUrl::known(gbg::TOKEN_ENDPOINT),
-            client_id: RawText::Kept(Source::Env("GBG_CLIENT_ID".to_owned())),
-            client_secret: None,
-            client_auth: ClientAuth::default(),
-            jwt_key: None,
-            jwt_alg: None,
-            jwt_kid: None,
-            client_cert: None,
-            client_key: None,
-            grant: Grant::default(),
-            username: None,
-            password: None,
-            scope: None,
-            params: BTreeMap::new(),
-            ca_file: None,
-            allow_http: false,
-            timeout: Duration::from_secs(10),
-            wait_timeout: Duration::from_secs(5),
-            default_lifetime: Duration::from_secs(300),
-            retry_statuses: vec![401],
+impl CredentialKeys {
+    fn read(section: &Section<'_, '_>) -> Self {
+        let client_id = Source::Env("GBG_CLIENT_ID".to_owned());
+        CredentialKeys {
+            client_id: section.get("client_id", TextRef::Kept(client_id)),
+            client_secret: section.optional("client_secret"),
+            client_auth: section.get("client_auth", ClientAuth::Post),
+            jwt_key: section.optional("jwt_key"),
+            jwt_alg: section.optional("jwt_alg"),
+            jwt_kid: section.optional("jwt_kid"),
+            client_cert: section.optional("client_cert"),
+            client_key: section.optional("client_key"),
+            grant: section.get("grant", Grant::ClientCredentials),
+            username: section.optional("username"),
+            password: section.optional("password"),
         }
     }
-}
 
-impl RawToken {
-    /// `ca_file` is the upstream's, which serves both unless this section has its own.
-    pub(crate) fn resolve(
-        self,
-        ca_file: Option<PathBuf>,
-        way_out: &WayOut,
-        env: &Environment,
-        warnings: &mut Vec<String>,
-    ) -> Result<Token, Problem> {
-        if !self.endpoint.is_tls() && !self.endpoint.is_loopback() && !self.allow_http {
-            return Err(Problem::new(
-                "token.endpoint",
-                "http:// would send the client's credentials over the network in clear",
-                "write https://, or token.allow_http = true if the network in between is trusted",
-            ));
+    /// Rejects keys without an effect: the operator meant something else.
+    fn reject_unused(&self, section: &Section<'_, '_>, is_tls: bool) {
+        let uses_secret = matches!(self.client_auth, ClientAuth::Post | ClientAuth::Basic);
+        let uses_key = self.client_auth == ClientAuth::PrivateKeyJwt;
+        let uses_user = self.grant == Grant::Password;
+        let groups: [(&[&str], bool, &str); 4] = [
+            (
+                &["client_secret"],
+                uses_secret,
+                "client_auth = \"post\" or \"basic\"",
+            ),
+            (
+                &["jwt_key", "jwt_alg", "jwt_kid"],
+                uses_key,
+                "client_auth = \"private_key_jwt\"",
+            ),
+            (
+                &["client_cert", "client_key"],
+                is_tls,
+                "an endpoint with https://",
+            ),
+            (&["username", "password"], uses_user, "grant = \"password\""),
+        ];
+        for (names, is_used, condition) in groups {
+            let written = names.iter().filter(|name| section.is_written(name));
+            for name in written.filter(|_| !is_used) {
+                section.reject(
+                    name,
+                    format!("it has no effect without {condition}"),
+                    format!("remove it, or write {condition}"),
+                );
+            }
         }
-        self.refuse_what_does_nothing()?;
-        if self.default_lifetime < SHORTEST_LIFE {
-            return Err(Problem::new(
-                "token.default_lifetime",
-                "the token would be over before it is here",
-                "write at least \"10s\"",
-            ));
-        }
-        check_params(&self.params)?;
-        let roots = match (self.ca_file.or(ca_file), self.endpoint.is_tls()) {
-            (Some(path), _) => pem::roots(&path).map_err(|error| error.at("token.ca_file"))?,
-            (None, true) => pem::platform_roots("upstream.ca_file")?,
-            (None, false) => Vec::new(),
+    }
+
+    /// Finds the place of each credential; `None` if one is missing.
+    fn locate(self, section: &Section<'_, '_>, env: &Environment) -> Option<CredentialSources> {
+        let missing = |name: &str, condition: &str| {
+            let message = format!("it is missing, and {condition} needs it");
+            section.reject(name, message, format!("write token.{name}"));
         };
-        let client_id = self.client_id.locate("token.client_id", env)?;
+        let needed = |key: Option<SecretRef>, name: &'static str, path, condition| {
+            if key.is_none() {
+                missing(name, condition);
+            }
+            section.accept(locate(path, &key?.0, env))
+        };
+        let client_id = section.accept(self.client_id.locate("token.client_id", env));
+        let secret = |written: Option<SecretRef>| -> Option<Kept> {
+            let default = || SecretRef(Source::Env("GBG_CLIENT_SECRET".to_owned()));
+            let SecretRef(source) = written.unwrap_or_else(default);
+            section.accept(locate("token.client_secret", &source, env))
+        };
+        let proof = match self.client_auth {
+            ClientAuth::Post => secret(self.client_secret).map(ProofSource::Post),
+            ClientAuth::Basic => secret(self.client_secret).map(ProofSource::Basic),
+            ClientAuth::PrivateKeyJwt => {
+                let condition = "client_auth = \"private_key_jwt\"";
+                needed(self.jwt_key, "jwt_key", "token.jwt_key", condition).map(|key| {
+                    ProofSource::Assertion {
+                        key,
+                        algorithm: self.jwt_alg.unwrap_or(Algorithm::RS256),
+                        kid: self.jwt_kid,
+                    }
+                })
+            }
+            ClientAuth::Tls => Some(ProofSource::Certificate),
+        };
         let user = match self.grant {
             Grant::ClientCredentials => None,
             Grant::Password => {
-                let username = needed(self.username, "token.username", "grant = \"password\"")?;
-                let password = needed(self.password, "token.password", "grant = \"password\"")?;
-                Some((
-                    username.locate("token.username", env)?,
-                    locate("token.password", &password.0, env)?,
-                ))
-            }
-        };
-        let secret = || -> Result<Kept, Problem> {
-            let source = self.client_secret.map(|SecretRef(source)| source);
-            let source = source.unwrap_or_else(|| Source::Env("GBG_CLIENT_SECRET".to_owned()));
-            locate("token.client_secret", &source, env)
-        };
-        let proof = match self.client_auth {
-            ClientAuth::Post => ProofSource::Post(secret()?),
-            ClientAuth::Basic => ProofSource::Basic(secret()?),
-            ClientAuth::PrivateKeyJwt => {
-                let key = needed(
-                    self.jwt_key,
-                    "token.jwt_key",
-                    "client_auth = \"private_key_jwt\"",
-                )?;
-                ProofSource::Assertion {
-                    key: locate("token.jwt_key", &key.0, env)?,
-                    algorithm: self.jwt_alg.unwrap_or_default(),
-                    kid: self.jwt_kid,
+                let condition = "grant = \"password\"";
+                if self.username.is_none() {
+                    missing("username", condition);
                 }
+                let username = self
+                    .username
+                    .and_then(|name| section.accept(name.locate("token.username", env)));
+                let password = needed(self.password, "password", "token.password", condition);
+                Some(username.zip(password))
             }
-            ClientAuth::Tls => ProofSource::Certificate,
         };
         let certificate = match (self.client_cert, self.client_key) {
-            (None, None) if self.client_auth != ClientAuth::Tls => None,
-            (None, None) => return Err(missing("token.client_cert", "client_auth = \"tls\"")),
-            (cert, key) => Some((
-                needed(cert, "token.client_cert", "token.client_key")?,
-                needed(key, "token.client_key", "token.client_cert")?,
-            )),
+            (None, None) => {
+                if self.client_auth == ClientAuth::Tls {
+                    missing("client_cert", "client_auth = \"tls\"");
+                }
+                None
+            }
+            (Some(cert), Some(key)) => Some((cert, key)),
+            (Some(_), None) => {
+                missing("client_key", "token.client_cert");
+                None
+            }
+            (None, Some(_)) => {
+                missing("client_cert", "token.client_key");
+                None
+            }
         };
+        if !section.is_sound() {
+            return None;
+        }
         let credentials = CredentialSources {
-            client_id,
-            proof,
-            user,
+            client_id: client_id?,
+            proof: proof?,
+            user: match user {
+                Some(user) => Some(user?),
+                None => None,
+            },
             certificate,
         };
-        // A file that cannot be read is reported now. It is read again for each token.
-        warnings.extend(credentials.warnings(&credentials.read()?));
-        Ok(Token {
-            egress: way_out.toward(&self.endpoint),
-            endpoint: self.endpoint,
-            credentials,
-            // GBG's own clients ask for none with a password.
-            scope: self.scope.unwrap_or_else(|| match self.grant {
-                Grant::ClientCredentials => gbg::SCOPE.to_owned(),
-                Grant::Password => String::new(),
-            }),
-            params: self.params.into_iter().collect(),
-            roots,
-            timeout: self.timeout,
-            wait_timeout: self.wait_timeout,
-            default_lifetime: self.default_lifetime,
-            retry_statuses: self
-                .retry_statuses
-                .iter()
-                .map(|&status| retry_status(status))
-                .collect::<Result<_, _>>()?,
-        })
+        // All of them are read each time that a token is requested; errors and warnings come now.
+        let read = section.accept(credentials.read())?;
+        section.warn_all(credentials.warnings(&read));
+        Some(credentials)
+    }
+}
+
+/// Further fields of the token request.
+#[derive(Default)]
+struct Params(BTreeMap<String, String>);
+
+impl Setting for Params {
+    const KIND: Kind = Kind::Table;
+    const MAY_BE_SECRET: bool = true;
+    const IS_HIDDEN: bool = true;
+
+    fn parse(value: &Value) -> Result<Self, Invalid> {
+        /// Fields that other keys fill.
+        const RESERVED: [&str; 8] = [
+            "grant_type",
+            "scope",
+            "client_id",
+            "client_secret",
+            "client_assertion",
+            "client_assertion_type",
+            "username",
+            "password",
+        ];
+        let fix = "write a table of texts, such as { audience = \"https://api.example\" }";
+        let Value::Table(fields) = value else {
+            return Err(Invalid::new("table", "", fix));
+        };
+        if let Some(name) = RESERVED.iter().find(|name| fields.contains_key(**name)) {
+            let reason = format!("another key sets the field {name}");
+            return Err(Invalid::new("table", reason, format!("remove {name} here")));
+        }
+        let text = |(name, value): (&String, &Value)| {
+            let text = value.as_str()?;
+            Some((name.clone(), text.to_owned()))
+        };
+        let params: Option<_> = fields.iter().map(text).collect();
+        params
+            .map(Params)
+            .ok_or_else(|| Invalid::new("table", "a field is not a text", fix))
     }
 
-    /// A key that is written and has no effect is a slip, and a secret that is not used is a secret
-    /// too many.
-    fn refuse_what_does_nothing(&self) -> Result<(), Problem> {
-        let secret_is_used = matches!(self.client_auth, ClientAuth::Post | ClientAuth::Basic);
-        let key_is_used = self.client_auth == ClientAuth::PrivateKeyJwt;
-        let user_is_used = self.grant == Grant::Password;
-        let is_tls = self.endpoint.is_tls();
-        let tls = "an endpoint with https://";
-        let auth = "client_auth = \"private_key_jwt\"";
-        let unused = [
-            (
-                "token.client_secret",
-                self.client_secret.is_some(),
-                secret_is_used,
-                "client_auth = \"post\" or \"basic\"",
-            ),
-            ("token.jwt_key", self.jwt_key.is_some(), key_is_used, auth),
-            ("token.jwt_alg", self.jwt_alg.is_some(), key_is_used, auth),
-            ("token.jwt_kid", self.jwt_kid.is_some(), key_is_used, auth),
-            ("token.client_cert", self.client_cert.is_some(), is_tls, tls),
-            ("token.client_key", self.client_key.is_some(), is_tls, tls),
-            (
-                "token.username",
-                self.username.is_some(),
-                user_is_used,
-                "grant = \"password\"",
-            ),
-            (
-                "token.password",
-                self.password.is_some(),
-                user_is_used,
-                "grant = \"password\"",
-            ),
-        ];
-        match unused
-            .into_iter()
-            .find(|(_, is_written, is_used, _)| *is_written && !is_used)
-        {
-            Some((key, _, _, goes_with)) => Err(Problem::new(
-                key,
-                format!("it goes with {goes_with}, and has no effect here"),
-                format!("remove it, or write {goes_with}"),
+    fn to_toml(&self) -> Value {
+        Value::Table(
+            self.0
+                .iter()
+                .map(|(name, text)| (name.clone(), text.clone().into()))
+                .collect(),
+        )
+    }
+}
+
+/// A status with which the API may reject a token.
+struct RetryStatus(StatusCode);
+
+impl Setting for RetryStatus {
+    const KIND: Kind = Kind::Number;
+
+    fn parse(value: &Value) -> Result<Self, Invalid> {
+        match value.as_integer() {
+            Some(401) => Ok(RetryStatus(StatusCode::UNAUTHORIZED)),
+            Some(403) => Ok(RetryStatus(StatusCode::FORBIDDEN)),
+            _ => Err(Invalid::new(
+                "status",
+                "the API rejects a token with 401 or 403",
+                "write [401], [403], [401, 403], or [] for none",
             )),
-            None => Ok(()),
         }
     }
-}
 
-fn needed<T>(value: Option<T>, key: &'static str, by: &str) -> Result<T, Problem> {
-    value.ok_or_else(|| missing(key, by))
-}
-
-fn missing(key: &'static str, by: &str) -> Problem {
-    Problem::new(key, format!("{by} needs it"), format!("write {key}"))
-}
-
-/// Fields that other keys fill.
-const OUR_FIELDS: [&str; 8] = [
-    "grant_type",
-    "scope",
-    "client_id",
-    "client_secret",
-    "client_assertion",
-    "client_assertion_type",
-    "username",
-    "password",
-];
-
-fn check_params(params: &BTreeMap<String, String>) -> Result<(), Problem> {
-    match params
-        .keys()
-        .find(|name| OUR_FIELDS.contains(&name.as_str()))
-    {
-        Some(name) => Err(Problem::new(
-            "token.params",
-            format!("the field {name} is filled from a key of its own"),
-            format!("remove {name} here"),
-        )),
-        None => Ok(()),
-    }
-}
-
-fn retry_status(status: u16) -> Result<StatusCode, Problem> {
-    match StatusCode::from_u16(status) {
-        Ok(status @ (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) => Ok(status),
-        _ => Err(Problem::new(
-            "token.retry_statuses",
-            format!("{status} says nothing of a token"),
-            "name 401, 403, both, or none: []",
-        )),
+    fn to_toml(&self) -> Value {
+        Value::Integer(self.0.as_u16().into())
     }
 }
 

@@ -3,11 +3,10 @@
 use std::path::PathBuf;
 
 use rustls::pki_types::CertificateDer;
-use serde::de::{Deserializer, Error as _};
-use serde::{Deserialize, de};
+use toml::Value;
 
-use crate::config::error::Problem;
-use crate::config::types::file;
+use crate::config::source::section::Section;
+use crate::config::source::setting::{Invalid, Kind, Setting};
 use crate::config::types::pem;
 use crate::config::types::url::HttpUrl;
 
@@ -16,9 +15,9 @@ use crate::config::types::url::HttpUrl;
 pub struct Trace {
     /// Whether a request without a trace starts one, even without a collector.
     pub start: bool,
-    /// How many of the traces that begin here are recorded, from 0 to 1.
+    /// Fraction of the traces started here that are recorded, from 0 to 1.
     pub sample: f64,
-    /// The collector; `None` without one.
+    /// The collector, if any.
     pub exported: Option<Exported>,
 }
 
@@ -31,94 +30,85 @@ pub struct Exported {
     pub roots: Vec<CertificateDer<'static>>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RawTrace {
-    start: bool,
-    #[serde(deserialize_with = "fraction")]
-    sample: f64,
-    endpoint: Option<HttpUrl>,
-    #[serde(deserialize_with = "file::optional")]
-    ca_file: Option<PathBuf>,
-    allow_http: bool,
-}
-
-impl Default for RawTrace {
-    fn default() -> Self {
-        RawTrace {
-            start: false,
-            sample: 1.0,
-            endpoint: None,
-            ca_file: None,
-            allow_http: false,
-        }
-    }
-}
-
-impl RawTrace {
-    pub(crate) fn resolve(self) -> Result<Trace, Problem> {
-        if self.ca_file.is_some() && self.endpoint.is_none() {
-            let message = "it goes with trace.endpoint, and has no effect here";
-            return Err(Problem::new(
-                "trace.ca_file",
-                message,
+impl Trace {
+    pub(crate) fn read(section: &Section<'_, '_>) -> Self {
+        let start = section.get("start", false);
+        let Fraction(sample) = section.get("sample", Fraction(1.0));
+        let endpoint: Option<HttpUrl> = section.optional("endpoint");
+        let ca_file: Option<PathBuf> = section.optional("ca_file");
+        let allow_http = section.get("allow_http", false);
+        let exported = endpoint
+            .filter(|endpoint| section.is_sound() && is_usable(section, endpoint, allow_http))
+            .map(|endpoint| Exported {
+                roots: section
+                    .accept(pem::roots_for(
+                        ca_file.as_deref(),
+                        "trace.ca_file",
+                        endpoint.is_tls(),
+                    ))
+                    .unwrap_or_default(),
+                endpoint,
+            });
+        if section.is_sound() && ca_file.is_some() && exported.is_none() {
+            section.reject(
+                "ca_file",
+                "it has no effect without trace.endpoint",
                 "remove it, or write trace.endpoint",
-            ));
+            );
         }
-        let exported = match self.endpoint {
-            None => None,
-            Some(_) if !cfg!(feature = "otlp") => {
-                return Err(Problem::new(
-                    "trace.endpoint",
-                    "this gbg-proxy was built without OTLP",
-                    "build it with the default features, or remove trace.endpoint",
-                ));
-            }
-            Some(endpoint) if endpoint.url().path() == "/" => {
-                return Err(Problem::new(
-                    "trace.endpoint",
-                    "this is where the collector is, without the path that it takes traces at",
-                    format!(
-                        "write \"{}v1/traces\"",
-                        endpoint.url().origin().ascii_serialization() + "/"
-                    ),
-                ));
-            }
-            Some(endpoint) if !endpoint.is_tls() && !endpoint.is_loopback() && !self.allow_http => {
-                return Err(Problem::new(
-                    "trace.endpoint",
-                    "http:// would send who calls, what and when over the network in clear",
-                    "write https://, or trace.allow_http = true if the network in between is trusted",
-                ));
-            }
-            Some(endpoint) => {
-                let roots = match (&self.ca_file, endpoint.is_tls()) {
-                    (Some(path), _) => {
-                        pem::roots(path).map_err(|error| error.at("trace.ca_file"))?
-                    }
-                    (None, true) => pem::platform_roots("trace.ca_file")?,
-                    (None, false) => Vec::new(),
-                };
-                Some(Exported { endpoint, roots })
-            }
-        };
-        Ok(Trace {
-            start: self.start,
-            sample: self.sample,
+        Trace {
+            start,
+            sample,
             exported,
-        })
+        }
     }
 }
 
-fn fraction<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
-    let unexpected = || D::Error::custom("no part of all; write a number from 0 to 1, such as 0.1");
-    match toml::Value::deserialize(deserializer)? {
-        toml::Value::Float(part) if (0.0..=1.0).contains(&part) => Ok(part),
-        toml::Value::Integer(part @ 0..=1) => Ok(part as f64),
-        toml::Value::Float(_) | toml::Value::Integer(_) => Err(unexpected()),
-        other => Err(de::Error::invalid_type(
-            de::Unexpected::Other(other.type_str()),
-            &"a number from 0 to 1",
-        )),
+fn is_usable(section: &Section<'_, '_>, endpoint: &HttpUrl, allow_http: bool) -> bool {
+    let (message, fix) = if !cfg!(feature = "otlp") {
+        (
+            "this gbg-proxy was built without OTLP",
+            "build it with the default features, or remove trace.endpoint".to_owned(),
+        )
+    } else if endpoint.url().path() == "/" {
+        let origin = endpoint.url().origin().ascii_serialization();
+        (
+            "the path of the collector is missing",
+            format!("write \"{origin}/v1/traces\""),
+        )
+    } else if !endpoint.is_tls() && !endpoint.is_loopback() && !allow_http {
+        (
+            "http:// would send who calls, what and when over the network in clear text",
+            "write https://, or trace.allow_http = true if you trust the network in between"
+                .to_owned(),
+        )
+    } else {
+        return true;
+    };
+    section.reject("endpoint", message, fix);
+    false
+}
+
+/// A number from 0 to 1.
+#[derive(Clone, Copy)]
+struct Fraction(f64);
+
+impl Setting for Fraction {
+    const KIND: Kind = Kind::Number;
+
+    fn parse(value: &Value) -> Result<Self, Invalid> {
+        let number = match value {
+            Value::Float(number) => Some(*number),
+            Value::Integer(number @ 0..=1) => Some(*number as f64),
+            _ => None,
+        };
+        number
+            .filter(|number| (0.0..=1.0).contains(number))
+            .map(Fraction)
+            .ok_or_else(|| Invalid::new("fraction", "", "write a number from 0 to 1, such as 0.1"))
+    }
+
+    fn to_toml(&self) -> Value {
+        Value::Float(self.0)
     }
 }

@@ -5,298 +5,276 @@ use std::time::Duration;
 
 use http::{HeaderValue, Method};
 use rustls::pki_types::CertificateDer;
-use serde::Deserialize;
 
-use super::egress_proxy::{Direct, Egress, RawEgress, WayOut};
-use crate::config::error::Problem;
+use super::egress_proxy::{Egress, RouteOut};
+use crate::config::source::section::Section;
+use crate::config::source::setting::{Invalid, TextSetting, choice};
+use crate::config::types::duration::positive;
 use crate::config::types::header_case::HeaderCase;
 use crate::config::types::path::{ExactPath, PathPrefix};
 use crate::config::types::pem;
 use crate::config::types::pem::Identity;
-use crate::config::types::secret_ref::warn_of_exposure;
+use crate::config::types::secret_ref::exposure;
 use crate::config::types::url::{HttpUrl, Origin};
-use crate::config::types::{duration, file, methods};
 use crate::gbg::{self, Region};
 use crate::secret::Environment;
 
-/// How the API is reached: of `[upstream]` what decides over connections.
+/// The connections to the API: the part of `[upstream]` that they depend on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Upstream {
     /// Where every forwarded request goes.
     pub origin: Origin,
-    /// Whether a request fails at once, most of the time, while no connection can be opened.
+    /// Whether most requests fail at once while no connection can be opened.
     pub circuit_breaker: bool,
     /// The certificates that the API's may be signed by; empty for a plain `http` upstream.
     pub roots: Vec<CertificateDer<'static>>,
-    /// The certificate that is shown to the API, if any.
+    /// The certificate to present to the API, if any.
     pub identity: Option<Identity>,
-    /// The egress proxy on the way there, if there is one.
+    /// The egress proxy on the way there, if any.
     pub egress: Option<Egress>,
-    /// The HTTP that the API is spoken to in.
+    /// The HTTP version to use with the API.
     pub http_version: HttpVersion,
-    /// Name lookup, TCP, the egress proxy and TLS together.
+    /// Time limit for name lookup, TCP, the egress proxy and TLS together.
     pub connect_timeout: Duration,
-    /// The longest silence between the last byte of a request and the head of its answer.
+    /// Maximum silence between the last byte of a request and the head of its response.
     pub response_timeout: Duration,
-    /// The longest silence of the API in the middle of an answer's body.
+    /// Maximum silence of the API in the middle of a response body.
     pub body_timeout: Duration,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,
     /// The age from which a connection takes no further request.
     pub max_age: Duration,
-    /// How many unused connections each worker keeps ready; of HTTP/2 one at most.
+    /// Unused connections that each worker keeps ready; with HTTP/2 at most one.
     pub min_idle: u16,
-    /// Whether answers keep the spelling of their field names, for callers to see it.
+    /// Whether responses keep the case of their field names for callers.
     pub keep_header_case: bool,
-    /// Connections to the API in the whole process; `None` for any number. No key: the limit of
-    /// open files decides it.
+    /// Connections to the API in the whole process, as the limit of open files allows; `None` for
+    /// any number. Not a key.
     pub max_connections: Option<u32>,
 }
 
-/// What is forwarded: of `[upstream]` what decides over requests.
+/// The requests that are forwarded: the part of `[upstream]` that they depend on.
 #[derive(Clone, Debug)]
 pub struct ForwardConfig {
-    /// What is forwarded: path prefixes.
+    /// Path prefixes to forward.
     pub allow: Vec<PathPrefix>,
-    /// The methods that are forwarded; all but CONNECT and TRACE where it is empty.
+    /// Methods to forward; all but CONNECT and TRACE if it is empty.
     pub methods: Vec<Method>,
-    /// Paths on which the caller's own bearer is the credential, and passes.
+    /// Paths on which the caller's own bearer is the credential and is forwarded.
     pub caller_bearer: Vec<ExactPath>,
-    /// Whether callers' cookies pass.
+    /// Whether callers' cookies are forwarded.
     pub forward_cookies: bool,
     /// Whether `Forwarded` and `X-Forwarded-For` name the caller.
     pub send_forwarded: bool,
-    /// The `X-GBG-Source` of requests that have none.
+    /// The `X-GBG-Source` of requests without one.
     pub source: Option<HeaderValue>,
 }
 
-/// An HTTP to speak.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+/// HTTP version of the connections to the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HttpVersion {
     /// HTTP/1.1.
-    #[default]
-    #[serde(rename = "1.1")]
     Http1,
     /// HTTP/2: by ALPN over TLS, else with prior knowledge (RFC 9113 section 3).
-    #[serde(rename = "2")]
     Http2,
-    /// Whichever of both the other side picks by ALPN; HTTP/1.1 where there is no TLS.
-    #[serde(rename = "auto")]
+    /// The version that the API selects by ALPN; HTTP/1.1 without TLS.
     Auto,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct RawUpstream {
-    region: Option<Region>,
-    base_url: Option<HttpUrl>,
-    allow: Vec<PathPrefix>,
-    #[serde(deserialize_with = "methods::list")]
-    methods: Vec<Method>,
-    circuit_breaker: bool,
-    caller_bearer: Vec<ExactPath>,
-    #[serde(deserialize_with = "file::optional")]
+choice!(HttpVersion, "HTTP version", {
+    "1.1" => HttpVersion::Http1,
+    "2" => HttpVersion::Http2,
+    "auto" => HttpVersion::Auto,
+});
+
+choice!(Region, "region", { "eu" => Region::Eu, "us" => Region::Us, "au" => Region::Au });
+
+/// `[upstream]`, and what other sections need of it.
+pub(crate) struct UpstreamSettings {
+    /// `None` where the address of the API is unknown because of an error.
+    pub(crate) upstream: Option<Upstream>,
+    pub(crate) forward: ForwardConfig,
+    pub(crate) route_out: RouteOut,
+    /// The CA certificates, which also serve the token endpoint.
     pub(crate) ca_file: Option<PathBuf>,
-    #[serde(deserialize_with = "file::optional")]
-    client_cert: Option<PathBuf>,
-    #[serde(deserialize_with = "file::optional")]
-    client_key: Option<PathBuf>,
-    allow_http: bool,
-    egress_proxy: Option<RawEgress>,
-    no_proxy: Vec<Direct>,
-    http_version: HttpVersion,
-    #[serde(deserialize_with = "duration::positive")]
-    connect_timeout: Duration,
-    #[serde(deserialize_with = "duration::positive")]
-    response_timeout: Duration,
-    #[serde(deserialize_with = "duration::positive")]
-    body_timeout: Duration,
-    #[serde(deserialize_with = "duration::positive")]
-    idle_timeout: Duration,
-    #[serde(deserialize_with = "duration::positive")]
-    max_age: Duration,
-    min_idle: u16,
-    forward_cookies: bool,
-    send_forwarded: bool,
-    source: Option<String>,
 }
 
-impl Default for RawUpstream {
-    fn default() -> Self {
-        RawUpstream {
-            region: None,
-            base_url: None,
-            allow: [gbg::V2, gbg::V1].map(PathPrefix::known).into(),
-            methods: Vec::new(),
-            circuit_breaker: true,
-            caller_bearer: gbg::CALLER_BEARER.map(ExactPath::known).into(),
-            ca_file: None,
-            client_cert: None,
-            client_key: None,
-            allow_http: false,
-            egress_proxy: None,
-            no_proxy: Vec::new(),
-            http_version: HttpVersion::default(),
-            connect_timeout: Duration::from_secs(10),
-            response_timeout: Duration::from_secs(60),
-            body_timeout: Duration::from_secs(60),
-            idle_timeout: Duration::from_secs(50),
-            max_age: Duration::from_secs(300),
-            min_idle: 0,
-            forward_cookies: false,
-            send_forwarded: false,
-            source: None,
-        }
-    }
-}
-
-impl RawUpstream {
-    /// Takes out what decides the way of both, the API's and the token endpoint's.
-    pub(crate) fn way_out(
-        &mut self,
+impl UpstreamSettings {
+    pub(crate) fn read(
+        section: &Section<'_, '_>,
         env: &Environment,
-        warnings: &mut Vec<String>,
-    ) -> Result<WayOut, Problem> {
-        WayOut::resolve(
-            self.egress_proxy.take(),
-            std::mem::take(&mut self.no_proxy),
-            env,
-            warnings,
-        )
-    }
-
-    pub(crate) fn resolve(
-        self,
         header_case: HeaderCase,
-        way_out: &WayOut,
-        warnings: &mut Vec<String>,
-    ) -> Result<(Upstream, ForwardConfig), Problem> {
-        let url = self.url()?;
-        let origin = origin(&url)?;
-        if self.allow.is_empty() {
-            return Err(Problem::new(
-                "upstream.allow",
-                "nothing would be forwarded",
-                "name at least one path prefix, such as \"/v2/captain/\"",
-            ));
-        }
-        if self.allow.iter().any(|prefix| prefix.as_str() == "/") {
-            warnings.push(
-                "upstream.allow has \"/\": every path of the host is forwarded with a token, also those that are \
-                 no part of the customer API"
-                    .to_owned(),
-            );
-        }
-        let roots = match (&self.ca_file, origin.tls) {
-            (Some(path), _) => pem::roots(path).map_err(|error| error.at("upstream.ca_file"))?,
-            (None, true) => pem::platform_roots("upstream.ca_file")?,
-            (None, false) => Vec::new(),
+    ) -> Self {
+        let duration =
+            |name, seconds| section.get_checked(name, Duration::from_secs(seconds), positive);
+        let api = read_api(section);
+        let ca_file: Option<PathBuf> = section.optional("ca_file");
+        let route_out = RouteOut::read(section, env);
+        let forward = ForwardConfig::read(section);
+        let circuit_breaker = section.get("circuit_breaker", true);
+        let http_version = section.get("http_version", HttpVersion::Http1);
+        let connect_timeout = duration("connect_timeout", 10);
+        let response_timeout = duration("response_timeout", 60);
+        let body_timeout = duration("body_timeout", 60);
+        let idle_timeout = duration("idle_timeout", 50);
+        let max_age = duration("max_age", 300);
+        let min_idle = section.get("min_idle", 0);
+        let certificate = [
+            section.optional("client_cert"),
+            section.optional("client_key"),
+        ];
+        let (roots, identity) = match &api {
+            Some((url, _)) if section.is_sound() => {
+                let roots = pem::roots_for(ca_file.as_deref(), "upstream.ca_file", url.is_tls());
+                let identity = read_identity(section, certificate, url.is_tls());
+                (section.accept(roots).unwrap_or_default(), identity)
+            }
+            _ => (Vec::new(), None),
         };
-        let identity = self.identity(origin.tls)?;
-        if let Some(key) = &self.client_key {
-            warn_of_exposure("upstream.client_key", key, warnings);
-        }
-        let upstream = Upstream {
+        let upstream = api.map(|(url, origin)| Upstream {
             origin,
-            circuit_breaker: self.circuit_breaker,
+            circuit_breaker,
             roots,
             identity,
-            egress: way_out.toward(&url),
-            http_version: self.http_version,
-            connect_timeout: self.connect_timeout,
-            response_timeout: self.response_timeout,
-            body_timeout: self.body_timeout,
-            idle_timeout: self.idle_timeout,
-            max_age: self.max_age,
-            min_idle: self.min_idle,
+            egress: route_out.egress_to(&url),
+            http_version,
+            connect_timeout,
+            response_timeout,
+            body_timeout,
+            idle_timeout,
+            max_age,
+            min_idle,
             keep_header_case: header_case == HeaderCase::Preserve,
             max_connections: None,
-        };
-        let forward = ForwardConfig {
-            allow: self.allow,
-            methods: self.methods,
-            caller_bearer: self.caller_bearer,
-            forward_cookies: self.forward_cookies,
-            send_forwarded: self.send_forwarded,
-            source: self.source.map(source).transpose()?,
-        };
-        Ok((upstream, forward))
-    }
-
-    /// The certificate for the API: both keys or neither.
-    fn identity(&self, tls: bool) -> Result<Option<Identity>, Problem> {
-        const KEYS: [&str; 2] = ["upstream.client_cert", "upstream.client_key"];
-        let alone = |written: &str, missing| {
-            let message = format!("{written} is written, and needs it");
-            Problem::new(
-                missing,
-                message,
-                format!("write {missing} as well, or remove {written}"),
-            )
-        };
-        match (&self.client_cert, &self.client_key) {
-            (None, None) => Ok(None),
-            (Some(_), None) => Err(alone(KEYS[0], KEYS[1])),
-            (None, Some(_)) => Err(alone(KEYS[1], KEYS[0])),
-            (Some(_), Some(_)) if !tls => Err(Problem::new(
-                KEYS[0],
-                "a certificate is shown in TLS, and the API is reached over http://",
-                "write an https:// base_url, or remove client_cert and client_key",
-            )),
-            (Some(cert), Some(key)) => pem::identity(cert, key, KEYS).map(Some),
+        });
+        UpstreamSettings {
+            upstream,
+            forward,
+            route_out,
+            ca_file,
         }
-    }
-
-    fn url(&self) -> Result<HttpUrl, Problem> {
-        let url = match (&self.base_url, self.region) {
-            (Some(_), Some(region)) => {
-                return Err(Problem::new(
-                    "upstream.base_url",
-                    format!(
-                        "both base_url and region = \"{region}\" are written, and each names the API"
-                    ),
-                    "remove one of the two",
-                ));
-            }
-            (Some(url), None) => url.clone(),
-            (None, region) => HttpUrl::known(region.unwrap_or_default().origin()),
-        };
-        if !url.is_tls() && !url.is_loopback() && !self.allow_http {
-            return Err(Problem::new(
-                "upstream.base_url",
-                "http:// would send tokens and identity documents over the network in clear",
-                "write https://, or upstream.allow_http = true if the network in between is trusted",
-            ));
-        }
-        Ok(url)
     }
 }
 
-fn origin(url: &HttpUrl) -> Result<Origin, Problem> {
-    Origin::of(url).ok_or_else(|| {
+impl ForwardConfig {
+    fn read(section: &Section<'_, '_>) -> Self {
+        let allow = section.get_checked(
+            "allow",
+            [gbg::V2, gbg::V1].map(PathPrefix::known).into(),
+            |allow: &Vec<_>| {
+                let fix = "name at least one path prefix, such as [\"/v2/captain/\"]";
+                let reason = "nothing would be forwarded";
+                let error = || Invalid::new("list", reason, fix);
+                (!allow.is_empty()).then_some(()).ok_or_else(error)
+            },
+        );
+        if allow.iter().any(|prefix| prefix.as_str() == "/") {
+            section.warn(
+                "upstream.allow has \"/\": every path of the host is forwarded with a token, also those that are not part \
+                 of the customer API",
+            );
+        }
+        ForwardConfig {
+            allow,
+            methods: section.get("methods", Vec::new()),
+            caller_bearer: section.get(
+                "caller_bearer",
+                gbg::CALLER_BEARER.map(ExactPath::known).into(),
+            ),
+            forward_cookies: section.get("forward_cookies", false),
+            send_forwarded: section.get("send_forwarded", false),
+            source: section.optional("source"),
+        }
+    }
+}
+
+impl TextSetting for HeaderValue {
+    fn parse_text(text: &str) -> Result<Self, Invalid> {
+        HeaderValue::try_from(text).map_err(|_| {
+            let fix = "write printable ASCII, such as \"crm-eu\"";
+            Invalid::new("header field value", "", fix)
+        })
+    }
+
+    fn to_text(&self) -> String {
+        self.to_str().unwrap_or_default().to_owned()
+    }
+}
+
+/// The certificate to present to the API: both keys or neither.
+fn read_identity(
+    section: &Section<'_, '_>,
+    [cert, key]: [Option<PathBuf>; 2],
+    is_tls: bool,
+) -> Option<Identity> {
+    const PATHS: [&str; 2] = ["upstream.client_cert", "upstream.client_key"];
+    let incomplete = |written, missing| {
+        let message = format!("it is missing, and {written} needs it");
+        let fix = format!("write upstream.{missing} as well, or remove {written}");
+        section.reject(missing, message, fix);
+    };
+    match (cert, key) {
+        (None, None) => {}
+        (Some(_), None) => incomplete(PATHS[0], "client_key"),
+        (None, Some(_)) => incomplete(PATHS[1], "client_cert"),
+        (Some(_), Some(_)) if !is_tls => section.reject(
+            "client_cert",
+            "it has no effect: the API is reached over http://, without TLS",
+            "write an https:// base_url, or remove client_cert and client_key",
+        ),
+        (Some(cert), Some(key)) => {
+            section.warn_all(exposure(PATHS[1], &key));
+            return section.accept(pem::identity(&cert, &key, PATHS));
+        }
+    }
+    None
+}
+
+/// The URL of the API and its origin.
+fn read_api(section: &Section<'_, '_>) -> Option<(HttpUrl, Origin)> {
+    let base_url: Option<HttpUrl> = section.optional("base_url");
+    let region = match base_url {
+        Some(_) => section.optional("region"),
+        None => Some(section.get("region", Region::Eu)),
+    };
+    let allow_http = section.get("allow_http", false);
+    if !section.is_sound() {
+        return None;
+    }
+    let url = match (base_url, region) {
+        (Some(_), Some(region)) => {
+            section.reject(
+                "base_url",
+                format!("region = \"{region}\" is written as well, and each names the API"),
+                "remove one of the two",
+            );
+            return None;
+        }
+        (Some(url), None) => url,
+        (None, region) => HttpUrl::known(region.unwrap_or_default().origin()),
+    };
+    if !url.is_tls() && !url.is_loopback() && !allow_http {
+        section.reject(
+            "base_url",
+            "http:// would send tokens and identity documents over the network in clear text",
+            "write https://, or upstream.allow_http = true if you trust the network in between",
+        );
+        return None;
+    }
+    let origin = Origin::of(&url);
+    if origin.is_none() {
         let origin = url.url().origin().ascii_serialization();
-        Problem::new(
-            "upstream.base_url",
-            format!(
-                "this is an origin, scheme, host and port; {:?} follows it",
-                match url.url().query() {
-                    Some(_) => format!("{}?…", url.url().path()),
-                    None => url.url().path().to_owned(),
-                }
-            ),
-            format!(
-                "write base_url = {origin:?}: callers send the whole path, such as /v2/captain/journey/start"
-            ),
-        )
-    })
-}
-
-fn source(text: String) -> Result<HeaderValue, Problem> {
-    HeaderValue::try_from(&text).map_err(|_| {
-        Problem::new(
-            "upstream.source",
-            "no text that a header field can have",
-            "write printable ASCII, such as \"crm-eu\"",
-        )
-    })
+        let path = url.url().path();
+        let query = if url.url().query().is_some() {
+            "?…"
+        } else {
+            ""
+        };
+        section.reject(
+            "base_url",
+            format!("\"{path}{query}\" follows the origin; only scheme, host and port are allowed"),
+            format!("write base_url = {origin:?}: callers send the whole path, such as /v2/captain/journey/start"),
+        );
+    }
+    origin.map(|origin| (url, origin))
 }

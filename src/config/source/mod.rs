@@ -1,8 +1,11 @@
-//! The layers that a value comes from (file, environment, `--set`), and the place of each value.
+//! Sources of the configuration: the file, the environment and `--set`, read section by section.
 
-pub(super) mod keys;
-pub(super) mod layers;
-pub(super) mod manual;
-pub(super) mod resolved;
-pub(super) mod serde_message;
-pub(super) mod variable;
+pub(crate) mod effective;
+pub(crate) mod findings;
+pub(crate) mod layers;
+pub(crate) mod nearest;
+pub(crate) mod section;
+pub(crate) mod setting;
+pub(crate) mod syntax;
+pub(crate) mod variable;
+pub(crate) mod visible;

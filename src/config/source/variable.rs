@@ -1,22 +1,13 @@
-//! Environment variables that set keys.
+//! Environment variables that set keys: `GBG_PROXY_TOKEN_SCOPE` sets `token.scope`.
 
-use super::keys::keys;
-
-/// The prefix of an environment variable that sets a key: `GBG_PROXY_TOKEN_SCOPE` sets
-/// `token.scope`.
 pub(crate) const ENV_PREFIX: &str = "GBG_PROXY_";
 
-/// Whether the environment variable `name` sets a key.
-pub fn is_key_variable(name: &str) -> bool {
-    name.starts_with(ENV_PREFIX) && keys().iter().any(|key| variable(key) == name)
+/// The environment variable of the key `path`.
+pub(crate) fn variable(path: &str) -> String {
+    format!("{ENV_PREFIX}{}", path.replace('.', "_").to_uppercase())
 }
 
-/// The environment variable of `key`.
-pub(crate) fn variable(key: &str) -> String {
-    format!("{ENV_PREFIX}{}", key.replace('.', "_").to_uppercase())
-}
-
-/// Whether Kubernetes made this variable, for a Service whose name begins with `gbg-proxy`.
+/// Returns true if Kubernetes made this variable, for a Service whose name begins with `gbg-proxy`.
 pub(crate) fn is_service_link(name: &str, value: &str) -> bool {
     ["_SERVICE_HOST", "_SERVICE_PORT", "_TCP", "_UDP"]
         .iter()
@@ -24,4 +15,16 @@ pub(crate) fn is_service_link(name: &str, value: &str) -> bool {
         || ["tcp://", "udp://"]
             .iter()
             .any(|scheme| value.starts_with(scheme))
+}
+
+/// Returns true if a variable is meant for a key of a caller: `GBG_PROXY_CALLER`,
+/// `GBG_PROXY_CALLER_0_NAME`.
+pub(crate) fn names_caller(name: &str) -> bool {
+    let rest = name
+        .strip_prefix(ENV_PREFIX)
+        .and_then(|name| name.strip_prefix("CALLER"))
+        .map(|rest| rest.trim_start_matches('_'));
+    rest.is_some_and(|rest| {
+        rest.is_empty() || rest.starts_with(|first: char| first.is_ascii_digit())
+    })
 }

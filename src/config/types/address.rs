@@ -1,12 +1,13 @@
 //! Address of a listener, and the mode of its Unix socket.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
+use crate::config::source::setting::{Invalid, TextSetting};
+
 /// Where to listen: `127.0.0.1:8080` or `unix:/run/gbg-proxy/proxy.sock`.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A TCP socket.
     Tcp(SocketAddr),
@@ -24,20 +25,45 @@ impl Address {
     }
 }
 
-impl TryFrom<String> for Address {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
+impl Address {
+    /// Parses an address; `example` is one of the same use.
+    pub(crate) fn parse(text: &str, example: &str) -> Result<Self, Invalid> {
+        let fix =
+            || format!("write an IP address and a port, such as {example:?}, or \"unix:/PATH\"");
         if let Some(path) = text.strip_prefix("unix:") {
-            return if path.starts_with('/') {
-                Ok(Address::Unix(path.into()))
-            } else {
-                Err("after unix: comes an absolute path")
-            };
+            if !path.starts_with('/') {
+                let reason = "the path of the socket is not absolute";
+                return Err(Invalid::new("address", reason, fix()));
+            }
+            return Ok(Address::Unix(path.into()));
         }
         text.parse().map(Address::Tcp).map_err(|_| {
-            "no address; write an IP address and a port (\"127.0.0.1:8080\") or \"unix:/run/gbg-proxy/proxy.sock\""
+            let invalid = |reason| Invalid::new("address", reason, fix());
+            match text.rsplit_once(':') {
+                Some((host, port)) if port.parse::<u16>().is_ok() && host == "localhost" => {
+                    invalid("a listener needs an IP address")
+                        .suggest(format!("write \"127.0.0.1:{port}\" or \"[::1]:{port}\""))
+                }
+                Some(("", port)) if port.parse::<u16>().is_ok() => {
+                    invalid("the IP address is missing")
+                        .suggest(format!("write \"127.0.0.1:{port}\" or \"0.0.0.0:{port}\""))
+                }
+                _ if text.parse::<u16>().is_ok() => invalid("the IP address is missing")
+                    .suggest(format!("write \"127.0.0.1:{text}\" or \"0.0.0.0:{text}\"")),
+                _ if text.parse::<IpAddr>().is_ok() => invalid("the port is missing"),
+                _ => invalid(""),
+            }
         })
+    }
+}
+
+impl TextSetting for Address {
+    fn parse_text(text: &str) -> Result<Self, Invalid> {
+        Address::parse(text, "127.0.0.1:8080")
+    }
+
+    fn to_text(&self) -> String {
+        self.to_string()
     }
 }
 
@@ -51,18 +77,23 @@ impl fmt::Display for Address {
 }
 
 /// Permission bits of a Unix socket, written in octal: `"0660"`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketMode(pub u32);
 
-impl TryFrom<String> for SocketMode {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        match u32::from_str_radix(&text, 8) {
+impl TextSetting for SocketMode {
+    fn parse_text(text: &str) -> Result<Self, Invalid> {
+        match u32::from_str_radix(text, 8) {
             Ok(bits) if bits <= 0o777 => Ok(SocketMode(bits)),
-            _ => Err("no permission bits; write them in octal, such as \"0660\""),
+            _ => Err(Invalid::new(
+                "mode",
+                "",
+                "write the permission bits in octal, such as \"0660\"",
+            )),
         }
+    }
+
+    fn to_text(&self) -> String {
+        format!("{:04o}", self.0)
     }
 }
 
@@ -72,7 +103,7 @@ mod tests {
 
     #[test]
     fn addresses() {
-        let address = |text: &str| Address::try_from(text.to_owned());
+        let address = |text: &str| Address::parse_text(text);
         assert!(address("127.0.0.1:0").unwrap().is_local());
         assert!(address("[::1]:80").unwrap().is_local());
         assert!(address("[::ffff:127.0.0.1]:80").unwrap().is_local());

@@ -9,9 +9,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
-use serde::de::{Deserialize, Deserializer, Error as _};
+use toml::Value;
 use zeroize::Zeroizing;
 
+use crate::config::source::setting::{Invalid, Kind, Setting};
 use crate::secret::{self, Secret};
 
 /// What each key begins with.
@@ -124,39 +125,60 @@ fn checksum(body: &[u8]) -> [u8; CHECKSUM_CHARACTERS] {
     std::array::from_fn(|at| text[at])
 }
 
-/// The SHA-256 of a caller's key, or of two: the second is for the time in which a key is replaced.
-pub(crate) fn digests<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<[u8; 32]>, D::Error> {
-    const COUNT: &str = "one SHA-256, or a list of one or two (the old key's and the new key's while a key is replaced)";
-    // By way of `Value`, since serde's own type errors quote the value, and this one may be a key.
-    let texts = match toml::Value::deserialize(deserializer)? {
-        toml::Value::Array(texts) if (1..=2).contains(&texts.len()) => texts,
-        toml::Value::Array(_) => {
-            return Err(D::Error::custom(format!(
-                "no key, or too many; write {COUNT}"
-            )));
-        }
-        text => vec![text],
-    };
-    texts
-        .iter()
-        .map(|text| parse_digest(text.as_str().unwrap_or_default()).map_err(D::Error::custom))
-        .collect()
+/// SHA-256 digests of the keys of a caller: one, or two while a key is replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct KeyDigests(pub(crate) Vec<[u8; 32]>);
+
+impl Setting for KeyDigests {
+    const KIND: Kind = Kind::Text;
+    // It may be a key.
+    const MAY_BE_SECRET: bool = true;
+    const IS_HIDDEN: bool = true;
+
+    fn parse(value: &Value) -> Result<Self, Invalid> {
+        let texts = match value {
+            Value::Array(texts) if (1..=2).contains(&texts.len()) => texts.as_slice(),
+            Value::Array(_) => {
+                return Err(Invalid::new(
+                    "list",
+                    "a caller has one key, or two while one replaces the other",
+                    "write one SHA-256, or a list of two",
+                ));
+            }
+            text => std::slice::from_ref(text),
+        };
+        let digests = texts
+            .iter()
+            .map(|text| parse_digest(text.as_str().unwrap_or_default()));
+        digests.collect::<Result<_, _>>().map(KeyDigests)
+    }
+
+    fn to_toml(&self) -> Value {
+        let hex = |digest: &[u8; 32]| digest.iter().map(|byte| format!("{byte:02x}")).collect();
+        Value::Array(
+            self.0
+                .iter()
+                .map(|digest| Value::String(hex(digest)))
+                .collect(),
+        )
+    }
 }
 
-/// No error quotes the text.
-fn parse_digest(text: &str) -> Result<[u8; 32], &'static str> {
+fn parse_digest(text: &str) -> Result<[u8; 32], Invalid> {
     if may_be_in(text) {
-        return Err(
-            "this is a key itself; the file must hold its SHA-256 alone (`printf %s \"$KEY\" | sha256sum` with the key \
-             in KEY), and a key that stood in a file is better replaced: `gbg-proxy key new NAME`",
-        );
+        return Err(Invalid::new(
+            "SHA-256",
+            "this is the key itself (it is not shown)",
+            "write its SHA-256 alone (`printf %s \"$KEY\" | sha256sum` with the key in KEY); better replace a key that \
+             was in a file: `gbg-proxy key new NAME`",
+        ));
     }
     let mut digest = [0; 32];
-    hex(text, &mut digest).ok_or(
-        "no SHA-256; write its 64 hexadecimal digits in lower case, as `gbg-proxy key new NAME` prints them",
-    )?;
+    hex(text, &mut digest).ok_or_else(|| {
+        let fix =
+            "write the 64 hexadecimal digits in lower case that `gbg-proxy key new NAME` prints";
+        Invalid::new("SHA-256", "", fix)
+    })?;
     Ok(digest)
 }
 
@@ -264,11 +286,14 @@ mod tests {
             &"ä".repeat(32),
         ] {
             assert!(
-                parse_digest(bad).unwrap_err().starts_with("no SHA-256"),
+                parse_digest(bad)
+                    .unwrap_err()
+                    .to_string()
+                    .starts_with("invalid SHA-256; "),
                 "{bad:?}"
             );
         }
-        let error = parse_digest(KEY).unwrap_err();
+        let error = parse_digest(KEY).unwrap_err().to_string();
         assert!(
             error.contains("SHA-256") && !error.contains("AAEC"),
             "{error}"

@@ -4,10 +4,16 @@
 use std::net::IpAddr;
 
 use super::caller_key;
+use crate::config::source::setting::{Invalid, TextSetting};
 
-const NOT_A_NAME: &str = "not a subject alternative name; write one as it stands in the certificate: a DNS name \
-                          (\"crm.corp.example\"), a URI (\"spiffe://corp.example/crm\"), an address (\"10.0.0.5\") or an \
-                          e-mail address (\"crm@corp.example\")";
+fn invalid(reason: &'static str) -> Invalid {
+    Invalid::new(
+        "subject alternative name",
+        reason,
+        "write one as it is in the certificate: a DNS name (\"crm.corp.example\"), a URI (\"spiffe://corp.example/crm\"), \
+         an address (\"10.0.0.5\") or an e-mail address (\"crm@corp.example\")",
+    )
+}
 
 /// A subject alternative name (RFC 5280 section 4.2.1.6). Two are equal if they have the same type
 /// and the same value.
@@ -43,24 +49,23 @@ impl CertificateName {
     ///
     /// # Errors
     /// What is wrong with the text, and how to write it.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
         const KINDS: [&str; 5] = ["DNS:", "URI:", "IP:", "EMAIL:", "OTHERNAME:"];
         let capitals = text.to_ascii_uppercase();
         if caller_key::may_be_in(text) {
-            return Err("this looks like a caller's key");
+            return Err(invalid("this looks like a caller's key"));
         }
         if capitals.starts_with("CN=") || capitals.contains(",CN=") || capitals.contains("/CN=") {
-            return Err(
-                "this is a subject; a caller is known by a subject alternative name, such as \"crm.corp.example\"",
-            );
+            return Err(invalid("this is a subject"));
         }
         if KINDS.iter().any(|kind| capitals.starts_with(kind)) {
-            return Err(
-                "write the name alone, without its kind, such as \"crm.corp.example\" for DNS:crm.corp.example",
-            );
+            let bare = text
+                .split_once(':')
+                .map(|(_, name)| format!("write {name:?}"));
+            return Err(invalid("a name is written without its kind").suggest(bare));
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(NOT_A_NAME);
+            return Err(invalid(""));
         }
         if let Ok(address) = text.parse() {
             return Ok(CertificateName::Address(address));
@@ -70,9 +75,9 @@ impl CertificateName {
             .next()
             .is_some_and(|part| part.parse::<IpAddr>().is_ok());
         if begins_with_address {
-            return Err(
-                "an address stands alone, without a zone and without a prefix length, such as \"10.0.0.5\"",
-            );
+            return Err(invalid(
+                "an address is written without a zone and without a prefix length",
+            ));
         }
         if let Some((scheme, rest)) = text.split_once(':') {
             return Self::parse_uri(text, scheme, rest);
@@ -82,30 +87,44 @@ impl CertificateName {
                 Ok(CertificateName::email(text))
             }
             None if is_dns_name(text) => Ok(CertificateName::dns(text)),
-            _ => Err(NOT_A_NAME),
+            _ => Err(invalid("")),
         }
     }
 
-    fn parse_uri(text: &str, scheme: &str, rest: &str) -> Result<Self, &'static str> {
+    fn parse_uri(text: &str, scheme: &str, rest: &str) -> Result<Self, Invalid> {
         // RFC 3986 section 3.1.
         let is_scheme = scheme.starts_with(|first: char| first.is_ascii_alphabetic())
             && scheme
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
         if rest.bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(
-                "a certificate has names without a port; write the host alone, such as \"crm.corp.example\"",
-            );
+            let host = format!("write {scheme:?}");
+            return Err(invalid("names in certificates have no port").suggest(host));
         }
         if is_scheme {
             Ok(CertificateName::Uri(text.to_owned()))
         } else {
-            Err(NOT_A_NAME)
+            Err(invalid(""))
         }
     }
 }
 
-/// Whether a certificate may have `text` as a DNS name, a wildcard included.
+impl TextSetting for CertificateName {
+    fn parse_text(text: &str) -> Result<Self, Invalid> {
+        CertificateName::parse(text)
+    }
+
+    fn to_text(&self) -> String {
+        match self {
+            CertificateName::Dns(text)
+            | CertificateName::Uri(text)
+            | CertificateName::Email(text) => text.clone(),
+            CertificateName::Address(address) => address.to_string(),
+        }
+    }
+}
+
+/// Returns true if a certificate may have `text` as a DNS name, a wildcard included.
 fn is_dns_name(text: &str) -> bool {
     text.split('.').all(|label| !label.is_empty())
         && text
@@ -144,33 +163,33 @@ mod tests {
             ("192.0.2.7", address("192.0.2.7")),
             ("2001:DB8:0:0:0:0:0:7", address("2001:db8::7")),
         ] {
-            assert_eq!(CertificateName::parse(written), Ok(name), "{written}");
+            assert_eq!(CertificateName::parse(written).unwrap(), name, "{written}");
         }
     }
 
     #[test]
     fn what_no_certificate_names_is_refused() {
         for (bad, problem) in [
-            ("", "not a subject alternative name"),
-            ("crm corp", "not a subject alternative name"),
-            ("bücher.example", "not a subject alternative name"),
-            ("crm..example", "not a subject alternative name"),
-            ("crm.example.", "not a subject alternative name"),
-            ("crm/corp", "not a subject alternative name"),
-            ("@corp.example", "not a subject alternative name"),
-            ("crm@", "not a subject alternative name"),
-            ("a@b@", "not a subject alternative name"),
-            ("[2001:db8::7]", "not a subject alternative name"),
-            ("1:a", "not a subject alternative name"),
-            ("crm.example:443", "without a port"),
-            ("10.0.0.0/8", "an address stands alone"),
-            ("fd00::/8", "an address stands alone"),
-            ("fe80::1%eth0", "an address stands alone"),
+            ("", "invalid subject alternative name; write"),
+            ("crm corp", "invalid subject alternative name; write"),
+            ("bücher.example", "invalid subject alternative name; write"),
+            ("crm..example", "invalid subject alternative name; write"),
+            ("crm.example.", "invalid subject alternative name; write"),
+            ("crm/corp", "invalid subject alternative name; write"),
+            ("@corp.example", "invalid subject alternative name; write"),
+            ("crm@", "invalid subject alternative name; write"),
+            ("a@b@", "invalid subject alternative name; write"),
+            ("[2001:db8::7]", "invalid subject alternative name; write"),
+            ("1:a", "invalid subject alternative name; write"),
+            ("crm.example:443", "have no port"),
+            ("10.0.0.0/8", "an address is written without"),
+            ("fd00::/8", "an address is written without"),
+            ("fe80::1%eth0", "an address is written without"),
             ("CN=crm", "this is a subject"),
             ("O=Corp,CN=crm", "this is a subject"),
             ("URI:spiffe://corp/crm", "without its kind"),
         ] {
-            let error = CertificateName::parse(bad).unwrap_err();
+            let error = CertificateName::parse(bad).unwrap_err().to_string();
             assert!(error.contains(problem), "{bad}: {error}");
         }
     }

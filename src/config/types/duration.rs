@@ -2,39 +2,55 @@
 
 use std::time::Duration;
 
-use serde::de::{Deserialize, Deserializer, Error as _};
+use crate::config::source::setting::{Invalid, TextSetting};
 
-/// Reads a span of time such as `"5s"`, `"250ms"`, `"1m 30s"`, at most a year: far beyond, adding
-/// it to the clock overflows.
+/// Parses a duration such as `"5s"`, `"250ms"` or `"1m 30s"`, at most a year: far beyond, adding it
+/// to the clock overflows.
 ///
 /// # Errors
-/// What is wrong with the text, and how to write it.
-pub fn parse_duration(text: &str) -> Result<Duration, &'static str> {
+/// When the text is not a duration, or a longer one.
+pub fn parse_duration(text: &str) -> Result<Duration, Invalid> {
     const MAX: Duration = Duration::from_secs(365 * 86_400);
+    let invalid = |reason| {
+        Invalid::new(
+            "duration",
+            reason,
+            "write a number and its unit, such as \"5s\" or \"250ms\"",
+        )
+    };
     match humantime::parse_duration(text) {
-        Ok(time) if time > MAX => Err("the time must be at most a year"),
+        Ok(time) if time > MAX => {
+            let reason = "a duration is at most a year";
+            Err(Invalid::new("duration", reason, "write \"365d\" or less"))
+        }
         Ok(time) => Ok(time),
-        Err(_) => Err(INVALID),
+        Err(_) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
+            let suggestion = format!("write \"{text}s\" or \"{text}ms\"");
+            Err(invalid("the unit is missing").suggest(suggestion))
+        }
+        Err(_) => Err(invalid("")),
     }
 }
 
-const INVALID: &str = "no time; write a number and its unit, such as \"5s\" or \"250ms\"";
+impl TextSetting for Duration {
+    fn parse_text(text: &str) -> Result<Self, Invalid> {
+        parse_duration(text)
+    }
 
-/// A span of time that is not zero.
-pub(crate) fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    match or_zero(deserializer)? {
-        Duration::ZERO => Err(D::Error::custom("the time must be more than zero")),
-        time => Ok(time),
+    fn to_text(&self) -> String {
+        humantime::format_duration(*self).to_string()
     }
 }
 
-/// A span of time.
-pub(crate) fn or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-    // Through `Value`, so that a bare number gets the error of a text without a unit.
-    let value = toml::Value::deserialize(deserializer)?;
-    value
-        .as_str()
-        .ok_or(INVALID)
-        .and_then(parse_duration)
-        .map_err(D::Error::custom)
+/// Accepts every duration but zero.
+pub(crate) fn positive(time: &Duration) -> Result<(), Invalid> {
+    if time.is_zero() {
+        let reason = "it must be more than zero";
+        return Err(Invalid::new(
+            "duration",
+            reason,
+            "write a longer one, such as \"1s\"",
+        ));
+    }
+    Ok(())
 }

@@ -2,36 +2,28 @@
 
 use std::path::PathBuf;
 
-use serde::de::{Deserialize, Deserializer, Error as _};
-
 use super::caller_key;
+use crate::config::source::setting::{Invalid, TextSetting};
 use crate::secret::is_content;
 
-/// A file's path, which an empty text is not.
-pub(crate) fn optional<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<PathBuf>, D::Error> {
-    required(deserializer).map(Some)
-}
+impl TextSetting for PathBuf {
+    // It may be the private key itself.
+    const MAY_BE_SECRET: bool = true;
 
-/// A file's path, where the key has to have one.
-pub(crate) fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
-    // By way of `Value`, since serde's own type errors quote the value, and this one may be the
-    // private key itself.
-    let value = toml::Value::deserialize(deserializer).map_err(|_| {
-        D::Error::custom("this value cannot be read (it is not shown: it may be a secret)")
-    })?;
-    match value.as_str() {
-        None => Err(D::Error::custom(
-            "this is not a path; write the path of a file as a text in quotes",
-        )),
-        Some("") => Err(D::Error::custom("the value is empty")),
-        Some(text) if is_content(text) => Err(D::Error::custom(
-            "this is the content of a file; write its path (the value is not shown)",
-        )),
-        Some(text) if caller_key::is_in(text) => Err(D::Error::custom(
-            "this is a caller's key; write the path of a file (the value is not shown)",
-        )),
-        Some(text) => Ok(text.into()),
+    fn parse_text(text: &str) -> Result<Self, Invalid> {
+        let invalid = |reason| Err(Invalid::new("path", reason, "write the path of a file"));
+        match text {
+            "" => Err(Invalid::empty(
+                "path",
+                "write the path of a file, or remove the key",
+            )),
+            _ if is_content(text) => invalid("this is the content of a file (it is not shown)"),
+            _ if caller_key::is_in(text) => invalid("this is a caller's key (it is not shown)"),
+            _ => Ok(text.into()),
+        }
+    }
+
+    fn to_text(&self) -> String {
+        self.display().to_string()
     }
 }

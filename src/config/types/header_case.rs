@@ -1,14 +1,14 @@
 //! Case of field names over HTTP/1.
 
-use serde::Deserialize;
+use crate::config::source::setting::choice;
 
-/// How the field names of an HTTP/1 answer are spelt; they mean the same in any case (RFC 9110
-/// section 5.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// Case of the field names of an HTTP/1 response; it has no meaning (RFC 9110 section 5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderCase {
-    /// In lower case.
+    /// Lower case.
     Lower,
-    /// As the API spelt them, and those of our own with capitals.
+    /// As the API spelt them, and our own with capitals.
     Preserve,
 }
+
+choice!(HeaderCase, "header case", { "lower" => HeaderCase::Lower, "preserve" => HeaderCase::Preserve });

@@ -3,10 +3,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use serde::de::{Deserialize, Deserializer, Error as _};
 use url::Host;
 
 use super::address::Address;
+use crate::config::source::setting::{Invalid, TextSetting};
 
 /// Hosts that are ours.
 #[derive(Clone, Debug)]
@@ -84,63 +84,71 @@ fn without_port(authority: &[u8]) -> &[u8] {
     }
 }
 
-const INVALID_HOST: &str = "no host; write a name (\"gbg.internal\"), a suffix with its dot (\".corp.example\"), an address \
-                       (\"10.0.0.5\", \"::1\"), or \"*\" for any";
+/// A host of a list: a name in lower case, a suffix with its dot, an address without brackets, or
+/// `*`; as it is compared with Host fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostPattern(pub(crate) String);
 
-/// Names in lower case and addresses without brackets, as they are compared with Host fields.
-pub(crate) fn list<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    let texts = Vec::<String>::deserialize(deserializer)?;
-    texts
-        .iter()
-        .map(|text| host(text).map_err(D::Error::custom))
-        .collect()
+fn invalid(reason: &'static str) -> Invalid {
+    Invalid::new(
+        "host",
+        reason,
+        "write a name (\"gbg.internal\"), a suffix with its dot (\".corp.example\"), an address (\"10.0.0.5\", \"::1\"), \
+         or \"*\" for any",
+    )
 }
 
-fn host(text: &str) -> Result<String, &'static str> {
-    if text == "*" {
-        return Ok(text.to_owned());
-    }
-    if text.contains('*') {
-        return Err(
-            "\"*\" stands alone, for any host; for all names that end in one write its dot first, such as \
-                    \".corp.example\"",
-        );
-    }
-    if text.contains("://") {
-        return Err("a Host field has no scheme; write the host alone, such as \"gbg.internal\"");
-    }
-    let bare = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(text);
-    if let Ok(addr) = bare.parse::<IpAddr>() {
-        return match addr {
-            IpAddr::V4(_) if bare != text => Err(INVALID_HOST),
-            addr => Ok(addr.to_string()),
+impl TextSetting for HostPattern {
+    fn parse_text(text: &str) -> Result<Self, Invalid> {
+        if text == "*" {
+            return Ok(HostPattern(text.to_owned()));
+        }
+        if text.contains('*') {
+            let suggestion = text
+                .strip_prefix('*')
+                .map(|suffix| format!("write {suffix:?}"));
+            let error = invalid("\"*\" stands alone, for any host; a suffix begins with its dot");
+            return Err(error.suggest(suggestion));
+        }
+        if let Some((_, host)) = text.split_once("://") {
+            let suggestion = format!("write {host:?}");
+            return Err(invalid("a Host field has no scheme").suggest(suggestion));
+        }
+        let bare = text
+            .strip_prefix('[')
+            .and_then(|rest| rest.strip_suffix(']'))
+            .unwrap_or(text);
+        if let Ok(addr) = bare.parse::<IpAddr>() {
+            return match addr {
+                IpAddr::V4(_) if bare != text => Err(invalid("")),
+                addr => Ok(HostPattern(addr.to_string())),
+            };
+        }
+        if let Some((host, port)) = text.rsplit_once(':')
+            && port.bytes().all(|byte| byte.is_ascii_digit())
+        {
+            let suggestion = format!("write {host:?}");
+            return Err(invalid("hosts are compared without the port").suggest(suggestion));
+        }
+        let name = text.strip_prefix('.').unwrap_or(text);
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let is_plain = |name: &str| {
+            name.split('.').all(|label| !label.is_empty())
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
         };
+        match Host::parse(name) {
+            Ok(Host::Domain(name)) if is_plain(&name) => {
+                let dot = if text.starts_with('.') { "." } else { "" };
+                Ok(HostPattern(format!("{dot}{name}")))
+            }
+            _ => Err(invalid("")),
+        }
     }
-    if let Some((_, port)) = text.rsplit_once(':')
-        && port.bytes().all(|byte| byte.is_ascii_digit())
-    {
-        return Err(
-            "hosts are compared without the port; write the host alone, such as \"gbg.internal\"",
-        );
-    }
-    let name = text.strip_prefix('.').unwrap_or(text);
-    let name = name.strip_suffix('.').unwrap_or(name);
-    let is_plain = |name: &str| {
-        name.split('.').all(|label| !label.is_empty())
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
-    };
-    match Host::parse(name) {
-        Ok(Host::Domain(name)) if is_plain(&name) => Ok(if text.starts_with('.') {
-            format!(".{name}")
-        } else {
-            name
-        }),
-        _ => Err(INVALID_HOST),
+
+    fn to_text(&self) -> String {
+        self.0.clone()
     }
 }
 
@@ -154,7 +162,7 @@ mod tests {
             .copied()
             .chain(["eu.platform.go.gbgplc.com"])
             .map(str::to_owned);
-        Hosts::new(&Address::try_from(address.to_owned()).unwrap(), written)
+        Hosts::new(&Address::parse_text(address).unwrap(), written)
     }
 
     const LOCAL: &str = "10.0.0.5:8080";
@@ -241,7 +249,8 @@ mod tests {
             ("2001:DB8:0::1", "2001:db8::1"),
             ("*", "*"),
         ] {
-            assert_eq!(host(written).as_deref(), Ok(compared), "{written}");
+            let host = HostPattern::parse_text(written).unwrap();
+            assert_eq!(host.0, compared, "{written}");
         }
     }
 
@@ -253,21 +262,21 @@ mod tests {
             ("[::1]:80", "without the port"),
             ("gbg.internal:", "without the port"),
             ("https://gbg.internal", "no scheme"),
-            ("*.corp.example", "its dot first"),
-            ("", "no host"),
-            (".", "no host"),
-            ("..example", "no host"),
-            ("a..example", "no host"),
-            (".10.0.0.5", "no host"),
-            ("[10.0.0.5]", "no host"),
-            ("10.0.0.0/8", "no host"),
-            ("0x7f.1", "no host"),
-            ("a/b", "no host"),
-            ("a b", "no host"),
-            ("a,b", "no host"),
-            ("user@a", "no host"),
+            ("*.corp.example", "begins with its dot"),
+            ("", "invalid host; write a name"),
+            (".", "invalid host; write a name"),
+            ("..example", "invalid host; write a name"),
+            ("a..example", "invalid host; write a name"),
+            (".10.0.0.5", "invalid host; write a name"),
+            ("[10.0.0.5]", "invalid host; write a name"),
+            ("10.0.0.0/8", "invalid host; write a name"),
+            ("0x7f.1", "invalid host; write a name"),
+            ("a/b", "invalid host; write a name"),
+            ("a b", "invalid host; write a name"),
+            ("a,b", "invalid host; write a name"),
+            ("user@a", "invalid host; write a name"),
         ] {
-            let error = host(bad).unwrap_err();
+            let error = HostPattern::parse_text(bad).unwrap_err().to_string();
             assert!(error.contains(fix), "{bad}: {error}");
         }
     }

@@ -16,3 +16,26 @@ pub(crate) mod size;
 pub(crate) mod timestamp;
 pub(crate) mod url;
 pub(crate) mod validity;
+
+use std::str::FromStr;
+
+use crate::config::source::setting::{Invalid, TextSetting};
+
+macro_rules! from_str {
+    ($($type:ty),+) => {
+        $(impl FromStr for $type {
+            type Err = Invalid;
+
+            fn from_str(text: &str) -> Result<Self, Invalid> {
+                Self::parse_text(text)
+            }
+        })+
+    };
+}
+
+from_str!(
+    address::Address,
+    path::ExactPath,
+    path::PathPrefix,
+    self::url::HttpUrl
+);

@@ -1,8 +1,9 @@
 //! Paths of the API: prefixes that are forwarded, and whole paths.
 
+use crate::config::source::setting::{Invalid, TextSetting};
+
 /// A path prefix that ends in `/`, compared byte for byte.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathPrefix(String);
 
 impl PathPrefix {
@@ -17,21 +18,24 @@ impl PathPrefix {
     }
 }
 
-impl TryFrom<String> for PathPrefix {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        if is_plain_path(&text) && text.ends_with('/') {
-            Ok(PathPrefix(text))
-        } else {
-            Err("no path prefix; it begins and ends with \"/\", such as \"/v2/captain/\"")
+impl TextSetting for PathPrefix {
+    fn parse_text(text: &str) -> Result<Self, Invalid> {
+        const FIX: &str = "write a path that begins and ends with \"/\", such as \"/v2/captain/\"";
+        if is_plain_path(text) && text.ends_with('/') {
+            return Ok(PathPrefix(text.to_owned()));
         }
+        let slashed = format!("/{}/", text.trim_matches('/'));
+        let suggestion = is_plain_path(&slashed).then(|| format!("write {slashed:?}"));
+        Err(Invalid::new("path prefix", "", FIX).suggest(suggestion))
+    }
+
+    fn to_text(&self) -> String {
+        self.0.clone()
     }
 }
 
 /// A whole path, compared byte for byte.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExactPath(String);
 
 impl ExactPath {
@@ -46,21 +50,21 @@ impl ExactPath {
     }
 }
 
-impl TryFrom<String> for ExactPath {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        if is_plain_path(&text) && !text.ends_with('/') {
-            Ok(ExactPath(text))
-        } else {
-            Err(
-                "no whole path; it begins with \"/\", such as \"/v2/captain/journey/device/connect\"",
-            )
+impl TextSetting for ExactPath {
+    fn parse_text(text: &str) -> Result<Self, Invalid> {
+        if is_plain_path(text) && !text.ends_with('/') {
+            return Ok(ExactPath(text.to_owned()));
         }
+        let fix = "write a whole path, such as \"/v2/captain/journey/device/connect\"";
+        Err(Invalid::new("path", "", fix))
+    }
+
+    fn to_text(&self) -> String {
+        self.0.clone()
     }
 }
 
-/// Whether `text` is an absolute path that can be read in one way only.
+/// Returns true if `text` is an absolute path that can be read in one way only.
 fn is_plain_path(text: &str) -> bool {
     text.starts_with('/')
         && text
@@ -79,8 +83,8 @@ mod tests {
         for bad in [
             "", "v2/", "/v2", "/a//", "/a/../", "/%2e/", "/a?b/", "/a b/",
         ] {
-            assert!(PathPrefix::try_from(bad.to_owned()).is_err(), "{bad}");
+            assert!(PathPrefix::parse_text(bad).is_err(), "{bad}");
         }
-        assert!(PathPrefix::try_from("/".to_owned()).is_ok());
+        assert!(PathPrefix::parse_text("/").is_ok());
     }
 }

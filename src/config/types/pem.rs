@@ -189,6 +189,20 @@ pub(crate) fn roots(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemErro
     Ok(found)
 }
 
+/// The trust anchors for a TLS client: those in `file`, which the key `key` names, else the
+/// platform's; none without TLS.
+pub(crate) fn roots_for(
+    file: Option<&Path>,
+    key: &'static str,
+    is_tls: bool,
+) -> Result<Vec<CertificateDer<'static>>, Problem> {
+    match file {
+        Some(path) => roots(path).map_err(|error| error.at(key)),
+        None if is_tls => platform_roots(key),
+        None => Ok(Vec::new()),
+    }
+}
+
 /// All certificates in the PEM file `path`, at least one.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, PemError> {
     File::read(path, Wanted::Certificate)?.sections(Wanted::Certificate)
@@ -255,7 +269,7 @@ pub(crate) fn identity(
 }
 
 /// The certificates that this platform trusts; `key` is where others could be named.
-pub(crate) fn platform_roots(key: &'static str) -> Result<Vec<CertificateDer<'static>>, Problem> {
+fn platform_roots(key: &'static str) -> Result<Vec<CertificateDer<'static>>, Problem> {
     let found = rustls_native_certs::load_native_certs();
     let roots = usable(found.certs);
     if !roots.is_empty() {

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use serde::de::{Deserialize, Deserializer, Error as _};
+use crate::config::source::setting::{Invalid, TextSetting};
 
 /// A rate with a burst: `"100/s, burst 20"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,71 +16,87 @@ pub struct Rate {
     pub burst: NonZeroU32,
 }
 
-const NO_RATE: &str = "no rate; write how many requests in which time, and how many may come at once, such as \
-                       \"100/s, burst 20\" (the times are s, min and h)";
+const FIX: &str = "write a number for each s, min or h, and how many may arrive at once, such as \"100/s, burst 20\"";
 
-impl Rate {
-    /// Reads `"100/s"` or `"100/s, burst 20"`; without a burst as many may come at once as in the
-    /// whole time.
-    fn parse(text: &str) -> Result<Self, &'static str> {
+fn invalid(reason: &'static str) -> Invalid {
+    Invalid::new("rate", reason, FIX)
+}
+
+impl TextSetting for Rate {
+    /// Without a burst, as many requests may arrive at once as in the whole time.
+    fn parse_text(text: &str) -> Result<Self, Invalid> {
         let (rate, burst) = match text.split_once(',') {
             Some((rate, burst)) => (rate, Some(burst)),
             None => (text, None),
         };
-        let (requests, unit) = rate.split_once('/').ok_or(NO_RATE)?;
+        let Some((requests, unit)) = rate.split_once('/') else {
+            let number = rate.trim().parse::<NonZeroU32>().ok();
+            let suggestion = number.map(|n| format!("write \"{n}/s\", \"{n}/min\" or \"{n}/h\""));
+            return Err(invalid("the time is missing").suggest(suggestion));
+        };
         let seconds = match unit.trim() {
             "s" => 1,
             "m" | "min" => 60,
             "h" => 3600,
-            _ => return Err(NO_RATE),
+            _ => return Err(invalid("")),
         };
         let requests = number(requests)?;
         let burst = match burst {
-            Some(text) => number(text.trim().strip_prefix("burst ").ok_or(NO_RATE)?)?,
+            Some(text) => number(text.trim().strip_prefix("burst ").ok_or(invalid(""))?)?,
             None => requests,
         };
         let per = Duration::from_secs(seconds);
         let gap = u64::try_from((per / requests.get()).as_nanos()).unwrap_or(0);
         if gap == 0 {
-            return Err(
-                "no more than 1000000000 requests a second can be counted; remove the rate instead",
-            );
+            return Err(Invalid::new(
+                "rate",
+                "the largest rate is 1000000000/s",
+                "remove the rate",
+            ));
         }
-        // What the limiter counts with: nanoseconds, in 64 bits.
-        match gap.checked_mul(burst.get().into()) {
-            Some(_) => Ok(Rate {
-                requests,
-                per,
-                burst,
-            }),
-            None => Err(
-                "the burst is that of centuries at this rate; write a smaller one, or remove the rate",
-            ),
+        // The limiter counts nanoseconds in 64 bits.
+        if gap.checked_mul(burst.get().into()).is_none() {
+            return Err(Invalid::new(
+                "rate",
+                "at this rate the burst takes centuries",
+                "write a smaller burst, or remove the rate",
+            ));
         }
+        Ok(Rate {
+            requests,
+            per,
+            burst,
+        })
+    }
+
+    fn to_text(&self) -> String {
+        let Rate {
+            requests,
+            per,
+            burst,
+        } = self;
+        let unit = match per.as_secs() {
+            1 => "s",
+            60 => "min",
+            _ => "h",
+        };
+        format!("{requests}/{unit}, burst {burst}")
     }
 }
 
 /// A number of digits and nothing else: std takes a sign as well.
-fn number(text: &str) -> Result<NonZeroU32, &'static str> {
+fn number(text: &str) -> Result<NonZeroU32, Invalid> {
     let text = text.trim();
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(NO_RATE);
+        return Err(invalid(""));
     }
-    let number = text.parse().map_err(|_| "the number is too large")?;
-    NonZeroU32::new(number)
-        .ok_or("with a rate or a burst of 0 nothing could be sent; remove the caller instead")
-}
-
-impl<'de> Deserialize<'de> for Rate {
-    // Through `Value`, so that a bare number gets the error of a text without a unit.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = toml::Value::deserialize(deserializer)?;
-        value
-            .as_str()
-            .ok_or(NO_RATE)
-            .and_then(Rate::parse)
-            .map_err(D::Error::custom)
-    }
+    let number = text
+        .parse()
+        .map_err(|_| invalid("the number is too large"))?;
+    NonZeroU32::new(number).ok_or_else(|| {
+        let reason = "a rate or a burst of 0 would let nothing through";
+        Invalid::new("rate", reason, "write at least 1, or remove the caller")
+    })
 }
 
 #[cfg(test)]
@@ -94,7 +110,7 @@ mod tests {
                 requests,
                 per,
                 burst,
-            } = Rate::parse(text).unwrap();
+            } = Rate::parse_text(text).unwrap();
             (requests.get(), per.as_secs(), burst.get())
         };
         assert_eq!(rate("100/s, burst 20"), (100, 1, 20));
@@ -133,7 +149,7 @@ mod tests {
             "1/h, burst 4294967295",
             "٣/s",
         ] {
-            assert!(Rate::parse(bad).is_err(), "{bad}");
+            assert!(Rate::parse_text(bad).is_err(), "{bad}");
         }
     }
 }

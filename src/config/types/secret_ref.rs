@@ -2,32 +2,34 @@
 
 use std::path::Path;
 
-use serde::de::{Deserialize, Deserializer, Error as _};
-
 use crate::config::error::Problem;
+use crate::config::source::setting::{Invalid, TextSetting};
 use crate::secret::{self, Environment, Kept, Secret, Source, exposed_mode};
 
-/// A key that holds a secret, or what may be one: it says where the secret is kept.
+/// A key of a secret: it says where the secret is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SecretRef(pub(crate) Source);
 
-impl<'de> Deserialize<'de> for SecretRef {
-    // By way of `Value`, since serde's own type errors quote the value, and this one may be a
-    // secret.
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let value = toml::Value::deserialize(deserializer).map_err(|_| {
-            D::Error::custom("this value cannot be read (it is not shown: it may be a secret)")
-        })?;
-        value
-            .as_str()
-            .and_then(Source::parse)
-            .map(SecretRef)
-            .ok_or_else(|| {
-                D::Error::custom(
-                    "a secret does not stand in the configuration itself; \
-                 write \"env:NAME\", \"file:PATH\" or \"credential:NAME\"",
-                )
-            })
+impl TextSetting for SecretRef {
+    // It may be the secret itself.
+    const MAY_BE_SECRET: bool = true;
+
+    fn parse_text(text: &str) -> Result<Self, Invalid> {
+        let invalid = |reason| {
+            let fix = "write \"env:NAME\", \"file:PATH\" or \"credential:NAME\"";
+            Invalid::new("reference", reason, fix)
+        };
+        Source::parse(text).map(SecretRef).ok_or_else(|| {
+            if Source::is_begun(text) {
+                invalid("it names no variable or file")
+            } else {
+                invalid("a secret does not belong in the configuration")
+            }
+        })
+    }
+
+    fn to_text(&self) -> String {
+        self.0.to_string()
     }
 }
 
@@ -67,21 +69,22 @@ pub(crate) fn unreadable(key: &'static str, kept: &Kept, error: &secret::SecretE
     Problem::new(key, chain(error), fix)
 }
 
-/// Warns of what is odd in `text`, the value of `key`, without a part of it.
-pub(crate) fn warn_of_text(key: &str, text: &str, warnings: &mut Vec<String>) {
-    warnings.extend(secret::warnings(text).map(|warning| format!("{key}: the value {warning}")));
+/// Warnings about the form of `text`, the value of `key`, without a part of it.
+pub(crate) fn odd_text(key: &str, text: &str) -> Vec<String> {
+    secret::warnings(text)
+        .map(|warning| format!("{key}: the value {warning}"))
+        .collect()
 }
 
-/// Warns where every user of this machine can read `file`, which `key` names and which holds a
+/// A warning if every user of this machine can read `file`, which `key` names and which holds a
 /// secret.
-pub(crate) fn warn_of_exposure(key: &str, file: &Path, warnings: &mut Vec<String>) {
-    if let Some(mode) = exposed_mode(file) {
-        let file = file.display();
-        warnings.push(format!(
-            "{key}: other users of this machine can read or replace {file} (mode {mode:04o}): chmod 0600 {file}, or 0640 with \
-             the proxy's group; in Kubernetes, defaultMode: 0440 of the volume"
-        ));
-    }
+pub(crate) fn exposure(key: &str, file: &Path) -> Option<String> {
+    let mode = exposed_mode(file)?;
+    let file = file.display();
+    Some(format!(
+        "{key}: other users of this machine can read or replace {file} (mode {mode:04o}): chmod 0600 {file}, or 0640 with \
+         the proxy's group; in Kubernetes, defaultMode: 0440 of the volume"
+    ))
 }
 
 /// `error` and what caused it.

@@ -1,57 +1,64 @@
-//! Sizes: a number of bytes and its unit, such as `"64KiB"`, and the bounds that some keys have.
+//! Sizes: a number of bytes and its unit, such as `"64KiB"`.
 
 use bytesize::ByteSize;
-use serde::de::{Deserialize, Deserializer, Error as _};
+use toml::Value;
 
-/// A number of bytes, such as `"64KiB"`.
-pub(crate) fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let value = toml::Value::deserialize(deserializer)?;
-    let bytes = match &value {
-        toml::Value::Integer(0) => Some(0),
-        // 64 may mean bytes, or be a slip: the unit is to be written.
-        toml::Value::String(text)
-            if text == "0" || !text.ends_with(|last: char| last.is_ascii_digit()) =>
-        {
-            text.parse::<ByteSize>().ok().map(|size| size.as_u64())
+use crate::config::source::setting::{Invalid, Kind, Setting};
+
+/// A number of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Size(pub(crate) u64);
+
+impl Setting for Size {
+    const KIND: Kind = Kind::Text;
+
+    fn parse(value: &Value) -> Result<Self, Invalid> {
+        let text = match value {
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        if text == "0" {
+            return Ok(Size(0));
         }
-        _ => None,
-    };
-    bytes.ok_or_else(|| {
-        D::Error::custom("no size; write a number and its unit, such as \"64KiB\" or \"5MiB\"")
-    })
-}
+        let invalid = |reason| {
+            let fix = "write a number and its unit, such as \"64KiB\" or \"5MiB\"";
+            Invalid::new("size", reason, fix)
+        };
+        // 64 may mean bytes, or be a slip.
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            let suggestion = format!("write \"{text}KiB\", \"{text}MiB\" or \"{text}B\"");
+            return Err(invalid("the unit is missing").suggest(suggestion));
+        }
+        let size: ByteSize = text.parse().map_err(|_| invalid(""))?;
+        Ok(Size(size.as_u64()))
+    }
 
-/// A size of all header fields together: with the request line they fit into what is held of a
-/// connection.
-pub(crate) fn header_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    match bytes(deserializer)? {
-        bytes @ 1..=MAX_HEADER_BYTES => Ok(bytes),
-        _ => Err(D::Error::custom(
-            "the header fields must be given from 1B to 96KiB",
-        )),
+    fn to_toml(&self) -> Value {
+        let units = [
+            (1 << 30, "GiB"),
+            (1 << 20, "MiB"),
+            (1 << 10, "KiB"),
+            (1, "B"),
+        ];
+        let fits = |(unit, _): &(u64, &str)| self.0 > 0 && self.0.is_multiple_of(*unit);
+        match units.into_iter().find(fits) {
+            Some((unit, name)) => Value::String(format!("{}{name}", self.0 / unit)),
+            None => Value::Integer(0),
+        }
     }
 }
 
-/// A size of a target.
-pub(crate) fn target_bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    match bytes(deserializer)? {
-        bytes @ 1..=MAX_TARGET_BYTES => Ok(bytes),
-        _ => Err(D::Error::custom(
-            "the target must be given from 1B to 24KiB",
-        )),
-    }
-}
-
-/// Together they are a head, of which no more than 128 KiB is held.
-const MAX_HEADER_BYTES: u64 = 96 << 10;
-const MAX_TARGET_BYTES: u64 = 24 << 10;
-
-/// A number of header fields, as far as the parser takes them.
-pub(crate) fn field_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
-    match usize::deserialize(deserializer)? {
-        count @ 1..=100 => Ok(count),
-        _ => Err(D::Error::custom(
-            "the number of fields must be from 1 to 100",
-        )),
+/// Accepts sizes from 1 byte to `max`.
+pub(crate) fn at_most(max: u64) -> impl Fn(&Size) -> Result<(), Invalid> {
+    move |size| {
+        if (1..=max).contains(&size.0) {
+            return Ok(());
+        }
+        let max = Size(max).to_toml();
+        Err(Invalid::new(
+            "size",
+            "it is out of range",
+            format!("write a size from \"1B\" to {max}"),
+        ))
     }
 }

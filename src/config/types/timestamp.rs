@@ -1,41 +1,59 @@
-//! A moment, as TOML and RFC 3339 write it.
+//! Points in time, as TOML and RFC 3339 write them.
 
 use std::time::{Duration, SystemTime};
 
-use serde::de::{Deserialize, Deserializer, Error as _};
 use toml::Value;
 use toml::value::{Datetime, Offset, Time};
 
-const NO_MOMENT: &str = "no moment; write a date, such as 2027-01-31 (it begins at midnight UTC), or a date with a time \
-                         and its offset, such as 2027-01-31T18:00:00Z";
+use crate::config::source::setting::{Invalid, Kind, Setting};
 
-const NO_OFFSET: &str = "a time without an offset is another moment in each place; write Z or an offset behind it, such \
-                         as 2027-01-31T18:00:00Z or 2027-01-31T18:00:00+01:00";
+/// A point in time: a date-time with an offset, or a date, which begins at midnight UTC; as TOML's
+/// own type or as a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Timestamp(pub(crate) SystemTime);
+
+fn invalid() -> Invalid {
+    Invalid::new(
+        "date",
+        "",
+        "write a date, such as 2027-01-31 (it begins at midnight UTC), or a date with a time and its offset, such as \
+         2027-01-31T18:00:00Z",
+    )
+}
+
+fn without_offset() -> Invalid {
+    Invalid::new(
+        "date",
+        "the offset of the time is missing",
+        "write Z or an offset behind the time, such as 2027-01-31T18:00:00Z or 2027-01-31T18:00:00+01:00",
+    )
+}
 
 /// The end of the year 9999. Together with an offset more could be written, and not be shown again:
 /// `humantime` panics.
 const LAST: Duration = Duration::from_secs(253_402_300_799);
 
-/// A moment: a date-time with an offset, or a date, which begins at midnight UTC; TOML's own or in
-/// a text.
-pub(crate) fn optional<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<SystemTime>, D::Error> {
-    let written = match Value::deserialize(deserializer)? {
-        Value::Datetime(written) => Ok(written),
-        Value::String(text) => text.parse().map_err(|_| NO_MOMENT),
-        _ => Err(NO_MOMENT),
-    };
-    written
-        .and_then(|written| of(&written))
-        .map(Some)
-        .map_err(D::Error::custom)
+impl Setting for Timestamp {
+    const KIND: Kind = Kind::Text;
+
+    fn parse(value: &Value) -> Result<Self, Invalid> {
+        let written = match value {
+            Value::Datetime(written) => *written,
+            Value::String(text) => text.parse().map_err(|_| invalid())?,
+            _ => return Err(invalid()),
+        };
+        of(&written).map(Timestamp)
+    }
+
+    fn to_toml(&self) -> Value {
+        Value::String(humantime::format_rfc3339_seconds(self.0).to_string())
+    }
 }
 
-fn of(written: &Datetime) -> Result<SystemTime, &'static str> {
-    let date = written.date.ok_or(NO_MOMENT)?;
+fn of(written: &Datetime) -> Result<SystemTime, Invalid> {
+    let date = written.date.ok_or_else(invalid)?;
     let (time, offset) = match (written.time, written.offset) {
-        (Some(_), None) => return Err(NO_OFFSET),
+        (Some(_), None) => return Err(without_offset()),
         (
             Some(Time {
                 hour,
@@ -50,7 +68,7 @@ fn of(written: &Datetime) -> Result<SystemTime, &'static str> {
         ),
         (None, _) => ("00:00:00".to_owned(), Offset::Z),
     };
-    let local = humantime::parse_rfc3339(&format!("{date}T{time}Z")).map_err(|_| NO_MOMENT)?;
+    let local = humantime::parse_rfc3339(&format!("{date}T{time}Z")).map_err(|_| invalid())?;
     let minutes = match offset {
         Offset::Z => 0,
         Offset::Custom { minutes } => minutes,
@@ -67,21 +85,17 @@ fn of(written: &Datetime) -> Result<SystemTime, &'static str> {
             .duration_since(SystemTime::UNIX_EPOCH)
             .is_ok_and(|since| since <= LAST)
     };
-    moment.filter(is_writable).ok_or(NO_MOMENT)
+    moment.filter(is_writable).ok_or_else(invalid)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn seconds(text: &str) -> Result<u64, &'static str> {
-        let written: Datetime = text.parse().map_err(|_| NO_MOMENT)?;
-        of(&written).map(|moment| {
-            moment
-                .duration_since(SystemTime::UNIX_EPOCH)
-                .unwrap()
-                .as_secs()
-        })
+    fn seconds(text: &str) -> Result<u64, String> {
+        let Timestamp(time) = Timestamp::parse(&text.into()).map_err(|error| error.to_string())?;
+        let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        Ok(since.as_secs())
     }
 
     #[test]
@@ -95,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_moment_is_refused() {
+    fn other_dates_are_rejected() {
         for bad in [
             "",
             "2027",
@@ -107,9 +121,16 @@ mod tests {
         ] {
             assert!(seconds(bad).is_err(), "{bad}");
         }
-        assert_eq!(seconds("2027-01-27T12:00:00"), Err(NO_OFFSET));
+        assert_eq!(
+            seconds("2027-01-27T12:00:00"),
+            Err(without_offset().to_string())
+        );
         for at_an_end in ["1970-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"] {
-            assert_eq!(seconds(at_an_end), Err(NO_MOMENT), "{at_an_end}");
+            assert_eq!(
+                seconds(at_an_end),
+                Err(invalid().to_string()),
+                "{at_an_end}"
+            );
         }
     }
 }

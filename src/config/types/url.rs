@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use http::HeaderValue;
 use rustls::pki_types::ServerName;
-use serde::de::{Deserialize, Deserializer, Error as _};
 use url::{Host, Url};
 
+use crate::config::source::setting::{Invalid, TextSetting};
+
 /// An absolute `https://` or `http://` URL without user, password and fragment.
-#[derive(Clone, PartialEq, Eq, serde::Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, PartialEq, Eq)]
 pub struct HttpUrl(Url);
 
 impl HttpUrl {
@@ -59,26 +59,47 @@ impl HttpUrl {
     }
 }
 
-impl TryFrom<String> for HttpUrl {
-    type Error = &'static str;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        let url =
-            Url::parse(&text).map_err(|_| "no URL; write one such as \"https://host.example\"")?;
+impl TextSetting for HttpUrl {
+    fn parse_text(text: &str) -> Result<Self, Invalid> {
+        let invalid = |reason| {
+            let fix = "write a URL such as \"https://host.example\"";
+            Invalid::new("URL", reason, fix)
+        };
+        let url = Url::parse(text).map_err(|_| {
+            let https = format!("https://{text}");
+            let is_host = !text.contains("://") && Url::parse(&https).is_ok();
+            let suggestion = is_host.then(|| format!("write {https:?}"));
+            invalid("https:// is missing").suggest(suggestion)
+        })?;
+        let host = url.host_str().unwrap_or_default();
         if !matches!(url.scheme(), "https" | "http") {
-            return Err("the URL must begin with https://");
+            let suggestion = format!("write \"https://{text}\"");
+            let is_host = !text.contains("://");
+            let error = invalid("it must begin with https://");
+            return Err(error.suggest(is_host.then_some(suggestion)));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("user and password do not belong in a URL");
+            return Err(invalid("user and password are not allowed in a URL"));
         }
-        let host = url.host_str().unwrap_or_default();
         if ServerName::try_from(host.trim_matches(['[', ']'])).is_err() {
-            return Err("the host is neither a name nor an address");
+            return Err(invalid("the host is neither a name nor an address"));
         }
         if url.fragment().is_some() {
-            return Err("the URL has a fragment (#…), which is never sent");
+            return Err(invalid("a fragment (#…) is never sent"));
         }
         Ok(HttpUrl(url))
+    }
+
+    fn to_text(&self) -> String {
+        // The file has the origin without the slash that a URL has.
+        let text = self.0.as_str();
+        let is_origin = self.0.path() == "/" && self.0.query().is_none();
+        let text = if is_origin {
+            text.trim_end_matches('/')
+        } else {
+            text
+        };
+        text.to_owned()
     }
 }
 
@@ -132,28 +153,33 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Origins of web pages, as browsers write them (RFC 6454 section 6.2): scheme, host, and the port
-/// where it is not the scheme's own.
-pub(crate) fn origins<'de, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Vec<HeaderValue>, D::Error> {
-    let texts = Vec::<String>::deserialize(deserializer)?;
-    texts
-        .into_iter()
-        .map(|text| origin(&text).ok_or_else(|| D::Error::custom(NO_ORIGIN)))
-        .collect()
-}
+/// The origin of web pages, as browsers write it (RFC 6454 section 6.2): scheme, host, and the port
+/// unless it is the default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PageOrigin(pub(crate) HeaderValue);
 
-const NO_ORIGIN: &str =
-    "no origin; write scheme and host as a browser does, such as \"https://crm.example\"";
+impl TextSetting for PageOrigin {
+    fn parse_text(text: &str) -> Result<Self, Invalid> {
+        let invalid = || {
+            let fix = "write scheme and host as a browser does, such as \"https://crm.example\"";
+            Invalid::new("origin", "", fix)
+        };
+        let url = Url::parse(text).map_err(|_| invalid())?;
+        if !matches!(url.scheme(), "https" | "http") {
+            return Err(invalid());
+        }
+        let origin = url.origin().ascii_serialization();
+        if origin != text {
+            return Err(invalid().suggest(format!("write {origin:?}")));
+        }
+        HeaderValue::from_str(text)
+            .map(PageOrigin)
+            .map_err(|_| invalid())
+    }
 
-fn origin(text: &str) -> Option<HeaderValue> {
-    let url = Url::parse(text)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "https" | "http"))?;
-    (url.origin().ascii_serialization() == text)
-        .then(|| HeaderValue::from_str(text).ok())
-        .flatten()
+    fn to_text(&self) -> String {
+        self.0.to_str().unwrap_or_default().to_owned()
+    }
 }
 
 #[cfg(test)]
@@ -161,7 +187,7 @@ mod tests {
     use super::*;
 
     fn url(text: &str) -> HttpUrl {
-        HttpUrl::try_from(text.to_owned()).unwrap()
+        HttpUrl::parse_text(text).unwrap()
     }
 
     #[test]
@@ -218,7 +244,8 @@ mod tests {
     #[test]
     fn an_origin_of_a_page_is_as_a_browser_writes_it() {
         assert!(
-            origin("https://crm.example").is_some() && origin("http://localhost:3000").is_some()
+            PageOrigin::parse_text("https://crm.example").is_ok()
+                && PageOrigin::parse_text("http://localhost:3000").is_ok()
         );
         for bad in [
             "https://crm.example/",
@@ -228,7 +255,7 @@ mod tests {
             "*",
             "null",
         ] {
-            assert!(origin(bad).is_none(), "{bad}");
+            assert!(PageOrigin::parse_text(bad).is_err(), "{bad}");
         }
     }
 }

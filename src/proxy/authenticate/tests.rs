@@ -217,7 +217,7 @@ fn an_expired_caller_is_rejected() {
 #[test]
 fn a_caller_may_only_make_its_own_calls() {
     let (crm, key) = keyed("crm");
-    let prefix = config::PathPrefix::try_from("/v2/captain/journey/state/".to_owned()).unwrap();
+    let prefix = "/v2/captain/journey/state/".parse().unwrap();
     let crm = config::CallerConfig {
         allow: Some(vec![prefix]),
         methods: Some(vec![Method::POST]),

@@ -17,11 +17,11 @@ type TestResponse = Response<ObservedBody<Full<Bytes>>>;
 
 /// The stack with one permit in all and a queue of `queue`; each response has a body.
 async fn one_permit(
-    queue: u32,
+    queue: usize,
 ) -> impl Step<Empty<Bytes>, ObservedBody<Full<Bytes>>, std::convert::Infallible> {
     let mut config = config();
     config.limits.max_in_flight = std::num::NonZeroU32::MIN;
-    config.limits.queue = Some(queue);
+    config.limits.queue = queue;
     let policy = policy_with_token(&config).await;
     let respond = |_: Authorized<WithContext<Empty<Bytes>>>| async {
         Ok::<_, Error>(Response::new(Full::<Bytes>::from("body")))

@@ -85,7 +85,9 @@ impl SyntaxRow {
     pub(super) fn parse(&self, value: &str) -> Result<FaultKind, String> {
         match &self.value {
             ValueSyntax::Absent(kind) => Ok(kind.clone()),
-            ValueSyntax::Time(kind) => parse_duration(value).map(kind).map_err(str::to_owned),
+            ValueSyntax::Time(kind) => parse_duration(value)
+                .map(kind)
+                .map_err(|error| error.to_string()),
             ValueSyntax::Status(kind) => parse_status(value).map(kind),
             ValueSyntax::Field(kind) => parse_field(value).map(kind),
             ValueSyntax::Body => parse_body(value).map(FaultKind::TokenBody),

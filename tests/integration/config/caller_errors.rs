@@ -7,47 +7,47 @@ use crate::config::callers::{DIGEST, KEY, OTHER, TLS, caller_with, good, refused
 fn a_caller_without_usable_credentials_is_rejected() {
     refused(
         "\n[[caller]]\nname = \"crm\"",
-        "2:1: caller \"crm\": there is nothing",
+        "2:1: caller \"crm\": it has no way to authenticate",
         &["`gbg-proxy key new crm`"],
     );
     refused(
         &caller_with("certificate = \"a\""),
-        "4:1: caller \"crm\": certificate: callers are not asked",
+        "4:1: caller \"crm\": certificate: it has no effect: callers are not asked",
         &["client_ca"],
     );
     let no_client_ca = TLS.replace("client_ca = \"cert.pem\"\n", "");
     let text = caller_with("certificate = \"a\"") + &no_client_ca;
     refused(
         &text,
-        "4:1: caller \"crm\": certificate: callers are not asked",
+        "4:1: caller \"crm\": certificate: it has no effect: callers are not asked",
         &["client_ca"],
     );
     refused(
         &caller_with("uid = 5"),
-        "4:1: caller \"crm\": uid: nobody's user is known",
+        "4:1: caller \"crm\": uid: it has no effect: 127.0.0.1:8080 does not identify users",
         &["unix:"],
     );
     // What the system says where it knows no user.
     let text = caller_with("uid = 4294967295") + "[listen]\naddress = \"unix:/x.sock\"";
     refused(
         &text,
-        "4:1: caller \"crm\": uid: this is the number of no user",
+        "4:1: caller \"crm\": uid: no user has this number",
         &["`id -u NAME`"],
     );
     refused(
         &caller_with("uid = -1"),
-        "4:1: caller \"crm\": uid:",
-        &["The number of the user"],
+        "4:1: caller \"crm\": uid: invalid number -1: it is negative",
+        &["a whole number from 0"],
     );
     refused(
         &caller_with("certificate = \"CN=crm\""),
-        "4:1: caller \"crm\": certificate: this is a subject",
-        &[],
+        "4:1: caller \"crm\": certificate: invalid subject alternative name \"CN=crm\": this is a subject",
+        &["\"crm.corp.example\""],
     );
     refused(
         &caller_with("certificate = \"DNS:crm\""),
-        "4:1: caller \"crm\": certificate: write the name alone",
-        &[],
+        "4:1: caller \"crm\": certificate: invalid subject alternative name \"DNS:crm\": a name is written without",
+        &["write \"crm\""],
     );
 }
 
@@ -57,7 +57,7 @@ fn ambiguous_callers_are_rejected() {
     refused(
         &text,
         "6:1: caller \"crm\": name: another caller has this name",
-        &["a name of its own"],
+        &["its own name"],
     );
     let text = caller_with("") + &caller_with("").replace("crm", "billing");
     refused(
@@ -89,47 +89,52 @@ fn ambiguous_callers_are_rejected() {
 #[test]
 fn a_plaintext_key_is_rejected_and_not_quoted() {
     let with = |value: &str| format!("[[caller]]\nname = \"crm\"\nkey_sha256 = {value}\n");
-    let place = "3:1: caller \"crm\": key_sha256: this is a key itself";
+    let place = "3:1: caller \"crm\": key_sha256: invalid SHA-256: this is the key itself";
     refused(
         &with(&format!("\"{KEY}\"")),
         place,
-        &["must hold its SHA-256", "gbg-proxy key new"],
+        &["write its SHA-256 alone", "gbg-proxy key new"],
     );
     refused(&with(&format!("[\"{DIGEST}\", \"{KEY}\"]")), place, &[]);
     refused(&with(&format!("\"Bearer {KEY}\"")), place, &[]);
-    refused(&with(KEY), "3:", &["this is no TOML"]);
+    refused(&with(KEY), "3:", &["invalid TOML"]);
     refused(
         &format!("[[caller]]\nname = \"{KEY}\""),
-        "2:1: caller 1: name: this looks like a key",
+        "2:1: caller 1: name: invalid name: this looks like a key",
         &[],
     );
     refused(
         &caller_with(&format!("uid = \"{KEY}\"")),
-        "4:1: caller \"crm\": uid: this value cannot be used",
+        "4:1: caller \"crm\": uid: invalid number: it is not a number",
         &[],
     );
     refused(
         &caller_with(&format!("certificate = \"{KEY}\"")),
-        "4:1: caller \"crm\": certificate: this looks like",
+        "4:1: caller \"crm\": certificate: invalid subject alternative name: this looks like",
         &[],
     );
 
-    for value in ["\"\"", "[]", "1", "\"82A1\""] {
+    for value in ["\"\"", "1", "\"82A1\""] {
         refused(
             &with(value),
-            "3:1: caller \"crm\": key_sha256: no ",
+            "3:1: caller \"crm\": key_sha256: invalid SHA-256",
             &["gbg-proxy key new NAME"],
         );
     }
+    refused(
+        &with("[]"),
+        "3:1: caller \"crm\": key_sha256: invalid list: a caller has one key, or two",
+        &["write one SHA-256"],
+    );
     let three = format!("[\"{DIGEST}\", \"{OTHER}\", \"{OTHER}\"]");
     refused(
         &with(&three),
-        "3:1: caller \"crm\": key_sha256: no key, or too many",
+        "3:1: caller \"crm\": key_sha256: invalid list: a caller has one key, or two",
         &[],
     );
     refused(
         &with(&format!("\"{}\"", DIGEST.to_uppercase())),
-        "3:1: caller \"crm\": key_sha256: no SHA-256",
+        "3:1: caller \"crm\": key_sha256: invalid SHA-256",
         &["lower case"],
     );
 }
@@ -139,18 +144,18 @@ fn a_callers_permissions_stay_within_the_global_ones() {
     let outside = caller_with("allow = [\"/v2/captain/\", \"/other/\"]");
     refused(
         &outside,
-        "4:1: caller \"crm\": allow: \"/other/\" lies outside",
+        "4:1: caller \"crm\": allow: \"/other/\" is outside",
         &["\"/v2/captain/\", \"/captain/api/\""],
     );
     refused(
         &caller_with("allow = [\"/v2/\"]"),
-        "4:1: caller \"crm\": allow: \"/v2/\" lies outside",
+        "4:1: caller \"crm\": allow: \"/v2/\" is outside",
         &[],
     );
     refused(
         &caller_with("allow = [\"/v2\"]"),
-        "4:1: caller \"crm\": allow: no path prefix",
-        &[],
+        "4:1: caller \"crm\": allow: invalid path prefix \"/v2\"",
+        &["write \"/v2/\""],
     );
     refused(
         &caller_with("allow = []"),
@@ -161,7 +166,7 @@ fn a_callers_permissions_stay_within_the_global_ones() {
     let text = caller_with("methods = [\"DELETE\"]") + methods;
     refused(
         &text,
-        "4:1: caller \"crm\": methods: DELETE is not among upstream.methods",
+        "4:1: caller \"crm\": methods: DELETE is not one of upstream.methods",
         &["GET, POST"],
     );
     refused(
@@ -172,8 +177,8 @@ fn a_callers_permissions_stay_within_the_global_ones() {
     good(&caller_with("methods = [\"DELETE\"]"));
     refused(
         "[upstream]\nmethods = [\"get\"]",
-        "2:1: upstream.methods: methods are written in capitals",
-        &[],
+        "2:1: upstream.methods: invalid method \"get\": methods are case-sensitive",
+        &["write \"GET\""],
     );
 }
 
@@ -181,22 +186,22 @@ fn a_callers_permissions_stay_within_the_global_ones() {
 fn an_invalid_caller_value_explains_its_key() {
     refused(
         &caller_with("rate = \"100\""),
-        "4:1: caller \"crm\": rate: no rate",
-        &["rate = \"100/s, burst 20\""],
+        "4:1: caller \"crm\": rate: invalid rate \"100\": the time is missing",
+        &["write \"100/s\""],
     );
     refused(
         &caller_with("max_in_flight = 0"),
-        "4:1: caller \"crm\": max_in_flight:",
-        &["in flight at once"],
+        "4:1: caller \"crm\": max_in_flight: invalid number 0: it is too small",
+        &["a whole number from 1"],
     );
     refused(
         &caller_with("expires = \"soon\""),
-        "4:1: caller \"crm\": expires: no moment",
+        "4:1: caller \"crm\": expires: invalid date \"soon\"",
         &["midnight UTC"],
     );
     refused(
         &caller_with("expires = 2027-01-31T18:00:00"),
-        "4:1: caller \"crm\": expires: a time without an offset",
+        "4:1: caller \"crm\": expires: invalid date 2027-01-31T18:00:00: the offset of the time is missing",
         &[],
     );
     refused(
@@ -211,17 +216,17 @@ fn an_invalid_caller_value_explains_its_key() {
     );
     refused(
         &caller_with("").replace("crm", "c r m"),
-        "2:1: caller 1: name: no name",
+        "2:1: caller 1: name: invalid name \"c r m\"",
         &["64 letters"],
     );
     refused(
         "[[caller]]\nuid = 1",
-        "1:1: caller 1: missing field `name`",
-        &["Its name in logs"],
+        "1:1: caller 1: name: it is missing",
+        &["write name = \"crm\""],
     );
     refused(
         "[caller]\nname = \"crm\"",
-        "1:2: caller: there may be several",
+        "1:2: caller: this is a list of sections",
         &["[[caller]]"],
     );
     refused(
@@ -231,7 +236,7 @@ fn an_invalid_caller_value_explains_its_key() {
     );
     refused(
         "caller = [1]",
-        "1:1: caller 1: this is no caller",
+        "1:11: caller: this is a list of sections",
         &["[[caller]]"],
     );
     refused(

@@ -121,7 +121,7 @@ fn callers_and_allow_anonymous_are_exclusive() {
     let both = format!("[listen]\nallow_anonymous = true\n{}", caller_with(""));
     refused(
         &both,
-        "2:1: listen.allow_anonymous: callers are configured",
+        "2:1: listen.allow_anonymous: it has no effect: callers are configured",
         &["remove it"],
     );
 }
@@ -165,7 +165,9 @@ fn only_the_file_defines_callers() {
         let (code, _, err) = check_with("", &[set], &[]);
         assert_eq!(code, 64, "{err}");
         assert!(
-            err.starts_with("gbg-proxy: --set: caller: callers stand in the file alone"),
+            err.starts_with(
+                "gbg-proxy: --set: caller: callers can only be defined in the configuration file"
+            ),
             "{err}"
         );
         assert!(err.contains("fix: write [[caller]] in the file"), "{err}");
@@ -179,7 +181,7 @@ fn only_the_file_defines_callers() {
         assert_eq!(code, 64, "{err}");
         assert!(
             err.starts_with(&format!(
-                "gbg-proxy: environment variable {name}: caller: callers stand"
+                "gbg-proxy: environment variable {name}: caller: callers can only be defined"
             )),
             "{err}"
         );
@@ -198,13 +200,13 @@ fn only_the_file_defines_callers() {
 fn hosts_are_validated_and_a_wildcard_warns() {
     refused(
         "[listen]\nhosts = [\"a.example:80\"]",
-        "2:1: listen.hosts: hosts are compared without the port",
-        &[],
+        "2:1: listen.hosts: invalid host \"a.example:80\": hosts are compared without the port",
+        &["write \"a.example\""],
     );
     refused(
         "[listen]\nhosts = [\"http://a\"]",
-        "2:1: listen.hosts: a Host field has no scheme",
-        &[],
+        "2:1: listen.hosts: invalid host \"http://a\": a Host field has no scheme",
+        &["write \"a\""],
     );
     assert!(good("[listen]\nhosts = [\"*\"]").starts_with("warning: listen.hosts has \"*\""));
     assert!(!good(&format!("{}[listen]\nhosts = [\"*\"]", caller_with(""))).contains("warning"));

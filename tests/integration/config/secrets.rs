@@ -185,7 +185,7 @@ fn control_characters_and_bom_are_rejected_with_cause() {
         .map(drop)
         .unwrap_err();
         assert!(
-            error.contains("has a control character") && !error.contains(SECRET),
+            error.contains("contains a control character") && !error.contains(SECRET),
             "{error}"
         );
     }
@@ -256,7 +256,7 @@ fn unknown_non_utf8_variables_cause_a_warning() {
         .collect::<Vec<_>>()
         .join(" ");
     assert_eq!(output.status.code(), Some(0), "{said}");
-    let warning = "the environment variable GBG_PROXY_LISTEN_ADRESS is no key and is ignored; did you mean \
+    let warning = "the environment variable GBG_PROXY_LISTEN_ADRESS sets no key and is ignored; did you mean \
                    GBG_PROXY_LISTEN_ADDRESS?";
     assert!(said.contains(warning) && !said.contains("caf"), "{said}");
 }

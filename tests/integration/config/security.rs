@@ -71,7 +71,7 @@ fn a_missing_secret_lists_its_sources() {
     let Err(error) = config::load(&Sources::default()) else {
         panic!("loaded without a secret")
     };
-    assert_eq!(error.key, "token.client_id");
+    assert_eq!(error.0[0].key, "token.client_id");
     assert!(
         error.to_string().contains("GBG_CLIENT_ID is not set"),
         "{error}"
@@ -162,57 +162,57 @@ fn client_keys_must_match_client_auth() {
         |text: &str, key_and_message: &str, fix: &str| assert_refused(text, key_and_message, fix);
     refused(
         "[token]\nclient_auth = \"private_key_jwt\"",
-        "built-in default: token.jwt_key: client_auth = \"private_key_jwt\" needs it",
+        "proxy.toml:1:1: token.jwt_key: it is missing, and client_auth = \"private_key_jwt\" needs it",
         "write token.jwt_key",
     );
     refused(
         "[token]\njwt_kid = \"a\"",
-        "proxy.toml:2:1: token.jwt_kid: it goes with client_auth = \"private_key_jwt\"",
+        "proxy.toml:2:1: token.jwt_kid: it has no effect without client_auth = \"private_key_jwt\"",
         "remove it",
     );
     refused(
         "[token]\nclient_auth = \"tls\"\nclient_secret = \"env:GBG_CLIENT_SECRET\"",
-        "proxy.toml:3:1: token.client_secret: it goes with client_auth = \"post\" or \"basic\"",
+        "proxy.toml:3:1: token.client_secret: it has no effect without client_auth = \"post\" or \"basic\"",
         "remove it",
     );
     refused(
         "[token]\nclient_auth = \"tls\"",
-        "built-in default: token.client_cert: client_auth = \"tls\" needs it",
+        "proxy.toml:1:1: token.client_cert: it is missing, and client_auth = \"tls\" needs it",
         "write token.client_cert",
     );
     refused(
         "[token]\nclient_cert = \"/x\"",
-        "built-in default: token.client_key: token.client_cert needs it",
+        "proxy.toml:1:1: token.client_key: it is missing, and token.client_cert needs it",
         "write token.client_key",
     );
     refused(
         "[token]\ngrant = \"password\"\nusername = \"ada\"",
-        "built-in default: token.password: grant = \"password\" needs it",
+        "proxy.toml:1:1: token.password: it is missing, and grant = \"password\" needs it",
         "write token.password",
     );
     refused(
         "[token]\nusername = \"ada\"",
-        "proxy.toml:2:1: token.username: it goes with grant",
+        "proxy.toml:2:1: token.username: it has no effect without grant",
         "remove it",
     );
     refused(
         "[token]\nparams = { scope = \"x\" }",
-        "proxy.toml:2:1: token.params: the field scope is filled from a key of its own",
+        "proxy.toml:2:1: token.params: invalid table: another key sets the field scope",
         "remove scope",
     );
     refused(
         "[token]\nretry_statuses = [500]",
-        "proxy.toml:2:1: token.retry_statuses: 500 says nothing",
+        "proxy.toml:2:1: token.retry_statuses: invalid status 500: the API rejects a token with 401 or 403",
         "401, 403",
     );
     refused(
         "[limits]\nmax_replay_body = 64",
-        "proxy.toml:2:1: limits.max_replay_body: no size",
+        "proxy.toml:2:1: limits.max_replay_body: invalid size",
         "",
     );
     refused(
         "[limits]\nmax_replay_body = \"64\"",
-        "proxy.toml:2:1: limits.max_replay_body: no size",
+        "proxy.toml:2:1: limits.max_replay_body: invalid size",
         "",
     );
     assert_eq!(

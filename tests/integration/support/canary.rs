@@ -153,7 +153,7 @@ impl Configuration {
     }
 }
 
-pub fn load_file(file: &Path) -> Result<Loaded, config::ConfigError> {
+pub fn load_file(file: &Path) -> Result<Loaded, config::ConfigErrors> {
     config::load(&Sources {
         file: Some(file.to_owned()),
         env: environment(),

@@ -2,22 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::de::{Deserialize, Deserializer, Error as _};
-
 use super::signing_key::{Algorithm, SigningKey};
 use crate::config::error::Problem;
+use crate::config::source::setting::{Invalid, TextSetting, choice};
 use crate::config::types::caller_key;
 use crate::config::types::pem;
 use crate::config::types::pem::Identity;
-use crate::config::types::secret_ref::{locate, read, unreadable, warn_of_exposure, warn_of_text};
+use crate::config::types::secret_ref::{exposure, locate, odd_text, read, unreadable};
 use crate::secret::{self, Environment, Kept, Secret, Source, one_line, read_bytes};
 
-/// How the client proves itself to the token endpoint.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// How the client authenticates to the token endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAuth {
     /// Id and secret in the form (RFC 6749 section 2.3.1).
-    #[default]
     Post,
     /// Id and secret as HTTP Basic (RFC 6749 section 2.3.1).
     Basic,
@@ -26,6 +23,13 @@ pub enum ClientAuth {
     /// The client's certificate (RFC 8705 section 2).
     Tls,
 }
+
+choice!(ClientAuth, "client authentication", {
+    "post" => ClientAuth::Post,
+    "basic" => ClientAuth::Basic,
+    "private_key_jwt" => ClientAuth::PrivateKeyJwt,
+    "tls" => ClientAuth::Tls,
+});
 
 /// Where the client's credentials are kept. They are read together each time that a token is asked
 /// for: replacing them needs no restart.
@@ -138,27 +142,31 @@ impl CredentialSources {
         })
     }
 
-    /// What is legal in them, and perhaps not meant: in `read`, which was read from them, and in
-    /// the permissions of their files.
+    /// Warnings about the form of `read`, which was read from them, and about the permissions of
+    /// their files.
     pub fn warnings(&self, read: &Credentials) -> Vec<String> {
-        let mut warnings = Vec::new();
-        warn_of_text("token.client_id", &read.client_id, &mut warnings);
+        let mut warnings = odd_text("token.client_id", &read.client_id);
         if let Proof::Post(secret) | Proof::Basic(secret) = &read.proof {
-            warn_of_text("token.client_secret", secret.expose(), &mut warnings);
+            warnings.extend(odd_text("token.client_secret", secret.expose()));
         }
         if let Some((name, password)) = &read.user {
-            warn_of_text("token.username", name, &mut warnings);
-            warn_of_text("token.password", password.expose(), &mut warnings);
+            warnings.extend(odd_text("token.username", name));
+            warnings.extend(odd_text("token.password", password.expose()));
         }
         let is_secret = |key: &str| !matches!(key, "token.client_id" | "token.username");
-        for (key, kept) in self.kept().into_iter().filter(|(key, _)| is_secret(key)) {
-            if let Some(file) = kept.file() {
-                warn_of_exposure(key, file, &mut warnings);
-            }
-        }
-        if let Some((_, key)) = &self.certificate {
-            warn_of_exposure(CERTIFICATE_KEYS[1], key, &mut warnings);
-        }
+        let kept = self.kept().into_iter();
+        let files = kept
+            .filter(|(key, _)| is_secret(key))
+            .filter_map(|(key, kept)| Some((key, kept.file()?)));
+        let private_key = self
+            .certificate
+            .as_ref()
+            .map(|(_, key)| (CERTIFICATE_KEYS[1], &**key));
+        warnings.extend(
+            files
+                .chain(private_key)
+                .filter_map(|(key, file)| exposure(key, file)),
+        );
         warnings
     }
 
@@ -231,43 +239,49 @@ impl Text {
 
 /// [`Text`] as it is written.
 #[derive(Debug)]
-pub(crate) enum RawText {
+pub(crate) enum TextRef {
     Written(String),
     Kept(Source),
 }
 
-impl RawText {
+impl TextRef {
     pub(crate) fn locate(self, key: &'static str, env: &Environment) -> Result<Text, Problem> {
         match self {
-            RawText::Written(text) => Ok(Text::Written(text)),
-            RawText::Kept(source) => locate(key, &source, env).map(Text::Kept),
+            TextRef::Written(text) => Ok(Text::Written(text)),
+            TextRef::Kept(source) => locate(key, &source, env).map(Text::Kept),
         }
     }
 }
 
-impl<'de> Deserialize<'de> for RawText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        if text.is_empty() {
-            return Err(D::Error::custom("the value is empty"));
-        }
-        match Source::parse(&text) {
-            Some(source) => Ok(RawText::Kept(source)),
-            None if secret::is_content(text.trim_end()) => Err(D::Error::custom(
-                "this is the content of a file (the value is not shown)",
-            )),
-            None if caller_key::is_in(&text) => {
-                Err(D::Error::custom("this is a caller's key (it is not shown)"))
+impl TextSetting for TextRef {
+    // The secret may be written in its place.
+    const MAY_BE_SECRET: bool = true;
+
+    fn parse_text(text: &str) -> Result<Self, Invalid> {
+        let invalid = |reason| {
+            let fix = "write the text itself, \"env:NAME\", \"file:PATH\" or \"credential:NAME\"";
+            Err(Invalid::new("text", reason, fix))
+        };
+        match Source::parse(text) {
+            _ if text.trim().is_empty() => invalid("it is empty"),
+            Some(source) => Ok(TextRef::Kept(source)),
+            None if secret::is_content(text.trim_end()) => {
+                invalid("this is the content of a file (it is not shown)")
             }
+            None if caller_key::is_in(text) => invalid("this is a caller's key (it is not shown)"),
             // "file:" alone is what is left when a variable in a template is empty.
-            None if Source::is_begun(&text) => Err(D::Error::custom(
-                "this names no place; write \"env:NAME\", \"file:PATH\" or \"credential:NAME\"",
-            )),
-            None => match one_line(&text) {
-                Ok("") => Err(D::Error::custom("the value is empty")),
-                Ok(line) => Ok(RawText::Written(line.to_owned())),
-                Err(refusal) => Err(D::Error::custom(format!("the value {}", refusal.cause))),
+            None if Source::is_begun(text) => invalid("it names no variable or file"),
+            None => match one_line(text) {
+                Ok(line) => Ok(TextRef::Written(line.to_owned())),
+                Err(refusal) => Err(Invalid::new("text", refusal.cause, refusal.fix)),
             },
+        }
+    }
+
+    fn to_text(&self) -> String {
+        match self {
+            TextRef::Written(text) => text.clone(),
+            TextRef::Kept(source) => source.to_string(),
         }
     }
 }

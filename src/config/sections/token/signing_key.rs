@@ -4,20 +4,26 @@ use jsonwebtoken::EncodingKey;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RsaKeyPair};
 
 use crate::config::error::Problem;
+use crate::config::source::setting::choice;
 use crate::config::types::pem;
 use crate::secret::{Kept, Secret};
 
 /// How an assertion is signed (RFC 7518 section 3.1).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
-    #[default]
     RS256,
     /// RSASSA-PSS with SHA-256.
     PS256,
     /// ECDSA with P-256 and SHA-256.
     ES256,
 }
+
+choice!(Algorithm, "algorithm", {
+    "RS256" => Algorithm::RS256,
+    "PS256" => Algorithm::PS256,
+    "ES256" => Algorithm::ES256,
+});
 
 /// A private key that fits its algorithm.
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ fn refusal(set: &[&str]) -> String {
 }
 
 #[test]
-fn a_token_is_asked_for_as_another_or_otherwise_where_what_is_asked_or_the_way_there_changes() {
+fn other_credentials_or_routes_request_another_token() {
     let of = |more: &[&str]| {
         let env = [
             ("GBG_CLIENT_ID", "a"),
@@ -73,7 +73,7 @@ fn a_token_is_asked_for_as_another_or_otherwise_where_what_is_asked_or_the_way_t
 }
 
 #[test]
-fn a_client_certificate_that_no_tls_would_show_is_refused() {
+fn a_client_certificate_needs_tls() {
     let set = [
         "token.endpoint=http://127.0.0.1:1",
         "token.client_auth=tls",
@@ -82,27 +82,28 @@ fn a_client_certificate_that_no_tls_would_show_is_refused() {
     ];
     let refusal = refusal(&set);
     assert!(
-        refusal.contains("token.client_cert: it goes with an endpoint with https://"),
+        refusal.contains("token.client_cert: it has no effect without an endpoint with https://"),
         "{refusal}"
     );
 }
 
 #[test]
-fn a_fallback_life_that_no_token_outlives_its_way_with_is_refused() {
+fn a_default_lifetime_has_a_minimum() {
     let refusal = refusal(&["token.default_lifetime=1ms"]);
     assert!(
-        refusal.contains("token.default_lifetime: the token would be over"),
+        refusal
+            .contains("token.default_lifetime: invalid duration \"1ms\": the token would expire"),
         "{refusal}"
     );
 }
 
 /// `file:` is what a template makes of a path that is empty; it would be sent as the id.
 #[test]
-fn a_client_id_that_begins_like_a_place_and_names_none_is_refused() {
+fn an_incomplete_reference_is_not_a_client_id() {
     for text in ["file:", "env:", "env:A=B", "credential:../x"] {
         let refusal = refusal(&[&format!("token.client_id={text}")]);
         assert!(
-            refusal.contains("token.client_id: this names no place"),
+            refusal.contains("token.client_id: invalid text: it names no variable or file"),
             "{refusal}"
         );
     }

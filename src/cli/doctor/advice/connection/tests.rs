@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::cli::doctor::target::TimeLimit;
-use crate::config::{HttpUrl, Origin};
+use crate::config::Origin;
 
 fn target(ignored_proxy: Option<&'static str>) -> Target {
-    let url = HttpUrl::try_from("https://a.example".to_owned()).unwrap();
+    let url = "https://a.example".parse().unwrap();
     let limit = TimeLimit {
         time: Duration::from_secs(3),
         key: "upstream.connect_timeout",

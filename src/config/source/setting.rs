@@ -1,0 +1,395 @@
+//! Types of keys: each parses its value, says what is wrong with it, and shows it again.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::num::{NonZeroU32, NonZeroUsize};
+
+use toml::Value;
+
+use super::nearest::nearest;
+
+/// The form in which a type is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Boolean,
+    Number,
+    Text,
+    Choice(&'static [&'static str]),
+    List(&'static Kind),
+    Table,
+}
+
+impl Kind {
+    /// Returns true if a value is a text, which the environment and `--set` have without quotes.
+    pub(crate) fn is_text(self) -> bool {
+        matches!(self, Kind::Text | Kind::Choice(_))
+    }
+}
+
+/// A type that a key can have.
+pub(crate) trait Setting: Sized {
+    const KIND: Kind;
+    /// Whether a value may be a secret, so that no message quotes it.
+    const MAY_BE_SECRET: bool = false;
+    /// Whether a usable value may be a secret too, so that nothing shows it.
+    const IS_HIDDEN: bool = false;
+
+    fn parse(value: &Value) -> Result<Self, Invalid>;
+
+    /// The value as it can be written in the file.
+    fn to_toml(&self) -> Value;
+}
+
+/// A type that is written as a text in quotes.
+pub(crate) trait TextSetting: Sized {
+    const KIND: Kind = Kind::Text;
+    const MAY_BE_SECRET: bool = false;
+
+    fn parse_text(text: &str) -> Result<Self, Invalid>;
+
+    fn to_text(&self) -> String;
+}
+
+/// Reason why a value cannot be used. Only the suggestion may hold a part of the value.
+#[derive(Debug)]
+pub struct Invalid {
+    /// The kind of value that was expected, such as `duration`.
+    noun: &'static str,
+    reason: Cow<'static, str>,
+    fix: Cow<'static, str>,
+    /// A better fix, made from the value.
+    suggestion: Option<String>,
+    /// The item of a list that is wrong.
+    item: Option<Value>,
+}
+
+impl Invalid {
+    /// `reason` may be empty. `fix` is an instruction: `write …`.
+    pub(crate) fn new(
+        noun: &'static str,
+        reason: impl Into<Cow<'static, str>>,
+        fix: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Invalid {
+            noun,
+            reason: reason.into(),
+            fix: fix.into(),
+            suggestion: None,
+            item: None,
+        }
+    }
+
+    /// Adds a fix that holds a part of the value.
+    pub(crate) fn suggest(mut self, fix: impl Into<Option<String>>) -> Self {
+        self.suggestion = fix.into();
+        self
+    }
+
+    /// The error of `text` that is none of `names`.
+    pub(crate) fn choice(noun: &'static str, text: &str, names: &[&str]) -> Self {
+        let near = nearest(&text.to_lowercase(), names.iter().copied()).or_else(|| {
+            let mut same = names.iter().filter(|name| name.eq_ignore_ascii_case(text));
+            same.next().copied()
+        });
+        let suggestion = near.map(|near| format!("did you mean {near:?}?"));
+        Invalid::new(noun, "", format!("write {}", list_of(names))).suggest(suggestion)
+    }
+
+    /// The error of an empty text.
+    pub(crate) fn empty(noun: &'static str, fix: impl Into<Cow<'static, str>>) -> Self {
+        Invalid::new(noun, "it is empty", fix)
+    }
+
+    /// The message about `value`, which is quoted if `quote` allows it, and the fix.
+    pub(crate) fn describe(
+        self,
+        value: &Value,
+        quote: impl Fn(&Value) -> Option<String>,
+    ) -> (String, String) {
+        let quoted = quote(self.item.as_ref().unwrap_or(value));
+        let suggestion = self.suggestion.filter(|_| quoted.is_some());
+        let quoted = quoted.map(|text| format!(" {text}")).unwrap_or_default();
+        let colon = if self.reason.is_empty() { "" } else { ": " };
+        let message = format!("invalid {}{quoted}{colon}{}", self.noun, self.reason);
+        (message, suggestion.unwrap_or_else(|| self.fix.into_owned()))
+    }
+}
+
+/// Without a part of the value.
+impl fmt::Display for Invalid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let colon = if self.reason.is_empty() { "" } else { ": " };
+        write!(
+            f,
+            "invalid {}{colon}{}; {}",
+            self.noun, self.reason, self.fix
+        )
+    }
+}
+
+impl std::error::Error for Invalid {}
+
+/// `"a", "b" or "c"`.
+fn list_of(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => format!("{one:?}"),
+        [first @ .., last] => {
+            let first: Vec<_> = first.iter().map(|name| format!("{name:?}")).collect();
+            format!("{} or {last:?}", first.join(", "))
+        }
+    }
+}
+
+impl<T: TextSetting> Setting for T {
+    const KIND: Kind = T::KIND;
+    const MAY_BE_SECRET: bool = T::MAY_BE_SECRET;
+
+    fn parse(value: &Value) -> Result<Self, Invalid> {
+        match value {
+            Value::String(text) => T::parse_text(text),
+            Value::Array(_) | Value::Table(_) => {
+                let reason = format!("it must be a text, not {}", kind_of(value));
+                let fix = T::parse_text("").err().map(|error| error.fix);
+                let fix = fix.unwrap_or(Cow::Borrowed("write one text in quotes"));
+                Err(Invalid::new("value", reason, fix))
+            }
+            // What the text would be says more than the type: 5 has no unit either.
+            _ => {
+                let text = value.to_string();
+                T::parse_text(&text)?;
+                Err(
+                    Invalid::new("value", "the quotes are missing", "write it in quotes")
+                        .suggest(format!("write \"{text}\"")),
+                )
+            }
+        }
+    }
+
+    fn to_toml(&self) -> Value {
+        Value::String(self.to_text())
+    }
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "a text",
+        Value::Integer(_) | Value::Float(_) => "a number",
+        Value::Boolean(_) => "true or false",
+        Value::Datetime(_) => "a date",
+        Value::Array(_) => "a list",
+        Value::Table(_) => "a table",
+    }
+}
+
+impl Setting for bool {
+    const KIND: Kind = Kind::Boolean;
+
+    fn parse(value: &Value) -> Result<Self, Invalid> {
+        let invalid = |reason: &'static str| Invalid::new("value", reason, "write true or false");
+        let text = match value {
+            Value::Boolean(value) => return Ok(*value),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let meant = match text.to_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => true,
+            "false" | "no" | "off" | "0" => false,
+            _ => return Err(invalid("it must be true or false")),
+        };
+        let reason = match text.as_str() {
+            "true" | "false" => "true and false are written without quotes",
+            _ => "it must be true or false",
+        };
+        Err(invalid(reason).suggest(format!("write {meant}, without quotes")))
+    }
+
+    fn to_toml(&self) -> Value {
+        Value::Boolean(*self)
+    }
+}
+
+/// A whole number from `min` to `max`.
+pub(crate) fn parse_number(value: &Value, min: u64, max: u64) -> Result<u64, Invalid> {
+    let range = match max {
+        u64::MAX => format!("write a whole number of at least {min}"),
+        _ => format!("write a whole number from {min} to {max}"),
+    };
+    let number = match value {
+        Value::Integer(number) => *number,
+        Value::String(text) => {
+            let number: Option<u64> = text.trim().parse().ok();
+            let meant = number.filter(|number| (min..=max).contains(number));
+            let reason = match meant {
+                Some(_) => "numbers are written without quotes",
+                None => "it is not a number",
+            };
+            let suggestion = meant.map(|number| format!("write {number}, without quotes"));
+            return Err(Invalid::new("number", reason, range).suggest(suggestion));
+        }
+        Value::Float(_) => return Err(Invalid::new("number", "it must be a whole number", range)),
+        other => {
+            let reason = format!("it is {}", kind_of(other));
+            return Err(Invalid::new("number", reason, range));
+        }
+    };
+    match u64::try_from(number) {
+        Ok(number) if number < min => Err(Invalid::new("number", "it is too small", range)),
+        Ok(number) if number > max => Err(Invalid::new("number", "it is too large", range)),
+        Ok(number) => Ok(number),
+        Err(_) => Err(Invalid::new("number", "it is negative", range)),
+    }
+}
+
+macro_rules! number {
+    ($type:ty, $primitive:ty, $min:literal) => {
+        impl Setting for $type {
+            const KIND: Kind = Kind::Number;
+
+            fn parse(value: &Value) -> Result<Self, Invalid> {
+                let max = u64::try_from(<$primitive>::MAX).unwrap_or(u64::MAX);
+                let number = <$primitive>::try_from(parse_number(value, $min, max)?);
+                let number = number.ok().and_then(|number| Self::try_from(number).ok());
+                number.ok_or_else(|| Invalid::new("number", "it is out of range", "write another"))
+            }
+
+            fn to_toml(&self) -> Value {
+                let number = <$primitive>::from(*self);
+                Value::Integer(i64::try_from(number).unwrap_or(i64::MAX))
+            }
+        }
+    };
+}
+
+number!(u16, u16, 0);
+number!(u32, u32, 0);
+number!(usize, usize, 0);
+number!(NonZeroU32, u32, 1);
+number!(NonZeroUsize, usize, 1);
+
+impl<T: Setting> Setting for Vec<T> {
+    const KIND: Kind = Kind::List(&T::KIND);
+    const MAY_BE_SECRET: bool = T::MAY_BE_SECRET;
+
+    fn parse(value: &Value) -> Result<Self, Invalid> {
+        let Value::Array(items) = value else {
+            let invalid = Invalid::new(
+                "list",
+                "the brackets are missing",
+                "write a list in brackets",
+            );
+            // A list of what the single value would be; its own error comes first.
+            return T::parse(value).and(Err(invalid.suggest(format!("write [{value}]"))));
+        };
+        let parse = |item: &Value| {
+            T::parse(item).map_err(|error| Invalid {
+                item: Some(item.clone()),
+                ..error
+            })
+        };
+        items.iter().map(parse).collect()
+    }
+
+    fn to_toml(&self) -> Value {
+        Value::Array(self.iter().map(Setting::to_toml).collect())
+    }
+}
+
+impl TextSetting for String {
+    fn parse_text(text: &str) -> Result<Self, Invalid> {
+        Ok(text.to_owned())
+    }
+
+    fn to_text(&self) -> String {
+        self.clone()
+    }
+}
+
+/// Implements [`TextSetting`] for an enum with one name for each variant.
+macro_rules! choice {
+    ($type:ty, $noun:literal, { $($name:literal => $variant:path),+ $(,)? }) => {
+        impl $crate::config::source::setting::TextSetting for $type {
+            const KIND: $crate::config::source::setting::Kind =
+                $crate::config::source::setting::Kind::Choice(&[$($name),+]);
+
+            fn parse_text(text: &str) -> Result<Self, $crate::config::source::setting::Invalid> {
+                match text {
+                    $($name => Ok($variant),)+
+                    _ => Err($crate::config::source::setting::Invalid::choice($noun, text, &[$($name),+])),
+                }
+            }
+
+            fn to_text(&self) -> String {
+                match self {
+                    $($variant => $name,)+
+                }
+                .to_owned()
+            }
+        }
+    };
+}
+
+pub(crate) use choice;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fix<T: Setting>(value: impl Into<Value>) -> String {
+        let value = value.into();
+        let (message, fix) = T::parse(&value)
+            .err()
+            .map(|error| error.describe(&value, |value| Some(value.to_string())))
+            .unwrap_or_default();
+        format!("{message}; {fix}")
+    }
+
+    #[test]
+    fn a_fix_is_made_from_the_value() {
+        assert_eq!(
+            fix::<bool>("true"),
+            "invalid value \"true\": true and false are written without quotes; write true, without quotes"
+        );
+        assert_eq!(
+            fix::<bool>(0),
+            "invalid value 0: it must be true or false; write false, without quotes"
+        );
+        assert_eq!(
+            fix::<NonZeroU32>("100"),
+            "invalid number \"100\": numbers are written without quotes; write 100, without quotes"
+        );
+        assert_eq!(
+            fix::<NonZeroU32>(0),
+            "invalid number 0: it is too small; write a whole number from 1 to 4294967295"
+        );
+        assert_eq!(
+            fix::<u16>(-1),
+            "invalid number -1: it is negative; write a whole number from 0 to 65535"
+        );
+        assert_eq!(
+            fix::<String>(12),
+            "invalid value 12: the quotes are missing; write \"12\""
+        );
+        assert_eq!(
+            fix::<Vec<String>>("a"),
+            "invalid list \"a\": the brackets are missing; write [\"a\"]"
+        );
+        assert_eq!(
+            fix::<Vec<u16>>(vec![Value::from(1), Value::from("x")]),
+            "invalid number \"x\": it is not a number; write a whole number from 0 to 65535"
+        );
+    }
+
+    #[test]
+    fn a_value_that_is_not_quoted_is_in_no_part() {
+        let value = Value::from("hunter2");
+        let error = Vec::<bool>::parse(&value).unwrap_err();
+        assert!(!error.to_string().contains("hunter2"));
+        let error = String::parse(&Value::from(1234)).unwrap_err();
+        let (message, fix) = error.describe(&Value::from(1234), |_| None);
+        assert!(
+            !format!("{message}{fix}").contains("1234"),
+            "{message} {fix}"
+        );
+    }
+}
