@@ -17,7 +17,7 @@ use bytes::Bytes;
 use criterion::{Criterion, criterion_group, criterion_main};
 use gbg_proxy::config::{self, Config, Sources};
 use gbg_proxy::error::Error;
-use gbg_proxy::metrics::Metrics;
+use gbg_proxy::metrics::{Metrics, WorkerMetrics};
 use gbg_proxy::proxy::{Authorized, ConnectionInfo, Policy, SharedState, WithContext, stack};
 use gbg_proxy::token::{self, TokenReader};
 use http::{HeaderValue, Request, Response};
@@ -86,7 +86,7 @@ fn whole_stack(c: &mut Criterion) {
             &config,
             &shared,
             tokens.clone(),
-            Arc::default(),
+            &Arc::default(),
         ));
         let mut service = stack(
             &policy,
@@ -122,12 +122,12 @@ fn threads(c: &mut Criterion) {
     for count in [1, 2] {
         let metrics = Metrics::new(count);
         let shared = SharedState::new(&config, &metrics, None);
-        let policy = |worker: &Arc<_>| {
+        let policy = |worker: &Arc<WorkerMetrics>| {
             Arc::new(Policy::new(
                 &config,
                 &shared,
                 tokens.clone(),
-                Arc::clone(worker),
+                &worker.account("default"),
             ))
         };
         let policy: Vec<_> = metrics.workers().iter().map(policy).collect();

@@ -97,7 +97,7 @@ pub fn run(height: &str, setting: Setting, count: u32, directory: &Path) {
             &config,
             &shared,
             tokens().await,
-            Arc::default(),
+            &Arc::default(),
         ));
         let connection = Arc::new(policy.identify(ConnectionInfo::default()));
         let connection = || Arc::clone(&connection);

@@ -101,8 +101,8 @@ impl Probe {
                 .ok_or_else(|| Failure::from(format!("/metrics has no {name}")))
         };
         Ok(Metrics {
-            generation: value("gbg_proxy_token_generation")?,
-            repeats: value("gbg_proxy_repeats_total")?,
+            generation: value("gbg_proxy_token_generation{account=\"default\"}")?,
+            repeats: value("gbg_proxy_repeats_total{account=\"default\"}")?,
         })
     }
 }

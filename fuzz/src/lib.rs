@@ -50,7 +50,7 @@ impl Gate {
             &config,
             &shared,
             tokens(&runtime),
-            Arc::default(),
+            &Arc::default(),
         ));
         let sent = Arc::new(Mutex::new(None));
         let kept = Arc::clone(&sent);

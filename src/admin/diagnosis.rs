@@ -41,14 +41,20 @@ impl Severity {
 #[derive(Clone, Debug)]
 pub(super) struct Snapshot {
     pub(super) draining: bool,
-    /// Whether a valid token is available.
-    pub(super) has_token: bool,
-    /// The failure of the last token fetch, if it failed.
-    pub(super) fetch_failure: Option<FetchErrorKind>,
+    /// The token of each account.
+    pub(super) tokens: Vec<TokenSnapshot>,
     /// Whether the last reload of the configuration was rejected.
     pub(super) config_rejected: bool,
     /// The requests of the last minutes.
     pub(super) recent: OutcomeCounts,
+}
+
+/// State of the token of one account.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TokenSnapshot {
+    pub(super) is_valid: bool,
+    /// The failure of the last fetch, if it failed.
+    pub(super) fetch_failure: Option<FetchErrorKind>,
 }
 
 /// A finding, with its texts for the status page.
@@ -67,10 +73,8 @@ pub(super) struct Finding {
 
 /// All findings, the most severe first; never empty.
 pub(super) fn diagnose(snapshot: &Snapshot) -> Vec<Finding> {
-    let mut all: Vec<_> = token(snapshot)
-        .into_iter()
-        .chain(traffic(snapshot))
-        .collect();
+    let mut all: Vec<_> = snapshot.tokens.iter().filter_map(token).collect();
+    all.extend(traffic(snapshot));
     if snapshot.config_rejected {
         all.push(CONFIG_REJECTED);
     }
@@ -122,18 +126,16 @@ const IDLE: Finding = Finding {
     ..HEALTHY
 };
 
-fn token(snapshot: &Snapshot) -> Option<Finding> {
+fn token(token: &TokenSnapshot) -> Option<Finding> {
     let base = |kind, level, fault, title| Finding {
         kind,
         level,
         fault,
-        partial: false,
         title,
-        what: "",
-        fix: "",
+        ..HEALTHY
     };
-    if snapshot.has_token {
-        let (fault, fix) = match snapshot.fetch_failure? {
+    if token.is_valid {
+        let (fault, fix) = match token.fetch_failure? {
             FetchErrorKind::Refused => (Party::Proxy, REFUSED),
             FetchErrorKind::Credentials => (Party::Proxy, CREDENTIALS),
             _ => (Party::Upstream, SILENT),
@@ -147,7 +149,7 @@ fn token(snapshot: &Snapshot) -> Option<Finding> {
         });
     }
     let bad = |kind, fault, title| base(kind, Severity::Bad, Some(fault), title);
-    Some(match snapshot.fetch_failure {
+    Some(match token.fetch_failure {
         None => Finding {
             what: "It was asked for and has not come yet. Requests wait for it for a few seconds.",
             fix: "Wait a moment.",

@@ -13,7 +13,8 @@ use crate::token::TokenReader;
 #[derive(Debug)]
 pub(crate) struct Handles {
     pub(crate) metrics: Arc<Metrics>,
-    pub(crate) tokens: TokenReader,
+    /// In the order of the configuration.
+    pub(crate) accounts: Vec<AccountHandle>,
     /// Turns true when the process starts to shut down.
     pub(crate) draining: watch::Receiver<bool>,
     /// Notified by `POST /quit`.
@@ -21,4 +22,11 @@ pub(crate) struct Handles {
     pub(crate) limits: watch::Receiver<Vec<CallerLimits>>,
     /// One for each worker.
     pub(crate) workers: Vec<LivenessProbe>,
+}
+
+/// Handle to one account.
+#[derive(Debug)]
+pub(crate) struct AccountHandle {
+    pub(crate) name: Box<str>,
+    pub(crate) tokens: TokenReader,
 }

@@ -6,13 +6,14 @@ use super::handles::Handles;
 use super::response::{AdminResponse, text};
 use crate::error::Error;
 use crate::rt::liveness::LivenessProbe;
+use crate::token::TokenReader;
 
 /// Reason for which the proxy is not ready.
 #[derive(Clone, Debug)]
 pub(super) enum NotReady {
     /// The process shuts down.
     Draining,
-    /// There is no valid token.
+    /// No account has a valid token; cause and fix are those of the first.
     NoToken {
         cause: &'static str,
         fix: &'static str,
@@ -25,11 +26,13 @@ impl NotReady {
         if *handles.draining.borrow() {
             return Some(NotReady::Draining);
         }
-        if handles.tokens.current().is_some() {
+        let mut tokens = handles.accounts.iter().map(|account| &account.tokens);
+        // One is enough: an account without a token does not keep the requests of others away.
+        if tokens.clone().any(|tokens| tokens.current().is_some()) {
             return None;
         }
-        Some(match handles.tokens.error() {
-            Error::ClientRefused { .. } => NotReady::NoToken {
+        Some(match tokens.next().map(TokenReader::error) {
+            Some(Error::ClientRefused { .. }) => NotReady::NoToken {
                 cause: "the token endpoint refuses the credentials of this proxy",
                 fix: "check client id, secret and the role of the API client; `gbg-proxy doctor` says more",
             },
@@ -73,7 +76,7 @@ pub(super) async fn live(handles: &Handles) -> AdminResponse {
     }
 }
 
-/// `/readyz`: the proxy is ready while it holds a valid token and does not shut down. The response
+/// `/readyz`: the proxy is ready while an account holds a valid token and it does not shut down. The response
 /// names the cause only if `with_cause`.
 pub(super) fn ready(handles: &Handles, with_cause: bool) -> AdminResponse {
     match NotReady::check(handles) {
@@ -93,6 +96,7 @@ mod tests {
 
     use tokio::sync::{Notify, watch};
 
+    use super::super::handles::AccountHandle;
     use super::*;
     use crate::metrics::Metrics;
     use crate::rt::liveness;
@@ -103,7 +107,10 @@ mod tests {
         let (_publisher, tokens) = crate::token::channel(Duration::from_secs(1), Arc::default());
         let handles = Handles {
             metrics: Arc::new(Metrics::new(1)),
-            tokens,
+            accounts: vec![AccountHandle {
+                name: "default".into(),
+                tokens,
+            }],
             draining: watch::channel(false).1,
             quit: Arc::new(Notify::new()),
             limits: watch::channel(Vec::new()).1,

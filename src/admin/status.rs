@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 use super::callers;
-use super::diagnosis::{Finding, Severity, Snapshot, diagnose};
-use super::handles::Handles;
+use super::diagnosis::{Finding, Severity, Snapshot, TokenSnapshot, diagnose};
+use super::handles::{AccountHandle, Handles};
 use super::health::NotReady;
 use super::history::{HISTORY_LENGTH, History};
 use super::outcomes::{GbgFailure, OutcomeCounts};
 use crate::error::{Party, REASONS};
-use crate::metrics::{FailedRequest, ResponseSource};
+use crate::metrics::{FailedRequest, Metrics, ResponseSource, TokenMetrics};
+use crate::token::TokenReader;
 
 /// Window of the diagnosis.
 const RECENT_WINDOW: Duration = Duration::from_secs(120);
@@ -40,6 +41,8 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
     let (period, _) = history.since(now, &counts, HISTORY_LENGTH);
     let snapshot = snapshot(handles, recent);
     let findings = diagnose(&snapshot);
+    let tokens = handles.accounts.iter().zip(&snapshot.tokens);
+    let accounts = tokens.map(|(account, token)| account_json(account, *token, metrics));
     let recent = &snapshot.recent;
     let milliseconds = |part| {
         recent
@@ -61,7 +64,7 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
             "refused": reloads.rejected,
             "problem": reloads.problem,
         },
-        "token": token(handles, snapshot.has_token),
+        "accounts": accounts.collect::<Vec<_>>(),
         "in_flight": metrics.admission.in_flight(),
         "queue": metrics.admission.queued(),
         "recent": {
@@ -87,10 +90,17 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
 fn snapshot(handles: &Handles, recent: OutcomeCounts) -> Snapshot {
     Snapshot {
         draining: *handles.draining.borrow(),
-        has_token: handles.tokens.current().is_some(),
-        fetch_failure: handles.tokens.last_fetch().and_then(|fetch| fetch.failure),
+        tokens: handles.accounts.iter().map(token_snapshot).collect(),
         config_rejected: handles.metrics.reloads().problem.is_some(),
         recent,
+    }
+}
+
+fn token_snapshot(account: &AccountHandle) -> TokenSnapshot {
+    let last = account.tokens.last_fetch();
+    TokenSnapshot {
+        is_valid: account.tokens.current().is_some(),
+        fetch_failure: last.and_then(|fetch| fetch.failure),
     }
 }
 
@@ -130,29 +140,39 @@ fn parties(findings: &[Finding], recent: &OutcomeCounts) -> Value {
     })
 }
 
-fn token(handles: &Handles, has_token: bool) -> Value {
-    let token = &handles.metrics.token;
-    let last = handles.tokens.last_fetch();
-    let failing = last.is_some_and(|fetch| fetch.failure.is_some());
-    let next = failing
-        .then(|| handles.tokens.error().retry_after())
-        .flatten();
+fn account_json(account: &AccountHandle, token: TokenSnapshot, metrics: &Metrics) -> Value {
+    let upstream = metrics.upstream(&account.name);
     json!({
-        "state": match (has_token, failing) {
+        "name": account.name,
+        "token": token_json(&account.tokens, token, &metrics.token(&account.name)),
+        "upstream": {
+            "connections": upstream.open,
+            "connections_opened": upstream.opened,
+            "connections_reused": upstream.reused,
+            "circuit_openings": upstream.circuit_openings,
+        },
+    })
+}
+
+fn token_json(tokens: &TokenReader, token: TokenSnapshot, metrics: &TokenMetrics) -> Value {
+    let failing = token.fetch_failure.is_some();
+    let next = failing.then(|| tokens.error().retry_after()).flatten();
+    json!({
+        "state": match (token.is_valid, failing) {
             (true, false) => "valid",
             (true, true) => "valid_refresh_failing",
             (false, true) => "failing",
             (false, false) => "pending",
         },
-        "generation": token.generation(),
-        "expires_in_seconds": token.remaining_seconds(),
-        "age_seconds": token.age_seconds(),
-        "last_fetch": last.map(|fetch| json!({
+        "generation": metrics.generation(),
+        "expires_in_seconds": metrics.remaining_seconds(),
+        "age_seconds": metrics.age_seconds(),
+        "last_fetch": tokens.last_fetch().map(|fetch| json!({
             "outcome": if fetch.failure.is_some() { "failed" } else { "ok" },
             "seconds_ago": fetch.ended.elapsed().as_secs(),
             "duration_ms": fetch.duration.as_millis() as u64,
         })),
-        "last_failure": handles.tokens.last_failed_fetch().and_then(|fetch| {
+        "last_failure": tokens.last_failed_fetch().and_then(|fetch| {
             let kind = fetch.failure?;
             Some(json!({
                 "reason": kind.name(),
@@ -184,6 +204,7 @@ fn failure_json(failure: &FailedRequest, callers: &[String]) -> Value {
         "request_id": failure.id,
         "endpoint": failure.endpoint,
         "caller": caller,
+        "account": failure.account,
         "status": (failure.status != 0).then_some(failure.status),
         "source": failure.source.name(),
         "reason": failure.reason,

@@ -9,7 +9,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::start_error::StartError;
 use crate::config::{self, Config};
-use crate::metrics::TokenMetrics;
+use crate::metrics::Metrics;
 use crate::token::{self, ReloadableClient, TokenPublisher, TokenReader};
 
 /// One value for each account, in the order of the configuration; never empty.
@@ -85,12 +85,11 @@ pub(super) struct PreparedAccount {
 impl PreparedAccount {
     /// # Errors
     /// When the credentials or the certificates of `[token]` cannot be used.
-    pub(super) fn new(
-        config: &AccountConfig<'_>,
-        metrics: Arc<TokenMetrics>,
-    ) -> Result<Self, StartError> {
-        let client = token::Client::new(config.token).map_err(StartError::section("token"))?;
-        let (publisher, tokens) = token::channel(config.token.wait_timeout, metrics);
+    pub(super) fn new(config: &AccountConfig<'_>, metrics: &Metrics) -> Result<Self, StartError> {
+        let client =
+            token::Client::new(config.name, config.token).map_err(StartError::section("token"))?;
+        let (publisher, tokens) =
+            token::channel(config.token.wait_timeout, metrics.token(config.name));
         Ok(PreparedAccount {
             name: config.name.into(),
             tokens,
@@ -98,6 +97,10 @@ impl PreparedAccount {
             token_client: Arc::new(ReloadableClient::new(client)),
             upstream: config.upstream.clone(),
         })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
     }
 
     pub(super) fn tokens(&self) -> &TokenReader {
@@ -181,9 +184,9 @@ impl Account {
         if self.token_client.is_configured_as(config) {
             return Ok(None);
         }
-        let config = config.clone();
+        let (name, config) = (self.name.clone(), config.clone());
         // It reads files.
-        let client = spawn_blocking(move || token::Client::new(&config)).await;
+        let client = spawn_blocking(move || token::Client::new(&name, &config)).await;
         client
             .unwrap_or_else(|panicked| Err(panicked.into()))
             .map(Some)

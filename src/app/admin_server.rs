@@ -21,6 +21,13 @@ pub(super) fn caller_limits(config: &Config) -> Vec<admin::CallerLimits> {
         .collect()
 }
 
+fn account_handle(account: &PreparedAccount) -> admin::AccountHandle {
+    admin::AccountHandle {
+        name: account.name().into(),
+        tokens: account.tokens().clone(),
+    }
+}
+
 /// Starts the admin server if `admin.address` is set.
 pub(super) fn start_admin(
     config: &Config,
@@ -33,7 +40,7 @@ pub(super) fn start_admin(
     let (caller_limits, limits) = watch::channel(caller_limits(config));
     let handles = admin::Handles {
         metrics: Arc::clone(metrics),
-        tokens: accounts.default_account().tokens().clone(),
+        accounts: accounts.iter().map(account_handle).collect(),
         draining,
         quit: Arc::clone(&quit),
         limits,

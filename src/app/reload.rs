@@ -72,7 +72,9 @@ impl App {
             if is_same {
                 Ok(None)
             } else {
-                worker.prepare_upstream(&upstream_config).map(Some)
+                worker
+                    .prepare_upstream(account.name(), &upstream_config)
+                    .map(Some)
             }
         };
         let upstreams = self.workers.handles.iter().map(prepare);

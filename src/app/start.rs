@@ -37,8 +37,8 @@ impl App {
         let (certificates, acceptors) = prepare_tls(config)?.unzip();
         let refused = Arc::clone(&metrics.refused);
         let options = ServerOptions::new(&config.listen, acceptors, refused);
-        let accounts = account_configs(config)
-            .try_map(|account| PreparedAccount::new(account, Arc::clone(&metrics.token)))?;
+        let accounts =
+            account_configs(config).try_map(|account| PreparedAccount::new(account, &metrics))?;
         let exporter = start_exporter(config).await?;
         let shared = SharedState::new(config, &metrics, exporter.clone());
         let (drain, draining) = watch::channel(false);

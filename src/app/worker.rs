@@ -18,7 +18,7 @@ use super::accounts::{Accounts, PreparedAccount};
 use crate::config::{self, Config};
 use crate::downstream::{CallerBody, CallerCertificate, PeerInfo, ServerOptions, Socket, Timeouts};
 use crate::error::BoxError;
-use crate::metrics::WorkerMetrics;
+use crate::metrics::{AccountMetrics, WorkerMetrics};
 use crate::proxy::{
     self, CheckCertificate, ConnectionIdentity, ConnectionInfo, Policy, RequestBody, SharedState,
     WithContext,
@@ -49,6 +49,7 @@ impl ActiveConfig {
 /// Policy and upstream for the requests of one account.
 #[derive(Clone)]
 struct ActiveAccount {
+    metrics: Arc<AccountMetrics>,
     tokens: TokenReader,
     policy: Arc<Policy>,
     upstream: Arc<ApiUpstream>,
@@ -70,15 +71,17 @@ pub(super) struct WorkerHandle {
 pub(super) struct PreparedUpstream(Arc<ApiUpstream>);
 
 impl WorkerHandle {
-    /// Makes an upstream for a later [`WorkerHandle::reload`].
+    /// Makes an upstream of `account` for a later [`WorkerHandle::reload`].
     ///
     /// # Errors
     /// As those of [`Worker::new`].
     pub(super) fn prepare_upstream(
         &self,
+        account: &str,
         config: &config::Upstream,
     ) -> Result<PreparedUpstream, BoxError> {
-        UpstreamClient::new(config, Arc::clone(&self.metrics.api), self.limit.clone())
+        let account = self.metrics.account(account);
+        UpstreamClient::new(config, account, self.limit.clone())
             .map(|upstream| PreparedUpstream(Arc::new(upstream)))
     }
 
@@ -94,8 +97,8 @@ impl WorkerHandle {
         self.active.send_modify(|active| {
             active.drain_timeout = config.drain.timeout;
             for (account, next) in active.accounts.iter_mut().zip(upstreams) {
-                let (tokens, metrics) = (account.tokens.clone(), Arc::clone(&self.metrics));
-                account.policy = Arc::new(Policy::new(config, shared, tokens, metrics));
+                let tokens = account.tokens.clone();
+                account.policy = Arc::new(Policy::new(config, shared, tokens, &account.metrics));
                 if let Some(PreparedUpstream(next)) = next {
                     retired.push(std::mem::replace(&mut account.upstream, next));
                 }
@@ -141,11 +144,13 @@ impl Worker {
         let max_connections = config.upstream.max_connections;
         let limit = ConnectionLimit::new(max_connections.map(|max| (max / workers).max(1)));
         let accounts = accounts.try_map(|account| {
+            let metrics = metrics.account(account.name());
             let tokens = account.tokens().clone();
-            let policy = Policy::new(config, shared, tokens.clone(), Arc::clone(&metrics));
-            let api = Arc::clone(&metrics.api);
-            let upstream = UpstreamClient::new(account.upstream(), api, limit.clone())?;
+            let policy = Policy::new(config, shared, tokens.clone(), &metrics);
+            let upstream =
+                UpstreamClient::new(account.upstream(), Arc::clone(&metrics), limit.clone())?;
             Ok::<_, BoxError>(ActiveAccount {
+                metrics,
                 tokens,
                 policy: Arc::new(policy),
                 upstream: Arc::new(upstream),

@@ -8,8 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 pub struct ConnectionMetrics {
     opened: AtomicU64,
     closed: AtomicU64,
-    reused: AtomicU64,
-    circuit_openings: AtomicU64,
 }
 
 impl ConnectionMetrics {
@@ -17,16 +15,6 @@ impl ConnectionMetrics {
     pub(crate) fn open(self: &Arc<Self>) -> OpenConnection {
         self.opened.fetch_add(1, Relaxed);
         OpenConnection(Arc::clone(self))
-    }
-
-    /// Counts a request that was sent over an existing connection.
-    pub(crate) fn record_reuse(&self) {
-        self.reused.fetch_add(1, Relaxed);
-    }
-
-    /// Counts an opening of the circuit breaker.
-    pub(crate) fn record_circuit_opening(&self) {
-        self.circuit_openings.fetch_add(1, Relaxed);
     }
 
     pub(super) fn opened(&self) -> u64 {
@@ -38,14 +26,6 @@ impl ConnectionMetrics {
     pub(super) fn open_now(&self) -> u64 {
         let closed = self.closed.load(Relaxed);
         self.opened().saturating_sub(closed)
-    }
-
-    pub(super) fn reused(&self) -> u64 {
-        self.reused.load(Relaxed)
-    }
-
-    pub(crate) fn circuit_openings(&self) -> u64 {
-        self.circuit_openings.load(Relaxed)
     }
 }
 

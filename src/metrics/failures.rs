@@ -22,6 +22,8 @@ pub(crate) struct FailedRequest {
     pub(crate) id: Box<str>,
     /// The number of the caller.
     pub(crate) caller: usize,
+    /// The name of the account; `None` for a request that ended before it got one.
+    pub(crate) account: Option<Box<str>>,
     /// The name of the endpoint in `gbg`.
     pub(crate) endpoint: &'static str,
     /// The status of the response; 0 without one.
@@ -38,6 +40,7 @@ impl FailedRequest {
             ended: Instant::now(),
             id: outcome.id.into(),
             caller: outcome.caller,
+            account: outcome.account.map(Box::from),
             endpoint: outcome.endpoint,
             status: outcome.status,
             source: outcome.source,
@@ -101,6 +104,7 @@ mod tests {
         Outcome {
             id,
             caller: 0,
+            account: None,
             endpoint: "other",
             status,
             source: ResponseSource::Gbg,
@@ -131,7 +135,7 @@ mod tests {
     #[test]
     fn successful_requests_are_not_kept() {
         let metrics = super::super::Metrics::new(1);
-        let requests = &metrics.workers()[0].requests;
+        let requests = &metrics.workers()[0].account("default").requests;
         requests.record(&outcome("fine", 200));
         requests.record(&outcome("failed", 404));
         let ids: Vec<_> = metrics

@@ -2,11 +2,13 @@
 //! text that Prometheus scrapes.
 //!
 //! Each worker counts its own requests under a lock that no other worker takes; a scrape sums them
-//! up every few seconds. Labels are bounded: callers of the configuration, endpoints of `gbg`,
-//! statuses, reasons.
+//! up every few seconds. Labels are bounded: accounts and callers of the configuration, endpoints of
+//! `gbg`, statuses, reasons.
 
+mod account;
 mod connections;
 mod failures;
+mod families;
 mod histogram;
 mod outcome;
 mod refused;
@@ -16,13 +18,14 @@ mod summary;
 mod text;
 mod token;
 
+pub use self::account::AccountMetrics;
 pub(crate) use self::connections::ConnectionMetrics;
 pub(crate) use self::failures::FailedRequest;
 pub(crate) use self::histogram::Histogram;
 pub(crate) use self::outcome::{Outcome, ResponseSource};
 pub use self::refused::{ConnectionRefusal, RefusedConnections};
 pub use self::registry::{Metrics, WorkerMetrics};
-pub(crate) use self::requests::AdmissionMetrics;
+pub(crate) use self::requests::{AdmissionMetrics, RequestMetrics};
 pub(crate) use self::summary::{CallerCounts, RequestSummary};
 pub(crate) use self::text::{OPEN_METRICS, PLAIN_TEXT};
 pub(crate) use self::token::{FetchOutcome, TokenMetrics};

@@ -31,6 +31,8 @@ pub(crate) struct Outcome<'a> {
     pub(crate) id: &'a str,
     /// The number of the caller ([`Metrics::caller_number`](super::Metrics::caller_number)).
     pub(crate) caller: usize,
+    /// The name of the account; `None` for a request that ended before it got one.
+    pub(crate) account: Option<&'a str>,
     /// The name of the endpoint in `gbg`.
     pub(crate) endpoint: &'static str,
     /// The status of the response; 0 without one.

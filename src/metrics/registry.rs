@@ -1,11 +1,13 @@
 //! All metrics of a process.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
+use super::account::{AccountMetrics, UpstreamCounts};
 use super::connections::ConnectionMetrics;
 use super::failures::{self, FailedRequest};
 use super::refused::RefusedConnections;
@@ -22,7 +24,8 @@ pub struct Metrics {
     pub(crate) admission: Arc<AdmissionMetrics>,
     /// Login forms that are being read.
     pub(crate) login_forms: Arc<AtomicUsize>,
-    pub(crate) token: Arc<TokenMetrics>,
+    /// One for each account, in the order of the configuration.
+    tokens: Mutex<Vec<Arc<TokenMetrics>>>,
     /// Connections that the listener for callers refused.
     pub(crate) refused: Arc<RefusedConnections>,
     /// Connections that the admin listener refused.
@@ -40,7 +43,7 @@ impl Metrics {
             workers: (0..workers).map(|_| Arc::default()).collect(),
             admission: Arc::default(),
             login_forms: Arc::default(),
-            token: Arc::default(),
+            tokens: Mutex::default(),
             refused: Arc::default(),
             refused_admin: Arc::default(),
             reloads: Mutex::default(),
@@ -64,6 +67,22 @@ impl Metrics {
     /// The names of callers, by number.
     pub(crate) fn callers(&self) -> Vec<String> {
         self.callers.lock().clone()
+    }
+
+    /// The metrics of the token of `account`: they stay the same until the process ends.
+    pub(crate) fn token(&self, account: &str) -> Arc<TokenMetrics> {
+        let mut tokens = self.tokens.lock();
+        let known = tokens.iter().find(|token| token.account() == account);
+        known.map(Arc::clone).unwrap_or_else(|| {
+            let token = Arc::new(TokenMetrics::new(account));
+            tokens.push(Arc::clone(&token));
+            token
+        })
+    }
+
+    /// The token metrics of all accounts.
+    pub(super) fn tokens(&self) -> Vec<Arc<TokenMetrics>> {
+        self.tokens.lock().clone()
     }
 
     /// Records a reload of the configuration; `problem` says why it was rejected.
@@ -95,22 +114,54 @@ impl Metrics {
     }
 
     pub(crate) fn requests(&self) -> RequestSummary {
-        // In this order: callers never shrink, so each counted caller is among them.
-        let counts = self.request_counts();
+        let mut counts = RequestCounts::default();
+        for (_, requests) in self.request_metrics() {
+            requests.add_to(&mut counts);
+        }
+        // After the counts: callers never shrink, so each counted caller is among them.
         RequestSummary::new(counts, self.callers.lock().len())
     }
 
-    pub(super) fn request_counts(&self) -> RequestCounts {
-        let mut sum = RequestCounts::default();
-        for worker in &self.workers {
-            worker.requests.add_to(&mut sum);
+    /// Requests by account; the empty name stands for requests that got none.
+    pub(super) fn request_counts(&self) -> BTreeMap<Box<str>, RequestCounts> {
+        let mut counts = BTreeMap::<_, RequestCounts>::new();
+        for (account, requests) in self.request_metrics() {
+            requests.add_to(counts.entry(account).or_default());
         }
-        sum
+        counts
+    }
+
+    /// The request metrics of all workers, with the account that they are about.
+    fn request_metrics(&self) -> Vec<(Box<str>, Arc<RequestMetrics>)> {
+        let mut all = Vec::new();
+        for worker in &self.workers {
+            all.push((Box::default(), Arc::clone(&worker.without_account)));
+            let accounts = worker.accounts().into_iter();
+            all.extend(
+                accounts.map(|account| (account.name().into(), Arc::clone(&account.requests))),
+            );
+        }
+        all
+    }
+
+    /// The connections of each account to the API.
+    pub(super) fn upstream_counts(&self) -> BTreeMap<Box<str>, UpstreamCounts> {
+        let mut counts = BTreeMap::<_, UpstreamCounts>::new();
+        for account in self.workers.iter().flat_map(|worker| worker.accounts()) {
+            account.add_to(counts.entry(account.name().into()).or_default());
+        }
+        counts
+    }
+
+    /// The connections of `account` to the API.
+    pub(crate) fn upstream(&self, account: &str) -> UpstreamCounts {
+        self.upstream_counts().remove(account).unwrap_or_default()
     }
 
     /// The most recent failed requests, the newest first.
     pub(crate) fn failures(&self) -> Vec<FailedRequest> {
-        failures::merge(self.workers.iter().map(|worker| worker.requests.failures()))
+        let requests = self.request_metrics();
+        failures::merge(requests.iter().map(|(_, requests)| requests.failures()))
     }
 }
 
@@ -127,9 +178,27 @@ pub(crate) struct Reloads {
 /// Metrics of one worker.
 #[derive(Debug, Default)]
 pub struct WorkerMetrics {
-    pub(crate) requests: RequestMetrics,
+    /// Requests that ended before they got an account.
+    without_account: Arc<RequestMetrics>,
+    accounts: Mutex<Vec<Arc<AccountMetrics>>>,
     /// Connections from callers.
     pub(crate) callers: Arc<ConnectionMetrics>,
-    /// Connections to the API.
-    pub(crate) api: Arc<ConnectionMetrics>,
+}
+
+impl WorkerMetrics {
+    /// The metrics of the account `name`: they stay the same until the process ends.
+    pub fn account(&self, name: &str) -> Arc<AccountMetrics> {
+        let mut accounts = self.accounts.lock();
+        let known = accounts.iter().find(|account| account.name() == name);
+        known.map(Arc::clone).unwrap_or_else(|| {
+            let without_account = Arc::clone(&self.without_account);
+            let account = Arc::new(AccountMetrics::new(name, without_account));
+            accounts.push(Arc::clone(&account));
+            account
+        })
+    }
+
+    fn accounts(&self) -> Vec<Arc<AccountMetrics>> {
+        self.accounts.lock().clone()
+    }
 }

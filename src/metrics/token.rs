@@ -1,4 +1,4 @@
-//! Metrics of the access token and of the fetches that replace it.
+//! Metrics of an account's access token and of the fetches that replace it.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
@@ -8,9 +8,11 @@ use parking_lot::Mutex;
 
 use super::histogram::Histogram;
 
-/// Metrics of one access token.
+/// Metrics of the access token of one account. They carry the name of the account: log lines about
+/// the token use it.
 #[derive(Debug, Default)]
 pub struct TokenMetrics {
+    account: Box<str>,
     generation: AtomicU64,
     waiters: AtomicI64,
     rejections: AtomicU64,
@@ -74,6 +76,18 @@ pub(crate) enum FetchOutcome {
 }
 
 impl TokenMetrics {
+    pub(super) fn new(account: &str) -> Self {
+        TokenMetrics {
+            account: account.into(),
+            ..TokenMetrics::default()
+        }
+    }
+
+    /// The name of the account.
+    pub(crate) fn account(&self) -> &str {
+        &self.account
+    }
+
     /// Records a fetch that has ended.
     pub(crate) fn record_fetch(&self, outcome: FetchOutcome, took: Duration) {
         let mut fetches = self.fetches.lock();

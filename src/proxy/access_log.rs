@@ -24,7 +24,7 @@ use super::step::Step;
 use super::{headers, request_id};
 use crate::config::{Config, ExactPath};
 use crate::error::BoxError;
-use crate::metrics::{self, Outcome};
+use crate::metrics::{Outcome, RequestMetrics};
 use crate::trace::SpanExporter;
 
 /// Longest part of a path that is logged. GBG's paths are shorter than 100 bytes; log lines wait in
@@ -41,20 +41,21 @@ pub struct AccessLog {
     /// Paths on which the caller's own bearer is the credential.
     caller_bearer: Vec<ExactPath>,
     tracer: Tracer,
-    metrics: Arc<metrics::WorkerMetrics>,
+    /// Counts requests that end before they get an account.
+    without_account: Arc<RequestMetrics>,
 }
 
 impl AccessLog {
     pub(super) fn new(
         config: &Config,
         exporter: Option<Arc<SpanExporter>>,
-        metrics: Arc<metrics::WorkerMetrics>,
+        without_account: Arc<RequestMetrics>,
     ) -> Self {
         AccessLog {
             is_enabled: config.log.access,
             caller_bearer: config.forward.caller_bearer.clone(),
             tracer: Tracer::new(config, exporter),
-            metrics,
+            without_account,
         }
     }
 
@@ -118,7 +119,9 @@ impl Drop for CompletionGuard {
         self.context.release_permit();
         let state = self.context.state();
         let outcome = self.context.outcome(&state);
-        self.log.metrics.requests.record(&outcome);
+        let account = self.context.account();
+        let requests = account.map_or(&self.log.without_account, |account| &account.requests);
+        requests.record(&outcome);
         if self.log.is_enabled {
             write_line(&self.context, &state, &outcome);
         }
@@ -147,6 +150,7 @@ fn write_line(context: &RequestContext, state: &ResponseState, outcome: &Outcome
         target: "access",
         request_id = outcome.id,
         caller = context.caller().and_then(|caller| caller.name()),
+        account = outcome.account,
         peer = context.peer.as_deref().map(tracing::field::display),
         method = context.method.as_str(),
         path = truncated(context.uri.path()),

@@ -18,7 +18,7 @@ use super::request_id;
 use super::route::Route;
 use super::spans::RequestTrace;
 use crate::error::{Error, ErrorReason};
-use crate::metrics::{Outcome, ResponseSource};
+use crate::metrics::{AccountMetrics, Outcome, ResponseSource};
 use crate::rt::clock;
 
 /// The id that GBG gives a request.
@@ -99,6 +99,11 @@ impl RequestContext {
     /// `None` until the caller is authenticated.
     pub(super) fn caller(&self) -> Option<&Arc<Caller>> {
         self.caller.get()
+    }
+
+    /// `None` until the caller is authenticated.
+    pub(super) fn account(&self) -> Option<&AccountMetrics> {
+        self.caller.get().map(|caller| caller.account())
     }
 
     pub(super) fn set_caller(&self, caller: Arc<Caller>) {
@@ -191,6 +196,7 @@ impl RequestContext {
         Outcome {
             id: request_id::text(&self.id),
             caller: self.caller().map_or(0, |caller| caller.number()),
+            account: self.account().map(AccountMetrics::name),
             endpoint: self.route.endpoint,
             status: state.status.map_or(0, |status| status.as_u16()),
             source: match state.status {

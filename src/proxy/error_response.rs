@@ -23,6 +23,7 @@ use super::step::Step;
 use super::validate::cross_site;
 use crate::error::{Error, ErrorReason, Party, chain};
 use crate::gbg::ApiVersion;
+use crate::metrics::AccountMetrics;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
 /// Fields of draft-ietf-httpapi-ratelimit-headers-10.
@@ -51,7 +52,7 @@ where
             inner.call(req).map(move |result| {
                 let mut res = result.unwrap_or_else(|error| {
                     let id = request_id::text(context.id());
-                    log(&error, id);
+                    log(&error, id, context.account().map(AccountMetrics::name));
                     error_response(&error, &format, id).map(Either::Right)
                 });
                 if matches!(res.body(), Either::Right(_)) {
@@ -99,7 +100,7 @@ impl ErrorFormat {
 }
 
 /// Logs the failure with its cause, which the response does not show.
-fn log(error: &Error, request_id: &str) {
+fn log(error: &Error, request_id: &str, account: Option<&str>) {
     let ErrorReason {
         name: reason,
         fault,
@@ -113,12 +114,13 @@ fn log(error: &Error, request_id: &str) {
     if *fault == Party::Caller || is_logged_elsewhere {
         tracing::debug!(
             request_id,
+            account,
             reason,
             error = chain(error),
             "a request is refused"
         );
     } else {
-        tracing::warn!(request_id, reason, %fault, error = chain(error), "a request failed");
+        tracing::warn!(request_id, account, reason, %fault, error = chain(error), "a request failed");
     }
 }
 

@@ -17,7 +17,7 @@ use super::token_stub::TokenStub;
 use super::token_stub::forms::LoginForms;
 use super::validate::Validator;
 use crate::config::Config;
-use crate::metrics::{self, Metrics};
+use crate::metrics::{AccountMetrics, Metrics};
 use crate::token::TokenReader;
 use crate::trace::SpanExporter;
 
@@ -98,21 +98,25 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// The policy that `config` describes. Forwarded requests carry `tokens` and are counted in
-    /// `metrics`.
+    /// The policy that `config` describes, for requests of `account`, which carry its `tokens`.
     pub fn new(
         config: &Config,
         shared: &SharedState,
         tokens: TokenReader,
-        metrics: Arc<metrics::WorkerMetrics>,
+        account: &Arc<AccountMetrics>,
     ) -> Self {
         let authenticator = Arc::new(Authenticator::new(
             config,
             &shared.quotas,
             Arc::clone(&shared.auth_failures),
+            account,
         ));
         Policy {
-            access_log: Arc::new(AccessLog::new(config, shared.exporter.clone(), metrics)),
+            access_log: Arc::new(AccessLog::new(
+                config,
+                shared.exporter.clone(),
+                Arc::clone(&account.without_account),
+            )),
             origins: config.limits.origins.clone().into(),
             validator: Arc::new(Validator::new(config)),
             token_stub: Arc::new(TokenStub::new(

@@ -24,6 +24,7 @@ use super::route::BearerOwner;
 use super::step::{Forward, Step};
 use crate::config::{Config, Limits};
 use crate::error::{Error, chain};
+use crate::metrics::AccountMetrics;
 use crate::token::TokenReader;
 use crate::upstream::RequireNewConnection;
 
@@ -208,16 +209,18 @@ where
     // Without a generation the caller's own bearer is in the request, and stays.
     let bearer = bearer.filter(|_| generation.is_some());
     let mut req = replay.replay();
+    let account = context.account().map(AccountMetrics::name);
     match result {
         Ok(rejected) => {
             drain(rejected.into_body()).await;
             tracing::debug!(
+                account,
                 generation,
                 "the API rejected the access token; sending the request again"
             );
         }
         Err(error) => {
-            tracing::debug!(error = chain(&error), "sending the request again");
+            tracing::debug!(account, error = chain(&error), "sending the request again");
             if reason == RetryReason::Idempotent {
                 // The other pooled connections may be dead for the same reason: use a new one.
                 req.extensions_mut().insert(RequireNewConnection);

@@ -201,6 +201,11 @@ impl RequestTrace {
             .extend(caller.map(|caller| ("gbg_proxy.caller", text(caller))));
         request.attributes.extend(
             outcome
+                .account
+                .map(|account| ("gbg_proxy.account", text(account))),
+        );
+        request.attributes.extend(
+            outcome
                 .reason
                 .map(|reason| ("gbg_proxy.reason", text(reason))),
         );

@@ -23,6 +23,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// An OAuth client with fixed settings.
 pub struct Client {
+    /// The name of the account, for the log.
+    account: Box<str>,
     pub(super) config: Token,
     /// Kept between requests, so that a request finds a name lookup that the one before it began.
     dialer: Dialer,
@@ -35,11 +37,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// Reads the credentials that `config` names.
+    /// Reads the credentials that `config` names. Log lines name the `account`.
     ///
     /// # Errors
     /// When the credentials cannot be read, or a certificate cannot be used.
-    pub fn new(config: &Token) -> Result<Self, BoxError> {
+    pub fn new(account: &str, config: &Token) -> Result<Self, BoxError> {
         let files = config.credentials.files();
         // Before the read: a write during the read is a change.
         let watcher = FileWatcher::new(files.into_iter().map(Into::into).collect());
@@ -50,6 +52,7 @@ impl Client {
             .origin()
             .ok_or("token.endpoint has no host")?;
         Ok(Client {
+            account: account.into(),
             config: config.clone(),
             dialer: Dialer::new(origin, config.egress.clone()),
             credentials: Mutex::new(credentials),
@@ -123,7 +126,7 @@ impl Client {
         {
             if credentials != *last {
                 for warning in warnings {
-                    tracing::warn!("{warning}");
+                    tracing::warn!(account = &*self.account, "{warning}");
                 }
             }
             *last = credentials;
@@ -152,6 +155,7 @@ impl Client {
             Err(_) => "the file system does not respond".to_owned(),
         };
         tracing::warn!(
+            account = &*self.account,
             problem,
             "cannot read the client's credentials; using those of the last read"
         );

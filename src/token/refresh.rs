@@ -30,10 +30,10 @@ const MAX_PAUSE_WHILE_AWAITED: Duration = Duration::from_secs(4);
 /// fetch in flight and starts another.
 pub async fn refresh(source: &impl TokenSource, publisher: TokenPublisher) {
     let mut task = RefreshTask {
+        log: RefreshLog::new(publisher.metrics.account()),
         publisher,
         generation: 0,
         backoff: Backoff::default(),
-        log: RefreshLog::default(),
     };
     let mut is_cancelled = false;
     loop {
@@ -55,6 +55,7 @@ pub async fn refresh(source: &impl TokenSource, publisher: TokenPublisher) {
         };
         if next == Next::Changed {
             tracing::info!(
+                account = task.publisher.metrics.account(),
                 "the client's settings or credentials have changed; fetching another access token"
             );
             task.backoff.reset();
@@ -132,6 +133,7 @@ impl RefreshTask {
             () = self.publisher.rejected() => {
                 self.publisher.metrics.record_rejection();
                 tracing::warn!(
+                    account = self.publisher.metrics.account(),
                     generation = self.generation,
                     "the API refuses a request with this access token; fetching another"
                 );

@@ -21,7 +21,7 @@ use super::http2::lease::StreamLease;
 use super::timeouts::UpstreamTimeouts;
 use crate::config;
 use crate::error::{BoxError, Error};
-use crate::metrics::ConnectionMetrics;
+use crate::metrics::AccountMetrics;
 
 /// HTTP/1.1 connections that a worker opens at once. When the API stalls and all connections are
 /// busy, each waiting request would open one more, and the handshakes would delay the responses.
@@ -77,11 +77,11 @@ struct OpenPermits<'a> {
 impl<B: OutgoingBody> ConnectionSource<B> {
     pub(super) fn new(
         config: &config::Upstream,
-        connections: Arc<ConnectionMetrics>,
+        account: Arc<AccountMetrics>,
         limit: ConnectionLimit,
     ) -> Result<Self, BoxError> {
         let timeouts = UpstreamTimeouts::new(config);
-        let connector = Arc::new(Connector::new(config, timeouts, connections, limit)?);
+        let connector = Arc::new(Connector::new(config, timeouts, account, limit)?);
         let pool = Arc::new(Http1Pool::new(timeouts));
         let http2 = if connector.allows_http2() {
             Some(Arc::new(Http2Client::new(config, &connector, &pool)?))
@@ -234,7 +234,7 @@ impl<B: OutgoingBody> Transport<B> {
                 is_reused,
             } => {
                 if is_reused {
-                    source.connector.connections.record_reuse();
+                    source.connector.account.record_reuse();
                 }
                 let res = connection.exchange(req, &source.pool, is_reused).await?;
                 Ok(res.map(UpstreamBody::Left))

@@ -22,7 +22,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::error::{BoxError, chain};
-use crate::metrics::ConnectionMetrics;
+use crate::metrics::AccountMetrics;
 
 /// Consecutive failures that open the circuit.
 const FAILURE_THRESHOLD: u32 = 5;
@@ -36,7 +36,7 @@ pub(super) struct CircuitBreaker {
     enabled: bool,
     /// A copy of `state.open.is_some()` that needs no lock.
     is_open: AtomicBool,
-    connections: Arc<ConnectionMetrics>,
+    account: Arc<AccountMetrics>,
     /// Locked only when a connection begins to open, opens or fails.
     state: Mutex<BreakerState>,
 }
@@ -55,11 +55,11 @@ pub(super) struct CircuitOpen(Arc<str>);
 
 impl CircuitBreaker {
     /// Creates a closed circuit, which never opens unless it is `enabled`.
-    pub(super) fn new(enabled: bool, connections: Arc<ConnectionMetrics>) -> Self {
+    pub(super) fn new(enabled: bool, account: Arc<AccountMetrics>) -> Self {
         CircuitBreaker {
             enabled,
             is_open: AtomicBool::new(false),
-            connections,
+            account,
             state: Mutex::default(),
         }
     }
@@ -85,7 +85,8 @@ impl CircuitBreaker {
         self.is_open.store(false, Relaxed);
         drop(state);
         if has_closed {
-            tracing::info!("connections to the API can be opened again");
+            let account = self.account.name();
+            tracing::info!(account, "connections to the API can be opened again");
         }
     }
 
@@ -99,8 +100,9 @@ impl CircuitBreaker {
         self.is_open.store(state.open.is_some(), Relaxed);
         drop(state);
         if has_opened {
-            self.connections.record_circuit_opening();
+            self.account.record_circuit_opening();
             tracing::warn!(
+                account = self.account.name(),
                 error,
                 "no connection to the API can be opened; until one can, most requests that need one fail at once"
             );
@@ -110,7 +112,7 @@ impl CircuitBreaker {
 
 #[derive(Debug, Default)]
 struct BreakerState {
-    /// ConnectionMetrics that have opened.
+    /// Connections that have opened.
     opened: u64,
     /// Failures since the last of them.
     failures: u32,
@@ -197,7 +199,7 @@ mod tests {
             error,
             "connections to the API fail at the moment; the last attempt said: dead"
         );
-        assert_eq!(circuit.connections.circuit_openings(), 1);
+        assert_eq!(circuit.account.circuit_openings(), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -214,7 +216,7 @@ mod tests {
         fail(&circuit);
         assert!(circuit.admit().is_err());
         assert_eq!(
-            circuit.connections.circuit_openings(),
+            circuit.account.circuit_openings(),
             1,
             "it was open all the time"
         );
@@ -235,7 +237,7 @@ mod tests {
         }
         assert!(!circuit.is_open() && circuit.admit().is_ok());
         (0..FAILURE_THRESHOLD).for_each(|_| fail(&circuit));
-        assert_eq!(circuit.connections.circuit_openings(), 2);
+        assert_eq!(circuit.account.circuit_openings(), 2);
     }
 
     #[tokio::test(start_paused = true)]

@@ -106,7 +106,7 @@ impl ConnectionLimit {
         self.sockets.available_permits() < self.usage.sockets_to_open as usize
     }
 
-    /// Whether open connections leave no permit. ConnectionMetrics that are only opening do not
+    /// Whether open connections leave no permit. Connections that are only opening do not
     /// count: then requests wait for the API, not for this limit.
     pub(super) fn is_exhausted(&self) -> bool {
         self.usage.is_exhausted(self.usage.open.load(Relaxed))

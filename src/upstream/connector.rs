@@ -21,7 +21,7 @@ use super::timeouts::UpstreamTimeouts;
 use super::watchdog::Watchdog;
 use crate::config::{self, HttpVersion};
 use crate::error::BoxError;
-use crate::metrics::ConnectionMetrics;
+use crate::metrics::AccountMetrics;
 use crate::rt::readiness::Readable;
 use crate::rt::tcp::CoalescingTcp;
 use crate::rt::wake_filter::WakeFilter;
@@ -43,7 +43,8 @@ pub(super) enum NewConnection<B> {
 
 pub(super) struct Connector {
     pub(super) circuit_breaker: CircuitBreaker,
-    pub(super) connections: Arc<ConnectionMetrics>,
+    /// Counts the connections; names the account in the log.
+    pub(super) account: Arc<AccountMetrics>,
     pub(super) limit: ConnectionLimit,
     dialer: Dialer,
     host: String,
@@ -57,7 +58,7 @@ impl Connector {
     pub(super) fn new(
         config: &config::Upstream,
         timeouts: UpstreamTimeouts,
-        connections: Arc<ConnectionMetrics>,
+        account: Arc<AccountMetrics>,
         limit: ConnectionLimit,
     ) -> Result<Self, BoxError> {
         let origin = &config.origin;
@@ -68,8 +69,8 @@ impl Connector {
             None
         };
         Ok(Connector {
-            circuit_breaker: CircuitBreaker::new(config.circuit_breaker, Arc::clone(&connections)),
-            connections,
+            circuit_breaker: CircuitBreaker::new(config.circuit_breaker, Arc::clone(&account)),
+            account,
             limit,
             dialer: Dialer::new(origin.clone(), config.egress.clone()),
             host: origin.host.clone(),
@@ -178,9 +179,10 @@ impl Connector {
         B: OutgoingBody,
     {
         if is_http2 {
-            let open = self.connections.open();
+            let open = self.account.connections.open();
             let on_open = || (open, permit.into_open());
-            let connection = Http2Connection::open(io, &self.timeouts, on_open).await?;
+            let account = Arc::clone(&self.account);
+            let connection = Http2Connection::open(io, &self.timeouts, account, on_open).await?;
             Ok(NewConnection::Http2(connection))
         } else if self.http_version == HttpVersion::Http2 {
             Err(HTTP2_NOT_PICKED.into())
@@ -211,12 +213,13 @@ impl Connector {
             .allow_spaces_after_header_name_in_responses(true)
             .handshake(io)
             .await?;
-        let open = (self.connections.open(), permit.into_open());
+        let open = (self.account.connections.open(), permit.into_open());
+        let account = Arc::clone(&self.account);
         tokio::spawn(async move {
             let _open = open;
             // The request on the connection gets the error as well.
             if let Err(error) = WakeFilter::new(connection).await {
-                tracing::debug!(%error, "an upstream connection ended early");
+                tracing::debug!(account = account.name(), %error, "an upstream connection ended early");
             }
         });
         let retires_at = self.timeouts.retirement();

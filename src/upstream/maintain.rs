@@ -67,7 +67,12 @@ impl<B: OutgoingBody> ConnectionSource<B> {
                 // Without a client HTTP/2 is not offered.
                 (None, Ok(NewConnection::Http2(_))) => {}
                 (_, Err(error)) => {
-                    tracing::debug!(error, "no connection could be opened ahead of requests");
+                    let account = self.connector.account.name();
+                    tracing::debug!(
+                        account,
+                        error,
+                        "no connection could be opened ahead of requests"
+                    );
                     return;
                 }
             }

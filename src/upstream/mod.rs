@@ -39,7 +39,7 @@ use self::failure::ExchangeError;
 use self::http1::exchange::ExchangeResult;
 use crate::config;
 use crate::error::{BoxError, Error};
-use crate::metrics::ConnectionMetrics;
+use crate::metrics::AccountMetrics;
 
 /// Request extension: send over a new HTTP/1.1 connection, not over a pooled one.
 #[derive(Clone, Copy, Debug)]
@@ -54,18 +54,17 @@ pub(crate) struct UpstreamClient<B> {
 }
 
 impl<B: OutgoingBody> UpstreamClient<B> {
-    /// Creates an upstream without connections. It counts them in `connections`, and opens no more
-    /// than `limit` allows.
+    /// Creates the upstream of `account` without connections. It opens no more than `limit` allows.
     ///
     /// # Errors
     /// When a root in `config.roots` is unusable, or TLS cannot verify the host name.
     pub(crate) fn new(
         config: &config::Upstream,
-        connections: Arc<ConnectionMetrics>,
+        account: Arc<AccountMetrics>,
         limit: ConnectionLimit,
     ) -> Result<Self, BoxError> {
         Ok(UpstreamClient {
-            source: ConnectionSource::new(config, connections, limit)?,
+            source: ConnectionSource::new(config, account, limit)?,
             // Copied: a clone would share a reference count with the other workers.
             authority: HeaderValue::from_bytes(config.origin.authority.as_bytes())?,
             min_idle: config.min_idle.into(),
@@ -113,7 +112,7 @@ impl<B: OutgoingBody> UpstreamClient<B> {
         let Some(connection) = source.pool.checkout_recent() else {
             return Err(req);
         };
-        source.connector.connections.record_reuse();
+        source.connector.account.record_reuse();
         Ok(connection.exchange(*req, &source.pool, true))
     }
 

@@ -3,11 +3,17 @@
 use super::super::outcomes::outcome_counts;
 use super::*;
 
+fn token(is_valid: bool, fetch_failure: Option<FetchErrorKind>) -> Vec<TokenSnapshot> {
+    vec![TokenSnapshot {
+        is_valid,
+        fetch_failure,
+    }]
+}
+
 fn with(recent: OutcomeCounts) -> Snapshot {
     Snapshot {
         draining: false,
-        has_token: true,
-        fetch_failure: None,
+        tokens: token(true, None),
         config_rejected: false,
         recent,
     }
@@ -47,8 +53,7 @@ fn the_proxy_is_healthy_with_and_without_requests() {
 #[test]
 fn the_last_fetch_explains_a_missing_token() {
     let without = |failure| Snapshot {
-        has_token: false,
-        fetch_failure: failure,
+        tokens: token(false, failure),
         ..with(outcome_counts(9, &[("client_refused", 9)], &[]))
     };
     let bad = Severity::Bad;
@@ -96,7 +101,7 @@ fn a_failing_refresh_of_a_valid_token_warns() {
         (FetchErrorKind::Timeout, Party::Upstream),
     ] {
         let snapshot = Snapshot {
-            fetch_failure: Some(failure),
+            tokens: token(true, Some(failure)),
             ..with(outcome_counts(10, &[], &[]))
         };
         assert_eq!(
@@ -197,10 +202,23 @@ fn each_class_of_failure_has_a_finding() {
 }
 
 #[test]
+fn each_account_has_its_own_token_finding() {
+    let mut snapshot = with(outcome_counts(10, &[], &[]));
+    snapshot
+        .tokens
+        .extend(token(false, Some(FetchErrorKind::Refused)));
+    let kinds: Vec<_> = diagnose(&snapshot).iter().map(|found| found.kind).collect();
+    assert_eq!(kinds, ["client_refused"]);
+    snapshot.tokens[0].fetch_failure = Some(FetchErrorKind::Timeout);
+    let kinds: Vec<_> = diagnose(&snapshot).iter().map(|found| found.kind).collect();
+    assert_eq!(kinds, ["client_refused", "token_refresh_failing"]);
+}
+
+#[test]
 fn findings_are_sorted_by_severity_after_the_drain() {
     let recent = outcome_counts(100, &[("path_unknown", 30), ("upstream_broken", 55)], &[]);
     let mut snapshot = Snapshot {
-        fetch_failure: Some(FetchErrorKind::Timeout),
+        tokens: token(true, Some(FetchErrorKind::Timeout)),
         ..with(recent)
     };
     snapshot.config_rejected = true;

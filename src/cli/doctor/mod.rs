@@ -163,8 +163,8 @@ async fn request_token(
     config: &Config,
     report: &mut Report,
 ) -> Result<Option<HeaderValue>, CommandError> {
-    let client =
-        Client::new(&config.token).map_err(|error| CommandError::Failed(chain(error.as_ref())))?;
+    let client = Client::new("default", &config.token)
+        .map_err(|error| CommandError::Failed(chain(error.as_ref())))?;
     let began = Instant::now();
     let fetched = client.fetch().await;
     let took = began.elapsed();

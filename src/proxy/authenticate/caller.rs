@@ -8,7 +8,8 @@ use http::Method;
 
 use crate::config::{self, CertificateName, Config, PathPrefix};
 use crate::error::Error;
-use crate::proxy::limit::quota::{CallerQuota, CallerQuotas};
+use crate::metrics::AccountMetrics;
+use crate::proxy::limit::quota::{CallerQuota, CallerQuotas, NamedQuota};
 use crate::proxy::validate::methods::Methods;
 
 /// An authenticated caller; the anonymous one where none are configured.
@@ -21,10 +22,14 @@ pub(in crate::proxy) struct Caller {
     methods: Methods,
     number: usize,
     pub(in crate::proxy) quota: Arc<CallerQuota>,
+    account: Arc<AccountMetrics>,
 }
 
 impl Caller {
-    pub(in crate::proxy) fn anonymous(quota: Arc<CallerQuota>) -> Self {
+    pub(in crate::proxy) fn anonymous(
+        quota: Arc<CallerQuota>,
+        account: Arc<AccountMetrics>,
+    ) -> Self {
         Caller {
             name: None,
             expires: None,
@@ -32,17 +37,23 @@ impl Caller {
             methods: Methods::new(&[]),
             number: 0,
             quota,
+            account,
         }
     }
 
-    fn new(number: usize, caller: &config::CallerConfig, quota: Arc<CallerQuota>) -> Self {
+    fn new(
+        caller: &config::CallerConfig,
+        named: &NamedQuota,
+        account: &Arc<AccountMetrics>,
+    ) -> Self {
         Caller {
             name: Some(caller.name.clone()),
             expires: caller.expires,
             allow: caller.allow.clone(),
             methods: Methods::new(caller.methods.as_deref().unwrap_or_default()),
-            number,
-            quota,
+            number: named.number,
+            quota: Arc::clone(&named.quota),
+            account: Arc::clone(account),
         }
     }
 
@@ -55,6 +66,11 @@ impl Caller {
     /// `None` for the anonymous caller.
     pub(in crate::proxy) fn name(&self) -> Option<&str> {
         self.name.as_deref()
+    }
+
+    /// The account whose token the requests of the caller carry.
+    pub(in crate::proxy) fn account(&self) -> &AccountMetrics {
+        &self.account
     }
 
     pub(super) fn check_expiry(self: Arc<Self>) -> Result<Arc<Self>, Error> {
@@ -92,17 +108,22 @@ pub(super) struct CallerTable {
 }
 
 impl CallerTable {
-    pub(super) fn new(config: &Config, quotas: &CallerQuotas) -> Self {
+    /// The callers of `config`, who all use `account`.
+    pub(super) fn new(
+        config: &Config,
+        quotas: &CallerQuotas,
+        account: &Arc<AccountMetrics>,
+    ) -> Self {
+        let anonymous = Caller::anonymous(Arc::clone(&quotas.anonymous), Arc::clone(account));
         let mut table = CallerTable {
-            anonymous: Arc::new(Caller::anonymous(Arc::clone(&quotas.anonymous))),
+            anonymous: Arc::new(anonymous),
             is_empty: config.callers.is_empty(),
             by_digest: HashMap::new(),
             by_certificate: HashMap::new(),
             by_uid: HashMap::new(),
         };
         for (config, named) in config.callers.iter().zip(&quotas.by_caller) {
-            let caller = Caller::new(named.number, config, Arc::clone(&named.quota));
-            let caller = Arc::new(caller);
+            let caller = Arc::new(Caller::new(config, named, account));
             for digest in &config.keys {
                 table.by_digest.insert(*digest, Arc::clone(&caller));
             }

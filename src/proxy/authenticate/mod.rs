@@ -24,6 +24,7 @@ use super::step::Step;
 use crate::config::{CertificateName, Config, holds_key, key_digest};
 use crate::error::Error;
 use crate::headers::authorization::{basic_password, bearer};
+use crate::metrics::AccountMetrics;
 
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -39,9 +40,10 @@ impl Authenticator {
         config: &Config,
         quotas: &CallerQuotas,
         throttle: Arc<AuthFailureThrottle>,
+        account: &Arc<AccountMetrics>,
     ) -> Self {
         Authenticator {
-            callers: CallerTable::new(config, quotas),
+            callers: CallerTable::new(config, quotas, account),
             throttle,
         }
     }

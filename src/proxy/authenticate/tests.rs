@@ -12,7 +12,8 @@ fn authenticator(list: Vec<config::CallerConfig>) -> Authenticator {
     let mut config = configuration();
     config.callers = list;
     let quotas = CallerQuotas::new(&config, &crate::metrics::Metrics::new(1), None);
-    Authenticator::new(&config, &quotas, Arc::new(AuthFailureThrottle::new()))
+    let throttle = Arc::new(AuthFailureThrottle::new());
+    Authenticator::new(&config, &quotas, throttle, &Arc::default())
 }
 
 fn caller(name: &str) -> config::CallerConfig {

@@ -23,7 +23,7 @@ fn client(secret: &Path) -> Client {
         set,
         ..Sources::default()
     });
-    Client::new(&loaded.unwrap().config.token).unwrap()
+    Client::new("default", &loaded.unwrap().config.token).unwrap()
 }
 
 #[test]
@@ -92,7 +92,7 @@ async fn fetch_after_lookup(delay: Duration) -> Result<TokenResponse, FetchError
     .unwrap()
     .config
     .token;
-    let mut client = Client::new(&config).unwrap();
+    let mut client = Client::new("default", &config).unwrap();
     let dialer = Dialer::new(config.endpoint.origin().unwrap(), None);
     client.dialer = dialer.with_resolver(move |host, port| {
         assert_eq!((host.as_str(), port), ("tokens.example", 80));

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::super::timeouts::UpstreamTimeouts;
 use crate::error::BoxError;
+use crate::metrics::AccountMetrics;
 
 /// Streams of one connection at once, if the API allows as many: one lost packet delays all of
 /// them.
@@ -68,6 +69,7 @@ impl Http2Connection {
     pub(in crate::upstream) async fn open<IO, T: Send + 'static>(
         io: IO,
         timeouts: &UpstreamTimeouts,
+        account: Arc<AccountMetrics>,
         on_open: impl FnOnce() -> T,
     ) -> Result<Self, BoxError>
     where
@@ -117,10 +119,13 @@ impl Http2Connection {
             match select(pin!(connection), pin!(unresponsive)).await {
                 Either::Left((Ok(()), _)) => {}
                 Either::Left((Err(error), _)) => {
-                    tracing::debug!(%error, "an upstream connection ended early");
+                    tracing::debug!(account = account.name(), %error, "an upstream connection ended early");
                 }
                 Either::Right(_) => {
-                    tracing::debug!("an upstream connection answers no ping; closing it")
+                    tracing::debug!(
+                        account = account.name(),
+                        "an upstream connection answers no ping; closing it"
+                    )
                 }
             }
         });
@@ -174,8 +179,7 @@ mod tests {
         io: DuplexStream,
     ) -> Http2Connection {
         tokio::spawn(server);
-        let guard = Arc::<crate::metrics::ConnectionMetrics>::default().open();
-        Http2Connection::open(io, &timeouts(), || guard)
+        Http2Connection::open(io, &timeouts(), Arc::default(), || ())
             .await
             .unwrap()
     }

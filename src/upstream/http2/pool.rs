@@ -10,7 +10,7 @@ use super::super::timeouts::POLL_AFTER_IDLE;
 use super::connection::{Http2Connection, MAX_STREAMS};
 use super::lease::StreamSlot;
 
-/// ConnectionMetrics that open at once: a burst of requests at a cold start must not become a burst
+/// Connections that open at once: a burst of requests at a cold start must not become a burst
 /// of handshakes.
 const MAX_OPENING: usize = 4;
 

@@ -57,7 +57,10 @@ async fn readiness_needs_a_token_and_names_the_cause() {
     }
     let status = json(&get(without.admin(), "/status").await);
     assert_eq!(
-        (&status["state"], &status["token"]["expires_in_seconds"]),
+        (
+            &status["state"],
+            &status["accounts"][0]["token"]["expires_in_seconds"]
+        ),
         (&"no_token".into(), &0.into())
     );
     assert!(
@@ -66,7 +69,7 @@ async fn readiness_needs_a_token_and_names_the_cause() {
     );
     until(async || {
         let status = json(&get(without.admin(), "/status").await);
-        status["token"]["last_failure"]["reason"] == "unreachable"
+        status["accounts"][0]["token"]["last_failure"]["reason"] == "unreachable"
     })
     .await;
 }

@@ -279,7 +279,7 @@ async fn a_foreign_host_sees_no_caller_names() {
     };
     let of = |caller: &str, count: u32| {
         format!(
-            "gbg_proxy_requests_total{{caller=\"{caller}\",endpoint=\"journey/start\",status=\"200\",source=\"gbg\"}} {count}\n"
+            "gbg_proxy_requests_total{{account=\"default\",caller=\"{caller}\",endpoint=\"journey/start\",status=\"200\",source=\"gbg\"}} {count}\n"
         )
     };
     for ours in [

@@ -51,8 +51,10 @@ async fn metrics_match_the_requests_sent() {
     );
     let metrics = said(&metrics);
     let of = |caller: &str, endpoint: &str, status: u16, source: &str| {
+        // Without a caller a request ends before it gets an account.
+        let account = if caller.is_empty() { "" } else { "default" };
         format!(
-            "gbg_proxy_requests_total{{caller=\"{caller}\",endpoint=\"{endpoint}\",status=\"{status}\",source=\"{source}\"}}"
+            "gbg_proxy_requests_total{{account=\"{account}\",caller=\"{caller}\",endpoint=\"{endpoint}\",status=\"{status}\",source=\"{source}\"}}"
         )
     };
     assert_eq!(
@@ -69,11 +71,11 @@ async fn metrics_match_the_requests_sent() {
     assert_eq!(
         value(
             &metrics,
-            "gbg_proxy_refusals_total{reason=\"caller_unknown\"}"
+            "gbg_proxy_refusals_total{account=\"\",reason=\"caller_unknown\"}"
         ),
         1.0
     );
-    let started = "{endpoint=\"journey/start\",source=\"gbg\"}";
+    let started = "{account=\"default\",endpoint=\"journey/start\",source=\"gbg\"}";
     assert_eq!(
         value(
             &metrics,
@@ -84,26 +86,32 @@ async fn metrics_match_the_requests_sent() {
     assert_eq!(
         value(
             &metrics,
-            "gbg_proxy_upstream_duration_seconds_count{endpoint=\"journey/start\"}"
+            "gbg_proxy_upstream_duration_seconds_count{account=\"default\",endpoint=\"journey/start\"}"
         ),
         5.0
     );
     assert_eq!(
         value(
             &metrics,
-            "gbg_proxy_body_bytes_total{direction=\"received\"}"
+            "gbg_proxy_body_bytes_total{account=\"default\",direction=\"received\"}"
         ),
         10.0
     );
     assert_eq!(value(&metrics, "gbg_proxy_in_flight"), 0.0);
     assert_eq!(value(&metrics, "gbg_proxy_queue"), 0.0);
-    let left = value(&metrics, "gbg_proxy_token_expires_seconds");
+    let left = value(
+        &metrics,
+        "gbg_proxy_token_expires_seconds{account=\"default\"}",
+    );
     assert!((3000.0..=3600.0).contains(&left), "{left}");
-    assert_eq!(value(&metrics, "gbg_proxy_token_generation"), 1.0);
+    assert_eq!(
+        value(&metrics, "gbg_proxy_token_generation{account=\"default\"}"),
+        1.0
+    );
     assert_eq!(
         value(
             &metrics,
-            "gbg_proxy_token_fetches_total{outcome=\"ok\",reason=\"\"}"
+            "gbg_proxy_token_fetches_total{account=\"default\",outcome=\"ok\",reason=\"\"}"
         ),
         1.0
     );
@@ -116,9 +124,12 @@ async fn metrics_match_the_requests_sent() {
     );
     let opened = value(
         &metrics,
-        "gbg_proxy_connections_opened_total{side=\"upstream\"}",
+        "gbg_proxy_connections_opened_total{side=\"upstream\",account=\"default\"}",
     );
-    let reused = value(&metrics, "gbg_proxy_connections_reused_total");
+    let reused = value(
+        &metrics,
+        "gbg_proxy_connections_reused_total{account=\"default\"}",
+    );
     assert_eq!(opened + reused, 5.0, "{metrics}");
     assert!(
         metrics.contains("# TYPE gbg_proxy_requests_total counter\n"),
@@ -170,7 +181,10 @@ async fn a_token_refused_by_the_api_is_counted() {
     );
     let metrics = said(&get(proxy.admin(), "/metrics").await);
     assert_eq!(
-        value(&metrics, "gbg_proxy_upstream_unauthorized_total"),
+        value(
+            &metrics,
+            "gbg_proxy_upstream_unauthorized_total{account=\"default\"}"
+        ),
         1.0
     );
 }

@@ -155,7 +155,7 @@ async fn documented_and_served_fields_are_the_same() {
             .unwrap();
         json_of(&send(proxy.admin(), req).await)
     };
-    until(async || !fetch("/status").await["token"]["last_failure"].is_null()).await;
+    until(async || !fetch("/status").await["accounts"][0]["token"]["last_failure"].is_null()).await;
     send(proxy.addr(), post(START)).await;
     until(async || fetch("/status").await["failures"][0]["reason"] == "caller_unknown").await;
 

@@ -78,7 +78,7 @@ async fn a_line_end_is_never_sent() {
             })
             .unwrap();
             assert_eq!(loaded.warnings, [""; 0], "{kind} {end:?}");
-            Client::new(&loaded.config.token)
+            Client::new("default", &loaded.config.token)
                 .unwrap()
                 .fetch()
                 .await

@@ -30,6 +30,8 @@ pub(crate) const START: &str = "/v2/captain/journey/start";
 /// It changes nothing, and is sent again when its connection breaks.
 const FETCH: &str = "/v2/captain/journey/state/fetch";
 
+const UPSTREAM_CONNECTIONS: &str = "gbg_proxy_connections{side=\"upstream\",account=\"default\"}";
+
 /// Login forms that are read at once (`proxy::login`).
 const MAX_FORMS: usize = 256;
 
@@ -245,7 +247,7 @@ async fn one_http2_caller_leaves_files_for_probes() {
         connections.push(sender);
     }
     // The limit of 256 leaves 256 - 32 - 32 - 8 = 184 files, half of them to callers.
-    until(async || metric(admin, "gbg_proxy_connections{side=\"upstream\"}").await >= 91.0).await;
+    until(async || metric(admin, UPSTREAM_CONNECTIONS).await >= 91.0).await;
     assert!(
         running.open_files() < 256 - 64,
         "{} files are open",
@@ -271,9 +273,9 @@ async fn one_http2_caller_leaves_files_for_probes() {
         assert_eq!(probe(path).await, StatusCode::OK, "{path}");
     }
     // Those that found no connection; the others are in flight.
-    let refused = "gbg_proxy_refusals_total{reason=\"no_connection_left\"}";
+    let refused = "gbg_proxy_refusals_total{account=\"default\",reason=\"no_connection_left\"}";
     until(async || series(admin, refused).await.unwrap_or(0.0) >= 200.0).await;
-    assert!(metric(admin, "gbg_proxy_connections{side=\"upstream\"}").await <= 92.0);
+    assert!(metric(admin, UPSTREAM_CONNECTIONS).await <= 92.0);
     assert_eq!(probe("/livez").await, StatusCode::OK);
 
     drop((begun, connections, idle));

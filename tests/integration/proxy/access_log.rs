@@ -166,7 +166,7 @@ async fn exhausted_open_files_are_logged_once() {
         format!("token.endpoint={}", token_endpoint(&api)),
     ];
     let mut running = Running::start(&[&set[0], &set[1], "listen.workers=1"]);
-    running.read_until("received an access token");
+    running.read_until("received an access token account=\"default\"");
     running.limit_open_files(40);
 
     let crowd: Vec<_> = (0..100)

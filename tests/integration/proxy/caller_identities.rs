@@ -91,6 +91,7 @@ async fn the_log_names_every_kind_of_caller() {
     let line = line_of(&running.log, "by-certificate");
     for part in [
         "caller=\"certified\"",
+        "account=\"default\"",
         "peer=127.0.0.1:",
         "method=\"POST\"",
         "path=\"/v2/captain/journey/start\"",
@@ -112,7 +113,9 @@ async fn the_log_names_every_kind_of_caller() {
     );
     let line = line_of(&running.log, "unknown");
     assert!(
-        line.contains("source=\"proxy\" reason=\"caller_unknown\"") && !line.contains("caller=\""),
+        line.contains("source=\"proxy\" reason=\"caller_unknown\"")
+            && !line.contains("caller=\"")
+            && !line.contains("account="),
         "{line}"
     );
     assert!(

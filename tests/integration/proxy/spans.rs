@@ -150,6 +150,10 @@ async fn spans_cover_request_token_wait_and_attempts() {
     );
     assert_eq!(attribute(request, "gbg_proxy.request_id"), Some(id));
     assert_eq!(
+        attribute(request, "gbg_proxy.account").as_deref(),
+        Some("default")
+    );
+    assert_eq!(
         attribute(request, "gbg_proxy.source").as_deref(),
         Some("gbg")
     );

@@ -37,7 +37,7 @@ pub(crate) fn endpoint(url: &str, set: &[String]) -> Result<ReloadableClient, St
         file: None,
     });
     let config = loaded.map_err(|error| error.to_string())?.config;
-    Client::new(&config.token)
+    Client::new("default", &config.token)
         .map(ReloadableClient::new)
         .map_err(|error| error.to_string())
 }

@@ -29,7 +29,7 @@ const TOKENS: &str = "https://tokens.example/as/token.oauth2";
 async fn fetch(token_endpoint: &str, set: &[&str]) -> Result<TokenResponse, FetchError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let config = configured("http://127.0.0.1:1", token_endpoint, set).config;
-    Client::new(&config.token).unwrap().fetch().await
+    Client::new("default", &config.token).unwrap().fetch().await
 }
 
 /// An egress proxy that sends `head` after `delay`, and leads to `server`.
@@ -310,7 +310,7 @@ async fn each_unusable_response_has_its_reason() {
         let sandbox = sandbox(&[fault]).await;
         let set = ["token.timeout=1s"];
         let config = configured(&sandbox.base_url(), &sandbox.token_endpoint(), &set).config;
-        let error = Client::new(&config.token)
+        let error = Client::new("default", &config.token)
             .unwrap()
             .fetch()
             .await
@@ -330,7 +330,7 @@ async fn each_unusable_response_has_its_reason() {
     for fault in good {
         let sandbox = sandbox(&[fault]).await;
         let config = configured(&sandbox.base_url(), &sandbox.token_endpoint(), &[]).config;
-        let grant = Client::new(&config.token).unwrap().fetch().await;
+        let grant = Client::new("default", &config.token).unwrap().fetch().await;
         grant.unwrap_or_else(|error| panic!("{fault}: {error}"));
     }
 }

@@ -345,7 +345,7 @@ async fn an_error_that_echoes_the_secret_is_redacted() {
         }
         let _ = rustls::crypto::ring::default_provider().install_default();
         let config = crate::support::configured(&api.uri(), &token_endpoint(&api), &[]).config;
-        let endpoint = ReloadableClient::new(Client::new(&config.token).unwrap());
+        let endpoint = ReloadableClient::new(Client::new("default", &config.token).unwrap());
         let (first, second) = (
             endpoint.fetch().await.unwrap_err(),
             endpoint.fetch().await.unwrap_err(),

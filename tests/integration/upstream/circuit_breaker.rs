@@ -107,7 +107,8 @@ async fn fail_until_open(proxy: &Proxy) {
             .body(Full::default())
             .unwrap();
         let metrics = send(proxy.admin(), metrics).await;
-        String::from_utf8_lossy(metrics.body()).contains("gbg_proxy_circuit_openings_total 1\n")
+        String::from_utf8_lossy(metrics.body())
+            .contains("gbg_proxy_circuit_openings_total{account=\"default\"} 1\n")
     })
     .await;
 }
@@ -259,7 +260,7 @@ async fn failure_and_recovery_are_logged_once() {
         running.log
     );
     assert_eq!(
-        count("connections to the API can be opened again"),
+        count("connections to the API can be opened again account=\"default\""),
         1,
         "{}",
         running.log

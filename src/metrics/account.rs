@@ -1,0 +1,68 @@
+//! Metrics of one account in one worker: its requests, and its connections to the API.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use super::connections::ConnectionMetrics;
+use super::requests::RequestMetrics;
+
+/// Handle of an account's metrics in one worker. It carries the name of the account: log lines and
+/// spans of the worker use it.
+#[derive(Debug, Default)]
+pub struct AccountMetrics {
+    name: Box<str>,
+    /// Requests of this account that have ended.
+    pub(crate) requests: Arc<RequestMetrics>,
+    /// Requests of the worker that ended before they got an account.
+    pub(crate) without_account: Arc<RequestMetrics>,
+    /// Connections to the API.
+    pub(crate) connections: Arc<ConnectionMetrics>,
+    reused: AtomicU64,
+    circuit_openings: AtomicU64,
+}
+
+impl AccountMetrics {
+    pub(super) fn new(name: &str, without_account: Arc<RequestMetrics>) -> Self {
+        AccountMetrics {
+            name: name.into(),
+            without_account,
+            ..AccountMetrics::default()
+        }
+    }
+
+    /// The name of the account.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Counts a request that was sent over an existing connection.
+    pub(crate) fn record_reuse(&self) {
+        self.reused.fetch_add(1, Relaxed);
+    }
+
+    /// Counts an opening of the circuit breaker.
+    pub(crate) fn record_circuit_opening(&self) {
+        self.circuit_openings.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn circuit_openings(&self) -> u64 {
+        self.circuit_openings.load(Relaxed)
+    }
+
+    pub(super) fn add_to(&self, sum: &mut UpstreamCounts) {
+        sum.open += self.connections.open_now();
+        sum.opened += self.connections.opened();
+        sum.reused += self.reused.load(Relaxed);
+        sum.circuit_openings += self.circuit_openings();
+    }
+}
+
+/// Connections of one account to the API, over all workers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct UpstreamCounts {
+    pub(crate) open: u64,
+    pub(crate) opened: u64,
+    /// Requests that were sent over an existing connection.
+    pub(crate) reused: u64,
+    pub(crate) circuit_openings: u64,
+}
