@@ -28,6 +28,7 @@ pub(super) struct BearerLease {
     pub(super) generation: Option<u64>,
     expires: Option<Deadline>,
     authorizer: Arc<Authorizer>,
+    context: Arc<RequestContext>,
 }
 
 impl BearerLease {
@@ -35,11 +36,14 @@ impl BearerLease {
     ///
     /// # Errors
     /// `TokenUnavailable` or `ClientRefused` when there is no valid token.
-    pub(super) fn refresh_if_expired(&self, headers: &mut HeaderMap) -> Result<(), Error> {
+    pub(super) fn refresh_if_expired(&mut self, headers: &mut HeaderMap) -> Result<(), Error> {
         if self.expires.is_some_and(|expires| expires.has_passed()) {
             let tokens = &self.authorizer.tokens;
             let bearer = tokens.current().ok_or_else(|| tokens.error())?;
             headers.insert(AUTHORIZATION, bearer.header);
+            self.generation = Some(bearer.generation);
+            self.expires = Some(bearer.usable_until);
+            self.context.record_generation(bearer.generation);
         }
         Ok(())
     }
@@ -64,11 +68,12 @@ impl Authorizer {
     }
 }
 
-/// `req` with `bearer`, or with the caller's own.
+/// `req` with `bearer`, or with the caller's own; a refreshed one is recorded in `context`.
 pub(super) fn authorize<B>(
     mut req: Request<RequestBody<B>>,
     bearer: Option<Bearer>,
     authorizer: &Arc<Authorizer>,
+    context: &Arc<RequestContext>,
 ) -> Authorized<B> {
     let (generation, expires) = match bearer {
         Some(bearer) => {
@@ -86,6 +91,7 @@ pub(super) fn authorize<B>(
             generation,
             expires,
             authorizer: Arc::clone(authorizer),
+            context: Arc::clone(context),
         },
     }
 }

@@ -131,6 +131,16 @@ impl RequestContext {
         state.first_sent.get_or_insert_with(clock::now);
     }
 
+    /// Records that the last attempt carries the token of `generation` instead.
+    pub(super) fn record_generation(&self, generation: u64) {
+        self.state().generation = Some(generation);
+    }
+
+    /// Generation of the token that was sent last; `None` for the caller's own.
+    pub(super) fn generation(&self) -> Option<u64> {
+        self.state().generation
+    }
+
     /// Records the result of the last attempt.
     pub(super) fn record_result<B>(&self, result: &Result<Response<B>, Error>) {
         let outcome = result

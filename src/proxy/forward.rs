@@ -19,7 +19,7 @@ pub(crate) fn forward<B>(
 where
     B: Body<Data = Bytes, Error: Into<BoxError>> + Send + Unpin + 'static,
 {
-    service_fn(move |Authorized { req, lease }: Authorized<B>| {
+    service_fn(move |Authorized { req, mut lease }: Authorized<B>| {
         let upstream = Arc::clone(&upstream);
         async move {
             let refresh = |headers: &mut _| lease.refresh_if_expired(headers);

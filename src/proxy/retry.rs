@@ -68,21 +68,21 @@ impl RetryPolicy {
         }
     }
 
-    /// The reason to send a request again after `result`; `generation` is that of its token, `None`
-    /// for a caller's own.
+    /// The reason to send a request again after `result`; `is_own_bearer` says whether it carried the
+    /// proxy's token, not one of the caller.
     fn reason<B>(
         &self,
         result: &Result<Response<B>, Error>,
-        generation: Option<u64>,
+        is_own_bearer: bool,
         is_safe_to_repeat: bool,
     ) -> Option<RetryReason> {
         match result {
-            Ok(res) if generation.is_some() && self.unauthorized.contains(&res.status()) => {
+            Ok(res) if is_own_bearer && self.unauthorized.contains(&res.status()) => {
                 Some(RetryReason::Unauthorized)
             }
             Err(Error::UpstreamRefused { .. }) => Some(RetryReason::NotProcessed),
             Err(Error::UpstreamClosed(_) | Error::UpstreamBroken(_))
-                if is_safe_to_repeat && generation.is_some() =>
+                if is_safe_to_repeat && is_own_bearer =>
             {
                 Some(RetryReason::Idempotent)
             }
@@ -149,13 +149,13 @@ where
             }),
         };
         let (req, replay) = buffer(req, &policy.limits);
-        let req = authorize(req, bearer, authorizer);
-        let generation = req.lease.generation;
+        let is_own_bearer = bearer.is_some();
+        let req = authorize(req, bearer, authorizer, &context);
         // By `map`: a local that is borrowed here would be part of the future from then on.
         let sending = attempt(&mut inner, req, &context);
         let (reason, result) = sending
             .map(|result| {
-                let reason = policy.reason(&result, generation, is_safe_to_repeat);
+                let reason = policy.reason(&result, is_own_bearer, is_safe_to_repeat);
                 (reason, result)
             })
             .await;
@@ -163,10 +163,7 @@ where
             None => result,
             Some(reason) => {
                 let replay = replay.filter(|replay| replay.is_complete());
-                Box::pin(retry(
-                    inner, result, reason, generation, replay, &policy, &context,
-                ))
-                .await
+                Box::pin(retry(inner, result, reason, replay, &policy, &context)).await
             }
         }
     }
@@ -177,16 +174,16 @@ async fn retry<S, In, Out>(
     mut inner: S,
     result: Result<Response<Out>, Error>,
     reason: RetryReason,
-    generation: Option<u64>,
     replay: Option<Arc<ReplayBuffer>>,
     policy: &RetryPolicy,
-    context: &RequestContext,
+    context: &Arc<RequestContext>,
 ) -> Result<Response<Out>, Error>
 where
     S: Forward<In, Out>,
     Out: Body<Data = Bytes> + Unpin,
 {
     let authorizer = &policy.authorizer;
+    let generation = context.generation();
     if let (RetryReason::Unauthorized, Some(generation)) = (reason, generation) {
         authorizer.tokens.record_unauthorized();
         if replay.is_none() {
@@ -227,7 +224,12 @@ where
             }
         }
     }
-    attempt(&mut inner, authorize(req, bearer, authorizer), context).await
+    attempt(
+        &mut inner,
+        authorize(req, bearer, authorizer, context),
+        context,
+    )
+    .await
 }
 
 /// Sends `req`, and records the attempt and its result. Not an `async fn`, which would hold the

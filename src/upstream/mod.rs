@@ -82,7 +82,7 @@ impl<B: OutgoingBody> UpstreamClient<B> {
     pub(crate) async fn send(
         &self,
         mut req: Box<Request<B>>,
-        refresh: impl Fn(&mut HeaderMap) -> Result<(), Error>,
+        refresh: impl FnMut(&mut HeaderMap) -> Result<(), Error>,
     ) -> Result<Response<UpstreamBody<B>>, Error> {
         self.rewrite_target(&mut req);
         let unsent = match self.send_on_recent(req) {
@@ -121,7 +121,7 @@ impl<B: OutgoingBody> UpstreamClient<B> {
     async fn send_on_any(
         &self,
         mut req: Box<Request<B>>,
-        refresh: impl Fn(&mut HeaderMap) -> Result<(), Error>,
+        mut refresh: impl FnMut(&mut HeaderMap) -> Result<(), Error>,
     ) -> Result<Response<UpstreamBody<B>>, Error> {
         let needs_new = req
             .extensions_mut()

@@ -324,7 +324,7 @@ async fn a_callers_own_bearer_is_sent_once() {
 async fn a_bearer_that_expires_before_sending_is_replaced() {
     let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
     let leaf = service_fn(
-        async |Authorized { mut req, lease }: Authorized<WithContext<Text>>| {
+        async |Authorized { mut req, mut lease }: Authorized<WithContext<Text>>| {
             lease.refresh_if_expired(req.headers_mut())?;
             assert_eq!(req.headers()[AUTHORIZATION], "Bearer token-1");
             sleep(Duration::from_secs(3600)).await;
@@ -341,4 +341,35 @@ async fn a_bearer_that_expires_before_sending_is_replaced() {
         .oneshot(with_context(req))
         .await
         .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejected_token_is_never_sent_twice() {
+    let world = World::begin(StatusCode::UNAUTHORIZED, &[]).await;
+    world.api.valid_from.store(3, Ordering::SeqCst);
+    let api = Arc::clone(&world.api);
+    let leaf = service_fn(
+        move |Authorized { mut req, mut lease }: Authorized<WithContext<Text>>| {
+            let api = Arc::clone(&api);
+            async move {
+                if req.headers()[AUTHORIZATION] == "Bearer token-1" {
+                    // Waits for a connection, until token-2 has come and has served for a while.
+                    sleep(Duration::from_secs(3600)).await;
+                }
+                lease.refresh_if_expired(req.headers_mut())?;
+                api.answer(*req).await
+            }
+        },
+    );
+    let req = Request::post("/v2/captain/x")
+        .body(Text::default())
+        .unwrap();
+    let res = layer(Arc::clone(&world.policy))
+        .layer(leaf)
+        .oneshot(with_context(req))
+        .await
+        .unwrap();
+    assert_eq!(res.status(), StatusCode::OK);
+    let sent = |token| world.api.seen_with(token);
+    assert_eq!((sent("Bearer token-2"), sent("Bearer token-3")), (1, 1));
 }
