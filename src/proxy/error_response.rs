@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+    ALLOW, CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
     WWW_AUTHENTICATE,
 };
 use http::{Request, Response, Version};
@@ -23,6 +23,7 @@ use super::step::Step;
 use super::validate::cross_site;
 use crate::error::{Error, ErrorReason, Party, chain};
 use crate::gbg::ApiVersion;
+use crate::headers::accept::accepts_by_name;
 use crate::metrics::AccountMetrics;
 
 const PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
@@ -73,7 +74,8 @@ where
 #[derive(Clone, Debug)]
 struct ErrorFormat {
     version: ApiVersion,
-    accept: Option<HeaderValue>,
+    /// `application/problem+json` (RFC 9457): only for callers that name it, since `*/*` does not.
+    is_problem: bool,
     is_http1: bool,
 }
 
@@ -82,16 +84,13 @@ impl ErrorFormat {
         let version = req.body().context().route().version;
         ErrorFormat {
             version: version.unwrap_or(ApiVersion::V2),
-            accept: req.headers().get(ACCEPT).cloned(),
+            is_problem: accepts_by_name(req.headers(), PROBLEM_JSON),
             is_http1: req.version() <= Version::HTTP_11,
         }
     }
 
-    /// `application/problem+json` (RFC 9457) only for callers that name it; `*/*` does not.
     fn content_type(&self) -> &'static str {
-        let accept = self.accept.as_ref().map_or(&b""[..], HeaderValue::as_bytes);
-        let mut parts = accept.windows(PROBLEM_JSON.len());
-        if parts.any(|part| part.eq_ignore_ascii_case(PROBLEM_JSON.as_bytes())) {
+        if self.is_problem {
             PROBLEM_JSON
         } else {
             "application/json"
@@ -245,18 +244,20 @@ mod tests {
     use http_body_util::BodyExt;
 
     use super::*;
+    use crate::proxy::context::with_context;
 
-    fn format(version: ApiVersion, accept: &'static str) -> ErrorFormat {
+    fn format(version: ApiVersion, content_type: &str) -> ErrorFormat {
         ErrorFormat {
             version,
-            accept: Some(HeaderValue::from_static(accept)),
+            is_problem: content_type == PROBLEM_JSON,
             is_http1: true,
         }
     }
 
-    async fn respond(version: ApiVersion, accept: &'static str) -> (Response<()>, Value) {
+    async fn respond(version: ApiVersion, content_type: &str) -> (Response<()>, Value) {
         let error = Error::UpstreamBroken("connection reset by 10.0.0.1".into());
-        let (head, body) = error_response(&error, &format(version, accept), "id-1").into_parts();
+        let (head, body) =
+            error_response(&error, &format(version, content_type), "id-1").into_parts();
         let body = body.collect().await.unwrap().to_bytes();
         (
             Response::from_parts(head, ()),
@@ -299,11 +300,16 @@ mod tests {
 
     #[test]
     fn problem_json_is_sent_when_accept_names_it() {
-        let of = |accept| format(ApiVersion::V2, accept).content_type();
+        let of = |accept: &'static str| {
+            let req = Request::builder().header("accept", "text/html");
+            let req = req.header("accept", accept).body(()).unwrap();
+            ErrorFormat::new(&with_context(req)).content_type()
+        };
         assert_eq!(
             of("text/html, Application/Problem+JSON;q=0.5"),
             PROBLEM_JSON
         );
+        assert_eq!(of("application/problem+json;q=0"), "application/json");
         assert_eq!(of("*/*"), "application/json");
         assert_eq!(of("application/json"), "application/json");
     }
