@@ -66,7 +66,7 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
         },
         "accounts": accounts.collect::<Vec<_>>(),
         "in_flight": metrics.admission.in_flight(),
-        "queue": metrics.admission.queued(),
+        "queued": metrics.admission.queued(),
         "recent": {
             "seconds": recent_time.as_secs(),
             "requests": recent.requests,

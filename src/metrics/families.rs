@@ -136,7 +136,7 @@ impl MetricsEncoder<'_> {
         for (name, help, value) in [
             ("in_flight", "Requests in flight", admission.in_flight()),
             (
-                "queue",
+                "queued",
                 "Requests that wait for a place",
                 admission.queued(),
             ),

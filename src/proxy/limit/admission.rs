@@ -197,7 +197,7 @@ impl AdmissionQueue {
         if matches!(error, Error::Overloaded) && self.log_throttle.is_due() {
             tracing::warn!(
                 in_flight = self.counts.in_flight.load(SeqCst),
-                waiting = self.counts.queued.load(SeqCst),
+                queued = self.counts.queued.load(SeqCst),
                 "requests are refused: as many are in flight as limits.max_in_flight lets; the API is slow, or callers send \
                  more than it takes"
             );

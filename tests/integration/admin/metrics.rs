@@ -98,7 +98,7 @@ async fn metrics_match_the_requests_sent() {
         10.0
     );
     assert_eq!(value(&metrics, "gbg_proxy_in_flight"), 0.0);
-    assert_eq!(value(&metrics, "gbg_proxy_queue"), 0.0);
+    assert_eq!(value(&metrics, "gbg_proxy_queued"), 0.0);
     let left = value(
         &metrics,
         "gbg_proxy_token_expires_seconds{account=\"default\"}",

@@ -14,10 +14,12 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use wiremock::ResponseTemplate;
 
+use crate::downstream::exhaustion::metric;
 use crate::support::caller::{PATIENCE, Whole, json, post, read_until, send, until};
 use crate::support::configured_callers::KeyedCaller;
+use crate::support::process::Running;
 use crate::support::server::http;
-use crate::support::{Proxy, TestProxy, answer, api, forwarded};
+use crate::support::{Proxy, TestProxy, answer, api, forwarded, token_endpoint};
 
 const START: &str = "/v2/captain/journey/start";
 
@@ -153,6 +155,40 @@ async fn a_full_queue_rejects_at_once() {
         assert_eq!(taken.await.unwrap().status(), StatusCode::OK);
     }
     assert_eq!(send(addr, post(START)).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_queue_has_one_name() {
+    let (api, let_go, arrived) = paced().await;
+    let tokens = crate::support::api().await;
+    let set = [
+        format!("upstream.base_url=http://{api}"),
+        format!("token.endpoint={}", token_endpoint(&tokens)),
+        "admin.address=127.0.0.1:0".to_owned(),
+        "limits.max_in_flight=1".to_owned(),
+        "limits.queue=1".to_owned(),
+        "limits.queue_timeout=20s".to_owned(),
+    ];
+    let mut running = Running::start(&set.each_ref().map(String::as_str));
+    let (addr, admin) = (running.addr(), running.admin());
+    let mut served = vec![tokio::spawn(send(addr, post(START)))];
+    let _ = arrived.acquire().await.unwrap();
+    served.push(tokio::spawn(send(addr, post(START))));
+    until(async || metric(admin, "gbg_proxy_queued").await == 1.0).await;
+    let status = Request::get("/status").header("host", "localhost");
+    let status = send(admin, status.body(Full::default()).unwrap()).await;
+    assert_eq!(json(&status)["queued"], 1);
+    assert_eq!(reason(&send(addr, post(START)).await), "overloaded");
+    let_go.add_permits(2);
+    for served in join_all(served).await {
+        assert_eq!(served.unwrap().status(), StatusCode::OK);
+    }
+    assert_eq!(running.end("-TERM"), 0);
+    assert!(
+        running.log.contains("in_flight=1 queued=1"),
+        "{}",
+        running.log
+    );
 }
 
 #[tokio::test]
