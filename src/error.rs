@@ -51,8 +51,9 @@ pub enum Error {
     RateLimited {
         /// The time until a retry can succeed.
         retry_after: Duration,
-        /// Requests and seconds of the exceeded rate; `None` for a quota.
-        quota: Option<(u32, u64)>,
+        /// Requests and seconds of the exceeded rate; `None` for too many requests in flight, and for a
+        /// pause.
+        rate: Option<(u32, u64)>,
     },
     /// The admission queue is full, or the request waited too long in it.
     #[error("too many requests are in flight")]

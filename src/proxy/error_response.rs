@@ -157,7 +157,7 @@ fn error_response(error: &Error, format: &ErrorFormat, request_id: &str) -> Resp
             }
         }
         Error::RateLimited {
-            quota: Some((requests, seconds)),
+            rate: Some((requests, seconds)),
             retry_after,
         } => {
             let policy = format!("\"caller\";q={requests};w={seconds}");

@@ -125,7 +125,7 @@ impl CallerQuota {
         {
             return Err(Error::RateLimited {
                 retry_after: until.wait_time_from(DefaultClock::default().now()),
-                quota: Some((rate.requests.get(), rate.per.as_secs())),
+                rate: Some((rate.requests.get(), rate.per.as_secs())),
             });
         }
         Ok(permit)
@@ -137,7 +137,7 @@ impl CallerQuota {
             Some(max) if self.state.in_flight.fetch_add(1, Relaxed) >= max => {
                 Err(Error::RateLimited {
                     retry_after: CONCURRENCY_RETRY_AFTER,
-                    quota: None,
+                    rate: None,
                 })
             }
             _ => Ok(permit),
@@ -152,7 +152,7 @@ impl CallerQuota {
         match Duration::from_millis(until).checked_sub(self.state.epoch.elapsed()) {
             Some(retry_after) if !retry_after.is_zero() => Err(Error::RateLimited {
                 retry_after,
-                quota: None,
+                rate: None,
             }),
             _ => Ok(()),
         }
@@ -223,7 +223,7 @@ mod tests {
         for _ in 0..5 {
             assert!(matches!(
                 quota.acquire(),
-                Err(Error::RateLimited { quota: None, .. })
+                Err(Error::RateLimited { rate: None, .. })
             ));
         }
         drop(first);
@@ -231,7 +231,7 @@ mod tests {
         assert!(matches!(
             quota.acquire(),
             Err(Error::RateLimited {
-                quota: Some((1, 60)),
+                rate: Some((1, 60)),
                 ..
             })
         ));
@@ -256,7 +256,7 @@ mod tests {
         quota.pause(Duration::from_secs(2));
         let Err(Error::RateLimited {
             retry_after,
-            quota: None,
+            rate: None,
         }) = quota.check_pause()
         else {
             panic!()
