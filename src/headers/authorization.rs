@@ -16,6 +16,11 @@ pub(crate) fn basic_password(value: &HeaderValue) -> Option<Vec<u8>> {
     Some(decoded.split_off(colon + 1))
 }
 
+/// Whether `value` is of the Basic scheme, well-formed or not.
+pub(crate) fn is_basic(value: &HeaderValue) -> bool {
+    credentials(value, b"basic").is_some()
+}
+
 /// The part after `scheme`, which is compared case-insensitively.
 fn credentials<'a>(value: &'a HeaderValue, scheme: &[u8]) -> Option<&'a [u8]> {
     let (found, rest) = value.as_bytes().split_at_checked(scheme.len())?;

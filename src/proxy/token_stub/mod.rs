@@ -35,7 +35,7 @@ use super::context::WithContext;
 use super::step::Step;
 use crate::config::Config;
 use crate::error::{BoxError, Error};
-use crate::headers::authorization::basic_password;
+use crate::headers::authorization::{basic_password, is_basic};
 
 /// Longest login form, and longest key.
 const MAX_FORM_BYTES: usize = 4 * 1024;
@@ -120,7 +120,7 @@ impl TokenStub {
         if self.authenticator.allows_anonymous() || connection.caller.is_some() {
             return Ok(granted(DUMMY_TOKEN));
         }
-        let is_basic = basic.is_present;
+        let is_basic_client = basic.is_present;
         if let Some(secret) = basic.secret_or(form)
             && let Ok(caller) = self.authenticator.caller_of_key(secret.as_bytes())
         {
@@ -128,7 +128,7 @@ impl TokenStub {
             return Ok(granted(&secret));
         }
         self.authenticator.delay_rejection(connection).await;
-        Ok(unknown_client(is_basic))
+        Ok(unknown_client(is_basic_client))
     }
 }
 
@@ -192,6 +192,7 @@ impl LoginForm {
 /// Client credentials in Authorization (RFC 6749 section 2.3.1). They are read before the form, so
 /// that the head of the request, of up to 64 KiB, is not kept with it.
 struct BasicCredentials {
+    /// Whether the client used this scheme.
     is_present: bool,
     secret: Option<Vec<u8>>,
 }
@@ -207,7 +208,7 @@ impl BasicCredentials {
             *secret = Vec::new();
         }
         BasicCredentials {
-            is_present: value.is_some(),
+            is_present: value.is_some_and(is_basic),
             secret,
         }
     }
@@ -236,13 +237,14 @@ fn refused(error: &str, description: &str) -> Response<String> {
     )
 }
 
-fn unknown_client(is_basic: bool) -> Response<String> {
+/// The challenge is that of the scheme which the client used (RFC 6749 section 5.2).
+fn unknown_client(is_basic_client: bool) -> Response<String> {
     let mut res = refused(
         "invalid_client",
         "the client secret must be a caller key of this proxy",
     );
     *res.status_mut() = StatusCode::UNAUTHORIZED;
-    if is_basic {
+    if is_basic_client {
         res.headers_mut().insert(
             WWW_AUTHENTICATE,
             HeaderValue::from_static("Basic realm=\"gbg-proxy\""),

@@ -11,7 +11,7 @@ use http_body_util::Full;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::support::caller::{Whole, json, send};
+use crate::support::caller::{Whole, json, post, send};
 use crate::support::configured_callers::{KeyedCaller, base64, config_file};
 use crate::support::process::Running;
 use crate::support::{CLIENT_SECRET, Proxy, TestProxy, api, forwarded, sandbox};
@@ -125,6 +125,17 @@ async fn an_invalid_login_gets_an_oauth_error() {
             basic.is_some()
         );
         assert!(!String::from_utf8_lossy(res.body()).contains(&stranger));
+    }
+    for (authorization, challenges) in [("Basic ????", 1), ("Bearer guess", 0), ("Basically x", 0)]
+    {
+        let mut req = post(path);
+        req.headers_mut()
+            .insert("authorization", authorization.parse().unwrap());
+        *req.body_mut() = Full::from("grant_type=client_credentials");
+        let res = send(proxy.addr(), req).await;
+        assert_eq!(res.status(), StatusCode::UNAUTHORIZED, "{authorization}");
+        let sent = res.headers().get_all("www-authenticate").iter().count();
+        assert_eq!(sent, challenges, "{authorization}");
     }
     let get = Request::get(path)
         .header("host", "a")
