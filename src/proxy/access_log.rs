@@ -141,7 +141,7 @@ impl Drop for CompletionGuard {
 fn write_line(context: &RequestContext, state: &ResponseState, outcome: &Outcome<'_>) {
     let incomplete = match (state.status, &state.broken) {
         _ if state.is_complete => None,
-        (Some(_), Some(_)) => Some("the answer broke off"),
+        (Some(_), Some(_)) => Some("the response broke off"),
         // A line about the end of the drain distinguishes these from callers that went away.
         _ => Some("cut off"),
     };

@@ -319,7 +319,7 @@ async fn a_response_longer_than_its_length_breaks_off() {
     drop(sender);
     running.read_until("bytes_out=");
     assert!(
-        running.log.contains("outcome=\"the answer broke off\""),
+        running.log.contains("outcome=\"the response broke off\""),
         "{}",
         running.log
     );
