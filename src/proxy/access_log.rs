@@ -214,17 +214,11 @@ where
                 // The server stops polling when all of a known length has come, and over HTTP/2 the
                 // end of the stream may arrive later than its last data.
                 if inner.is_end_stream() || inner.size_hint().exact() == Some(0) {
-                    context.record_end();
+                    context.record_complete();
                 }
             }
-            Some(Err(error)) => {
-                context.release_permit();
-                context.record_break(error.as_ref());
-            }
-            None => {
-                context.release_permit();
-                context.record_end();
-            }
+            Some(Err(error)) => context.end_body(Some(error.as_ref())),
+            None => context.end_body(None),
         }
         Poll::Ready(frame)
     }

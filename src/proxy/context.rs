@@ -169,17 +169,21 @@ impl RequestContext {
         self.bytes_out.fetch_add(count as u64, Relaxed);
     }
 
-    /// Records that the response body is complete.
-    pub(super) fn record_end(&self) {
-        let mut state = self.state();
-        state.is_complete = true;
+    /// Records that all of the response body has come.
+    pub(super) fn record_complete(&self) {
+        self.state().is_complete = true;
     }
 
-    /// Records that the response body broke off, which may be after all of its length.
-    pub(super) fn record_break(&self, error: &(dyn std::error::Error + 'static)) {
+    /// Records the end of the response body, and releases the permit. The body may break off with
+    /// `error` after all of its length.
+    pub(super) fn end_body(&self, error: Option<&(dyn std::error::Error + 'static)>) {
         let mut state = self.state();
-        state.is_complete = false;
-        state.broken = Some(crate::error::chain(error));
+        state.is_complete = error.is_none();
+        state.broken = error.map(crate::error::chain);
+        let permit = state.permit.take();
+        // Not under the lock: a released permit admits another request.
+        drop(state);
+        drop(permit);
     }
 
     /// Releases the permit: the response has ended, even if its body is dropped later.
