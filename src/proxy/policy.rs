@@ -80,8 +80,8 @@ impl SharedState {
 pub struct Policy {
     #[doc(hidden)]
     pub access_log: Arc<AccessLog>,
-    #[doc(hidden)]
     /// Origins of web pages that may call.
+    #[doc(hidden)]
     pub origins: Arc<[HeaderValue]>,
     #[doc(hidden)]
     pub validator: Arc<Validator>,
@@ -111,14 +111,15 @@ impl Policy {
             Arc::clone(&shared.auth_failures),
             account,
         ));
+        let origins: Arc<[HeaderValue]> = config.limits.origins.clone().into();
         Policy {
             access_log: Arc::new(AccessLog::new(
                 config,
                 shared.exporter.clone(),
                 Arc::clone(&account.without_account),
             )),
-            origins: config.limits.origins.clone().into(),
-            validator: Arc::new(Validator::new(config)),
+            validator: Arc::new(Validator::new(config, Arc::clone(&origins))),
+            origins,
             token_stub: Arc::new(TokenStub::new(
                 config,
                 Arc::clone(&shared.login_forms),

@@ -38,15 +38,18 @@ pub struct Validator {
     methods: Methods,
     hosts: Hosts,
     limits: Limits,
+    /// Origins of web pages that may call.
+    origins: Arc<[HeaderValue]>,
 }
 
 impl Validator {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, origins: Arc<[HeaderValue]>) -> Self {
         Validator {
             allow: config.forward.allow.clone(),
             methods: Methods::new(&config.forward.methods),
             hosts: config.hosts(),
             limits: config.limits.clone(),
+            origins,
         }
     }
 
@@ -74,7 +77,7 @@ impl Validator {
         let preflight = head.origin.check(
             req,
             connection.is_tls,
-            &self.limits.origins,
+            &self.origins,
             self.methods.allow_header(),
         )?;
         if preflight.is_some() {

@@ -12,7 +12,8 @@ type NoBody = Empty<Bytes>;
 fn validator() -> Validator {
     let mut config = crate::proxy::tests::config();
     config.listen.hosts = ["a".to_owned(), "b".to_owned()].into();
-    Validator::new(&config)
+    let origins = config.limits.origins.clone().into();
+    Validator::new(&config, origins)
 }
 
 fn checked<B: Body>(
