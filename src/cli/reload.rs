@@ -4,7 +4,6 @@
 //! stays. Changed keys that need a restart are logged too.
 
 use std::collections::{BTreeSet, HashMap};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,11 +14,9 @@ use crate::app::App;
 use crate::app::signals::Signals;
 use crate::config::{self, Effective, Loaded, Sources, is_live};
 use crate::error::chain;
-use crate::fs::fingerprint::Fingerprint;
+use crate::fs::watcher::FileWatcher;
 use crate::rt::blocking::SerialBlocking;
 use crate::telemetry;
-
-const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A rejected configuration is tried again: its problem may pass, such as a missing file.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
@@ -58,8 +55,7 @@ pub(super) struct Reloader {
     effective: Vec<Effective>,
     hangup: Signals,
     log_level: telemetry::LogLevel,
-    /// The fingerprint of the file as it was last loaded.
-    loaded: Option<Fingerprint>,
+    watcher: FileWatcher,
     /// The error of the last load.
     problem: Option<String>,
     /// Reads files off the runtime.
@@ -67,12 +63,12 @@ pub(super) struct Reloader {
 }
 
 impl Reloader {
-    /// Creates a reloader for a configuration of `sources` that was loaded as `effective` from a file
-    /// with the fingerprint `loaded`. A reload sets `log_level`.
+    /// Creates a reloader for a configuration of `sources` that was loaded as `effective`. `watcher`
+    /// watches its file since before that. A reload sets `log_level`.
     pub(super) fn new(
         sources: Sources,
         effective: Vec<Effective>,
-        loaded: Option<Fingerprint>,
+        watcher: FileWatcher,
         log_level: telemetry::LogLevel,
         hangup: Signals,
     ) -> Self {
@@ -82,7 +78,7 @@ impl Reloader {
             effective,
             hangup,
             log_level,
-            loaded,
+            watcher,
             problem: None,
             blocking: SerialBlocking::default(),
         }
@@ -91,11 +87,9 @@ impl Reloader {
     /// Waits for the next reason to reload.
     pub(super) async fn next_reason(&mut self) -> ReloadReason {
         let Reloader {
-            sources,
             hangup,
-            loaded,
+            watcher,
             problem,
-            blocking,
             ..
         } = self;
         tokio::select! {
@@ -105,10 +99,7 @@ impl Reloader {
                 ReloadReason::Hangup
             }
             () = sleep(RETRY_INTERVAL), if problem.is_some() => ReloadReason::Retry,
-            fingerprint = wait_for_change(sources.file.clone(), *loaded, blocking) => {
-                *loaded = fingerprint;
-                ReloadReason::FileChanged
-            }
+            () = watcher.settled() => ReloadReason::FileChanged,
         }
     }
 
@@ -130,14 +121,14 @@ impl Reloader {
 
     async fn try_reload(&mut self, app: &mut App, reason: ReloadReason) -> Result<(), String> {
         let sources = Arc::clone(&self.sources);
-        // The fingerprint first, so that a write during the load causes another one.
-        let load = self
-            .blocking
-            .run(move || (file_fingerprint(&sources), config::load(&sources)));
-        let Ok(Some((fingerprint, loaded))) = timeout(LOAD_TIMEOUT, load).await else {
+        let load = async {
+            // Before the load, so that a write during it causes another one.
+            self.watcher.poll().await;
+            self.blocking.run(move || config::load(&sources)).await
+        };
+        let Ok(Some(loaded)) = timeout(LOAD_TIMEOUT, load).await else {
             return Err(LOAD_TIMED_OUT.to_owned());
         };
-        self.loaded = fingerprint.or(self.loaded);
         let Loaded {
             config,
             warnings,
@@ -219,11 +210,6 @@ fn blocks_reload(key: &str) -> bool {
     KEYS.contains(&key) || key.starts_with("listen.tls.")
 }
 
-/// Returns the current fingerprint of the file of `sources`.
-pub(super) fn file_fingerprint(sources: &Sources) -> Option<Fingerprint> {
-    sources.file.as_deref().and_then(Fingerprint::of)
-}
-
 /// Returns the keys with another effective value.
 fn changed_keys(old: &[Effective], new: &[Effective]) -> Vec<String> {
     let old: HashMap<&str, &Effective> = old.iter().map(|one| (one.key.as_str(), one)).collect();
@@ -237,28 +223,4 @@ fn changed_keys(old: &[Effective], new: &[Effective]) -> Vec<String> {
         .filter(|key| !is_same(key))
         .map(str::to_owned)
         .collect()
-}
-
-/// Waits until `file` differs from `loaded` in two consecutive polls: it may be written piece by
-/// piece.
-async fn wait_for_change(
-    file: Option<PathBuf>,
-    loaded: Option<Fingerprint>,
-    blocking: &SerialBlocking,
-) -> Option<Fingerprint> {
-    let Some(file) = file else {
-        return std::future::pending().await;
-    };
-    let mut previous = loaded;
-    loop {
-        sleep(POLL_INTERVAL).await;
-        let path = file.clone();
-        let Some(now) = blocking.run(move || Fingerprint::of(&path)).await else {
-            continue;
-        };
-        if now.is_some() && now != loaded && now == previous {
-            return now;
-        }
-        previous = now;
-    }
 }

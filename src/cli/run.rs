@@ -10,7 +10,7 @@ use super::config_arguments::{ConfigArguments, load};
 use super::error::CommandError;
 use super::logging::log_settings;
 use super::open_files;
-use super::reload::{ReloadReason, Reloader, file_fingerprint};
+use super::reload::{ReloadReason, Reloader};
 use super::runtime::{block_on, shut_down};
 use crate::app::signals::{self, Signals};
 use crate::app::systemd;
@@ -18,6 +18,7 @@ use crate::app::{App, StartError};
 use crate::config::{Config, Log};
 use crate::downstream::Socket;
 use crate::error::chain;
+use crate::fs::watcher::FileWatcher;
 use crate::telemetry::throttle::LogThrottle;
 use crate::telemetry::{self, Reopener};
 
@@ -61,7 +62,7 @@ impl Run {
         let rotation = Signals::rotation()?;
         let hangup = Signals::reload()?;
         let sources = self.config.sources()?;
-        let fingerprint = file_fingerprint(&sources);
+        let watcher = FileWatcher::new(sources.file.iter().cloned().collect());
         let (loaded, file) = load(&sources)?;
         let log = &loaded.config.log;
         let settings = log_settings(log);
@@ -74,7 +75,7 @@ impl Run {
         if let Some(limit) = open_files::raise_limit() {
             open_files::divide(&mut config, limit);
         }
-        let reloader = Reloader::new(sources, loaded.effective, fingerprint, log_level, hangup);
+        let reloader = Reloader::new(sources, loaded.effective, watcher, log_level, hangup);
         let reopener = logging.reopener();
         let signals = tokio::spawn(reopen_at_signals(rotation, reopener.clone()));
         let ignored = tokio::spawn(report_ignored(ignored));

@@ -101,14 +101,14 @@ fn reject_caller(findings: &Findings, origin: ValueSource) {
 }
 
 /// A caller that an unknown key belongs to.
-struct Entry<'p> {
+struct CallerEntryName<'p> {
     /// `caller "crm"`, or, without a usable name, `caller 2`.
     label: String,
     section: &'p str,
     name: &'p str,
 }
 
-fn entry_of<'p>(layers: &Layers<'_>, path: &'p str) -> Option<Entry<'p>> {
+fn entry_of<'p>(layers: &Layers<'_>, path: &'p str) -> Option<CallerEntryName<'p>> {
     let (section, name) = path.split_once("].")?;
     let index: usize = section
         .strip_prefix(LIST)?
@@ -122,7 +122,7 @@ fn entry_of<'p>(layers: &Layers<'_>, path: &'p str) -> Option<Entry<'p>> {
         Some(Ok(caller)) => format!("{LIST} {caller:?}"),
         _ => format!("{LIST} {}", index + 1),
     };
-    Some(Entry {
+    Some(CallerEntryName {
         label,
         section: &path[..=section.len()],
         name,
@@ -130,7 +130,12 @@ fn entry_of<'p>(layers: &Layers<'_>, path: &'p str) -> Option<Entry<'p>> {
 }
 
 /// Rejects the unknown key `path`. A name that may hold a secret is not shown; its caller is.
-fn reject(findings: &Findings, path: &str, entry: Option<Entry<'_>>, origin: ValueSource) {
+fn reject(
+    findings: &Findings,
+    path: &str,
+    entry: Option<CallerEntryName<'_>>,
+    origin: ValueSource,
+) {
     let sections = sections();
     if sections.iter().any(|section| section == path) {
         let fix = format!("write its keys below a line [{path}]");
@@ -159,7 +164,7 @@ fn reject(findings: &Findings, path: &str, entry: Option<Entry<'_>>, origin: Val
 }
 
 /// Only a key of the same caller can be meant.
-fn nearest_of_caller(findings: &Findings, entry: &Entry<'_>, keys: &[String]) -> String {
+fn nearest_of_caller(findings: &Findings, entry: &CallerEntryName<'_>, keys: &[String]) -> String {
     let begin = format!("{LIST}.");
     let names: Vec<_> = keys
         .iter()
@@ -216,7 +221,7 @@ mod tests {
 
     fn error(path: &str, caller: Option<(&str, &str)>) -> String {
         let findings = Findings::default();
-        let entry = caller.map(|(label, name)| Entry {
+        let entry = caller.map(|(label, name)| CallerEntryName {
             label: label.to_owned(),
             section: "caller[1]",
             name,

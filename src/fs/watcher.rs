@@ -45,7 +45,7 @@ impl FileWatcher {
         }
     }
 
-    /// Whether a file has changed since the last poll.
+    /// Returns true if a file has changed since the last poll.
     pub async fn poll(&self) -> bool {
         let files = self.files.clone();
         let now = self.blocking.run(move || Fingerprint::of_all(&files)).await;
@@ -68,6 +68,24 @@ impl FileWatcher {
                 return;
             }
         }
+    }
+
+    /// Waits until a file has changed, and then until all exist and a poll reports no change: a
+    /// file may be written piece by piece.
+    pub async fn settled(&self) {
+        self.changed().await;
+        loop {
+            sleep(POLL_INTERVAL).await;
+            let is_same = !self.poll().await;
+            if is_same && self.all_exist() {
+                return;
+            }
+        }
+    }
+
+    fn all_exist(&self) -> bool {
+        let seen = self.seen.lock();
+        seen.iter().flatten().all(Option::is_some)
     }
 }
 
@@ -123,5 +141,17 @@ mod tests {
         let watcher = FileWatcher::unseen(vec![file.path().to_owned()]);
         assert!(watcher.poll().await);
         assert!(!watcher.poll().await);
+    }
+
+    #[tokio::test]
+    async fn a_file_settles_once_it_exists_unchanged() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("proxy.toml");
+        fs::write(&file, "one").unwrap();
+        let watcher = FileWatcher::new(vec![file.clone()]);
+        fs::remove_file(&file).unwrap();
+        assert!(timeout(POLL_INTERVAL * 4, watcher.settled()).await.is_err());
+        fs::write(&file, "two").unwrap();
+        assert!(timeout(POLL_INTERVAL * 4, watcher.settled()).await.is_ok());
     }
 }

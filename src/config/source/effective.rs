@@ -82,7 +82,7 @@ impl Serialize for Effective {
             Text(String),
         }
         #[derive(Serialize)]
-        struct Entry<'a> {
+        struct JsonEntry<'a> {
             key: &'a str,
             value: Option<Shown<'a>>,
             from: String,
@@ -91,7 +91,7 @@ impl Serialize for Effective {
             Ok(value) => Shown::Value(value),
             Err(text) => Shown::Text(text),
         });
-        Entry {
+        JsonEntry {
             key: &self.key,
             value,
             from: self.origin.to_string(),
