@@ -10,7 +10,7 @@ use url::{Host, Url};
 use super::Config;
 use super::types::address::Address;
 
-/// What is wrong with an address that leads back here.
+/// The effect of an address that leads back to the proxy, and its fix.
 const EFFECT: [(&str, &str); 4] = [
     (
         "upstream.base_url",
@@ -80,7 +80,7 @@ fn warning(config: &Config, key: &str, url: &str, effect: &str) -> Option<String
     }
 }
 
-/// Whether `url` has the port of `address`, and one of `names` that callers use for the proxy. In a
+/// Returns true if `url` has the port of `address` and one of `names`, which callers use. In a
 /// network with DNS of its own such a name may lead callers here and the proxy to GBG GO.
 fn may_be_own(url: &Url, address: &Address, names: &[String]) -> bool {
     let Address::Tcp(address) = address else {
@@ -93,7 +93,7 @@ fn may_be_own(url: &Url, address: &Address, names: &[String]) -> bool {
             .is_some_and(|name| names.iter().any(|own| own == name))
 }
 
-/// Whether `url` leads to a listener at `address`.
+/// Returns true if `url` leads to a listener at `address`.
 fn is_own(url: &Url, address: &Address) -> bool {
     let Address::Tcp(address) = address else {
         return false;

@@ -32,14 +32,14 @@ impl From<ConfigError> for ConfigErrors {
 /// may be a secret.
 #[derive(Clone, Debug)]
 pub struct ConfigError {
-    /// Where the value comes from.
+    /// The source of the value.
     pub origin: ValueSource,
     /// The key, `section.key` or `caller "name": key`; empty where there is none (invalid TOML, an
     /// unreadable file).
     pub key: String,
-    /// What is wrong with it.
+    /// The cause.
     pub message: String,
-    /// What to do.
+    /// The fix.
     pub fix: String,
 }
 
@@ -59,7 +59,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// Where a value comes from.
+/// Source of a value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ValueSource {
     /// A position in a file; lines and columns count from one, columns in characters.

@@ -1,5 +1,5 @@
-//! The configuration: text from `--set`, the environment and a file becomes types that cannot be
-//! wrong, once.
+//! Configuration: values from `--set`, the environment and a file, parsed once into types that
+//! cannot be invalid.
 //!
 //! `proxy.toml` at the root of the repository holds every key with its default and a line of why.
 
@@ -48,31 +48,31 @@ pub use self::types::validity::{Validity, unix_seconds};
 /// The whole configuration, ready for use.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where callers come in.
+    /// The listener for callers.
     pub listen: Listen,
-    /// How the API is reached.
+    /// The connections to the API.
     pub upstream: Upstream,
-    /// What is forwarded to it.
+    /// The requests that are forwarded.
     pub forward: ForwardConfig,
-    /// How an access token is got.
+    /// The token endpoint and the credentials for it.
     pub token: Token,
-    /// Who may call; nobody in particular, and so everybody, where it is empty.
+    /// The systems that may call; anyone may if it is empty.
     pub callers: Vec<CallerConfig>,
-    /// How much of what.
+    /// Limits of requests.
     pub limits: Limits,
     /// The admin listener.
     pub admin: Admin,
-    /// What is logged.
+    /// The log.
     pub log: Log,
-    /// The traces that requests belong to.
+    /// Traces of requests.
     pub trace: Trace,
-    /// How the process ends.
+    /// Shutdown.
     pub drain: Drain,
 }
 
 impl Config {
-    /// The hosts by which callers may speak of us: ours, and the API's, whose callers may be sent
-    /// here by DNS.
+    /// Host names that callers may use: the proxy's, and the API's, since DNS may send its callers
+    /// here.
     pub fn hosts(&self) -> Hosts {
         let api = self.upstream.origin.host.to_lowercase();
         Hosts::new(

@@ -1,7 +1,7 @@
 //! Keys that a reload applies, and keys that need a restart.
 
-/// Keys that need a restart: where is listened and in how many threads, where requests and
-/// credentials go, and where the log goes.
+/// Keys that need a restart: the listeners and their threads, the destinations of requests and
+/// credentials, and that of the log.
 const FIXED: [&str; 22] = [
     "admin.address",
     "admin.allow_anonymous",
@@ -27,7 +27,7 @@ const FIXED: [&str; 22] = [
     "upstream.region",
 ];
 
-/// Whether a change of `key`, as a person calls it, needs no restart.
+/// Returns true if a change of `key`, as messages call it, needs no restart.
 pub fn is_live(key: &str) -> bool {
     !FIXED.contains(&key)
 }

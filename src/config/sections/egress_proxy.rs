@@ -21,9 +21,9 @@ const KEY: &str = "upstream.egress_proxy";
 /// A proxy that connections to the outside go through (CONNECT, RFC 9110 section 9.3.6).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Egress {
-    /// Where it listens.
+    /// Its address.
     pub origin: Origin,
-    /// The value of Proxy-Authorization (RFC 7617), where it wants credentials.
+    /// The value of Proxy-Authorization (RFC 7617), if it requires credentials.
     pub authorization: Option<Secret>,
 }
 

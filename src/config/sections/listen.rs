@@ -20,7 +20,7 @@ use crate::config::types::validity::{Validity, unix_seconds};
 /// `[listen]` as it is used.
 #[derive(Clone, Debug)]
 pub struct Listen {
-    /// Where to listen; a port of 0 takes a free one.
+    /// Where to listen; port 0 picks a free one.
     pub address: Address,
     /// Permissions of a Unix socket.
     pub socket_mode: SocketMode,

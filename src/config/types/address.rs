@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::config::source::setting::{Invalid, TextSetting};
 
-/// Where to listen: `127.0.0.1:8080` or `unix:/run/gbg-proxy/proxy.sock`.
+/// Address of a listener: `127.0.0.1:8080` or `unix:/run/gbg-proxy/proxy.sock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Address {
     /// A TCP socket.
@@ -16,7 +16,7 @@ pub enum Address {
 }
 
 impl Address {
-    /// Whether only this machine can reach it.
+    /// Returns true if only this machine can reach it.
     pub fn is_local(&self) -> bool {
         match self {
             Address::Tcp(addr) => addr.ip().to_canonical().is_loopback(),

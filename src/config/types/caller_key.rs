@@ -1,9 +1,8 @@
 //! Caller keys: their creation, and recognition of a key or a mistyped one in any text.
 //!
 //! A key is `gbgp_`, 43 base64url characters (256 random bits) and 6 characters of checksum: the
-//! first of the SHA-256 of all that stands before them. So a scanner for leaked secrets knows a key
-//! without knowing any. What is kept of a key is its SHA-256: it has as many bits as can be guessed
-//! at, and needs no slow hash.
+//! first of the SHA-256 of the text before them, so that a scanner for leaked secrets can recognize
+//! a key. The configuration holds the SHA-256 of a key: 256 random bits need no slow hash.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,10 +14,10 @@ use zeroize::Zeroizing;
 use crate::config::source::setting::{Invalid, Kind, Setting};
 use crate::secret::{self, Secret};
 
-/// What each key begins with.
+/// Every key begins with it.
 const PREFIX: &str = "gbgp_";
 
-/// The random bits of a key, and the characters that they are.
+/// Random bits of a key, and the characters that encode them.
 const RANDOM_BYTES: usize = 32;
 const RANDOM_CHARACTERS: usize = 43;
 const CHECKSUM_CHARACTERS: usize = 6;
@@ -30,7 +29,7 @@ const LENGTH: usize = BODY + CHECKSUM_CHARACTERS;
 #[error("the system gives no random numbers")]
 pub struct NoRandomness;
 
-/// Makes a key that nobody has.
+/// Creates a random key.
 ///
 /// # Errors
 /// When the system gives no random numbers.
@@ -48,9 +47,8 @@ pub fn new_key() -> Result<Secret, NoRandomness> {
     Ok(Secret::new(key))
 }
 
-/// The SHA-256 of the whole key `presented`; `None` where that is no key: its prefix, length or
-/// alphabet is another. The checksum is for those who look for leaked keys: of one that has
-/// another, nobody knows the SHA-256.
+/// The SHA-256 of the whole key `presented`; `None` if its prefix, length or alphabet is not that
+/// of a key. The checksum is not compared: a key with another one has an unknown SHA-256.
 pub fn key_digest(presented: &[u8]) -> Option<[u8; 32]> {
     let rest = presented
         .strip_prefix(PREFIX.as_bytes())
@@ -61,21 +59,21 @@ pub fn key_digest(presented: &[u8]) -> Option<[u8; 32]> {
         .flatten()
 }
 
-/// Whether a word of `text` begins as keys do: it may be one, in quotes or with a typo. What a word
-/// of another token has within it, by chance, makes it none.
+/// Returns true if a word of `text` begins like a key: it may be one, in quotes or with a typo. A
+/// token that contains the prefix by chance does not count.
 pub fn holds_key(text: &[u8]) -> bool {
     text.split(|byte| !is_base64url(byte))
         .any(|word| word.starts_with(PREFIX.as_bytes()))
 }
 
-/// Whether a key may stand in `text`, be it with a typo: it is not to be shown.
+/// Returns true if `text` may contain a key, even with a typo: no message shows it.
 pub(crate) fn may_be_in(text: &str) -> bool {
     text.to_ascii_lowercase().contains(PREFIX)
 }
 
-/// Whether `text` holds a key, or most of one, rather than a name that begins as keys do.
+/// Returns true if `text` contains a key, or most of one, rather than a name that begins like one.
 ///
-/// The checksum proves a whole key. Damaged keys lack it; random characters show them.
+/// The checksum proves a whole key; a damaged one is recognized by its random characters.
 pub(crate) fn is_in(text: &str) -> bool {
     let lower = text.to_ascii_lowercase();
     lower.match_indices(PREFIX).any(|(at, _)| {
@@ -85,7 +83,8 @@ pub(crate) fn is_in(text: &str) -> bool {
     })
 }
 
-/// Whether no message may show `text`: it holds a caller's key, or a key or certificate in base64.
+/// Returns true if no message may show `text`: it contains a caller's key, or a key or certificate
+/// in base64.
 pub(crate) fn is_secret(text: &str) -> bool {
     secret::holds_encoded_key(text) || is_in(text)
 }
@@ -95,8 +94,9 @@ fn begins_with_key(word: &[u8]) -> bool {
         .is_some_and(|(body, rest)| rest.starts_with(&checksum(body)))
 }
 
-/// Whether `text`, in base64url, looks random: it is long, has a digit, and changes often between
-/// letters and digits or from lower to upper case. Names change where a word or a number begins.
+/// Returns true if `text`, in base64url, looks random: it is long, has a digit, and changes often
+/// between letters and digits or from lower to upper case. Names change only where a word or a
+/// number begins.
 fn is_random(text: &str) -> bool {
     const SHORTEST: usize = 20;
     const CHANGES: usize = 5;
@@ -118,7 +118,7 @@ fn is_base64url(byte: &u8) -> bool {
 }
 
 fn checksum(body: &[u8]) -> [u8; CHECKSUM_CHARACTERS] {
-    // On the stack: each request that brings a key comes this way.
+    // On the stack: it runs for each request with a key.
     let mut text = [0; RANDOM_CHARACTERS];
     // It has room for just what a SHA-256 is.
     let _ = URL_SAFE_NO_PAD.encode_slice(digest(&SHA256, body), &mut text);

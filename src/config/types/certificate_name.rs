@@ -48,7 +48,7 @@ impl CertificateName {
     /// as one, a URI if it has a scheme, an e-mail address if it has an `@`, else a DNS name.
     ///
     /// # Errors
-    /// What is wrong with the text, and how to write it.
+    /// When the text is not a name, with how to write one.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
         const KINDS: [&str; 5] = ["DNS:", "URI:", "IP:", "EMAIL:", "OTHERNAME:"];
         let capitals = text.to_ascii_uppercase();

@@ -1,5 +1,5 @@
-//! The hosts by which callers may speak of us: against web pages that make a name of theirs point
-//! to this address (DNS rebinding), and so let a browser reach us as if we were their own server.
+//! Host names that callers may use for the proxy. They protect against DNS rebinding: a web page
+//! makes its own name resolve to this address, and a browser takes the proxy for its server.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,20 +8,20 @@ use url::Host;
 use super::address::Address;
 use crate::config::source::setting::{Invalid, TextSetting};
 
-/// Hosts that are ours.
+/// The host names of a listener.
 #[derive(Clone, Debug)]
 pub struct Hosts {
     is_any: bool,
     addr: Option<IpAddr>,
     /// In lower case.
     names: Vec<String>,
-    /// What names may end in, with its dot.
+    /// Suffixes of names, with their dot.
     suffixes: Vec<String>,
 }
 
 impl Hosts {
-    /// Those of a listener at `address`: this machine's, the address's own, and what is `written`:
-    /// names and addresses in lower case, suffixes with their dot, `*` for all.
+    /// The hosts of a listener at `address`: this machine's, the address, and `written`: names and
+    /// addresses in lower case, suffixes with their dot, `*` for all.
     pub fn new(address: &Address, written: impl IntoIterator<Item = String>) -> Self {
         let written = std::iter::once("localhost".to_owned()).chain(written);
         let (suffixes, names): (Vec<_>, Vec<_>) = written.partition(|host| host.starts_with('.'));
@@ -36,8 +36,8 @@ impl Hosts {
         }
     }
 
-    /// Whether `authority`, a host that may have a port, is ours on a connection that came to
-    /// `local`. A connection that came over a Unix socket is none that a browser opens.
+    /// Returns true if `authority`, a host with an optional port, is allowed on a connection to
+    /// `local`. A browser does not open Unix sockets, so every host is allowed there.
     pub fn has(&self, authority: &[u8], local: Option<SocketAddr>) -> bool {
         let Some(local) = local else { return true };
         let host = without_port(authority);
@@ -68,7 +68,7 @@ impl Hosts {
     }
 }
 
-/// Whether `host` ends in `suffix`, which begins with a dot, and has more.
+/// Returns true if `host` ends in `suffix`, which begins with a dot, and is longer.
 fn ends_in(host: &str, suffix: &str) -> bool {
     host.len() > suffix.len()
         && host

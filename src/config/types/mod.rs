@@ -1,4 +1,4 @@
-//! Types of values: text becomes a type that cannot hold a wrong value.
+//! Types of values, parsed once into types that cannot hold an invalid value.
 
 pub(crate) mod address;
 pub(crate) mod caller_key;

@@ -21,7 +21,7 @@ use self::fault::PemFault;
 use crate::config::error::Problem;
 use crate::secret::read_bytes;
 
-/// Why a PEM file is of no use.
+/// Error of a PEM file that cannot be used.
 #[derive(Debug)]
 pub(crate) struct PemError {
     path: PathBuf,
@@ -299,8 +299,8 @@ fn describe(error: &rustls_native_certs::Error) -> String {
     }
 }
 
-/// Those that rustls can read: a store may hold odd ones, and one of them must not keep the rest
-/// from being used.
+/// The certificates that rustls can read: one bad certificate in a store must not make the others
+/// unusable.
 fn usable(certificates: Vec<CertificateDer<'static>>) -> Vec<CertificateDer<'static>> {
     let can_be_read =
         |found: &CertificateDer<'static>| RootCertStore::empty().add(found.clone()).is_ok();

@@ -8,11 +8,11 @@ use crate::config::source::setting::{Invalid, TextSetting};
 /// A rate with a burst: `"100/s, burst 20"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// So many requests
+    /// Requests in the time `per`, on average.
     pub requests: NonZeroU32,
-    /// in this time, on average.
+    /// A second, a minute or an hour.
     pub per: Duration,
-    /// How many may come at once.
+    /// How many may arrive at once.
     pub burst: NonZeroU32,
 }
 

@@ -33,7 +33,7 @@ impl TextSetting for SecretRef {
     }
 }
 
-/// Where on this machine `source` is.
+/// Finds `source` on this machine.
 pub(crate) fn locate(
     key: &'static str,
     source: &Source,

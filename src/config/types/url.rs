@@ -28,7 +28,7 @@ impl HttpUrl {
         &self.0
     }
 
-    /// Whether it is `https`.
+    /// Returns true if it is `https`.
     pub fn is_tls(&self) -> bool {
         self.0.scheme() == "https"
     }
@@ -48,7 +48,7 @@ impl HttpUrl {
         })
     }
 
-    /// Whether the host is this machine, by its name or address.
+    /// Returns true if the host is this machine, by its name or address.
     pub fn is_loopback(&self) -> bool {
         match self.0.host() {
             Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),

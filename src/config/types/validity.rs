@@ -5,16 +5,16 @@ use std::time::SystemTime;
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// From when until when a certificate is valid.
+/// Validity period of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Validity {
     begin: u64,
-    /// The first second in which it is no longer valid.
+    /// The first second after the period.
     end: u64,
 }
 
 impl Validity {
-    /// That of `certificate` (RFC 5280 section 4.1.2.5); `None` where it cannot be read.
+    /// Reads the period of `certificate` (RFC 5280 section 4.1.2.5); `None` if it cannot be parsed.
     pub fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
         let seconds = |time: i64| u64::try_from(time).unwrap_or(0);
@@ -26,18 +26,18 @@ impl Validity {
         })
     }
 
-    /// The first second in which it is no longer valid.
+    /// The first second after the period.
     pub fn end(&self) -> u64 {
         self.end
     }
 
-    /// Whether it is valid in the second `now`.
+    /// Returns true if the second `now` is within the period.
     pub fn contains(&self, now: u64) -> bool {
         (self.begin..self.end).contains(&now)
     }
 }
 
-/// The second that the wall clock shows.
+/// The current time of the wall clock.
 pub fn unix_seconds() -> u64 {
     SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)

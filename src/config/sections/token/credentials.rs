@@ -31,8 +31,8 @@ choice!(ClientAuth, "client authentication", {
     "tls" => ClientAuth::Tls,
 });
 
-/// Where the client's credentials are kept. They are read together each time that a token is asked
-/// for: replacing them needs no restart.
+/// The places of the client's credentials. They are read together for each token request, so that
+/// they can be replaced without a restart.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CredentialSources {
     pub(crate) client_id: Text,
@@ -42,17 +42,17 @@ pub struct CredentialSources {
     pub(crate) certificate: Option<(PathBuf, PathBuf)>,
 }
 
-/// Where a certificate and its key are named.
+/// The keys of a certificate and its private key.
 const CERTIFICATE_KEYS: [&str; 2] = ["token.client_cert", "token.client_key"];
 
-/// A value that is no secret: it stands in the configuration itself, or is kept where secrets are.
+/// A value that is not a secret: it is written in the configuration, or kept where secrets are.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Text {
     Written(String),
     Kept(Kept),
 }
 
-/// Where that is kept which shows that we are the client.
+/// The place of the proof that the proxy is the client.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ProofSource {
     Post(Kept),
@@ -65,12 +65,12 @@ pub(crate) enum ProofSource {
     Certificate,
 }
 
-/// The client's credentials, as they were at one moment.
+/// The client's credentials, read at one time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Credentials {
     /// The client id.
     pub client_id: String,
-    /// What shows that we are this client.
+    /// The proof that the proxy is this client.
     pub proof: Proof,
     /// User name and password, for the password grant (RFC 6749 section 4.3).
     pub user: Option<(String, Secret)>,
@@ -78,7 +78,7 @@ pub struct Credentials {
     pub certificate: Option<Secret>,
 }
 
-/// What shows that we are the client.
+/// Proof that the proxy is the client.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Proof {
     /// The secret, in the form.
@@ -92,7 +92,7 @@ pub enum Proof {
 }
 
 impl CredentialSources {
-    /// How the client proves itself.
+    /// How the client authenticates.
     pub fn client_auth(&self) -> ClientAuth {
         match self.proof {
             ProofSource::Post(_) => ClientAuth::Post,
@@ -197,7 +197,7 @@ impl CredentialSources {
         CERTIFICATE_KEYS.into_iter().zip(files)
     }
 
-    /// The key and the place of each that does not stand in the configuration itself.
+    /// The key and the place of each credential that is not written in the configuration.
     pub fn kept(&self) -> Vec<(&'static str, &Kept)> {
         let proof = match &self.proof {
             ProofSource::Post(kept) | ProofSource::Basic(kept) => {

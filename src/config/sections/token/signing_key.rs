@@ -1,4 +1,4 @@
-//! The key that signs what the client says of itself, in place of a secret.
+//! Signing key of the client assertion, in place of a client secret.
 
 use jsonwebtoken::EncodingKey;
 use ring::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, RsaKeyPair};
@@ -8,7 +8,7 @@ use crate::config::source::setting::choice;
 use crate::config::types::pem;
 use crate::secret::{Kept, Secret};
 
-/// How an assertion is signed (RFC 7518 section 3.1).
+/// Signature algorithm of the assertion (RFC 7518 section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
     /// RSASSA-PKCS1-v1_5 with SHA-256.
@@ -28,11 +28,11 @@ choice!(Algorithm, "algorithm", {
 /// A private key that fits its algorithm.
 #[derive(Clone, Debug)]
 pub struct SigningKey {
-    /// How it signs.
+    /// The algorithm to sign with.
     pub algorithm: Algorithm,
     /// The key itself; its `Debug` shows nothing of it.
     pub key: EncodingKey,
-    /// The name by which the token endpoint knows it.
+    /// The key ID under which the token endpoint knows it.
     pub kid: Option<String>,
 }
 

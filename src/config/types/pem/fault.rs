@@ -1,7 +1,7 @@
 //! Diagnosis of a PEM file that cannot be used: the likely cause and its fix, in fixed texts that
 //! hold no byte of the file.
 
-/// What is wrong with a file, and what to do about it.
+/// A fault of a file, and its fix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PemFault {
     pub(crate) cause: &'static str,
@@ -105,8 +105,8 @@ pub(crate) fn find(bytes: &[u8]) -> Option<PemFault> {
     sections(bytes)
 }
 
-/// Whether `bytes` begin with the UTF-8 byte order mark. PEM parsers skip the first section then,
-/// without an error.
+/// Returns true if `bytes` begin with the UTF-8 byte order mark. PEM parsers then skip the first
+/// section without an error.
 pub(crate) fn begins_with_mark(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\xEF\xBB\xBF")
 }
@@ -130,8 +130,7 @@ fn sections(text: &[u8]) -> Option<PemFault> {
     None
 }
 
-/// The fault of the section whose BEGIN stands behind `lead` on its line, and is followed by
-/// `rest`.
+/// The fault of the section whose BEGIN follows `lead` on its line and is followed by `rest`.
 fn section(lead: &[u8], rest: &[u8]) -> Option<PemFault> {
     let Some(label_end) = position(rest, DASHES) else {
         return Some(CUT_OFF);
@@ -241,7 +240,7 @@ mod tests {
                 "{}",
                 String::from_utf8_lossy(&bytes)
             );
-            // Whatever stands before and is sound.
+            // Also behind a sound section.
             if bytes.starts_with(b"-----BEGIN ") {
                 assert_eq!(find(&[KEY.as_bytes(), &bytes].concat()), Some(expected));
             }
