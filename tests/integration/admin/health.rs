@@ -8,7 +8,7 @@ use http_body_util::Full;
 use tokio::task::spawn_blocking;
 use wiremock::ResponseTemplate;
 
-use crate::support::caller::{Whole, json, post, raw, send, until};
+use crate::support::caller::{Whole, assert_ok, assert_took, json, post, raw, send, until};
 use crate::support::process::{Running, text, with_client};
 use crate::support::{TestProxy, answer, api, server, token_endpoint};
 
@@ -83,7 +83,7 @@ async fn a_drain_is_reported_before_it_begins() {
         .start()
         .await;
     let (addr, admin) = (proxy.addr(), proxy.admin());
-    assert_eq!(send(addr, post(START)).await.status(), StatusCode::OK);
+    assert_ok(addr, START).await;
     let drained = tokio::spawn(proxy.shut_down());
     until(async || said(&get(admin, "/readyz").await).contains("about to end")).await;
     assert_eq!(
@@ -232,11 +232,7 @@ async fn wait_ends_at_readiness_or_times_out() {
             .unwrap()
     });
     let waited = waited.await.unwrap();
-    assert!(
-        began.elapsed() < Duration::from_secs(5),
-        "{:?}",
-        began.elapsed()
-    );
+    assert_took(began, ..Duration::from_secs(5));
     assert_eq!(waited.status.code(), Some(1));
     assert!(
         text(&waited).1.contains("there is no access token"),

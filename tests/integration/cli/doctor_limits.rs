@@ -7,15 +7,12 @@ use tokio::net::TcpStream;
 
 use crate::cli::doctor::doctor;
 use crate::support::caller::read_until;
-use crate::support::server::scripted;
+use crate::support::server::{scripted, silent};
 use crate::support::{api, token_endpoint};
 
 #[tokio::test]
 async fn each_step_has_the_time_limit_of_run() {
-    let silent = scripted(|mut stream: TcpStream| async move {
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-    })
-    .await;
+    let silent = silent().await;
     let egress = format!("upstream.egress_proxy=http://{silent}");
     let limits = [
         "token.timeout=300ms",

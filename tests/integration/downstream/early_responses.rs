@@ -7,7 +7,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use crate::downstream::timeouts::{SHORT_BODY, START, connect, rest};
-use crate::support::caller::{PATIENCE, read_until};
+use crate::support::caller::{PATIENCE, assert_took, read_until};
 use crate::support::server::scripted;
 use crate::support::tls::{connect_tls, serving_tls};
 use crate::support::{TestProxy, answer, api};
@@ -42,11 +42,7 @@ async fn an_early_response_to_a_silent_caller_closes() {
         answer.starts_with("HTTP/1.1 413 ") && answer.ends_with("big"),
         "{answer}"
     );
-    assert!(
-        began.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        began.elapsed()
-    );
+    assert_took(began, ..Duration::from_secs(3));
 }
 
 /// Writes 5 MiB to `path` before it reads anything, as many a caller does.
@@ -138,9 +134,5 @@ async fn connection_close_is_honored_at_once() {
         caller.write_all(head.as_bytes()).await.unwrap();
         assert!(rest(&mut caller).await.starts_with("HTTP/1.1 200 "));
     }
-    assert!(
-        began.elapsed() < Duration::from_secs(2),
-        "{:?}",
-        began.elapsed()
-    );
+    assert_took(began, ..Duration::from_secs(2));
 }

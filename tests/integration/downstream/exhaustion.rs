@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 use crate::support::caller::{PATIENCE, connect_from, json, post, raw, read_until, send, until};
 use crate::support::configured_callers::KeyedCaller;
 use crate::support::process::Running;
-use crate::support::server::scripted;
+use crate::support::server::{scripted, silent};
 use crate::support::{TestProxy, api, forwarded, token_endpoint};
 
 pub(crate) const LOGIN: &str = "/as/token.oauth2";
@@ -217,10 +217,7 @@ async fn a_body_of_single_bytes_is_resent_whole() {
 #[tokio::test]
 async fn one_http2_caller_leaves_files_for_probes() {
     let tokens = api().await;
-    let busy = scripted(|mut stream: TcpStream| async move {
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-    })
-    .await;
+    let busy = silent().await;
     let set = [
         format!("upstream.base_url=http://{busy}"),
         format!("token.endpoint={}", token_endpoint(&tokens)),

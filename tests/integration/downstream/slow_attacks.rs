@@ -10,7 +10,7 @@ use tokio::time::{interval, sleep, timeout};
 use crate::downstream::exhaustion::{LOGIN, START};
 use crate::support::bytes::Api;
 use crate::support::caller::PATIENCE;
-use crate::support::server::scripted;
+use crate::support::server::silent;
 use crate::support::{Proxy, TestProxy, api};
 
 /// A frame of HTTP/2 (RFC 9113 section 4.1).
@@ -82,10 +82,7 @@ async fn frames_without_progress_do_not_extend_body_timeout() {
         ("padding", frame(0, PADDED, 1, &[3, 0, 0, 0])),
         ("an unknown type", frame(0x42, 0, 1, b"abc")),
     ];
-    let silent = scripted(|mut stream: TcpStream| async move {
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-    })
-    .await;
+    let silent = silent().await;
     let proxy = TestProxy::before_server(&format!("http://{silent}"))
         .set(&["listen.body_timeout=300ms"])
         .start()
@@ -126,10 +123,7 @@ async fn pings_do_not_hold_an_idle_connection() {
 /// Zeros before a chunk's size mean nothing (RFC 9112 section 7.1).
 #[tokio::test]
 async fn a_dripping_chunk_size_is_not_progress() {
-    let silent = scripted(|mut stream: TcpStream| async move {
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-    })
-    .await;
+    let silent = silent().await;
     let proxy = TestProxy::before_server(&format!("http://{silent}"))
         .set(&["listen.body_timeout=300ms"])
         .start()

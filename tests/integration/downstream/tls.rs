@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::PathBuf;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -11,7 +12,7 @@ use tokio_rustls::client::TlsStream;
 use crate::support::caller::{PATIENCE, until};
 use crate::support::process::Running;
 use crate::support::tls::{ClientCa, Identity, connect_tls, connect_with, try_connect_tls};
-use crate::support::{TestProxy, api};
+use crate::support::{Proxy, TestProxy, api};
 
 const STAYS: &str = "the certificate that was read before stays";
 
@@ -31,6 +32,19 @@ async fn ask(stream: &mut TlsStream<TcpStream>) -> io::Result<String> {
     };
     timeout(PATIENCE, read).await.expect("no answer")?;
     Ok(String::from_utf8_lossy(&answer).into_owned())
+}
+
+/// A proxy that asks for certificates of `ca`, and the file of that CA.
+async fn asking_for(identity: &Identity, ca: &ClientCa) -> (Proxy, PathBuf) {
+    let ca_file = identity.path("client_ca.pem");
+    fs::write(&ca_file, ca.pem()).unwrap();
+    let client_ca = format!("listen.tls.client_ca={}", ca_file.display());
+    let [cert, key] = identity.set();
+    let proxy = TestProxy::before(&api().await)
+        .set(&[cert, key, &client_ca])
+        .start()
+        .await;
+    (proxy, ca_file)
 }
 
 #[tokio::test]
@@ -89,14 +103,7 @@ async fn a_broken_certificate_keeps_the_old_one() {
 #[tokio::test]
 async fn foreign_client_certificates_are_rejected_but_none_passes() {
     let (identity, ca, foreign) = (Identity::new(), ClientCa::new(), ClientCa::new());
-    let ca_file = identity.path("client_ca.pem");
-    fs::write(&ca_file, ca.pem()).unwrap();
-    let client_ca = format!("listen.tls.client_ca={}", ca_file.display());
-    let [cert, key] = identity.set();
-    let proxy = TestProxy::before(&api().await)
-        .set(&[cert, key, &client_ca])
-        .start()
-        .await;
+    let (proxy, _) = asking_for(&identity, &ca).await;
     let (addr, roots) = (proxy.addr(), || identity.roots.clone());
 
     ask(&mut try_connect_tls(addr, roots()).await.unwrap())
@@ -125,14 +132,7 @@ async fn foreign_client_certificates_are_rejected_but_none_passes() {
 #[tokio::test]
 async fn a_reload_changes_the_client_ca() {
     let (identity, first, second) = (Identity::new(), ClientCa::new(), ClientCa::new());
-    let ca_file = identity.path("client_ca.pem");
-    fs::write(&ca_file, first.pem()).unwrap();
-    let client_ca = format!("listen.tls.client_ca={}", ca_file.display());
-    let [cert, key] = identity.set();
-    let proxy = TestProxy::before(&api().await)
-        .set(&[cert, key, &client_ca])
-        .start()
-        .await;
+    let (proxy, ca_file) = asking_for(&identity, &first).await;
     let (addr, version) = (proxy.addr(), &rustls::version::TLS12);
 
     fs::write(&ca_file, second.pem()).unwrap();

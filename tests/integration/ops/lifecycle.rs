@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 use wiremock::ResponseTemplate;
 
-use crate::support::caller::{PATIENCE, post, read_until, send};
+use crate::support::caller::{PATIENCE, assert_ok, post, read_until, send};
 use crate::support::tls::{connect_tls, serving_tls};
 use crate::support::{TestProxy, answer, api, forwarded, token_endpoint};
 
@@ -41,10 +41,7 @@ async fn every_worker_serves() {
         .start()
         .await;
     for _ in 0..64 {
-        assert_eq!(
-            send(proxy.addr(), post(START)).await.status(),
-            StatusCode::OK
-        );
+        assert_ok(proxy.addr(), START).await;
     }
     assert_eq!(forwarded(&api).await.len(), 64);
 }
@@ -58,10 +55,7 @@ async fn fewer_connections_than_workers_serve_every_caller() {
         .start()
         .await;
     for _ in 0..16 {
-        assert_eq!(
-            send(proxy.addr(), post(START)).await.status(),
-            StatusCode::OK
-        );
+        assert_ok(proxy.addr(), START).await;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -24,6 +24,14 @@ async fn numbered(addr: SocketAddr, first: usize, time: Duration) -> usize {
         sleep(Duration::from_millis(5)).await;
     }
     number
+}
+
+/// A directory, and the paths of a log file and of its predecessor.
+fn log_files() -> (tempfile::TempDir, PathBuf, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("proxy.log");
+    let moved = directory.path().join("proxy.log.1");
+    (directory, file, moved)
 }
 
 fn read(file: &Path) -> String {
@@ -129,11 +137,7 @@ fn assert_each_once(log: &str, sent: usize) {
 /// As logrotate does it with `compress` and `nocreate`: moved, signaled, read to its end and removed.
 #[tokio::test]
 async fn no_line_is_lost_to_a_compressor() {
-    let directory = tempfile::tempdir().unwrap();
-    let (file, moved) = (
-        directory.path().join("proxy.log"),
-        directory.path().join("proxy.log.1"),
-    );
+    let (_directory, file, moved) = log_files();
     let mut running = Running::start_logging_to(&file, &[]);
     let stop = Arc::<AtomicBool>::default();
     let storm = storm(running.addr(), Arc::clone(&stop));
@@ -162,11 +166,7 @@ async fn no_line_is_lost_to_a_compressor() {
 
 #[tokio::test]
 async fn a_moved_file_gets_no_further_lines() {
-    let directory = tempfile::tempdir().unwrap();
-    let (file, moved) = (
-        directory.path().join("proxy.log"),
-        directory.path().join("proxy.log.1"),
-    );
+    let (directory, file, moved) = log_files();
     let mut running = Running::start_logging_to(&file, &[]);
     let addr = running.addr();
     send(addr, post("/number/0/")).await;
@@ -191,11 +191,7 @@ async fn a_moved_file_gets_no_further_lines() {
 
 #[tokio::test]
 async fn a_signal_reopens_the_file_without_any_line() {
-    let directory = tempfile::tempdir().unwrap();
-    let (file, moved) = (
-        directory.path().join("proxy.log"),
-        directory.path().join("proxy.log.1"),
-    );
+    let (_directory, file, moved) = log_files();
     let mut running = Running::start_logging_to(&file, &[]);
     for signal in ["-USR1", "-HUP"] {
         fs::rename(&file, &moved).unwrap();
@@ -215,11 +211,7 @@ async fn without_a_log_file_sigusr1_is_ignored() {
 
 #[tokio::test]
 async fn a_full_file_keeps_lines_waiting() {
-    let directory = tempfile::tempdir().unwrap();
-    let (file, moved) = (
-        directory.path().join("proxy.log"),
-        directory.path().join("proxy.log.1"),
-    );
+    let (_directory, file, moved) = log_files();
     let mut running = Running::start_logging_to(&file, &[]);
     let addr = running.addr();
     send(addr, post("/number/0/")).await;

@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 
-use crate::support::caller::{PATIENCE, post, read_until, send, until};
+use crate::support::caller::{PATIENCE, assert_ok, post, read_until, send, until};
 use crate::support::frames::{
     DATA, END_HEADERS, END_STREAM, GOOD, HEADERS, SETTINGS, block, frame, largest_windows,
 };
@@ -184,7 +184,7 @@ async fn stalled_http2_readers_hold_little_memory() {
     ];
     let running = started(set).await;
     let (addr, admin) = (running.addr(), running.admin());
-    assert_eq!(send(addr, post(START)).await.status(), StatusCode::OK);
+    assert_ok(addr, START).await;
 
     let before = running.resident_bytes();
     let held = join_all((0..CONNECTIONS).map(|_| request_and_not_read(addr, STREAMS))).await;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http::StatusCode;
 use wiremock::ResponseTemplate;
 
-use crate::support::caller::{post, send};
+use crate::support::caller::{assert_ok, post, send};
 use crate::support::process::{Running, handed, text};
 use crate::support::{answer, api, forwarded, token_endpoint};
 
@@ -201,7 +201,7 @@ async fn an_inherited_socket_outlives_the_process() {
     assert_eq!(first.addr(), addr);
     assert!(first.log.contains("handed_over=true"), "{}", first.log);
     for _ in 0..8 {
-        assert_eq!(send(addr, post(START)).await.status(), StatusCode::OK);
+        assert_ok(addr, START).await;
     }
     assert_eq!(first.end("-TERM"), 0);
 

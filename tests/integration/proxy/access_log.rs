@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 use wiremock::ResponseTemplate;
 
-use crate::support::caller::{PATIENCE, post, read_until, send};
+use crate::support::caller::{PATIENCE, assert_ok, post, read_until, send};
 use crate::support::process::Running;
 use crate::support::server::{http2, scripted};
 use crate::support::{CLIENT_SECRET, TOKEN, answer, api, token_endpoint};
@@ -23,11 +23,7 @@ async fn each_request_has_one_line_without_data() {
         .insert_header("x-request-id", "gbg-7")
         .set_body_string("answer-data");
     answer(&api, template).await;
-    let set = [
-        format!("upstream.base_url={}", api.uri()),
-        format!("token.endpoint={}", token_endpoint(&api)),
-    ];
-    let mut running = Running::start(&[&set[0], &set[1], "log.level=trace"]);
+    let mut running = Running::start_before(&api.uri(), &api, &["log.level=trace"]);
 
     let mut req = post("/v2/captain/journey/start?query-data=1");
     req.headers_mut()
@@ -91,11 +87,7 @@ async fn the_line_counts_retries_and_ignores_unrequested_bodies() {
         }
     })
     .await;
-    let set = [
-        format!("upstream.base_url=http://{api}"),
-        format!("token.endpoint={}", token_endpoint(&tokens)),
-    ];
-    let mut running = Running::start(&[&set[0], &set[1]]);
+    let mut running = Running::start_before(&format!("http://{api}"), &tokens, &[]);
     for _ in 0..2 {
         let head = Request::head("/v2/captain/x")
             .header("host", "a")
@@ -161,11 +153,7 @@ async fn without_access_log_only_failures_are_logged() {
 async fn exhausted_open_files_are_logged_once() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
-    let set = [
-        format!("upstream.base_url={}", api.uri()),
-        format!("token.endpoint={}", token_endpoint(&api)),
-    ];
-    let mut running = Running::start(&[&set[0], &set[1], "listen.workers=1"]);
+    let mut running = Running::start_before(&api.uri(), &api, &["listen.workers=1"]);
     running.read_until("received an access token account=\"default\"");
     running.limit_open_files(40);
 
@@ -177,10 +165,7 @@ async fn exhausted_open_files_are_logged_once() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     drop(crowd);
 
-    assert_eq!(
-        send(running.addr(), post("/v2/captain/x")).await.status(),
-        StatusCode::OK
-    );
+    assert_ok(running.addr(), "/v2/captain/x").await;
     assert_eq!(running.end("-TERM"), 0);
     assert_eq!(
         running.log.matches("cannot accept connections").count(),
@@ -225,11 +210,7 @@ async fn a_disconnected_caller_is_logged_as_such() {
     })
     .await;
     let api = api().await;
-    let set = [
-        format!("upstream.base_url=http://{endless}"),
-        format!("token.endpoint={}", token_endpoint(&api)),
-    ];
-    let mut running = Running::start(&[&set[0], &set[1]]);
+    let mut running = Running::start_before(&format!("http://{endless}"), &api, &[]);
     let mut caller = tokio::net::TcpStream::connect(running.addr())
         .await
         .unwrap();
@@ -266,11 +247,11 @@ async fn a_late_end_of_stream_is_not_truncation() {
         }
     });
     let api = api().await;
-    let set = [
-        format!("upstream.base_url=http://{}", upstream.await),
-        format!("token.endpoint={}", token_endpoint(&api)),
-    ];
-    let mut running = Running::start(&[&set[0], &set[1], "upstream.http_version=2"]);
+    let mut running = Running::start_before(
+        &format!("http://{}", upstream.await),
+        &api,
+        &["upstream.http_version=2"],
+    );
     assert_eq!(
         send(running.addr(), post("/v2/captain/x")).await.body(),
         "all"
@@ -295,11 +276,11 @@ async fn a_response_longer_than_its_length_breaks_off() {
         }
     });
     let api = api().await;
-    let set = [
-        format!("upstream.base_url=http://{}", upstream.await),
-        format!("token.endpoint={}", token_endpoint(&api)),
-    ];
-    let mut running = Running::start(&[&set[0], &set[1], "upstream.http_version=2"]);
+    let mut running = Running::start_before(
+        &format!("http://{}", upstream.await),
+        &api,
+        &["upstream.http_version=2"],
+    );
     let stream = tokio::net::TcpStream::connect(running.addr())
         .await
         .unwrap();

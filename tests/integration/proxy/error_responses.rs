@@ -8,8 +8,8 @@ use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::support::caller::{PATIENCE, Whole, json, post, raw, read_until, send};
-use crate::support::server::scripted;
+use crate::support::caller::{PATIENCE, Whole, assert_ok, json, post, raw, read_until, send};
+use crate::support::server::{scripted, silent};
 use crate::support::{TestProxy, api};
 
 const START: &str = "/v2/captain/journey/start";
@@ -88,10 +88,7 @@ async fn an_untrusted_certificate_is_upstream_unreachable() {
 
 #[tokio::test]
 async fn a_hanging_handshake_is_upstream_unreachable() {
-    let silent = scripted(|mut stream: TcpStream| async move {
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-    })
-    .await;
+    let silent = silent().await;
     let began = Instant::now();
     let res = response_of(
         &format!("https://localhost:{}", silent.port()),
@@ -129,10 +126,7 @@ async fn a_broken_connection_gets_502_without_retry() {
             .start()
             .await;
         for _ in 0..served {
-            assert_eq!(
-                send(proxy.addr(), post(START)).await.status(),
-                StatusCode::OK
-            );
+            assert_ok(proxy.addr(), START).await;
         }
         assert_error(
             &send(proxy.addr(), post(START)).await,
@@ -177,10 +171,7 @@ async fn an_idle_upstream_connection_is_closed_in_time() {
         .set(&["upstream.idle_timeout=300ms"])
         .start()
         .await;
-    assert_eq!(
-        send(proxy.addr(), post(START)).await.status(),
-        StatusCode::OK
-    );
+    assert_ok(proxy.addr(), START).await;
     tokio::time::timeout(PATIENCE, closing.recv())
         .await
         .expect("the connection stays open")
@@ -204,10 +195,7 @@ async fn a_non_http_response_is_upstream_broken() {
 
 #[tokio::test]
 async fn a_missing_response_is_upstream_timeout() {
-    let silent = scripted(|mut stream: TcpStream| async move {
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-    })
-    .await;
+    let silent = silent().await;
     let res = response_of(
         &format!("http://{silent}"),
         &["upstream.response_timeout=300ms"],
@@ -218,10 +206,7 @@ async fn a_missing_response_is_upstream_timeout() {
 
 #[tokio::test]
 async fn a_stalled_request_body_is_caller_too_slow() {
-    let silent = scripted(|mut stream: TcpStream| async move {
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-    })
-    .await;
+    let silent = silent().await;
     let proxy = TestProxy::before_server(&format!("http://{silent}"))
         .set(&["upstream.response_timeout=300ms"])
         .start()
@@ -254,10 +239,7 @@ async fn a_dead_pooled_connection_causes_no_error() {
         .start()
         .await;
     for _ in 0..20 {
-        assert_eq!(
-            send(proxy.addr(), post(START)).await.status(),
-            StatusCode::OK
-        );
+        assert_ok(proxy.addr(), START).await;
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(connections.load(Ordering::SeqCst) >= 20);
@@ -280,8 +262,5 @@ async fn non_http_bytes_get_400_and_harm_nothing() {
             "{garbage:?}: {answer}"
         );
     }
-    assert_eq!(
-        send(proxy.addr(), post(START)).await.status(),
-        StatusCode::OK
-    );
+    assert_ok(proxy.addr(), START).await;
 }

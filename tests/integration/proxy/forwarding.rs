@@ -10,7 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use wiremock::ResponseTemplate;
 
-use crate::support::caller::{json, post, raw, read_until, send, send_http2};
+use crate::support::caller::{assert_ok, json, post, raw, read_until, send, send_http2};
 use crate::support::server::scripted;
 use crate::support::{TOKEN, TestProxy, answer, api, forwarded};
 
@@ -336,10 +336,7 @@ async fn upstream_connections_are_reused() {
         .start()
         .await;
     for _ in 0..20 {
-        assert_eq!(
-            send(proxy.addr(), post(START)).await.status(),
-            StatusCode::OK
-        );
+        assert_ok(proxy.addr(), START).await;
     }
     assert_eq!(connections.load(Ordering::SeqCst), 1);
 }

@@ -1,5 +1,6 @@
 //! Spans as a collector receives them: the request, the wait for a token, each attempt.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use crate::proxy::traces::{CAME, START, seen, traced};
 use crate::support::caller::{post, read_until, send, try_send, until};
-use crate::support::{TOKEN, TestProxy, answer, api, granting, server};
+use crate::support::{Proxy, TOKEN, TestProxy, answer, api, granting, server};
 
 /// A collector, and the bodies that it received.
 #[derive(Clone, Default)]
@@ -49,6 +50,17 @@ impl Collector {
             .flat_map(|scope| scope.spans)
             .collect()
     }
+}
+
+/// A proxy in front of the API at `upstream`, and the collector of its spans.
+async fn traced_proxy(upstream: SocketAddr) -> (Collector, Proxy) {
+    let collector = Collector::default();
+    let endpoint = collector.start().await;
+    let proxy = TestProxy::before_server(&format!("http://{upstream}"))
+        .set(&[&endpoint])
+        .start()
+        .await;
+    (collector, proxy)
 }
 
 fn attribute(span: &Span, name: &str) -> Option<String> {
@@ -190,12 +202,7 @@ async fn a_retried_request_has_two_attempt_spans() {
         }
     })
     .await;
-    let collector = Collector::default();
-    let endpoint = collector.start().await;
-    let proxy = TestProxy::before_server(&format!("http://{broken}"))
-        .set(&[&endpoint])
-        .start()
-        .await;
+    let (collector, proxy) = traced_proxy(broken).await;
     let get = |traceparent: &str| {
         let req = Request::get("/v2/captain/journey/state").header("host", "localhost");
         req.header("traceparent", traceparent)
@@ -271,12 +278,7 @@ async fn truncated_responses_fail_and_unknown_methods_are_hidden() {
         tokio::time::sleep(Duration::from_millis(300)).await;
     })
     .await;
-    let collector = Collector::default();
-    let endpoint = collector.start().await;
-    let proxy = TestProxy::before_server(&format!("http://{broken}"))
-        .set(&[&endpoint])
-        .start()
-        .await;
+    let (collector, proxy) = traced_proxy(broken).await;
     let mut req = traced(CAME);
     *req.method_mut() = "ERIKA".parse().unwrap();
     assert!(try_send(proxy.addr(), req).await.is_err());

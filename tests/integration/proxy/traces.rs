@@ -5,7 +5,7 @@ use http_body_util::Full;
 use tokio::task::spawn_blocking;
 use wiremock::{MockServer, ResponseTemplate};
 
-use crate::support::caller::{post, send};
+use crate::support::caller::{assert_ok, post, send};
 use crate::support::process::Running;
 use crate::support::{TestProxy, answer, api, forwarded, token_endpoint};
 
@@ -90,10 +90,7 @@ mod otlp {
         let silent = server::scripted(async |_stream| std::future::pending().await).await;
         let endpoint = format!("trace.endpoint=http://{silent}/v1/traces");
         let proxy = TestProxy::before(&api).set(&[&endpoint]).start().await;
-        assert_eq!(
-            send(proxy.addr(), post(START)).await.status(),
-            StatusCode::OK
-        );
+        assert_ok(proxy.addr(), START).await;
         let ended = tokio::time::timeout(Duration::from_secs(4), proxy.shut_down()).await;
         ended.expect("it is waited for");
     }
@@ -117,10 +114,7 @@ mod otlp {
             replace(config.path(), &format!("[trace]\n{text}\n"));
             running.signal("-HUP");
             running.read_until(logged);
-            assert_eq!(
-                send(running.addr(), post(START)).await.status(),
-                StatusCode::OK
-            );
+            assert_ok(running.addr(), START).await;
             assert_eq!(seen(&api).await[0].is_some(), is_begun);
         }
         assert_eq!(running.end("-TERM"), 0);

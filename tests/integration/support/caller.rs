@@ -1,10 +1,13 @@
 //! Callers: one that writes bytes and reads bytes, and one that speaks HTTP.
 
+use std::fmt::Debug;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::Duration;
+use std::ops::RangeBounds;
+use std::panic::Location;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -109,6 +112,20 @@ pub fn post(path: &str) -> Request<Full<Bytes>> {
         .header("content-type", "application/json")
         .body(Full::new(Bytes::from_static(b"{}")))
         .unwrap()
+}
+
+/// Posts to `path`, and requires a 200.
+#[track_caller]
+pub fn assert_ok(addr: SocketAddr, path: &str) -> impl Future<Output = ()> + use<> {
+    let (req, line) = (post(path), Location::caller());
+    async move { assert_eq!(send(addr, req).await.status(), StatusCode::OK, "{line}") }
+}
+
+/// Requires that the time since `began` lies in `range`.
+#[track_caller]
+pub fn assert_took(began: Instant, range: impl RangeBounds<Duration> + Debug) {
+    let took = began.elapsed();
+    assert!(range.contains(&took), "{took:?} is not in {range:?}");
 }
 
 /// The JSON of an answer.

@@ -212,6 +212,19 @@ pub fn granting(token: &str, expires_in: u64) -> ResponseTemplate {
     }))
 }
 
+/// Has `api` grant `token` once, and fail from then on.
+pub async fn grant_once(api: &MockServer, token: &str, expires_in: u64) {
+    Mock::given(path("/as/token.oauth2"))
+        .respond_with(granting(token, expires_in))
+        .up_to_n_times(1)
+        .mount(api)
+        .await;
+    Mock::given(path("/as/token.oauth2"))
+        .respond_with(ResponseTemplate::new(500))
+        .mount(api)
+        .await;
+}
+
 /// Mounts an answer for every path of the API.
 pub async fn answer(api: &MockServer, template: ResponseTemplate) {
     let api_paths = wiremock::matchers::path_regex("^/(v2/captain|captain/api)/");

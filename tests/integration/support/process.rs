@@ -11,8 +11,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rlimit::Resource;
+use wiremock::MockServer;
 
-use super::{CLIENT_ID, CLIENT_SECRET, HOSTS};
+use super::{CLIENT_ID, CLIENT_SECRET, HOSTS, token_endpoint};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_gbg-proxy");
 
@@ -90,6 +91,13 @@ pub struct Running {
 impl Running {
     pub fn start(set: &[&str]) -> Running {
         Running::spawn(Command::new(BINARY), set)
+    }
+
+    /// A proxy in front of the API at `upstream`, with tokens from `tokens`.
+    pub fn start_before(upstream: &str, tokens: &MockServer, set: &[&str]) -> Running {
+        let upstream = format!("upstream.base_url={upstream}");
+        let endpoint = format!("token.endpoint={}", token_endpoint(tokens));
+        Running::start(&[&[upstream.as_str(), &endpoint], set].concat())
     }
 
     /// One that reads the configuration in `file`.

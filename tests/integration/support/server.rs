@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -33,6 +34,14 @@ where
         }
     });
     addr
+}
+
+/// A server that reads, and never writes.
+pub async fn silent() -> SocketAddr {
+    scripted(|mut stream: TcpStream| async move {
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    })
+    .await
 }
 
 /// An HTTP/1.1 server that answers with `answer`.

@@ -11,8 +11,10 @@ use tokio::time::timeout;
 use wiremock::matchers::{body_string_contains, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::support::caller::{post, send, until};
-use crate::support::{TestProxy, answer, api, environment, forwarded, granting, token_endpoint};
+use crate::support::caller::{assert_ok, post, send, until};
+use crate::support::{
+    Proxy, TestProxy, answer, api, environment, forwarded, granting, token_endpoint,
+};
 use crate::token::credentials::{endpoint, forms, secret_file};
 use gbg_proxy::token::TokenSource;
 
@@ -149,6 +151,21 @@ async fn api_of_two_clients() -> MockServer {
     api
 }
 
+/// An API of two clients, and a proxy that has served a request with the pair in `directory`.
+async fn serving_pair(directory: &Path) -> (MockServer, Proxy) {
+    let api = api_of_two_clients().await;
+    let set = ["id", "secret"].map(|name| {
+        let file = directory.join(name);
+        format!("token.client_{name}=file:{}", file.display())
+    });
+    let proxy = TestProxy::before(&api)
+        .set(&[&set[0], &set[1]])
+        .start()
+        .await;
+    assert_ok(proxy.addr(), START).await;
+    (api, proxy)
+}
+
 async fn sent_with(api: &MockServer, token: &str) -> bool {
     forwarded(api)
         .await
@@ -162,29 +179,14 @@ async fn rotation_of_a_pair_fails_no_request() {
     let file = |name: &str| directory.path().join(name);
     fs::write(file("id"), "one\n").unwrap();
     fs::write(file("secret"), "first\n").unwrap();
-    let api = api_of_two_clients().await;
-    let set = [
-        format!("token.client_id=file:{}", file("id").display()),
-        format!("token.client_secret=file:{}", file("secret").display()),
-    ];
-    let proxy = TestProxy::before(&api)
-        .set(&[&set[0], &set[1]])
-        .start()
-        .await;
-    assert_eq!(
-        send(proxy.addr(), post(START)).await.status(),
-        StatusCode::OK
-    );
+    let (api, proxy) = serving_pair(directory.path()).await;
     assert!(sent_with(&api, "of-one").await);
 
     // One after the other, as a careless hand does it: the pair in between is refused, and the
     // token serves on.
     fs::write(file("id"), "two\n").unwrap();
     until(async || {
-        assert_eq!(
-            send(proxy.addr(), post(START)).await.status(),
-            StatusCode::OK
-        );
+        assert_ok(proxy.addr(), START).await;
         api.received_requests().await.unwrap().iter().any(|req| {
             req.body.starts_with(b"grant_type") && {
                 let body = String::from_utf8_lossy(&req.body);
@@ -196,10 +198,7 @@ async fn rotation_of_a_pair_fails_no_request() {
     assert!(sent_with(&api, "of-one").await);
     fs::write(file("secret"), "second\n").unwrap();
     until(async || {
-        assert_eq!(
-            send(proxy.addr(), post(START)).await.status(),
-            StatusCode::OK
-        );
+        assert_ok(proxy.addr(), START).await;
         sent_with(&api, "of-two").await
     })
     .await;
@@ -221,26 +220,11 @@ async fn a_kubernetes_secret_is_swapped_atomically() {
     for name in ["id", "secret"] {
         symlink(Path::new("..data").join(name), file(name)).unwrap();
     }
-    let api = api_of_two_clients().await;
-    let set = [
-        format!("token.client_id=file:{}", file("id").display()),
-        format!("token.client_secret=file:{}", file("secret").display()),
-    ];
-    let proxy = TestProxy::before(&api)
-        .set(&[&set[0], &set[1]])
-        .start()
-        .await;
-    assert_eq!(
-        send(proxy.addr(), post(START)).await.status(),
-        StatusCode::OK
-    );
+    let (api, proxy) = serving_pair(directory.path()).await;
     symlink("..v2", file("..data_tmp")).unwrap();
     fs::rename(file("..data_tmp"), file("..data")).unwrap();
     until(async || {
-        assert_eq!(
-            send(proxy.addr(), post(START)).await.status(),
-            StatusCode::OK
-        );
+        assert_ok(proxy.addr(), START).await;
         sent_with(&api, "of-two").await
     })
     .await;

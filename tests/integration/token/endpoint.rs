@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use gbg_proxy::error::chain;
 use gbg_proxy::token::{Client, FetchError, TokenResponse};
-use http::StatusCode;
 use rustls::pki_types::PrivateKeyDer;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
@@ -16,9 +15,9 @@ use tokio_rustls::TlsAcceptor;
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::support::caller::{post, read_until, send};
+use crate::support::caller::{assert_ok, read_until};
 use crate::support::egress::OPENED;
-use crate::support::server::scripted;
+use crate::support::server::{scripted, silent};
 use crate::support::{
     TOKEN, TestProxy, answer, api, configured, granting, sandbox, token_endpoint,
 };
@@ -113,10 +112,7 @@ async fn token_timeout_alone_bounds_connect_and_tls() {
 
 #[tokio::test]
 async fn an_expired_timeout_names_its_step() {
-    let silent = scripted(|mut stream: TcpStream| async move {
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-    })
-    .await;
+    let silent = silent().await;
     let egress = format!("upstream.egress_proxy=http://{silent}");
     let tls = format!("https://localhost:{}/", silent.port());
     let plain = format!("http://localhost:{}/", silent.port());
@@ -233,10 +229,7 @@ async fn white_space_before_a_colon_costs_no_token() {
     let api = api().await;
     answer(&api, ResponseTemplate::new(200)).await;
     let proxy = TestProxy::new(&api.uri(), &endpoint).start().await;
-    assert_eq!(
-        send(proxy.addr(), post(START)).await.status(),
-        StatusCode::OK
-    );
+    assert_ok(proxy.addr(), START).await;
 }
 
 #[tokio::test]

@@ -9,10 +9,10 @@ use tokio_rustls::TlsAcceptor;
 use wiremock::matchers::path;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
-use crate::support::caller::{json, post, send, until};
+use crate::support::caller::{assert_ok, json, post, send, until};
 use crate::support::server::scripted;
 use crate::support::{
-    CLIENT_ID, CLIENT_SECRET, TestProxy, answer, api, forwarded, granting, token_calls,
+    CLIENT_ID, CLIENT_SECRET, TestProxy, answer, api, forwarded, grant_once, granting, token_calls,
     token_endpoint,
 };
 use gbg_proxy::token::{Client, ReloadableClient, TokenSource};
@@ -197,10 +197,7 @@ async fn a_token_is_replaced_before_it_expires() {
     let proxy = TestProxy::before(&api).start().await;
 
     until(async || {
-        assert_eq!(
-            send(proxy.addr(), post(START)).await.status(),
-            StatusCode::OK
-        );
+        assert_ok(proxy.addr(), START).await;
         let seen = forwarded(&api).await;
         seen[0].headers["authorization"] == "Bearer first"
             && seen.last().unwrap().headers["authorization"] == "Bearer second"
@@ -212,15 +209,7 @@ async fn a_token_is_replaced_before_it_expires() {
 #[tokio::test]
 async fn an_expired_token_is_never_sent() {
     let api = MockServer::start().await;
-    Mock::given(path("/as/token.oauth2"))
-        .respond_with(granting("only", 6))
-        .up_to_n_times(1)
-        .mount(&api)
-        .await;
-    Mock::given(path("/as/token.oauth2"))
-        .respond_with(ResponseTemplate::new(500))
-        .mount(&api)
-        .await;
+    grant_once(&api, "only", 6).await;
     answer(&api, ResponseTemplate::new(200)).await;
     let began = Instant::now();
     let proxy = TestProxy::before(&api)
@@ -230,10 +219,7 @@ async fn an_expired_token_is_never_sent() {
 
     // The refresh is due after half the life, and fails; the token serves on.
     until(async || {
-        assert_eq!(
-            send(proxy.addr(), post(START)).await.status(),
-            StatusCode::OK
-        );
+        assert_ok(proxy.addr(), START).await;
         token_calls(&api).await >= 2
     })
     .await;
@@ -280,15 +266,7 @@ async fn token_endpoint_redirects_are_not_followed() {
 #[tokio::test]
 async fn a_token_expired_during_connect_is_not_sent() {
     let tokens = MockServer::start().await;
-    Mock::given(path("/as/token.oauth2"))
-        .respond_with(granting("short", 2))
-        .up_to_n_times(1)
-        .mount(&tokens)
-        .await;
-    Mock::given(path("/as/token.oauth2"))
-        .respond_with(ResponseTemplate::new(500))
-        .mount(&tokens)
-        .await;
+    grant_once(&tokens, "short", 2).await;
     // Takes connections, and begins a TLS handshake that takes three seconds.
     let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let key =

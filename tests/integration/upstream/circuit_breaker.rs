@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use crate::support::caller::{PATIENCE, Whole, json, post, read_until, send, until};
 use crate::support::process::Running;
 use crate::support::server::{scripted, tls};
-use crate::support::{CLIENT_ID, CLIENT_SECRET, Proxy, TestProxy, api, token_endpoint};
+use crate::support::{CLIENT_ID, CLIENT_SECRET, Proxy, TestProxy, api};
 
 const START: &str = "/v2/captain/journey/start";
 
@@ -229,11 +229,8 @@ async fn failure_and_recovery_are_logged_once() {
     unheard.set_reuseaddr(true).unwrap();
     unheard.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let addr = unheard.local_addr().unwrap();
-    let set = [
-        format!("upstream.base_url=http://{addr}"),
-        format!("token.endpoint={}", token_endpoint(&tokens)),
-    ];
-    let mut running = Running::start(&[&set[0], &set[1], "listen.workers=1"]);
+    let mut running =
+        Running::start_before(&format!("http://{addr}"), &tokens, &["listen.workers=1"]);
     for _ in 0..50 {
         assert!(is_unreachable(&send(running.addr(), post(START)).await));
     }

@@ -10,16 +10,15 @@ use h2::client::{ResponseFuture, SendRequest};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{sleep, timeout};
 use wiremock::MockServer;
 
-use crate::support::caller::{PATIENCE, post, raw, send, until};
+use crate::support::caller::{PATIENCE, assert_ok, raw, until};
 use crate::support::process::Running;
-use crate::support::server::{http, http2, scripted};
+use crate::support::server::{http, http2, silent};
 use crate::support::{api, token_endpoint};
 
 const START: &str = "/v2/captain/journey/start";
@@ -133,10 +132,7 @@ async fn assert_requests_wait(upstream: SocketAddr, http_version: &str) {
     for answering in answers {
         assert_eq!(answer(answering).await.0, StatusCode::OK);
     }
-    assert_eq!(
-        send(running.addr(), post(START)).await.status(),
-        StatusCode::OK
-    );
+    assert_ok(running.addr(), START).await;
     assert_ends_without_limit(running).await;
 }
 
@@ -144,10 +140,7 @@ async fn assert_requests_wait(upstream: SocketAddr, http_version: &str) {
 /// open.
 #[tokio::test]
 async fn a_dead_api_is_unreachable_despite_few_files() {
-    let dead = scripted(|mut stream: TcpStream| async move {
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-    })
-    .await;
+    let dead = silent().await;
     for (http_version, scheme) in [("1.1", "https"), ("2", "https"), ("2", "http")] {
         let set = ["upstream.connect_timeout=100ms"];
         // 52 - 32 - 8 - 8 = 4 files, half of them to callers: one connection to the API.

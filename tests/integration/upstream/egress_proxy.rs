@@ -7,7 +7,7 @@ use http::StatusCode;
 use tempfile::TempDir;
 use wiremock::{MockServer, ResponseTemplate};
 
-use crate::support::caller::{post, send};
+use crate::support::caller::{assert_ok, post, send};
 use crate::support::egress::{Egress, tls_before};
 use crate::support::{
     CLIENT_SECRET, TOKEN, TestProxy, answer, api, environment, forwarded, token_calls,
@@ -43,10 +43,7 @@ async fn api_and_token_endpoint_use_the_tunnel() {
         .start()
         .await;
     for _ in 0..3 {
-        assert_eq!(
-            send(proxy.addr(), post(START)).await.status(),
-            StatusCode::OK
-        );
+        assert_ok(proxy.addr(), START).await;
     }
     assert_eq!(
         (token_calls(&api).await, forwarded(&api).await.len()),
@@ -93,10 +90,7 @@ async fn only_the_egress_proxy_gets_its_credentials() {
         .set(&[&ca_file, &with_password])
         .start()
         .await;
-    assert_eq!(
-        send(proxy.addr(), post(START)).await.status(),
-        StatusCode::OK
-    );
+    assert_ok(proxy.addr(), START).await;
     let heads = egress.heads();
     assert_eq!(heads.len(), 2);
     for head in &heads {
@@ -123,10 +117,7 @@ async fn a_plaintext_api_uses_the_tunnel_too() {
         .set(&set)
         .start()
         .await;
-    assert_eq!(
-        send(proxy.addr(), post(START)).await.status(),
-        StatusCode::OK
-    );
+    assert_ok(proxy.addr(), START).await;
     assert_eq!(
         egress.heads().len(),
         1,
@@ -142,10 +133,7 @@ async fn loopback_and_no_proxy_hosts_are_reached_directly() {
     answer(&api, ResponseTemplate::new(200)).await;
     let dead = "upstream.egress_proxy=http://127.0.0.1:1";
     let proxy = TestProxy::before(&api).set(&[dead]).start().await;
-    assert_eq!(
-        send(proxy.addr(), post(START)).await.status(),
-        StatusCode::OK
-    );
+    assert_ok(proxy.addr(), START).await;
 
     // Linux takes this address for this machine; by the book it is none of loopback.
     let here = format!("http://0.0.0.0:{}", api.address().port());
@@ -221,10 +209,7 @@ async fn the_api_gets_the_client_certificate() {
         .set(&[&ca_file, &cert, &key])
         .start()
         .await;
-    assert_eq!(
-        send(proxy.addr(), post(START)).await.status(),
-        StatusCode::OK
-    );
+    assert_ok(proxy.addr(), START).await;
 
     let proxy = TestProxy::new(&base_url, &token_endpoint(&api))
         .set(&[&ca_file])

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
 
-use http::{Response, StatusCode};
+use http::Response;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use crate::ops::reload::{replace, running};
-use crate::support::caller::{post, read_until, send, until};
+use crate::support::caller::{assert_ok, read_until, until};
 use crate::support::configured_callers::config_file;
 use crate::support::server::{http2, scripted, tls};
 use crate::support::{TestProxy, api};
@@ -54,10 +54,7 @@ async fn min_idle_connections_are_opened_and_replaced() {
     let opened = || opened.load(SeqCst);
 
     until(async || opened() == 2).await;
-    assert_eq!(
-        send(proxy.addr(), post(START)).await.status(),
-        StatusCode::OK
-    );
+    assert_ok(proxy.addr(), START).await;
     sleep(A_WHILE).await;
     assert_eq!(
         opened(),
@@ -67,10 +64,7 @@ async fn min_idle_connections_are_opened_and_replaced() {
 
     close.notify_waiters();
     until(async || opened() == 4).await;
-    assert_eq!(
-        send(proxy.addr(), post(START)).await.status(),
-        StatusCode::OK
-    );
+    assert_ok(proxy.addr(), START).await;
     assert_eq!(opened(), 4);
 }
 
@@ -105,18 +99,12 @@ async fn min_idle_over_http2_is_one_connection() {
         .await;
     until(async || opened.load(SeqCst) == 1).await;
     sleep(A_WHILE).await;
-    assert_eq!(
-        send(proxy.addr(), post(START)).await.status(),
-        StatusCode::OK
-    );
+    assert_ok(proxy.addr(), START).await;
     assert_eq!(opened.load(SeqCst), 1);
 
     close.notify_waiters();
     until(async || opened.load(SeqCst) == 2).await;
-    assert_eq!(
-        send(proxy.addr(), post(START)).await.status(),
-        StatusCode::OK
-    );
+    assert_ok(proxy.addr(), START).await;
     assert_eq!(opened.load(SeqCst), 2);
 }
 
@@ -145,10 +133,7 @@ async fn an_api_choosing_http1_gets_all_min_idle() {
         .start()
         .await;
     until(async || opened.load(SeqCst) == 3).await;
-    assert_eq!(
-        send(proxy.addr(), post(START)).await.status(),
-        StatusCode::OK
-    );
+    assert_ok(proxy.addr(), START).await;
     sleep(A_WHILE).await;
     assert_eq!(opened.load(SeqCst), 3);
 }

@@ -4,13 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use crate::support::TestProxy;
-use crate::support::caller::{PATIENCE, post, read_until, send};
+use crate::support::caller::{PATIENCE, assert_ok, read_until};
 use crate::support::server::{http2, scripted};
 
 pub(crate) const START: &str = "/v2/captain/journey/start";
@@ -74,10 +73,7 @@ async fn an_old_connection_takes_no_request() {
         let began = Instant::now();
         // Busy all the time: it is never idle for long.
         while began.elapsed() < Duration::from_millis(1500) {
-            assert_eq!(
-                send(proxy.addr(), post(START)).await.status(),
-                StatusCode::OK
-            );
+            assert_ok(proxy.addr(), START).await;
             sleep(Duration::from_millis(20)).await;
         }
         assert_eq!(opened.load(Ordering::SeqCst), 2, "{version}");
@@ -107,10 +103,7 @@ async fn an_idle_http2_connection_is_closed_in_time() {
         .set(&set)
         .start()
         .await;
-    assert_eq!(
-        send(proxy.addr(), post(START)).await.status(),
-        StatusCode::OK
-    );
+    assert_ok(proxy.addr(), START).await;
     timeout(PATIENCE, closing.recv())
         .await
         .expect("the connection stays open")

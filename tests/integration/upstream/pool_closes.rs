@@ -13,7 +13,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use crate::support::TestProxy;
-use crate::support::caller::{PATIENCE, json, post, raw, read_until, send};
+use crate::support::caller::{PATIENCE, assert_ok, json, post, raw, read_until, send};
 use crate::support::server::{http2, scripted};
 use crate::upstream::pool::{OK, START, next_request};
 
@@ -101,10 +101,7 @@ async fn early_and_mid_response_closes_are_distinguished() {
             .start()
             .await;
         for _ in 0..served {
-            assert_eq!(
-                send(proxy.addr(), post(START)).await.status(),
-                StatusCode::OK
-            );
+            assert_ok(proxy.addr(), START).await;
         }
         let res = json(&send(proxy.addr(), post(START)).await);
         assert_eq!(
