@@ -15,11 +15,13 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use crate::support::caller::{PATIENCE, connect_from, json, post, raw, read_until, send, until};
+use crate::support::caller::{
+    PATIENCE, connect_from, json, post, raw, read_until, send, send_dripping, until,
+};
 use crate::support::configured_callers::KeyedCaller;
 use crate::support::process::Running;
 use crate::support::server::{scripted, silent};
@@ -151,22 +153,8 @@ async fn a_dripping_login_form_times_out() {
     assert_eq!(status, StatusCode::REQUEST_TIMEOUT);
     assert!(reason.contains("caller_too_slow"), "{reason}");
 
-    let (mut read, mut write) = TcpStream::connect(proxy.addr()).await.unwrap().into_split();
-    let drip = tokio::spawn(async move {
-        let head =
-            format!("POST {LOGIN} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
-        write.write_all(head.as_bytes()).await.unwrap();
-        while write.write_all(b"1\r\ng\r\n").await.is_ok() {
-            sleep(Duration::from_millis(20)).await;
-        }
-    });
-    let mut answer = Vec::new();
-    // A reset may follow what was sent on and nobody has read.
-    let _ = timeout(PATIENCE, read.read_to_end(&mut answer))
-        .await
-        .expect("the connection stays open");
-    drip.abort();
-    let answer = String::from_utf8_lossy(&answer);
+    let head = format!("POST {LOGIN} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    let answer = send_dripping(proxy.addr(), head, b"1\r\ng\r\n").await;
     assert!(
         answer.starts_with("HTTP/1.1 408 ") && answer.contains("caller_too_slow"),
         "{answer}"

@@ -5,11 +5,11 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{interval, sleep, timeout};
+use tokio::time::{interval, timeout};
 
 use crate::downstream::exhaustion::{LOGIN, START};
 use crate::support::bytes::Api;
-use crate::support::caller::PATIENCE;
+use crate::support::caller::{PATIENCE, send_dripping};
 use crate::support::server::silent;
 use crate::support::{Proxy, TestProxy, api};
 
@@ -128,21 +128,8 @@ async fn a_dripping_chunk_size_is_not_progress() {
         .set(&["listen.body_timeout=300ms"])
         .start()
         .await;
-    let (mut read, mut write) = TcpStream::connect(proxy.addr()).await.unwrap().into_split();
-    let drip = tokio::spawn(async move {
-        let head = format!(
-            "POST {START} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\ng\r\n"
-        );
-        write.write_all(head.as_bytes()).await.unwrap();
-        while write.write_all(b"0").await.is_ok() {
-            sleep(Duration::from_millis(30)).await;
-        }
-    });
-    let mut answer = Vec::new();
-    let _ = timeout(PATIENCE, read.read_to_end(&mut answer))
-        .await
-        .expect("the connection stays open");
-    drip.abort();
-    let answer = String::from_utf8_lossy(&answer);
+    let head =
+        format!("POST {START} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\ng\r\n");
+    let answer = send_dripping(proxy.addr(), head, b"0").await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
 }

@@ -7,10 +7,12 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Channel, Empty, Full};
 use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use crate::support::caller::{PATIENCE, assert_took, post, read_until, send, send_http2};
@@ -44,6 +46,17 @@ pub(crate) async fn rest<IO: AsyncRead + Unpin>(stream: &mut IO) -> String {
         .expect("the connection stays open");
     read.unwrap();
     String::from_utf8_lossy(&rest).into_owned()
+}
+
+/// A connection that speaks HTTP/2 with prior knowledge, and its end.
+async fn connect_http2(
+    proxy: &Proxy,
+) -> (SendRequest<Empty<Bytes>>, JoinHandle<hyper::Result<()>>) {
+    let stream = TokioIo::new(connect(proxy).await);
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), stream)
+        .await
+        .unwrap();
+    (sender, tokio::spawn(connection))
 }
 
 #[tokio::test]
@@ -125,12 +138,7 @@ async fn an_idle_http2_connection_gets_goaway() {
         .set(SHORT_KEEP_ALIVE)
         .start()
         .await;
-    let handshake = hyper::client::conn::http2::handshake(
-        TokioExecutor::new(),
-        TokioIo::new(connect(&proxy).await),
-    );
-    let (mut sender, connection) = handshake.await.unwrap();
-    let connection = tokio::spawn(connection);
+    let (mut sender, connection) = connect_http2(&proxy).await;
     let req = Request::get("http://localhost/")
         .body(Empty::<Bytes>::new())
         .unwrap();
@@ -252,12 +260,7 @@ async fn a_stalled_http2_reader_is_disconnected() {
         .set(SHORT_BODY)
         .start()
         .await;
-    let handshake = hyper::client::conn::http2::handshake(
-        TokioExecutor::new(),
-        TokioIo::new(connect(&proxy).await),
-    );
-    let (mut sender, connection) = handshake.await.unwrap();
-    tokio::spawn(connection);
+    let (mut sender, _) = connect_http2(&proxy).await;
     let req = Request::get(format!("http://localhost{START}"))
         .body(Empty::<Bytes>::new())
         .unwrap();

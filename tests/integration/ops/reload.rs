@@ -17,20 +17,17 @@ use crate::support::{answer, api, token_endpoint};
 const START: &str = "/v2/captain/journey/start";
 
 /// A process with the configuration in `file`, before `api`.
-pub async fn running(file: &Path, api: &MockServer, set: &'static [&'static str]) -> Running {
+pub async fn running(file: &Path, api: &MockServer, set: &[&str]) -> Running {
     let file = file.to_owned();
-    let values = [
+    let mut values = vec![
         format!("upstream.base_url={}", api.uri()),
         format!("token.endpoint={}", token_endpoint(api)),
         "admin.address=127.0.0.1:0".to_owned(),
     ];
+    values.extend(set.iter().map(|&value| value.to_owned()));
     let start = move || {
-        let all: Vec<_> = values
-            .iter()
-            .map(String::as_str)
-            .chain(set.iter().copied())
-            .collect();
-        Running::start_with_file(&file, &all)
+        let values: Vec<_> = values.iter().map(String::as_str).collect();
+        Running::start_with_file(&file, &values)
     };
     spawn_blocking(start).await.unwrap()
 }

@@ -39,9 +39,8 @@ async fn changed_upstream_timeouts_replace_open_connections() {
     })
     .await;
     let config = config_file(&[]);
-    let base_url: &'static str = format!("upstream.base_url=http://{slow}").leak();
-    let set: &'static [&'static str] = vec![base_url, "listen.workers=1"].leak();
-    let mut running = running(config.path(), &api, set).await;
+    let base_url = format!("upstream.base_url=http://{slow}");
+    let mut running = running(config.path(), &api, &[&base_url, "listen.workers=1"]).await;
     assert_eq!(
         (status(&running).await, open.load(Ordering::SeqCst)),
         (StatusCode::OK, 1)
@@ -87,9 +86,8 @@ async fn a_busy_connection_closes_after_its_request() {
     })
     .await;
     let config = config_file(&[]);
-    let base_url: &'static str = format!("upstream.base_url=http://{slow}").leak();
-    let set: &'static [&'static str] = vec![base_url, "listen.workers=1"].leak();
-    let mut running = running(config.path(), &api, set).await;
+    let base_url = format!("upstream.base_url=http://{slow}");
+    let mut running = running(config.path(), &api, &[&base_url, "listen.workers=1"]).await;
     let mut caller = TcpStream::connect(running.addr()).await.unwrap();
     let head = format!("POST {START} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n");
     // The spelling of fields stays that of the listener, which needs a restart.
@@ -140,10 +138,9 @@ async fn old_http2_connections_close_once_idle() {
     })
     .await;
     let config = config_file(&[]);
-    let base_url: &'static str = format!("upstream.base_url=http://{slow}").leak();
-    let set: &'static [&'static str] =
-        vec![base_url, "upstream.http_version=2", "listen.workers=1"].leak();
-    let mut running = running(config.path(), &api, set).await;
+    let base_url = format!("upstream.base_url=http://{slow}");
+    let set = [&base_url, "upstream.http_version=2", "listen.workers=1"];
+    let mut running = running(config.path(), &api, &set).await;
     let mut caller = TcpStream::connect(running.addr()).await.unwrap();
     let head = format!("POST {START} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 0\r\n\r\n");
     let ways = [
@@ -197,8 +194,8 @@ async fn a_reload_reads_the_upstream_ca_file() {
         format!("upstream.base_url={}", secured.base_url),
         format!("upstream.ca_file={}", ca_file.path().display()),
     ];
-    let set: Vec<&'static str> = values.map(|value| &*value.leak()).into();
-    let mut running = running(config.path(), &api, set.leak()).await;
+    let set = values.each_ref().map(String::as_str);
+    let mut running = running(config.path(), &api, &set).await;
     assert_eq!(status(&running).await, StatusCode::BAD_GATEWAY);
     std::fs::copy(right, ca_file.path()).unwrap();
     reload(&mut running, "says the same");

@@ -62,14 +62,11 @@ async fn ready_status_watchdog_and_stopping_are_sent() {
         format!("token.endpoint={}", token_endpoint(&api)),
         format!("upstream.base_url={}", api.uri()),
     ];
+    let path = manager.path();
     let env = [
-        ("NOTIFY_SOCKET", manager.path()),
-        ("WATCHDOG_USEC", "300000".to_owned()),
+        ("NOTIFY_SOCKET", path.as_str()),
+        ("WATCHDOG_USEC", "300000"),
     ];
-    let env: Vec<_> = env
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
     let mut proxy = Running::start_with_env(&env, &set.each_ref().map(String::as_str));
 
     manager.read_until("READY=1\n");
@@ -123,11 +120,8 @@ fn only_requested_reloads_are_sent_to_systemd() {
     let secret = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(secret.path(), "secret").unwrap();
     let client_secret = format!("token.client_secret=file:{}", secret.path().display());
-    let env = [("NOTIFY_SOCKET", manager.path())];
-    let env: Vec<_> = env
-        .iter()
-        .map(|(name, value)| (*name, value.as_str()))
-        .collect();
+    let path = manager.path();
+    let env = [("NOTIFY_SOCKET", path.as_str())];
     let mut proxy = Running::start_with_env(&env, &[&client_secret]);
     std::fs::write(secret.path(), "").unwrap();
     proxy.signal("-HUP");

@@ -24,6 +24,17 @@ pub(crate) async fn content() -> MockServer {
     api
 }
 
+/// An API that takes everything, and a proxy in front of it for the caller `crm`.
+async fn serving_crm() -> (MockServer, KeyedCaller, Proxy) {
+    let api = content().await;
+    let crm = KeyedCaller::new("crm", "");
+    let proxy = TestProxy::before(&api)
+        .callers(&[crm.table()])
+        .start()
+        .await;
+    (api, crm, proxy)
+}
+
 async fn call(proxy: &Proxy, path: &str, fields: &[(HeaderName, HeaderValue)]) -> Whole {
     let mut req = post(path);
     req.headers_mut().extend(fields.iter().cloned());
@@ -36,12 +47,7 @@ fn field(name: &'static str, value: &str) -> (HeaderName, HeaderValue) {
 
 #[tokio::test]
 async fn keys_in_three_fields_authenticate_and_are_removed() {
-    let api = content().await;
-    let crm = KeyedCaller::new("crm", "");
-    let proxy = TestProxy::before(&api)
-        .callers(&[crm.table()])
-        .start()
-        .await;
+    let (api, crm, proxy) = serving_crm().await;
     let ways = [
         crm.key_field("x-api-key", ""),
         crm.key_field("authorization", "Bearer"),
@@ -139,12 +145,7 @@ async fn methods_can_be_allowed_for_all() {
 /// There the Authorization is GBG's; a key that came by it would go to GBG.
 #[tokio::test]
 async fn bearer_paths_need_the_key_elsewhere() {
-    let api = content().await;
-    let crm = KeyedCaller::new("crm", "");
-    let proxy = TestProxy::before(&api)
-        .callers(&[crm.table()])
-        .start()
-        .await;
+    let (api, crm, proxy) = serving_crm().await;
     let both = [
         field("authorization", "Bearer connect-token"),
         crm.key_field("x-api-key", ""),
@@ -248,12 +249,7 @@ async fn keys_can_be_rotated_and_callers_expire() {
 /// However many wrong keys come from an address, the right one is not held back.
 #[tokio::test]
 async fn a_valid_key_is_never_delayed_by_guesses() {
-    let api = content().await;
-    let crm = KeyedCaller::new("crm", "");
-    let proxy = TestProxy::before(&api)
-        .callers(&[crm.table()])
-        .start()
-        .await;
+    let (_api, crm, proxy) = serving_crm().await;
     let hold = Duration::from_secs(1);
     let began = Instant::now();
     let guess = async || join_all((0..40).map(|_| call(&proxy, START, &[]))).await;

@@ -29,6 +29,24 @@ pub async fn raw(addr: SocketAddr, bytes: impl AsRef<[u8]>) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// Sends `head`, then `part` again and again until the connection closes, and returns the response.
+pub async fn send_dripping(addr: SocketAddr, head: String, part: &'static [u8]) -> String {
+    let (mut read, mut write) = TcpStream::connect(addr).await.unwrap().into_split();
+    let drip = tokio::spawn(async move {
+        write.write_all(head.as_bytes()).await.unwrap();
+        while write.write_all(part).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let mut response = Vec::new();
+    // A reset may follow, because the proxy closes with bytes unread.
+    let _ = timeout(PATIENCE, read.read_to_end(&mut response))
+        .await
+        .expect("the connection stays open");
+    drip.abort();
+    String::from_utf8_lossy(&response).into_owned()
+}
+
 /// A connection to `addr` from `127.0.0.{host}`.
 pub async fn connect_from(host: u8, addr: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();

@@ -152,11 +152,11 @@ async fn min_idle_changes_by_a_reload() {
         }
     })
     .await;
-    let base_url: &'static str = format!("upstream.base_url=http://{upstream}").leak();
-    let set: &'static [&'static str] = vec![base_url, "listen.workers=1"].leak();
+    let base_url = format!("upstream.base_url=http://{upstream}");
+    let set = [&base_url, "listen.workers=1"];
     let ready = |count: usize| format!("[upstream]\nmin_idle = {count}\n");
     let config = config_file(&[ready(2)]);
-    let mut running = running(config.path(), &api().await, set).await;
+    let mut running = running(config.path(), &api().await, &set).await;
     until(async || open.load(SeqCst) == 2).await;
     for count in [3, 0, 1] {
         replace(config.path(), &ready(count));
