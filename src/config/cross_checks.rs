@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_of_the_proxy_is_possibly_its_own() {
+    fn a_configured_host_may_be_the_proxy_itself() {
         let may_be = |url: &str, address: &str| {
             let names = ["gbg.internal", ".corp.example", "*"].map(str::to_owned);
             may_be_own(&Url::parse(url).unwrap(), &address.parse().unwrap(), &names)

@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_needs_a_restart_is_a_key() {
+    fn keys_that_need_a_restart_exist() {
         let known = crate::config::keys();
         assert!(
             FIXED

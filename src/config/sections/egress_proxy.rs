@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_http_url_of_a_proxy_is_refused_without_a_quote() {
+    fn an_invalid_proxy_url_is_rejected_unquoted() {
         for bad in [
             "hunter2",
             "proxy.example:3128",
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_host_is_refused() {
+    fn invalid_no_proxy_entries_are_rejected() {
         for bad in [
             "",
             ".",

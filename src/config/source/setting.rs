@@ -381,7 +381,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_not_quoted_is_in_no_part() {
+    fn unquoted_values_appear_in_no_part() {
         let value = Value::from("hunter2");
         let error = Vec::<bool>::parse(&value).unwrap_err();
         assert!(!error.to_string().contains("hunter2"));

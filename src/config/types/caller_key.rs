@@ -206,7 +206,7 @@ mod tests {
     const KEY: &str = "gbgp_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8l4rjr-";
 
     #[test]
-    fn a_new_key_is_one_and_no_two_are_the_same() {
+    fn new_keys_are_valid_and_distinct() {
         let (one, other) = (new_key().unwrap(), new_key().unwrap());
         assert_eq!(one.expose().len(), 54);
         assert!(one.expose().starts_with("gbgp_"));
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn the_form_is_the_one_that_others_rely_on() {
+    fn the_key_format_is_stable() {
         let found = key_digest(KEY.as_bytes()).unwrap();
         let hex: String = found.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn one_changed_character_anywhere_is_another_key_or_none() {
+    fn a_changed_character_makes_another_or_no_key() {
         let digest = key_digest(KEY.as_bytes());
         for at in 0..KEY.len() {
             for other in [b'x', b'y', b'+', b'=', b' ', 0, 0xff] {
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_longer_shorter_or_something_else_is_no_key() {
+    fn keys_of_another_form_are_rejected() {
         let longer = format!("{KEY}A");
         for text in [
             "",
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_seen_in_a_field_and_not_in_another_token() {
+    fn keys_are_found_in_fields_not_in_tokens() {
         for field in [
             format!("Bearer {KEY}"),
             KEY[..20].to_owned(),
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_like_a_key_is_told() {
+    fn text_that_resembles_a_key_is_recognized() {
         assert!(may_be_in(KEY) && may_be_in("Bearer GBGP_x"));
         assert!(!may_be_in("gbg") && !may_be_in("gbgp-crm"));
         for text in [

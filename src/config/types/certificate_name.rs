@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_certificate_names_is_refused() {
+    fn names_that_no_certificate_has_are_rejected() {
         for (bad, problem) in [
             ("", "invalid subject alternative name; write"),
             ("crm corp", "invalid subject alternative name; write"),

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn this_machine_the_address_and_the_api_are_ours_and_nothing_else() {
+    fn only_machine_address_and_api_are_allowed() {
         let hosts = hosts("10.0.0.4:8080", &[]);
         for host in [
             "localhost",
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_that_are_written_are_ours_as_well() {
+    fn configured_hosts_are_allowed() {
         let some = hosts(
             "0.0.0.0:8080",
             &["gbg.internal", ".corp.example", "2001:db8::1"],
@@ -232,12 +232,12 @@ mod tests {
     }
 
     #[test]
-    fn over_a_unix_socket_any_host_will_do() {
+    fn over_a_unix_socket_every_host_is_allowed() {
         assert!(hosts("unix:/run/x.sock", &[]).has(b"evil.example", None));
     }
 
     #[test]
-    fn a_host_is_put_as_it_is_compared() {
+    fn a_host_is_normalized_for_comparison() {
         for (written, compared) in [
             ("GBG.Internal", "gbg.internal"),
             ("gbg.internal.", "gbg.internal"),
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_host_field_would_equal_is_refused_with_what_to_write() {
+    fn unmatchable_hosts_are_rejected_with_a_fix() {
         for (bad, fix) in [
             ("gbg.internal:8080", "without the port"),
             ("10.0.0.5:80", "without the port"),

@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_rate_has_a_number_a_time_and_perhaps_a_burst() {
+    fn a_rate_has_count_period_and_optional_burst() {
         let rate = |text: &str| {
             let Rate {
                 requests,
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_read_in_two_ways_is_no_rate() {
+    fn ambiguous_rates_are_rejected() {
         for bad in [
             "",
             "100",

@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_date_begins_at_midnight_utc_and_an_offset_counts() {
+    fn dates_start_at_midnight_utc_and_offsets_count() {
         const NOON: u64 = 1_801_051_200;
         assert_eq!(seconds("2027-01-27T12:00:00Z"), Ok(NOON));
         assert_eq!(seconds("2027-01-27 12:00:00.75z"), Ok(NOON));

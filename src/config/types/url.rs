@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_has_no_path_and_names_its_port_only_where_it_must() {
+    fn an_origin_omits_path_and_default_port() {
         let origin = Origin::of(&url("https://EU.example:443")).unwrap();
         assert_eq!(
             (
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn loopback_is_told_by_name_and_address() {
+    fn loopback_is_recognized_by_name_and_address() {
         for text in [
             "http://localhost:1",
             "http://127.9.9.9",
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_of_a_page_is_as_a_browser_writes_it() {
+    fn page_origins_match_the_form_of_browsers() {
         assert!(
             PageOrigin::parse_text("https://crm.example").is_ok()
                 && PageOrigin::parse_text("http://localhost:3000").is_ok()

@@ -89,6 +89,28 @@ fn module_headers_name_their_subject_first() {
 }
 
 #[test]
+fn test_names_are_short_statements() {
+    let mut wrong = Vec::new();
+    for path in all_sources() {
+        let mut is_test = false;
+        for line in read(&path).lines().map(str::trim) {
+            is_test |= line == "#[test]" || line.starts_with("#[tokio::test");
+            let Some((_, rest)) = line.split_once("fn ").filter(|_| is_test) else {
+                continue;
+            };
+            is_test = false;
+            let name = rest.split('(').next().unwrap();
+            let words: Vec<_> = name.split('_').collect();
+            let is_question = ["how", "what", "whether", "which", "who", "why"].contains(&words[0]);
+            if words.len() > 8 || is_question {
+                wrong.push(format!("{}: {name}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
 fn listed_words_do_not_occur() {
     let documents = [
         "CHANGELOG.md",
@@ -116,12 +138,11 @@ fn listed_words_do_not_occur() {
     let mut found = Vec::new();
     for path in files {
         let is_list = path.ends_with("tidy/words.rs");
-        let splits_names = !path.starts_with(root().join("src"));
         for (number, line) in read(&path).lines().enumerate() {
             if is_list && OUT.iter().any(|&pair| line.trim() == list_line(pair)) {
                 continue;
             }
-            let words = format!(" {} ", normalized(line, splits_names));
+            let words = format!(" {} ", normalized(line));
             for (word, better) in OUT {
                 if words.contains(&format!(" {word} ")) {
                     let file = path.strip_prefix(root()).unwrap().display();
@@ -152,10 +173,9 @@ fn texts(folder: &PathBuf) -> Vec<PathBuf> {
     found
 }
 
-/// `line` in lower case, with one space for everything between words.
-fn normalized(line: &str, splits_names: bool) -> String {
-    let within = |letter: char| letter.is_alphanumeric() || letter == '_' && !splits_names;
-    let words = line.split(|letter| !within(letter));
+/// `line` in lower case, with one space for everything between words, of identifiers as well.
+fn normalized(line: &str) -> String {
+    let words = line.split(|letter: char| !letter.is_alphanumeric());
     let words: Vec<_> = words.filter(|word| !word.is_empty()).collect();
     words.join(" ").to_lowercase()
 }
