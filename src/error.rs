@@ -20,7 +20,7 @@ pub enum Error {
     #[error("{0}")]
     BadRequest(&'static str),
     /// The request's body is truncated or malformed.
-    #[error("the request's body broke off")]
+    #[error("the request body is incomplete or malformed")]
     BodyBroken,
     /// The path is outside `upstream.allow`.
     #[error("this path is not forwarded")]
@@ -32,10 +32,10 @@ pub enum Error {
         allow: HeaderValue,
     },
     /// The Host header is not in `listen.hosts`.
-    #[error("the proxy is not known by this host")]
+    #[error("the Host header is not allowed")]
     HostNotAllowed,
     /// A browser sent the request for a web page of another site.
-    #[error("a web page of another site may not call")]
+    #[error("cross-site requests of browsers are not allowed")]
     CrossSite,
     /// The request has no valid credentials of a caller.
     #[error("{0}")]
@@ -47,7 +47,7 @@ pub enum Error {
     #[error("this path is not forwarded for this caller")]
     PathNotAllowed,
     /// The caller exceeded its rate or quota.
-    #[error("this caller sends more than its share")]
+    #[error("this caller exceeds its rate or quota")]
     RateLimited {
         /// The time until a retry can succeed.
         retry_after: Duration,
@@ -65,10 +65,10 @@ pub enum Error {
     #[error("too many clients log in at once")]
     TooManyLogins,
     /// The process is shutting down.
-    #[error("the proxy is about to end")]
+    #[error("the proxy is shutting down")]
     Draining,
     /// This proxy has already forwarded the request.
-    #[error("the request came back to the proxy that had forwarded it")]
+    #[error("this proxy has already forwarded the request")]
     LoopDetected,
     /// The target is longer than `limits.max_target_bytes`.
     #[error("the target is too long")]
@@ -78,10 +78,10 @@ pub enum Error {
     #[error("the header fields are too large")]
     HeaderTooLarge,
     /// The body is longer than `limits.max_request_body`.
-    #[error("the request's body is too large")]
+    #[error("the request body is too large")]
     BodyTooLarge,
     /// The caller stopped sending its request's body.
-    #[error("the request's body stopped coming")]
+    #[error("the request body stopped arriving")]
     CallerTooSlow,
     /// No valid token is available, and none arrived in time.
     #[error("there is no access token at the moment")]
@@ -99,11 +99,11 @@ pub enum Error {
     #[error("no connection to the API could be opened")]
     UpstreamUnreachable(#[source] BoxError),
     /// The connection to the API ended, or broke the protocol, before a complete response head.
-    #[error("the connection to the API broke before it answered")]
+    #[error("the connection to the API broke before a response")]
     UpstreamBroken(#[source] BoxError),
     /// A reused or shared connection was closed without a byte of a response. Most likely the API
     /// closed it before the request arrived; nothing proves that it did not act on the request.
-    #[error("the connection to the API was closed before it answered")]
+    #[error("the API closed the connection before a response")]
     UpstreamClosed(#[source] BoxError),
     /// The API states that it did not process the request (RFC 9113 section 8.7): it refused the
     /// stream, or sent GOAWAY before it.
@@ -116,7 +116,7 @@ pub enum Error {
         source: BoxError,
     },
     /// The API sent no response head in time.
-    #[error("the API did not answer in time")]
+    #[error("the API did not respond in time")]
     UpstreamTimeout,
 }
 

@@ -64,7 +64,7 @@ const USAGE: u8 = 64;
     bin_name = "cargo bench --bench load --",
     after_help = "Examples:
   cargo bench --bench load -- steps
-  cargo bench --bench load -- soak --rate 200 --for 10m --token-life 10s
+  cargo bench --bench load -- soak --rate 200 --for 10m --token-lifetime 10s
   cargo bench --bench load -- overload --max-in-flight 16 --queue 16
   cargo bench --bench load -- soak --help
 

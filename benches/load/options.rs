@@ -26,9 +26,9 @@ pub(crate) struct SetUpOptions {
     /// A setting of the proxy's; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE", conflicts_with = "target")]
     pub(crate) set: Vec<String>,
-    /// How long a token lives
+    /// Lifetime of a token
     #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with = "target")]
-    pub(crate) token_life: Option<Duration>,
+    pub(crate) token_lifetime: Option<Duration>,
     /// What goes wrong in the sandbox, from when the load begins; may be repeated (`gbg-proxy
     /// sandbox --help` lists them)
     #[arg(

@@ -156,8 +156,8 @@ async fn start_sandbox(options: &SetUpOptions, directory: &Path) -> Result<(Proc
     arguments.push(format!("--ca-out={}", directory.join("ca.pem").display()));
     arguments.extend(
         options
-            .token_life
-            .map(|life| format!("--token-life={}", humantime::format_duration(life))),
+            .token_lifetime
+            .map(|lifetime| format!("--token-lifetime={}", humantime::format_duration(lifetime))),
     );
     let mut sandbox = Process::start(
         "sandbox",
@@ -166,7 +166,7 @@ async fn start_sandbox(options: &SetUpOptions, directory: &Path) -> Result<(Proc
         options.pin.sandbox.as_deref(),
     )?;
     let url = sandbox
-        .wait_for_word_after("the sandbox listens on ")
+        .wait_for_word_after("the sandbox is listening on ")
         .await?;
     Ok((sandbox, url))
 }

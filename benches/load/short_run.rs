@@ -10,7 +10,7 @@ use crate::report::say;
 /// Arguments of the runs.
 const RUNS: [&str; 3] = [
     "steps --from 40 --by 40 --to 80 --step-time 500ms --images 20KB..300KB --bound 10s",
-    "soak --rate 50 --for 2s --images 20KB..300KB --token-life 4s",
+    "soak --rate 50 --for 2s --images 20KB..300KB --token-lifetime 4s",
     "overload --for 500ms --max-in-flight 4 --queue 2",
 ];
 

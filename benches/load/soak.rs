@@ -31,7 +31,7 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   cargo bench --bench load -- soak --rate 200 --for 10m
-  cargo bench --bench load -- soak --rate 1000 --mix state --token-life 6s --fault token-delay=1s
+  cargo bench --bench load -- soak --rate 1000 --mix state --token-lifetime 6s --fault token-delay=1s
   cargo bench --bench load -- soak --for 8h --target http://127.0.0.1:8080 --proxy-pid 4711 --admin http://127.0.0.1:8081")]
 pub(crate) struct Soak {
     /// Requests a second
@@ -99,7 +99,7 @@ struct Second {
 impl Soak {
     pub(crate) async fn run(mut self) -> Result<RunOutcome> {
         if self.set_up.target.is_none() {
-            self.set_up.token_life.get_or_insert(TOKEN_LIFETIME);
+            self.set_up.token_lifetime.get_or_insert(TOKEN_LIFETIME);
         }
         let needs = ModeDefaults {
             mix: JOURNEY,

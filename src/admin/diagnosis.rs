@@ -95,7 +95,7 @@ const DRAINING: Finding = Finding {
     level: Severity::Warn,
     fault: None,
     partial: false,
-    title: "The proxy is about to end",
+    title: "The proxy is shutting down",
     what: "It was asked to. Requests in flight finish; then the process ends.",
     fix: "Send requests to another instance. If nobody ended it on purpose, look into the log.",
 };

@@ -53,7 +53,7 @@ impl NotReady {
 
     pub(super) fn cause(&self) -> &'static str {
         match self {
-            NotReady::Draining => "the process is about to end",
+            NotReady::Draining => "the process is shutting down",
             NotReady::NoToken { cause, .. } => cause,
         }
     }

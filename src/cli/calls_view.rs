@@ -1,4 +1,4 @@
-//! Lines on the terminal for the calls that a sandbox receives.
+//! Terminal output of the calls that a sandbox receives, one line each.
 
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
@@ -8,8 +8,8 @@ use super::error::CommandError;
 use super::output::print_line;
 use crate::sandbox::{Authorization, RecordedCall};
 
-/// Prints each of `calls`, without end, on a blocking thread: the reader of standard output may stop
-/// reading.
+/// Prints `calls` until the sandbox is dropped. Uses a blocking thread: a reader of standard output
+/// that stops reading must not block the runtime.
 pub(super) async fn print_calls(
     mut calls: broadcast::Receiver<RecordedCall>,
 ) -> Result<(), CommandError> {
@@ -17,7 +17,7 @@ pub(super) async fn print_calls(
         loop {
             match calls.blocking_recv() {
                 Ok(call) => print_line(&describe_call(&call))?,
-                Err(RecvError::Lagged(lost)) => print_line(&format!("({lost} more calls)"))?,
+                Err(RecvError::Lagged(lost)) => print_line(&format!("({lost} calls not shown)"))?,
                 Err(RecvError::Closed) => return Ok(()),
             }
         }

@@ -1,30 +1,31 @@
-//! `gbg-proxy check`: checks a configuration, and prints its effective values.
+//! `gbg-proxy check`: validates a configuration, and prints its effective values.
 
 use clap::Args;
+use serde_json::json;
 
 use super::config_arguments::ConfigArguments;
 use super::error::CommandError;
 use super::output::print;
-use crate::config::{CallerConfig, Config, Effective, Loaded};
+use crate::config::{CallerConfig, Config, Effective, Loaded, PathPrefix};
 
-/// Check a configuration without running it
+/// Validate the configuration without running the proxy
 ///
-/// Reads the file, the environment and the secrets as `run` would. Exit code 0 if `run` could use
-/// them, 64 and the fix if not. Nothing is sent anywhere.
+/// Reads the file, the environment and the secrets as `run` does, and sends nothing. Exit code: 0 if
+/// `run` could start, 64 with the fix if not.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gbg-proxy check
   gbg-proxy check --config /etc/gbg-proxy/proxy.toml
   gbg-proxy check --set upstream.region=us
-  gbg-proxy check --all            every key with its effective value and source
-  gbg-proxy check --json           every key as JSON, for scripts")]
+  gbg-proxy check --all            show every key with its effective value and source
+  gbg-proxy check --all --json     the same as JSON, for scripts")]
 pub(super) struct Check {
     #[command(flatten)]
     config: ConfigArguments,
     /// Show every key with its effective value and source
     #[arg(long)]
     all: bool,
-    /// Print every key as JSON
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
@@ -39,43 +40,55 @@ impl Check {
             },
             file,
         ) = self.config.load()?;
+        let keys = self.all.then_some(effective);
+        let summary = summarize(&config);
         if self.json {
-            let all = serde_json::json!({ "file": file, "warnings": warnings, "keys": effective });
-            return print(format!("{all:#}\n"));
+            let mut object = json!({ "file": file, "warnings": warnings });
+            for (name, value) in summary {
+                object[name.replace(' ', "_")] = value.into();
+            }
+            if let Some(keys) = keys {
+                object["keys"] = json!(keys);
+            }
+            return print(format!("{object:#}\n"));
         }
         let mut text = String::new();
         for warning in warnings {
             text += &format!("warning: {warning}\n");
         }
-        let allow: Vec<_> = config
-            .forward
-            .allow
-            .iter()
-            .map(|prefix| prefix.as_str())
-            .collect();
-        text += &format!(
-            "the configuration is good: {}\n  listens on      {}\n  forwards        {} to {}\n  token from      {}\n  lets in         {}\n",
-            file,
-            config.listen.address,
-            allow.join(" "),
-            config.upstream.origin,
-            config.token.endpoint,
-            callers(&config),
-        );
-        let way = match (config.upstream.egress, config.token.egress) {
-            (Some(egress), Some(_)) => Some((egress, "")),
-            (Some(egress), None) => Some((egress, " (the API alone)")),
-            (None, Some(egress)) => Some((egress, " (the token endpoint alone)")),
-            (None, None) => None,
-        };
-        if let Some((egress, whose)) = way {
-            text += &format!("  by way of       {}{whose}\n", egress.origin);
+        text += &format!("the configuration is valid: {file}\n");
+        for (name, value) in summary {
+            text += &format!("  {name:<15} {value}\n");
         }
-        if self.all {
-            text += &table(&effective);
-        }
-        print(&text)
+        print(text + &table(&keys.unwrap_or_default()))
     }
+}
+
+/// Returns the values that an operator compares first, each with its name.
+fn summarize(config: &Config) -> Vec<(&'static str, String)> {
+    let allow: Vec<_> = config
+        .forward
+        .allow
+        .iter()
+        .map(PathPrefix::as_str)
+        .collect();
+    let mut summary = vec![
+        ("listen", config.listen.address.to_string()),
+        ("upstream", config.upstream.origin.to_string()),
+        ("allow", allow.join(" ")),
+        ("token endpoint", config.token.endpoint.to_string()),
+        ("callers", callers(config)),
+    ];
+    let egress = match (&config.upstream.egress, &config.token.egress) {
+        (Some(egress), Some(_)) => Some((egress, "")),
+        (Some(egress), None) => Some((egress, " (API only)")),
+        (None, Some(egress)) => Some((egress, " (token endpoint only)")),
+        (None, None) => None,
+    };
+    if let Some((egress, scope)) = egress {
+        summary.push(("egress proxy", format!("{}{scope}", egress.origin)));
+    }
+    summary
 }
 
 /// Returns a line for each key.
@@ -87,19 +100,19 @@ fn table(effective: &[Effective]) -> String {
     effective.iter().map(line).collect()
 }
 
-/// Lists the callers, and the ways in which each authenticates.
+/// Lists the callers, each with its authentication methods.
 fn callers(config: &Config) -> String {
     let described = |caller: &CallerConfig| {
-        let ways = [
+        let methods = [
             (!caller.keys.is_empty()).then_some("key"),
             caller.certificate.as_ref().map(|_| "certificate"),
             caller.uid.map(|_| "uid"),
         ];
-        let ways: Vec<_> = ways.into_iter().flatten().collect();
-        format!("{} ({})", caller.name, ways.join(", "))
+        let methods: Vec<_> = methods.into_iter().flatten().collect();
+        format!("{} ({})", caller.name, methods.join(", "))
     };
     match config.callers.as_slice() {
-        [] => format!("everybody who reaches {}", config.listen.address),
+        [] => format!("anyone who can reach {}", config.listen.address),
         callers => callers.iter().map(described).collect::<Vec<_>>().join(", "),
     }
 }

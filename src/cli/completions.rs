@@ -6,13 +6,13 @@ use clap_complete::{Shell, generate};
 use super::error::CommandError;
 use super::output::print;
 
-/// Print completions for a shell
+/// Print a completion script for a shell
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gbg-proxy completions bash > /etc/bash_completion.d/gbg-proxy
   gbg-proxy completions zsh > ~/.zfunc/_gbg-proxy")]
 pub(super) struct Completions {
-    /// The shell
+    /// Shell that the script is for
     shell: Shell,
 }
 

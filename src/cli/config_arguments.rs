@@ -15,10 +15,10 @@ const DEFAULT_FILE: &str = "proxy.toml";
 /// file before the defaults.
 #[derive(Debug, Args)]
 pub(super) struct ConfigArguments {
-    /// The configuration; without it ./proxy.toml if it exists, else the built-in defaults
+    /// Configuration file; without it ./proxy.toml if that exists, else the built-in defaults
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// A value that counts more than the file's and the environment's; may be repeated
+    /// Set a key, overriding the environment and the file; repeatable
     #[arg(long, value_name = "SECTION.KEY=VALUE")]
     pub(super) set: Vec<String>,
 }
@@ -31,12 +31,11 @@ impl ConfigArguments {
 
     /// Returns the address of the admin listener, without reading secrets or certificates.
     pub(super) fn admin_address(self) -> Result<Address, CommandError> {
-        let address = config::admin_address(&self.sources()?);
-        address.map_err(|error| CommandError::Usage(error.to_string()))?.ok_or_else(|| {
-            CommandError::Usage(
-                "admin.address is \"off\": there is nobody to ask\n  fix: write an address, such as \"127.0.0.1:8081\""
-                    .to_owned(),
-            )
+        let address =
+            config::admin_address(&self.sources()?).map_err(CommandError::invalid_config)?;
+        address.ok_or_else(|| CommandError::Usage {
+            problem: "admin.address is \"off\": there is no admin listener to ask".to_owned(),
+            fix: "write an address, such as \"127.0.0.1:8081\"".to_owned(),
         })
     }
 
@@ -54,9 +53,10 @@ impl ConfigArguments {
                 continue;
             };
             if value.to_str().is_none() && config::is_key_variable(&name) {
-                return Err(CommandError::Usage(format!(
-                    "the environment variable {name} is not UTF-8 text\n  fix: set {name} to UTF-8 text, or unset it"
-                )));
+                return Err(CommandError::Usage {
+                    problem: format!("the environment variable {name} is not UTF-8 text"),
+                    fix: format!("set {name} to UTF-8 text, or unset it"),
+                });
             }
             env.insert(name, value.to_string_lossy().into_owned());
         }
@@ -74,6 +74,6 @@ pub(super) fn load(sources: &Sources) -> Result<(config::Loaded, String), Comman
     let described = file.map_or("built-in defaults".to_owned(), |file| {
         file.display().to_string()
     });
-    let loaded = config::load(sources).map_err(|error| CommandError::Usage(error.to_string()))?;
+    let loaded = config::load(sources).map_err(CommandError::invalid_config)?;
     Ok((loaded, described))
 }

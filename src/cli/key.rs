@@ -1,4 +1,4 @@
-//! `gbg-proxy key new`: makes a key for a caller, and the lines that configure it.
+//! `gbg-proxy key new`: creates a key for a caller, and the lines that configure it.
 
 use std::io::Write;
 
@@ -11,10 +11,10 @@ use crate::config::{key_digest, new_key, parse_caller_name};
 
 const EXAMPLES: &str = "Examples:
   gbg-proxy key new crm
-  gbg-proxy key new crm > crm.key  the key into the file, its [[caller]] on the terminal
-  gbg-proxy key new crm --json     both for a script: name, key, key_sha256";
+  gbg-proxy key new crm > crm.key  write the key to a file, its [[caller]] to the terminal
+  gbg-proxy key new crm --json     name, key and key_sha256, for scripts";
 
-/// Make the keys that callers are known by
+/// Create keys that authenticate callers
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Key {
@@ -27,18 +27,17 @@ enum KeyCommand {
     New(New),
 }
 
-/// Make a key for the caller NAME
+/// Create a key for the caller NAME
 ///
-/// The key goes to standard output, once: it is kept nowhere. What else there is to say goes to
-/// standard error, and is the `[[caller]]` of the configuration's file, which holds the key's
-/// SHA-256 alone.
+/// Prints the key to standard output; it is not stored anywhere. Prints its `[[caller]]` section for
+/// the configuration file to standard error; this contains only the SHA-256 of the key.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 struct New {
-    /// The caller's name in the configuration, in logs and metrics
+    /// Name of the caller in the configuration, logs and metrics
     #[arg(value_name = "NAME", value_parser = parse_caller_name)]
     name: String,
-    /// Print one JSON object with name, key and key_sha256 to standard output, and nothing else
+    /// Print only a JSON object with name, key and key_sha256, to standard output
     #[arg(long)]
     json: bool,
 }
@@ -65,8 +64,8 @@ impl Key {
 fn caller_lines(name: &str, key_sha256: &str) -> String {
     format!(
         "
-# The key of {name} is shown once, on standard output, and kept nowhere. {name} sends it as X-Api-Key, as
-# Authorization: Bearer, or as the password of Basic. These lines in the configuration's file let it in:
+# The key of {name} is printed once, to standard output, and not stored. {name} sends it as X-Api-Key, as
+# Authorization: Bearer, or as the Basic password. Add these lines to the configuration file:
 [[caller]]
 name = \"{name}\"
 key_sha256 = \"{key_sha256}\"

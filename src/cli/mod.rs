@@ -61,21 +61,21 @@ pub fn main() -> ExitCode {
 
 /// An authenticating reverse proxy in front of the GBG GO API.
 ///
-/// It gets and refreshes the OAuth2 token itself, and puts it on each request that it forwards:
-/// your callers need none of GBG's credentials, only its address, and a key of yours if you want to
-/// know who calls.
+/// It fetches and refreshes the OAuth2 token itself, and sets it on every request that it forwards.
+/// Your callers need no GBG credentials: only the proxy's address, and a key that you issue if you
+/// want to authenticate them.
 #[derive(Debug, Parser)]
 #[command(
     name = "gbg-proxy",
     version = env!("GBG_PROXY_VERSION"),
     after_help = "Examples:
-  gbg-proxy demo                      see it work, on an embedded sandbox
+  gbg-proxy demo                      see it work with an embedded sandbox
   GBG_CLIENT_ID=… GBG_CLIENT_SECRET=… gbg-proxy run
                                       EU production on http://127.0.0.1:8080
-  gbg-proxy check --config proxy.toml say what is wrong with a configuration
-  gbg-proxy doctor                    say where the way to GBG GO is broken
-  gbg-proxy wait --timeout 10s        until the proxy is ready
-  gbg-proxy key new crm               make a key for the caller crm"
+  gbg-proxy check --config proxy.toml validate a configuration
+  gbg-proxy doctor                    diagnose the connection to GBG GO
+  gbg-proxy wait --timeout 10s        wait until the proxy is ready
+  gbg-proxy key new crm               create a key for the caller crm"
 )]
 struct Arguments {
     #[command(subcommand)]

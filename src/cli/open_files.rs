@@ -11,7 +11,7 @@ pub(super) fn raise_limit() -> Option<u64> {
     match rlimit::increase_nofile_limit(u64::MAX) {
         Ok(limit) => Some(limit),
         Err(error) => {
-            tracing::warn!(%error, "the limit of open files could not be raised");
+            tracing::warn!(%error, "could not raise RLIMIT_NOFILE");
             None
         }
     }
@@ -50,7 +50,7 @@ pub(super) fn divide(config: &mut Config, limit: u64) {
         tracing::info!(
             open_files = limit,
             max_connections = most,
-            "listen.max_connections is lowered to what the limit of open files is enough for"
+            "reduced listen.max_connections to fit RLIMIT_NOFILE"
         );
         config.listen.max_connections = most;
     }

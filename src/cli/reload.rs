@@ -24,7 +24,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// The files of a configuration may be on a network.
 const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-const LOAD_TIMED_OUT: &str = "it cannot be read: a file that it names, or its own, does not answer";
+const LOAD_TIMED_OUT: &str = "timed out reading the configuration file, or a file that it names";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ReloadReason {
@@ -42,8 +42,8 @@ impl ReloadReason {
     fn text(self) -> &'static str {
         match self {
             ReloadReason::Hangup => "SIGHUP",
-            ReloadReason::FileChanged => "the file has changed",
-            ReloadReason::Retry => "it was not used before",
+            ReloadReason::FileChanged => "the file changed",
+            ReloadReason::Retry => "retry",
         }
     }
 }
@@ -112,7 +112,7 @@ impl Reloader {
             tracing::error!(
                 why = reason.text(),
                 error = problem,
-                "the configuration is not used; the last good one stays in force"
+                "configuration rejected; the previous one stays active"
             );
             app.record_rejected_config(problem.clone());
         }
@@ -142,8 +142,7 @@ impl Reloader {
                 .any(|one| one.key.starts_with("caller "))
         {
             return Err(
-                "no [[caller]] is left, which would let everybody in; that needs a restart"
-                    .to_owned(),
+                "no [[caller]] is left, so anyone could call; this needs a restart".to_owned(),
             );
         }
         let why = reason.text();
@@ -153,7 +152,7 @@ impl Reloader {
         // without the other.
         if let Some(key) = fixed.iter().find(|key| blocks_reload(key)) {
             return Err(format!(
-                "{key} is another one, which needs a restart; until then nothing is changed"
+                "{key} changed, which needs a restart; nothing was applied"
             ));
         }
         match timeout(LOAD_TIMEOUT, app.reload(&config)).await {
@@ -166,21 +165,13 @@ impl Reloader {
         self.log_level.set(log_level(&config.log));
         match (live.is_empty(), fixed.is_empty()) {
             (true, true) => {
-                tracing::info!(why, "the configuration is read again, and says the same")
+                tracing::info!(why, "configuration reloaded; no changes")
             }
             (true, false) => {}
-            (false, _) => tracing::info!(
-                why,
-                changed = live.join(", "),
-                "the configuration is put in force"
-            ),
+            (false, _) => tracing::info!(why, changed = live.join(", "), "configuration reloaded"),
         }
         if !fixed.is_empty() {
-            tracing::warn!(
-                keys = fixed.join(", "),
-                why,
-                "what else has changed in the configuration needs a restart"
-            );
+            tracing::warn!(keys = fixed.join(", "), why, "changed keys need a restart");
         }
         // Keys that need a restart keep their old values, so that each reload logs them again.
         let fixed: HashMap<String, Effective> = std::mem::take(&mut self.effective)

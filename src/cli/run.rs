@@ -24,9 +24,9 @@ use crate::telemetry::{self, Reopener};
 
 /// Run the proxy
 ///
-/// With GBG_CLIENT_ID and GBG_CLIENT_SECRET set and nothing else, it forwards http://127.0.0.1:8080
-/// to EU production. SIGHUP reloads the configuration, as a change of the file does, and reopens
-/// log.file; SIGUSR1 only reopens log.file. SIGTERM, SIGINT and SIGQUIT drain.
+/// With only GBG_CLIENT_ID and GBG_CLIENT_SECRET set, it forwards http://127.0.0.1:8080 to EU
+/// production. A change of the file reloads the configuration; SIGHUP does so too, and reopens
+/// log.file. SIGUSR1 only reopens log.file. SIGTERM, SIGINT and SIGQUIT drain the proxy.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   GBG_CLIENT_ID=… GBG_CLIENT_SECRET=… gbg-proxy run
@@ -40,9 +40,8 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(mut self, unprotected: Vec<String>) -> Result<(), CommandError> {
-        let inherited = systemd::inherited_socket().map_err(|error| {
-            CommandError::Failed(format!("{}\n  fix: {}", chain(&error), error.fix()))
-        })?;
+        let inherited = systemd::inherited_socket()
+            .map_err(|error| CommandError::fixable(&chain(&error), error.fix()))?;
         if let Some(socket) = &inherited {
             // Its address replaces the configured one, so that the same checks apply to it.
             let address = socket.address()?;
@@ -125,7 +124,7 @@ async fn serve(loaded: LoadedProxy, inherited: Option<Socket>) -> Result<(), Com
         workers = config.listen.workers,
         handed_over = is_inherited.then_some(true),
         config = file,
-        "gbg-proxy listens"
+        "gbg-proxy is listening"
     );
     let health = app.health();
     let watchdog = tokio::spawn(async move {
@@ -159,7 +158,7 @@ async fn serve(loaded: LoadedProxy, inherited: Option<Socket>) -> Result<(), Com
             systemd::notify_ready().await;
         }
     };
-    tracing::info!(signal, timeout = ?app.drain_timeout(), "draining: no new connections, requests in flight finish");
+    tracing::info!(signal, timeout = ?app.drain_timeout(), "draining: closed the listeners, finishing requests in flight");
     systemd::notify_stopping().await;
     shut_down(app).await;
     watchdog.abort();
@@ -202,16 +201,13 @@ fn cannot_log(log: &Log, error: &std::io::Error) -> CommandError {
         .as_deref()
         .unwrap_or_else(|| Path::new(""))
         .display();
-    CommandError::Usage(format!(
-        "log.file: cannot open {path} to append to it: {error}\n  \
-         fix: name a file in a directory that is there and that the proxy's user may write to, or leave log.file out"
-    ))
+    CommandError::Usage {
+        problem: format!("log.file: cannot open {path} to append to it: {error}"),
+        fix: "name a file in an existing directory that the proxy's user may write to, or remove log.file"
+            .to_owned(),
+    }
 }
 
 fn cannot_start(error: &StartError) -> CommandError {
-    let fix = error
-        .fix()
-        .map(|fix| format!("\n  fix: {fix}"))
-        .unwrap_or_default();
-    CommandError::Failed(chain(error) + &fix)
+    CommandError::fixable(&chain(error), error.fix().unwrap_or_default())
 }

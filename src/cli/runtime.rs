@@ -29,7 +29,7 @@ pub(super) async fn shut_down(app: App) {
         }
     };
     tokio::select! {
-        () = app.shut_down() => tracing::info!("done"),
-        _ = second_signal => tracing::warn!("a second signal: what was in flight is cut off"),
+        () = app.shut_down() => tracing::info!("drained"),
+        _ = second_signal => tracing::warn!("received a second signal; aborted requests in flight"),
     }
 }

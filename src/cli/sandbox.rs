@@ -1,4 +1,4 @@
-//! `gbg-proxy sandbox`: runs a stand-in for GBG GO, for a proxy in front of it.
+//! `gbg-proxy sandbox`: runs a simulated GBG GO, for a proxy in front of it.
 
 use std::path::PathBuf;
 
@@ -12,30 +12,30 @@ use super::runtime::block_on;
 use crate::app::signals;
 use crate::sandbox::{Sandbox, SandboxOptions};
 
-/// Run a stand-in for GBG GO: token endpoint and API, v1 and v2
+/// Run a simulated GBG GO: token endpoint and API, v1 and v2
 ///
-/// It answers in the shapes that GBG documents, checks the token of each call, and shows what
-/// arrived. It keeps nothing of what is sent to it.
+/// Responds in the formats that GBG documents, checks the token of each call, and prints the calls.
+/// Stores no submitted data.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gbg-proxy sandbox
   gbg-proxy sandbox --address 127.0.0.1:9443 --ca-out sandbox.pem
-  gbg-proxy sandbox --token-life 10s --v1-start-time 9s
+  gbg-proxy sandbox --token-lifetime 10s --v1-start-time 9s
   gbg-proxy sandbox --fault token-delay=2s --fault api-status=503*3
 
 While it runs, on the same address:
-  GET     /sandbox/faults   what goes wrong
-  PUT     /sandbox/faults   what is to go wrong from now on: a list such as [\"api-status=503*3\"]
-  DELETE  /sandbox/faults   nothing goes wrong any more
-  POST    /sandbox/revoke   every access token ends, and calls with one get 401
-  GET     /sandbox/calls    how many calls came, by endpoint and status, and how many tokens were issued")]
+  GET     /sandbox/faults   list the active faults
+  PUT     /sandbox/faults   replace them by a JSON list, such as [\"api-status=503*3\"]
+  DELETE  /sandbox/faults   remove all faults
+  POST    /sandbox/revoke   revoke all access tokens: calls with one get 401
+  GET     /sandbox/calls    count the calls by endpoint and status, and the issued tokens")]
 pub(super) struct SandboxCommand {
     #[command(flatten)]
     options: SandboxOptions,
-    /// Speak TLS, with a certificate made now, and write the certificate to this file
+    /// Serve TLS with a self-signed certificate, and write the certificate to this file
     #[arg(long, value_name = "FILE")]
     ca_out: Option<PathBuf>,
-    /// Show no calls
+    /// Do not print calls
     #[arg(long)]
     quiet: bool,
 }
@@ -64,10 +64,10 @@ impl SandboxCommand {
             curl_ca = format!(" --cacert {}", path.display());
         }
         print_line(&format!(
-            "the sandbox listens on {url}; a proxy before it:\n\n  \
+            "the sandbox is listening on {url}; to run a proxy in front of it:\n\n  \
              GBG_CLIENT_ID={id} GBG_CLIENT_SECRET={secret} gbg-proxy run \\\n    \
              --set upstream.base_url={url}{ca} \\\n    --set token.endpoint={token}\n\n\
-             what is to go wrong from now on, for how many calls (--help lists it):\n\n  \
+             to inject a fault into the next three calls (--help lists all faults):\n\n  \
              curl{curl_ca} -X PUT {url}/sandbox/faults -d '[\"api-status=503*3\"]'\n",
             url = sandbox.base_url(),
             token = sandbox.token_endpoint(),

@@ -25,19 +25,19 @@ const MIN_PROBE_TIME: Duration = Duration::from_millis(100);
 
 const MAX_RESPONSE_BYTES: usize = 4096;
 
-/// Wait until a proxy is ready
+/// Wait until the proxy is ready
 ///
-/// Asks /readyz at admin.address of the same configuration that the proxy has. Ready is a proxy
-/// that has a usable token and is not about to end.
+/// Polls /readyz at admin.address; pass the configuration that the proxy uses. A proxy is ready
+/// when it has a usable token and is not shutting down.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  gbg-proxy wait                   for up to 30 s
-  gbg-proxy wait --timeout 2s      as the health check of a container
+  gbg-proxy wait                   wait for up to 30 s
+  gbg-proxy wait --timeout 2s      health check of a container
   gbg-proxy wait --config /etc/gbg-proxy/proxy.toml && start-the-callers")]
 pub(super) struct Wait {
     #[command(flatten)]
     config: ConfigArguments,
-    /// How long to wait, such as 500ms or 1m
+    /// Maximum time to wait, such as 500ms or 1m
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
     timeout: Duration,
 }
@@ -57,8 +57,8 @@ async fn wait_until_ready(address: &Address, limit: Duration) -> Result<(), Comm
         let reason = match timeout(probe_time, probe(address)).await {
             Ok(Ok(Readiness::Ready)) => return Ok(()),
             Ok(Ok(Readiness::NotReady(reason))) => reason,
-            Ok(Err(error)) => format!("no proxy answers at {address}: {}", chain(error.as_ref())),
-            Err(_) => format!("no proxy answers at {address}: timed out"),
+            Ok(Err(error)) => format!("no proxy responds at {address}: {}", chain(error.as_ref())),
+            Err(_) => format!("no proxy responds at {address}: timed out"),
         };
         if Instant::now() + PROBE_INTERVAL >= end {
             return Err(CommandError::Failed(reason));
@@ -85,6 +85,6 @@ async fn probe(address: &Address) -> Result<Readiness, BoxError> {
         return Ok(Readiness::Ready);
     }
     let text = read_text(response.into_body(), MAX_RESPONSE_BYTES).await?;
-    let reason = text.lines().last().unwrap_or("it answers nothing");
+    let reason = text.lines().last().unwrap_or("the response is empty");
     Ok(Readiness::NotReady(reason.to_owned()))
 }

@@ -60,7 +60,7 @@ impl ApiError {
             ApiError::Field(path, expected) => format!("{path}: expected {expected}"),
             ApiError::Unauthorized => "Authentication required".to_owned(),
             ApiError::NotFound(what) => format!("There is no such {what}"),
-            ApiError::Method(method) => format!("This path takes {method} only"),
+            ApiError::Method(method) => format!("This path only accepts {method}"),
             ApiError::TooLarge => "The body is too large".to_owned(),
             ApiError::Injected(status) => {
                 format!("The sandbox was asked to respond with {}", status.as_u16())

@@ -46,7 +46,7 @@ pub(super) async fn respond(
         ("calls", _) => method_not_allowed("GET"),
         _ => json(
             StatusCode::NOT_FOUND,
-            &json!({"error": "there are faults, revoke and calls"}),
+            &json!({"error": "unknown path; known paths: faults, revoke, calls"}),
         ),
     };
     body.discard().await;
@@ -87,7 +87,7 @@ fn count_calls(sandbox: &SandboxContext) -> SandboxResponse {
 fn parse_list(list: &[u8]) -> Result<Vec<Fault>, Value> {
     let Ok(texts) = serde_json::from_slice::<Vec<String>>(list) else {
         return Err(
-            json!({"error": "send a JSON list of texts, such as [\"token-status=500*3\"]"}),
+            json!({"error": "expected a JSON list of strings, such as [\"token-status=500*3\"]"}),
         );
     };
     let parse = |text: &String| {
@@ -98,6 +98,6 @@ fn parse_list(list: &[u8]) -> Result<Vec<Fault>, Value> {
 }
 
 fn method_not_allowed(allow: &'static str) -> SandboxResponse {
-    let error = json!({"error": format!("this path takes {allow} only")});
+    let error = json!({"error": format!("this path only accepts {allow}")});
     with_header(json(StatusCode::METHOD_NOT_ALLOWED, &error), ALLOW, allow)
 }

@@ -17,7 +17,7 @@ use crate::config::nearest;
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FaultError {
     /// There is no fault of this name.
-    #[error("there is no fault {name:?}; {hint}")]
+    #[error("unknown fault {name:?}; {hint}")]
     Unknown {
         /// The name.
         name: String,
@@ -41,7 +41,8 @@ pub enum FaultError {
 impl Fault {
     /// The help text, with a line for each fault: its syntax and its effect.
     pub(super) fn help() -> String {
-        let intro = "What goes wrong on purpose; may be repeated. With *N at the end for the next N calls that it applies to:\n\n";
+        let intro =
+            "Fault to inject; repeatable. Append *N to affect only the next N matching calls:\n\n";
         let lines = SYNTAX
             .iter()
             .map(|row| format!("  {:<20} {}\n", row.sample(), row.effect));
@@ -88,7 +89,7 @@ fn unknown(name: &str) -> FaultError {
     let known = || SYNTAX.iter().map(|row| row.name);
     let hint = match nearest(name, known()) {
         Some(nearest) => format!("did you mean {nearest}?"),
-        None => format!("there are {}", known().collect::<Vec<_>>().join(", ")),
+        None => format!("known faults: {}", known().collect::<Vec<_>>().join(", ")),
     };
     FaultError::Unknown {
         name: name.to_owned(),
@@ -115,7 +116,7 @@ impl fmt::Display for FaultKind {
         };
         f.write_str(SYNTAX.iter().find(is_own).map_or("", |row| row.name))?;
         match self {
-            TokenDelay(time) | TokenLife(time) | ApiDelay(time) => {
+            TokenDelay(time) | TokenLifetime(time) | ApiDelay(time) => {
                 write!(f, "={}", humantime::format_duration(*time))
             }
             TokenStatus(status) | ApiStatus(status) => write!(f, "={}", status.as_str()),
@@ -177,10 +178,10 @@ mod tests {
     fn an_error_says_what_is_expected() {
         assert_eq!(
             error("token-dealy=2s"),
-            "there is no fault \"token-dealy\"; did you mean token-delay?"
+            "unknown fault \"token-dealy\"; did you mean token-delay?"
         );
         assert!(
-            error("x").contains("there are token-delay, token-hang, "),
+            error("x").contains("known faults: token-delay, token-hang, "),
             "{}",
             error("x")
         );
@@ -202,9 +203,9 @@ mod tests {
                 "{status}"
             );
         }
-        assert!(error("token-body=xml").contains("there are empty, html, no-token, crlf"));
-        assert!(error("token-expires-in=1 2").starts_with("token-expires-in: no JSON"));
-        assert!(error("token-retry-after=a\nb").contains("no text that a header field can have"));
+        assert!(error("token-body=xml").contains("known bodies: empty, html, no-token, crlf"));
+        assert!(error("token-expires-in=1 2").starts_with("token-expires-in: not JSON"));
+        assert!(error("token-retry-after=a\nb").contains("not a header field value"));
         for count in ["0", "4294967296"] {
             assert!(
                 error(&format!("token-hang*{count}")).contains("count of calls"),

@@ -40,7 +40,7 @@ pub(super) enum FaultKind {
     /// Send this JSON as `expires_in`; `None` leaves it out.
     TokenExpiresIn(Option<String>),
     /// Issue a token with this lifetime.
-    TokenLife(Duration),
+    TokenLifetime(Duration),
     /// Refuse the client, even one with the right id and secret.
     RefuseClient,
     /// Do nothing, and respond with this status in the error format of the called version.

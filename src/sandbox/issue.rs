@@ -33,7 +33,7 @@ pub(super) fn respond(sandbox: &SandboxContext) -> SandboxResponse {
     }
     let mut lifetime = faults
         .consume(|kind| match kind {
-            FaultKind::TokenLife(life) => Some(*life),
+            FaultKind::TokenLifetime(lifetime) => Some(*lifetime),
             _ => None,
         })
         .unwrap_or(sandbox.options.token_lifetime);

@@ -12,31 +12,31 @@ use crate::config::parse_duration;
 /// takes a free one.
 #[derive(Clone, Debug, Args)]
 pub struct SandboxOptions {
-    /// Where to listen
+    /// Address to listen on
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9080")]
     pub address: SocketAddr,
     /// Serve TLS with a certificate made at the start.
     #[arg(skip)]
     pub tls: bool,
-    /// How long an access token lives
-    #[arg(long = "token-life", value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
+    /// Lifetime of an access token
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_duration)]
     pub token_lifetime: Duration,
-    /// How long a synchronous v1 start takes; the real one takes about 9 s
+    /// Duration of a synchronous v1 start; about 9 s at GBG
     #[arg(long, value_name = "TIME", default_value = "0s", value_parser = parse_duration)]
     pub v1_start_time: Duration,
-    /// The client id that gets a token
+    /// Accepted client ID
     #[arg(long, default_value_t = Self::default().client_id)]
     pub client_id: String,
-    /// The client's secret; a stand-in's secret is no secret
+    /// Accepted client secret; it protects nothing
     #[arg(long, default_value_t = Self::default().client_secret)]
     pub client_secret: String,
-    /// Whom the password grant knows
+    /// Accepted username of the password grant
     #[arg(long, default_value_t = Self::default().username)]
     pub username: String,
-    /// Their password
+    /// Accepted password of the password grant
     #[arg(long, default_value_t = Self::default().password)]
     pub password: String,
-    /// What goes wrong on purpose; may be repeated
+    /// Fault to inject; repeatable
     #[arg(long = "fault", value_name = "FAULT[*CALLS]", long_help = Fault::help())]
     pub faults: Vec<Fault>,
 }

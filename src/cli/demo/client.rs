@@ -51,7 +51,7 @@ pub(super) async fn post(
     Ok(DemoResponse {
         status,
         body: serde_json::from_str(&text)
-            .map_err(|error| format!("the answer is no JSON: {error}"))?,
+            .map_err(|error| format!("the response is not JSON: {error}"))?,
         duration: began.elapsed(),
         authorized,
     })

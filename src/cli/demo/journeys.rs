@@ -84,7 +84,7 @@ impl<'a> DemoJourney<'a> {
         sandbox: &'a Sandbox,
     ) -> Result<Self, CommandError> {
         print_line(&format!(
-            "{title:<45} status     ms   the caller sent    the sandbox saw"
+            "{title:<45} status     ms   caller sent        sandbox received"
         ))?;
         Ok(DemoJourney {
             prefix,
@@ -118,7 +118,7 @@ impl<'a> DemoJourney<'a> {
             }
         }
         Err(CommandError::Failed(format!(
-            "{path} did not come to its end in {MAX_POLLS} calls"
+            "{path} did not complete within {MAX_POLLS} calls"
         )))
     }
 
@@ -126,7 +126,7 @@ impl<'a> DemoJourney<'a> {
         let recorded = self.sandbox.recorded_calls().pop();
         let recorded = recorded.filter(|call| call.path == path).ok_or_else(|| {
             format!(
-                "{path}: the sandbox did not see the call; the caller got {}",
+                "{path}: the sandbox did not receive the call; the caller got {}",
                 response.body
             )
         })?;
@@ -143,7 +143,7 @@ impl<'a> DemoJourney<'a> {
         );
         print_line(&line).map_err(|_| "standard output is closed".to_owned())?;
         if response.authorized {
-            return Err(format!("{path}: the caller sent an Authorization"));
+            return Err(format!("{path}: the caller sent an Authorization field"));
         }
         if response.status != status {
             return Err(format!(
@@ -153,7 +153,9 @@ impl<'a> DemoJourney<'a> {
         }
         match recorded.authorization {
             Authorization::Bearer { current: true, .. } => Ok(()),
-            _ => Err(format!("{path}: it did not arrive with the current token")),
+            _ => Err(format!(
+                "{path}: the sandbox did not receive the current token"
+            )),
         }
     }
 }

@@ -22,17 +22,17 @@ use crate::telemetry;
 /// Tried in this order, before any free port.
 const PORTS: std::ops::RangeInclusive<u16> = 8080..=8089;
 
-/// See it work: a legacy caller without credentials on its way through the proxy to an embedded
-/// sandbox
+/// See it work: a client without credentials calls an embedded sandbox through the proxy
 ///
-/// Starts the sandbox (TLS, a free port) and the proxy before it (port 8080, or the next free one),
-/// and walks through a journey of each API version. Then it stays, for you to try; ctrl-c ends it.
+/// Starts a sandbox (with TLS, on a free port) and the proxy in front of it (on port 8080, or the
+/// next free one), and runs a journey of each API version. Then it keeps running so that you can try
+/// it; stop it with ctrl-c.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gbg-proxy demo
-  gbg-proxy demo --once    end after the walk: exit code 0, or 1 if a step was not as it must be")]
+  gbg-proxy demo --once    exit after the journeys, with 0, or with 1 if a step failed")]
 pub(super) struct Demo {
-    /// End after the walk
+    /// Exit after the journeys
     #[arg(long)]
     once: bool,
 }
@@ -55,16 +55,16 @@ impl Demo {
         let sandbox = Sandbox::start(SandboxOptions::default()).await?;
         let (app, addr) = start_proxy(&sandbox).await?;
         print_line(&format!(
-            "sandbox     {} (a stand-in for GBG GO, with a certificate made now)\n\
+            "sandbox     {} (simulates GBG GO, with a self-signed certificate)\n\
              gbg-proxy   http://{addr}\n\
-             the caller  speaks HTTP/1.0 and has no credentials\n",
+             caller      HTTP/1.0, without credentials\n",
             sandbox.base_url()
         ))?;
         run_v2(addr, &sandbox).await?;
         run_v1(addr, &sandbox).await?;
         print_line(&format!(
-            "all as it must be: the caller sent no Authorization, and each call arrived with the current token\n\
-             (token requests: {})",
+            "all steps passed: each call left the caller without Authorization, and reached the sandbox\n\
+             with the current token (token requests: {})",
             sandbox.token_calls()
         ))?;
         if !self.once {
@@ -96,7 +96,7 @@ async fn start_proxy(sandbox: &Sandbox) -> Result<(App, SocketAddr), CommandErro
         }
     }
     Err(CommandError::Failed(
-        "there is no free port on 127.0.0.1".to_owned(),
+        "no port is free on 127.0.0.1".to_owned(),
     ))
 }
 
@@ -121,7 +121,7 @@ fn configuration(sandbox: &Sandbox) -> Result<Config, CommandError> {
         file: None,
     };
     let mut config = config::load(&sources)
-        .map_err(|error| CommandError::Usage(error.to_string()))?
+        .map_err(CommandError::invalid_config)?
         .config;
     let url = |text: String| {
         text.parse()
@@ -138,9 +138,9 @@ fn configuration(sandbox: &Sandbox) -> Result<Config, CommandError> {
 
 fn invitation(addr: SocketAddr) -> String {
     format!(
-        "\ntry it (ctrl-c ends the demo):\n\n  \
+        "\ntry it (ctrl-c stops the demo):\n\n  \
          curl -i http://{addr}/v2/captain/journey/start -H 'Content-Type: application/json' \\\n    \
          -d '{{\"resourceId\":\"demo@latest\",\"context\":{{\"config\":{{\"delivery\":\"api\"}},\"subject\":{{}}}}}}'\n\n\
-         what reaches the sandbox from now on:"
+         calls that reach the sandbox:"
     )
 }

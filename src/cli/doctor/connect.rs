@@ -86,7 +86,7 @@ pub(super) async fn dial(addrs: Vec<SocketAddr>, deadline: &ConnectDeadline) -> 
     }
     let waited = began.elapsed().as_millis();
     outcome.failed.extend(pending.into_iter().map(|addr| {
-        let text = format!("no answer within {waited} ms");
+        let text = format!("no response within {waited} ms");
         (addr, io::Error::new(io::ErrorKind::TimedOut, text))
     }));
     outcome

@@ -53,7 +53,7 @@ pub(super) async fn connect(
     let transport: Option<BoxTransport> = if target.origin.tls {
         connect_tls(&tls, target, dialed, report).await?
     } else {
-        report.skip(&tls, "plain http://, nothing is encrypted")?;
+        report.skip(&tls, "plain http://, not encrypted")?;
         Some(Box::new(dialed.tcp))
     };
     Ok(transport.map(|transport| TargetConnection { addr, transport }))
@@ -77,7 +77,7 @@ async fn resolve(
                 }
                 LookupFailure::Failed(error) => (error.text, advice::no_address(target)),
                 LookupFailure::Slow => (
-                    format!("not found within {}", target.connect),
+                    format!("no result within {}", target.connect),
                     advice::slow_lookup(target),
                 ),
             };
@@ -91,7 +91,7 @@ async fn resolve(
         ""
     };
     let found = if host.parse::<IpAddr>().is_ok() {
-        "an address".to_owned()
+        "an IP address".to_owned()
     } else {
         let ips: Vec<_> = addrs.iter().map(|addr| addr.ip().to_string()).collect();
         ips.join(", ")
@@ -156,7 +156,7 @@ async fn connect_tunnel(
     match tunnel {
         Ok(()) => {
             let Origin { host, port, .. } = &target.origin;
-            report.pass(CONNECT_STEP, took, &format!("leads to {host}, port {port}"))?;
+            report.pass(CONNECT_STEP, took, &format!("tunnel to {host}:{port}"))?;
             Ok(true)
         }
         Err(error) => {
@@ -189,7 +189,7 @@ async fn connect_tls(
         }
         Err(failed) => {
             let issuer = failed.certificate.as_ref();
-            let issuer = issuer.map(|shown| format!("issued by {:?}: ", shown.issuer));
+            let issuer = issuer.map(|certificate| format!("issued by {:?}: ", certificate.issuer));
             let error = chain(failed.error.as_ref());
             let what = format!("{}{error}", issuer.unwrap_or_default());
             let advice = advice::no_tls(target, failed.kind, failed.certificate.as_ref(), now);

@@ -39,14 +39,13 @@ use crate::config::{Config, Loaded};
 use crate::error::chain;
 use crate::token::Client;
 
-/// Go the whole way to GBG GO, and tell where it breaks
+/// Diagnose the connection to GBG GO, step by step
 ///
-/// Tries the configuration, DNS, TCP and TLS to the token endpoint and to the API (by way of the
-/// egress proxy, where there is one), the clock, a token request, and a call to the API that
-/// changes nothing. Under each step that fails it says what that means and what to do. Neither the
-/// secret nor the token is shown.
+/// Checks the configuration, DNS, TCP and TLS to the token endpoint and the API (through the egress
+/// proxy if one is set), the clock, a token request, and an API call that changes nothing. Prints
+/// the cause and the fix below each step that fails, and never the secret or the token.
 ///
-/// Exit code 0 if all is well, 1 if a step failed, 64 for a configuration that cannot be used.
+/// Exit code: 0 if all steps pass, 1 if a step fails, 64 if the configuration is invalid.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gbg-proxy doctor
@@ -118,7 +117,9 @@ fn load(arguments: ConfigArguments, report: &mut Report) -> Result<Config, Comma
             warnings.try_for_each(|warning| report.note(warning))?;
             Ok(config)
         }
-        Err(CommandError::Usage(error)) => Err(report.fail_configuration(began.elapsed(), &error)?),
+        Err(CommandError::Usage { problem, fix }) => {
+            Err(report.fail_configuration(began.elapsed(), &problem, fix)?)
+        }
         Err(other) => Err(other),
     }
 }
@@ -140,7 +141,7 @@ async fn check_clock(
         Ok(response) => response,
         Err(error) => {
             let error = chain(error.as_ref());
-            let what = format!("the {} does not answer: {error}", target.name);
+            let what = format!("the {} did not respond: {error}", target.name);
             return report.fail(CLOCK_STEP, took, &what, &no_response());
         }
     };
@@ -152,7 +153,7 @@ async fn check_clock(
             (what, Some(advice)) => report.fail(CLOCK_STEP, took, &what, &advice),
         },
         None => {
-            let reason = format!("the answer of the {} has no Date", target.name);
+            let reason = format!("the response of the {} has no Date field", target.name);
             report.skip(CLOCK_STEP, &reason)
         }
     }
@@ -173,9 +174,9 @@ async fn request_token(
             let what = match grant.lifetime {
                 Some(lifetime) => {
                     let lifetime = humantime::format_duration(lifetime);
-                    format!("a token that lives {lifetime}")
+                    format!("a token with a lifetime of {lifetime}")
                 }
-                None => "a token without a lifetime: token.default_lifetime counts".to_owned(),
+                None => "a token without a lifetime: token.default_lifetime applies".to_owned(),
             };
             report.pass(TOKEN_STEP, took, &what)?;
             Ok(Some(grant.header))
@@ -203,7 +204,7 @@ async fn call_api(
         return report.skip(CALL_STEP, "there is no token");
     };
     let Some(path) = requests::read_only_path(&config.forward.allow) else {
-        let reason = "upstream.allow has no call that changes nothing";
+        let reason = "upstream.allow forwards no call that changes nothing";
         return report.skip(CALL_STEP, reason);
     };
     let began = Instant::now();

@@ -52,19 +52,19 @@ impl Report {
         fixes.try_for_each(|fix| print_line(&below("fix", fix)))
     }
 
-    /// Reports an invalid configuration, whose error brings its own fix.
+    /// Reports an invalid configuration, and returns the error of the command.
     pub(super) fn fail_configuration(
         &mut self,
         took: Duration,
-        error: &str,
+        problem: &str,
+        fix: String,
     ) -> Result<CommandError, CommandError> {
-        let (what, fix) = error.split_once("\n  fix: ").unwrap_or((error, ""));
-        let mut advice = Advice::new("`run` would not start either");
+        let mut advice = Advice::new("the configuration is invalid: `run` would not start either");
         if !fix.is_empty() {
             advice = advice.fix(fix);
         }
-        self.fail("configuration", took, what, &advice)?;
-        self.skip("all else", "there is no configuration to try")?;
+        self.fail("configuration", took, problem, &advice)?;
+        self.skip("all other steps", "there is no valid configuration")?;
         Ok(CommandError::Reported(EXIT_USAGE))
     }
 

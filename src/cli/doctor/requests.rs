@@ -66,7 +66,7 @@ pub(super) async fn send(
     limit: TimeLimit,
 ) -> Result<Parts, BoxError> {
     let response = timeout(limit.time, client::send(transport, request)).await;
-    let response = response.map_err(|_| format!("no answer within {limit}"))??;
+    let response = response.map_err(|_| format!("no response within {limit}"))??;
     Ok(response.into_parts().0)
 }
 
@@ -79,7 +79,7 @@ pub(super) fn seconds_ahead(response: &HeaderMap, now: SystemTime) -> Option<i64
     Some(unix_seconds(now)? - date - i64::from(age.unwrap_or(0)))
 }
 
-fn unix_seconds(time: SystemTime) -> Option<i64> {
+pub(super) fn unix_seconds(time: SystemTime) -> Option<i64> {
     let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
     i64::try_from(since.as_secs()).ok()
 }

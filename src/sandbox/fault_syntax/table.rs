@@ -48,24 +48,24 @@ pub(super) static SYNTAX: [SyntaxRow; 18] = {
     use FaultKind::*;
     use ValueSyntax::*;
     [
-        row("token-delay", "2s", "the token comes late", Time(TokenDelay)),
-        row("token-hang", "", "no answer, ever", Absent(TokenHang)),
-        row("token-reset", "", "the connection closes instead", Absent(TokenReset)),
-        row("token-status", "500", "any status, a body that is no JSON", Status(TokenStatus)),
-        row("token-retry-after", "7", "a Retry-After on any answer; a date as well", Field(TokenRetryAfter)),
-        row("token-body", "html", "or empty, no-token, crlf, bom, truncated, endless, drip", Body),
-        row("token-type", "mac", "another token_type", Text),
-        row("token-bad", "", "a token with a line end in it", Absent(TokenBad)),
-        row("token-same", "", "the token before, while it lives", Absent(TokenSame)),
-        row("token-expires-in", "-1", "any JSON; none leaves it out", Json),
-        row("token-life", "3s", "another life", Time(TokenLife)),
-        row("refuse-client", "", "401 invalid_client", Absent(RefuseClient)),
-        row("api-status", "503", "any status, in GBG's form of an error", Status(ApiStatus)),
-        row("api-delay", "1s", "the answer comes late", Time(ApiDelay)),
-        row("api-hang", "", "no answer, ever", Absent(ApiHang)),
-        row("api-reset", "", "the connection closes instead", Absent(ApiReset)),
-        row("api-truncated", "", "the body breaks off in the middle", Absent(ApiTruncated)),
-        row("api-retry-after", "7", "a Retry-After on any answer", Field(ApiRetryAfter)),
+        row("token-delay", "2s", "respond late", Time(TokenDelay)),
+        row("token-hang", "", "never respond", Absent(TokenHang)),
+        row("token-reset", "", "close the connection instead of responding", Absent(TokenReset)),
+        row("token-status", "500", "respond with this status and a body that is not JSON", Status(TokenStatus)),
+        row("token-retry-after", "7", "add a Retry-After field, in seconds or as a date", Field(TokenRetryAfter)),
+        row("token-body", "html", "send a faulty body: empty, html, no-token, crlf, bom, truncated, endless or drip", Body),
+        row("token-type", "mac", "send another token_type", Text),
+        row("token-bad", "", "put a line end into the token", Absent(TokenBad)),
+        row("token-same", "", "return the previous token until it expires", Absent(TokenSame)),
+        row("token-expires-in", "-1", "send any JSON as expires_in; none omits it", Json),
+        row("token-lifetime", "3s", "issue a token with another lifetime", Time(TokenLifetime)),
+        row("refuse-client", "", "respond with 401 invalid_client", Absent(RefuseClient)),
+        row("api-status", "503", "respond with this status in GBG's error format", Status(ApiStatus)),
+        row("api-delay", "1s", "respond late", Time(ApiDelay)),
+        row("api-hang", "", "never respond", Absent(ApiHang)),
+        row("api-reset", "", "close the connection instead of responding", Absent(ApiReset)),
+        row("api-truncated", "", "break off in the middle of the body", Absent(ApiTruncated)),
+        row("api-retry-after", "7", "add a Retry-After field, in seconds or as a date", Field(ApiRetryAfter)),
     ]
 };
 
@@ -102,14 +102,14 @@ fn parse_status(text: &str) -> Result<StatusCode, String> {
     let status = text.parse().ok();
     status
         .filter(|status: &StatusCode| !status.is_informational())
-        .ok_or_else(|| "no status; write a number from 200 to 999".to_owned())
+        .ok_or_else(|| format!("invalid status {text:?}; write a number from 200 to 999"))
 }
 
 fn parse_field(text: &str) -> Result<HeaderValue, String> {
     let value = HeaderValue::from_str(text).ok();
     value
         .filter(|value| value.to_str().is_ok())
-        .ok_or_else(|| "no text that a header field can have".to_owned())
+        .ok_or_else(|| "not a header field value; write printable ASCII".to_owned())
 }
 
 fn parse_body(text: &str) -> Result<TokenBody, String> {
@@ -118,7 +118,7 @@ fn parse_body(text: &str) -> Result<TokenBody, String> {
             .iter()
             .filter_map(TokenBody::to_possible_value);
         let known: Vec<_> = known.map(|value| value.get_name().to_owned()).collect();
-        format!("there is no body {text:?}; there are {}", known.join(", "))
+        format!("unknown body {text:?}; known bodies: {}", known.join(", "))
     })
 }
 
@@ -128,6 +128,6 @@ fn parse_json(text: &str) -> Result<Option<String>, String> {
     }
     match serde_json::from_str::<IgnoredAny>(text) {
         Ok(_) => Ok(Some(text.to_owned())),
-        Err(error) => Err(format!("no JSON: {error}")),
+        Err(error) => Err(format!("not JSON: {error}")),
     }
 }

@@ -56,7 +56,7 @@ async fn an_invalid_list_changes_nothing() {
         r#"["api-hang", "api-hnag*2"]"#,
     )
     .await;
-    let error = "there is no fault \"api-hnag\"; did you mean api-hang?";
+    let error = "unknown fault \"api-hnag\"; did you mean api-hang?";
     assert_eq!(
         (status, problem),
         (400, json!({"error": error, "fault": "api-hnag*2"}))
@@ -68,7 +68,7 @@ async fn an_invalid_list_changes_nothing() {
             problem["error"]
                 .as_str()
                 .unwrap()
-                .starts_with("send a JSON list of texts")
+                .starts_with("expected a JSON list of strings")
         );
     }
     assert_eq!(sandbox.faults(), [FaultKind::TokenHang.times(2)]);

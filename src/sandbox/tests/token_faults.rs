@@ -163,7 +163,7 @@ async fn a_token_has_a_line_end_in_it() {
 
 #[tokio::test]
 async fn token_same_repeats_a_valid_token() {
-    let sandbox = with_faults(&["token-life=10s*1", "token-same"]).await;
+    let sandbox = with_faults(&["token-lifetime=10s*1", "token-same"]).await;
     let first = ask_token(&sandbox).await.json();
     let again = ask_token(&sandbox).await.json();
     assert_eq!(again["access_token"], first["access_token"]);
@@ -206,7 +206,7 @@ async fn expires_in_is_sent_as_written() {
 
 #[tokio::test]
 async fn token_life_sets_the_lifetime() {
-    let sandbox = with_faults(&["token-life=300ms"]).await;
+    let sandbox = with_faults(&["token-lifetime=300ms"]).await;
     let began = Instant::now();
     let response = ask_token(&sandbox).await.json();
     assert_eq!(response["expires_in"], 0);

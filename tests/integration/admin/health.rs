@@ -85,7 +85,7 @@ async fn a_drain_is_reported_before_it_begins() {
     let (addr, admin) = (proxy.addr(), proxy.admin());
     assert_ok(addr, START).await;
     let drained = tokio::spawn(proxy.shut_down());
-    until(async || said(&get(admin, "/readyz").await).contains("about to end")).await;
+    until(async || said(&get(admin, "/readyz").await).contains("shutting down")).await;
     assert_eq!(
         send(addr, post(START)).await.status(),
         StatusCode::OK,

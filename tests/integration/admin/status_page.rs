@@ -94,7 +94,7 @@ async fn the_page_updates_itself_after_refusal_and_recovery() {
         browser
             .text("#token")
             .await
-            .contains("a token has come since")
+            .contains("a token arrived since")
     );
     for _ in 0..20 {
         call(START, "start").await;

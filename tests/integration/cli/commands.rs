@@ -67,7 +67,7 @@ fn check_prints_the_effective_configuration() {
         .env("HTTPS_PROXY", "http://ada:hunter2@proxy.example:3128");
     let (out, err) = text(&command.output().unwrap());
     assert!(
-        out.contains("by way of       http://proxy.example:3128 (the API alone)\n"),
+        out.contains("egress proxy    http://proxy.example:3128 (API only)\n"),
         "{out}{err}"
     );
 }
@@ -297,7 +297,7 @@ fn check_shows_keys_and_sources_without_secrets() {
     for secret in ["hush", &digest, "test-secret"] {
         assert!(!said.contains(secret), "{secret}: {said}");
     }
-    let output = with_client(&["check", "--json", "--config", path])
+    let output = with_client(&["check", "--all", "--json", "--config", path])
         .output()
         .unwrap();
     let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();

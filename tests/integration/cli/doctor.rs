@@ -115,7 +115,7 @@ async fn every_step_passes_against_a_sandbox() {
         );
     }
     said.assert('✓', "clock", &["agrees"]);
-    said.assert('✓', "token request", &["lives 1h"]);
+    said.assert('✓', "token request", &["lifetime of 1h"]);
     said.assert(
         '✓',
         "API: call",
@@ -165,7 +165,7 @@ async fn a_wrong_secret_is_reported_with_its_fix() {
     said.assert(
         '✗',
         "token request",
-        &["client_auth is \"post\"", "wants \"basic\""],
+        &["client_auth is \"post\"", "require \"basic\""],
     );
     said.assert('-', "API: call", &["there is no token"]);
     assert!(!said.out.contains("another-secret"), "{}", said.out);
@@ -257,7 +257,7 @@ async fn a_wrong_clock_fails_without_stopping_later_steps() {
         "clock",
         &["s ahead of the token endpoint", "set the clock"],
     );
-    said.assert('✓', "token request", &["lives 1m"]);
+    said.assert('✓', "token request", &["lifetime of 1m"]);
     said.assert('✓', "API: call", &["400 Bad Request", "accepted"]);
 }
 
@@ -270,7 +270,7 @@ async fn an_invalid_configuration_exits_64_with_its_fix() {
         "fix: did you mean upstream.region?",
     ];
     said.assert('✗', "configuration", &parts);
-    said.assert('-', "all else", &["no configuration"]);
+    said.assert('-', "all other steps", &["no valid configuration"]);
 
     let said = examine(command(&["doctor"]), &[]).await;
     assert_eq!(said.code, Some(64));

@@ -81,11 +81,11 @@ async fn dead_ports_and_missing_hosts_are_distinguished() {
     let said = doctor(&["upstream.base_url=http://127.0.0.1:1", &endpoint]).await;
     assert_eq!(said.code, Some(1));
     said.assert('-', "token endpoint: TLS", &["plain http://"]);
-    said.assert('✓', "token request", &["lives 1h"]);
+    said.assert('✓', "token request", &["lifetime of 1h"]);
     said.assert(
         '✗',
         "API: TCP",
-        &["Connection refused", "takes no connections on port 1"],
+        &["Connection refused", "connection refused on port 1"],
     );
     said.assert('-', "API: TLS", &["there is no connection"]);
     said.assert('-', "API: call", &["the API was not reached"]);
@@ -103,11 +103,11 @@ async fn dead_ports_and_missing_hosts_are_distinguished() {
         &[
             "host.invalid: ",
             "no such host",
-            "HTTPS_PROXY is set, and ignored",
+            "HTTPS_PROXY is set but ignored",
         ],
     );
     said.assert('-', "API: TCP", &["there is no address"]);
-    said.assert('✓', "token request", &["lives 1h"]);
+    said.assert('✓', "token request", &["lifetime of 1h"]);
     assert!(!said.out.contains("hunter2"), "{}", said.out);
 }
 
@@ -139,14 +139,14 @@ async fn doctor_uses_the_egress_proxy() {
         said.assert(
             '✓',
             &format!("{server}: DNS"),
-            &["the egress proxy 127.0.0.1 is an address"],
+            &["the egress proxy 127.0.0.1 is an IP address"],
         );
         said.assert('✓', &format!("{server}: TLS"), &["TLS 1.3"]);
     }
     said.assert(
         '✓',
         "egress proxy: CONNECT",
-        &["leads to tokens.example, port 443"],
+        &["tunnel to tokens.example:443"],
     );
     said.assert('✓', "API: call", &["200", "accepted"]);
     assert!(
@@ -162,7 +162,7 @@ async fn doctor_uses_the_egress_proxy() {
     );
 
     for (answer, expected) in [
-        ("HTTP/1.1 407 No\r\n\r\n", "wants user and password"),
+        ("HTTP/1.1 407 No\r\n\r\n", "requires a user and a password"),
         (
             "HTTP/1.1 403 No\r\n\r\n",
             "to allow CONNECT to tokens.example:443",
@@ -188,7 +188,7 @@ async fn doctor_uses_the_egress_proxy() {
     said.assert(
         '✗',
         "token endpoint: TCP",
-        &["port 1", "check host and port in upstream.egress_proxy"],
+        &["port 1", "check the host and port in upstream.egress_proxy"],
     );
 }
 
@@ -201,9 +201,14 @@ async fn an_invalid_certificate_is_reported_with_its_cause() {
             "localhost",
             IsCa::NoCa,
             true,
-            "the certificate ended at Mon, 01 Jan 2001 00:00:00 GMT",
+            "the certificate expired at Mon, 01 Jan 2001 00:00:00 GMT",
         ),
-        ("other.example", IsCa::NoCa, false, "another server answers"),
+        (
+            "other.example",
+            IsCa::NoCa,
+            false,
+            "another server responded",
+        ),
         (
             "localhost",
             IsCa::Ca(BasicConstraints::Unconstrained),
@@ -288,6 +293,6 @@ async fn the_client_certificate_reaches_the_token_endpoint() {
         said.assert('✓', "token.client_cert", &["found in /"]);
         said.assert('✓', "token endpoint: TLS", &[name]);
         said.assert('✓', "clock", &["agrees with the token endpoint"]);
-        said.assert('✓', "token request", &["lives 1m"]);
+        said.assert('✓', "token request", &["lifetime of 1m"]);
     }
 }

@@ -62,7 +62,7 @@ async fn each_step_has_the_time_limit_of_run() {
         format!("token.endpoint=http://localhost:{port}"),
     ];
     let said = doctor(&[&limits[..], &[&plain[0], &plain[1]]].concat()).await;
-    said.assert('✗', "clock", &["no answer within token.timeout (300ms)"]);
+    said.assert('✗', "clock", &["no response within token.timeout (300ms)"]);
     said.assert(
         '✗',
         "token request",
@@ -74,7 +74,7 @@ async fn each_step_has_the_time_limit_of_run() {
     said.assert(
         '✗',
         "API: call",
-        &["no answer within upstream.response_timeout (500ms)"],
+        &["no response within upstream.response_timeout (500ms)"],
     );
 }
 
@@ -103,6 +103,6 @@ async fn white_space_before_a_colon_breaks_no_step() {
     let said = doctor(&[&set[0], &set[1]]).await;
     assert_eq!(said.code, Some(0), "{}", said.out);
     said.assert('✓', "clock", &["agrees"]);
-    said.assert('✓', "token request", &["lives 1m"]);
+    said.assert('✓', "token request", &["lifetime of 1m"]);
     said.assert('✓', "API: call", &["accepted"]);
 }

@@ -135,13 +135,13 @@ fn a_complete_caller_is_accepted_and_listed() {
         caller_with(rest)
     ));
     assert!(
-        out.contains("  lets in         crm (key, certificate), billing (key)\n"),
+        out.contains("  callers         crm (key, certificate), billing (key)\n"),
         "{out}"
     );
     assert!(!out.contains("warning"), "{out}");
     let out = good("");
     assert!(
-        out.contains("  lets in         everybody who reaches 127.0.0.1:8080\n"),
+        out.contains("  callers         anyone who can reach 127.0.0.1:8080\n"),
         "{out}"
     );
     good("[[caller]]\nname = \"a\"\nuid = 1001\n[listen]\naddress = \"unix:/x.sock\"");
@@ -227,7 +227,7 @@ fn key_new_prints_only_the_key_to_stdout() {
         "{out}{err}"
     );
     assert!(
-        good(&err).contains("  lets in         crm (key)\n"),
+        good(&err).contains("  callers         crm (key)\n"),
         "{err}"
     );
 

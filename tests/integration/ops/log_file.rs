@@ -50,7 +50,7 @@ async fn the_log_file_is_private_and_appended_to() {
     assert_eq!(running.end("-TERM"), 0);
     assert_eq!(running.log, "", "standard output");
     assert!(
-        read(&file).contains("path=\"/number/1/\"") && read(&file).contains("done"),
+        read(&file).contains("path=\"/number/1/\"") && read(&file).contains("drained"),
         "{}",
         read(&file)
     );

@@ -54,9 +54,9 @@ async fn changed_upstream_timeouts_replace_open_connections() {
     replace(config.path(), "[upstream]\nresponse_timeout = \"60s\"\n");
     running.signal("-HUP");
     until(async || status(&running).await == StatusCode::OK).await;
-    // What says the same has no effect on connections.
+    // A reload without changes has no effect on connections.
     let before = opened.load(Ordering::SeqCst);
-    reload(&mut running, "says the same");
+    reload(&mut running, "no changes");
     assert_eq!(
         (status(&running).await, opened.load(Ordering::SeqCst)),
         (StatusCode::OK, before)
@@ -198,7 +198,7 @@ async fn a_reload_reads_the_upstream_ca_file() {
     let mut running = running(config.path(), &api, &set).await;
     assert_eq!(status(&running).await, StatusCode::BAD_GATEWAY);
     std::fs::copy(right, ca_file.path()).unwrap();
-    reload(&mut running, "says the same");
+    reload(&mut running, "no changes");
     assert_eq!(status(&running).await, StatusCode::OK);
     assert_eq!(running.end("-TERM"), 0);
 }

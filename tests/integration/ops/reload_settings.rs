@@ -161,7 +161,7 @@ async fn destinations_change_only_by_a_restart() {
         replace(config.path(), &text);
         reload(
             &mut running,
-            &format!("{key} is another one, which needs a restart"),
+            &format!("{key} changed, which needs a restart"),
         );
         assert_eq!(status(&running).await, StatusCode::OK);
     }
@@ -195,7 +195,7 @@ async fn the_log_level_changes() {
     assert_eq!(quiet.status(), StatusCode::OK);
 
     replace(config.path(), "[log]\nlevel = \"info\"\n");
-    reload(&mut running, "is put in force");
+    reload(&mut running, "configuration reloaded why=");
     let loud = Request::post(START)
         .header("host", "localhost")
         .header("x-proxy-request-id", "loud-one");

@@ -79,7 +79,7 @@ fn each_signal_that_ends_the_process_drains_it() {
     ] {
         let mut running = Running::start(&[]);
         assert_eq!(running.end(&format!("-{signal}")), 0, "{signal}");
-        let drained = format!("requests in flight finish signal=\"SIG{name}\"");
+        let drained = format!("finishing requests in flight signal=\"SIG{name}\"");
         assert!(running.log.contains(&drained), "{}", running.log);
     }
 }
@@ -110,6 +110,6 @@ fn a_rotation_signal_at_startup_is_harmless() {
         .unwrap()
         .write_all(b"")
         .unwrap();
-    running.read_until("gbg-proxy listens");
+    running.read_until("gbg-proxy is listening");
     assert_eq!(running.end("-TERM"), 0);
 }

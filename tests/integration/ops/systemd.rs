@@ -126,9 +126,9 @@ fn only_requested_reloads_are_sent_to_systemd() {
     std::fs::write(secret.path(), "").unwrap();
     proxy.signal("-HUP");
     manager.read_until("RELOADING=1\n");
-    proxy.read_until("the configuration is not used");
+    proxy.read_until("configuration rejected");
     std::fs::write(secret.path(), "another").unwrap();
-    proxy.read_until("why=\"it was not used before\"");
+    proxy.read_until("why=\"retry\"");
     assert_eq!(proxy.end("-TERM"), 0);
     manager.read_until("STOPPING=1\n");
     assert_eq!(

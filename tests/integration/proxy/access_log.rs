@@ -185,7 +185,7 @@ async fn callers_leave_files_for_upstream_connections() {
     ];
     let mut running = Running::start_with_open_files(64, &[&set[0], &set[1], "listen.workers=1"]);
     assert!(
-        running.log.contains("listen.max_connections is lowered"),
+        running.log.contains("reduced listen.max_connections"),
         "{}",
         running.log
     );

@@ -106,7 +106,7 @@ mod otlp {
         for (text, logged, is_begun) in [
             (
                 "endpoint = \"http://127.0.0.1:1/v1/traces\"",
-                "needs a restart keys=\"trace.endpoint\"",
+                "need a restart keys=\"trace.endpoint\"",
                 false,
             ),
             ("start = true", "changed=\"trace.start\"", true),

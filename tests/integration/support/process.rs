@@ -191,7 +191,7 @@ impl Running {
         let mut shell = Command::new("/bin/sh");
         shell.args(["-c", "exec \"$@\" 2>&1", "sh", BINARY]);
         let mut running = Running::watch(proxy(shell, &[&[log_file.as_str()], set].concat()));
-        while !running.log.contains("gbg-proxy listens") {
+        while !running.log.contains("gbg-proxy is listening") {
             std::thread::sleep(Duration::from_millis(20));
             running.log = written().split_off(before);
         }
@@ -228,7 +228,7 @@ impl Running {
     pub fn sandbox(arguments: &[&str]) -> Running {
         let all = [&["sandbox", "--address", "127.0.0.1:0"], arguments].concat();
         let mut running = Running::watch(bare(Command::new(BINARY), &all));
-        running.read_until("the sandbox listens on");
+        running.read_until("the sandbox is listening on");
         running
     }
 
@@ -238,7 +238,7 @@ impl Running {
 
     fn listening(command: Command) -> Running {
         let mut running = Running::watch(command);
-        running.read_until("gbg-proxy listens");
+        running.read_until("gbg-proxy is listening");
         running
     }
 

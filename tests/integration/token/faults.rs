@@ -56,7 +56,7 @@ fn count_unknown(sandbox: &Sandbox) -> Arc<AtomicU64> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_second_tokens_are_replaced_without_errors() {
-    let sandbox = sandbox(&["token-life=2s"]).await;
+    let sandbox = sandbox(&["token-lifetime=2s"]).await;
     let unknown = count_unknown(&sandbox);
     let proxy = TestProxy::before_sandbox(&sandbox).start().await;
     let (addr, end) = (proxy.addr(), Instant::now() + Duration::from_secs(20));
@@ -171,7 +171,7 @@ async fn persistent_401s_cause_two_token_fetches_at_most() {
 
 #[tokio::test]
 async fn recovery_from_a_long_outage_needs_no_restart() {
-    let sandbox = sandbox(&["token-life=2s"]).await;
+    let sandbox = sandbox(&["token-lifetime=2s"]).await;
     let proxy = TestProxy::before_sandbox(&sandbox)
         .set(&["token.wait_timeout=100ms"])
         .start()
@@ -203,7 +203,7 @@ async fn no_fault_exposes_secret_or_token() {
     let faults = [
         &[][..],
         &[],
-        &["token-delay=100ms", "token-life=1s"],
+        &["token-delay=100ms", "token-lifetime=1s"],
         &["token-hang"],
         &["token-reset"],
         &["token-status=500", "token-retry-after=1"],
@@ -211,16 +211,16 @@ async fn no_fault_exposes_secret_or_token() {
         &["token-body=empty"],
         &["token-body=html"],
         &["token-body=no-token"],
-        &["token-body=crlf", "token-life=1s"],
+        &["token-body=crlf", "token-lifetime=1s"],
         &["token-body=truncated"],
         &["token-body=endless"],
         &["token-body=drip"],
         &["token-type=mac"],
         &["token-bad"],
         &["token-expires-in=-1"],
-        &["token-same", "token-life=1s"],
+        &["token-same", "token-lifetime=1s"],
         &["refuse-client"],
-        &["api-status=401", "token-life=1s"],
+        &["api-status=401", "token-lifetime=1s"],
         &["api-reset"],
         &["api-truncated"],
         &["api-hang"],
@@ -300,7 +300,7 @@ async fn no_fault_exposes_secret_or_token() {
     for (faults, sandbox, (code, heard)) in join_all(runs).await {
         assert_eq!(code, 0, "{faults:?}: {heard}");
         assert!(
-            heard.contains("gbg-proxy listens") && heard.contains("DEBUG"),
+            heard.contains("gbg-proxy is listening") && heard.contains("DEBUG"),
             "{heard}"
         );
         let encoded = "dGVzdC1jbGllbnQ6dGVzdC1zZWNyZXQtN2MxZg";

@@ -84,8 +84,8 @@ async fn dead_pooled_connections_cost_no_request() {
 
 #[tokio::test]
 async fn early_and_mid_response_closes_are_distinguished() {
-    const CLOSED: &str = "the connection to the API was closed before it answered";
-    const BROKEN: &str = "the connection to the API broke before it answered";
+    const CLOSED: &str = "the API closed the connection before a response";
+    const BROKEN: &str = "the connection to the API broke before a response";
     for (served, begun, detail) in [(1, "", CLOSED), (1, "HTTP/1.1 20", BROKEN), (0, "", BROKEN)] {
         let upstream = scripted(move |mut stream: TcpStream| async move {
             for _ in 0..served {

@@ -13,8 +13,8 @@ const CHECK_ENDPOINT: &str = "check token.endpoint";
 
 const CHECK_ORIGIN: &str = "check upstream.region or upstream.base_url";
 
-const CHECK_SECRET: &str =
-    "check token.client_id and token.client_secret; a regenerated secret ends the old one at once";
+const CHECK_SECRET: &str = "check token.client_id and token.client_secret; regenerating a secret invalidates the old one at \
+     once";
 
 const GIVE_ROLE: &str =
     "give the API client the role \"Go API Access\" (Account management portal, Clients tab)";
@@ -24,7 +24,7 @@ pub(in crate::cli::doctor) fn describe_fetch_error(error: &FetchError) -> String
     match error {
         // The error's own text ends in advice, which the report gives in full.
         FetchError::Refused { status, code, .. } => {
-            let code = code.unwrap_or("with no known error code");
+            let code = code.unwrap_or("without a known error code");
             format!("{}: {status}, {code}", error.kind().summary())
         }
         other => chain(other),
@@ -35,30 +35,28 @@ pub(in crate::cli::doctor) fn advise_on_fetch_error(error: &FetchError, config: 
     match error {
         FetchError::Refused { code, .. } => refused_client(*code, config),
         FetchError::Status { status, .. } => token_endpoint_status(*status),
-        FetchError::Response(_) => {
-            other_server("token endpoint", CHECK_ENDPOINT).fix(name_gbgs_endpoint())
-        }
+        FetchError::Response(_) => other_token_endpoint(),
         FetchError::Encoded { .. } => Advice::new(
-            "something between this machine and the endpoint compresses what it was asked not to compress",
+            "something between this machine and the endpoint compresses the response, although the \
+             request does not allow it",
         )
-        .fix("ask the operator of the gateway or proxy in between to heed Accept-Encoding"),
+        .fix("ask the operator of the gateway or proxy in between to honor Accept-Encoding"),
         FetchError::Timeout(late) if late.step != ConnectStep::Response => Advice::new(
-            "this connection took longer than the one before, and token.timeout is for both connection and answer",
+            "this connection took longer than the previous one, and token.timeout covers both the \
+             connection and the response",
         )
-        .fix(
-            "try again; if it lasts, fix what is slow above, or give it more time with token.timeout",
-        ),
+        .fix("try again; if it persists, fix the slow step above, or raise token.timeout"),
         FetchError::Timeout(_) | FetchError::TooLate { .. } => Advice::new(
-            "the endpoint took the connection, and did not answer the request in token.timeout",
+            "the endpoint accepted the connection but did not respond within token.timeout",
         )
-        .fix("try again; if it lasts, ask GBG's support, or give it more time with token.timeout"),
+        .fix("try again; if it persists, contact GBG support, or raise token.timeout"),
         FetchError::Credentials(_) => {
-            Advice::new("the client's key or certificate was read, and is of no use")
+            Advice::new("the client's key or certificate was read but cannot be used")
                 .fix("check token.jwt_key, token.client_cert and token.client_key")
         }
         FetchError::Unreachable(_) | FetchError::Broken(_) => {
-            Advice::new("the connection broke before an answer came")
-                .fix("try again; if it lasts, something on the way cuts the request off")
+            Advice::new("the connection broke before a response arrived")
+                .fix("try again; if it persists, something on the way interrupts the request")
         }
     }
 }
@@ -69,7 +67,7 @@ fn refused_client(code: Option<&'static str>, config: &Config) -> Advice {
         ClientAuth::Post => (CHECK_SECRET, try_other_auth("post", "basic")),
         ClientAuth::Basic => (CHECK_SECRET, try_other_auth("basic", "post")),
         ClientAuth::PrivateKeyJwt => (
-            "check token.client_id, and that the endpoint has the public half of token.jwt_key",
+            "check token.client_id, and that the endpoint has the public key of token.jwt_key",
             "check token.jwt_alg, token.jwt_kid and this machine's clock".to_owned(),
         ),
         ClientAuth::Tls => (
@@ -79,16 +77,15 @@ fn refused_client(code: Option<&'static str>, config: &Config) -> Advice {
     };
     match code {
         Some("invalid_client") => Advice::new(
-            "the client is not who it says, or proves it in a way that it is not set up for",
+            "the credentials are wrong, or the client is set up for another authentication method",
         )
         .fix(check)
         .fix(other_auth),
         Some("unauthorized_client") => {
-            Advice::new("the client is known, but may not ask for a token in this way")
-                .fix(GIVE_ROLE)
+            Advice::new("the client is known, but is not allowed to use this grant").fix(GIVE_ROLE)
         }
         Some("invalid_scope") => Advice::new(format!(
-            "the client may not have the scope {:?}",
+            "the client is not allowed the scope {:?}",
             config.token.scope
         ))
         .fix(GIVE_ROLE)
@@ -97,46 +94,50 @@ fn refused_client(code: Option<&'static str>, config: &Config) -> Advice {
             gbg::SCOPE
         )),
         Some("invalid_grant") => Advice::new(
-            "the endpoint takes the client, but not the grant that it comes with",
+            "the endpoint accepts the client but rejects the grant",
         )
-        .fix("check token.username and token.password, if they are yours to give: several wrong ones lock the user")
+        .fix(
+            "check token.username and token.password, if you use them; several failed logins lock \
+                 the user",
+        )
         .fix("an API client of the Clients tab has the grant \"client_credentials\""),
-        Some("unsupported_grant_type") => {
-            Advice::new("this endpoint does not know this grant")
-                .fix("check token.grant")
-                .fix(CHECK_ENDPOINT)
-                .fix(name_gbgs_endpoint())
-        }
+        Some("unsupported_grant_type") => Advice::new("this endpoint does not support this grant")
+            .fix("check token.grant")
+            .fix(CHECK_ENDPOINT)
+            .fix(gbgs_endpoint()),
         Some("invalid_request") => {
-            Advice::new("the endpoint misses something in the request, or has it twice")
+            Advice::new("the endpoint reports a missing or repeated parameter of the request")
                 .fix(CHECK_ENDPOINT)
                 .fix(other_auth)
         }
-        _ => Advice::new("the refusal is not worded as that of a token endpoint")
+        _ => Advice::new("the response is not an error that a token endpoint sends")
             .fix(CHECK_ENDPOINT)
-            .fix(name_gbgs_endpoint()),
+            .fix(gbgs_endpoint()),
     }
 }
 
 fn try_other_auth(auth: &str, other: &str) -> String {
-    format!("if both are right: token.client_auth is {auth:?}, perhaps the client wants {other:?}")
+    format!(
+        "if both are right: token.client_auth is {auth:?}, and the client may require {other:?}"
+    )
 }
 
 fn token_endpoint_status(status: StatusCode) -> Advice {
     match status.as_u16() {
-        300..=399 => redirect(CHECK_ENDPOINT).fix(name_gbgs_endpoint()),
+        300..=399 => redirect(CHECK_ENDPOINT).fix(gbgs_endpoint()),
         429 => too_many_requests(),
         403 => Advice::new(
-            "something before the endpoint keeps this machine out, such as a list of allowed addresses",
+            "something in front of the endpoint blocks this machine, such as a list of allowed \
+             addresses",
         )
-        .fix("ask its operator to let this machine's address in")
+        .fix("ask its operator to allow this machine's address")
         .fix(CHECK_ENDPOINT),
         404 | 405 => Advice::new("there is no token endpoint at this path")
             .fix(CHECK_ENDPOINT)
-            .fix(name_gbgs_endpoint()),
-        508 => loop_detected(CHECK_ENDPOINT).fix(name_gbgs_endpoint()),
+            .fix(gbgs_endpoint()),
+        508 => loop_detected(CHECK_ENDPOINT).fix(gbgs_endpoint()),
         500.. => server_error(),
-        _ => other_server("token endpoint", CHECK_ENDPOINT).fix(name_gbgs_endpoint()),
+        _ => other_token_endpoint(),
     }
 }
 
@@ -165,25 +166,30 @@ pub(in crate::cli::doctor) fn judge_api_response(
         200..=299 => Ok("the token is accepted"),
         400 | 404 => Ok("the token is accepted (the instance is made up)"),
         401 => Err(
-            Advice::new("the API does not accept the token that the token endpoint gave")
+            Advice::new("the API rejects the token that the token endpoint issued")
                 .fix(compare_environments()),
         ),
-        403 => Err(
-            Advice::new("the API knows the token, but this client may not use the API")
-                .fix(GIVE_ROLE)
-                .fix("check that the client is in the department that the journeys belong to")
-                .fix(compare_environments()),
-        ),
+        403 => Err(Advice::new(
+            "the API knows the token, but this client is not allowed to use the API",
+        )
+        .fix(GIVE_ROLE)
+        .fix("check that the client is in the department that the journeys belong to")
+        .fix(compare_environments())),
         _ => Err(other_server("API", CHECK_ORIGIN)),
     }
 }
 
 /// For a server that accepted the connection, and sent no response.
 pub(in crate::cli::doctor) fn no_response() -> Advice {
-    Advice::new("the server took the connection, and gave no answer that is HTTP")
-        .fix("check scheme and port: perhaps the server wants https://")
-        .fix("if it wants a certificate, write upstream.client_cert and upstream.client_key")
-        .fix("try again; if it lasts, something on the way cuts it off, or this is another server")
+    Advice::new("the server accepted the connection but sent no HTTP response")
+        .fix("check the scheme and port: the server may require https://")
+        .fix(
+            "if it requires a client certificate, set upstream.client_cert and upstream.client_key",
+        )
+        .fix(
+            "try again; if it persists, something on the way interrupts the connection, or this is \
+             another server",
+        )
 }
 
 fn loop_detected(check: &str) -> Advice {
@@ -192,30 +198,35 @@ fn loop_detected(check: &str) -> Advice {
 
 fn redirect(check: &str) -> Advice {
     Advice::new(
-        "the answer sends elsewhere, and redirects are never followed: a captive portal or the wrong address",
+        "the response is a redirect, and redirects are never followed: a captive portal or a wrong \
+         address",
     )
     .fix(check)
 }
 
 fn too_many_requests() -> Advice {
-    Advice::new("there are too many requests from this client or address")
-        .fix("wait some minutes, and look for other processes with the same client id")
+    Advice::new("too many requests from this client or address")
+        .fix("wait a few minutes, and look for other processes with the same client ID")
 }
 
 fn server_error() -> Advice {
-    Advice::new("the fault is on the server's side, or that of a gateway before it")
-        .fix("wait some minutes, and try again; if it lasts, ask GBG's support")
+    Advice::new("the fault is on the server's side, or in a gateway in front of it")
+        .fix("try again in a few minutes; if it persists, contact GBG support")
+}
+
+fn other_token_endpoint() -> Advice {
+    other_server("token endpoint", CHECK_ENDPOINT).fix(gbgs_endpoint())
 }
 
 fn other_server(name: &str, check: &str) -> Advice {
     Advice::new(format!(
-        "this is not how the {name} answers: a captive portal, a corporate proxy or another server answers in \
-         its place"
+        "the {name} does not respond like this: a captive portal, a corporate proxy or another server \
+         responded instead"
     ))
     .fix(check)
 }
 
-fn name_gbgs_endpoint() -> String {
+fn gbgs_endpoint() -> String {
     format!("GBG's is {}", gbg::TOKEN_ENDPOINT)
 }
 
@@ -267,12 +278,12 @@ mod tests {
         let advice = refusal(Some("invalid_client"), &[]);
         assert!(
             advice.contains("401 Unauthorized, invalid_client")
-                && advice.contains("wants \"basic\""),
+                && advice.contains("require \"basic\""),
             "{advice}"
         );
         let advice = refusal(Some("invalid_client"), &["token.client_auth=basic"]);
         assert!(
-            advice.contains("is \"basic\", perhaps the client wants \"post\""),
+            advice.contains("is \"basic\", and the client may require \"post\""),
             "{advice}"
         );
     }
@@ -324,13 +335,21 @@ mod tests {
                 "{status}"
             );
             assert!(
-                of(status, true).unwrap_err().cause.contains("in its place"),
+                of(status, true)
+                    .unwrap_err()
+                    .cause
+                    .contains("responded instead"),
                 "{status}"
             );
         }
         assert!(of(401, false).unwrap_err().fixes[0].contains("same environment"));
         assert!(of(403, false).unwrap_err().fixes[0].contains("Go API Access"));
-        assert!(of(403, true).unwrap_err().cause.contains("in its place"));
+        assert!(
+            of(403, true)
+                .unwrap_err()
+                .cause
+                .contains("responded instead")
+        );
         assert!(of(508, false).unwrap_err().cause.contains("back to itself"));
         for status in [301, 405, 429, 500, 503] {
             assert!(of(status, false).is_err(), "{status}");

@@ -48,7 +48,7 @@ fn refused_and_silent_connections_differ() {
         &[io::ErrorKind::TimedOut, io::ErrorKind::ConnectionRefused],
     );
     assert!(
-        text(&refused).contains("takes no connections on port 443"),
+        text(&refused).contains("connection refused on port 443"),
         "{refused:?}"
     );
     let silent = no_connection(&target(None), &[io::ErrorKind::TimedOut]);
@@ -61,7 +61,7 @@ fn refused_and_silent_connections_differ() {
 #[test]
 fn slow_dns_and_a_missing_host_differ() {
     let missing = text(&no_address(&target(None)));
-    assert!(missing.contains("no such host as a.example"), "{missing}");
+    assert!(missing.contains("no such host a.example"), "{missing}");
     let [slow, dead] = [
         text(&slow_lookup(&target(None))),
         text(&no_name_server(&target(None))),
@@ -76,10 +76,7 @@ fn slow_dns_and_a_missing_host_differ() {
         slow.contains("raise upstream.connect_timeout (3s)"),
         "{slow}"
     );
-    assert!(
-        dead.contains("whether a.example exists is not known"),
-        "{dead}"
-    );
+    assert!(dead.contains("so a.example may or may not exist"), "{dead}");
 }
 
 #[test]
@@ -102,10 +99,10 @@ fn a_slow_step_names_its_timeout() {
 fn an_ignored_proxy_variable_is_named() {
     let advice = text(&no_address(&target(Some("https_proxy"))));
     assert!(
-        advice.contains("https_proxy is set, and ignored"),
+        advice.contains("https_proxy is set but ignored"),
         "{advice}"
     );
-    assert!(text(&no_address(&target(None))).contains("HTTPS_PROXY and its like"));
+    assert!(text(&no_address(&target(None))).contains("HTTPS_PROXY and similar"));
 }
 
 #[test]
@@ -118,13 +115,13 @@ fn the_egress_proxys_status_decides_the_fix() {
         ))
     };
     assert!(
-        of(407, false).contains("wants user and password")
+        of(407, false).contains("requires a user and a password")
             && of(407, false).contains("\"env:NAME\"")
     );
-    assert!(of(407, true).contains("user or password is wrong"));
+    assert!(of(407, true).contains("the user or password is wrong"));
     assert!(of(403, true).contains("to allow CONNECT to a.example:443"));
-    assert!(of(502, true).contains("whether it reaches a.example:443"));
-    assert!(text(&no_tunnel(&target(None), &TunnelError::NoHttp)).contains("is no HTTP proxy"));
+    assert!(of(502, true).contains("whether it can reach a.example:443"));
+    assert!(text(&no_tunnel(&target(None), &TunnelError::NoHttp)).contains("is not an HTTP proxy"));
 }
 
 #[test]
@@ -150,7 +147,8 @@ fn an_expired_certificate_shows_both_times() {
         at(40),
     ));
     assert!(
-        advice.contains("ended at Sat, 29 Sep 2001") && advice.contains("it is Fri, 19 Oct 2001"),
+        advice.contains("expired at Sat, 29 Sep 2001")
+            && advice.contains("clock shows Fri, 19 Oct 2001"),
         "{advice}"
     );
     let advice = text(&no_tls(
@@ -160,7 +158,7 @@ fn an_expired_certificate_shows_both_times() {
         SystemTime::UNIX_EPOCH,
     ));
     assert!(
-        advice.contains("begins at Sun, 09 Sep 2001") && advice.contains("set its clock"),
+        advice.contains("is not valid before Sun, 09 Sep 2001") && advice.contains("set it (NTP)"),
         "{advice}"
     );
 }
@@ -170,7 +168,7 @@ fn a_certificate_that_expires_soon_is_noted() {
     let (what, note) = describe_certificate(&certificate(), at(0));
     assert_eq!(
         (what.as_str(), note),
-        ("TLS 1.3, issued by \"CN=Inner\", ends in 20 days", None)
+        ("TLS 1.3, issued by \"CN=Inner\", expires in 20 days", None)
     );
     assert!(
         describe_certificate(&certificate(), at(7))
