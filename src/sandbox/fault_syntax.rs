@@ -1,16 +1,12 @@
-//! Text form of a fault: `name` or `name=value`, with `*N` at the end to affect the next N calls
+//! Syntax of faults: `name` or `name=value`, with `*N` at the end to affect the next N calls
 //! only.
 
 mod table;
 
-use std::fmt;
-use std::mem::discriminant;
 use std::str::FromStr;
 
-use clap::ValueEnum;
-
-use self::table::{SYNTAX, SyntaxRow};
-use super::faults::{Fault, FaultKind};
+use self::table::SYNTAX;
+use super::faults::Fault;
 use crate::config::nearest;
 
 /// A text that is not a fault.
@@ -56,32 +52,31 @@ impl FromStr for Fault {
     fn from_str(text: &str) -> Result<Self, FaultError> {
         let is_count =
             |count: &str| !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
-        let Some((kind, count)) = text.rsplit_once('*').filter(|(_, count)| is_count(count)) else {
-            return parse_kind(text).map(Fault::from);
+        let (text, calls) = match text.rsplit_once('*').filter(|(_, count)| is_count(count)) {
+            Some((text, count)) => (text, Some(count.parse().map_err(|_| FaultError::Count)?)),
+            None => (text, None),
         };
-        match count.parse() {
-            Ok(0) | Err(_) => Err(FaultError::Count),
-            Ok(calls) => parse_kind(kind).map(|kind| kind.times(calls)),
-        }
-    }
-}
-
-fn parse_kind(text: &str) -> Result<FaultKind, FaultError> {
-    let (name, value) = match text.split_once('=') {
-        Some((name, value)) => (name, Some(value)),
-        None => (text, None),
-    };
-    let Some(row) = SYNTAX.iter().find(|row| row.name == name) else {
-        return Err(unknown(name));
-    };
-    match value {
-        Some(_) if row.example.is_empty() => Err(FaultError::TakesNoValue(row.name)),
-        None | Some("") if !row.example.is_empty() => {
-            Err(FaultError::NeedsValue(row.name, row.example))
-        }
-        value => row
-            .parse(value.unwrap_or_default())
-            .map_err(|reason| FaultError::Value(row.name, reason)),
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (text, None),
+        };
+        let Some(row) = SYNTAX.iter().find(|row| row.name == name) else {
+            return Err(unknown(name));
+        };
+        let value = match value {
+            Some(_) if row.example.is_empty() => return Err(FaultError::TakesNoValue(row.name)),
+            None | Some("") if !row.example.is_empty() => {
+                return Err(FaultError::NeedsValue(row.name, row.example));
+            }
+            value => value.unwrap_or_default(),
+        };
+        let effect = (row.parse)(value).map_err(|reason| FaultError::Value(row.name, reason))?;
+        Ok(Fault {
+            text: text.to_owned(),
+            target: row.target,
+            effect,
+            calls,
+        })
     }
 }
 
@@ -97,47 +92,14 @@ fn unknown(name: &str) -> FaultError {
     }
 }
 
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.kind.fmt(f)?;
-        match self.calls {
-            Some(calls) => write!(f, "*{calls}"),
-            None => Ok(()),
-        }
-    }
-}
-
-impl fmt::Display for FaultKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        use FaultKind::*;
-        let is_own = |row: &&SyntaxRow| {
-            let example = row.parse(row.example);
-            example.is_ok_and(|example| discriminant(&example) == discriminant(self))
-        };
-        f.write_str(SYNTAX.iter().find(is_own).map_or("", |row| row.name))?;
-        match self {
-            TokenDelay(time) | TokenLifetime(time) | ApiDelay(time) => {
-                write!(f, "={}", humantime::format_duration(*time))
-            }
-            TokenStatus(status) | ApiStatus(status) => write!(f, "={}", status.as_str()),
-            TokenRetryAfter(value) | ApiRetryAfter(value) => {
-                write!(f, "={}", String::from_utf8_lossy(value.as_bytes()))
-            }
-            TokenBody(body) => match body.to_possible_value() {
-                Some(value) => write!(f, "={}", value.get_name()),
-                None => Ok(()),
-            },
-            TokenType(name) => write!(f, "={name}"),
-            TokenExpiresIn(json) => write!(f, "={}", json.as_deref().unwrap_or("none")),
-            TokenHang | TokenReset | TokenBad | TokenSame | RefuseClient | ApiHang | ApiReset
-            | ApiTruncated => Ok(()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
+    use clap::ValueEnum;
+
     use super::super::faults::TokenBody;
+    use super::table::SyntaxRow;
     use super::*;
 
     fn error(text: &str) -> String {
@@ -170,7 +132,11 @@ mod tests {
             assert_eq!((fault.to_string(), fault.calls), (text.clone(), None));
             let text = format!("{text}*3");
             let counted: Fault = text.parse().unwrap();
-            assert_eq!((counted.to_string(), counted), (text, fault.kind.times(3)));
+            let calls = NonZeroU32::new(3);
+            assert_eq!(
+                (counted.to_string(), counted),
+                (text, Fault { calls, ..fault })
+            );
         }
     }
 

@@ -1,5 +1,7 @@
-//! Faults that a sandbox injects; `fault_syntax` reads and writes them as text.
+//! Faults that a sandbox injects; `fault_syntax` parses them.
 
+use std::fmt;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -11,50 +13,51 @@ use http::{HeaderValue, StatusCode};
 /// written, since these are read as the count.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    pub(super) kind: FaultKind,
+    /// The text without the count.
+    pub(super) text: String,
+    pub(super) target: FaultTarget,
+    pub(super) effect: FaultEffect,
     /// The number of further matching calls to affect; `None` affects all.
-    pub(super) calls: Option<u32>,
+    pub(super) calls: Option<NonZeroU32>,
 }
 
-/// The effect of a fault, and the endpoint that has it.
+/// The part of the sandbox that has a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FaultTarget {
+    Token,
+    Api,
+}
+
+/// The effect of a fault. From [`FaultEffect::Body`] on, only the token endpoint has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum FaultKind {
-    /// Issue the token at once, and respond so much later.
-    TokenDelay(Duration),
-    /// Issue no token, and never respond.
-    TokenHang,
-    /// Issue no token, and close the connection without a response.
-    TokenReset,
-    /// Respond with this status, and a body that is not JSON.
-    TokenStatus(StatusCode),
+pub(super) enum FaultEffect {
+    /// Issue the token or act on the call at once, and respond so much later.
+    Delay(Duration),
+    /// Never respond. The token endpoint issues no token; the API acts on the call.
+    Hang,
+    /// Close the connection without a response. The token endpoint issues no token; the API acts on
+    /// the call.
+    Reset,
+    /// Respond with this status, and do nothing else.
+    Status(StatusCode),
     /// Add this Retry-After to the response, whatever its status.
-    TokenRetryAfter(HeaderValue),
+    RetryAfter(HeaderValue),
+    /// Break the response off in the middle of its body.
+    Truncate,
     /// Send the token in a faulty body.
-    TokenBody(TokenBody),
+    Body(TokenBody),
     /// Send another `token_type`.
-    TokenType(String),
+    Type(String),
     /// Put a line end into the token, which no header value can have.
-    TokenBad,
+    Bad,
     /// Return the newest token again until it expires, with the whole seconds that it has left.
-    TokenSame,
+    Same,
     /// Send this JSON as `expires_in`; `None` leaves it out.
-    TokenExpiresIn(Option<String>),
+    ExpiresIn(Option<String>),
     /// Issue a token with this lifetime.
-    TokenLifetime(Duration),
+    Lifetime(Duration),
     /// Refuse the client, even one with the right id and secret.
     RefuseClient,
-    /// Do nothing, and respond with this status in the error format of the called version.
-    ApiStatus(StatusCode),
-    /// Act at once, and respond so much later.
-    ApiDelay(Duration),
-    /// Act, and never respond.
-    ApiHang,
-    /// Act, and close the connection without a response.
-    ApiReset,
-    /// Break the response off in the middle of its body.
-    ApiTruncated,
-    /// Add this Retry-After to the response, whatever its status.
-    ApiRetryAfter(HeaderValue),
 }
 
 /// A faulty body of a 200 response of the token endpoint.
@@ -78,17 +81,12 @@ pub(super) enum TokenBody {
     Drip,
 }
 
-impl FaultKind {
-    pub(super) fn times(self, calls: u32) -> Fault {
-        Fault {
-            kind: self,
-            calls: Some(calls),
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)?;
+        match self.calls {
+            Some(calls) => write!(f, "*{calls}"),
+            None => Ok(()),
         }
-    }
-}
-
-impl From<FaultKind> for Fault {
-    fn from(kind: FaultKind) -> Self {
-        Fault { kind, calls: None }
     }
 }

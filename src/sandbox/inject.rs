@@ -3,24 +3,18 @@
 //! Of faults that exclude each other, a call gets the first one in the list that is not used up:
 //! `token-status=500*2` and `token-reset*1` make two 500 responses, and then one reset.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use http::header::RETRY_AFTER;
 use http::{HeaderValue, StatusCode};
 
-use super::faults::{Fault, FaultKind};
+use super::faults::{Fault, FaultEffect, FaultTarget};
 use super::faulty_body::{StopSignal, reset_response, sleep_unless_stopped, truncate_half};
 use super::response::SandboxResponse;
 
 /// The faults that are active, in the order in which they were set.
 pub(super) struct ActiveFaults(Vec<Fault>);
-
-/// The part of the sandbox that a call goes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum FaultTarget {
-    Token,
-    Api,
-}
 
 /// The faults of one call, except those of the token that it may get.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -45,8 +39,7 @@ pub(super) enum ForcedOutcome {
 
 impl ActiveFaults {
     pub(super) fn new(faults: impl IntoIterator<Item = Fault>) -> Self {
-        let faults = faults.into_iter().filter(|fault| fault.calls != Some(0));
-        ActiveFaults(faults.collect())
+        ActiveFaults(faults.into_iter().collect())
     }
 
     pub(super) fn all(&self) -> &[Fault] {
@@ -55,8 +48,17 @@ impl ActiveFaults {
 
     /// Plans the next call to `target`, which uses up one call of each fault in the plan.
     pub(super) fn plan(&mut self, target: FaultTarget) -> FaultPlan {
-        let delay = self.consume(|kind| delay(kind, target));
-        let outcome = self.consume(|kind| outcome(kind, target));
+        let delay = self.consume(target, |effect| match effect {
+            FaultEffect::Delay(delay) => Some(*delay),
+            _ => None,
+        });
+        let outcome = self.consume(target, |effect| match effect {
+            FaultEffect::Hang => Some(ForcedOutcome::Hang),
+            FaultEffect::Reset => Some(ForcedOutcome::Reset),
+            FaultEffect::Status(status) => Some(ForcedOutcome::Status(*status)),
+            FaultEffect::RefuseClient => Some(ForcedOutcome::RefuseClient),
+            _ => None,
+        });
         if matches!(outcome, Some(ForcedOutcome::Hang | ForcedOutcome::Reset)) {
             return FaultPlan {
                 outcome,
@@ -67,59 +69,38 @@ impl ActiveFaults {
         FaultPlan {
             outcome,
             delay,
-            retry_after: self.consume(|kind| retry_after(kind, target)),
-            truncate: target == FaultTarget::Api && self.consume_kind(&FaultKind::ApiTruncated),
+            retry_after: self.consume(target, |effect| match effect {
+                FaultEffect::RetryAfter(value) => Some(value.clone()),
+                _ => None,
+            }),
+            truncate: self.consume_effect(target, &FaultEffect::Truncate),
         }
     }
 
-    /// Uses up one call of `kind`; returns false if it is not active.
-    pub(super) fn consume_kind(&mut self, kind: &FaultKind) -> bool {
-        self.consume(|other| (other == kind).then_some(()))
+    /// Uses up one call of `effect`; returns false if it is not active.
+    pub(super) fn consume_effect(&mut self, target: FaultTarget, effect: &FaultEffect) -> bool {
+        self.consume(target, |other| (other == effect).then_some(()))
             .is_some()
     }
 
-    /// Uses up one call of the first fault that `pick` returns a value for.
-    pub(super) fn consume<T>(&mut self, pick: impl Fn(&FaultKind) -> Option<T>) -> Option<T> {
+    /// Uses up one call of the first fault of `target` that `pick` returns a value for.
+    pub(super) fn consume<T>(
+        &mut self,
+        target: FaultTarget,
+        pick: impl Fn(&FaultEffect) -> Option<T>,
+    ) -> Option<T> {
         let mut faults = self.0.iter().enumerate();
-        let (index, picked) =
-            faults.find_map(|(index, fault)| Some((index, pick(&fault.kind)?)))?;
-        match &mut self.0[index].calls {
-            None => {}
-            Some(1) => drop(self.0.remove(index)),
-            Some(calls) => *calls -= 1,
+        let (index, picked) = faults.find_map(|(index, fault)| {
+            let picked = (fault.target == target).then(|| pick(&fault.effect))?;
+            Some((index, picked?))
+        })?;
+        if let Some(calls) = &mut self.0[index].calls {
+            match NonZeroU32::new(calls.get() - 1) {
+                Some(left) => *calls = left,
+                None => drop(self.0.remove(index)),
+            }
         }
         Some(picked)
-    }
-}
-
-fn delay(kind: &FaultKind, target: FaultTarget) -> Option<Duration> {
-    match (target, kind) {
-        (FaultTarget::Token, FaultKind::TokenDelay(delay))
-        | (FaultTarget::Api, FaultKind::ApiDelay(delay)) => Some(*delay),
-        _ => None,
-    }
-}
-
-fn outcome(kind: &FaultKind, target: FaultTarget) -> Option<ForcedOutcome> {
-    match (target, kind) {
-        (FaultTarget::Token, FaultKind::TokenHang) | (FaultTarget::Api, FaultKind::ApiHang) => {
-            Some(ForcedOutcome::Hang)
-        }
-        (FaultTarget::Token, FaultKind::TokenReset) | (FaultTarget::Api, FaultKind::ApiReset) => {
-            Some(ForcedOutcome::Reset)
-        }
-        (FaultTarget::Token, FaultKind::TokenStatus(status))
-        | (FaultTarget::Api, FaultKind::ApiStatus(status)) => Some(ForcedOutcome::Status(*status)),
-        (FaultTarget::Token, FaultKind::RefuseClient) => Some(ForcedOutcome::RefuseClient),
-        _ => None,
-    }
-}
-
-fn retry_after(kind: &FaultKind, target: FaultTarget) -> Option<HeaderValue> {
-    match (target, kind) {
-        (FaultTarget::Token, FaultKind::TokenRetryAfter(value))
-        | (FaultTarget::Api, FaultKind::ApiRetryAfter(value)) => Some(value.clone()),
-        _ => None,
     }
 }
 
@@ -212,8 +193,11 @@ mod tests {
     }
 
     #[test]
-    fn a_fault_for_zero_calls_is_inactive() {
-        let faults = ActiveFaults::new([FaultKind::TokenHang.times(0)]);
-        assert!(faults.all().is_empty());
+    fn a_fault_ends_with_its_last_call() {
+        let mut faults = active(&["api-truncated*1", "token-same"]);
+        assert!(faults.consume_effect(FaultTarget::Api, &FaultEffect::Truncate));
+        assert!(!faults.consume_effect(FaultTarget::Api, &FaultEffect::Truncate));
+        assert!(!faults.consume_effect(FaultTarget::Api, &FaultEffect::Same));
+        assert_eq!(texts(&faults), ["token-same"]);
     }
 }

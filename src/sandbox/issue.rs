@@ -5,7 +5,8 @@ use std::time::Duration;
 use http::StatusCode;
 use serde_json::json;
 
-use super::faults::{FaultKind, TokenBody};
+use super::faults::FaultTarget::Token;
+use super::faults::{FaultEffect, TokenBody};
 use super::faulty_body;
 use super::inject::ActiveFaults;
 use super::response::{SandboxBody, SandboxResponse, json_text, text};
@@ -19,8 +20,8 @@ const HTML: &str =
 pub(super) fn respond(sandbox: &SandboxContext) -> SandboxResponse {
     let mut state = sandbox.state();
     let SandboxState { faults, tokens, .. } = &mut *state;
-    let body = faults.consume(|kind| match kind {
-        FaultKind::TokenBody(body) => Some(*body),
+    let body = faults.consume(Token, |effect| match effect {
+        FaultEffect::Body(body) => Some(*body),
         _ => None,
     });
     // These bodies carry no token, so none is issued.
@@ -32,8 +33,8 @@ pub(super) fn respond(sandbox: &SandboxContext) -> SandboxResponse {
         _ => {}
     }
     let mut lifetime = faults
-        .consume(|kind| match kind {
-            FaultKind::TokenLifetime(lifetime) => Some(*lifetime),
+        .consume(Token, |effect| match effect {
+            FaultEffect::Lifetime(lifetime) => Some(*lifetime),
             _ => None,
         })
         .unwrap_or(sandbox.options.token_lifetime);
@@ -54,7 +55,7 @@ pub(super) fn respond(sandbox: &SandboxContext) -> SandboxResponse {
 
 /// Returns a token, and sets `lifetime` to its remaining lifetime.
 fn issue(faults: &mut ActiveFaults, tokens: &mut Tokens, lifetime: &mut Duration) -> String {
-    let newest = if faults.consume_kind(&FaultKind::TokenSame) {
+    let newest = if faults.consume_effect(Token, &FaultEffect::Same) {
         tokens.newest_access()
     } else {
         None
@@ -66,7 +67,7 @@ fn issue(faults: &mut ActiveFaults, tokens: &mut Tokens, lifetime: &mut Duration
         }
         None => tokens.issue_access(*lifetime),
     };
-    if faults.consume_kind(&FaultKind::TokenBad) {
+    if faults.consume_effect(Token, &FaultEffect::Bad) {
         token + "\r\nX-Injected: 1"
     } else {
         token
@@ -76,12 +77,12 @@ fn issue(faults: &mut ActiveFaults, tokens: &mut Tokens, lifetime: &mut Duration
 /// Returns the body in the field order of PingFederate. It is a text, since `serde_json` cannot hold
 /// every `expires_in` of a fault.
 fn token_json(faults: &mut ActiveFaults, token: Option<&str>, lifetime: Duration) -> String {
-    let token_type = faults.consume(|kind| match kind {
-        FaultKind::TokenType(other) => Some(other.clone()),
+    let token_type = faults.consume(Token, |effect| match effect {
+        FaultEffect::Type(other) => Some(other.clone()),
         _ => None,
     });
-    let expires_in = faults.consume(|kind| match kind {
-        FaultKind::TokenExpiresIn(value) => Some(value.clone()),
+    let expires_in = faults.consume(Token, |effect| match effect {
+        FaultEffect::ExpiresIn(value) => Some(value.clone()),
         _ => None,
     });
     let fields = [

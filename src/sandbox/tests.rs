@@ -14,7 +14,6 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
-use super::faults::FaultKind;
 use super::service::REQUEST_ID;
 use super::*;
 

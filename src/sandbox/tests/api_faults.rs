@@ -112,7 +112,7 @@ async fn a_reset_closes_a_reused_connection() {
     let sandbox = with_faults(&[]).await;
     let mut caller = Caller::to(&sandbox).await;
     caller.token().await;
-    sandbox.set_faults([FaultKind::ApiReset.into()]);
+    sandbox.set_faults(["api-reset".parse().unwrap()]);
     let req = Request::builder()
         .uri(VERSION)
         .header(HOST, "a")

@@ -48,7 +48,8 @@ async fn faults_are_set_listed_used_up_and_cleared() {
 async fn an_invalid_list_changes_nothing() {
     let sandbox = plain().await;
     let mut caller = Caller::to(&sandbox).await;
-    sandbox.set_faults([FaultKind::TokenHang.times(2)]);
+    let hang: Fault = "token-hang*2".parse().unwrap();
+    sandbox.set_faults([hang.clone()]);
     let (status, problem) = request(
         &mut caller,
         Method::PUT,
@@ -71,7 +72,7 @@ async fn an_invalid_list_changes_nothing() {
                 .starts_with("expected a JSON list of strings")
         );
     }
-    assert_eq!(sandbox.faults(), [FaultKind::TokenHang.times(2)]);
+    assert_eq!(sandbox.faults(), [hang]);
 }
 
 #[tokio::test]
