@@ -7,11 +7,10 @@ use serde_json::json;
 use super::api_call::{ApiCall, CallFields, RequiredToken};
 use super::api_error::ApiError;
 use super::authorization::credentials;
-use super::instances::{ok, require_task, with_journey};
 use super::journey::task_schema;
-use super::response::{SandboxResponse, json};
+use super::response::{SandboxResponse, json, ok};
 use super::tokens::{CONNECT_LIFETIME, END_USER_LIFETIME};
-use super::{api_v1, api_v2};
+use super::{api_v1, api_v2, tasks};
 use crate::gbg::ApiVersion;
 
 pub(super) async fn respond(call: &mut ApiCall<'_>) -> Result<SandboxResponse, ApiError> {
@@ -27,8 +26,24 @@ pub(super) async fn respond(call: &mut ApiCall<'_>) -> Result<SandboxResponse, A
         }
         "journey/task/schema" => {
             let fields = call.post(AccessOrEndUser).await?;
-            require_task(call.sandbox, fields.required("taskId")?)?;
-            Ok(ok(&task_schema()))
+            let task = fields.required("taskId")?;
+            if call.sandbox.state().journeys.has_task(task) {
+                Ok(ok(&task_schema()))
+            } else {
+                Err(ApiError::NotFound("task"))
+            }
+        }
+        "journey/task/list" => {
+            let fields = call.post(AccessOrEndUser).await?;
+            tasks::list(call, &fields)
+        }
+        "journey/task/list/schema" => {
+            let fields = call.post(AccessOrEndUser).await?;
+            tasks::list_schemas(call, &fields)
+        }
+        "journey/task/update" => {
+            let fields = call.post(AccessOrEndUser).await?;
+            tasks::update(call, &fields)
         }
         "journey/device/start" => {
             let fields = call.post(Access).await?;
@@ -47,11 +62,11 @@ pub(super) async fn respond(call: &mut ApiCall<'_>) -> Result<SandboxResponse, A
 
 fn start_device(call: &ApiCall<'_>, fields: &CallFields) -> Result<SandboxResponse, ApiError> {
     let seconds = CONNECT_LIFETIME.as_secs();
-    let (prefix, expires_in) = match call.version {
-        ApiVersion::V1 => (api_v1::INSTANCE_PREFIX, json!(seconds.to_string())),
-        ApiVersion::V2 => (api_v2::INSTANCE_PREFIX, json!(seconds)),
+    let expires_in = match call.version {
+        ApiVersion::V1 => json!(seconds.to_string()),
+        ApiVersion::V2 => json!(seconds),
     };
-    with_journey(call.sandbox, fields, prefix, |_, _| ())?;
+    call.with_journey(fields, |_, _| ())?;
     let token = call.sandbox.state().tokens.issue_connect();
     let body = json!({
         "connectToken": token, "tokenType": "connect", "expiresIn": expires_in, "scope": fields.get("/scope"),

@@ -6,9 +6,13 @@ use serde_json::Value;
 
 use super::api_error::ApiError;
 use super::authorization::Authorization;
+use super::journey::Journey;
 use super::request_body::CountingBody;
 use super::state::SandboxContext;
 use crate::gbg::{ApiVersion, V1, V2};
+
+/// The start of an instance id of v1; the journey's id follows. In v2 both are the same.
+pub(super) const V1_INSTANCE_PREFIX: &str = "Pi";
 
 pub(super) struct ApiCall<'a> {
     pub(super) sandbox: &'a SandboxContext,
@@ -90,6 +94,28 @@ impl<'a> ApiCall<'a> {
     pub(super) async fn post(&mut self, required: RequiredToken) -> Result<CallFields, ApiError> {
         self.authorize(Method::POST, required)?;
         self.body.json().await.map(CallFields)
+    }
+
+    /// Calls `act` with the instance id in `fields`, and with its journey.
+    ///
+    /// # Errors
+    /// [`ApiError::NotFound`] if there is no such journey.
+    pub(super) fn with_journey<T>(
+        &self,
+        fields: &CallFields,
+        act: impl FnOnce(&str, &mut Journey) -> T,
+    ) -> Result<T, ApiError> {
+        let instance = fields.required("instanceId")?;
+        let id = match self.version {
+            ApiVersion::V1 => instance.strip_prefix(V1_INSTANCE_PREFIX),
+            ApiVersion::V2 => Some(instance),
+        };
+        let mut state = self.sandbox.state();
+        let journey = id.and_then(|id| state.journeys.find(id));
+        Ok(act(
+            instance,
+            journey.ok_or(ApiError::NotFound("instance"))?,
+        ))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use http::header::{ALLOW, WWW_AUTHENTICATE};
 use http::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::response::{SandboxResponse, json, with_header};
 use crate::gbg::ApiVersion;
@@ -69,38 +69,31 @@ impl ApiError {
     }
 
     /// Code 4002 is documented; the other codes and names, and all actions, are invented.
-    fn v2_body(&self) -> serde_json::Value {
-        let injected = format!("{}0", self.status().as_u16());
-        let (code, name, location, action) = match self {
-            ApiError::Malformed(_) => {
-                ("4000", "SANDBOX_MALFORMED", "Body", "Send well-formed JSON")
-            }
-            ApiError::Field(..) => ("4002", "MISSING_FIELD", "Body", "Correct the request body"),
+    fn v2_body(&self) -> Value {
+        let code = match self {
+            ApiError::Field(..) => "4002".to_owned(),
+            _ => format!("{}0", self.status().as_u16()),
+        };
+        let (name, location, action) = match self {
+            ApiError::Malformed(_) => ("SANDBOX_MALFORMED", "Body", "Send well-formed JSON"),
+            ApiError::Field(..) => ("MISSING_FIELD", "Body", "Correct the request body"),
             ApiError::Unauthorized => (
-                "4010",
                 "SANDBOX_UNAUTHORIZED",
                 "Authorization",
                 "Send a valid bearer token",
             ),
             ApiError::NotFound(_) => (
-                "4040",
                 "SANDBOX_NOT_FOUND",
                 "Body",
                 "Start a journey and use its ids",
             ),
             ApiError::Method(_) => (
-                "4050",
                 "SANDBOX_METHOD_NOT_ALLOWED",
                 "Path",
                 "Use the documented method",
             ),
-            ApiError::TooLarge => ("4130", "SANDBOX_TOO_LARGE", "Body", "Send less"),
-            ApiError::Injected(_) => (
-                injected.as_str(),
-                "SANDBOX_FAULT",
-                "Sandbox",
-                "Clear the sandbox's faults",
-            ),
+            ApiError::TooLarge => ("SANDBOX_TOO_LARGE", "Body", "Send less"),
+            ApiError::Injected(_) => ("SANDBOX_FAULT", "Sandbox", "Clear the sandbox's faults"),
         };
         json!({"errors": [
             {"code": code, "name": name, "location": location, "problem": self.problem(), "action": action},
@@ -109,16 +102,14 @@ impl ApiError {
 
     /// The values of `error` are invented, after the `forbidden-error` of a service in GBG's
     /// family.
-    fn v1_body(&self) -> serde_json::Value {
+    fn v1_body(&self) -> Value {
+        let status = self.status();
         let error = match self {
-            ApiError::Malformed(_) | ApiError::Field(..) => "bad-request-error",
-            ApiError::Unauthorized => "unauthorized-error",
-            ApiError::NotFound(_) => "not-found-error",
-            ApiError::Method(_) => "method-not-allowed-error",
-            ApiError::TooLarge => "payload-too-large-error",
-            ApiError::Injected(_) => "sandbox-fault-error",
+            ApiError::Injected(_) => "sandbox-fault",
+            _ => status.canonical_reason().unwrap_or_default(),
         };
-        json!({"status": self.status().as_u16(), "message": self.problem(), "error": error})
+        let error = error.to_lowercase().replace(' ', "-") + "-error";
+        json!({"status": status.as_u16(), "message": self.problem(), "error": error})
     }
 }
 

@@ -5,14 +5,10 @@ use serde_json::{Value, json};
 
 use super::api_call::{ApiCall, CallFields, RequiredToken};
 use super::api_error::ApiError;
-use super::instances::{ok, task_id, with_journey};
 use super::invented_calls;
-use super::journey::{Phase, SubmitError, task_schema};
-use super::response::{SandboxResponse, json};
+use super::journey::{Phase, SubmitError};
+use super::response::{SandboxResponse, json, ok};
 use super::state::SandboxContext;
-
-/// Instance ids are the journeys' ids.
-pub(super) const INSTANCE_PREFIX: &str = "";
 
 /// The participant of the interaction, named in its `outstanding` and a submission's
 /// `participants`.
@@ -36,11 +32,11 @@ pub(super) async fn respond(call: &mut ApiCall<'_>) -> Result<SandboxResponse, A
         "journey/interaction/submit" => {
             submit_interaction(sandbox, &call.post(AccessOrEndUser).await?)
         }
-        "journey/state/fetch" => fetch_state(sandbox, &call.post(Access).await?),
+        "journey/state/fetch" => {
+            let fields = call.post(Access).await?;
+            fetch_state(call, &fields)
+        }
         "journey/state/delete" => delete_state(sandbox, &call.post(Access).await?),
-        "journey/task/list" => list_tasks(sandbox, &call.post(AccessOrEndUser).await?),
-        "journey/task/update" => update_task(sandbox, &call.post(AccessOrEndUser).await?),
-        "journey/task/list/schema" => list_schemas(sandbox, &call.post(AccessOrEndUser).await?),
         "sandbox/sink" => {
             call.authorize(Method::POST, Access)?;
             invented_calls::sink(call.body).await
@@ -141,8 +137,8 @@ fn in_band(code: u16, message: &str) -> SandboxResponse {
     ok(&json!({"status": "error", "code": code, "message": message}))
 }
 
-fn fetch_state(sandbox: &SandboxContext, fields: &CallFields) -> Result<SandboxResponse, ApiError> {
-    with_journey(sandbox, fields, INSTANCE_PREFIX, |id, journey| {
+fn fetch_state(call: &ApiCall<'_>, fields: &CallFields) -> Result<SandboxResponse, ApiError> {
+    call.with_journey(fields, |id, journey| {
         let phase = journey.poll();
         let (resource, version) = journey.resource();
         let mut process = json!({
@@ -177,45 +173,4 @@ fn delete_state(
     } else {
         Err(ApiError::NotFound("instance"))
     }
-}
-
-fn list_tasks(sandbox: &SandboxContext, fields: &CallFields) -> Result<SandboxResponse, ApiError> {
-    with_journey(sandbox, fields, INSTANCE_PREFIX, |id, journey| {
-        let phase = journey.poll();
-        let tasks = if phase == Phase::Collecting {
-            json!([{"taskId": task_id(id)}])
-        } else {
-            json!([])
-        };
-        ok(&json!({"instanceId": id, "status": phase.status(), "tasks": tasks}))
-    })
-}
-
-fn list_schemas(
-    sandbox: &SandboxContext,
-    fields: &CallFields,
-) -> Result<SandboxResponse, ApiError> {
-    with_journey(sandbox, fields, INSTANCE_PREFIX, |id, journey| {
-        let tasks = if journey.poll() == Phase::Collecting {
-            json!([{"taskId": task_id(id), "schema": {"$ref": "#/schemas/identity"}}])
-        } else {
-            json!([])
-        };
-        ok(&json!({"tasks": tasks, "schemas": {"identity": task_schema()}}))
-    })
-}
-
-fn update_task(sandbox: &SandboxContext, fields: &CallFields) -> Result<SandboxResponse, ApiError> {
-    let task = fields.required("taskId")?;
-    let complete = match fields.required("intent")? {
-        "Complete" => true,
-        "Save" | "Validate" => false,
-        _ => return Err(ApiError::Field("intent", "Save, Complete or Validate")),
-    };
-    with_journey(sandbox, fields, INSTANCE_PREFIX, |id, journey| {
-        if task != task_id(id) || (complete && journey.submit(true, true).is_err()) {
-            return Err(ApiError::NotFound("task"));
-        }
-        Ok(ok(&json!({"instanceId": id, "taskId": task})))
-    })?
 }

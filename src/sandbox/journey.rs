@@ -15,6 +15,8 @@ const MAX_JOURNEYS: usize = 100_000;
 /// Longer resource ids are truncated; real ones have 73 characters.
 const MAX_RESOURCE_ID_CHARS: usize = 128;
 
+const TASK_PREFIX: &str = "Tk";
+
 /// The state of a journey.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -48,6 +50,7 @@ pub(super) enum SubmitError {
 
 #[derive(Debug)]
 pub(super) struct Journey {
+    id: String,
     phase: Phase,
     resource_id: String,
     started: SystemTime,
@@ -58,6 +61,7 @@ impl Journey {
     fn new(resource_id: &str, phase: Phase) -> Self {
         let resource_id = resource_id.chars().take(MAX_RESOURCE_ID_CHARS).collect();
         Journey {
+            id: random::text(22),
             phase,
             resource_id,
             started: SystemTime::now(),
@@ -91,6 +95,11 @@ impl Journey {
                 Ok(())
             }
         }
+    }
+
+    /// The id of the journey's only task.
+    pub(super) fn task_id(&self) -> String {
+        format!("{TASK_PREFIX}{}", self.id)
     }
 
     /// The id and the version of the journey's design: the halves of the resource id.
@@ -144,15 +153,20 @@ impl Journeys {
         {
             self.by_id.remove(&oldest);
         }
-        let id = random::text(22);
-        self.by_id
-            .insert(id.clone(), Journey::new(resource_id, phase));
+        let journey = Journey::new(resource_id, phase);
+        let id = journey.id.clone();
+        self.by_id.insert(id.clone(), journey);
         self.oldest_first.push_back(id.clone());
         id
     }
 
     pub(super) fn find(&mut self, id: &str) -> Option<&mut Journey> {
         self.by_id.get_mut(id)
+    }
+
+    pub(super) fn has_task(&self, task: &str) -> bool {
+        task.strip_prefix(TASK_PREFIX)
+            .is_some_and(|id| self.by_id.contains_key(id))
     }
 
     /// Deletes a journey; returns false if there is none with this id.

@@ -4,7 +4,7 @@
 //! ```text
 //!             ┌─▶ token_endpoint ─▶ issue ─▶ tokens
 //!   service ──┤                              ▲ checks the bearer
-//!    │ plan   ├─▶ api ─▶ api_v1, api_v2 ─▶ journey
+//!    │ plan   ├─▶ api ─▶ tasks, api_v1, api_v2 ─▶ journey
 //!    ▼        └─▶ control ─▶ faults
 //!   inject
 //! ```
@@ -27,7 +27,6 @@ mod fault_syntax;
 mod faults;
 mod faulty_body;
 mod inject;
-mod instances;
 mod invented_calls;
 mod issue;
 mod journey;
@@ -37,6 +36,7 @@ mod request_body;
 mod response;
 mod service;
 mod state;
+mod tasks;
 mod token_endpoint;
 mod tokens;
 

@@ -14,6 +14,11 @@ pub(super) type SandboxBody = UnsyncBoxBody<Bytes, io::Error>;
 
 pub(super) type SandboxResponse = Response<SandboxBody>;
 
+/// A 200 response.
+pub(super) fn ok(value: &Value) -> SandboxResponse {
+    json(StatusCode::OK, value)
+}
+
 pub(super) fn json(status: StatusCode, value: &Value) -> SandboxResponse {
     json_text(status, value.to_string())
 }
