@@ -42,13 +42,10 @@ pub(super) fn describe_authorization(authorization: &Authorization) -> String {
         Authorization::None => "no Authorization".to_owned(),
         Authorization::Bearer {
             generation,
-            current: true,
-        } => format!("Bearer … (token {generation})"),
-        Authorization::Bearer {
-            generation,
-            current: false,
+            current,
         } => {
-            format!("Bearer … (token {generation}, replaced)")
+            let state = if *current { "" } else { ", replaced" };
+            format!("Bearer … (token {generation}{state})")
         }
         Authorization::ConnectToken => "Bearer … (connect token)".to_owned(),
         Authorization::EndUserToken => "Bearer … (end-user token)".to_owned(),

@@ -55,8 +55,8 @@ async fn wait_until_ready(address: &Address, limit: Duration) -> Result<(), Comm
         let left = end.saturating_duration_since(Instant::now());
         let probe_time = left.clamp(MIN_PROBE_TIME, MAX_PROBE_TIME);
         let reason = match timeout(probe_time, probe(address)).await {
-            Ok(Ok(Readiness::Ready)) => return Ok(()),
-            Ok(Ok(Readiness::NotReady(reason))) => reason,
+            Ok(Ok(None)) => return Ok(()),
+            Ok(Ok(Some(reason))) => reason,
             Ok(Err(error)) => format!("no proxy responds at {address}: {}", chain(error.as_ref())),
             Err(_) => format!("no proxy responds at {address}: timed out"),
         };
@@ -67,14 +67,9 @@ async fn wait_until_ready(address: &Address, limit: Duration) -> Result<(), Comm
     }
 }
 
-enum Readiness {
-    Ready,
-    /// The reason is the last line of the response.
-    NotReady(String),
-}
-
-/// Sends one `GET /readyz`.
-async fn probe(address: &Address) -> Result<Readiness, BoxError> {
+/// Sends one `GET /readyz`. Returns the last line of the response, the reason, if the proxy is not
+/// ready.
+async fn probe(address: &Address) -> Result<Option<String>, BoxError> {
     let transport = connect(address).await?;
     let request = Request::get("/readyz")
         .header(HOST, "localhost")
@@ -82,9 +77,9 @@ async fn probe(address: &Address) -> Result<Readiness, BoxError> {
         .body(Full::<Bytes>::default())?;
     let response = send(transport, request).await?;
     if response.status() == StatusCode::OK {
-        return Ok(Readiness::Ready);
+        return Ok(None);
     }
     let text = read_text(response.into_body(), MAX_RESPONSE_BYTES).await?;
     let reason = text.lines().last().unwrap_or("the response is empty");
-    Ok(Readiness::NotReady(reason.to_owned()))
+    Ok(Some(reason.to_owned()))
 }

@@ -1,19 +1,20 @@
 //! Faulty bodies: bodies that break off, arrive slowly or never end.
 
+use std::future::ready;
 use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
 use http::Response;
+use http::header::{CONTENT_LENGTH, HeaderValue};
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::{Body, Frame, SizeHint};
+use hyper::body::{Body, Frame};
 use tokio::sync::watch;
+use tokio::task::yield_now;
 use tokio::time::sleep;
 
-use super::response::{SandboxBody, SandboxResponse, full};
+use super::response::{SandboxBody, SandboxResponse};
 
 /// Turns true, or closes, when the sandbox stops.
 pub(super) type StopSignal = watch::Receiver<bool>;
@@ -41,37 +42,48 @@ pub(super) async fn sleep_unless_stopped(stop: &mut StopSignal, time: Duration) 
 /// Returns a response that closes its connection unsent: hyper writes an HTTP/1 head only after it
 /// has polled the body once, and this body fails at once. An HTTP/2 stream is reset after the head.
 pub(super) fn reset_response() -> SandboxResponse {
-    let body = TruncatedBody {
-        body: full(String::new()),
-        remaining: 0,
-        declared: 1,
-        flushed: true,
+    let failure = stream::once(ready(Err(io::ErrorKind::BrokenPipe.into())));
+    Response::new(StreamBody::new(failure).boxed_unsync())
+}
+
+/// Breaks the body of `response` off after half of its length.
+pub(super) fn truncate_half(response: SandboxResponse) -> SandboxResponse {
+    let length = match response.headers().get(CONTENT_LENGTH) {
+        Some(length) => length.to_str().ok().and_then(|text| text.parse().ok()),
+        None => response.body().size_hint().exact(),
     };
-    Response::new(body.boxed_unsync())
+    let length = length.unwrap_or_default();
+    truncate(response, length / 2, length)
 }
 
-/// Breaks `body` off after half of its declared length.
-pub(super) fn truncate_half(body: SandboxBody) -> SandboxBody {
-    let declared = body.size_hint().lower();
-    TruncatedBody {
-        body,
-        remaining: declared / 2,
-        declared,
-        flushed: false,
-    }
-    .boxed_unsync()
+/// Declares one byte more than the body of `response` has.
+pub(super) fn truncate_last_byte(response: SandboxResponse) -> SandboxResponse {
+    let length = response.body().size_hint().lower();
+    truncate(response, length, length + 1)
 }
 
-/// Returns all of `text`, in a body that declares one byte more.
-pub(super) fn truncate_last_byte(text: String) -> SandboxBody {
-    let length = text.len() as u64;
-    TruncatedBody {
-        body: full(text),
-        remaining: length,
-        declared: length + 1,
-        flushed: false,
-    }
-    .boxed_unsync()
+/// Breaks the body of `response` off after `remaining` bytes of `declared`.
+fn truncate(response: SandboxResponse, remaining: u64, declared: u64) -> SandboxResponse {
+    let mut response = response.map(|body| {
+        let frames = stream::unfold((body, remaining), |(mut body, remaining)| async move {
+            let frame = match body.frame().await {
+                Some(Ok(frame)) if remaining > 0 => frame.into_data(),
+                _ => Err(Frame::data(Bytes::new())),
+            };
+            let Ok(mut data) = frame else {
+                // hyper drops its buffer when a body fails: one more poll lets it write that first.
+                yield_now().await;
+                return Some((Err(io::ErrorKind::BrokenPipe.into()), (body, 0)));
+            };
+            data.truncate(usize::try_from(remaining).unwrap_or(usize::MAX));
+            let remaining = remaining - data.len() as u64;
+            Some((Ok(Frame::data(data)), (body, remaining)))
+        });
+        StreamBody::new(frames).boxed_unsync()
+    });
+    let declared = HeaderValue::from(declared);
+    response.headers_mut().insert(CONTENT_LENGTH, declared);
+    response
 }
 
 /// Returns `text`, and then blanks without end.
@@ -108,53 +120,11 @@ pub(super) fn drip(text: String, stop: StopSignal) -> SandboxBody {
     StreamBody::new(frames).boxed_unsync()
 }
 
-/// A body that fails after `remaining` bytes, and declares a length of `declared`.
-struct TruncatedBody {
-    body: SandboxBody,
-    remaining: u64,
-    declared: u64,
-    /// False until hyper has had one more poll to write what it buffered: it drops its buffer when
-    /// a body fails.
-    flushed: bool,
-}
-
-impl Body for TruncatedBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        while self.remaining > 0 {
-            let Some(frame) = ready!(Pin::new(&mut self.body).poll_frame(cx)?) else {
-                break;
-            };
-            if let Ok(mut data) = frame.into_data() {
-                data.truncate(usize::try_from(self.remaining).unwrap_or(usize::MAX));
-                self.remaining -= data.len() as u64;
-                return Poll::Ready(Some(Ok(Frame::data(data))));
-            }
-        }
-        if !self.flushed {
-            self.flushed = true;
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        Poll::Ready(Some(Err(io::ErrorKind::BrokenPipe.into())))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        false
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.declared)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
+    use super::super::response::json_text;
     use super::*;
 
     async fn read_all(mut body: SandboxBody) -> (Vec<u8>, bool) {
@@ -170,13 +140,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_truncated_body_sends_its_part_first() {
-        assert_eq!(
-            read_all(truncate_last_byte("abc".to_owned())).await,
-            (b"abc".to_vec(), true)
-        );
-        let broken = truncate_half(full("abcdef".to_owned()));
-        assert_eq!(broken.size_hint().exact(), Some(6));
-        assert_eq!(read_all(broken).await, (b"abc".to_vec(), true));
+        let whole = |text: &str| json_text(StatusCode::OK, text.to_owned());
+        for (truncated, declared) in [
+            (truncate_last_byte(whole("abc")), "4"),
+            (truncate_half(whole("abcdef")), "6"),
+        ] {
+            assert_eq!(truncated.headers()[CONTENT_LENGTH], declared);
+            assert_eq!(
+                read_all(truncated.into_body()).await,
+                (b"abc".to_vec(), true)
+            );
+        }
         assert_eq!(
             read_all(reset_response().into_body()).await,
             (Vec::new(), true)

@@ -131,7 +131,7 @@ impl FaultPlan {
             response.headers_mut().insert(RETRY_AFTER, value);
         }
         if self.truncate {
-            response.map(truncate_half)
+            truncate_half(response)
         } else {
             response
         }

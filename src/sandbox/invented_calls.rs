@@ -1,15 +1,14 @@
 //! Two calls that GBG does not have, invented for tests: a long response, and a sink for a long
 //! body.
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::LazyLock;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
+use futures_util::stream;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
-use http_body_util::BodyExt;
-use hyper::body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::body::Frame;
 use ring::digest;
 use serde_json::json;
 
@@ -17,36 +16,33 @@ use super::api_error::ApiError;
 use super::request_body::CountingBody;
 use super::response::{SandboxResponse, json, with_header};
 
-const MAX_RESPONSE_BYTES: u64 = 1 << 30;
+const MAX_RESPONSE_BYTES: usize = 1 << 30;
 
 /// The byte at offset `i` of a long response is `i` modulo this prime, so that a lost or repeated
 /// frame shows.
 const PERIOD: usize = 251;
 
-/// The bytes of one frame.
-static PERIODS: [u8; 256 * PERIOD] = {
-    let mut bytes = [0; 256 * PERIOD];
-    let mut index = 0;
-    while index < bytes.len() {
-        bytes[index] = (index % PERIOD) as u8;
-        index += 1;
-    }
-    bytes
-};
+/// The bytes of one frame: a whole number of periods.
+static PERIODS: LazyLock<Bytes> =
+    LazyLock::new(|| (0..256 * PERIOD).map(|at| (at % PERIOD) as u8).collect());
 
 /// `GET sandbox/bytes/{count}`, invented: streams a response of `count` bytes.
 pub(super) fn bytes(count: &str) -> Result<SandboxResponse, ApiError> {
-    let remaining = count
+    let count = count
         .parse()
         .ok()
         .filter(|&count| count <= MAX_RESPONSE_BYTES)
         .ok_or(ApiError::Field("path", "a number of bytes, at most 1 GiB"))?;
-    let response = Response::new(PatternBody { remaining }.boxed_unsync());
-    Ok(with_header(
-        response,
-        CONTENT_TYPE,
-        "application/octet-stream",
-    ))
+    let frames = stream::unfold(count, |remaining: usize| async move {
+        let length = PERIODS.len().min(remaining);
+        let frame = Frame::data(PERIODS.slice(..length));
+        (length > 0).then(|| (Ok(frame), remaining - length))
+    });
+    let response = Response::new(StreamBody::new(frames).boxed_unsync());
+    let mut response = with_header(response, CONTENT_TYPE, "application/octet-stream");
+    let length = HeaderValue::from(count);
+    response.headers_mut().insert(CONTENT_LENGTH, length);
+    Ok(response)
 }
 
 /// `POST sandbox/sink`, invented: reads a body of any length, and returns its length and hash.
@@ -67,48 +63,15 @@ pub(super) async fn sink(body: &mut CountingBody) -> Result<SandboxResponse, Api
     ))
 }
 
-struct PatternBody {
-    remaining: u64,
-}
-
-impl Body for PatternBody {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        if self.remaining == 0 {
-            return Poll::Ready(None);
-        }
-        // Each frame but the last is a whole number of periods.
-        let length = PERIODS
-            .len()
-            .min(usize::try_from(self.remaining).unwrap_or(usize::MAX));
-        self.remaining -= length as u64;
-        let data = Bytes::from_static(&PERIODS[..length]);
-        Poll::Ready(Some(Ok(Frame::data(data))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.remaining == 0
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.remaining)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test]
     async fn a_long_response_has_its_length_and_pattern() {
-        let body = bytes("200000").unwrap().into_body();
-        assert_eq!(body.size_hint().exact(), Some(200_000));
-        let got = body.collect().await.unwrap().to_bytes();
+        let response = bytes("200000").unwrap();
+        assert_eq!(response.headers()[CONTENT_LENGTH], "200000");
+        let got = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(got.len(), 200_000);
         assert!(
             got.iter()

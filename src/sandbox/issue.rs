@@ -44,7 +44,9 @@ pub(super) fn respond(sandbox: &SandboxContext) -> SandboxResponse {
     match body {
         Some(TokenBody::Crlf) => json_text(StatusCode::OK, valid + "\r\n"),
         Some(TokenBody::Bom) => json_text(StatusCode::OK, format!("\u{feff}{valid}")),
-        Some(TokenBody::Truncated) => streamed(faulty_body::truncate_last_byte(valid)),
+        Some(TokenBody::Truncated) => {
+            faulty_body::truncate_last_byte(json_text(StatusCode::OK, valid))
+        }
         Some(TokenBody::Endless) => streamed(faulty_body::endless(valid, sandbox.stop.clone())),
         Some(TokenBody::Drip) => streamed(faulty_body::drip(valid, sandbox.stop.clone())),
         Some(TokenBody::Empty | TokenBody::Html | TokenBody::NoToken) | None => {

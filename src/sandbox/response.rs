@@ -33,15 +33,10 @@ pub(super) fn text(
     content_type: &'static str,
     text: String,
 ) -> SandboxResponse {
-    let mut response = Response::new(full(text));
+    let body = Full::from(text).map_err(|never| match never {});
+    let mut response = Response::new(body.boxed_unsync());
     *response.status_mut() = status;
     with_header(response, CONTENT_TYPE, content_type)
-}
-
-pub(super) fn full(text: String) -> SandboxBody {
-    Full::from(text)
-        .map_err(|never| match never {})
-        .boxed_unsync()
 }
 
 pub(super) fn with_header(
