@@ -6,7 +6,7 @@ use serde_json::json;
 use super::config_arguments::ConfigArguments;
 use super::error::CommandError;
 use super::output::print;
-use crate::config::{CallerConfig, Config, Effective, Loaded, PathPrefix};
+use crate::config::{CallerConfig, Config, Effective, PathPrefix};
 
 /// Validate the configuration without running the proxy
 ///
@@ -32,16 +32,10 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(self) -> Result<(), CommandError> {
-        let (
-            Loaded {
-                config,
-                warnings,
-                effective,
-            },
-            file,
-        ) = self.config.load()?;
-        let keys = self.all.then_some(effective);
-        let summary = summarize(&config);
+        let (loaded, file) = self.config.load()?;
+        let warnings = loaded.warnings;
+        let keys = self.all.then_some(loaded.effective);
+        let summary = summarize(&loaded.config);
         if self.json {
             let mut object = json!({ "file": file, "warnings": warnings });
             for (name, value) in summary {

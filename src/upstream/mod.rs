@@ -33,7 +33,7 @@ use self::acquire::{Acquired, ConnectionSource};
 use self::body::OutgoingBody;
 pub(crate) use self::connect_deadline::{ConnectDeadline, ConnectStep, DeadlineExceeded};
 pub(crate) use self::connection_limit::ConnectionLimit;
-pub(crate) use self::dial::{DialError, Dialer, LookupError, resolve_host};
+pub(crate) use self::dial::{DialError, Dialer, resolve_host};
 pub(crate) use self::egress_proxy::{TunnelError, open_tunnel};
 use self::failure::ExchangeError;
 use self::http1::exchange::ExchangeResult;

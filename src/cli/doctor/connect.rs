@@ -1,4 +1,4 @@
-//! Connection to a target in single steps: DNS, TCP, CONNECT to the egress proxy, TLS.
+//! Connection to a target in single steps: TCP, CONNECT to the egress proxy, TLS.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,41 +6,17 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{timeout, timeout_at};
+use tokio::time::timeout_at;
 
 use super::target::Target;
 use super::tls::{self, PeerCertificate, TlsError};
 use crate::cli::http::BoxTransport;
-use crate::config::{Egress, Origin};
+use crate::config::Egress;
 use crate::error::BoxError;
-use crate::upstream::{
-    ConnectDeadline, ConnectStep, DialError, LookupError, open_tunnel, resolve_host,
-};
-
-/// Outlasts the configured limit, to tell a slow lookup from one that never ends: glibc asks three
-/// name servers twice, and waits 5 s for each.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
+use crate::upstream::{ConnectDeadline, ConnectStep, DialError, open_tunnel};
 
 /// The further time for the other addresses once one is connected; `run` does not wait for them.
 const OTHER_ADDRESSES_TIMEOUT: Duration = Duration::from_secs(1);
-
-pub(super) enum LookupFailure {
-    /// No address within the time limit of `run`.
-    Slow,
-    Failed(LookupError),
-}
-
-/// Resolves the name of the first hop with the system's resolver, as the proxy does.
-pub(super) async fn resolve(target: &Target) -> Result<Vec<SocketAddr>, LookupFailure> {
-    let Origin { host, port, .. } = target.first_hop();
-    let limit = target.connect.time;
-    let began = Instant::now();
-    match timeout(limit.max(LOOKUP_TIMEOUT), resolve_host(host, *port)).await {
-        Ok(Ok(addrs)) if began.elapsed() <= limit => Ok(addrs),
-        Ok(Ok(_)) | Err(_) => Err(LookupFailure::Slow),
-        Ok(Err(error)) => Err(LookupFailure::Failed(error)),
-    }
-}
 
 /// The result of dialing every address.
 #[derive(Default)]

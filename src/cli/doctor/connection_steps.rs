@@ -2,22 +2,27 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 
 use super::advice::connection as advice;
-use super::connect::{self, LookupFailure};
-use super::report::Report;
+use super::connect;
+use super::report::{Report, timed};
 use super::target::Target;
 use crate::cli::error::CommandError;
 use crate::cli::http::BoxTransport;
 use crate::config::{Egress, Origin};
 use crate::error::chain;
-use crate::upstream::{ConnectDeadline, DialError};
+use crate::upstream::{ConnectDeadline, DialError, resolve_host};
 
 /// A slower lookup has waited for a name server that does not respond.
 const SLOW_LOOKUP: Duration = Duration::from_secs(1);
+
+/// Outlasts the configured limit, to distinguish a slow lookup from one that never ends: glibc
+/// queries three name servers twice, and waits 5 s for each.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
 
 const CONNECT_STEP: &str = "egress proxy: CONNECT";
 
@@ -64,19 +69,19 @@ async fn resolve(
     target: &Target,
     report: &mut Report,
 ) -> Result<Option<Vec<SocketAddr>>, CommandError> {
-    let host = &target.first_hop().host;
-    let began = Instant::now();
-    let resolved = connect::resolve(target).await;
-    let took = began.elapsed();
-    let addrs = match resolved {
-        Ok(addrs) => addrs,
-        Err(failure) => {
+    let Origin { host, port, .. } = target.first_hop();
+    let limit = target.connect.time;
+    let lookup = timeout(limit.max(LOOKUP_TIMEOUT), resolve_host(host, *port));
+    let (found, took) = timed(lookup).await;
+    let addrs = match found {
+        Ok(Ok(addrs)) if took <= limit => addrs,
+        failure => {
             let (reason, advice) = match failure {
-                LookupFailure::Failed(error) if error.is_temporary => {
+                Ok(Err(error)) if error.is_temporary => {
                     (error.text, advice::no_name_server(target))
                 }
-                LookupFailure::Failed(error) => (error.text, advice::no_address(target)),
-                LookupFailure::Slow => (
+                Ok(Err(error)) => (error.text, advice::no_address(target)),
+                Ok(Ok(_)) | Err(_) => (
                     format!("no result within {}", target.connect),
                     advice::slow_lookup(target),
                 ),
@@ -117,18 +122,11 @@ async fn dial(
     deadline: ConnectDeadline,
     report: &mut Report,
 ) -> Result<Option<Dialed>, CommandError> {
-    let began = Instant::now();
-    let outcome = connect::dial(addrs, &deadline).await;
-    let took = began.elapsed();
+    let (outcome, took) = timed(connect::dial(addrs, &deadline)).await;
     let describe = |(addr, error): &(SocketAddr, io::Error)| format!("{addr}: {error}");
     let failed: Vec<_> = outcome.failed.iter().map(describe).collect();
     let Some(connected) = outcome.connected else {
-        let kinds: Vec<_> = outcome
-            .failed
-            .iter()
-            .map(|(_, error)| error.kind())
-            .collect();
-        let advice = advice::no_connection(target, &kinds);
+        let advice = advice::no_connection(target, &outcome.failed);
         report.fail(step, took, &failed.join("; "), &advice)?;
         return Ok(None);
     };
@@ -150,9 +148,8 @@ async fn connect_tunnel(
     dialed: &mut Dialed,
     report: &mut Report,
 ) -> Result<bool, CommandError> {
-    let began = Instant::now();
-    let tunnel = connect::connect_tunnel(target, egress, &mut dialed.tcp, &dialed.deadline).await;
-    let took = began.elapsed();
+    let tunnel = connect::connect_tunnel(target, egress, &mut dialed.tcp, &dialed.deadline);
+    let (tunnel, took) = timed(tunnel).await;
     match tunnel {
         Ok(()) => {
             let Origin { host, port, .. } = &target.origin;
@@ -176,9 +173,8 @@ async fn connect_tls(
     dialed: Dialed,
     report: &mut Report,
 ) -> Result<Option<BoxTransport>, CommandError> {
-    let began = Instant::now();
-    let connected = connect::connect_tls(target, dialed.tcp, &dialed.deadline).await;
-    let took = began.elapsed();
+    let connecting = connect::connect_tls(target, dialed.tcp, &dialed.deadline);
+    let (connected, took) = timed(connecting).await;
     let now = SystemTime::now();
     match connected {
         Ok((transport, certificate)) => {

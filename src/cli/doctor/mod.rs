@@ -30,12 +30,12 @@ use self::advice::response::{
     advise_on_fetch_error, describe_fetch_error, judge_api_response, no_response,
 };
 use self::connection_steps::TargetConnection;
-use self::report::Report;
+use self::report::{Report, timed};
 use self::target::Target;
 use super::config_arguments::ConfigArguments;
 use super::error::CommandError;
 use super::runtime::block_on;
-use crate::config::{Config, Loaded};
+use crate::config::Config;
 use crate::error::chain;
 use crate::token::Client;
 
@@ -106,16 +106,11 @@ const CALL_STEP: &str = "API: call";
 fn load(arguments: ConfigArguments, report: &mut Report) -> Result<Config, CommandError> {
     let began = Instant::now();
     match arguments.load() {
-        Ok((
-            Loaded {
-                config, warnings, ..
-            },
-            file,
-        )) => {
+        Ok((loaded, file)) => {
             report.pass("configuration", began.elapsed(), &file)?;
-            let mut warnings = warnings.iter();
+            let mut warnings = loaded.warnings.iter();
             warnings.try_for_each(|warning| report.note(warning))?;
-            Ok(config)
+            Ok(loaded.config)
         }
         Err(CommandError::Usage { problem, fix }) => {
             Err(report.fail_configuration(began.elapsed(), &problem, fix)?)
@@ -131,12 +126,11 @@ async fn check_clock(
     connection: TargetConnection,
     report: &mut Report,
 ) -> Result<(), CommandError> {
-    let began = Instant::now();
-    let response = match requests::get(&target.origin, path) {
-        Ok(request) => requests::send(connection.transport, request, target.response).await,
-        Err(error) => Err(error),
+    let exchange = async {
+        let request = requests::get(&target.origin, path)?;
+        requests::send(connection.transport, request, target.response).await
     };
-    let took = began.elapsed();
+    let (response, took) = timed(exchange).await;
     let response = match response {
         Ok(response) => response,
         Err(error) => {
@@ -166,9 +160,7 @@ async fn request_token(
 ) -> Result<Option<HeaderValue>, CommandError> {
     let client = Client::new("default", &config.token)
         .map_err(|error| CommandError::Failed(chain(error.as_ref())))?;
-    let began = Instant::now();
-    let fetched = client.fetch().await;
-    let took = began.elapsed();
+    let (fetched, took) = timed(client.fetch()).await;
     match fetched {
         Ok(grant) => {
             let what = match grant.lifetime {
@@ -207,14 +199,12 @@ async fn call_api(
         let reason = "upstream.allow forwards no call that changes nothing";
         return report.skip(CALL_STEP, reason);
     };
-    let began = Instant::now();
     let call = async {
         let request = requests::read_only_call(&target.origin, &path, bearer)?;
         let transport = connect::reconnect(target, addr).await?;
         requests::send(transport, request, target.response).await
     };
-    let response = call.await;
-    let took = began.elapsed();
+    let (response, took) = timed(call).await;
     match response {
         Ok(response) => {
             let what = format!("POST {path}: {}", response.status);

@@ -1,7 +1,7 @@
 //! Report of the doctor: a line per step with mark, name, time and result, and the advice below a
 //! failed one.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::advice::Advice;
 use crate::cli::error::{CommandError, EXIT_USAGE};
@@ -12,6 +12,13 @@ const WIDTH: usize = 100;
 
 /// Longer texts are truncated: a certificate can have hundreds of names.
 const MAX_TEXT_CHARS: usize = 500;
+
+/// Runs a step, and returns its result with its duration.
+pub(super) async fn timed<T>(step: impl Future<Output = T>) -> (T, Duration) {
+    let began = Instant::now();
+    let result = step.await;
+    (result, began.elapsed())
+}
 
 /// Prints each step as soon as it is done, and counts the results.
 #[derive(Default)]

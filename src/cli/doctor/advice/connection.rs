@@ -1,6 +1,7 @@
 //! Advice for a failed connection: DNS, TCP, the egress proxy, TLS and the clock.
 
 use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
@@ -76,11 +77,15 @@ pub(in crate::cli::doctor) fn slow_tunnel(target: &Target) -> Advice {
         ))
 }
 
-/// For addresses of which none was connected; `kinds` are their errors.
-pub(in crate::cli::doctor) fn no_connection(target: &Target, kinds: &[io::ErrorKind]) -> Advice {
+/// For addresses of which none was connected.
+pub(in crate::cli::doctor) fn no_connection(
+    target: &Target,
+    failed: &[(SocketAddr, io::Error)],
+) -> Advice {
+    let mut kinds = failed.iter().map(|(_, error)| error.kind());
     let first_hop = target.first_hop();
     let host_and_port = format!("{}:{}", first_hop.host, first_hop.port);
-    if !kinds.contains(&io::ErrorKind::ConnectionRefused) {
+    if !kinds.any(|kind| kind == io::ErrorKind::ConnectionRefused) {
         let advice =
             Advice::new("no response: usually a firewall drops the packets, or there is no route")
                 .fix(format!(

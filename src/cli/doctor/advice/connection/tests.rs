@@ -43,15 +43,19 @@ fn text(advice: &Advice) -> String {
 
 #[test]
 fn refused_and_silent_connections_differ() {
+    let failed = |kind| (SocketAddr::from(([127, 0, 0, 1], 1)), io::Error::from(kind));
     let refused = no_connection(
         &target(None),
-        &[io::ErrorKind::TimedOut, io::ErrorKind::ConnectionRefused],
+        &[
+            failed(io::ErrorKind::TimedOut),
+            failed(io::ErrorKind::ConnectionRefused),
+        ],
     );
     assert!(
         text(&refused).contains("connection refused on port 443"),
         "{refused:?}"
     );
-    let silent = no_connection(&target(None), &[io::ErrorKind::TimedOut]);
+    let silent = no_connection(&target(None), &[failed(io::ErrorKind::TimedOut)]);
     assert!(
         text(&silent).contains("a.example:443 in the firewall"),
         "{silent:?}"
