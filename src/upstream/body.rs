@@ -31,7 +31,7 @@ pub(super) struct ProgressBody<B> {
 impl<B> ProgressBody<B> {
     /// Begins a request on the connection of `watchdog`.
     pub(super) fn new(body: B, watchdog: &Watchdog) -> Self {
-        let progress = Arc::clone(watchdog.progress());
+        let progress = Arc::clone(&watchdog.progress);
         progress.record_request();
         ProgressBody { body, progress }
     }
@@ -116,7 +116,7 @@ mod tests {
                 .await
                 .is_err()
         );
-        watchdog.record_progress();
+        watchdog.progress.record_progress();
         let start = Instant::now();
         assert_eq!(
             poll_fn(|cx| watchdog.poll_silent(cx, LIMIT / 6)).await,

@@ -69,7 +69,17 @@ impl CircuitBreaker {
     }
 
     pub(super) fn admit(&self) -> Result<ConnectAttempt, CircuitOpen> {
-        self.state.lock().admit(Instant::now())
+        let mut state = self.state.lock();
+        if let Some(open) = &mut state.open {
+            let now = Instant::now();
+            if now < open.next_attempt {
+                return Err(CircuitOpen(Arc::clone(&open.last_error)));
+            }
+            open.next_attempt = now + ATTEMPT_INTERVAL;
+        }
+        Ok(ConnectAttempt {
+            opened_before: state.opened,
+        })
     }
 
     /// The error of a refused attempt, while the circuit is open.
@@ -81,12 +91,16 @@ impl CircuitBreaker {
 
     pub(super) fn record_opened(&self) {
         let mut state = self.state.lock();
-        let has_closed = state.record_opened();
+        state.opened += 1;
+        state.failures = 0;
+        let was_open = state.open.take().is_some();
         self.is_open.store(false, Relaxed);
         drop(state);
-        if has_closed {
-            let account = self.account.name();
-            tracing::info!(account, "connections to the API can be opened again");
+        if was_open {
+            tracing::info!(
+                account = self.account.name(),
+                "closed the circuit breaker: connections to the API can be opened again"
+            );
         }
     }
 
@@ -96,17 +110,31 @@ impl CircuitBreaker {
         }
         let error = chain(cause.as_ref());
         let mut state = self.state.lock();
-        let has_opened = state.record_failure(attempt, Arc::from(error.as_str()), Instant::now());
-        self.is_open.store(state.open.is_some(), Relaxed);
-        drop(state);
-        if has_opened {
-            self.account.record_circuit_opening();
-            tracing::warn!(
-                account = self.account.name(),
-                error,
-                "no connection to the API can be opened; until one can, most requests that need one fail at once"
-            );
+        if attempt.opened_before != state.opened {
+            return;
         }
+        state.failures += 1;
+        let last_error = Arc::from(error.as_str());
+        if let Some(open) = &mut state.open {
+            open.last_error = last_error;
+            return;
+        }
+        if state.failures < FAILURE_THRESHOLD {
+            return;
+        }
+        state.open = Some(OpenState {
+            next_attempt: Instant::now() + ATTEMPT_INTERVAL,
+            last_error,
+        });
+        self.is_open.store(true, Relaxed);
+        drop(state);
+        self.account.record_circuit_opening();
+        tracing::warn!(
+            account = self.account.name(),
+            error,
+            "opened the circuit breaker: no connection to the API can be opened, and most requests that need \
+             one fail at once"
+        );
     }
 }
 
@@ -124,47 +152,6 @@ struct BreakerState {
 struct OpenState {
     next_attempt: Instant,
     last_error: Arc<str>,
-}
-
-impl BreakerState {
-    fn admit(&mut self, now: Instant) -> Result<ConnectAttempt, CircuitOpen> {
-        if let Some(open) = &mut self.open {
-            if now < open.next_attempt {
-                return Err(CircuitOpen(Arc::clone(&open.last_error)));
-            }
-            open.next_attempt = now + ATTEMPT_INTERVAL;
-        }
-        Ok(ConnectAttempt {
-            opened_before: self.opened,
-        })
-    }
-
-    /// Returns whether this closes the circuit.
-    fn record_opened(&mut self) -> bool {
-        self.opened += 1;
-        self.failures = 0;
-        self.open.take().is_some()
-    }
-
-    /// Returns whether this opens the circuit.
-    fn record_failure(&mut self, attempt: ConnectAttempt, error: Arc<str>, now: Instant) -> bool {
-        if attempt.opened_before != self.opened {
-            return false;
-        }
-        self.failures += 1;
-        if let Some(open) = &mut self.open {
-            open.last_error = error;
-            return false;
-        }
-        if self.failures < FAILURE_THRESHOLD {
-            return false;
-        }
-        self.open = Some(OpenState {
-            next_attempt: now + ATTEMPT_INTERVAL,
-            last_error: error,
-        });
-        true
-    }
 }
 
 #[cfg(test)]

@@ -20,16 +20,17 @@ const SOCKETS_TO_OPEN: u32 = MAX_ATTEMPTS;
 pub(crate) struct ConnectionLimit {
     sockets: Arc<Semaphore>,
     usage: Arc<LimitUsage>,
-    log_throttle: Arc<LogThrottle>,
 }
 
 #[derive(Debug)]
 struct LimitUsage {
     max_sockets: usize,
+    /// The sockets of a connection that is opening, within a lower limit.
     sockets_to_open: u32,
     open: AtomicUsize,
     /// Number of times that an opened connection left no permit.
     exhaustions: AtomicUsize,
+    log_throttle: LogThrottle,
 }
 
 /// The state of the limit when a request began to wait for a connection.
@@ -61,44 +62,42 @@ impl Default for ConnectionLimit {
 impl ConnectionLimit {
     /// A limit of `sockets`; `None` is no limit.
     pub(crate) fn new(sockets: Option<u32>) -> Self {
-        let sockets = sockets
+        let max_sockets = sockets
             .map_or(usize::MAX, |sockets| sockets as usize)
             .min(Semaphore::MAX_PERMITS);
         ConnectionLimit {
-            sockets: Arc::new(Semaphore::new(sockets)),
+            sockets: Arc::new(Semaphore::new(max_sockets)),
             usage: Arc::new(LimitUsage {
-                max_sockets: sockets,
-                sockets_to_open: SOCKETS_TO_OPEN.min(u32::try_from(sockets).unwrap_or(u32::MAX)),
+                max_sockets,
+                sockets_to_open: SOCKETS_TO_OPEN
+                    .min(u32::try_from(max_sockets).unwrap_or(u32::MAX)),
                 open: AtomicUsize::new(0),
                 exhaustions: AtomicUsize::new(0),
+                log_throttle: LogThrottle::default(),
             }),
-            log_throttle: Arc::default(),
         }
     }
 
     pub(super) fn try_acquire(&self) -> Result<ConnectionPermit, LimitReached> {
-        let permit = Arc::clone(&self.sockets).try_acquire_many_owned(self.usage.sockets_to_open);
-        permit
-            .map(|sockets| self.permit(sockets))
-            .map_err(|_| LimitReached)
+        let sockets = Arc::clone(&self.sockets);
+        self.permit(sockets.try_acquire_many_owned(self.usage.sockets_to_open))
     }
 
     pub(super) async fn acquire(&self) -> Result<ConnectionPermit, LimitReached> {
-        let permit = Arc::clone(&self.sockets)
-            .acquire_many_owned(self.usage.sockets_to_open)
-            .await;
+        let sockets = Arc::clone(&self.sockets);
         // The semaphore is never closed.
-        permit
-            .map(|sockets| self.permit(sockets))
-            .map_err(|_| LimitReached)
+        self.permit(sockets.acquire_many_owned(self.usage.sockets_to_open).await)
     }
 
-    fn permit(&self, sockets: OwnedSemaphorePermit) -> ConnectionPermit {
-        ConnectionPermit {
-            sockets,
+    fn permit<E>(
+        &self,
+        sockets: Result<OwnedSemaphorePermit, E>,
+    ) -> Result<ConnectionPermit, LimitReached> {
+        Ok(ConnectionPermit {
+            sockets: sockets.map_err(|_| LimitReached)?,
             is_open: false,
             usage: Arc::clone(&self.usage),
-        }
+        })
     }
 
     /// Whether no permit is free at the moment.
@@ -106,8 +105,8 @@ impl ConnectionLimit {
         self.sockets.available_permits() < self.usage.sockets_to_open as usize
     }
 
-    /// Whether open connections leave no permit. Connections that are only opening do not
-    /// count: then requests wait for the API, not for this limit.
+    /// Whether open connections leave no permit. Connections that are only opening do not count:
+    /// then requests wait for the API, not for this limit.
     pub(super) fn is_exhausted(&self) -> bool {
         self.usage.is_exhausted(self.usage.open.load(Relaxed))
     }
@@ -130,10 +129,10 @@ impl ConnectionLimit {
     }
 
     pub(super) fn log_exhausted(&self) {
-        if self.log_throttle.is_due() {
+        if self.usage.log_throttle.is_due() {
             tracing::warn!(
-                "no further connection to the API may be opened, to keep open files for other uses; raise LimitNOFILE \
-                 (ulimit -n)"
+                "reached the limit of connections to the API, which keeps open files for other uses; raise \
+                 LimitNOFILE (ulimit -n)"
             );
         }
     }

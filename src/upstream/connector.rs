@@ -29,8 +29,8 @@ use crate::rt::wake_filter::WakeFilter;
 const ALPN_HTTP1: &[u8] = b"http/1.1";
 const ALPN_HTTP2: &[u8] = b"h2";
 
-const HTTP2_NOT_PICKED: &str = "the API does not pick HTTP/2 (ALPN), which upstream.http_version asks for; \
-                                \"auto\" and \"1.1\" take what it speaks";
+const HTTP2_NOT_PICKED: &str = "the API did not select HTTP/2 (ALPN), which upstream.http_version requires; \
+                                \"auto\" and \"1.1\" also allow HTTP/1.1";
 
 /// Buffer of an HTTP/1.1 connection for each direction. It holds a head, or a part of a body.
 const MAX_BUFFER_BYTES: usize = 128 * 1024;
@@ -222,8 +222,11 @@ impl Connector {
                 tracing::debug!(account = account.name(), %error, "an upstream connection ended early");
             }
         });
-        let retires_at = self.timeouts.retirement();
-        Ok(PooledConnection::new(sender, watchdog, retires_at))
+        Ok(PooledConnection {
+            sender,
+            watchdog,
+            retires_at: self.timeouts.retirement(),
+        })
     }
 }
 

@@ -7,14 +7,14 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
-use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use parking_lot::Mutex;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::sync::watch;
@@ -143,15 +143,6 @@ struct TcpAttempt {
     connecting: Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>,
 }
 
-impl TcpAttempt {
-    fn start(addr: SocketAddr) -> Self {
-        TcpAttempt {
-            addr,
-            connecting: Box::pin(TcpStream::connect(addr)),
-        }
-    }
-}
-
 /// Connects to the first of `addrs` that accepts. Tries the next address when an attempt fails, and
 /// when the newest has run for [`ATTEMPT_DELAY`]. If [`MAX_ATTEMPTS`] run by then, the oldest is
 /// cancelled. Its address is tried again after all others, and each round waits twice as long as
@@ -174,7 +165,10 @@ async fn connect_any(addrs: &[SocketAddr]) -> Result<TcpStream, TcpError> {
                 left_in_round = addrs.len() - failed.len();
             }
             left_in_round = left_in_round.saturating_sub(1);
-            attempts.push_back(TcpAttempt::start(addr));
+            attempts.push_back(TcpAttempt {
+                addr,
+                connecting: Box::pin(TcpStream::connect(addr)),
+            });
         }
         if attempts.is_empty() {
             return Err(TcpError(failed));
@@ -192,22 +186,13 @@ async fn connect_any(addrs: &[SocketAddr]) -> Result<TcpStream, TcpError> {
     }
 }
 
-/// Waits until one of `attempts` ends, and removes it.
+/// Waits until one of `attempts`, which are not empty, ends, and removes it.
 async fn next_ended(attempts: &mut VecDeque<TcpAttempt>) -> (SocketAddr, io::Result<TcpStream>) {
-    poll_fn(|cx| {
-        for index in 0..attempts.len() {
-            let Some(attempt) = attempts.get_mut(index) else {
-                break;
-            };
-            if let Poll::Ready(ended) = attempt.connecting.as_mut().poll(cx) {
-                let addr = attempt.addr;
-                attempts.remove(index);
-                return Poll::Ready((addr, ended));
-            }
-        }
-        Poll::Pending
-    })
-    .await
+    let connecting = attempts.iter_mut().map(|attempt| &mut attempt.connecting);
+    let (ended, index, _) = select_all(connecting).await;
+    let addr = attempts[index].addr;
+    attempts.remove(index);
+    (addr, ended)
 }
 
 type LookupResult = Result<Vec<SocketAddr>, LookupError>;

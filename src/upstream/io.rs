@@ -30,7 +30,7 @@ impl<IO> UpstreamIo<IO> {
         UpstreamIo {
             io,
             is_drained: false,
-            progress: Arc::clone(watchdog.progress()),
+            progress: Arc::clone(&watchdog.progress),
         }
     }
 

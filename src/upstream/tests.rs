@@ -54,7 +54,11 @@ async fn idle_connection(
         connection.await
     });
     sender.ready().await.unwrap();
-    let connection = PooledConnection::new(sender, Watchdog::default(), timeouts.retirement());
+    let connection = PooledConnection {
+        sender,
+        watchdog: Watchdog::default(),
+        retires_at: timeouts.retirement(),
+    };
     (connection, end)
 }
 

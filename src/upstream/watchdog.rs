@@ -27,17 +27,6 @@ pub(super) struct Progress {
 }
 
 impl Progress {
-    fn new() -> Self {
-        Progress {
-            epoch: Instant::now(),
-            last: AtomicU64::new(0),
-            is_waiting_for_caller: AtomicBool::new(false),
-            has_received: AtomicBool::new(false),
-            has_sent: AtomicBool::new(false),
-            has_peer_stopped_reading: AtomicBool::new(false),
-        }
-    }
-
     pub(super) fn record_request(&self) {
         self.record_progress();
         self.has_received.store(false, Relaxed);
@@ -60,6 +49,11 @@ impl Progress {
         self.has_received.store(true, Relaxed);
     }
 
+    /// Whether a byte was received since the request began.
+    pub(super) fn has_received(&self) -> bool {
+        self.has_received.load(Relaxed)
+    }
+
     pub(super) fn record_sent(&self) {
         self.has_sent.store(true, Relaxed);
     }
@@ -73,6 +67,8 @@ impl Progress {
         self.has_peer_stopped_reading.store(true, Relaxed);
     }
 
+    /// Whether the API has stopped reading in the middle of a request: the connection carries no
+    /// other.
     pub(super) fn has_peer_stopped_reading(&self) -> bool {
         self.has_peer_stopped_reading.load(Relaxed)
     }
@@ -91,40 +87,28 @@ pub(super) enum Silent {
 
 /// Detects silence on one connection.
 pub(super) struct Watchdog {
-    progress: Arc<Progress>,
+    pub(super) progress: Arc<Progress>,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl Default for Watchdog {
     fn default() -> Self {
+        let progress = Progress {
+            epoch: Instant::now(),
+            last: AtomicU64::new(0),
+            is_waiting_for_caller: AtomicBool::new(false),
+            has_received: AtomicBool::new(false),
+            has_sent: AtomicBool::new(false),
+            has_peer_stopped_reading: AtomicBool::new(false),
+        };
         Watchdog {
-            progress: Arc::new(Progress::new()),
+            progress: Arc::new(progress),
             timer: None,
         }
     }
 }
 
 impl Watchdog {
-    pub(super) fn progress(&self) -> &Arc<Progress> {
-        &self.progress
-    }
-
-    /// Restarts the measurement of silence.
-    pub(super) fn record_progress(&self) {
-        self.progress.record_progress();
-    }
-
-    /// Whether a byte was received since the request began.
-    pub(super) fn has_received(&self) -> bool {
-        self.progress.has_received.load(Relaxed)
-    }
-
-    /// Whether the API has stopped reading in the middle of a request: the connection carries no
-    /// other.
-    pub(super) fn has_peer_stopped_reading(&self) -> bool {
-        self.progress.has_peer_stopped_reading()
-    }
-
     /// Ready when nothing has moved for `limit`.
     pub(super) fn poll_silent(&mut self, cx: &mut Context<'_>, limit: Duration) -> Poll<Silent> {
         let progress = &self.progress;

@@ -69,7 +69,10 @@ impl<B: OutgoingBody> PooledConnection<B> {
                 Ok(Ok(res)) => accept_head(res, lease),
                 Ok(Err(error)) => {
                     let watchdog = &lease.connection.watchdog;
-                    Err(send_error(error, is_reused && !watchdog.has_received()))
+                    Err(send_error(
+                        error,
+                        is_reused && !watchdog.progress.has_received(),
+                    ))
                 }
                 Err(silent) => Err(silence_error(silent).into()),
             })
@@ -190,7 +193,7 @@ where
         };
         if !self.is_awaited {
             self.is_awaited = true;
-            connection.watchdog.record_progress();
+            connection.watchdog.progress.record_progress();
         }
         connection
             .watchdog

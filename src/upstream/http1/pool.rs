@@ -20,23 +20,9 @@ use crate::rt::clock;
 /// A connection that carries one request at a time.
 pub(in crate::upstream) struct PooledConnection<B> {
     pub(in crate::upstream) sender: SendRequest<ProgressBody<B>>,
-    pub(super) watchdog: Watchdog,
+    pub(in crate::upstream) watchdog: Watchdog,
     /// The connection takes no request from this time on.
-    retires_at: Instant,
-}
-
-impl<B> PooledConnection<B> {
-    pub(in crate::upstream) fn new(
-        sender: SendRequest<ProgressBody<B>>,
-        watchdog: Watchdog,
-        retires_at: Instant,
-    ) -> Self {
-        PooledConnection {
-            sender,
-            watchdog,
-            retires_at,
-        }
-    }
+    pub(in crate::upstream) retires_at: Instant,
 }
 
 /// The idle connections of one worker, and the requests that wait for one. Only [`retire`] comes
@@ -138,7 +124,7 @@ impl<B> Http1Pool<B> {
     /// Gives the connection to the first request that waits, or keeps it.
     fn insert(&self, mut connection: PooledConnection<B>) {
         let now = clock::now();
-        if now >= connection.retires_at || connection.watchdog.has_peer_stopped_reading() {
+        if now >= connection.retires_at || connection.watchdog.progress.has_peer_stopped_reading() {
             return;
         }
         let mut state = self.state.lock();
@@ -238,11 +224,11 @@ mod tests {
             let (mut sender, connection) = handshake(TokioIo::new(io)).await.unwrap();
             tokio::spawn(connection);
             sender.ready().await.unwrap();
-            pool.release(PooledConnection::new(
+            pool.release(PooledConnection {
                 sender,
-                Watchdog::default(),
-                timeouts.retirement(),
-            ));
+                watchdog: Watchdog::default(),
+                retires_at: timeouts.retirement(),
+            });
             advance(Duration::from_millis(2)).await;
         }
         let millisecond = Duration::from_millis(1);

@@ -4,7 +4,6 @@
 //! go to the waiting requests in their order. As many connections open as those need, and never
 //! more than a few.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
@@ -43,23 +42,8 @@ enum StreamGrant {
     Stream(StreamLease),
     /// The API picks HTTP/1.1.
     Declined,
-    Failed(OpenError),
-}
-
-/// The error of opening a connection, for every request that waited for it.
-#[derive(Clone, Debug)]
-struct OpenError(Arc<BoxError>);
-
-impl fmt::Display for OpenError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl std::error::Error for OpenError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        self.0.source()
-    }
+    /// The error of opening a connection, for every request that waited for it.
+    Failed(Arc<dyn std::error::Error + Send + Sync>),
 }
 
 impl<B: OutgoingBody> Http2Client<B> {
@@ -188,8 +172,7 @@ impl<B: OutgoingBody> Http2Client<B> {
             {
                 return Ok(StreamGrant::Stream(self.lease(slot)));
             }
-            let (waiter, granted) = oneshot::channel();
-            pool.enqueue(waiter);
+            let granted = pool.enqueue();
             self.serve_queue(pool);
             granted
         };
@@ -208,8 +191,7 @@ impl<B: OutgoingBody> Http2Client<B> {
     /// Gives free streams to waiting requests, and opens connections for the others.
     fn serve_queue(self: &Arc<Self>, mut pool: MutexGuard<'_, Http2Pool<StreamGrant>>) {
         let served = pool.take_served();
-        while pool.needs_connection() {
-            pool.begin_opening();
+        while pool.begin_opening() {
             tokio::spawn(Arc::clone(self).open_for_queue());
         }
         drop(pool);
@@ -266,7 +248,7 @@ impl<B: OutgoingBody> Http2Client<B> {
 }
 
 fn fail_waiting(waiting: Vec<oneshot::Sender<StreamGrant>>, cause: BoxError) {
-    let error = OpenError(Arc::new(cause));
+    let error: Arc<dyn std::error::Error + Send + Sync> = Arc::from(cause);
     for waiter in waiting {
         let _ = waiter.send(StreamGrant::Failed(error.clone()));
     }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use h2::{Reason, RecvStream};
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderValue};
 use http::uri::{self, Authority, Scheme, Uri};
-use http::{Method, Request, Response, Version, request};
+use http::{Method, Request, Response, Version};
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::timeout;
 
@@ -26,72 +26,58 @@ pub(super) struct TargetOrigin {
     pub(super) authority: Authority,
 }
 
-/// A request that was not sent yet.
-struct UnsentRequest<B> {
-    /// The head as HTTP/1.1 has it.
-    head: request::Parts,
-    body: B,
+/// Declares the length of a body whose length is known: HTTP/2 needs none, but the API may depend
+/// on it.
+fn declare_length<B: Body>(req: &mut Request<B>) {
+    if let Some(length) = req.body().size_hint().exact()
+        && (length > 0 || matches!(*req.method(), Method::POST | Method::PUT | Method::PATCH))
+    {
+        req.headers_mut()
+            .entry(CONTENT_LENGTH)
+            .or_insert_with(|| HeaderValue::from(length));
+    }
 }
 
-impl<B: Body> UnsentRequest<B> {
-    fn new(req: Request<B>) -> Self {
-        let (mut head, body) = req.into_parts();
-        // HTTP/2 needs no length, but the API may depend on it.
-        if let Some(length) = body.size_hint().exact()
-            && (length > 0 || matches!(head.method, Method::POST | Method::PUT | Method::PATCH))
-        {
-            head.headers
-                .entry(CONTENT_LENGTH)
-                .or_insert_with(|| HeaderValue::from(length));
-        }
-        UnsentRequest { head, body }
-    }
-
-    /// The head as HTTP/2 has it: `:authority` in place of Host.
-    fn to_http2_head(&self, origin: &TargetOrigin) -> Request<()> {
-        let mut parts = uri::Parts::default();
-        parts.scheme = Some(origin.scheme.clone());
-        parts.authority = Some(origin.authority.clone());
-        parts.path_and_query = self.head.uri.path_and_query().cloned();
-        let mut req = Request::new(());
-        *req.method_mut() = self.head.method.clone();
-        *req.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
-        *req.version_mut() = Version::HTTP_2;
-        *req.headers_mut() = self.head.headers.clone();
-        req.headers_mut().remove(HOST);
-        // Connection-specific fields are forbidden (RFC 9113 section 8.2.2).
-        req.headers_mut().remove(CONNECTION);
-        req
-    }
-
-    fn into_request(self) -> Request<B> {
-        Request::from_parts(self.head, self.body)
-    }
+/// The head of `req`, which is for HTTP/1.1, as HTTP/2 has it: `:authority` in place of Host.
+fn http2_head<B>(req: &Request<B>, origin: &TargetOrigin) -> Request<()> {
+    let mut parts = uri::Parts::default();
+    parts.scheme = Some(origin.scheme.clone());
+    parts.authority = Some(origin.authority.clone());
+    parts.path_and_query = req.uri().path_and_query().cloned();
+    let mut head = Request::new(());
+    *head.method_mut() = req.method().clone();
+    *head.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
+    *head.version_mut() = Version::HTTP_2;
+    *head.headers_mut() = req.headers().clone();
+    head.headers_mut().remove(HOST);
+    // Connection-specific fields are forbidden (RFC 9113 section 8.2.2).
+    head.headers_mut().remove(CONNECTION);
+    head
 }
 
 impl StreamLease {
     /// Sends `req` and waits for the response head until nothing moves for the response timeout.
     pub(super) async fn exchange<B: OutgoingBody>(
         mut self,
-        req: Request<B>,
+        mut req: Request<B>,
         origin: &TargetOrigin,
         timeouts: UpstreamTimeouts,
     ) -> Result<Response<Http2Body<B>>, ExchangeError<B>> {
         let mut watchdog = Watchdog::default();
-        let unsent = UnsentRequest::new(req);
-        let head = unsent.to_http2_head(origin);
-        let is_empty = unsent.body.is_end_stream();
+        declare_length(&mut req);
+        let head = http2_head(&req, origin);
+        let is_empty = req.body().is_end_stream();
         let (mut response, stream) = match self.sender().send_request(head, is_empty) {
             Ok(sent) => sent,
             // The connection has ended.
             Err(error) => {
                 return Err(ExchangeError {
                     error: Error::UpstreamUnreachable(error.into()),
-                    unsent: Some(Box::new(unsent.into_request())),
+                    unsent: Some(Box::new(req)),
                 });
             }
         };
-        let body = ProgressBody::new(unsent.body, &watchdog);
+        let body = ProgressBody::new(req.into_body(), &watchdog);
         let mut upload = BodyUpload::new(stream, body, is_empty);
         let received = poll_fn(|cx| {
             if let Poll::Ready(Err(error)) = upload.poll(cx) {
@@ -227,7 +213,7 @@ impl<B: OutgoingBody> Http2Body<B> {
     /// Releases the stream as soon as the request is sent.
     fn finish(&mut self) {
         if let Some(ActiveExchange { mut upload, lease }) = self.exchange.take()
-            && !upload.is_finished()
+            && !upload.is_finished
         {
             tokio::spawn(async move {
                 let _ = timeout(SETTLE_TIMEOUT, poll_fn(|cx| upload.poll(cx))).await;
@@ -249,7 +235,7 @@ impl<B: OutgoingBody> Body for Http2Body<B> {
         let Poll::Ready(frame) = this.poll_next(cx) else {
             if !this.is_awaited {
                 this.is_awaited = true;
-                this.watchdog.record_progress();
+                this.watchdog.progress.record_progress();
             }
             ready!(this.watchdog.poll_silent(cx, this.timeouts.body));
             this.exchange = None;

@@ -90,8 +90,10 @@ impl<T> Http2Pool<T> {
         })
     }
 
-    pub(super) fn enqueue(&mut self, waiter: oneshot::Sender<T>) {
+    pub(super) fn enqueue(&mut self) -> oneshot::Receiver<T> {
+        let (waiter, granted) = oneshot::channel();
         self.waiting.push_back(waiter);
+        granted
     }
 
     /// Removes as many requests from the queue as there are free streams, each with its stream.
@@ -130,23 +132,19 @@ impl<T> Http2Pool<T> {
                 .any(|pooled| pooled.is_kept_until(time, idle_timeout))
     }
 
-    /// Whether the queue needs one more connection.
-    pub(super) fn needs_connection(&self) -> bool {
+    /// Begins to open a connection if the queue needs one more; returns whether it does.
+    pub(super) fn begin_opening(&mut self) -> bool {
         let needed = self.waiting.len().div_ceil(self.streams_per_connection);
-        self.opening < needed.min(MAX_OPENING)
-    }
-
-    pub(super) fn begin_opening(&mut self) {
-        self.opening += 1;
+        let is_needed = self.opening < needed.min(MAX_OPENING);
+        self.opening += usize::from(is_needed);
+        is_needed
     }
 
     /// Whether the queue still needs a connection that has begun to open. If not, the opening ends.
     pub(super) fn confirm_opening(&mut self) -> bool {
         self.waiting.retain(|waiter| !waiter.is_closed());
         self.opening -= 1;
-        let is_needed = self.needs_connection();
-        self.opening += usize::from(is_needed);
-        is_needed
+        self.begin_opening()
     }
 
     pub(super) fn finish_opening(&mut self, connection: Http2Connection) {

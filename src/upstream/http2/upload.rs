@@ -17,7 +17,7 @@ pub(super) struct BodyUpload<B> {
     /// Data that was read from the body and not sent yet.
     unsent: Bytes,
     /// Whether all is sent, or the API does not want the rest.
-    is_finished: bool,
+    pub(super) is_finished: bool,
     /// Whether the response has begun.
     pub(super) has_response: bool,
 }
@@ -31,10 +31,6 @@ impl<B> BodyUpload<B> {
             is_finished: is_empty,
             has_response: false,
         }
-    }
-
-    pub(super) fn is_finished(&self) -> bool {
-        self.is_finished
     }
 }
 

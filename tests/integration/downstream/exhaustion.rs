@@ -269,7 +269,7 @@ async fn one_http2_caller_leaves_files_for_probes() {
     assert!(
         running
             .log
-            .contains("no further connection to the API may be opened"),
+            .contains("reached the limit of connections to the API"),
         "{}",
         running.log
     );

@@ -251,7 +251,7 @@ async fn failure_and_recovery_are_logged_once() {
     assert_eq!(running.end("-TERM"), 0);
     let count = |text: &str| running.log.matches(text).count();
     assert_eq!(
-        count("no connection to the API can be opened; until one can"),
+        count("opened the circuit breaker: no connection"),
         1,
         "{}",
         running.log

@@ -89,7 +89,7 @@ async fn assert_ends_without_limit(mut running: Running) {
         assert!(
             !running
                 .log
-                .contains("no further connection to the API may be opened"),
+                .contains("reached the limit of connections to the API"),
             "{}",
             running.log
         );
