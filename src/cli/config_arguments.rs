@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::error::CommandError;
-use crate::config::{self, Address, Sources};
+use super::error::{CommandError, with_fix};
+use crate::config::{self, Address, ConfigError, Sources, ValueSource};
 
 /// Read if no file is named and it exists.
 const DEFAULT_FILE: &str = "proxy.toml";
@@ -31,11 +31,12 @@ impl ConfigArguments {
 
     /// Returns the address of the admin listener, without reading secrets or certificates.
     pub(super) fn admin_address(self) -> Result<Address, CommandError> {
-        let address =
-            config::admin_address(&self.sources()?).map_err(CommandError::invalid_config)?;
-        address.ok_or_else(|| CommandError::Usage {
-            problem: "admin.address is \"off\": there is no admin listener to ask".to_owned(),
-            fix: "write an address, such as \"127.0.0.1:8081\"".to_owned(),
+        let address = config::admin_address(&self.sources()?).map_err(CommandError::Config)?;
+        address.ok_or_else(|| {
+            CommandError::Usage(with_fix(
+                "admin.address is \"off\": there is no admin listener to ask",
+                "write an address, such as \"127.0.0.1:8081\"",
+            ))
         })
     }
 
@@ -53,10 +54,13 @@ impl ConfigArguments {
                 continue;
             };
             if value.to_str().is_none() && config::is_key_variable(&name) {
-                return Err(CommandError::Usage {
-                    problem: format!("the environment variable {name} is not UTF-8 text"),
+                let error = ConfigError {
                     fix: format!("set {name} to UTF-8 text, or unset it"),
-                });
+                    origin: ValueSource::Env(name),
+                    key: String::new(),
+                    message: "the value is not UTF-8 text".to_owned(),
+                };
+                return Err(CommandError::Config(error.into()));
             }
             env.insert(name, value.to_string_lossy().into_owned());
         }
@@ -74,6 +78,6 @@ pub(super) fn load(sources: &Sources) -> Result<(config::Loaded, String), Comman
     let described = file.map_or("built-in defaults".to_owned(), |file| {
         file.display().to_string()
     });
-    let loaded = config::load(sources).map_err(CommandError::invalid_config)?;
+    let loaded = config::load(sources).map_err(CommandError::Config)?;
     Ok((loaded, described))
 }

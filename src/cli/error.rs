@@ -1,9 +1,10 @@
 //! Errors of the commands, with their exit codes.
 
+use std::fmt::Display;
 use std::io::Write;
 use std::process::ExitCode;
 
-use crate::config::ConfigError;
+use crate::config::ConfigErrors;
 use crate::error::chain;
 
 /// Exit code of a usage or configuration error: EX_USAGE of sysexits.h.
@@ -13,8 +14,10 @@ const EXIT_FAILURE: u8 = 1;
 
 #[derive(Debug)]
 pub(super) enum CommandError {
-    /// Wrong usage or configuration; `fix` may be empty.
-    Usage { problem: String, fix: String },
+    /// An invalid configuration.
+    Config(ConfigErrors),
+    /// Any other wrong usage.
+    Usage(String),
     /// Any other failure.
     Failed(String),
     /// A failure that the command has already printed; the exit code is left.
@@ -29,23 +32,11 @@ impl<E: std::error::Error + 'static> From<E> for CommandError {
 }
 
 impl CommandError {
-    pub(super) fn invalid_config(mut error: ConfigError) -> Self {
-        let fix = std::mem::take(&mut error.fix);
-        CommandError::Usage {
-            problem: error.to_string(),
-            fix,
-        }
-    }
-
-    /// A failure that the user can fix.
-    pub(super) fn fixable(problem: &str, fix: &str) -> Self {
-        CommandError::Failed(with_fix(problem, fix))
-    }
-
     /// Prints the error to standard error, and returns the exit code.
     pub(super) fn report(self) -> ExitCode {
         let (text, code) = match self {
-            CommandError::Usage { problem, fix } => (with_fix(&problem, &fix), EXIT_USAGE),
+            CommandError::Config(errors) => (errors.to_string(), EXIT_USAGE),
+            CommandError::Usage(text) => (text, EXIT_USAGE),
             CommandError::Failed(text) => (text, EXIT_FAILURE),
             CommandError::Reported(code) => return ExitCode::from(code),
         };
@@ -55,10 +46,7 @@ impl CommandError {
     }
 }
 
-fn with_fix(problem: &str, fix: &str) -> String {
-    if fix.is_empty() {
-        problem.to_owned()
-    } else {
-        format!("{problem}\n  fix: {fix}")
-    }
+/// Adds `fix` below `problem`, as errors of the configuration have it.
+pub(super) fn with_fix(problem: impl Display, fix: &str) -> String {
+    format!("{problem}\n  fix: {fix}")
 }

@@ -7,7 +7,7 @@ use std::pin::pin;
 use clap::Args;
 
 use super::config_arguments::{ConfigArguments, load};
-use super::error::CommandError;
+use super::error::{CommandError, with_fix};
 use super::logging::log_settings;
 use super::open_files;
 use super::reload::{ReloadReason, Reloader};
@@ -41,7 +41,7 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn run(mut self, unprotected: Vec<String>) -> Result<(), CommandError> {
         let inherited = systemd::inherited_socket()
-            .map_err(|error| CommandError::fixable(&chain(&error), error.fix()))?;
+            .map_err(|error| CommandError::Failed(with_fix(chain(&error), error.fix())))?;
         if let Some(socket) = &inherited {
             // Its address replaces the configured one, so that the same checks apply to it.
             let address = socket.address()?;
@@ -201,13 +201,16 @@ fn cannot_log(log: &Log, error: &std::io::Error) -> CommandError {
         .as_deref()
         .unwrap_or_else(|| Path::new(""))
         .display();
-    CommandError::Usage {
-        problem: format!("log.file: cannot open {path} to append to it: {error}"),
-        fix: "name a file in an existing directory that the proxy's user may write to, or remove log.file"
-            .to_owned(),
-    }
+    CommandError::Usage(with_fix(
+        format!("log.file: cannot open {path} to append to it: {error}"),
+        "name a file in an existing directory that the proxy's user may write to, or remove log.file",
+    ))
 }
 
 fn cannot_start(error: &StartError) -> CommandError {
-    CommandError::fixable(&chain(error), error.fix().unwrap_or_default())
+    let problem = chain(error);
+    CommandError::Failed(match error.fix() {
+        Some(fix) => with_fix(problem, fix),
+        None => problem,
+    })
 }

@@ -120,9 +120,7 @@ fn configuration(sandbox: &Sandbox) -> Result<Config, CommandError> {
         env,
         file: None,
     };
-    let mut config = config::load(&sources)
-        .map_err(CommandError::invalid_config)?
-        .config;
+    let mut config = config::load(&sources).map_err(CommandError::Config)?.config;
     let url = |text: String| {
         text.parse()
             .map_err(|error: Invalid| CommandError::Failed(error.to_string()))

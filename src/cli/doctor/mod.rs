@@ -112,8 +112,8 @@ fn load(arguments: ConfigArguments, report: &mut Report) -> Result<Config, Comma
             warnings.try_for_each(|warning| report.note(warning))?;
             Ok(loaded.config)
         }
-        Err(CommandError::Usage { problem, fix }) => {
-            Err(report.fail_configuration(began.elapsed(), &problem, fix)?)
+        Err(CommandError::Config(errors)) => {
+            Err(report.fail_configuration(began.elapsed(), errors)?)
         }
         Err(other) => Err(other),
     }

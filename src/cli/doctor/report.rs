@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::advice::Advice;
 use crate::cli::error::{CommandError, EXIT_USAGE};
 use crate::cli::output::print_line;
+use crate::config::{ConfigError, ConfigErrors};
 
 /// The width at which lines below a step are wrapped.
 const WIDTH: usize = 100;
@@ -63,15 +64,30 @@ impl Report {
     pub(super) fn fail_configuration(
         &mut self,
         took: Duration,
-        problem: &str,
-        fix: String,
+        errors: ConfigErrors,
     ) -> Result<CommandError, CommandError> {
-        let mut advice = Advice::new("the configuration is invalid: `run` would not start either");
-        if !fix.is_empty() {
-            advice = advice.fix(fix);
+        for ConfigError {
+            origin,
+            key,
+            message,
+            fix,
+        } in errors.0
+        {
+            let mut advice = Advice::new(message);
+            if !fix.is_empty() {
+                advice = advice.fix(fix);
+            }
+            let what = if key.is_empty() {
+                origin.to_string()
+            } else {
+                format!("{origin}: {key}")
+            };
+            self.fail("configuration", took, &what, &advice)?;
         }
-        self.fail("configuration", took, problem, &advice)?;
-        self.skip("all other steps", "there is no valid configuration")?;
+        self.skip(
+            "all other steps",
+            "the configuration is invalid: `run` would not start either",
+        )?;
         Ok(CommandError::Reported(EXIT_USAGE))
     }
 

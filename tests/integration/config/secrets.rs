@@ -229,7 +229,7 @@ fn variables_of_keys_must_be_utf8() {
     let (out, err) = text(&output);
     assert_eq!(output.status.code(), Some(64), "{out}{err}");
     assert!(
-        err.contains("GBG_PROXY_LISTEN_ADDRESS is not UTF-8") && err.contains("fix: "),
+        err.contains("GBG_PROXY_LISTEN_ADDRESS: the value is not UTF-8") && err.contains("fix: "),
         "{err}"
     );
     assert!(!err.contains("caf"), "{err}");
