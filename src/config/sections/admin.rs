@@ -25,9 +25,11 @@ struct AdminAddress(Option<Address>);
 
 impl TextSetting for AdminAddress {
     fn parse_text(text: &str) -> Result<Self, Invalid> {
+        let fix =
+            "write an IP address and a port, such as \"127.0.0.1:8081\", \"unix:/PATH\" or \"off\"";
         match text {
             "off" => Ok(AdminAddress(None)),
-            _ => Address::parse(text, "127.0.0.1:8081").map(|address| AdminAddress(Some(address))),
+            _ => Address::parse(text, fix).map(|address| AdminAddress(Some(address))),
         }
     }
 

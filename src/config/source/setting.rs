@@ -91,8 +91,11 @@ impl Invalid {
             let mut same = names.iter().filter(|name| name.eq_ignore_ascii_case(text));
             same.next().copied()
         });
-        let suggestion = near.map(|near| format!("did you mean {near:?}?"));
-        Invalid::new(noun, "", format!("write {}", list_of(names))).suggest(suggestion)
+        let fix = match near {
+            Some(near) => format!("did you mean {near:?}?"),
+            None => format!("write {}", list_of(names)),
+        };
+        Invalid::new(noun, "", fix)
     }
 
     /// The error of an empty text.

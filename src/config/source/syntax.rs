@@ -11,7 +11,7 @@ pub(crate) fn diagnose(file: &Path, text: &str, error: &toml::de::Error) -> Conf
         .rfind('\n')
         .map_or(0, |at| at + 1);
     let line = text[start..].lines().next().unwrap_or_default();
-    let (cause, fix) = cause(line);
+    let (cause, fix) = duplicate(&text[..start], line).unwrap_or_else(|| cause(line));
     ConfigErrors::from(ConfigError {
         origin: ValueSource::position(file, text, floor(text, offset)),
         key: String::new(),
@@ -27,6 +27,26 @@ fn floor(text: &str, offset: usize) -> usize {
         .rev()
         .find(|&at| text.is_char_boundary(at))
         .unwrap_or(0)
+}
+
+/// The cause if `line` repeats one of `before` in the same section.
+fn duplicate(before: &str, line: &str) -> Option<(&'static str, &'static str)> {
+    let line = line.trim();
+    if line.starts_with('[') {
+        return before.lines().any(|other| other.trim() == line).then_some((
+            "the section is written twice",
+            "move its keys below the first header of this name",
+        ));
+    }
+    let name = |line: &str| Some(line.split_once('=')?.0.trim().to_owned());
+    let wanted = name(line)?;
+    let mut section = before
+        .lines()
+        .rev()
+        .take_while(|line| !line.trim().starts_with('['));
+    section
+        .any(|other| name(other).as_ref() == Some(&wanted))
+        .then_some(("the key is written twice", "remove one of the two lines"))
 }
 
 fn cause(line: &str) -> (&'static str, &'static str) {
@@ -56,8 +76,8 @@ fn cause(line: &str) -> (&'static str, &'static str) {
             "a quote is missing",
             "write the value between two double quotes",
         ),
-        Some("True" | "False" | "TRUE" | "FALSE") => (
-            "true and false are written in lower case",
+        Some("True" | "False" | "TRUE" | "FALSE" | "yes" | "no" | "on" | "off") => (
+            "a switch is true or false, in lower case",
             "write true or false",
         ),
         Some(value) if is_bare(value) || value.starts_with(['/', '.', '*', '$']) => (
@@ -69,8 +89,8 @@ fn cause(line: &str) -> (&'static str, &'static str) {
             "write the value in single quotes, or each backslash twice",
         ),
         Some(_) => (
-            "this is not key = value, or the key is written twice",
-            "write each key once; texts in double quotes, lists in brackets, see https://toml.io",
+            "this is not key = value",
+            "write texts in double quotes and lists in brackets, see https://toml.io",
         ),
     }
 }
@@ -99,12 +119,17 @@ mod tests {
                 "1:",
                 "this is not a section header",
             ),
-            ("[admin]\nquit = True", "2:8", "in lower case"),
+            ("[admin]\nquit = yes", "2:8", "a switch is true or false"),
             ("[log]\nfile = \"C:\\dir\"", "2:", "a backslash"),
             (
                 "[log]\nlevel = \"info\"\nlevel = \"warn\"",
                 "3:1",
-                "written twice",
+                "the key is written twice",
+            ),
+            (
+                "[log]\nlevel = \"info\"\n[token]\n[log]",
+                "4:",
+                "the section is written twice",
             ),
         ] {
             let message = message(text);

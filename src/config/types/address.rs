@@ -26,19 +26,17 @@ impl Address {
 }
 
 impl Address {
-    /// Parses an address; `example` is one of the same use.
-    pub(crate) fn parse(text: &str, example: &str) -> Result<Self, Invalid> {
-        let fix =
-            || format!("write an IP address and a port, such as {example:?}, or \"unix:/PATH\"");
+    /// Parses an address; `fix` says what to write in place of an invalid one.
+    pub(crate) fn parse(text: &str, fix: &'static str) -> Result<Self, Invalid> {
         if let Some(path) = text.strip_prefix("unix:") {
             if !path.starts_with('/') {
                 let reason = "the path of the socket is not absolute";
-                return Err(Invalid::new("address", reason, fix()));
+                return Err(Invalid::new("address", reason, fix));
             }
             return Ok(Address::Unix(path.into()));
         }
         text.parse().map(Address::Tcp).map_err(|_| {
-            let invalid = |reason| Invalid::new("address", reason, fix());
+            let invalid = |reason| Invalid::new("address", reason, fix);
             match text.rsplit_once(':') {
                 Some((host, port)) if port.parse::<u16>().is_ok() && host == "localhost" => {
                     invalid("a listener needs an IP address")
@@ -59,7 +57,8 @@ impl Address {
 
 impl TextSetting for Address {
     fn parse_text(text: &str) -> Result<Self, Invalid> {
-        Address::parse(text, "127.0.0.1:8080")
+        let fix = "write an IP address and a port, such as \"127.0.0.1:8080\", or \"unix:/PATH\"";
+        Address::parse(text, fix)
     }
 
     fn to_text(&self) -> String {

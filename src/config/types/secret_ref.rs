@@ -19,18 +19,26 @@ impl TextSetting for SecretRef {
             let fix = "write \"env:NAME\", \"file:PATH\" or \"credential:NAME\"";
             Invalid::new("reference", reason, fix)
         };
-        Source::parse(text).map(SecretRef).ok_or_else(|| {
-            if Source::is_begun(text) {
-                invalid("it names no variable or file")
-            } else {
-                invalid("a secret does not belong in the configuration")
+        match Source::parse(text) {
+            Some(source) if has_blank(&source) => {
+                Err(invalid("a blank surrounds the name; remove it"))
             }
-        })
+            Some(source) => Ok(SecretRef(source)),
+            None if Source::is_begun(text) => Err(invalid("it names no variable or file")),
+            None => Err(invalid("a secret does not belong in the configuration")),
+        }
     }
 
     fn to_text(&self) -> String {
         self.0.to_string()
     }
+}
+
+/// Returns true for `env: NAME`, which a person writes as in YAML.
+pub(crate) fn has_blank(source: &Source) -> bool {
+    let text = source.to_string();
+    let name = text.split_once(':').map_or("", |(_, name)| name);
+    name.trim() != name
 }
 
 /// Finds `source` on this machine.

@@ -3,6 +3,7 @@
 mod caller_errors;
 mod callers;
 mod misplaced_secrets;
+mod mistakes;
 mod secret_exposure;
 mod secret_files;
 mod secrets;

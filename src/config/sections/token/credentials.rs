@@ -8,7 +8,7 @@ use crate::config::source::setting::{Invalid, TextSetting, choice};
 use crate::config::types::caller_key;
 use crate::config::types::pem;
 use crate::config::types::pem::Identity;
-use crate::config::types::secret_ref::{exposure, locate, odd_text, read, unreadable};
+use crate::config::types::secret_ref::{exposure, has_blank, locate, odd_text, read, unreadable};
 use crate::secret::{self, Environment, Kept, Secret, Source, one_line, read_bytes};
 
 /// How the client authenticates to the token endpoint.
@@ -264,6 +264,7 @@ impl TextSetting for TextRef {
         };
         match Source::parse(text) {
             _ if text.trim().is_empty() => invalid("it is empty"),
+            Some(source) if has_blank(&source) => invalid("a blank surrounds the name; remove it"),
             Some(source) => Ok(TextRef::Kept(source)),
             None if secret::is_content(text.trim_end()) => {
                 invalid("this is the content of a file (it is not shown)")
