@@ -1,4 +1,4 @@
-//! A secret that cannot be printed, and where it comes from.
+//! Secret that cannot be printed, and the source that it is read from.
 
 mod content;
 mod exposure;
@@ -18,11 +18,11 @@ pub use self::exposure::exposed_mode;
 use self::form::{NOT_UTF_8, UTF_16};
 pub use self::form::{Refusal, one_line, warnings};
 
-/// The environment as it was read at the start; a map, so that a test can play it.
+/// The environment at the start of the process; a map, so that a test can replace it.
 pub type Environment = BTreeMap<String, String>;
 
-/// No file with a secret is longer; the longest are certificate chains.
-const LONGEST_FILE: u64 = 1 << 20;
+/// Longer files are refused: the longest file with a secret is a chain of certificates.
+const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// A secret text. It has no `Display`, and its `Debug` is `[redacted]`. Clones share one memory,
 /// which is zeroed when the last of them is dropped.
@@ -30,12 +30,12 @@ const LONGEST_FILE: u64 = 1 << 20;
 pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
-    /// Takes a text into custody.
+    /// Takes over `text`, and zeroes it when the last clone is dropped.
     pub fn new(text: impl Into<String>) -> Self {
         Secret(Arc::new(Zeroizing::new(text.into())))
     }
 
-    /// Shows the text; each call is a place where the secret can leak, so there are few.
+    /// Returns the text. A secret can leak at each call, so keep the calls few.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -47,7 +47,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Where a secret is said to be kept: `env:NAME`, `file:PATH` or `credential:NAME` (systemd's
+/// Reference to a secret: `env:NAME`, `file:PATH` or `credential:NAME` (systemd's
 /// `LoadCredential=`).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
@@ -60,7 +60,7 @@ pub enum Source {
 }
 
 impl Source {
-    /// Reads `env:NAME`, `file:PATH` or `credential:NAME`; anything else is `None`.
+    /// Parses a reference; `None` for any other text.
     pub fn parse(text: &str) -> Option<Self> {
         let (kind, name) = text.split_once(':')?;
         if is_content(name) {
@@ -75,15 +75,15 @@ impl Source {
         }
     }
 
-    /// Whether `text` begins like a source, whatever follows.
+    /// Whether `text` begins like a reference, valid or not.
     pub fn is_begun(text: &str) -> bool {
         ["env:", "file:", "credential:"]
             .iter()
             .any(|kind| text.starts_with(kind))
     }
 
-    /// Finds where the secret is kept on this machine. An environment does not change: its secret
-    /// is read now.
+    /// Resolves the reference on this machine. Reads a variable now, because the environment does not
+    /// change; a file is read later.
     ///
     /// # Errors
     /// When the variable is not set, or there is no directory of credentials.
@@ -109,7 +109,7 @@ impl Source {
     }
 }
 
-/// A secret that is kept somewhere; in a file it may be replaced by another at any time.
+/// A resolved reference. The secret in a file may change at any time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     source: Source,
@@ -123,7 +123,7 @@ enum SecretLocation {
 }
 
 impl Kept {
-    /// Reads the secret as it is now: one line, without its line end.
+    /// Reads the current secret: one line, without its line end.
     ///
     /// # Errors
     /// When it cannot be read, is empty, or has control characters.
@@ -143,7 +143,7 @@ impl Kept {
     /// Reads a secret that may have several lines, such as a key in PEM.
     ///
     /// # Errors
-    /// When it cannot be read, is no UTF-8, or is empty.
+    /// When it cannot be read, is not UTF-8, or is empty.
     pub fn read_lines(&self) -> Result<Secret, SecretError> {
         let secret = match &self.place {
             SecretLocation::Environment(secret) => secret.clone(),
@@ -174,7 +174,7 @@ impl Kept {
         }
     }
 
-    /// The file that it is kept in, if it is one.
+    /// The file of the secret; `None` for a variable.
     pub fn file(&self) -> Option<&Path> {
         match &self.place {
             SecretLocation::Environment(_) => None,
@@ -199,7 +199,7 @@ impl fmt::Display for Source {
     }
 }
 
-/// Why a secret could not be read. Never holds the secret.
+/// Error of reading a secret. Never holds the secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
     /// The variable does not exist.
@@ -213,24 +213,24 @@ pub enum SecretError {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: std::io::Error,
     },
-    /// It is there, with nothing in it.
+    /// The variable or file has no content.
     #[error("{0} is empty")]
     Empty(Source),
-    /// What is in it is not a secret.
+    /// The content cannot be a secret.
     #[error("{place} {}", refusal.cause)]
     Unusable {
-        /// Where it is kept.
+        /// The variable or file.
         place: Source,
-        /// Why.
+        /// The reason, with its fix.
         refusal: Refusal,
     },
 }
 
 impl SecretError {
-    /// What to do, where it depends on what was found.
+    /// The fix, if it depends on the content.
     pub fn fix(&self) -> Option<&'static str> {
         match self {
             SecretError::Unusable { refusal, .. } => Some(refusal.fix),
@@ -239,26 +239,25 @@ impl SecretError {
     }
 }
 
-/// The bytes of a file. What is no file is not opened: a pipe would be waited for without an end,
-/// and a device read so.
+/// Reads a file. Refuses anything but a regular file: a read of a pipe or a device may never end.
 ///
 /// # Errors
-/// When it cannot be read, is no regular file, or is longer than 1 MiB.
+/// When it cannot be read, is not a regular file, or is longer than 1 MiB.
 pub fn read_bytes(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let found = std::fs::metadata(path)?;
     if !found.is_file() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            "it is no regular file",
+            "it is not a regular file",
         ));
     }
-    // Room for all of it from the start: growing would leave pieces behind that are not zeroed.
-    let room = usize::try_from(found.len().min(LONGEST_FILE)).unwrap_or_default() + 64;
+    // The full capacity from the start: a reallocation would leave a copy that is not zeroed.
+    let room = usize::try_from(found.len().min(MAX_FILE_BYTES)).unwrap_or_default() + 64;
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     File::open(path)?
-        .take(LONGEST_FILE + 1)
+        .take(MAX_FILE_BYTES + 1)
         .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LONGEST_FILE {
+    if bytes.len() as u64 > MAX_FILE_BYTES {
         return Err(io::Error::new(
             io::ErrorKind::FileTooLarge,
             "it is longer than 1 MiB",
@@ -338,7 +337,7 @@ mod tests {
         assert!(matches!(variable("B"), Err(SecretError::Empty(_))));
         assert!(matches!(variable("X"), Err(SecretError::NotSet(_))));
         for (refused, text) in [
-            (file("c"), "credential:c holds a control character"),
+            (file("c"), "credential:c contains a control character"),
             (file("d"), "credential:d is UTF-16 text"),
             (file("e"), "credential:e is not UTF-8 text"),
             (variable("C"), "env:C has more than one line"),
@@ -373,7 +372,7 @@ mod tests {
             directory.path().to_owned(),
             "/dev/zero".into(),
         ] {
-            assert_eq!(why(&odd), "it is no regular file", "{odd:?}");
+            assert_eq!(why(&odd), "it is not a regular file", "{odd:?}");
         }
         assert_eq!(why(&path("long")), "it is longer than 1 MiB");
         std::fs::write(path("long"), vec![b'x'; 1 << 20]).unwrap();

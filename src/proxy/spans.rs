@@ -27,8 +27,8 @@ pub(super) struct Tracer {
 impl Tracer {
     pub(super) fn new(config: &Config, exporter: Option<Arc<SpanExporter>>) -> Self {
         let config::Trace { start, sample, .. } = config.trace;
-        // An exporter implies `start`. The exporter that exists counts, and not the configuration: a
-        // change of that needs a restart.
+        // An exporter implies `start`. The existing exporter decides, not the configuration, whose
+        // change needs a restart.
         Tracer {
             start: start || exporter.is_some(),
             sample,
@@ -101,8 +101,8 @@ impl RequestTrace {
         }
     }
 
-    /// Starts the span of an attempt, and sets the trace fields of its `headers`. They stay as they
-    /// came if the trace is only passed through.
+    /// Starts the span of an attempt, and sets the trace fields of its `headers`. Leaves them
+    /// unchanged if the trace is only passed through.
     pub(super) fn start_attempt(&mut self, headers: &mut HeaderMap) {
         let span = match &mut self.recorded {
             Some(recorded) => {

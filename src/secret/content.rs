@@ -1,4 +1,4 @@
-//! Recognition of a private key, and of other content of a file, that stands in place of a path.
+//! Detection of a private key, or other content of a file, that was written in place of its path.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,37 +6,34 @@ use zeroize::Zeroizing;
 
 /// Whether `path` is the content of a file rather than a path: no message may show it.
 pub fn is_content(path: &str) -> bool {
-    /// PATH_MAX and NAME_MAX of Linux: no file has a longer path or name.
-    const LONGEST_PATH: usize = 4095;
-    const LONGEST_NAME: usize = 255;
+    /// PATH_MAX and NAME_MAX of Linux.
+    const MAX_PATH_BYTES: usize = 4095;
+    const MAX_NAME_BYTES: usize = 255;
     let bare = unquoted(path);
     let bare = bare.strip_prefix("file:").map_or(bare, unquoted);
     holds_key(path)
         || is_json(bare)
         || is_token(bare)
-        || bare.len() > LONGEST_PATH
-        || bare.split('/').any(|name| name.len() > LONGEST_NAME)
+        || bare.len() > MAX_PATH_BYTES
+        || bare.split('/').any(|name| name.len() > MAX_NAME_BYTES)
         || bare.contains(|c: char| c.is_control() || c == '\u{FEFF}')
 }
 
-/// Whether a part of `text` is a key or a certificate in PEM, or in base64 without the lines around
-/// it.
+/// Whether `text` contains a key or a certificate, in PEM or in bare base64.
 pub fn holds_key(text: &str) -> bool {
     text.contains("-----") || holds_encoded_key(text)
 }
 
-/// Whether a part of `text` is the base64 or base64url of a key or a certificate, whatever stands
-/// around it or breaks its lines.
+/// Whether `text` contains a key or a certificate in base64 or base64url, whatever surrounds it or
+/// breaks its lines.
 pub fn holds_encoded_key(text: &str) -> bool {
-    /// The shortest part of a key that is recognized. A shorter one is little more than what all
-    /// keys of a kind begin with.
-    const SHORTEST: usize = 24;
+    /// A shorter part of a key is little more than the header that all keys of its kind share.
+    const MIN_LETTERS: usize = 24;
     let mut letters = Zeroizing::new(Vec::with_capacity(text.len()));
     let mut rest = text.as_bytes().iter();
     while let Some(&byte) = rest.next() {
         match byte {
-            // A line end as JSON and shells write it: the letter behind the backslash is a part of
-            // it.
+            // A line end as JSON and shells write it: the letter after the backslash belongs to it.
             b'\\' if matches!(rest.as_slice(), [b'n' | b'r', ..]) => {
                 rest.next();
             }
@@ -47,12 +44,12 @@ pub fn holds_encoded_key(text: &str) -> bool {
             _ => {}
         }
     }
-    letters.windows(SHORTEST).any(begins_a_key)
+    letters.windows(MIN_LETTERS).any(begins_a_key)
 }
 
-/// Whether base64 `letters`, at least eight, begin DER, OpenSSH's format, or the dashes of PEM.
+/// Whether base64 `letters`, at least eight, are the start of DER, OpenSSH's format, or PEM.
 fn begins_a_key(letters: &[u8]) -> bool {
-    /// Five dashes, which begin at the first, the second or the third byte of a group.
+    /// Five dashes that start at the first, second or third byte of a group.
     const DASHES: [&[u8]; 3] = [b"LS0tLS", b"0tLS0t", b"tLS0tL"];
     if DASHES.iter().any(|dashes| letters.starts_with(dashes)) {
         return true;
@@ -63,34 +60,33 @@ fn begins_a_key(letters: &[u8]) -> bool {
     }
     matches!(
         bytes,
-        // A SEQUENCE of some length, and in it an INTEGER of one byte: the version of a private key
-        // or of PKCS #12.
+        // A SEQUENCE that starts with an INTEGER of one byte: the version of a private key or of
+        // PKCS #12.
         [0x30, ..=0x80, 0x02, 1, ..]
             | [0x30, 0x81, _, 0x02, 1, _]
             | [0x30, 0x82, _, _, 0x02, 1]
-            // Or another SEQUENCE: of a certificate, or of an encrypted or public key, in which it
-            // begins with an OBJECT IDENTIFIER.
+            // A SEQUENCE that starts with a SEQUENCE: a certificate, or an encrypted or public key, in
+            // which the inner one starts with an OBJECT IDENTIFIER.
             | [0x30, ..=0x7f, 0x30, ..=0x7f, 0x06, _]
             | [0x30, 0x81, _, 0x30, ..=0x7f, 0x06]
             | [0x30, 0x82, _, _, 0x30, _]
     ) || bytes == *b"openss"
 }
 
-/// Whether `text` is an object in JSON, or a list of some, such as a JWK; also where a shell has
-/// taken its quotes. A template's `{{ name }}` is none.
+/// Whether `text` is a JSON object or a list of them, such as a JWK, even if a shell has removed
+/// the quotes. A template's `{{ name }}` is not.
 fn is_json(text: &str) -> bool {
     let object = text.trim_start_matches(|c: char| c == '[' || c.is_whitespace());
     object.starts_with('{') && !object.starts_with("{{") && object.contains(':')
 }
 
-/// Whether `text` is a JWT or another object of JSON in base64.
+/// Whether `text` is a JWT or another JSON object in base64.
 fn is_token(text: &str) -> bool {
-    const SHORTEST: usize = 40;
-    text.starts_with("eyJ") && text.len() >= SHORTEST
+    const MIN_BYTES: usize = 40;
+    text.starts_with("eyJ") && text.len() >= MIN_BYTES
 }
 
-/// `text` without the blanks and quotes around it, also escaped ones. Line ends stay: no path has
-/// one.
+/// Trims blanks and quotes, also escaped ones, around `text`. Keeps line ends: no path has one.
 fn unquoted(text: &str) -> &str {
     text.trim_matches(|c: char| {
         matches!(c, '"' | '\'' | '\\') || (c.is_whitespace() && !c.is_control())

@@ -1,15 +1,15 @@
-//! Exposure of a file with a secret: whether other users of this machine can read or replace it.
+//! Exposure of a file with a secret to other users of this machine, who could read or replace it.
 
 use std::path::Path;
 
-/// The permission bits of `path`, if they let every user read or write it, and the directories
-/// above let every user through.
+/// The permission bits of `path` if every user can read or write it and enter all directories above
+/// it.
 #[cfg(unix)]
 pub fn exposed_mode(path: &Path) -> Option<u32> {
     use std::os::unix::fs::PermissionsExt;
     const OTHERS_READ_OR_WRITE: u32 = 0o006;
     const OTHERS_ENTER: u32 = 0o001;
-    // Where a link leads: that is where the permissions count.
+    // The permissions of a link's target apply.
     let path = path.canonicalize().ok()?;
     let mode = |path: &Path| {
         path.metadata()
@@ -21,7 +21,7 @@ pub fn exposed_mode(path: &Path) -> Option<u32> {
     path.ancestors().skip(1).all(is_open).then_some(exposed)
 }
 
-/// Never: permissions of other systems are not looked at.
+/// Permissions of other systems are not checked.
 #[cfg(not(unix))]
 pub fn exposed_mode(_: &Path) -> Option<u32> {
     None
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn mode_bits_and_parent_directories_decide_exposure() {
-        // Every user may enter what is above it, which need not be so of TMPDIR.
+        // Every user may enter /tmp, but perhaps not TMPDIR.
         let directory = tempfile::tempdir_in("/tmp").unwrap();
         let (file, link) = (
             directory.path().join("secret"),

@@ -1,15 +1,15 @@
-//! Form of a secret: what is trimmed, what is refused, and what is worth a warning.
+//! Format of a secret: trims line ends, refuses control characters, and warns of likely mistakes.
 //!
-//! RFC 6749 appendix A.1 and A.2 take printable ASCII alone for a client's id and secret. A line
-//! end comes from `echo` or an editor and is never meant; any other control character is refused,
-//! since it would be sent as it is.
+//! RFC 6749 appendixes A.1 and A.2 allow only printable ASCII in a client's id and secret. A line
+//! end comes from `echo` or an editor and is never intended. Any other control character is refused,
+//! because it would be sent.
 
-/// Why a text is not a secret. Fixed texts: none holds a part of it.
+/// Reason to refuse a text as a secret. Only fixed texts: none holds a part of the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
-    /// What is wrong with it.
+    /// The predicate of a sentence about the secret.
     pub cause: &'static str,
-    /// What to do.
+    /// The action for the operator.
     pub fix: &'static str,
 }
 
@@ -19,18 +19,18 @@ const BYTE_ORDER_MARK: Refusal = Refusal {
 };
 const SEVERAL_LINES: Refusal = Refusal {
     cause: "has more than one line",
-    fix: "keep the value alone in it, on one line",
+    fix: "keep only the value, on one line",
 };
 const TAB: Refusal = Refusal {
-    cause: "holds a tab",
-    fix: "remove the tab; keep the value alone in it",
+    cause: "contains a tab",
+    fix: "remove the tab, so that only the value is left",
 };
 const CONTROL: Refusal = Refusal {
-    cause: "holds a control character",
+    cause: "contains a control character",
     fix: "write the value again, as it was issued; `od -c` shows control characters",
 };
 const PEM: Refusal = Refusal {
-    cause: "is PEM text, which this key does not take",
+    cause: "is PEM text, which this key does not accept",
     fix: "write the value that was issued; the client's private key goes into token.jwt_key or token.client_key",
 };
 pub(super) const NOT_UTF_8: Refusal = Refusal {
@@ -42,11 +42,11 @@ pub(super) const UTF_16: Refusal = Refusal {
     fix: "save it as UTF-8 without a byte order mark",
 };
 
-/// `text` without the line ends behind it, if what is left is one line of printable characters.
+/// Trims the line ends after `text`, which must be one line of printable characters.
 ///
 /// # Errors
-/// When it has a control character or a byte order mark, or is PEM: a private key would be sent as
-/// a secret.
+/// When it has a control character or a byte order mark, or is PEM: the private key would be sent
+/// as the secret.
 pub fn one_line(text: &str) -> Result<&str, Refusal> {
     if text.starts_with('\u{FEFF}') {
         return Err(BYTE_ORDER_MARK);
@@ -62,23 +62,23 @@ pub fn one_line(text: &str) -> Result<&str, Refusal> {
         None => Ok(line),
         Some('\r' | '\n') => Err(SEVERAL_LINES),
         Some('\t') => Err(TAB),
-        // What stands in place of bytes that were not UTF-8.
+        // Replaces bytes that were not UTF-8.
         Some('\u{FFFD}') => Err(NOT_UTF_8),
         Some(_) => Err(CONTROL),
     }
 }
 
-/// What is legal in a secret, and perhaps not meant.
+/// Warnings of characters that are valid in a secret but may be a mistake.
 pub fn warnings(text: &str) -> impl Iterator<Item = &'static str> {
     let is_in = |quote: char| text.len() > 1 && text.starts_with(quote) && text.ends_with(quote);
     let quoted = is_in('"') || is_in('\'');
     let blanks = text.trim() != text;
     let foreign = !text.is_ascii();
     [
-        quoted.then_some("stands in quotes, which are sent as a part of it; remove them if they are none"),
-        blanks.then_some("begins or ends with a blank, which is sent as a part of it; remove it if it is none"),
+        quoted.then_some("is in quotes, which are sent as a part of it; remove them unless they belong to it"),
+        blanks.then_some("begins or ends with a blank, which is sent as a part of it; remove it unless it belongs to it"),
         foreign.then_some(
-            "has characters outside ASCII, which the receiver may read in another encoding; make one of ASCII alone",
+            "has non-ASCII characters, which the receiver may decode differently; use only ASCII",
         ),
     ]
     .into_iter()
@@ -122,17 +122,14 @@ mod tests {
         };
         assert_eq!(of("s3'cr\"et"), [""; 0]);
         assert_eq!(of("\""), [""; 0]);
-        assert_eq!(of("\"s3cret\""), ["stands in quotes"]);
-        assert_eq!(of("'s3cret'"), ["stands in quotes"]);
+        assert_eq!(of("\"s3cret\""), ["is in quotes"]);
+        assert_eq!(of("'s3cret'"), ["is in quotes"]);
         assert_eq!(of(" s3cret"), ["begins or ends with a blank"]);
         assert_eq!(of("s3cret "), ["begins or ends with a blank"]);
-        assert_eq!(of("s3crét"), ["has characters outside ASCII"]);
+        assert_eq!(of("s3crét"), ["has non-ASCII characters"]);
         assert_eq!(
             of("\u{a0}s3cret"),
-            [
-                "begins or ends with a blank",
-                "has characters outside ASCII"
-            ]
+            ["begins or ends with a blank", "has non-ASCII characters"]
         );
     }
 }

@@ -308,7 +308,7 @@ impl Dialer {
             Ok(Some(found)) => found.clone(),
             _ => Err(LookupError::new(
                 &to.host,
-                &io::Error::other("the lookup was given up"),
+                &io::Error::other("the lookup was aborted"),
             )),
         }
     }

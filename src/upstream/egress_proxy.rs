@@ -21,17 +21,17 @@ const MAX_HEAD_FIELDS: usize = 100;
 pub(crate) enum TunnelError {
     #[error("the egress proxy cannot be reached")]
     Unreachable(#[source] BoxError),
-    #[error("the egress proxy answers {status}: {}", explain(*status, *authorized))]
+    #[error("the egress proxy responded with {status}: {}", explain(*status, *authorized))]
     Refused {
         status: StatusCode,
         /// Whether credentials were sent.
         authorized: bool,
     },
-    #[error("the egress proxy's answer is no HTTP")]
+    #[error("the egress proxy's response is not HTTP")]
     NoHttp,
-    #[error("the head of the egress proxy's answer is longer than 8 KiB")]
+    #[error("the head of the egress proxy's response is longer than 8 KiB")]
     TooLong,
-    #[error("the egress proxy closed the connection before it answered")]
+    #[error("the egress proxy closed the connection before it responded")]
     Closed,
     #[error("the connection to the egress proxy broke")]
     Broken(#[from] io::Error),
@@ -39,11 +39,11 @@ pub(crate) enum TunnelError {
 
 fn explain(status: StatusCode, authorized: bool) -> &'static str {
     match status.as_u16() {
-        407 if authorized => "it does not take the credentials of upstream.egress_proxy",
-        407 => "it wants credentials, and upstream.egress_proxy has none",
-        403 => "it does not let this host and port through",
-        500.. => "it has no way to this host",
-        _ => "it opens no tunnel",
+        407 if authorized => "it rejects the credentials of upstream.egress_proxy",
+        407 => "it requires credentials, and upstream.egress_proxy has none",
+        403 => "it does not allow this host and port",
+        500.. => "it cannot reach this host",
+        _ => "it did not open a tunnel",
     }
 }
 
@@ -235,21 +235,21 @@ mod tests {
         let cases: [(&[&str], &str); 7] = [
             (
                 &["HTTP/1.1 407 Give\r\n\r\n"],
-                "answers 407 Proxy Authentication Required: it does not take",
+                "responded with 407 Proxy Authentication Required: it rejects",
             ),
             (
                 &["HTTP/1.1 403 No\r\n\r\n"],
-                "answers 403 Forbidden: it does not let this host",
+                "responded with 403 Forbidden: it does not allow this host",
             ),
             (
                 &["HTTP/1.1 502 No\r\n\r\n"],
-                "answers 502 Bad Gateway: it has no way",
+                "responded with 502 Bad Gateway: it cannot reach",
             ),
             (
                 &["HTTP/1.1 302 Go\r\nLocation: /\r\n\r\n"],
-                "answers 302 Found: it opens no tunnel",
+                "responded with 302 Found: it did not open a tunnel",
             ),
-            (&["220 mail.example ESMTP\r\n"], "is no HTTP"),
+            (&["220 mail.example ESMTP\r\n"], "is not HTTP"),
             (&["HTTP/1.1 200 OK\r\n"], "closed the connection"),
             (&[], "closed the connection"),
         ];

@@ -25,7 +25,7 @@ impl<B> From<Error> for ExchangeError<B> {
 
 /// The error of a response body that stalls.
 #[derive(Debug, thiserror::Error)]
-#[error("the API was silent for longer than upstream.body_timeout in the middle of its answer")]
+#[error("the API sent nothing for longer than upstream.body_timeout in the middle of its response")]
 pub(super) struct ResponseBodyTimeout;
 
 pub(super) fn silence_error(silent: Silent) -> Error {

@@ -57,7 +57,7 @@ impl<'a> RequestOrigin<'a> {
         }
     }
 
-    /// Rejects a request of a page that may not call. Returns the response to a preflight request
+    /// Rejects a request of a page that is not allowed. Returns the response to a preflight request
     /// (CORS). `is_tls` says whether the connection is TLS.
     pub(super) fn check<B>(
         &self,
@@ -83,7 +83,7 @@ impl<'a> RequestOrigin<'a> {
     }
 
     /// Whether `origin` is the proxy's own: the scheme of the connection, and the host of the
-    /// request. Where a server in front terminates TLS, only Sec-Fetch-Site can tell.
+    /// request. If a server in front terminates TLS, only Sec-Fetch-Site shows it.
     fn is_same<B>(&self, origin: &HeaderValue, req: &Request<B>, is_tls: bool) -> bool {
         if self.is_cross_site {
             return false;
@@ -227,7 +227,7 @@ mod tests {
             (false, &[HTTP], true),
             (false, &[HTTPS], false),
             (false, &[HTTPS, NONE], false),
-            // Something in front speaks TLS.
+            // A server in front terminates TLS.
             (false, &[HTTPS, OWN], true),
         ] {
             assert_eq!(

@@ -1,5 +1,5 @@
-//! Validation: rejects requests that servers could read in two ways, and those whose host, origin,
-//! method, path or size is not allowed.
+//! Validation: rejects requests that two servers could interpret differently, and those whose host,
+//! origin, method, path or size is not allowed.
 
 pub(super) mod cross_site;
 pub(super) mod methods;
@@ -65,7 +65,7 @@ impl Validator {
             return Err(self.methods.not_allowed());
         }
         let head = Head::scan(req.headers());
-        // First: a request that comes back has lost its credentials and would fail for that.
+        // First: a request that loops has lost its credentials, and would get 401 instead.
         if head.is_loop {
             return Err(Error::LoopDetected);
         }
@@ -228,33 +228,31 @@ impl<'a> Head<'a> {
         head
     }
 
-    /// Nothing but one `chunked`: the parser also takes codings before it, whose payload would go
-    /// on without their name (RFC 9112 section 6.1).
+    /// Allows only a single `chunked`: the parser also accepts codings before it, whose payload would
+    /// be forwarded without their name (RFC 9112 section 6.1).
     fn check_transfer_encoding(&self) -> Result<(), Error> {
         match (self.coding, self.codings) {
             (None, _) => Ok(()),
             (Some(coding), 1) if coding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(()),
-            _ => Err(Error::BadRequest(
-                "the Transfer-Encoding is another than chunked",
-            )),
+            _ => Err(Error::BadRequest("the Transfer-Encoding is not chunked")),
         }
     }
 
-    /// One authority, in one place or the same in two, and of the form that it must have (RFC 9112
-    /// section 3.2, RFC 9113 section 8.3.1). HTTP/1.0 may name none.
+    /// Requires one well-formed authority, once or the same twice (RFC 9112 section 3.2, RFC 9113
+    /// section 8.3.1). HTTP/1.0 requires none.
     fn check_authority<B>(&self, req: &Request<B>) -> Result<(), Error> {
         if self.hosts > 1 {
             return Err(Error::BadRequest("there is more than one Host field"));
         }
         if self.host.is_some_and(|host| !is_host(host.as_bytes())) {
-            return Err(Error::BadRequest("the Host field is no host"));
+            return Err(Error::BadRequest("the Host field is not a valid host"));
         }
         match (req.version(), self.host, req.uri().authority()) {
             (Version::HTTP_11, None, _) => Err(Error::BadRequest("the Host field is missing")),
             (Version::HTTP_2, None, None) => Err(Error::BadRequest("the :authority is missing")),
-            (_, _, Some(authority)) if !is_host(authority.as_str().as_bytes()) => {
-                Err(Error::BadRequest("the authority of the target is no host"))
-            }
+            (_, _, Some(authority)) if !is_host(authority.as_str().as_bytes()) => Err(
+                Error::BadRequest("the authority of the target is not a valid host"),
+            ),
             (Version::HTTP_2, Some(host), Some(authority))
                 if !host
                     .as_bytes()
@@ -269,8 +267,8 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Checks of the HTTP/1 parser that HTTP/2 lacks: no white space around a value (RFC 9113 section
-/// 8.2.1), and one length, however often it comes (RFC 9110 section 8.6).
+/// Checks that the HTTP/1 parser makes and HTTP/2 lacks: no white space around a value (RFC 9113
+/// section 8.2.1), and one length, even if it is repeated (RFC 9110 section 8.6).
 fn check_values<B>(req: &Request<B>) -> Result<(), Error> {
     if req.version() != Version::HTTP_2 {
         return Ok(());

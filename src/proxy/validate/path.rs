@@ -1,4 +1,4 @@
-//! Check of the request path: rejects every path that two servers may read differently.
+//! Check of the request path: rejects every path that two servers may interpret differently.
 
 use percent_encoding::percent_decode_str;
 
@@ -20,7 +20,7 @@ const SURROGATE: &str = "the path has a UTF-16 surrogate that is encoded as UTF-
 const NOT_UTF8: &str = "the path has percent-encoded bytes that are not UTF-8";
 const LOOK_ALIKE: &str = "the path has a character that some servers read as a dot, a slash, a backslash, a semicolon or a percent sign";
 
-/// Bytes that no path may have, or whose successors must be checked. Most bytes are neither.
+/// Bytes that are forbidden in a path, or after which the next bytes are checked. Most are neither.
 const IS_SPECIAL: [bool; 256] = {
     let mut is_special = [false; 256];
     let mut byte = 0;
@@ -31,7 +31,7 @@ const IS_SPECIAL: [bool; 256] = {
     is_special
 };
 
-/// Rejects a path that a server may read as another one. Each kind has its own detail.
+/// Rejects a path that a server may interpret as another one. Each kind has its own message.
 pub(super) fn check_path(path: &str) -> Result<(), Error> {
     let mut rest = path.as_bytes();
     let mut has_encoded_text = false;
@@ -61,8 +61,8 @@ pub(super) fn check_path(path: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// What is wrong with the segment at the beginning of `rest`: it is empty and not the last, or it
-/// is `.` or `..`. Some servers take parameters (`;…`) off before they look.
+/// The problem of the segment at the start of `rest`: it is empty and not the last, or it is `.` or
+/// `..`. Some servers remove parameters (`;…`) first.
 fn fault_of_segment(rest: &[u8]) -> Option<&'static str> {
     match rest {
         [b'/', ..] => Some(EMPTY_SEGMENT),
@@ -73,7 +73,7 @@ fn fault_of_segment(rest: &[u8]) -> Option<&'static str> {
     }
 }
 
-/// The byte that the two hexadecimal digits at the beginning of `rest` stand for.
+/// Decodes the two hexadecimal digits at the start of `rest`.
 fn decoded(rest: &[u8]) -> Option<u8> {
     let digit = |index: usize| {
         rest.get(index)
@@ -94,9 +94,9 @@ fn fault_of_encoded(ascii: u8) -> Option<&'static str> {
     }
 }
 
-/// Checks the text of a path that has encoded bytes outside of ASCII: a lenient decoder makes ASCII
-/// of an overlong sequence (`%c0%af` is a slash), drops bytes, or swallows the slash behind an
-/// incomplete one.
+/// Checks the text of a path with encoded non-ASCII bytes: a lenient decoder turns an overlong
+/// sequence into ASCII (`%c0%af` is a slash), drops bytes, or swallows the slash after an
+/// incomplete sequence.
 fn check_text(path: &str) -> Result<(), Error> {
     let bytes: Vec<u8> = percent_decode_str(path).collect();
     let detail = match std::str::from_utf8(&bytes) {
@@ -108,19 +108,19 @@ fn check_text(path: &str) -> Result<(), Error> {
     Err(Error::BadRequest(detail))
 }
 
-/// What is wrong with bytes that begin with an invalid sequence (RFC 3629 sections 3 and 4).
+/// The problem of bytes that start with an invalid sequence (RFC 3629 sections 3 and 4).
 fn fault_of_bytes(invalid: &[u8]) -> &'static str {
     match invalid {
         [0xC0 | 0xC1, ..] | [0xE0, 0x80..=0x9F, ..] | [0xF0, 0x80..=0x8F, ..] => OVERLONG,
-        // The forms of five and six bytes that RFC 2279 had.
+        // The sequences of five and six bytes of RFC 2279.
         [0xF8, 0x80..=0x87, ..] | [0xFC, 0x80..=0x83, ..] => OVERLONG,
         [0xED, 0xA0..=0xBF, ..] => SURROGATE,
         _ => NOT_UTF8,
     }
 }
 
-/// Whether Unicode's compatibility forms (NFKC) or the best-fit tables of Windows turn `char` into
-/// one that separates segments, ends one, or encodes another.
+/// Whether Unicode's compatibility forms (NFKC) or the best-fit tables of Windows map `char` to one
+/// that separates segments, ends a segment, or encodes another character.
 fn is_look_alike(char: char) -> bool {
     matches!(
         char,

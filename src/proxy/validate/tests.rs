@@ -171,8 +171,8 @@ fn assert_rejected(path: &str, detail: &str) {
     }
 }
 
-/// Whether the path of percent-encoded `bytes` passes, by the rules alone: what is ASCII may not
-/// mean anything in a path, and the rest is UTF-8 that no server folds.
+/// Whether the path of percent-encoded `bytes` must pass: its ASCII bytes have no meaning in a path,
+/// and the others are UTF-8 that no server folds.
 fn may_pass(bytes: &[u8]) -> bool {
     const MEANT: &[u8] = b"%./;\\";
     const FOLDED: &str = "\u{2024}\u{2025}\u{2026}\u{fe19}\u{fe30}\u{fe52}\u{ff0e}\u{2044}\u{2100}\u{2101}\u{2105}\u{2106}\

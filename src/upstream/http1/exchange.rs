@@ -86,7 +86,7 @@ where
 {
     let accepted = match res.status() {
         // No request asks for an upgrade: Upgrade is a hop-by-hop field, and removed.
-        StatusCode::SWITCHING_PROTOCOLS => Err("it switches protocols unasked"),
+        StatusCode::SWITCHING_PROTOCOLS => Err("it sent 101 Switching Protocols unasked"),
         _ => normalize_framing(res.headers_mut()),
     };
     match accepted {

@@ -31,7 +31,7 @@ pub(super) fn normalize_framing(headers: &mut HeaderMap) -> Result<(), &'static 
             headers.remove(CONTENT_LENGTH);
             return Ok(());
         }
-        _ => return Err("its Transfer-Encoding is another than chunked"),
+        _ => return Err("its Transfer-Encoding is not chunked"),
     }
     if has_plain_length(headers) {
         return Ok(());
@@ -49,7 +49,7 @@ pub(super) fn normalize_framing(headers: &mut HeaderMap) -> Result<(), &'static 
             headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
             Ok(())
         }
-        None => Err("its Content-Length is no one number"),
+        None => Err("its Content-Length is not a single number"),
     }
 }
 

@@ -84,7 +84,9 @@ impl Http2Connection {
             .handshake(io)
             .await?;
         poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
-            Poll::Ready(Ok(())) => Poll::Ready(Err("the API closed the connection at once".into())),
+            Poll::Ready(Ok(())) => {
+                Poll::Ready(Err("the API closed the new connection at once".into()))
+            }
             Poll::Ready(Err(error)) => Poll::Ready(Err(BoxError::from(NotHttp2(error)))),
             Poll::Pending if connection.max_concurrent_send_streams() == UNKNOWN_STREAM_LIMIT => {
                 Poll::Pending
@@ -101,9 +103,7 @@ impl Http2Connection {
             return Err("the API allows no HTTP/2 streams".into());
         }
         if opened.is_closed() {
-            return Err(
-                "the API takes no request on the connection that it has just let open".into(),
-            );
+            return Err("the API accepts no request on the new connection".into());
         }
         let (streams, guard) = (opened.streams.clone(), on_open());
         tokio::spawn(async move {
@@ -124,7 +124,7 @@ impl Http2Connection {
                 Either::Right(_) => {
                     tracing::debug!(
                         account = account.name(),
-                        "an upstream connection answers no ping; closing it"
+                        "closing an upstream connection that does not respond to PING"
                     )
                 }
             }

@@ -29,12 +29,12 @@ fn unusual_secrets_and_open_files_cause_warnings() {
         (
             format!("\"{SECRET}\""),
             0o600,
-            Some("token.client_secret: the value stands in quotes"),
+            Some("token.client_secret: the value is in quotes"),
         ),
         (
             format!("'{SECRET}'\n"),
             0o600,
-            Some("token.client_secret: the value stands in quotes"),
+            Some("token.client_secret: the value is in quotes"),
         ),
         (
             format!(" {SECRET}"),
@@ -49,7 +49,7 @@ fn unusual_secrets_and_open_files_cause_warnings() {
         (
             format!("{SECRET}é"),
             0o600,
-            Some("token.client_secret: the value has characters outside ASCII"),
+            Some("token.client_secret: the value has non-ASCII characters"),
         ),
     ] {
         fs::write(&file, &value).unwrap();
@@ -70,19 +70,14 @@ fn unusual_secrets_and_open_files_cause_warnings() {
             let all: Vec<_> = arguments.iter().copied().chain(set).collect();
             let (out, err) = text(&command(&all).env("GBG_CLIENT_ID", "a").output().unwrap());
             let said = out + &err;
-            let is_reported = [
-                "stands in quotes",
-                "a blank",
-                "outside ASCII",
-                "other users",
-            ]
-            .iter()
-            .any(|part| {
-                said.split_whitespace()
-                    .collect::<Vec<_>>()
-                    .join(" ")
-                    .contains(part)
-            });
+            let is_reported = ["is in quotes", "a blank", "non-ASCII", "other users"]
+                .iter()
+                .any(|part| {
+                    said.split_whitespace()
+                        .collect::<Vec<_>>()
+                        .join(" ")
+                        .contains(part)
+                });
             assert_eq!(
                 is_reported,
                 warning.is_some(),
@@ -188,9 +183,9 @@ fn a_rotated_secret_is_checked_again() {
     let file = directory.path().join("secret");
     fs::write(&file, SECRET).unwrap();
     let mut running = Running::start(&[&format!("token.client_secret=file:{}", file.display())]);
-    assert!(!running.log.contains("stands in quotes"), "{}", running.log);
+    assert!(!running.log.contains("is in quotes"), "{}", running.log);
     fs::write(&file, format!("\"{SECRET}\"")).unwrap();
-    running.read_until("token.client_secret: the value stands in quotes");
+    running.read_until("token.client_secret: the value is in quotes");
     assert_eq!(running.end("-TERM"), 0);
     assert!(!running.log.contains(SECRET), "{}", running.log);
 }

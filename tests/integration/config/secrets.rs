@@ -125,11 +125,11 @@ fn control_characters_and_bom_are_rejected_with_cause() {
         let grant = ["token.username", "token.password"].contains(&key);
         for (bad, cause) in [
             (format!("\u{FEFF}{value}"), "begins with a byte order mark"),
-            (format!("{value}\t"), "holds a tab"),
+            (format!("{value}\t"), "contains a tab"),
             (format!("\n{value}"), "has more than one line"),
             (format!("{value}\n{value}\n"), "has more than one line"),
-            (format!("{value}\0"), "holds a control character"),
-            (format!("{value}\u{7f}"), "holds a control character"),
+            (format!("{value}\0"), "contains a control character"),
+            (format!("{value}\u{7f}"), "contains a control character"),
             (format!("{value}\u{FFFD}"), "is not UTF-8 text"),
             (
                 format!("-----BEGIN PRIVATE KEY-----\\n{value}"),

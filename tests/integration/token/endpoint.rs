@@ -154,7 +154,7 @@ async fn any_2xx_opens_the_tunnel() {
     let egress = egress("HTTP/1.1 302 Found\r\n\r\n", Duration::ZERO, tls).await;
     let text = chain(&fetch(TOKENS, &[&ca_file, &egress]).await.unwrap_err());
     assert!(
-        text.contains("the egress proxy answers 302 Found: it opens no tunnel"),
+        text.contains("the egress proxy responded with 302 Found: it did not open a tunnel"),
         "{text}"
     );
 }

@@ -22,14 +22,17 @@ async fn a_refused_tunnel_gets_502_and_is_logged() {
     let cases: [(&[&str], &str); 8] = [
         (
             &["HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"],
-            "answers 407 Proxy Authentication Required",
+            "responded with 407 Proxy Authentication Required",
         ),
         (
             &["HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\nno way"],
-            "it does not let this host",
+            "it does not allow this host",
         ),
-        (&["HTTP/1.1 503 Service Unavailable\r\n\r\n"], "answers 503"),
-        (&["220 mail.example ESMTP\r\n"], "answer is no HTTP"),
+        (
+            &["HTTP/1.1 503 Service Unavailable\r\n\r\n"],
+            "responded with 503",
+        ),
+        (&["220 mail.example ESMTP\r\n"], "response is not HTTP"),
         (
             &[],
             "upstream.connect_timeout (500ms) expired during CONNECT at the egress proxy to api.example:443",
@@ -128,7 +131,9 @@ async fn a_failed_tunnel_for_tokens_is_logged() {
     assert_eq!(running.end("-TERM"), 0);
     let log = &running.log;
     assert!(
-        log.contains("the egress proxy answers 407 Proxy Authentication Required: it wants"),
+        log.contains(
+            "the egress proxy responded with 407 Proxy Authentication Required: it requires"
+        ),
         "{log}"
     );
 }
