@@ -78,41 +78,24 @@ impl Run {
         let reopener = logging.reopener();
         let signals = tokio::spawn(reopen_at_signals(rotation, reopener.clone()));
         let ignored = tokio::spawn(report_ignored(ignored));
-        let served = serve(
-            LoadedProxy {
-                config,
-                file,
-                reloader,
-                reopener,
-            },
-            inherited,
-        )
-        .await;
+        let served = serve(&config, file, reloader, reopener, inherited).await;
         signals.abort();
         ignored.abort();
         served
     }
 }
 
-/// The loaded configuration, and what keeps it current.
-struct LoadedProxy {
-    config: Config,
+async fn serve(
+    config: &Config,
     file: String,
-    reloader: Reloader,
+    mut reloader: Reloader,
     reopener: Option<Reopener>,
-}
-
-async fn serve(loaded: LoadedProxy, inherited: Option<Socket>) -> Result<(), CommandError> {
-    let LoadedProxy {
-        config,
-        file,
-        mut reloader,
-        reopener,
-    } = loaded;
+    inherited: Option<Socket>,
+) -> Result<(), CommandError> {
     // Before the start, so that a signal can drain the proxy from its first connection on.
     let signalled = signals::signalled()?;
     let is_inherited = inherited.is_some();
-    let mut app = App::start_on(&config, inherited)
+    let mut app = App::start_on(config, inherited)
         .await
         .map_err(|error| cannot_start(&error))?;
     tracing::info!(

@@ -43,7 +43,7 @@ pub(super) type CallCounts = BTreeMap<&'static str, BTreeMap<u16, u64>>;
 /// The newest calls, the counts of all, and the subscribers to further ones.
 pub(super) struct CallLog {
     calls: VecDeque<RecordedCall>,
-    counts: CallCounts,
+    pub(super) counts: CallCounts,
     subscribers: broadcast::Sender<RecordedCall>,
 }
 
@@ -73,10 +73,6 @@ impl CallLog {
     /// The number of calls so far, including dropped ones.
     pub(super) fn total(&self) -> u64 {
         self.counts.values().flat_map(BTreeMap::values).sum()
-    }
-
-    pub(super) fn counts(&self) -> &CallCounts {
-        &self.counts
     }
 
     /// The kept calls, oldest first.

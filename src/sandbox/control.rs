@@ -75,7 +75,7 @@ fn count_calls(sandbox: &SandboxContext) -> SandboxResponse {
         "token_calls": state.token_calls,
         "tokens_issued": state.tokens.access_count(),
         "api_calls": state.log.total(),
-        "answered": state.log.counts(),
+        "answered": state.log.counts,
     });
     json(StatusCode::OK, &counts)
 }

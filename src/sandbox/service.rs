@@ -1,8 +1,8 @@
 //! HTTP service of the sandbox: routes a request, records API calls and applies faults.
 
+use http::Request;
 use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use http::request::Parts;
-use http::{Request, StatusCode};
 
 use super::api_call::ApiCall;
 use super::api_error::ApiError;
@@ -70,38 +70,20 @@ async fn respond_to_api_call(
     };
     let response = response.unwrap_or_else(|error| error.response(version));
     body.discard().await;
-    let call = record(
-        head,
-        response.status(),
-        authorization,
-        body.bytes(),
-        request_id,
-    );
-    sandbox.state().log.add(call);
-    response
-}
-
-fn record(
-    head: &Parts,
-    status: StatusCode,
-    authorization: Authorization,
-    body_bytes: u64,
-    request_id: &str,
-) -> RecordedCall {
     let path = head.uri.path_and_query();
-    RecordedCall {
+    let path = path.map_or(head.uri.path(), |path| path.as_str());
+    sandbox.state().log.add(RecordedCall {
         method: head.method.clone(),
-        path: path
-            .map_or(head.uri.path(), |path| path.as_str())
-            .to_owned(),
-        status,
+        path: path.to_owned(),
+        status: response.status(),
         authorization,
         user_agent: text(&head.headers, &USER_AGENT),
         source: text(&head.headers, &SOURCE),
         fields: head.headers.keys().cloned().collect(),
-        body_bytes,
+        body_bytes: body.bytes(),
         request_id: request_id.to_owned(),
-    }
+    });
+    response
 }
 
 fn text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {

@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::advice::connection as advice;
-use super::connect;
+use super::connect::{self, Connected};
 use super::report::{Report, timed};
 use super::target::Target;
 use crate::cli::error::CommandError;
@@ -44,19 +44,19 @@ pub(super) async fn connect(
         report.skip(&tls, "there is no connection")?;
         return Ok(None);
     };
-    let Some(mut dialed) = dial(&tcp, target, addrs, deadline, report).await? else {
+    let Some((mut dialed, deadline)) = dial(&tcp, target, addrs, deadline, report).await? else {
         report.skip(&tls, "there is no connection")?;
         return Ok(None);
     };
     if let Some(egress) = &target.egress
-        && !connect_tunnel(target, egress, &mut dialed, report).await?
+        && !connect_tunnel(target, egress, &mut dialed.tcp, &deadline, report).await?
     {
         report.skip(&tls, "there is no tunnel")?;
         return Ok(None);
     }
     let addr = dialed.addr;
     let transport: Option<BoxTransport> = if target.origin.tls {
-        connect_tls(&tls, target, dialed, report).await?
+        connect_tls(&tls, target, dialed.tcp, &deadline, report).await?
     } else {
         report.skip(&tls, "plain http://, not encrypted")?;
         Some(Box::new(dialed.tcp))
@@ -108,20 +108,14 @@ async fn resolve(
     Ok(Some(addrs))
 }
 
-/// A TCP connection, and the deadline of what follows on it.
-struct Dialed {
-    addr: SocketAddr,
-    tcp: TcpStream,
-    deadline: ConnectDeadline,
-}
-
+/// Returns the connection, and the deadline of the steps on it.
 async fn dial(
     step: &str,
     target: &Target,
     addrs: Vec<SocketAddr>,
     deadline: ConnectDeadline,
     report: &mut Report,
-) -> Result<Option<Dialed>, CommandError> {
+) -> Result<Option<(Connected, ConnectDeadline)>, CommandError> {
     let (outcome, took) = timed(connect::dial(addrs, &deadline)).await;
     let describe = |(addr, error): &(SocketAddr, io::Error)| format!("{addr}: {error}");
     let failed: Vec<_> = outcome.failed.iter().map(describe).collect();
@@ -133,22 +127,20 @@ async fn dial(
     let what = format!("connected to {}", connected.addr);
     report.pass(step, connected.after, &what)?;
     failed.iter().try_for_each(|failed| report.note(failed))?;
-    Ok(Some(Dialed {
-        addr: connected.addr,
-        tcp: connected.tcp,
-        // `run` does not wait for the other addresses.
-        deadline: deadline.extended(took.saturating_sub(connected.after)),
-    }))
+    // `run` does not wait for the other addresses.
+    let deadline = deadline.extended(took.saturating_sub(connected.after));
+    Ok(Some((connected, deadline)))
 }
 
 /// Returns false if no tunnel was opened.
 async fn connect_tunnel(
     target: &Target,
     egress: &Egress,
-    dialed: &mut Dialed,
+    tcp: &mut TcpStream,
+    deadline: &ConnectDeadline,
     report: &mut Report,
 ) -> Result<bool, CommandError> {
-    let tunnel = connect::connect_tunnel(target, egress, &mut dialed.tcp, &dialed.deadline);
+    let tunnel = connect::connect_tunnel(target, egress, tcp, deadline);
     let (tunnel, took) = timed(tunnel).await;
     match tunnel {
         Ok(()) => {
@@ -170,10 +162,11 @@ async fn connect_tunnel(
 async fn connect_tls(
     step: &str,
     target: &Target,
-    dialed: Dialed,
+    tcp: TcpStream,
+    deadline: &ConnectDeadline,
     report: &mut Report,
 ) -> Result<Option<BoxTransport>, CommandError> {
-    let connecting = connect::connect_tls(target, dialed.tcp, &dialed.deadline);
+    let connecting = connect::connect_tls(target, tcp, deadline);
     let (connected, took) = timed(connecting).await;
     let now = SystemTime::now();
     match connected {

@@ -78,7 +78,7 @@ impl StreamLease {
             }
         };
         let body = ProgressBody::new(req.into_body(), &watchdog);
-        let mut upload = BodyUpload::new(stream, body, is_empty);
+        let mut upload = BodyUpload::new(stream, body, is_empty, self);
         let received = poll_fn(|cx| {
             if let Poll::Ready(Err(error)) = upload.poll(cx) {
                 return Poll::Ready(Err(error));
@@ -92,11 +92,7 @@ impl StreamLease {
         });
         let res = received.await?;
         upload.has_response = true;
-        let exchange = ActiveExchange {
-            upload,
-            lease: self,
-        };
-        Ok(Http2Body::wrap(res, exchange, watchdog, timeouts))
+        Ok(Http2Body::wrap(res, upload, watchdog, timeouts))
     }
 }
 
@@ -124,17 +120,11 @@ fn may_follow_complete(error: &h2::Error) -> bool {
     !(error.is_reset() && error.is_library())
 }
 
-/// The part of an exchange that holds the stream.
-struct ActiveExchange<B> {
-    upload: BodyUpload<B>,
-    lease: StreamLease,
-}
-
 /// The body of a response. Sends the rest of the request, which the response may overtake.
 pub(crate) struct Http2Body<B> {
     stream: RecvStream,
-    /// `None` after the end of the response.
-    exchange: Option<ActiveExchange<B>>,
+    /// Holds the stream; `None` after the end of the response.
+    upload: Option<BodyUpload<B>>,
     watchdog: Watchdog,
     timeouts: UpstreamTimeouts,
     /// Whether the reader waits for more.
@@ -147,7 +137,7 @@ pub(crate) struct Http2Body<B> {
 impl<B: OutgoingBody> Http2Body<B> {
     fn wrap(
         res: Response<RecvStream>,
-        exchange: ActiveExchange<B>,
+        upload: BodyUpload<B>,
         watchdog: Watchdog,
         timeouts: UpstreamTimeouts,
     ) -> Response<Self> {
@@ -158,7 +148,7 @@ impl<B: OutgoingBody> Http2Body<B> {
         res.map(|stream| {
             let mut body = Http2Body {
                 stream,
-                exchange: Some(exchange),
+                upload: Some(upload),
                 watchdog,
                 timeouts,
                 is_awaited: false,
@@ -175,7 +165,7 @@ impl<B: OutgoingBody> Http2Body<B> {
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        if let Some(ActiveExchange { upload, .. }) = &mut self.exchange
+        if let Some(upload) = &mut self.upload
             && let Poll::Ready(Err(error)) = upload.poll(cx)
         {
             return Poll::Ready(Some(Err(error.into())));
@@ -212,12 +202,11 @@ impl<B: OutgoingBody> Http2Body<B> {
 
     /// Releases the stream as soon as the request is sent.
     fn finish(&mut self) {
-        if let Some(ActiveExchange { mut upload, lease }) = self.exchange.take()
+        if let Some(mut upload) = self.upload.take()
             && !upload.is_finished
         {
             tokio::spawn(async move {
                 let _ = timeout(SETTLE_TIMEOUT, poll_fn(|cx| upload.poll(cx))).await;
-                drop(lease);
             });
         }
     }
@@ -238,7 +227,7 @@ impl<B: OutgoingBody> Body for Http2Body<B> {
                 this.watchdog.progress.record_progress();
             }
             ready!(this.watchdog.poll_silent(cx, this.timeouts.body));
-            this.exchange = None;
+            this.upload = None;
             return Poll::Ready(Some(Err(ResponseBodyTimeout.into())));
         };
         this.is_awaited = false;

@@ -9,6 +9,7 @@ use http_body::Body;
 
 use super::super::body::ProgressBody;
 use super::super::failure::request_body_error;
+use super::lease::StreamLease;
 use crate::error::{BoxError, Error};
 
 pub(super) struct BodyUpload<B> {
@@ -20,16 +21,24 @@ pub(super) struct BodyUpload<B> {
     pub(super) is_finished: bool,
     /// Whether the response has begun.
     pub(super) has_response: bool,
+    /// Released when the upload is dropped.
+    _lease: StreamLease,
 }
 
 impl<B> BodyUpload<B> {
-    pub(super) fn new(stream: SendStream<Bytes>, body: ProgressBody<B>, is_empty: bool) -> Self {
+    pub(super) fn new(
+        stream: SendStream<Bytes>,
+        body: ProgressBody<B>,
+        is_empty: bool,
+        lease: StreamLease,
+    ) -> Self {
         BodyUpload {
             stream,
             body,
             unsent: Bytes::new(),
             is_finished: is_empty,
             has_response: false,
+            _lease: lease,
         }
     }
 }
