@@ -1,11 +1,11 @@
-//! Open files: raises their limit, and divides it among the kinds of connections.
+//! RLIMIT_NOFILE: raises the limit of open files, and divides it among the kinds of connections.
 
 use std::num::NonZeroU32;
 
 use crate::config::Config;
 
-/// Raises the soft limit, which is 1,024 on most systems and too low for 10,000 connections, and
-/// returns it; `None` if it is not known.
+/// Raises the soft limit to the hard limit, and returns it; `None` if that fails. Most systems set it
+/// to 1,024, which is too low for 10,000 connections.
 #[cfg(unix)]
 pub(super) fn raise_limit() -> Option<u64> {
     match rlimit::increase_nofile_limit(u64::MAX) {
@@ -22,19 +22,18 @@ pub(super) fn raise_limit() -> Option<u64> {
     None
 }
 
-/// Divides `limit` open files. A reserve covers everything that must work whatever callers do; half
-/// of the rest is for callers' connections, unless `listen.max_connections` is lower, and the
-/// remainder for connections to the API, of which HTTP/2 callers need more than they have
-/// connections.
+/// Divides `limit` open files. A reserve keeps the token endpoint, the admin listener and the log
+/// working under any load. Callers get half of the rest, or `listen.max_connections` if that is
+/// lower. The API gets the remainder: HTTP/2 callers need more connections to it than they open.
 pub(super) fn divide(config: &mut Config, limit: u64) {
-    /// Standard streams, the control runtime, the token endpoint, reloaded files, the log, and
-    /// connections of the admin listener that are being evicted.
+    /// For standard streams, the control runtime, the token endpoint, reloaded files, the log, and
+    /// evicted connections of the admin listener that are still closing.
     const RESERVED: u64 = 32;
-    /// A worker's runtime and listener, DNS lookups, and one accepted connection that waits for a
+    /// For a worker's runtime and listener, DNS lookups, and an accepted connection that waits for a
     /// permit.
     const RESERVED_BY_WORKER: u64 = 8;
-    /// Connections of the admin listener: at most 64, and at least twice as many as are accepted at
-    /// once.
+    /// Bounds of the admin listener's connections. The lower one is twice the number of connections
+    /// that are accepted at once.
     const ADMIN_CONNECTIONS: u32 = 64;
     const MIN_ADMIN_CONNECTIONS: u32 = 8;
     let admin = u32::try_from(limit / 8)
