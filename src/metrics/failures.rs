@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use std::time::{Instant, SystemTime};
 
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 
 use super::outcome::{Outcome, ResponseSource};
 
@@ -65,32 +66,50 @@ impl FailedRequests {
     }
 }
 
-/// The most recent failures of all workers, the newest first.
-pub(super) fn merge<'a>(workers: impl Iterator<Item = &'a FailedRequests>) -> Vec<FailedRequest> {
-    let mut all: Vec<_> = workers
-        .flat_map(|failures| failures.0.lock().clone())
-        .collect();
-    all.sort_by_key(|failure| failure.ended);
-    let mut all = VecDeque::from(all);
-    truncate(&mut all);
-    all.into_iter().rev().collect()
+/// The most recent failures of all lists, the newest first. List by list: no more than two lists
+/// are in memory, however many workers and accounts there are.
+pub(super) fn merge<'a>(lists: impl Iterator<Item = &'a FailedRequests>) -> Vec<FailedRequest> {
+    let mut merged = VecDeque::new();
+    for list in lists {
+        let count = merged.len();
+        merged.extend(list.0.lock().iter().cloned());
+        if merged.len() > count {
+            merged
+                .make_contiguous()
+                .sort_by_key(|failure: &FailedRequest| failure.ended);
+            truncate(&mut merged);
+        }
+    }
+    merged.into_iter().rev().collect()
 }
 
 /// Removes the oldest failure of the most frequent kind until [`MAX_FAILURES`] are left: a flood of
 /// one kind does not push out a rare one.
+///
+/// This keeps the newest of each kind, then the second newest of each, and so on. A failure that
+/// loses against some of the lists therefore loses against all of them.
 fn truncate(failures: &mut VecDeque<FailedRequest>) {
-    while failures.len() > MAX_FAILURES {
-        let count = |kind| {
-            failures
-                .iter()
-                .filter(|failure| failure.kind() == kind)
-                .count()
-        };
-        // `max_by_key` returns the last of equal maxima: in reverse that is the oldest.
-        let oldest = (0..failures.len())
-            .rev()
-            .max_by_key(|&index| count(failures[index].kind()));
-        failures.remove(oldest.unwrap_or(0));
+    if failures.len() <= MAX_FAILURES {
+        return;
+    }
+    let mut counts = FxHashMap::<_, usize>::default();
+    let newest_first = (0..failures.len()).rev();
+    let mut ranked: Vec<_> = newest_first
+        .map(|index| {
+            let rank = counts.entry(failures[index].kind()).or_default();
+            *rank += 1;
+            (*rank, index)
+        })
+        .collect();
+    // Stable: of one rank, the oldest come last.
+    ranked.sort_by_key(|(rank, _)| *rank);
+    let mut removed: Vec<_> = ranked
+        .drain(MAX_FAILURES..)
+        .map(|(_, index)| index)
+        .collect();
+    removed.sort_unstable();
+    for index in removed.into_iter().rev() {
+        failures.remove(index);
     }
 }
 
@@ -144,5 +163,101 @@ mod tests {
             .map(|failure| failure.id.into_string())
             .collect();
         assert_eq!(ids, ["failed"]);
+    }
+
+    /// The rule as it is written: one failure at a time.
+    fn truncate_naively(failures: &mut Vec<FailedRequest>) {
+        while failures.len() > MAX_FAILURES {
+            let count = |kind| failures.iter().filter(|other| other.kind() == kind).count();
+            let counts: Vec<_> = failures.iter().map(|one| count(one.kind())).collect();
+            let most = counts.iter().max().copied();
+            let oldest = counts.iter().position(|count| Some(*count) == most);
+            failures.remove(oldest.unwrap());
+        }
+    }
+
+    fn merge_naively(lists: &[FailedRequests]) -> Vec<FailedRequest> {
+        let lists = lists.iter().flat_map(|list| list.0.lock().clone());
+        let mut all: Vec<_> = lists.collect();
+        all.sort_by_key(|failure| failure.ended);
+        truncate_naively(&mut all);
+        all.reverse();
+        all
+    }
+
+    fn ids(failures: Vec<FailedRequest>) -> Vec<String> {
+        let ids = failures.into_iter().map(|one| one.id.into_string());
+        ids.collect()
+    }
+
+    /// A list of random failures of at most `kinds` kinds, some of them at the same time.
+    fn random_list(
+        random: &mut fastrand::Rng,
+        start: Instant,
+        name: usize,
+        kinds: u16,
+    ) -> FailedRequests {
+        let mut list: Vec<_> = (0..random.usize(..=MAX_FAILURES))
+            .map(|number| FailedRequest {
+                ended: start + Duration::from_millis(random.u64(..200)),
+                ..FailedRequest::new(&outcome(
+                    &format!("{name}-{number}"),
+                    400 + random.u16(..kinds) / random.u16(1..=kinds),
+                ))
+            })
+            .collect();
+        list.sort_by_key(|failure| failure.ended);
+        FailedRequests(Mutex::new(list.into()))
+    }
+
+    #[test]
+    fn merging_list_by_list_follows_the_rule() {
+        let (mut random, start) = (fastrand::Rng::with_seed(1), Instant::now());
+        for round in 0..300 {
+            let kinds = random.u16(1..=30);
+            let lists: Vec<_> = (0..random.usize(1..=8))
+                .map(|name| random_list(&mut random, start, name, kinds))
+                .collect();
+            let merged = ids(merge(lists.iter()));
+            assert_eq!(merged, ids(merge_naively(&lists)), "round {round}");
+        }
+    }
+
+    #[test]
+    fn recording_follows_the_rule() {
+        let mut random = fastrand::Rng::with_seed(2);
+        let failures = FailedRequests::default();
+        let mut naive = Vec::new();
+        for number in 0..300 {
+            let id = number.to_string();
+            let outcome = outcome(&id, 400 + random.u16(..12) / random.u16(1..=12));
+            failures.record(&outcome);
+            naive.push(FailedRequest::new(&outcome));
+            truncate_naively(&mut naive);
+            let recorded = failures.0.lock().iter().cloned().collect();
+            assert_eq!(ids(recorded), ids(naive.clone()), "{number}");
+        }
+    }
+
+    #[test]
+    fn many_workers_and_accounts_are_merged() {
+        let start = Instant::now();
+        let failure = |list: u64, number: u64| FailedRequest {
+            ended: start + Duration::from_micros(number * 3200 + list),
+            ..FailedRequest::new(&outcome(&format!("{list}-{number}"), 404))
+        };
+        let mut lists: Vec<_> = (0..64 * 50)
+            .map(|list| (0..20).map(|number| failure(list, number)).collect())
+            .map(|list| FailedRequests(Mutex::new(list)))
+            .collect();
+        lists[1700] = FailedRequests::default();
+        lists[1700].record(&outcome("rare", 503));
+        lists[1700].0.lock()[0].ended = start;
+        let merged = ids(merge(lists.iter()));
+        let newest = (3200 - 19..3200).rev().map(|list| format!("{list}-19"));
+        assert_eq!(
+            merged,
+            newest.chain(["rare".to_owned()]).collect::<Vec<_>>()
+        );
     }
 }
