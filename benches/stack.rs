@@ -86,6 +86,7 @@ fn whole_stack(c: &mut Criterion) {
             &config,
             &shared,
             tokens.clone(),
+            &Default::default(),
             &Arc::default(),
         ));
         let mut service = stack(
@@ -127,6 +128,7 @@ fn threads(c: &mut Criterion) {
                 &config,
                 &shared,
                 tokens.clone(),
+                worker,
                 &worker.account("default"),
             ))
         };

@@ -97,6 +97,7 @@ pub fn run(height: &str, setting: Setting, count: u32, directory: &Path) {
             &config,
             &shared,
             tokens().await,
+            &Default::default(),
             &Arc::default(),
         ));
         let connection = Arc::new(policy.identify(ConnectionInfo::default()));

@@ -50,6 +50,7 @@ impl Gate {
             &config,
             &shared,
             tokens(&runtime),
+            &Default::default(),
             &Arc::default(),
         ));
         let sent = Arc::new(Mutex::new(None));

@@ -98,7 +98,8 @@ impl WorkerHandle {
             active.drain_timeout = config.drain.timeout;
             for (account, next) in active.accounts.iter_mut().zip(upstreams) {
                 let tokens = account.tokens.clone();
-                account.policy = Arc::new(Policy::new(config, shared, tokens, &account.metrics));
+                let policy = Policy::new(config, shared, tokens, &self.metrics, &account.metrics);
+                account.policy = Arc::new(policy);
                 if let Some(PreparedUpstream(next)) = next {
                     retired.push(std::mem::replace(&mut account.upstream, next));
                 }
@@ -144,13 +145,16 @@ impl Worker {
         let max_connections = config.upstream.max_connections;
         let limit = ConnectionLimit::new(max_connections.map(|max| (max / workers).max(1)));
         let accounts = accounts.try_map(|account| {
-            let metrics = metrics.account(account.name());
+            let account_metrics = metrics.account(account.name());
             let tokens = account.tokens().clone();
-            let policy = Policy::new(config, shared, tokens.clone(), &metrics);
-            let upstream =
-                UpstreamClient::new(account.upstream(), Arc::clone(&metrics), limit.clone())?;
+            let policy = Policy::new(config, shared, tokens.clone(), &metrics, &account_metrics);
+            let upstream = UpstreamClient::new(
+                account.upstream(),
+                Arc::clone(&account_metrics),
+                limit.clone(),
+            )?;
             Ok::<_, BoxError>(ActiveAccount {
-                metrics,
+                metrics: account_metrics,
                 tokens,
                 policy: Arc::new(policy),
                 upstream: Arc::new(upstream),

@@ -13,8 +13,6 @@ pub struct AccountMetrics {
     name: Box<str>,
     /// Requests of this account that have ended.
     pub(crate) requests: Arc<RequestMetrics>,
-    /// Requests of the worker that ended before they got an account.
-    pub(crate) without_account: Arc<RequestMetrics>,
     /// Connections to the API.
     pub(crate) connections: Arc<ConnectionMetrics>,
     reused: AtomicU64,
@@ -22,10 +20,9 @@ pub struct AccountMetrics {
 }
 
 impl AccountMetrics {
-    pub(super) fn new(name: &str, without_account: Arc<RequestMetrics>) -> Self {
+    pub(super) fn new(name: &str) -> Self {
         AccountMetrics {
             name: name.into(),
-            without_account,
             ..AccountMetrics::default()
         }
     }

@@ -179,7 +179,7 @@ pub(crate) struct Reloads {
 #[derive(Debug, Default)]
 pub struct WorkerMetrics {
     /// Requests that ended before they got an account.
-    without_account: Arc<RequestMetrics>,
+    pub(crate) without_account: Arc<RequestMetrics>,
     accounts: Mutex<Vec<Arc<AccountMetrics>>>,
     /// Connections from callers.
     pub(crate) callers: Arc<ConnectionMetrics>,
@@ -191,8 +191,7 @@ impl WorkerMetrics {
         let mut accounts = self.accounts.lock();
         let known = accounts.iter().find(|account| account.name() == name);
         known.map(Arc::clone).unwrap_or_else(|| {
-            let without_account = Arc::clone(&self.without_account);
-            let account = Arc::new(AccountMetrics::new(name, without_account));
+            let account = Arc::new(AccountMetrics::new(name));
             accounts.push(Arc::clone(&account));
             account
         })

@@ -17,7 +17,7 @@ use super::token_stub::TokenStub;
 use super::token_stub::forms::LoginForms;
 use super::validate::Validator;
 use crate::config::Config;
-use crate::metrics::{AccountMetrics, Metrics};
+use crate::metrics::{AccountMetrics, Metrics, WorkerMetrics};
 use crate::token::TokenReader;
 use crate::trace::SpanExporter;
 
@@ -99,10 +99,12 @@ pub struct Policy {
 
 impl Policy {
     /// The policy that `config` describes, for requests of `account`, which carry its `tokens`.
+    /// `worker` counts requests that end before they get an account.
     pub fn new(
         config: &Config,
         shared: &SharedState,
         tokens: TokenReader,
+        worker: &WorkerMetrics,
         account: &Arc<AccountMetrics>,
     ) -> Self {
         let authenticator = Arc::new(Authenticator::new(
@@ -116,7 +118,7 @@ impl Policy {
             access_log: Arc::new(AccessLog::new(
                 config,
                 shared.exporter.clone(),
-                Arc::clone(&account.without_account),
+                Arc::clone(&worker.without_account),
             )),
             validator: Arc::new(Validator::new(config, Arc::clone(&origins))),
             origins,

@@ -33,7 +33,13 @@ pub(crate) fn config() -> Config {
 
 pub(crate) fn policy(config: &Config, tokens: TokenReader) -> Policy {
     let shared = SharedState::new(config, &Metrics::new(1), None);
-    Policy::new(config, &shared, tokens, &Arc::default())
+    Policy::new(
+        config,
+        &shared,
+        tokens,
+        &Default::default(),
+        &Arc::default(),
+    )
 }
 
 /// A policy with a token that outlives the test.

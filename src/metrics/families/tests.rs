@@ -26,7 +26,7 @@ fn each_account_has_its_own_counters() {
         retail.requests.record(&outcome);
         retail.record_circuit_opening();
         worker.account("lending").record_reuse();
-        retail.without_account.record(&outcome);
+        worker.without_account.record(&outcome);
     }
     metrics.token("retail").record_rejection();
     metrics.token("lending").record_unauthorized();
