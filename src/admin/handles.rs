@@ -30,3 +30,34 @@ pub(crate) struct AccountHandle {
     pub(crate) name: Box<str>,
     pub(crate) tokens: TokenReader,
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::token;
+
+    /// Handles to a process with these accounts and one worker.
+    pub(in crate::admin) fn handles(
+        accounts: Vec<(&str, TokenReader)>,
+        worker: LivenessProbe,
+    ) -> Handles {
+        let accounts = accounts.into_iter().map(|(name, tokens)| AccountHandle {
+            name: name.into(),
+            tokens,
+        });
+        Handles {
+            metrics: Arc::new(Metrics::new(1)),
+            accounts: accounts.collect(),
+            draining: watch::channel(false).1,
+            quit: Arc::new(Notify::new()),
+            limits: watch::channel(Vec::new()).1,
+            workers: vec![worker],
+        }
+    }
+
+    pub(in crate::admin) fn without_token() -> TokenReader {
+        token::channel(Duration::from_secs(1), Arc::default()).1
+    }
+}

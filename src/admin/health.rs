@@ -91,41 +91,19 @@ pub(super) fn ready(handles: &Handles, with_cause: bool) -> AdminResponse {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
     use http::HeaderValue;
-    use tokio::sync::{Notify, watch};
 
-    use super::super::handles::AccountHandle;
+    use super::super::handles::tests::{handles, without_token};
     use super::*;
-    use crate::metrics::Metrics;
     use crate::rt::liveness;
     use crate::token;
-
-    fn handles(accounts: Vec<TokenReader>, worker: LivenessProbe) -> Handles {
-        let accounts = accounts.into_iter().map(|tokens| AccountHandle {
-            name: "default".into(),
-            tokens,
-        });
-        Handles {
-            metrics: Arc::new(Metrics::new(1)),
-            accounts: accounts.collect(),
-            draining: watch::channel(false).1,
-            quit: Arc::new(Notify::new()),
-            limits: watch::channel(Vec::new()).1,
-            workers: vec![worker],
-        }
-    }
-
-    fn without_token() -> TokenReader {
-        token::channel(Duration::from_secs(1), Arc::default()).1
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_hangs_fails_the_liveness_probe() {
         let (pulse, heart) = liveness::channel();
-        let handles = handles(vec![without_token()], pulse);
+        let handles = handles(vec![("default", without_token())], pulse);
         assert_eq!(
             live(&handles).await.status(),
             StatusCode::SERVICE_UNAVAILABLE
@@ -138,16 +116,13 @@ mod tests {
     async fn one_account_with_a_token_is_ready() {
         let bearer = HeaderValue::from_static("Bearer test");
         let tokens = token::fixed(bearer, Duration::from_secs(3600)).await;
-        let accounts = vec![without_token(), tokens.unwrap()];
-        let handles = handles(accounts, liveness::channel().0);
-        assert_eq!(ready(&handles, true).status(), StatusCode::OK);
-        let not_ready = self::handles(
-            vec![without_token(), without_token()],
-            liveness::channel().0,
-        );
-        assert_eq!(
-            ready(&not_ready, true).status(),
-            StatusCode::SERVICE_UNAVAILABLE
-        );
+        for (lending, status) in [
+            (tokens.unwrap(), StatusCode::OK),
+            (without_token(), StatusCode::SERVICE_UNAVAILABLE),
+        ] {
+            let accounts = vec![("retail", without_token()), ("lending", lending)];
+            let handles = handles(accounts, liveness::channel().0);
+            assert_eq!(ready(&handles, true).status(), status);
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::health::NotReady;
 use super::history::{HISTORY_LENGTH, History};
 use super::outcomes::{GbgFailure, OutcomeCounts};
 use crate::error::{Party, REASONS};
-use crate::metrics::{FailedRequest, Metrics, ResponseSource, TokenMetrics};
+use crate::metrics::{FailedRequest, Metrics, ResponseSource, TokenMetrics, UpstreamCounts};
 use crate::token::TokenReader;
 
 /// Window of the diagnosis.
@@ -42,7 +42,11 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
     let snapshot = snapshot(handles, recent);
     let findings = diagnose(&snapshot);
     let tokens = handles.accounts.iter().zip(&snapshot.tokens);
-    let accounts = tokens.map(|(account, token)| account_json(account, *token, metrics));
+    let upstream = metrics.upstream_counts();
+    let accounts = tokens.map(|(account, token)| {
+        let upstream = upstream.get(&account.name).copied().unwrap_or_default();
+        account_json(account, *token, upstream, metrics)
+    });
     let recent = &snapshot.recent;
     let milliseconds = |part| {
         recent
@@ -140,8 +144,12 @@ fn parties(findings: &[Finding], recent: &OutcomeCounts) -> Value {
     })
 }
 
-fn account_json(account: &AccountHandle, token: TokenSnapshot, metrics: &Metrics) -> Value {
-    let upstream = metrics.upstream(&account.name);
+fn account_json(
+    account: &AccountHandle,
+    token: TokenSnapshot,
+    upstream: UpstreamCounts,
+    metrics: &Metrics,
+) -> Value {
     json!({
         "name": account.name,
         "token": token_json(&account.tokens, token, &metrics.token(&account.name)),
@@ -220,4 +228,28 @@ fn count_map<K: ToString>(counts: impl IntoIterator<Item = (K, u64)>) -> Value {
             .map(|(name, count)| (name.to_string(), json!(count)))
             .collect::<Map<_, _>>(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::handles::tests::{handles, without_token};
+    use super::*;
+    use crate::rt::liveness;
+
+    #[test]
+    fn each_account_has_its_own_connections() {
+        let accounts = ["retail", "lending"].map(|name| (name, without_token()));
+        let handles = handles(accounts.into(), liveness::channel().0);
+        let worker = &handles.metrics.workers()[0];
+        let _open = worker.account("lending").connections.open();
+        worker.account("lending").record_reuse();
+        let status = json(&handles, &History::default());
+        let status: Value = serde_json::from_str(&status).unwrap();
+        let upstream = |index: usize| {
+            let upstream = &status["accounts"][index]["upstream"];
+            ["connections", "connections_opened", "connections_reused"]
+                .map(|field| upstream[field].as_u64().unwrap())
+        };
+        assert_eq!([0, 1].map(upstream), [[0; 3], [1; 3]]);
+    }
 }

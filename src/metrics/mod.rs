@@ -19,6 +19,7 @@ mod text;
 mod token;
 
 pub use self::account::AccountMetrics;
+pub(crate) use self::account::UpstreamCounts;
 pub(crate) use self::connections::ConnectionMetrics;
 pub(crate) use self::failures::FailedRequest;
 pub(crate) use self::histogram::Histogram;

@@ -145,17 +145,12 @@ impl Metrics {
     }
 
     /// The connections of each account to the API.
-    pub(super) fn upstream_counts(&self) -> BTreeMap<Box<str>, UpstreamCounts> {
+    pub(crate) fn upstream_counts(&self) -> BTreeMap<Box<str>, UpstreamCounts> {
         let mut counts = BTreeMap::<_, UpstreamCounts>::new();
         for account in self.workers.iter().flat_map(|worker| worker.accounts()) {
             account.add_to(counts.entry(account.name().into()).or_default());
         }
         counts
-    }
-
-    /// The connections of `account` to the API.
-    pub(crate) fn upstream(&self, account: &str) -> UpstreamCounts {
-        self.upstream_counts().remove(account).unwrap_or_default()
     }
 
     /// The most recent failed requests, the newest first.
