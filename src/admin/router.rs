@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, HOST, ORIGIN};
+use http::header::{HOST, ORIGIN};
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tokio::sync::Mutex;
 use tokio::time::sleep;
 
@@ -17,6 +17,7 @@ use super::response::{AdminResponse, method_not_allowed, text, with_type};
 use super::{health, page, status};
 use crate::config::{Admin, Hosts};
 use crate::downstream::{PeerInfo, RefusalLog};
+use crate::headers::accept::accepts_with_parameters;
 use crate::metrics;
 use crate::telemetry::throttle::LogThrottle;
 
@@ -102,20 +103,14 @@ impl Router {
 
     /// Metrics as OpenMetrics if `Accept` names it, else in the older format.
     async fn metrics(&self, req: &Parts, peer: &Arc<PeerInfo>, with_names: bool) -> AdminResponse {
-        const OPEN_METRICS: &[u8] = b"application/openmetrics-text";
         if !with_names && self.hidden_names.is_due() {
             tracing::info!(
                 peer = peer.addr.map(tracing::field::display),
                 "hid the names of callers in /metrics: the Host header is not in admin.hosts"
             );
         }
-        let accept = req.headers.get(ACCEPT);
-        let accept = accept.map_or(&b""[..], HeaderValue::as_bytes);
         let metrics = &self.handles.metrics;
-        if accept
-            .windows(OPEN_METRICS.len())
-            .any(|part| part.eq_ignore_ascii_case(OPEN_METRICS))
-        {
+        if accepts_open_metrics(&req.headers) {
             let make = || metrics.open_metrics(with_names);
             self.make_response(peer, metrics::OPEN_METRICS, make).await
         } else {
@@ -163,6 +158,20 @@ impl Router {
     }
 }
 
+/// Returns true if `Accept` names [`metrics::OPEN_METRICS`], whatever it prefers: an older format is for
+/// scrapers that do not know this one.
+fn accepts_open_metrics(headers: &HeaderMap) -> bool {
+    accepts_with_parameters(headers, "application/openmetrics-text", |name, value| {
+        match &*name.to_ascii_lowercase() {
+            b"version" => value == b"1.0.0",
+            b"charset" => value.eq_ignore_ascii_case(b"utf-8"),
+            // Prometheus 3 asks for an escaping of names; no name here has anything to escape.
+            b"escaping" => true,
+            _ => false,
+        }
+    })
+}
+
 /// Body of a response, with its permit.
 struct PermittedBody {
     text: String,
@@ -172,5 +181,64 @@ struct PermittedBody {
 impl AsRef<[u8]> for PermittedBody {
     fn as_ref(&self) -> &[u8] {
         self.text.as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::header::ACCEPT;
+
+    use super::*;
+
+    fn accepts(lines: &[&str]) -> bool {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(ACCEPT, line.parse().unwrap());
+        }
+        accepts_open_metrics(&headers)
+    }
+
+    #[test]
+    fn prometheus_gets_open_metrics() {
+        for lines in [
+            &["application/openmetrics-text"][..],
+            // Prometheus 2.53.
+            &["application/openmetrics-text;version=1.0.0;q=0.5,\
+               application/openmetrics-text;version=0.0.1;q=0.4,\
+               text/plain;version=0.0.4;q=0.3,*/*;q=0.2"],
+            // Prometheus 3.
+            &[
+                "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
+               application/openmetrics-text;version=0.0.1;q=0.4,\
+               text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
+               text/plain;version=0.0.4;q=0.2,/;q=0.1",
+            ],
+            &[
+                "text/plain",
+                "Application/OpenMetrics-Text; Charset=\"UTF-8\"",
+            ],
+            &[metrics::OPEN_METRICS],
+        ] {
+            assert!(accepts(lines), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn others_get_the_older_format() {
+        for lines in [
+            &[][..],
+            &["*/*"],
+            &["text/plain;version=0.0.4"],
+            &["application/openmetrics-text;q=0"],
+            &[
+                "application/openmetrics-text",
+                "application/openmetrics-text; q=0.0",
+            ],
+            &["application/openmetrics-text;version=0.0.1"],
+            &["application/openmetrics-textual"],
+            &["text/plain;x=\"application/openmetrics-text,application/openmetrics-text\""],
+        ] {
+            assert!(!accepts(lines), "{lines:?}");
+        }
     }
 }

@@ -2,30 +2,86 @@
 
 use http::header::{ACCEPT, HeaderMap, HeaderValue};
 
-/// Whether `Accept` names `media_type`, and does not exclude it with `q=0`. A wildcard does not
-/// name it.
-pub(crate) fn accepts_by_name(headers: &HeaderMap, media_type: &str) -> bool {
-    let lines = headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes);
-    // Most lines are too short, and cost no more than this.
-    let lines = lines.filter(|line| line.len() >= media_type.len());
-    let mut is_named = false;
-    for range in lines.flat_map(|line| split_unquoted(line, b',')) {
-        let mut parts = split_unquoted(range, b';').map(<[u8]>::trim_ascii);
-        let name = parts.next().unwrap_or_default();
-        if name.eq_ignore_ascii_case(media_type.as_bytes()) {
-            if parts.any(is_zero_weight) {
-                return false;
-            }
-            is_named = true;
-        }
-    }
-    is_named
+/// Returns true if `Accept` names the type `essence` without parameters, and does not exclude it
+/// with `q=0`. A wildcard does not name it.
+pub(crate) fn accepts_by_name(headers: &HeaderMap, essence: &str) -> bool {
+    accepts_with_parameters(headers, essence, |_, _| false)
 }
 
-/// Whether `parameter` is the weight 0 (RFC 9110 section 12.4.2).
-fn is_zero_weight(parameter: &[u8]) -> bool {
-    matches!(parameter, [b'q' | b'Q', b'=', b'0', rest @ ..]
-        if rest.iter().all(|byte| matches!(byte, b'.' | b'0')))
+/// Returns true if `Accept` names a type, and does not exclude it with `q=0`. A range that has a
+/// parameter for which `has_parameter` returns false does not match the type; of those that match,
+/// the ones with most parameters decide.
+pub(crate) fn accepts_with_parameters(
+    headers: &HeaderMap,
+    essence: &str,
+    has_parameter: impl Fn(&[u8], &[u8]) -> bool,
+) -> bool {
+    let lines = headers.get_all(ACCEPT).iter().map(HeaderValue::as_bytes);
+    // Most lines are too short, and cost no more than this.
+    lines
+        .filter(|line| line.len() >= essence.len())
+        .flat_map(|line| split_unquoted(line, b','))
+        .filter_map(|range| RangeMatch::new(range, essence, &has_parameter))
+        .max()
+        .is_some_and(|matched| !matched.is_excluded)
+}
+
+/// A media range that matches a type. The greatest one decides: the most specific, and of two that
+/// are equally specific the one that excludes the type.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct RangeMatch {
+    parameters: usize,
+    is_excluded: bool,
+}
+
+impl RangeMatch {
+    fn new(
+        range: &[u8],
+        essence: &str,
+        has_parameter: impl Fn(&[u8], &[u8]) -> bool,
+    ) -> Option<Self> {
+        let mut parts = split_unquoted(range, b';').map(<[u8]>::trim_ascii);
+        let name = parts.next()?;
+        if !name.eq_ignore_ascii_case(essence.as_bytes()) {
+            return None;
+        }
+        let mut matched = RangeMatch {
+            parameters: 0,
+            is_excluded: false,
+        };
+        for part in parts.filter(|part| !part.is_empty()) {
+            let (name, value) = split_parameter(part);
+            if name.eq_ignore_ascii_case(b"q") {
+                matched.is_excluded = is_zero(value);
+            } else if has_parameter(name, unquoted(value)) {
+                matched.parameters += 1;
+            } else {
+                return None;
+            }
+        }
+        Some(matched)
+    }
+}
+
+/// Splits a parameter into name and value; the value of one without `=` is empty.
+fn split_parameter(parameter: &[u8]) -> (&[u8], &[u8]) {
+    let end = parameter.iter().position(|&byte| byte == b'=');
+    end.map_or((parameter, b""), |end| {
+        (&parameter[..end], &parameter[end + 1..])
+    })
+}
+
+/// Returns true if `weight` is 0 (RFC 9110 section 12.4.2).
+fn is_zero(weight: &[u8]) -> bool {
+    matches!(weight, [b'0', rest @ ..] if rest.iter().all(|byte| matches!(byte, b'.' | b'0')))
+}
+
+/// The text of a quoted string without escapes; other values as they are.
+fn unquoted(value: &[u8]) -> &[u8] {
+    match value {
+        [b'"', text @ .., b'"'] => text,
+        _ => value,
+    }
 }
 
 /// Splits `text` at each `delimiter` outside of quotes (RFC 9110 section 5.6.4).
@@ -48,13 +104,16 @@ mod tests {
 
     const PROBLEM: &str = "application/problem+json";
 
-    fn accepts(lines: &[&str]) -> bool {
-        let fields = lines.iter().map(|line| (ACCEPT, line.parse().unwrap()));
+    fn headers(lines: &[&str]) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        for (name, value) in fields {
-            headers.append(name, value);
+        for line in lines {
+            headers.append(ACCEPT, line.parse().unwrap());
         }
-        accepts_by_name(&headers, PROBLEM)
+        headers
+    }
+
+    fn accepts(lines: &[&str]) -> bool {
+        accepts_by_name(&headers(lines), PROBLEM)
     }
 
     #[test]
@@ -86,10 +145,52 @@ mod tests {
 
     #[test]
     fn a_weight_of_zero_excludes() {
-        for weight in ["q=0", "Q=0", "q=0.0", "q=0.000", "charset=utf-8;  q=0"] {
+        for weight in ["q=0", "Q=0", "q=0.0", "q=0.000", ";q=0"] {
             let excluded = format!("application/problem+json; {weight}");
             assert!(!accepts(&[&excluded]), "{weight}");
             assert!(!accepts(&[PROBLEM, &excluded]), "{weight}");
+        }
+    }
+
+    /// RFC 9110 section 12.5.1: a range with parameters matches only types that have them.
+    #[test]
+    fn a_range_with_other_parameters_does_not_match() {
+        for range in [
+            "application/problem+json;charset=utf-8",
+            "application/problem+json; profile=\"a;q=1,b\"",
+            "application/problem+json;charset",
+        ] {
+            assert!(!accepts(&[range]), "{range}");
+            let excluded = format!("{range};q=0");
+            assert!(accepts(&[PROBLEM, &excluded]), "{range}");
+            assert!(accepts(&[&excluded, PROBLEM]), "{range}");
+        }
+    }
+
+    /// RFC 9110 section 12.5.1: the most specific range that matches decides.
+    #[test]
+    fn the_range_with_most_parameters_decides() {
+        let accepts = |lines: &[&str]| {
+            accepts_with_parameters(&headers(lines), "text/plain", |name, value| {
+                name.eq_ignore_ascii_case(b"format") && value == b"flowed"
+            })
+        };
+        for lines in [
+            &["text/plain"][..],
+            &["text/plain;FORMAT=\"flowed\";;q=0.1"],
+            &["text/plain;q=0, text/plain;format=flowed"],
+            &["text/plain;format=flowed", "text/plain;q=0"],
+            &["text/plain;format=fixed;q=0, text/plain"],
+        ] {
+            assert!(accepts(lines), "{lines:?}");
+        }
+        for lines in [
+            &["text/plain;format=fixed"][..],
+            &["text/plain;format=flowed;q=0, text/plain"],
+            &["text/plain", "text/plain;q=0;format=flowed"],
+            &["text/plain;format=flowed, text/plain;q=0;format=flowed"],
+        ] {
+            assert!(!accepts(lines), "{lines:?}");
         }
     }
 }

@@ -188,3 +188,24 @@ async fn a_token_refused_by_the_api_is_counted() {
         1.0
     );
 }
+
+#[tokio::test]
+async fn accept_decides_the_format_of_metrics() {
+    let proxy = TestProxy::before(&api().await).start().await;
+    for (lines, format) in [
+        (
+            &["text/plain", "application/openmetrics-text"][..],
+            "application/openmetrics-text",
+        ),
+        (&["application/openmetrics-text;q=0, */*"], "text/plain"),
+        (&["*/*;x=\"application/openmetrics-text\""], "text/plain"),
+    ] {
+        let mut asked = Request::get("/metrics").header("host", "a");
+        for line in lines {
+            asked = asked.header("accept", *line);
+        }
+        let response = send(proxy.admin(), asked.body(Full::default()).unwrap()).await;
+        let media_type = response.headers()["content-type"].to_str().unwrap();
+        assert_eq!(media_type.split(';').next(), Some(format), "{lines:?}");
+    }
+}
