@@ -20,8 +20,9 @@ pub(super) struct Accounts<T> {
 }
 
 impl<T> Accounts<T> {
-    /// The account of requests that no rule assigns to another one.
-    pub(super) fn default_account(&self) -> &T {
+    /// The account that a request uses. No other code decides this: today the first account, since
+    /// a configuration has only one.
+    pub(super) fn choose(&self) -> &T {
         &self.first
     }
 
@@ -201,5 +202,20 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         self.refresh.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_uses_the_first_account() {
+        let accounts = Accounts {
+            first: "retail",
+            others: vec!["lending"],
+        };
+        assert_eq!(*accounts.choose(), "retail");
+        assert_eq!(accounts.iter().count(), 2);
     }
 }

@@ -217,7 +217,7 @@ impl Worker {
             proxy::reloadable(active.clone(), move |active: &ActiveConfig| {
                 let ActiveAccount {
                     policy, upstream, ..
-                } = active.accounts.default_account();
+                } = active.accounts.choose();
                 let peer = identify(policy, &peer);
                 proxy::stack(policy, peer, proxy::forward(Arc::clone(upstream)))
             })
