@@ -225,7 +225,7 @@ impl Connector {
         Ok(PooledConnection {
             sender,
             watchdog,
-            retires_at: self.timeouts.retirement(),
+            retirement: self.timeouts.idle.retirement(),
         })
     }
 }

@@ -23,7 +23,7 @@ impl<B: OutgoingBody> ConnectionSource<B> {
 
     async fn close_expired(&self) {
         loop {
-            sleep(self.pool.timeouts.idle / 2).await;
+            sleep(self.pool.timeouts.idle.timeout / 2).await;
             self.pool.close_expired();
             if let Some(http2) = &self.http2 {
                 http2.close_expired();
@@ -49,7 +49,7 @@ impl<B: OutgoingBody> ConnectionSource<B> {
 
     /// Whether enough connections are ready, and will be at the next check.
     fn has_min_idle(&self, min_idle: usize) -> bool {
-        let duration = (CHECK_INTERVAL * 2).min(self.pool.timeouts.idle / 2);
+        let duration = (CHECK_INTERVAL * 2).min(self.pool.timeouts.idle.timeout / 2);
         self.is_ready_for(duration, min_idle)
     }
 

@@ -15,6 +15,7 @@ mod egress_proxy;
 mod failure;
 mod http1;
 mod http2;
+mod idle;
 mod io;
 mod maintain;
 #[cfg(test)]

@@ -57,7 +57,7 @@ async fn idle_connection(
     let connection = PooledConnection {
         sender,
         watchdog: Watchdog::default(),
-        retires_at: timeouts.retirement(),
+        retirement: timeouts.idle.retirement(),
     };
     (connection, end)
 }

@@ -2,14 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
+use super::idle::IdleLimits;
 use crate::config;
-
-/// Idle time after which a connection is polled before it is reused: the API may have closed it.
-/// The poll costs a system call, which a busy pool avoids; it halves the losses before an API that
-/// closes connections at random.
-pub(super) const POLL_AFTER_IDLE: Duration = Duration::from_millis(1);
 
 /// Time after a response in which the rest of its request, which the response may overtake, has to
 /// be sent.
@@ -20,8 +14,7 @@ pub(super) struct UpstreamTimeouts {
     pub(super) connect: Duration,
     pub(super) response: Duration,
     pub(super) body: Duration,
-    pub(super) idle: Duration,
-    max_age: Duration,
+    pub(super) idle: IdleLimits,
 }
 
 impl UpstreamTimeouts {
@@ -30,15 +23,8 @@ impl UpstreamTimeouts {
             connect: config.connect_timeout,
             response: config.response_timeout,
             body: config.body_timeout,
-            idle: config.idle_timeout,
-            max_age: config.max_age,
+            idle: IdleLimits::new(config),
         }
-    }
-
-    /// The time from which a connection that opens now takes no more requests. Random by a tenth,
-    /// so that connections that open together do not all end together.
-    pub(super) fn retirement(&self) -> Instant {
-        Instant::now() + self.max_age.mul_f64(0.9 + 0.2 * fastrand::f64())
     }
 }
 

@@ -13,7 +13,8 @@ use tokio::task::yield_now;
 use tokio::time::{Instant, timeout};
 
 use super::super::body::ProgressBody;
-use super::super::timeouts::{POLL_AFTER_IDLE, SETTLE_TIMEOUT, UpstreamTimeouts};
+use super::super::idle::{IdleLimits, POLL_AFTER_IDLE, Retirement};
+use super::super::timeouts::{SETTLE_TIMEOUT, UpstreamTimeouts};
 use super::super::watchdog::Watchdog;
 use crate::rt::clock;
 
@@ -21,8 +22,7 @@ use crate::rt::clock;
 pub(in crate::upstream) struct PooledConnection<B> {
     pub(in crate::upstream) sender: SendRequest<ProgressBody<B>>,
     pub(in crate::upstream) watchdog: Watchdog,
-    /// The connection takes no request from this time on.
-    pub(in crate::upstream) retires_at: Instant,
+    pub(in crate::upstream) retirement: Retirement,
 }
 
 /// The idle connections of one worker, and the requests that wait for one. Only [`retire`] comes
@@ -48,11 +48,11 @@ struct IdleConnection<B> {
 }
 
 impl<B> IdleConnection<B> {
-    /// Whether the connection can be used at `time` if no request uses it before.
-    fn is_usable_at(&self, time: Instant, idle_timeout: Duration) -> bool {
+    /// Returns true if the connection can be used at `time` if no request uses it before.
+    fn is_usable_at(&self, time: Instant, limits: &IdleLimits) -> bool {
+        let idle_for = time.duration_since(self.since);
         !self.connection.sender.is_closed()
-            && time < self.connection.retires_at
-            && time.duration_since(self.since) < idle_timeout
+            && !limits.has_expired(self.connection.retirement, idle_for, time)
     }
 }
 
@@ -99,9 +99,9 @@ impl<B> Http1Pool<B> {
                 return None;
             }
             let IdleConnection { connection, .. } = idle.pop_back()?;
+            let limits = &self.timeouts.idle;
             if connection.sender.is_ready()
-                && idle_for < self.timeouts.idle
-                && now < connection.retires_at
+                && !limits.has_expired(connection.retirement, idle_for, now)
             {
                 return Some((connection, idle_for));
             }
@@ -124,7 +124,9 @@ impl<B> Http1Pool<B> {
     /// Gives the connection to the first request that waits, or keeps it.
     fn insert(&self, mut connection: PooledConnection<B>) {
         let now = clock::now();
-        if now >= connection.retires_at || connection.watchdog.progress.has_peer_stopped_reading() {
+        if connection.retirement.has_come(now)
+            || connection.watchdog.progress.has_peer_stopped_reading()
+        {
             return;
         }
         let mut state = self.state.lock();
@@ -150,7 +152,7 @@ impl<B> Http1Pool<B> {
         let time = Instant::now() + duration;
         self.state.lock().as_ref().map_or(usize::MAX, |state| {
             let idle = state.idle.iter();
-            idle.filter(|idle| idle.is_usable_at(time, self.timeouts.idle))
+            idle.filter(|idle| idle.is_usable_at(time, &self.timeouts.idle))
                 .count()
         })
     }
@@ -159,7 +161,7 @@ impl<B> Http1Pool<B> {
     pub(in crate::upstream) fn close_expired(&self) {
         let now = Instant::now();
         if let Some(state) = self.state.lock().as_mut() {
-            let is_usable = |idle: &IdleConnection<B>| idle.is_usable_at(now, self.timeouts.idle);
+            let is_usable = |idle: &IdleConnection<B>| idle.is_usable_at(now, &self.timeouts.idle);
             state.idle.retain(is_usable);
         }
     }
@@ -227,7 +229,7 @@ mod tests {
             pool.release(PooledConnection {
                 sender,
                 watchdog: Watchdog::default(),
-                retires_at: timeouts.retirement(),
+                retirement: timeouts.idle.retirement(),
             });
             advance(Duration::from_millis(2)).await;
         }

@@ -122,13 +122,13 @@ impl<B: OutgoingBody> Http2Client<B> {
 
     /// Whether a connection stays usable for `duration`, or one is opening.
     pub(in crate::upstream) fn is_ready_for(&self, duration: Duration) -> bool {
-        let idle_timeout = self.http1.timeouts.idle;
-        self.pool.lock().is_ready_for(duration, idle_timeout)
+        let limits = &self.http1.timeouts.idle;
+        self.pool.lock().is_ready_for(duration, limits)
     }
 
     /// Closes connections that are too old or idle for too long.
     pub(in crate::upstream) fn close_expired(&self) {
-        self.pool.lock().close_expired(self.http1.timeouts.idle);
+        self.pool.lock().close_expired(&self.http1.timeouts.idle);
     }
 
     /// Closes a connection without streams, to make room for one over HTTP/1.1.

@@ -12,8 +12,9 @@ use futures_util::future::{Either, select};
 use h2::client::{Builder, SendRequest};
 use h2::{Ping, PingPong};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
+use super::super::idle::Retirement;
 use super::super::timeouts::UpstreamTimeouts;
 use crate::error::BoxError;
 use crate::metrics::AccountMetrics;
@@ -40,8 +41,7 @@ const UNKNOWN_STREAM_LIMIT: usize = usize::MAX - 1;
 pub(in crate::upstream) struct Http2Connection {
     pub(super) sender: SendRequest<Bytes>,
     pub(super) streams: ActiveStreams,
-    /// The connection takes no request from this time on.
-    pub(super) retires_at: Instant,
+    pub(super) retirement: Retirement,
 }
 
 /// Counter of the active streams of one connection.
@@ -97,7 +97,7 @@ impl Http2Connection {
         let mut opened = Http2Connection {
             sender,
             streams: ActiveStreams::default(),
-            retires_at: timeouts.retirement(),
+            retirement: timeouts.idle.retirement(),
         };
         if opened.max_streams() == 0 {
             return Err("the API allows no HTTP/2 streams".into());

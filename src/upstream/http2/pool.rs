@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::super::timeouts::POLL_AFTER_IDLE;
+use super::super::idle::{IdleLimits, POLL_AFTER_IDLE};
 use super::connection::{Http2Connection, MAX_STREAMS};
 use super::lease::StreamSlot;
 
@@ -35,17 +35,22 @@ struct PooledHttp2 {
 
 impl PooledHttp2 {
     fn is_usable_at(&mut self, time: Instant) -> bool {
-        !self.connection.is_closed() && time < self.connection.retires_at
+        !self.connection.is_closed() && !self.connection.retirement.has_come(time)
     }
 
     fn is_in_use(&self) -> bool {
         self.connection.streams.count() > 0
     }
 
-    /// Whether the connection is usable at `time`, and not idle for too long by then.
-    fn is_kept_until(&mut self, time: Instant, idle_timeout: Duration) -> bool {
-        self.is_usable_at(time)
-            && (self.is_in_use() || time.duration_since(self.idle_since) < idle_timeout)
+    /// Returns true if the connection can be used at `time` if its active streams last until then.
+    fn is_kept_until(&mut self, time: Instant, limits: &IdleLimits) -> bool {
+        let idle_for = if self.is_in_use() {
+            Duration::ZERO
+        } else {
+            time.duration_since(self.idle_since)
+        };
+        !self.connection.is_closed()
+            && !limits.has_expired(self.connection.retirement, idle_for, time)
     }
 }
 
@@ -123,13 +128,13 @@ impl<T> Http2Pool<T> {
     }
 
     /// Whether a connection stays usable for `duration`, or one is opening.
-    pub(super) fn is_ready_for(&mut self, duration: Duration, idle_timeout: Duration) -> bool {
+    pub(super) fn is_ready_for(&mut self, duration: Duration, limits: &IdleLimits) -> bool {
         let time = Instant::now() + duration;
         self.opening > 0
             || self
                 .connections
                 .iter_mut()
-                .any(|pooled| pooled.is_kept_until(time, idle_timeout))
+                .any(|pooled| pooled.is_kept_until(time, limits))
     }
 
     /// Begins to open a connection if the queue needs one more; returns whether it does.
@@ -191,10 +196,10 @@ impl<T> Http2Pool<T> {
     }
 
     /// Closes connections that are too old or idle for too long.
-    pub(super) fn close_expired(&mut self, idle_timeout: Duration) {
+    pub(super) fn close_expired(&mut self, limits: &IdleLimits) {
         let now = Instant::now();
         self.connections
-            .retain_mut(|pooled| pooled.is_kept_until(now, idle_timeout));
+            .retain_mut(|pooled| pooled.is_kept_until(now, limits));
     }
 
     /// Closes one connection without streams.
