@@ -12,7 +12,7 @@ use tokio::time::{sleep, timeout};
 use super::logging::log_level;
 use crate::app::App;
 use crate::app::signals::Signals;
-use crate::config::{self, Effective, Loaded, Sources, is_live};
+use crate::config::{self, Effective, Loaded, Sources, is_reloadable};
 use crate::error::chain;
 use crate::fs::watcher::FileWatcher;
 use crate::rt::blocking::SerialBlocking;
@@ -147,7 +147,8 @@ impl Reloader {
         }
         let why = reason.text();
         let changed = changed_keys(&self.effective, &effective);
-        let (live, fixed): (Vec<_>, Vec<_>) = changed.into_iter().partition(|key| is_live(key));
+        let (live, fixed): (Vec<_>, Vec<_>) =
+            changed.into_iter().partition(|key| is_reloadable(key));
         // Callers depend on the listener's address, and credentials on the API: neither changes
         // without the other.
         if let Some(key) = fixed.iter().find(|key| blocks_reload(key)) {
@@ -176,7 +177,7 @@ impl Reloader {
         // Keys that need a restart keep their old values, so that each reload logs them again.
         let fixed: HashMap<String, Effective> = std::mem::take(&mut self.effective)
             .into_iter()
-            .filter(|old| !is_live(&old.key))
+            .filter(|old| !is_reloadable(&old.key))
             .map(|old| (old.key.clone(), old))
             .collect();
         self.effective = effective

@@ -1,4 +1,7 @@
 //! Errors of the configuration, with the source, the cause and the fix.
+//!
+//! An `Invalid` (of a value) becomes a [`Problem`] (with its key), then a [`ConfigError`] (with its
+//! source), collected in [`ConfigErrors`].
 
 use std::borrow::Cow;
 use std::fmt;

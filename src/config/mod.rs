@@ -17,7 +17,7 @@ mod unknown_names;
 pub use self::error::{ConfigError, ConfigErrors, Problem, ValueSource};
 pub use self::keys::{is_key_variable, keys};
 pub use self::load::{Loaded, Sources, admin_address, load};
-pub use self::reloadable::is_live;
+pub use self::reloadable::is_reloadable;
 pub use self::sections::admin::Admin;
 pub use self::sections::caller::{CallerConfig, parse_caller_name};
 pub use self::sections::drain::Drain;

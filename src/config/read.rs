@@ -8,7 +8,8 @@ use crate::config::sections::listen::CallerSummary;
 use crate::config::sections::upstream::UpstreamSettings;
 use crate::secret::Environment;
 
-/// Reads the whole configuration; `None` where the reader has an error.
+/// Reads the whole configuration; `None` if a required part of it has an error, or if the reader only
+/// declares keys.
 pub(crate) fn read(reader: &Reader<'_>, findings: &Findings, env: &Environment) -> Option<Config> {
     let entries: Vec<_> = reader
         .entries("caller")

@@ -28,7 +28,7 @@ const FIXED: [&str; 22] = [
 ];
 
 /// Returns true if a change of `key`, as messages call it, needs no restart.
-pub fn is_live(key: &str) -> bool {
+pub fn is_reloadable(key: &str) -> bool {
     !FIXED.contains(&key)
 }
 
@@ -44,6 +44,6 @@ mod tests {
                 .iter()
                 .all(|key| known.iter().any(|known| known == key))
         );
-        assert!(is_live("caller \"crm\": rate") && !is_live("listen.address"));
+        assert!(is_reloadable("caller \"crm\": rate") && !is_reloadable("listen.address"));
     }
 }

@@ -15,8 +15,8 @@ pub struct Admin {
     pub hosts: Hosts,
     /// Whether `POST /quit` stops the process.
     pub quit: bool,
-    /// How many connections may be open at once, as the limit of open files allows; `None` for any
-    /// number. Not a key.
+    /// Maximum number of open connections; `None` for any number. Derived from the limit of open
+    /// files; not configurable.
     pub max_connections: Option<u32>,
 }
 
@@ -60,7 +60,7 @@ impl Admin {
             if !address.is_local() && !allow_anonymous {
                 section.reject(
                     "address",
-                    format!("{address} is open to the network, and shows anyone who calls and how much"),
+                    format!("{address} is open to the network: anyone there could see which callers use the proxy, and how much"),
                     "listen on a loopback address, or write admin.allow_anonymous = true, as probes and scrapes from \
                      another machine need it",
                 );

@@ -11,7 +11,7 @@ pub struct Drain {
     /// How long it keeps accepting connections after the signal, while it reports that it is not
     /// ready.
     pub delay: Duration,
-    /// How long requests in flight may take to finish after the signal.
+    /// How long requests in flight may take to finish once the drain begins, that is, after `delay`.
     pub timeout: Duration,
 }
 

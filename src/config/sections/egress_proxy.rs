@@ -85,7 +85,7 @@ enum EgressSource {
 
 impl TextSetting for EgressSource {
     // It may hold a password.
-    const MAY_BE_SECRET: bool = true;
+    const NEVER_QUOTE: bool = true;
 
     fn parse_text(text: &str) -> Result<Self, Invalid> {
         if let Some(source) = Source::parse(text) {
@@ -166,14 +166,14 @@ impl Direct {
     }
 }
 
-/// The route to a host: the only place that decides it, for the API and the token endpoint alike.
+/// Decides, for the API and the token endpoint, whether a host is reached through the egress proxy.
 #[derive(Debug)]
-pub(crate) struct RouteOut {
+pub(crate) struct EgressRules {
     egress: Option<Egress>,
     direct: Vec<Direct>,
 }
 
-impl RouteOut {
+impl EgressRules {
     pub(crate) fn read(section: &Section<'_, '_>, env: &Environment) -> Self {
         let source: Option<EgressSource> = section.optional("egress_proxy");
         let direct: Vec<Direct> = section.get("no_proxy", Vec::new());
@@ -196,7 +196,7 @@ impl RouteOut {
                 Some(egress)
             }
         });
-        RouteOut { egress, direct }
+        EgressRules { egress, direct }
     }
 
     /// The egress proxy on the way to `url`, if any: this machine is always reached directly.
@@ -286,7 +286,7 @@ mod tests {
             ];
             let direct = direct.map(|text| Direct::parse_text(text).unwrap()).into();
             let egress = Some(Egress::parse("http://proxy.example").unwrap());
-            RouteOut { egress, direct }
+            EgressRules { egress, direct }
                 .egress_to(&HttpUrl::parse_text(url).unwrap())
                 .is_none()
         };

@@ -21,11 +21,11 @@ const MAX_HEADER_FIELDS: usize = 100;
 /// `[limits]`.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Requests in flight in the whole process.
+    /// Maximum number of requests in flight in the whole process.
     pub max_in_flight: NonZeroU32,
-    /// Requests that wait beyond that.
+    /// Maximum number of requests that wait for admission, in addition to `max_in_flight`.
     pub queue: usize,
-    /// How long one waits.
+    /// How long a request waits for admission before it gets a 503.
     pub queue_timeout: Duration,
     /// Whether the `Retry-After` of a 429 from the API holds back the caller that got it.
     pub honor_retry_after: bool,

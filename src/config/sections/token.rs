@@ -86,7 +86,7 @@ choice!(Grant, "grant type", {
 });
 
 impl Token {
-    /// The CA certificates of `upstream` serve both, unless this section has its own.
+    /// `upstream.ca_file` also applies to the token endpoint, unless this section has its own.
     pub(crate) fn read(
         section: &Section<'_, '_>,
         upstream: &UpstreamSettings,
@@ -138,7 +138,7 @@ impl Token {
         let roots = section.accept(roots);
         let credentials = keys.locate(section, env);
         Some(Token {
-            egress: upstream.route_out.egress_to(&endpoint),
+            egress: upstream.egress_rules.egress_to(&endpoint),
             endpoint,
             credentials: credentials?,
             scope,
@@ -312,8 +312,8 @@ struct Params(BTreeMap<String, String>);
 
 impl Setting for Params {
     const KIND: Kind = Kind::Table;
-    const MAY_BE_SECRET: bool = true;
-    const IS_HIDDEN: bool = true;
+    const NEVER_QUOTE: bool = true;
+    const NEVER_SHOW: bool = true;
 
     fn parse(value: &Value) -> Result<Self, Invalid> {
         /// Fields that other keys fill.

@@ -78,7 +78,7 @@ fn is_usable(section: &Section<'_, '_>, endpoint: &HttpUrl, allow_http: bool) ->
         )
     } else if !endpoint.is_tls() && !endpoint.is_loopback() && !allow_http {
         (
-            "http:// would send who calls, what and when over the network in clear text",
+            "http:// would send traces (which caller made which request, and when) over the network in clear text",
             "write https://, or trace.allow_http = true if you trust the network in between"
                 .to_owned(),
         )

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderValue, Method};
 use rustls::pki_types::CertificateDer;
 
-use super::egress_proxy::{Egress, RouteOut};
+use super::egress_proxy::{Egress, EgressRules};
 use crate::config::source::section::Section;
 use crate::config::source::setting::{Invalid, TextSetting, choice};
 use crate::config::types::duration::positive;
@@ -48,8 +48,8 @@ pub struct Upstream {
     pub min_idle: u16,
     /// Whether responses keep the case of their field names for callers.
     pub keep_header_case: bool,
-    /// Connections to the API in the whole process, as the limit of open files allows; `None` for
-    /// any number. Not a key.
+    /// Maximum number of connections to the API in the whole process; `None` for any number. Derived
+    /// from the limit of open files; not configurable.
     pub max_connections: Option<u32>,
 }
 
@@ -94,7 +94,7 @@ pub(crate) struct UpstreamSettings {
     /// `None` where the address of the API is unknown because of an error.
     pub(crate) upstream: Option<Upstream>,
     pub(crate) forward: ForwardConfig,
-    pub(crate) route_out: RouteOut,
+    pub(crate) egress_rules: EgressRules,
     /// The CA certificates, which also serve the token endpoint.
     pub(crate) ca_file: Option<PathBuf>,
 }
@@ -109,7 +109,7 @@ impl UpstreamSettings {
             |name, seconds| section.get_checked(name, Duration::from_secs(seconds), positive);
         let api = read_api(section);
         let ca_file: Option<PathBuf> = section.optional("ca_file");
-        let route_out = RouteOut::read(section, env);
+        let egress_rules = EgressRules::read(section, env);
         let forward = ForwardConfig::read(section);
         let circuit_breaker = section.get("circuit_breaker", true);
         let http_version = section.get("http_version", HttpVersion::Http1);
@@ -136,7 +136,7 @@ impl UpstreamSettings {
             circuit_breaker,
             roots,
             identity,
-            egress: route_out.egress_to(&url),
+            egress: egress_rules.egress_to(&url),
             http_version,
             connect_timeout,
             response_timeout,
@@ -150,7 +150,7 @@ impl UpstreamSettings {
         UpstreamSettings {
             upstream,
             forward,
-            route_out,
+            egress_rules,
             ca_file,
         }
     }

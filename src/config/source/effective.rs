@@ -21,7 +21,7 @@ pub struct Effective {
     pub origin: ValueSource,
     /// `None` where nothing is written and there is no default.
     pub(crate) value: Option<Value>,
-    pub(crate) may_be_secret: bool,
+    pub(crate) is_hidden: bool,
 }
 
 impl Effective {
@@ -31,7 +31,7 @@ impl Effective {
             key,
             origin: ValueSource::Default,
             value: None,
-            may_be_secret: false,
+            is_hidden: false,
         }
     }
 
@@ -53,14 +53,14 @@ impl Effective {
     fn visible(&self) -> Option<Result<&Value, String>> {
         let value = self.value.as_ref()?;
         let text = value.to_string();
-        let is_hidden = |text: &str| secret::holds_key(text) || caller_key::is_in(text);
+        let holds_secret = |text: &str| secret::holds_key(text) || caller_key::is_in(text);
         // The query of a URL may hold a key.
         let query = text
             .split_once('?')
-            .filter(|(url, _)| url.contains("://") && !is_hidden(url));
+            .filter(|(url, _)| url.contains("://") && !holds_secret(url));
         Some(match query {
             Some((url, _)) => Err(format!("{url}?…\"")),
-            None if self.may_be_secret || is_hidden(&text) => Err(HIDDEN.to_owned()),
+            None if self.is_hidden || holds_secret(&text) => Err(HIDDEN.to_owned()),
             None => Ok(value),
         })
     }

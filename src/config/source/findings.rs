@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 
-use super::visible::without_key;
+use super::visible::unless_secret;
 use crate::config::error::{ConfigError, ConfigErrors, Problem, ValueSource};
 
 /// A message in place of one that may hold a secret.
@@ -39,11 +39,11 @@ impl Findings {
     ) {
         let error = ConfigError {
             origin,
-            message: without_key(message.into())
-                .filter(|_| without_key(key.clone()).is_some())
+            message: unless_secret(message.into())
+                .filter(|_| unless_secret(key.clone()).is_some())
                 .unwrap_or_else(|| NOT_SHOWN.to_owned()),
-            key: without_key(key).unwrap_or_default(),
-            fix: without_key(fix.into()).unwrap_or_default(),
+            key: unless_secret(key).unwrap_or_default(),
+            fix: unless_secret(fix.into()).unwrap_or_default(),
         };
         let mut state = self.0.borrow_mut();
         let is_known = |found: &Found| found.path == path && found.error.message == error.message;

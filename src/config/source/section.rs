@@ -166,7 +166,12 @@ impl<'r, 'a> Section<'r, 'a> {
 
     /// Calls this entry of a list `caller "name"` in messages.
     pub(crate) fn name_entry(&mut self, kind: &str, name: &str) {
-        self.label = Some(format!("{kind} {name:?}"));
+        let label = format!("{kind} {name:?}");
+        // The name itself was read under the number of the entry.
+        if let Some(one) = self.reader.effective.borrow_mut().last_mut() {
+            one.key = format!("{label}: name");
+        }
+        self.label = Some(label);
     }
 
     /// The key `name`, or `default` where it is not written or cannot be used.
@@ -240,7 +245,7 @@ impl<'r, 'a> Section<'r, 'a> {
                 key: self.key(name),
                 value: shown,
                 origin,
-                may_be_secret: T::IS_HIDDEN,
+                is_hidden: T::NEVER_SHOW,
             });
         }
         parsed
@@ -273,7 +278,7 @@ impl<'r, 'a> Section<'r, 'a> {
         };
         let is_secret_section = self.path == "token";
         let (message, fix) = error.describe(value, |value| {
-            let may_be_secret = T::MAY_BE_SECRET || (is_secret_section && !is_harmless(value));
+            let may_be_secret = T::NEVER_QUOTE || (is_secret_section && !is_harmless(value));
             quote(value).filter(|_| may_quote && !may_be_secret)
         });
         self.reject(name, message, fix);

@@ -29,10 +29,10 @@ impl Kind {
 /// A type that a key can have.
 pub(crate) trait Setting: Sized {
     const KIND: Kind;
-    /// Whether a value may be a secret, so that no message quotes it.
-    const MAY_BE_SECRET: bool = false;
-    /// Whether a usable value may be a secret too, so that nothing shows it.
-    const IS_HIDDEN: bool = false;
+    /// Whether an invalid value may be a misplaced secret, so that no error quotes it.
+    const NEVER_QUOTE: bool = false;
+    /// Whether even a valid value may be a secret, so that nothing shows it.
+    const NEVER_SHOW: bool = false;
 
     fn parse(value: &Value) -> Result<Self, Invalid>;
 
@@ -43,7 +43,7 @@ pub(crate) trait Setting: Sized {
 /// A type that is written as a text in quotes.
 pub(crate) trait TextSetting: Sized {
     const KIND: Kind = Kind::Text;
-    const MAY_BE_SECRET: bool = false;
+    const NEVER_QUOTE: bool = false;
 
     fn parse_text(text: &str) -> Result<Self, Invalid>;
 
@@ -146,7 +146,7 @@ fn list_of(names: &[&str]) -> String {
 
 impl<T: TextSetting> Setting for T {
     const KIND: Kind = T::KIND;
-    const MAY_BE_SECRET: bool = T::MAY_BE_SECRET;
+    const NEVER_QUOTE: bool = T::NEVER_QUOTE;
 
     fn parse(value: &Value) -> Result<Self, Invalid> {
         match value {
@@ -157,7 +157,7 @@ impl<T: TextSetting> Setting for T {
                 let fix = fix.unwrap_or(Cow::Borrowed("write one text in quotes"));
                 Err(Invalid::new("value", reason, fix))
             }
-            // What the text would be says more than the type: 5 has no unit either.
+            // First as if it were in quotes: for `timeout = 5`, the missing unit is the better error.
             _ => {
                 let text = value.to_string();
                 T::parse_text(&text)?;
@@ -272,7 +272,7 @@ number!(NonZeroUsize, usize, 1);
 
 impl<T: Setting> Setting for Vec<T> {
     const KIND: Kind = Kind::List(&T::KIND);
-    const MAY_BE_SECRET: bool = T::MAY_BE_SECRET;
+    const NEVER_QUOTE: bool = T::NEVER_QUOTE;
 
     fn parse(value: &Value) -> Result<Self, Invalid> {
         let Value::Array(items) = value else {

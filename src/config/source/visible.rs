@@ -32,7 +32,8 @@ pub(crate) fn is_name(path: &str) -> bool {
     may_quote(path) && path.chars().all(is_plain)
 }
 
-/// `text`, unless it holds a key that was written in place of a name or a value.
-pub(crate) fn without_key(text: String) -> Option<String> {
+/// Returns `text`, or `None` if it contains a caller's key, or a private key or certificate in
+/// base64.
+pub(crate) fn unless_secret(text: String) -> Option<String> {
     Some(text).filter(|text| !caller_key::is_secret(text))
 }

@@ -132,8 +132,8 @@ pub(crate) struct KeyDigests(pub(crate) Vec<[u8; 32]>);
 impl Setting for KeyDigests {
     const KIND: Kind = Kind::Text;
     // It may be a key.
-    const MAY_BE_SECRET: bool = true;
-    const IS_HIDDEN: bool = true;
+    const NEVER_QUOTE: bool = true;
+    const NEVER_SHOW: bool = true;
 
     fn parse(value: &Value) -> Result<Self, Invalid> {
         let texts = match value {

@@ -8,7 +8,7 @@ use crate::secret::is_content;
 
 impl TextSetting for PathBuf {
     // It may be the private key itself.
-    const MAY_BE_SECRET: bool = true;
+    const NEVER_QUOTE: bool = true;
 
     fn parse_text(text: &str) -> Result<Self, Invalid> {
         let invalid = |reason| Err(Invalid::new("path", reason, "write the path of a file"));

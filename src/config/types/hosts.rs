@@ -54,8 +54,8 @@ impl Hosts {
             return false;
         };
         match text.trim_matches(['[', ']']).parse::<IpAddr>() {
-            // The address as it was called, also where we listen on all: no page has it for a name
-            // that it could point here.
+            // Also the local address of this connection, even of a wildcard listener: DNS rebinding
+            // sends the name of the attacker, never an address.
             Ok(addr) => {
                 let addr = addr.to_canonical();
                 addr.is_loopback()

@@ -12,7 +12,7 @@ pub(crate) struct SecretRef(pub(crate) Source);
 
 impl TextSetting for SecretRef {
     // It may be the secret itself.
-    const MAY_BE_SECRET: bool = true;
+    const NEVER_QUOTE: bool = true;
 
     fn parse_text(text: &str) -> Result<Self, Invalid> {
         let invalid = |reason| {

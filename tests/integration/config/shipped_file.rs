@@ -1,6 +1,6 @@
 //! `proxy.toml` as it is shipped: every key, with its default.
 
-use gbg_proxy::config::{self, Config, Sources, is_live};
+use gbg_proxy::config::{self, Config, Sources, is_reloadable};
 
 use crate::support::environment;
 
@@ -149,7 +149,7 @@ fn reference() -> String {
                     format!("such as `{value}`")
                 };
                 let about = comment.join(" ").replace('|', "\\|");
-                let restart = if is_live(&format!("{section}.{key}")) {
+                let restart = if is_reloadable(&format!("{section}.{key}")) {
                     ""
                 } else {
                     " *Needs a restart.*"

@@ -255,7 +255,7 @@ impl TextRef {
 
 impl TextSetting for TextRef {
     // The secret may be written in its place.
-    const MAY_BE_SECRET: bool = true;
+    const NEVER_QUOTE: bool = true;
 
     fn parse_text(text: &str) -> Result<Self, Invalid> {
         let invalid = |reason| {
