@@ -68,7 +68,10 @@ impl Source {
         }
         let plain = !name.is_empty() && !name.contains(['/', '\0']);
         match kind {
-            "env" if plain && !name.contains('=') => Some(Source::Env(name.to_owned())),
+            // No stranger names are used, but secrets are written in their place.
+            "env" if plain && name.bytes().all(is_plain_in_variable) => {
+                Some(Source::Env(name.to_owned()))
+            }
             "file" if !name.is_empty() => Some(Source::File(name.into())),
             "credential" if plain && name != ".." => Some(Source::Credential(name.to_owned())),
             _ => None,
@@ -107,6 +110,10 @@ impl Source {
             place,
         })
     }
+}
+
+fn is_plain_in_variable(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b" _.-".contains(&byte)
 }
 
 /// A resolved reference. The secret in a file may change at any time.

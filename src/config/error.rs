@@ -7,19 +7,27 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
-/// Everything that is wrong with a configuration, in the order of the file; at least one error.
+/// Everything that is wrong with a configuration.
 #[derive(Debug)]
-pub struct ConfigErrors(pub Vec<ConfigError>);
+pub struct ConfigErrors {
+    /// At least one error, in the order of the file.
+    pub errors: Vec<ConfigError>,
+    /// Warnings, which may explain an error: a misspelt variable is ignored.
+    pub warnings: Vec<String>,
+}
 
 impl std::error::Error for ConfigErrors {}
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, error) in self.0.iter().enumerate() {
+        for (index, error) in self.errors.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
             error.fmt(f)?;
+        }
+        for warning in &self.warnings {
+            write!(f, "\nwarning: {warning}")?;
         }
         Ok(())
     }
@@ -27,7 +35,10 @@ impl fmt::Display for ConfigErrors {
 
 impl From<ConfigError> for ConfigErrors {
     fn from(error: ConfigError) -> Self {
-        ConfigErrors(vec![error])
+        ConfigErrors {
+            errors: vec![error],
+            warnings: Vec::new(),
+        }
     }
 }
 
@@ -63,7 +74,7 @@ impl fmt::Display for ConfigError {
 }
 
 /// Source of a value.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ValueSource {
     /// A position in a file; lines and columns count from one, columns in characters.
     Position {
@@ -82,19 +93,6 @@ pub enum ValueSource {
     Set,
     /// The default: the value is written nowhere.
     Default,
-}
-
-impl ValueSource {
-    /// The position of the byte `offset` of `text` in `file`.
-    pub(super) fn position(file: &std::path::Path, text: &str, offset: usize) -> Self {
-        let before = text.get(..offset).unwrap_or(text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        ValueSource::Position {
-            file: file.to_owned(),
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        }
-    }
 }
 
 impl fmt::Display for ValueSource {
@@ -140,20 +138,23 @@ mod tests {
 
     #[test]
     fn an_error_names_position_key_and_fix() {
-        let error = |offset| ConfigError {
-            origin: ValueSource::position(
-                "proxy.toml".as_ref(),
-                "[token]\nä = 1\n scop = 2",
-                offset,
-            ),
+        let error = || ConfigError {
+            origin: ValueSource::Position {
+                file: "proxy.toml".into(),
+                line: 3,
+                column: 2,
+            },
             key: "token.scop".into(),
             message: "there is no such key".into(),
             fix: "did you mean token.scope?".into(),
         };
         let shown =
             "proxy.toml:3:2: token.scop: there is no such key\n  fix: did you mean token.scope?";
-        assert_eq!(error(16).to_string(), shown);
-        let both = ConfigErrors(vec![error(16), error(16)]);
-        assert_eq!(both.to_string(), format!("{shown}\n{shown}"));
+        assert_eq!(error().to_string(), shown);
+        let both = ConfigErrors {
+            errors: vec![error(), error()],
+            warnings: vec!["a".to_owned()],
+        };
+        assert_eq!(both.to_string(), format!("{shown}\n{shown}\nwarning: a"));
     }
 }

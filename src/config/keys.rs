@@ -8,17 +8,33 @@ use super::source::section::Reader;
 use super::source::variable::{ENV_PREFIX, variable};
 use crate::secret::Environment;
 
-/// Every key; those of a caller are `caller[0].key` here.
+/// The path of each key, as `section.key`; those of a caller are `caller.key`.
 static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
     let findings = Findings::default();
     let reader = Reader::declaring(&findings);
     read::read(&reader, &findings, &Environment::new());
-    reader.into_keys()
+    let paths = reader.into_keys();
+    paths.iter().map(|path| pattern(path)).collect()
+});
+
+static SECTIONS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
+    let mut sections = Vec::new();
+    for (section, _) in KEYS.iter().filter_map(|key| key.rsplit_once('.')) {
+        if !sections.contains(&section) {
+            sections.push(section);
+        }
+    }
+    sections
 });
 
 /// The path of each key, as `section.key`; those of a caller are `caller.key`.
-pub fn keys() -> Vec<String> {
-    KEYS.iter().map(|key| pattern(key)).collect()
+pub fn keys() -> &'static [String] {
+    &KEYS
+}
+
+/// The sections, each before those below it.
+pub(crate) fn sections() -> &'static [&'static str] {
+    &SECTIONS
 }
 
 /// Returns true if the environment variable `name` sets a key.
@@ -27,20 +43,7 @@ pub fn is_key_variable(name: &str) -> bool {
 }
 
 pub(crate) fn is_key(pattern: &str) -> bool {
-    keys().iter().any(|key| key == pattern)
-}
-
-/// The sections, each before those below it.
-pub(crate) fn sections() -> Vec<String> {
-    let mut sections: Vec<String> = Vec::new();
-    for key in keys() {
-        if let Some((section, _)) = key.rsplit_once('.')
-            && !sections.iter().any(|known| known == section)
-        {
-            sections.push(section.to_owned());
-        }
-    }
-    sections
+    KEYS.iter().any(|key| key == pattern)
 }
 
 /// The path without the number of an entry: `caller.rate` of `caller[1].rate`.
@@ -70,7 +73,7 @@ mod tests {
             assert!(keys.iter().any(|known| known == key), "{key}: {keys:?}");
         }
         assert_eq!(keys.len(), 93, "{keys:?}");
-        assert!(sections().iter().any(|section| section == "listen.tls"));
+        assert!(sections().contains(&"listen.tls"));
         assert!(is_key_variable("GBG_PROXY_TOKEN_SCOPE"));
         assert!(!is_key_variable("GBG_PROXY_TOKEN_SCOP"));
     }

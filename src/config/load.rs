@@ -46,9 +46,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     let text = read_text(sources)?;
     let layers = layers(sources, &text)?;
     let findings = Findings::default();
-    unknown_names::check_file(&layers, &findings);
-    unknown_names::check_environment(&sources.env, &findings);
-    unknown_names::check_set(&sources.set, &findings);
+    check_names(sources, &layers, &findings);
     let reader = Reader::new(&layers, &findings);
     let config = read::read(&reader, &findings, &sources.env);
     let effective = reader.into_effective();
@@ -71,14 +69,21 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
 /// Loads the address of `[admin]` alone; `None` for nowhere.
 ///
 /// # Errors
-/// When the file cannot be read, or the address is invalid.
+/// When the file cannot be read, a name is not a key, or the address is invalid.
 pub fn admin_address(sources: &Sources) -> Result<Option<Address>, ConfigErrors> {
     let text = read_text(sources)?;
     let layers = layers(sources, &text)?;
     let findings = Findings::default();
+    check_names(sources, &layers, &findings);
     let reader = Reader::new(&layers, &findings);
     let address = admin::read_address(&reader.section("admin"));
     findings.finish().map(|_| address)
+}
+
+fn check_names(sources: &Sources, layers: &Layers<'_>, findings: &Findings) {
+    unknown_names::check_file(layers, findings);
+    unknown_names::check_environment(&sources.env, findings);
+    unknown_names::check_set(&sources.set, findings);
 }
 
 fn layers<'a>(sources: &'a Sources, text: &'a str) -> Result<Layers<'a>, ConfigErrors> {
@@ -92,13 +97,13 @@ fn in_order(effective: Vec<Effective>) -> Vec<Effective> {
     let (mut entries, mut plain): (Vec<_>, Vec<_>) = effective
         .into_iter()
         .partition(|one| one.key.starts_with("caller "));
-    let is_plain = |key: &String| !key.starts_with("caller.");
+    let is_plain = |key: &&String| !key.starts_with("caller.");
     let mut all: Vec<_> = keys()
-        .into_iter()
+        .iter()
         .filter(is_plain)
-        .map(|key| match plain.iter().position(|one| one.key == key) {
+        .map(|key| match plain.iter().position(|one| one.key == *key) {
             Some(at) => plain.swap_remove(at),
-            None => Effective::unwritten(key),
+            None => Effective::unwritten(key.clone()),
         })
         .collect();
     all.append(&mut entries);

@@ -17,7 +17,7 @@ pub(crate) fn read(reader: &Reader<'_>, findings: &Findings, env: &Environment) 
         .map(CallerEntry::read)
         .collect();
     let summary = CallerSummary {
-        is_empty: entries.is_empty(),
+        is_empty: entries.is_empty() && !findings.has_error("caller"),
         has_keys: entries.iter().any(CallerEntry::has_key),
     };
     let listen = Listen::read(&reader.section("listen"), summary);

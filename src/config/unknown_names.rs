@@ -8,7 +8,7 @@ use super::sections::caller::parse_caller_name;
 use super::source::findings::Findings;
 use super::source::layers::Layers;
 use super::source::nearest::nearest;
-use super::source::variable::{ENV_PREFIX, is_service_link, names_caller, variable};
+use super::source::variable::{ENV_PREFIX, is_service_link, names_caller, set_value, variable};
 use super::source::visible::is_name;
 use crate::secret::Environment;
 
@@ -29,11 +29,11 @@ pub(crate) fn check_file(layers: &Layers<'_>, findings: &Findings) {
                         Some((format!("{path}[{index}]"), item.get_ref().as_table()?))
                     }));
                 }
-                DeValue::Table(table) if path != LIST && sections.contains(&pattern) => {
+                DeValue::Table(table) if path != LIST && sections.contains(&pattern.as_str()) => {
                     tables.push((path, table));
                 }
                 // Another value in place of a section is rejected when the section is read.
-                _ if sections.contains(&pattern) || is_key(&pattern) => {}
+                _ if sections.contains(&pattern.as_str()) || is_key(&pattern) => {}
                 _ => {
                     let entry = entry_of(layers, &path);
                     reject(findings, &path, entry, layers.position(name.span().start));
@@ -83,7 +83,7 @@ pub(crate) fn check_environment(env: &Environment, findings: &Findings) {
             findings.warn(format!(
                 "the environment variable {name} sets no key and is ignored{hint}"
             ));
-        } else if value.trim().is_empty() {
+        } else if set_value(value).is_none() {
             findings.warn(format!(
                 "the environment variable {name} is empty and is ignored"
             ));
@@ -137,15 +137,15 @@ fn reject(
     origin: ValueSource,
 ) {
     let sections = sections();
-    if sections.iter().any(|section| section == path) {
+    if sections.contains(&path) {
         let fix = format!("write its keys below a line [{path}]");
         findings.reject_at(path, origin, "this is a section, and takes no value", fix);
         return;
     }
     let keys = keys();
     let fix = match &entry {
-        Some(entry) => nearest_of_caller(findings, entry, &keys),
-        None => nearest_key(findings, path, &keys, &sections),
+        Some(entry) => nearest_of_caller(findings, entry, keys),
+        None => nearest_key(findings, path, &origin, keys, sections),
     };
     let (key, message) = match (is_name(path), &entry) {
         (true, Some(entry)) => (
@@ -160,7 +160,7 @@ fn reject(
             "there is no such key (it is not shown: it may be a secret)",
         ),
     };
-    findings.add_error(path, key, origin, message, fix);
+    findings.reject_unknown(key, origin, message, fix);
 }
 
 /// Only a key of the same caller can be meant.
@@ -179,19 +179,47 @@ fn nearest_of_caller(findings: &Findings, entry: &CallerEntryName<'_>, keys: &[S
     }
 }
 
-fn nearest_key(findings: &Findings, path: &str, keys: &[String], sections: &[String]) -> String {
-    // A key above the first section header.
-    let ending = format!(".{path}");
-    let owners: Vec<_> = keys
-        .iter()
-        .filter_map(|key| key.strip_suffix(&ending))
-        .filter(|owner| *owner != LIST)
-        .collect();
+fn nearest_key(
+    findings: &Findings,
+    path: &str,
+    origin: &ValueSource,
+    keys: &[String],
+    sections: &[&str],
+) -> String {
+    let own = path
+        .rsplit_once('.')
+        .filter(|(section, _)| sections.contains(section));
+    let name = own.map_or(path, |(_, name)| name);
+    if let Some((section, name)) = own {
+        let begin = format!("{section}.");
+        let names = keys.iter().filter_map(|key| key.strip_prefix(&begin));
+        if let Some(near) = nearest(name, names) {
+            findings.record_misspelt(format!("{begin}{near}"));
+            return format!("did you mean {begin}{near}?");
+        }
+    }
+    // In another section, or above the first section header.
+    let ending = format!(".{name}");
+    let owners = keys.iter().filter_map(|key| key.strip_suffix(&ending));
+    let owners: Vec<_> = owners.filter(|owner| *owner != LIST).collect();
+    if !owners.is_empty() && *origin == ValueSource::Set {
+        let keys: Vec<_> = owners
+            .iter()
+            .map(|owner| format!("--set {owner}{ending}=…"))
+            .collect();
+        return format!("write {}", keys.join(" or "));
+    }
     if !owners.is_empty() {
         return format!("write it below a line [{}]", owners.join("] or ["));
     }
-    let known = keys.iter().chain(sections).map(String::as_str);
-    match nearest(path, known) {
+    if let Some((section, _)) = own {
+        let begin = format!("{section}.");
+        let names = keys.iter().filter_map(|key| key.strip_prefix(&begin));
+        let names: Vec<_> = names.filter(|name| !name.contains('.')).collect();
+        return format!("the keys of [{section}] are {}", names.join(", "));
+    }
+    let known = keys.iter().map(String::as_str);
+    match nearest(path, known.chain(sections.iter().copied())) {
         Some(near) => {
             findings.record_misspelt(near.to_owned());
             format!("did you mean {near}?")
@@ -226,7 +254,7 @@ mod tests {
             section: "caller[1]",
             name,
         });
-        reject(&findings, path, entry, ValueSource::Set);
+        reject(&findings, path, entry, ValueSource::Default);
         findings.finish().unwrap_err().to_string()
     }
 
@@ -242,7 +270,7 @@ mod tests {
             ("caller[hunter2].a b", "the sections are "),
         ] {
             let error = error(path, None);
-            let expected = format!("--set: {HIDDEN}\n  fix: {fix}");
+            let expected = format!("built-in default: {HIDDEN}\n  fix: {fix}");
             assert!(error.starts_with(&expected), "{path}: {error}");
         }
         for (name, fix) in [
@@ -251,12 +279,12 @@ mod tests {
             (KEY, "the keys of a caller are "),
         ] {
             let error = error(&format!("caller[1].{name}"), Some(("caller 2", name)));
-            let expected = format!("--set: caller 2: {HIDDEN}\n  fix: {fix}");
+            let expected = format!("built-in default: caller 2: {HIDDEN}\n  fix: {fix}");
             assert!(error.starts_with(&expected), "{name}: {error}");
         }
         assert_eq!(
             error("caller[1].rat", Some(("caller \"crm\"", "rat"))),
-            "--set: caller \"crm\": rat: there is no such key\n  fix: did you mean rate?"
+            "built-in default: caller \"crm\": rat: there is no such key\n  fix: did you mean rate?"
         );
     }
 

@@ -47,7 +47,7 @@ impl<'a> TokenRequestForm<'a> {
             config
                 .params
                 .iter()
-                .map(|(name, value)| (name.as_str(), value.into())),
+                .map(|(name, value)| (name.as_str(), value.expose().into())),
         );
         let mut basic = None;
         match &credentials.proof {

@@ -71,7 +71,7 @@ impl Report {
             key,
             message,
             fix,
-        } in errors.0
+        } in errors.errors
         {
             let mut advice = Advice::new(message);
             if !fix.is_empty() {

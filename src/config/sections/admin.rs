@@ -1,8 +1,9 @@
 //! `[admin]`: the listener of health, metrics and the status page.
 
 use super::listen::Listen;
+use crate::config::source::invalid::Invalid;
 use crate::config::source::section::Section;
-use crate::config::source::setting::{Invalid, TextSetting};
+use crate::config::source::setting::TextSetting;
 use crate::config::types::address::Address;
 use crate::config::types::hosts::{HostPattern, Hosts};
 
@@ -66,6 +67,7 @@ impl Admin {
                 );
             }
             if *address == listen.address
+                && !section.is_broken("listen.address")
                 && !matches!(address, Address::Tcp(addr) if addr.port() == 0)
             {
                 section.reject(

@@ -8,8 +8,9 @@ use http::Method;
 
 use super::listen::Listen;
 use super::upstream::ForwardConfig;
+use crate::config::source::invalid::Invalid;
 use crate::config::source::section::Section;
-use crate::config::source::setting::{Invalid, TextSetting};
+use crate::config::source::setting::TextSetting;
 use crate::config::types::address::Address;
 use crate::config::types::caller_key;
 use crate::config::types::caller_key::KeyDigests;
@@ -89,14 +90,17 @@ impl<'r, 'a> CallerEntry<'r, 'a> {
             );
         }
         let has_roots = |tls: &super::listen::ListenTls| !tls.client_roots.is_empty();
-        if caller.certificate.is_some() && !listen.tls.as_ref().is_some_and(has_roots) {
+        let asks_for_certificates =
+            listen.tls.as_ref().is_some_and(has_roots) || section.is_broken("listen.tls");
+        if caller.certificate.is_some() && !asks_for_certificates {
             section.reject(
                 "certificate",
                 "it has no effect: callers are not asked for a certificate",
                 "write [listen.tls] with cert, key and client_ca, the CA certificates that callers' are signed by",
             );
         }
-        if caller.uid.is_some() && !matches!(listen.address, Address::Unix(_)) {
+        let is_local = matches!(listen.address, Address::Unix(_));
+        if caller.uid.is_some() && !is_local && !section.is_broken("listen.address") {
             section.reject(
                 "uid",
                 format!(
@@ -110,8 +114,12 @@ impl<'r, 'a> CallerEntry<'r, 'a> {
             let fix = "write the number that `id -u NAME` prints";
             section.reject("uid", "no user has this number", fix);
         }
-        self.check_paths(&forward.allow);
-        self.check_methods(&forward.methods);
+        if !section.is_broken("upstream.allow") {
+            self.check_paths(&forward.allow);
+        }
+        if !section.is_broken("upstream.methods") {
+            self.check_methods(&forward.methods);
+        }
     }
 
     fn check_paths(&self, outer: &[PathPrefix]) {

@@ -10,9 +10,10 @@ use percent_encoding::percent_decode_str;
 use url::{Host, Url};
 
 use crate::config::error::Problem;
+use crate::config::source::invalid::Invalid;
 use crate::config::source::section::Section;
-use crate::config::source::setting::{Invalid, TextSetting};
-use crate::config::types::secret_ref::{exposure, locate, odd_text, read};
+use crate::config::source::setting::TextSetting;
+use crate::config::types::secret_ref::{exposure_warning, form_warnings, locate, read};
 use crate::config::types::url::{HttpUrl, Origin};
 use crate::secret::{Environment, Kept, Secret, Source};
 
@@ -188,11 +189,11 @@ impl EgressRules {
             EgressSource::Written(egress) => Some(egress),
             EgressSource::Kept(source) => {
                 let kept = section.accept(locate(KEY, &source, env))?;
-                let egress = section.accept(read_egress(&kept))?;
                 let text = section.accept(read(KEY, &kept))?;
+                let egress = section.accept(parse_kept(&kept, &text))?;
                 // Blanks around a URL are not a part of it.
-                section.warn_all(odd_text(KEY, text.expose().trim_matches(' ')));
-                section.warn_all(kept.file().and_then(|file| exposure(KEY, file)));
+                section.warn_all(form_warnings(KEY, text.expose().trim_matches(' ')));
+                section.warn_all(kept.file().and_then(|file| exposure_warning(KEY, file)));
                 Some(egress)
             }
         });
@@ -211,12 +212,11 @@ impl EgressRules {
     }
 }
 
-fn read_egress(kept: &Kept) -> Result<Egress, Problem> {
-    let text = read(KEY, kept)?;
+fn parse_kept(kept: &Kept, text: &Secret) -> Result<Egress, Problem> {
     Egress::parse(text.expose()).map_err(|error| {
         Problem::new(
             KEY,
-            format!("{kept} holds no usable URL: {error}"),
+            format!("{kept} holds no usable URL: {}", error.cause()),
             "write the URL of the egress proxy there, such as http://user:password@proxy.example:3128",
         )
     })

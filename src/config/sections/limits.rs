@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http::HeaderValue;
 
+use crate::config::source::invalid::Invalid;
 use crate::config::source::section::Section;
-use crate::config::source::setting::Invalid;
 use crate::config::types::duration::positive;
 use crate::config::types::size::{Size, at_most};
 use crate::config::types::url::PageOrigin;

@@ -14,7 +14,7 @@ use crate::config::types::header_case::HeaderCase;
 use crate::config::types::hosts::HostPattern;
 use crate::config::types::pem;
 use crate::config::types::pem::Identity;
-use crate::config::types::secret_ref::exposure;
+use crate::config::types::secret_ref::exposure_warning;
 use crate::config::types::validity::{Validity, unix_seconds};
 
 /// `[listen]` as it is used.
@@ -101,7 +101,7 @@ impl Listen {
                 .get(),
             hosts: hosts(section.get("hosts", Vec::new())),
             tls: section
-                .section("tls")
+                .section("tls", &["cert", "key", "client_ca"])
                 .and_then(|section| ListenTls::read(&section)),
         };
         let allow = Allow {
@@ -194,9 +194,9 @@ impl ListenTls {
         if !section.is_sound() {
             return None;
         }
-        section.warn_all(exposure("listen.tls.key", &files.key));
+        section.warn_all(exposure_warning("listen.tls.key", &files.key));
         let tls = section.accept(Self::load(files))?;
-        section.warn_all(tls.warn_of_expired_roots());
+        section.warn_all(tls.expired_roots_warning());
         Some(tls)
     }
 
@@ -217,7 +217,7 @@ impl ListenTls {
         })
     }
 
-    fn warn_of_expired_roots(&self) -> Option<String> {
+    fn expired_roots_warning(&self) -> Option<String> {
         let path = self.files.client_ca.as_ref()?.display();
         let now = unix_seconds();
         let is_invalid = |root: &&CertificateDer<'_>| {

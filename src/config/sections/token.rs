@@ -15,14 +15,15 @@ use self::credentials::{ClientAuth, CredentialSources, ProofSource, TextRef};
 use self::signing_key::Algorithm;
 use super::egress_proxy::Egress;
 use super::upstream::UpstreamSettings;
+use crate::config::source::invalid::Invalid;
 use crate::config::source::section::Section;
-use crate::config::source::setting::{Invalid, Kind, Setting, choice};
+use crate::config::source::setting::{Kind, Setting, choice};
 use crate::config::types::duration::positive;
 use crate::config::types::pem;
 use crate::config::types::secret_ref::{SecretRef, locate};
 use crate::config::types::url::HttpUrl;
 use crate::gbg;
-use crate::secret::{Environment, Kept, Source};
+use crate::secret::{Environment, Kept, Secret, Source};
 
 /// `[token]` as it is used.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +35,7 @@ pub struct Token {
     /// The scope to request; none if it is empty.
     pub scope: String,
     /// Further fields of the form, such as `audience` or `resource`.
-    pub params: Vec<(String, String)>,
+    pub params: Vec<(String, Secret)>,
     /// The certificates that the token endpoint's may be signed by; empty for plain `http`.
     pub roots: Vec<CertificateDer<'static>>,
     /// The egress proxy on the way there, if any.
@@ -142,7 +143,10 @@ impl Token {
             endpoint,
             credentials: credentials?,
             scope,
-            params: params.into_iter().collect(),
+            params: params
+                .into_iter()
+                .map(|(name, value)| (name, Secret::new(value)))
+                .collect(),
             roots: roots?,
             timeout,
             wait_timeout,
@@ -227,7 +231,14 @@ impl CredentialKeys {
     fn locate(self, section: &Section<'_, '_>, env: &Environment) -> Option<CredentialSources> {
         let missing = |name: &str, condition: &str| {
             let message = format!("it is missing, and {condition} needs it");
-            section.reject(name, message, format!("write token.{name}"));
+            let example = match name {
+                "client_cert" => "/etc/gbg-proxy/client.crt",
+                "client_key" => "/etc/gbg-proxy/client.key",
+                "jwt_key" => "file:/run/secrets/gbg-client.pem",
+                "username" => "env:GBG_USERNAME",
+                _ => "env:GBG_PASSWORD",
+            };
+            section.reject(name, message, format!("write token.{name} = {example:?}"));
         };
         let needed = |key: Option<SecretRef>, name: &'static str, path, condition| {
             if key.is_none() {
@@ -327,7 +338,7 @@ impl Setting for Params {
             "username",
             "password",
         ];
-        let fix = "write a table of texts, such as { audience = \"https://api.example\" }";
+        let fix = "write a table of strings, such as { audience = \"https://api.example\" }";
         let Value::Table(fields) = value else {
             return Err(Invalid::new("table", "", fix));
         };
@@ -342,7 +353,7 @@ impl Setting for Params {
         let params: Option<_> = fields.iter().map(text).collect();
         params
             .map(Params)
-            .ok_or_else(|| Invalid::new("table", "a field is not a text", fix))
+            .ok_or_else(|| Invalid::new("table", "a field is not a string", fix))
     }
 
     fn to_toml(&self) -> Value {

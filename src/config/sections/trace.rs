@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use rustls::pki_types::CertificateDer;
 use toml::Value;
 
+use crate::config::source::invalid::Invalid;
 use crate::config::source::section::Section;
-use crate::config::source::setting::{Invalid, Kind, Setting};
+use crate::config::source::setting::{Kind, Setting};
 use crate::config::types::pem;
 use crate::config::types::url::HttpUrl;
 

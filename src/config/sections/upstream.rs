@@ -7,14 +7,15 @@ use http::{HeaderValue, Method};
 use rustls::pki_types::CertificateDer;
 
 use super::egress_proxy::{Egress, EgressRules};
+use crate::config::source::invalid::Invalid;
 use crate::config::source::section::Section;
-use crate::config::source::setting::{Invalid, TextSetting, choice};
+use crate::config::source::setting::{TextSetting, choice};
 use crate::config::types::duration::positive;
 use crate::config::types::header_case::HeaderCase;
 use crate::config::types::path::{ExactPath, PathPrefix};
 use crate::config::types::pem;
 use crate::config::types::pem::Identity;
-use crate::config::types::secret_ref::exposure;
+use crate::config::types::secret_ref::exposure_warning;
 use crate::config::types::url::{HttpUrl, Origin};
 use crate::gbg::{self, Region};
 use crate::secret::Environment;
@@ -223,7 +224,7 @@ fn read_identity(
             "write an https:// base_url, or remove client_cert and client_key",
         ),
         (Some(cert), Some(key)) => {
-            section.warn_all(exposure(PATHS[1], &key));
+            section.warn_all(exposure_warning(PATHS[1], &key));
             return section.accept(pem::identity(&cert, &key, PATHS));
         }
     }

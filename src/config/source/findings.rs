@@ -1,7 +1,7 @@
 //! Errors and warnings that are found while the configuration is read, with the source of each key.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::visible::unless_secret;
 use crate::config::error::{ConfigError, ConfigErrors, Problem, ValueSource};
@@ -16,15 +16,14 @@ pub(crate) struct Findings(RefCell<State>);
 struct State {
     /// The source of each section and key that is written, by its path.
     sources: HashMap<String, ValueSource>,
-    errors: Vec<Found>,
-    warnings: Vec<String>,
+    errors: Vec<ConfigError>,
+    /// Errors that were added, to report none twice.
+    known: HashSet<(String, ValueSource, String)>,
+    /// Keys and sections with an error; unknown names are not among them.
+    broken: BTreeSet<String>,
     /// Keys that a misspelt name probably means.
-    misspelt: HashSet<String>,
-}
-
-struct Found {
-    path: String,
-    error: ConfigError,
+    misspelt: BTreeSet<String>,
+    warnings: Vec<String>,
 }
 
 impl Findings {
@@ -46,11 +45,28 @@ impl Findings {
             fix: unless_secret(fix.into()).unwrap_or_default(),
         };
         let mut state = self.0.borrow_mut();
-        let is_known = |found: &Found| found.path == path && found.error.message == error.message;
-        if !state.errors.iter().any(is_known) {
-            let path = path.to_owned();
-            state.errors.push(Found { path, error });
+        let known = (path.to_owned(), error.origin.clone(), error.message.clone());
+        if state.known.insert(known) {
+            state.errors.push(error);
         }
+        state.broken.insert(path.to_owned());
+    }
+
+    /// Adds an error of a name that is not a key. It does not make its section unusable.
+    pub(crate) fn reject_unknown(
+        &self,
+        key: String,
+        origin: ValueSource,
+        message: &str,
+        fix: String,
+    ) {
+        let is_shown = unless_secret(key.clone()).is_some();
+        self.0.borrow_mut().errors.push(ConfigError {
+            origin,
+            message: if is_shown { message } else { NOT_SHOWN }.to_owned(),
+            key: unless_secret(key).unwrap_or_default(),
+            fix: unless_secret(fix).unwrap_or_default(),
+        });
     }
 
     /// Adds an error of the key or section `path`, which was written at `origin`.
@@ -75,12 +91,9 @@ impl Findings {
         self.0.borrow_mut().misspelt.insert(path);
     }
 
-    pub(crate) fn is_misspelt(&self, path: &str) -> bool {
-        self.0.borrow().misspelt.contains(path)
-    }
-
     pub(crate) fn warn(&self, warning: impl Into<String>) {
-        self.0.borrow_mut().warnings.push(warning.into());
+        let warning = unless_secret(warning.into());
+        self.0.borrow_mut().warnings.extend(warning);
     }
 
     pub(crate) fn record_source(&self, path: &str, source: ValueSource) {
@@ -99,12 +112,15 @@ impl Findings {
         found.cloned().unwrap_or(ValueSource::Default)
     }
 
-    /// Returns true if the key or section `path`, or a key of that section, has an error.
+    /// Returns true if the key or section `path`, or a key of that section, has an error, or may be
+    /// meant by a misspelt name.
     pub(crate) fn has_error(&self, path: &str) -> bool {
         let below = format!("{path}.");
         let state = self.0.borrow();
-        let mut errors = state.errors.iter();
-        errors.any(|found| found.path == path || found.path.starts_with(&below))
+        [&state.broken, &state.misspelt].into_iter().any(|paths| {
+            let next = paths.range(below.clone()..).next();
+            paths.contains(path) || next.is_some_and(|next| next.starts_with(&below))
+        })
     }
 
     /// The warnings, or else all errors in the order of their sources.
@@ -117,8 +133,7 @@ impl Findings {
         if errors.is_empty() {
             return Ok(warnings);
         }
-        errors.sort_by(|one, other| one.error.origin.cmp(&other.error.origin));
-        let errors = errors.into_iter().map(|found| found.error);
-        Err(ConfigErrors(errors.collect()))
+        errors.sort_by(|one, other| one.origin.cmp(&other.origin));
+        Err(ConfigErrors { errors, warnings })
     }
 }

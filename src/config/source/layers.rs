@@ -5,16 +5,17 @@ use std::path::Path;
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Value};
 
-use super::setting::{Invalid, Kind};
+use super::invalid::Invalid;
+use super::position::Positions;
+use super::setting::Kind;
 use super::syntax;
-use super::variable::variable;
+use super::variable::{set_value, variable};
 use crate::config::error::{ConfigErrors, ValueSource};
 use crate::secret::Environment;
 
 /// Everything that is written, unparsed.
 pub(crate) struct Layers<'a> {
-    file: &'a Path,
-    text: &'a str,
+    positions: Positions<'a>,
     root: DeTable<'a>,
     env: &'a Environment,
     set: Vec<(&'a str, &'a str)>,
@@ -28,12 +29,13 @@ impl<'a> Layers<'a> {
         env: &'a Environment,
         set: &'a [String],
     ) -> Result<Self, ConfigErrors> {
-        let root = DeTable::parse(text).map_err(|error| syntax::diagnose(file, text, &error))?;
+        let positions = Positions::new(file, text);
+        let root =
+            DeTable::parse(text).map_err(|error| syntax::diagnose(file, &positions, &error))?;
         let assignment = |set: &'a String| set.split_once('=');
         let assignments = set.iter().filter_map(assignment);
         Ok(Layers {
-            file,
-            text,
+            positions,
             root: root.into_inner(),
             env,
             set: assignments
@@ -47,7 +49,7 @@ impl<'a> Layers<'a> {
     }
 
     pub(crate) fn position(&self, offset: usize) -> ValueSource {
-        ValueSource::position(self.file, self.text, offset)
+        self.positions.of(offset)
     }
 
     /// The text that `--set` or the environment has for the key `path`.
@@ -57,44 +59,25 @@ impl<'a> Layers<'a> {
             return Some((text, ValueSource::Set));
         }
         let name = variable(path);
-        // From a file of variables with other line ends, or from `$(cat …)`.
-        let text = self.env.get(&name)?.trim_end_matches(['\r', '\n']);
-        (!text.is_empty()).then_some((text, ValueSource::Env(name)))
-    }
-
-    /// The source of a key of the section `path` outside of the file.
-    pub(crate) fn section_outside_file(&self, path: &str) -> Option<ValueSource> {
-        let begin = format!("{path}.");
-        if self.set.iter().any(|(key, _)| key.starts_with(&begin)) {
-            return Some(ValueSource::Set);
-        }
-        let begin = variable(&begin);
-        let (name, _) = self
-            .env
-            .range(begin.clone()..)
-            .take_while(|(name, _)| name.starts_with(&begin))
-            .find(|(_, value)| !value.trim().is_empty())?;
-        Some(ValueSource::Env(name.clone()))
+        let text = set_value(self.env.get(&name)?)?;
+        Some((text, ValueSource::Env(name)))
     }
 }
 
 /// The value that `text` of the environment or of `--set` means for a key of the form `kind`: a
 /// text needs no quotes there, and a list no brackets.
 pub(crate) fn value_of_text(text: &str, kind: Kind) -> Result<Value, Invalid> {
-    let parsed = DeValue::parse(text)
-        .ok()
-        .map(|value| to_value(&value))
-        .transpose()?;
-    Ok(match (kind, parsed) {
-        (_, Some(quoted @ Value::String(_))) => quoted,
-        (kind, Some(value)) if !kind.is_text() => match (kind, value) {
-            (Kind::List(_), value @ Value::Array(_)) => value,
-            (Kind::List(item), _) => list_of_text(text, *item)?,
-            (_, value) => value,
-        },
-        (Kind::List(item), None) if !text.starts_with('[') => list_of_text(text, *item)?,
-        _ => Value::String(text.to_owned()),
-    })
+    let parsed = DeValue::parse(text).ok();
+    if kind.is_text() {
+        let quoted = parsed.as_ref().and_then(|value| value.get_ref().as_str());
+        return Ok(Value::String(quoted.unwrap_or(text).to_owned()));
+    }
+    match (kind, parsed) {
+        (Kind::List(_), Some(list)) if list.get_ref().is_array() => to_value(&list),
+        (Kind::List(item), _) if !text.starts_with('[') => list_of_text(text, *item),
+        (Kind::List(_), _) | (_, None) => Ok(Value::String(text.to_owned())),
+        (_, Some(value)) => to_value(&value),
+    }
 }
 
 fn list_of_text(text: &str, item: Kind) -> Result<Value, Invalid> {
@@ -137,6 +120,12 @@ mod tests {
             ("true", Kind::Text, "\"true\""),
             ("12345", Kind::Number, "12345"),
             ("many", Kind::Number, "\"many\""),
+            (
+                "12345678901234567890123",
+                Kind::Text,
+                "\"12345678901234567890123\"",
+            ),
+            ("1,2", list, "[\"1\", \"2\"]"),
             ("[\"a\", \"b\"]", list, "[\"a\", \"b\"]"),
             ("a, b", list, "[\"a\", \"b\"]"),
             ("/a/", list, "[\"/a/\"]"),

@@ -8,8 +8,9 @@ use toml::{Spanned, Value};
 
 use super::effective::Effective;
 use super::findings::Findings;
+use super::invalid::Invalid;
 use super::layers::{Layers, to_value, value_of_text};
-use super::setting::{Invalid, Kind, Setting};
+use super::setting::{Kind, Setting};
 use super::visible::quote;
 use crate::config::error::{Problem, ValueSource};
 
@@ -144,8 +145,9 @@ pub(crate) struct Section<'r, 'a> {
 }
 
 impl<'r, 'a> Section<'r, 'a> {
-    /// The section `name` below this one; `None` where nothing of it is written.
-    pub(crate) fn section(&self, name: &str) -> Option<Section<'r, 'a>> {
+    /// The section `name` with the keys `keys` below this one; `None` where nothing of it is
+    /// written.
+    pub(crate) fn section(&self, name: &str, keys: &[&str]) -> Option<Section<'r, 'a>> {
         let path = format!("{}.{name}", self.path);
         let value = self.table.and_then(|table| table.get_key_value(name));
         let table =
@@ -153,7 +155,8 @@ impl<'r, 'a> Section<'r, 'a> {
         if table.is_none()
             && let Some(layers) = self.reader.layers
         {
-            let source = layers.section_outside_file(&path)?;
+            let mut paths = keys.iter().map(|key| format!("{path}.{key}"));
+            let (_, source) = paths.find_map(|path| layers.outside_file(&path))?;
             self.reader.findings.record_source(&path, source);
         }
         Some(Section {
@@ -185,7 +188,7 @@ impl<'r, 'a> Section<'r, 'a> {
         &self,
         name: &str,
         default: T,
-        check: impl FnOnce(&T) -> Result<(), Invalid>,
+        check: impl Fn(&T) -> Result<(), Invalid>,
     ) -> T {
         self.read(name, Some(&default), check).unwrap_or(default)
     }
@@ -199,8 +202,7 @@ impl<'r, 'a> Section<'r, 'a> {
     pub(crate) fn required<T: Setting>(&self, name: &str, example: &str) -> Option<T> {
         let found = self.optional(name);
         let path = self.path_of(name);
-        let is_reported =
-            || self.reader.findings.has_error(&path) || self.reader.findings.is_misspelt(&path);
+        let is_reported = || self.reader.findings.has_error(&path);
         if found.is_none() && self.reader.layers.is_some() && !is_reported() {
             self.reject(name, "it is missing", format!("write {name} = {example}"));
         }
@@ -211,7 +213,7 @@ impl<'r, 'a> Section<'r, 'a> {
         &self,
         name: &str,
         default: Option<&T>,
-        check: impl FnOnce(&T) -> Result<(), Invalid>,
+        check: impl Fn(&T) -> Result<(), Invalid>,
     ) -> Option<T> {
         let path = self.path_of(name);
         let Some(layers) = self.reader.layers else {
@@ -232,8 +234,12 @@ impl<'r, 'a> Section<'r, 'a> {
                 (None, None)
             }
             Some(Ok(value)) => {
-                let parsed = T::parse(&value).and_then(|parsed| check(&parsed).map(|()| parsed));
-                let parsed = parsed
+                let accept = |value: &Value| {
+                    let parsed = T::parse(value)?;
+                    check(&parsed).map(|()| parsed)
+                };
+                let parsed = accept(&value)
+                    .map_err(|error| error.verify(accept))
                     .map_err(|error| self.reject_value::<T>(name, &value, error, true))
                     .ok();
                 (Some(value), parsed)
@@ -273,8 +279,9 @@ impl<'r, 'a> Section<'r, 'a> {
             Value::String(text) => {
                 text.len() <= 6 && text.starts_with(|first: char| first.is_ascii_digit())
             }
-            Value::Array(_) | Value::Table(_) => false,
-            _ => true,
+            Value::Integer(number) => number.abs() < 1_000_000,
+            Value::Boolean(_) => true,
+            _ => false,
         };
         let is_secret_section = self.path == "token";
         let (message, fix) = error.describe(value, |value| {
@@ -315,6 +322,12 @@ impl<'r, 'a> Section<'r, 'a> {
     /// be checked then.
     pub(crate) fn is_sound(&self) -> bool {
         self.reader.layers.is_some() && !self.reader.findings.has_error(&self.path)
+    }
+
+    /// Returns true if the key or section `path` has an error: a rule that reads it cannot be
+    /// checked.
+    pub(crate) fn is_broken(&self, path: &str) -> bool {
+        self.reader.findings.has_error(path)
     }
 
     pub(crate) fn is_written(&self, name: &str) -> bool {

@@ -1,12 +1,10 @@
 //! Types of keys: each parses its value, says what is wrong with it, and shows it again.
 
-use std::borrow::Cow;
-use std::fmt;
 use std::num::{NonZeroU32, NonZeroUsize};
 
 use toml::Value;
 
-use super::nearest::nearest;
+use super::invalid::Invalid;
 
 /// The form in which a type is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,100 +48,6 @@ pub(crate) trait TextSetting: Sized {
     fn to_text(&self) -> String;
 }
 
-/// Reason why a value cannot be used. Only the suggestion may hold a part of the value.
-#[derive(Debug)]
-pub struct Invalid {
-    /// The kind of value that was expected, such as `duration`.
-    noun: &'static str,
-    reason: Cow<'static, str>,
-    fix: Cow<'static, str>,
-    /// A better fix, made from the value.
-    suggestion: Option<String>,
-    /// The item of a list that is wrong.
-    item: Option<Value>,
-}
-
-impl Invalid {
-    /// `reason` may be empty. `fix` is an instruction: `write …`.
-    pub(crate) fn new(
-        noun: &'static str,
-        reason: impl Into<Cow<'static, str>>,
-        fix: impl Into<Cow<'static, str>>,
-    ) -> Self {
-        Invalid {
-            noun,
-            reason: reason.into(),
-            fix: fix.into(),
-            suggestion: None,
-            item: None,
-        }
-    }
-
-    /// Adds a fix that holds a part of the value.
-    pub(crate) fn suggest(mut self, fix: impl Into<Option<String>>) -> Self {
-        self.suggestion = fix.into();
-        self
-    }
-
-    /// The error of `text` that is none of `names`.
-    pub(crate) fn choice(noun: &'static str, text: &str, names: &[&str]) -> Self {
-        let near = nearest(&text.to_lowercase(), names.iter().copied()).or_else(|| {
-            let mut same = names.iter().filter(|name| name.eq_ignore_ascii_case(text));
-            same.next().copied()
-        });
-        let fix = match near {
-            Some(near) => format!("did you mean {near:?}?"),
-            None => format!("write {}", list_of(names)),
-        };
-        Invalid::new(noun, "", fix)
-    }
-
-    /// The error of an empty text.
-    pub(crate) fn empty(noun: &'static str, fix: impl Into<Cow<'static, str>>) -> Self {
-        Invalid::new(noun, "it is empty", fix)
-    }
-
-    /// The message about `value`, which is quoted if `quote` allows it, and the fix.
-    pub(crate) fn describe(
-        self,
-        value: &Value,
-        quote: impl Fn(&Value) -> Option<String>,
-    ) -> (String, String) {
-        let quoted = quote(self.item.as_ref().unwrap_or(value));
-        let suggestion = self.suggestion.filter(|_| quoted.is_some());
-        let quoted = quoted.map(|text| format!(" {text}")).unwrap_or_default();
-        let colon = if self.reason.is_empty() { "" } else { ": " };
-        let message = format!("invalid {}{quoted}{colon}{}", self.noun, self.reason);
-        (message, suggestion.unwrap_or_else(|| self.fix.into_owned()))
-    }
-}
-
-/// Without a part of the value.
-impl fmt::Display for Invalid {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let colon = if self.reason.is_empty() { "" } else { ": " };
-        write!(
-            f,
-            "invalid {}{colon}{}; {}",
-            self.noun, self.reason, self.fix
-        )
-    }
-}
-
-impl std::error::Error for Invalid {}
-
-/// `"a", "b" or "c"`.
-fn list_of(names: &[&str]) -> String {
-    match names {
-        [] => String::new(),
-        [one] => format!("{one:?}"),
-        [first @ .., last] => {
-            let first: Vec<_> = first.iter().map(|name| format!("{name:?}")).collect();
-            format!("{} or {last:?}", first.join(", "))
-        }
-    }
-}
-
 impl<T: TextSetting> Setting for T {
     const KIND: Kind = T::KIND;
     const NEVER_QUOTE: bool = T::NEVER_QUOTE;
@@ -152,19 +56,17 @@ impl<T: TextSetting> Setting for T {
         match value {
             Value::String(text) => T::parse_text(text),
             Value::Array(_) | Value::Table(_) => {
-                let reason = format!("it must be a text, not {}", kind_of(value));
-                let fix = T::parse_text("").err().map(|error| error.fix);
-                let fix = fix.unwrap_or(Cow::Borrowed("write one text in quotes"));
+                let reason = format!("it must be a string, not {}", kind_of(value));
+                let fix = T::parse_text("").err().map(|error| error.fix().to_owned());
+                let fix = fix.unwrap_or_else(|| "write one string in quotes".to_owned());
                 Err(Invalid::new("value", reason, fix))
             }
             // First as if it were in quotes: for `timeout = 5`, the missing unit is the better error.
             _ => {
                 let text = value.to_string();
                 T::parse_text(&text)?;
-                Err(
-                    Invalid::new("value", "the quotes are missing", "write it in quotes")
-                        .suggest(format!("write \"{text}\"")),
-                )
+                let invalid = Invalid::new("value", "the quotes are missing", "write it in quotes");
+                Err(invalid.suggest([text]))
             }
         }
     }
@@ -176,7 +78,7 @@ impl<T: TextSetting> Setting for T {
 
 fn kind_of(value: &Value) -> &'static str {
     match value {
-        Value::String(_) => "a text",
+        Value::String(_) => "a string",
         Value::Integer(_) | Value::Float(_) => "a number",
         Value::Boolean(_) => "true or false",
         Value::Datetime(_) => "a date",
@@ -204,7 +106,7 @@ impl Setting for bool {
             "true" | "false" => "true and false are written without quotes",
             _ => "it must be true or false",
         };
-        Err(invalid(reason).suggest(format!("write {meant}, without quotes")))
+        Err(invalid(reason).suggest([meant]))
     }
 
     fn to_toml(&self) -> Value {
@@ -227,8 +129,8 @@ pub(crate) fn parse_number(value: &Value, min: u64, max: u64) -> Result<u64, Inv
                 Some(_) => "numbers are written without quotes",
                 None => "it is not a number",
             };
-            let suggestion = meant.map(|number| format!("write {number}, without quotes"));
-            return Err(Invalid::new("number", reason, range).suggest(suggestion));
+            let meant = meant.and_then(|number| i64::try_from(number).ok());
+            return Err(Invalid::new("number", reason, range).suggest(meant));
         }
         Value::Float(_) => return Err(Invalid::new("number", "it must be a whole number", range)),
         other => {
@@ -281,21 +183,24 @@ impl<T: Setting> Setting for Vec<T> {
                 "the brackets are missing",
                 "write a list in brackets",
             );
-            // A list of what the single value would be; its own error comes first.
-            return T::parse(value).and(Err(invalid.suggest(format!("write [{value}]"))));
+            // The error of the single value comes first.
+            return match parse_verified::<T>(value) {
+                Ok(_) => Err(invalid.suggest([value.clone()]).in_brackets()),
+                Err(error) => Err(error.in_brackets()),
+            };
         };
-        let parse = |item: &Value| {
-            T::parse(item).map_err(|error| Invalid {
-                item: Some(item.clone()),
-                ..error
-            })
-        };
+        let parse = |item| parse_verified(item).map_err(|error| error.in_item(item));
         items.iter().map(parse).collect()
     }
 
     fn to_toml(&self) -> Value {
         Value::Array(self.iter().map(Setting::to_toml).collect())
     }
+}
+
+/// Parses `value`; each suggestion of an error can be parsed too.
+pub(crate) fn parse_verified<T: Setting>(value: &Value) -> Result<T, Invalid> {
+    T::parse(value).map_err(|error| error.verify(T::parse))
 }
 
 impl TextSetting for String {
@@ -315,10 +220,10 @@ macro_rules! choice {
             const KIND: $crate::config::source::setting::Kind =
                 $crate::config::source::setting::Kind::Choice(&[$($name),+]);
 
-            fn parse_text(text: &str) -> Result<Self, $crate::config::source::setting::Invalid> {
+            fn parse_text(text: &str) -> Result<Self, $crate::config::source::invalid::Invalid> {
                 match text {
                     $($name => Ok($variant),)+
-                    _ => Err($crate::config::source::setting::Invalid::choice($noun, text, &[$($name),+])),
+                    _ => Err($crate::config::source::invalid::Invalid::choice($noun, text, &[$($name),+])),
                 }
             }
 
@@ -351,15 +256,15 @@ mod tests {
     fn a_fix_is_made_from_the_value() {
         assert_eq!(
             fix::<bool>("true"),
-            "invalid value \"true\": true and false are written without quotes; write true, without quotes"
+            "invalid value \"true\": true and false are written without quotes; write true"
         );
         assert_eq!(
             fix::<bool>(0),
-            "invalid value 0: it must be true or false; write false, without quotes"
+            "invalid value 0: it must be true or false; write false"
         );
         assert_eq!(
             fix::<NonZeroU32>("100"),
-            "invalid number \"100\": numbers are written without quotes; write 100, without quotes"
+            "invalid number \"100\": numbers are written without quotes; write 100"
         );
         assert_eq!(
             fix::<NonZeroU32>(0),

@@ -2,40 +2,45 @@
 
 use std::path::Path;
 
+use super::position::Positions;
 use crate::config::error::{ConfigError, ConfigErrors, ValueSource};
 
 /// Describes `error` by the line where it is, without a part of that line: it may hold a secret.
-pub(crate) fn diagnose(file: &Path, text: &str, error: &toml::de::Error) -> ConfigErrors {
-    let offset = error.span().map_or(0, |span| span.start);
-    let start = text[..floor(text, offset)]
-        .rfind('\n')
-        .map_or(0, |at| at + 1);
-    let line = text[start..].lines().next().unwrap_or_default();
-    let (cause, fix) = duplicate(&text[..start], line).unwrap_or_else(|| cause(line));
+pub(crate) fn diagnose(
+    file: &Path,
+    positions: &Positions<'_>,
+    error: &toml::de::Error,
+) -> ConfigErrors {
+    let (origin, (cause, fix)) = match error.span() {
+        Some(span) => {
+            let (before, line) = positions.line(span.start);
+            let found = duplicate(before, line).unwrap_or_else(|| cause(line));
+            (positions.of(span.start), found)
+        }
+        None => (ValueSource::File(file.to_owned()), UNKNOWN),
+    };
     ConfigErrors::from(ConfigError {
-        origin: ValueSource::position(file, text, floor(text, offset)),
+        origin,
         key: String::new(),
         message: format!("invalid TOML: {cause}"),
         fix: fix.to_owned(),
     })
 }
 
-/// The last character boundary at or before `offset`.
-fn floor(text: &str, offset: usize) -> usize {
-    let offset = offset.min(text.len());
-    (0..=offset)
-        .rev()
-        .find(|&at| text.is_char_boundary(at))
-        .unwrap_or(0)
-}
+type Cause = (&'static str, &'static str);
 
-/// The cause if `line` repeats one of `before` in the same section.
-fn duplicate(before: &str, line: &str) -> Option<(&'static str, &'static str)> {
-    let line = line.trim();
-    if line.starts_with('[') {
-        return before.lines().any(|other| other.trim() == line).then_some((
-            "the section is written twice",
-            "move its keys below the first header of this name",
+const UNKNOWN: Cause = (
+    "this is not key = value",
+    "write strings in double quotes and lists in brackets, see https://toml.io",
+);
+
+/// The cause if `line` repeats a name of `before`.
+fn duplicate(before: &str, line: &str) -> Option<Cause> {
+    if let Some(name) = section_name(line) {
+        let mut headers = before.lines().filter_map(section_name);
+        return headers.any(|other| other == name).then_some((
+            "a section of this name is written already",
+            "write [[caller]] above each caller, and every other header once",
         ));
     }
     let name = |line: &str| Some(line.split_once('=')?.0.trim().to_owned());
@@ -43,13 +48,24 @@ fn duplicate(before: &str, line: &str) -> Option<(&'static str, &'static str)> {
     let mut section = before
         .lines()
         .rev()
-        .take_while(|line| !line.trim().starts_with('['));
+        .take_while(|line| section_name(line).is_none());
     section
         .any(|other| name(other).as_ref() == Some(&wanted))
         .then_some(("the key is written twice", "remove one of the two lines"))
 }
 
-fn cause(line: &str) -> (&'static str, &'static str) {
+/// The name in a well-formed header: `caller` of `[[caller]]`.
+fn section_name(line: &str) -> Option<&str> {
+    let line = line.trim();
+    let name = line.strip_prefix('[')?.strip_suffix(']')?;
+    let name = match name.strip_prefix('[') {
+        Some(name) => name.strip_suffix(']')?,
+        None => name,
+    };
+    Some(name.trim())
+}
+
+fn cause(line: &str) -> Cause {
     let line = line.trim();
     let (name, value) = line.split_once('=').map_or((line, None), |(name, value)| {
         (name.trim(), Some(value.trim()))
@@ -62,6 +78,10 @@ fn cause(line: &str) -> (&'static str, &'static str) {
         );
     }
     match value {
+        _ if section_name(line).is_some() => (
+            "this name is already used for a key",
+            "write each section once, with all its keys below its header",
+        ),
         _ if line.starts_with('[') => (
             "this is not a section header",
             "write the name of the section in brackets, such as [token]",
@@ -77,21 +97,18 @@ fn cause(line: &str) -> (&'static str, &'static str) {
             "write the value between two double quotes",
         ),
         Some("True" | "False" | "TRUE" | "FALSE" | "yes" | "no" | "on" | "off") => (
-            "a switch is true or false, in lower case",
+            "a boolean is true or false, in lower case",
             "write true or false",
         ),
         Some(value) if is_bare(value) || value.starts_with(['/', '.', '*', '$']) => (
-            "a text without quotes",
+            "a string without quotes",
             "write the value in double quotes, or a number, true or false without",
         ),
         Some(value) if value.contains('\\') => (
             "a backslash in double quotes begins an escape",
             "write the value in single quotes, or each backslash twice",
         ),
-        Some(_) => (
-            "this is not key = value",
-            "write texts in double quotes and lists in brackets, see https://toml.io",
-        ),
+        Some(_) => UNKNOWN,
     }
 }
 
@@ -101,15 +118,24 @@ mod tests {
 
     fn message(text: &str) -> String {
         let error = toml::de::DeTable::parse(text).unwrap_err();
-        diagnose("proxy.toml".as_ref(), text, &error).to_string()
+        let file = "proxy.toml".as_ref();
+        diagnose(file, &Positions::new(file, text), &error).to_string()
     }
 
     #[test]
     fn common_slips_are_named() {
         for (text, position, cause) in [
             ("[token]\nscope = “gbg”", "2:9", "typographic quotes"),
-            ("[token]\nscope = gbg.token", "2:9", "a text without quotes"),
-            ("[token]\nca_file = /etc/x", "2:11", "a text without quotes"),
+            (
+                "[token]\nscope = gbg.token",
+                "2:9",
+                "a string without quotes",
+            ),
+            (
+                "[token]\nca_file = /etc/x",
+                "2:11",
+                "a string without quotes",
+            ),
             ("[token]\nscope: \"x\"", "2:", "a colon"),
             ("[token]\nscope =", "2:8", "the value is missing"),
             ("[token]\nscope \"x\"", "2:7", "the \"=\" is missing"),
@@ -119,7 +145,7 @@ mod tests {
                 "1:",
                 "this is not a section header",
             ),
-            ("[admin]\nquit = yes", "2:8", "a switch is true or false"),
+            ("[admin]\nquit = yes", "2:8", "a boolean is true or false"),
             ("[log]\nfile = \"C:\\dir\"", "2:", "a backslash"),
             (
                 "[log]\nlevel = \"info\"\nlevel = \"warn\"",
@@ -129,7 +155,17 @@ mod tests {
             (
                 "[log]\nlevel = \"info\"\n[token]\n[log]",
                 "4:",
-                "the section is written twice",
+                "a section of this name is written already",
+            ),
+            (
+                "[[caller]]\nname = \"a\"\n[caller]",
+                "3:",
+                "a section of this name is written already",
+            ),
+            (
+                "log.level = \"info\"\n[log]\nformat = \"text\"",
+                "2:",
+                "this name is already used for a key",
             ),
         ] {
             let message = message(text);

@@ -7,6 +7,12 @@ pub(crate) fn variable(path: &str) -> String {
     format!("{ENV_PREFIX}{}", path.replace('.', "_").to_uppercase())
 }
 
+/// The value of a variable without the blanks and line ends around it, which come from a file of
+/// variables or from `$(cat …)`; `None` if it is empty, which counts as not set.
+pub(crate) fn set_value(value: &str) -> Option<&str> {
+    Some(value.trim()).filter(|value| !value.is_empty())
+}
+
 /// Returns true if Kubernetes made this variable, for a Service whose name begins with `gbg-proxy`.
 pub(crate) fn is_service_link(name: &str, value: &str) -> bool {
     ["_SERVICE_HOST", "_SERVICE_PORT", "_TCP", "_UDP"]

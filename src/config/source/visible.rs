@@ -15,9 +15,8 @@ pub(crate) fn quote(value: &toml::Value) -> Option<String> {
 
 /// Returns true if a message may quote `text`.
 pub(crate) fn may_quote(text: &str) -> bool {
-    // A URL with a user or a query, and a key as JSON.
-    let may_have_secret =
-        text.contains(['{', '}']) || (text.contains("://") && text.contains(['@', '?']));
+    // A user or a query of a URL, and a key as JSON.
+    let may_have_secret = text.contains(['{', '}', '@', '?']) || caller_key::is_random(text);
     text.len() <= MAX_QUOTED_BYTES
         && !may_have_secret
         && !text.contains(char::is_control)

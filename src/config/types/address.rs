@@ -4,7 +4,10 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::config::source::setting::{Invalid, TextSetting};
+use toml::Value;
+
+use crate::config::source::invalid::Invalid;
+use crate::config::source::setting::{Kind, Setting, TextSetting};
 
 /// Address of a listener: `127.0.0.1:8080` or `unix:/run/gbg-proxy/proxy.sock`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,14 +43,14 @@ impl Address {
             match text.rsplit_once(':') {
                 Some((host, port)) if port.parse::<u16>().is_ok() && host == "localhost" => {
                     invalid("a listener needs an IP address")
-                        .suggest(format!("write \"127.0.0.1:{port}\" or \"[::1]:{port}\""))
+                        .suggest(["127.0.0.1", "[::1]"].map(|ip| format!("{ip}:{port}")))
                 }
                 Some(("", port)) if port.parse::<u16>().is_ok() => {
                     invalid("the IP address is missing")
-                        .suggest(format!("write \"127.0.0.1:{port}\" or \"0.0.0.0:{port}\""))
+                        .suggest(["127.0.0.1", "0.0.0.0"].map(|ip| format!("{ip}:{port}")))
                 }
                 _ if text.parse::<u16>().is_ok() => invalid("the IP address is missing")
-                    .suggest(format!("write \"127.0.0.1:{text}\" or \"0.0.0.0:{text}\"")),
+                    .suggest(["127.0.0.1", "0.0.0.0"].map(|ip| format!("{ip}:{text}"))),
                 _ if text.parse::<IpAddr>().is_ok() => invalid("the port is missing"),
                 _ => invalid(""),
             }
@@ -79,20 +82,31 @@ impl fmt::Display for Address {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SocketMode(pub u32);
 
-impl TextSetting for SocketMode {
-    fn parse_text(text: &str) -> Result<Self, Invalid> {
-        match u32::from_str_radix(text, 8) {
-            Ok(bits) if bits <= 0o777 => Ok(SocketMode(bits)),
-            _ => Err(Invalid::new(
-                "mode",
-                "",
-                "write the permission bits in octal, such as \"0660\"",
-            )),
+impl Setting for SocketMode {
+    const KIND: Kind = Kind::Text;
+
+    fn parse(value: &Value) -> Result<Self, Invalid> {
+        let fix = "write the permission bits in octal and in quotes, such as \"0660\"";
+        let parse = |text: &str| {
+            u32::from_str_radix(text, 8)
+                .ok()
+                .filter(|bits| *bits <= 0o777)
+        };
+        match value {
+            Value::String(text) => parse(text)
+                .map(SocketMode)
+                .ok_or_else(|| Invalid::new("mode", "", fix)),
+            // 660 means 0660, but 432 may be 0o660, which TOML reads as that number.
+            Value::Integer(number @ 512..) => {
+                let invalid = Invalid::new("mode", "the quotes are missing", fix);
+                Err(invalid.suggest([format!("0{number}")]))
+            }
+            _ => Err(Invalid::new("mode", "the quotes are missing", fix)),
         }
     }
 
-    fn to_text(&self) -> String {
-        format!("{:04o}", self.0)
+    fn to_toml(&self) -> Value {
+        Value::String(format!("{:04o}", self.0))
     }
 }
 

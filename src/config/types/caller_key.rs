@@ -11,7 +11,8 @@ use ring::rand::{SecureRandom, SystemRandom};
 use toml::Value;
 use zeroize::Zeroizing;
 
-use crate::config::source::setting::{Invalid, Kind, Setting};
+use crate::config::source::invalid::Invalid;
+use crate::config::source::setting::{Kind, Setting};
 use crate::secret::{self, Secret};
 
 /// Every key begins with it.
@@ -97,7 +98,7 @@ fn begins_with_key(word: &[u8]) -> bool {
 /// Returns true if `text`, in base64url, looks random: it is long, has a digit, and changes often
 /// between letters and digits or from lower to upper case. Names change only where a word or a
 /// number begins.
-fn is_random(text: &str) -> bool {
+pub(crate) fn is_random(text: &str) -> bool {
     const SHORTEST: usize = 20;
     const CHANGES: usize = 5;
     let is_change = |pair: &&[u8]| {

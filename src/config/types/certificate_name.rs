@@ -4,7 +4,8 @@
 use std::net::IpAddr;
 
 use super::caller_key;
-use crate::config::source::setting::{Invalid, TextSetting};
+use crate::config::source::invalid::Invalid;
+use crate::config::source::setting::TextSetting;
 
 fn invalid(reason: &'static str) -> Invalid {
     Invalid::new(
@@ -59,9 +60,7 @@ impl CertificateName {
             return Err(invalid("this is a subject"));
         }
         if KINDS.iter().any(|kind| capitals.starts_with(kind)) {
-            let bare = text
-                .split_once(':')
-                .map(|(_, name)| format!("write {name:?}"));
+            let bare = text.split_once(':').map(|(_, name)| name);
             return Err(invalid("a name is written without its kind").suggest(bare));
         }
         if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -98,8 +97,7 @@ impl CertificateName {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
         if rest.bytes().all(|byte| byte.is_ascii_digit()) {
-            let host = format!("write {scheme:?}");
-            return Err(invalid("names in certificates have no port").suggest(host));
+            return Err(invalid("names in certificates have no port").suggest([scheme]));
         }
         if is_scheme {
             Ok(CertificateName::Uri(text.to_owned()))

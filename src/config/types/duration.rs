@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::config::source::setting::{Invalid, TextSetting};
+use crate::config::source::invalid::Invalid;
+use crate::config::source::setting::TextSetting;
 
 /// Parses a duration such as `"5s"`, `"250ms"` or `"1m 30s"`, at most a year: far beyond, adding it
 /// to the clock overflows.
@@ -25,8 +26,8 @@ pub fn parse_duration(text: &str) -> Result<Duration, Invalid> {
         }
         Ok(time) => Ok(time),
         Err(_) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
-            let suggestion = format!("write \"{text}s\" or \"{text}ms\"");
-            Err(invalid("the unit is missing").suggest(suggestion))
+            let meant = [format!("{text}s"), format!("{text}ms")];
+            Err(invalid("the unit is missing").suggest(meant))
         }
         Err(_) => Err(invalid("")),
     }

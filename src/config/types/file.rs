@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use super::caller_key;
-use crate::config::source::setting::{Invalid, TextSetting};
+use crate::config::source::invalid::Invalid;
+use crate::config::source::setting::TextSetting;
 use crate::secret::is_content;
 
 impl TextSetting for PathBuf {
@@ -13,8 +14,9 @@ impl TextSetting for PathBuf {
     fn parse_text(text: &str) -> Result<Self, Invalid> {
         let invalid = |reason| Err(Invalid::new("path", reason, "write the path of a file"));
         match text {
-            "" => Err(Invalid::empty(
+            "" => Err(Invalid::new(
                 "path",
+                "it is empty",
                 "write the path of a file, or remove the key",
             )),
             _ if is_content(text) => invalid("this is the content of a file (it is not shown)"),

@@ -6,7 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use url::Host;
 
 use super::address::Address;
-use crate::config::source::setting::{Invalid, TextSetting};
+use crate::config::source::invalid::Invalid;
+use crate::config::source::setting::TextSetting;
 
 /// The host names of a listener.
 #[derive(Clone, Debug)]
@@ -104,15 +105,14 @@ impl TextSetting for HostPattern {
             return Ok(HostPattern(text.to_owned()));
         }
         if text.contains('*') {
-            let suggestion = text
+            let suffix = text
                 .strip_prefix('*')
-                .map(|suffix| format!("write {suffix:?}"));
+                .filter(|suffix| suffix.starts_with('.'));
             let error = invalid("\"*\" stands alone, for any host; a suffix begins with its dot");
-            return Err(error.suggest(suggestion));
+            return Err(error.suggest(suffix));
         }
         if let Some((_, host)) = text.split_once("://") {
-            let suggestion = format!("write {host:?}");
-            return Err(invalid("a Host field has no scheme").suggest(suggestion));
+            return Err(invalid("a Host field has no scheme").suggest([host]));
         }
         let bare = text
             .strip_prefix('[')
@@ -127,8 +127,7 @@ impl TextSetting for HostPattern {
         if let Some((host, port)) = text.rsplit_once(':')
             && port.bytes().all(|byte| byte.is_ascii_digit())
         {
-            let suggestion = format!("write {host:?}");
-            return Err(invalid("hosts are compared without the port").suggest(suggestion));
+            return Err(invalid("hosts are compared without the port").suggest([host]));
         }
         let name = text.strip_prefix('.').unwrap_or(text);
         let name = name.strip_suffix('.').unwrap_or(name);

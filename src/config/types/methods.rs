@@ -2,7 +2,8 @@
 
 use http::Method;
 
-use crate::config::source::setting::{Invalid, TextSetting};
+use crate::config::source::invalid::Invalid;
+use crate::config::source::setting::TextSetting;
 
 impl TextSetting for Method {
     fn parse_text(text: &str) -> Result<Self, Invalid> {
@@ -15,8 +16,8 @@ impl TextSetting for Method {
             )),
             // "get" is another method than GET (RFC 9110 section 9.1), which the API does not have.
             Ok(method) if method.as_str().contains(|c: char| c.is_ascii_lowercase()) => {
-                let suggestion = format!("write {:?}", text.to_uppercase());
-                Err(Invalid::new("method", "methods are case-sensitive", fix).suggest(suggestion))
+                let invalid = Invalid::new("method", "methods are case-sensitive", fix);
+                Err(invalid.suggest([text.to_uppercase()]))
             }
             Ok(method) => Ok(method),
             Err(_) => Err(Invalid::new("method", "", fix)),

@@ -19,7 +19,8 @@ pub(crate) mod validity;
 
 use std::str::FromStr;
 
-use crate::config::source::setting::{Invalid, TextSetting};
+use crate::config::source::invalid::Invalid;
+use crate::config::source::setting::TextSetting;
 
 macro_rules! from_str {
     ($($type:ty),+) => {

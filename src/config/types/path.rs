@@ -1,6 +1,7 @@
 //! Paths of the API: prefixes that are forwarded, and whole paths.
 
-use crate::config::source::setting::{Invalid, TextSetting};
+use crate::config::source::invalid::Invalid;
+use crate::config::source::setting::TextSetting;
 
 /// A path prefix that ends in `/`, compared byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +26,7 @@ impl TextSetting for PathPrefix {
             return Ok(PathPrefix(text.to_owned()));
         }
         let slashed = format!("/{}/", text.trim_matches('/'));
-        let suggestion = is_plain_path(&slashed).then(|| format!("write {slashed:?}"));
-        Err(Invalid::new("path prefix", "", FIX).suggest(suggestion))
+        Err(Invalid::new("path prefix", "", FIX).suggest([slashed]))
     }
 
     fn to_text(&self) -> String {

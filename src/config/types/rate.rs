@@ -3,7 +3,8 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::config::source::setting::{Invalid, TextSetting};
+use crate::config::source::invalid::Invalid;
+use crate::config::source::setting::TextSetting;
 
 /// A rate with a burst: `"100/s, burst 20"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,9 +31,8 @@ impl TextSetting for Rate {
             None => (text, None),
         };
         let Some((requests, unit)) = rate.split_once('/') else {
-            let number = rate.trim().parse::<NonZeroU32>().ok();
-            let suggestion = number.map(|n| format!("write \"{n}/s\", \"{n}/min\" or \"{n}/h\""));
-            return Err(invalid("the time is missing").suggest(suggestion));
+            let meant = ["s", "min", "h"].map(|unit| format!("{}/{unit}", rate.trim()));
+            return Err(invalid("the time is missing").suggest(meant));
         };
         let seconds = match unit.trim() {
             "s" => 1,

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use crate::config::error::Problem;
-use crate::config::source::setting::{Invalid, TextSetting};
+use crate::config::source::invalid::Invalid;
+use crate::config::source::setting::TextSetting;
 use crate::secret::{self, Environment, Kept, Secret, Source, exposed_mode};
 
 /// A key of a secret: it says where the secret is kept.
@@ -21,7 +22,7 @@ impl TextSetting for SecretRef {
         };
         match Source::parse(text) {
             Some(source) if has_blank(&source) => {
-                Err(invalid("a blank surrounds the name; remove it"))
+                Err(invalid("the name begins or ends with a space"))
             }
             Some(source) => Ok(SecretRef(source)),
             None if Source::is_begun(text) => Err(invalid("it names no variable or file")),
@@ -78,7 +79,7 @@ pub(crate) fn unreadable(key: &'static str, kept: &Kept, error: &secret::SecretE
 }
 
 /// Warnings about the form of `text`, the value of `key`, without a part of it.
-pub(crate) fn odd_text(key: &str, text: &str) -> Vec<String> {
+pub(crate) fn form_warnings(key: &str, text: &str) -> Vec<String> {
     secret::warnings(text)
         .map(|warning| format!("{key}: the value {warning}"))
         .collect()
@@ -86,7 +87,7 @@ pub(crate) fn odd_text(key: &str, text: &str) -> Vec<String> {
 
 /// A warning if every user of this machine can read `file`, which `key` names and which holds a
 /// secret.
-pub(crate) fn exposure(key: &str, file: &Path) -> Option<String> {
+pub(crate) fn exposure_warning(key: &str, file: &Path) -> Option<String> {
     let mode = exposed_mode(file)?;
     let file = file.display();
     Some(format!(

@@ -3,7 +3,8 @@
 use bytesize::ByteSize;
 use toml::Value;
 
-use crate::config::source::setting::{Invalid, Kind, Setting};
+use crate::config::source::invalid::Invalid;
+use crate::config::source::setting::{Kind, Setting};
 
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +27,12 @@ impl Setting for Size {
         };
         // 64 may mean bytes, or be a slip.
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            let suggestion = format!("write \"{text}KiB\", \"{text}MiB\" or \"{text}B\"");
-            return Err(invalid("the unit is missing").suggest(suggestion));
+            let missing = invalid("the unit is missing");
+            return Err(match text.parse() {
+                // Such a number means bytes.
+                Ok(bytes @ 1024..) => missing.suggest([Size(bytes).to_toml()]),
+                _ => missing.suggest(["KiB", "MiB", "B"].map(|unit| format!("{text}{unit}"))),
+            });
         }
         let size: ByteSize = text.parse().map_err(|_| invalid(""))?;
         Ok(Size(size.as_u64()))

@@ -5,7 +5,8 @@ use std::time::{Duration, SystemTime};
 use toml::Value;
 use toml::value::{Datetime, Offset, Time};
 
-use crate::config::source::setting::{Invalid, Kind, Setting};
+use crate::config::source::invalid::Invalid;
+use crate::config::source::setting::{Kind, Setting};
 
 /// A point in time: a date-time with an offset, or a date, which begins at midnight UTC; as TOML's
 /// own type or as a text.

@@ -7,7 +7,8 @@ use http::HeaderValue;
 use rustls::pki_types::ServerName;
 use url::{Host, Url};
 
-use crate::config::source::setting::{Invalid, TextSetting};
+use crate::config::source::invalid::Invalid;
+use crate::config::source::setting::TextSetting;
 
 /// An absolute `https://` or `http://` URL without user, password and fragment.
 #[derive(Clone, PartialEq, Eq)]
@@ -65,18 +66,26 @@ impl TextSetting for HttpUrl {
             let fix = "write a URL such as \"https://host.example\"";
             Invalid::new("URL", reason, fix)
         };
+        let has_scheme = text.contains("://");
+        let with_scheme = || {
+            let starts_as_host = text.starts_with(|first: char| first.is_alphanumeric());
+            starts_as_host.then(|| format!("https://{text}"))
+        };
         let url = Url::parse(text).map_err(|_| {
-            let https = format!("https://{text}");
-            let is_host = !text.contains("://") && Url::parse(&https).is_ok();
-            let suggestion = is_host.then(|| format!("write {https:?}"));
-            invalid("https:// is missing").suggest(suggestion)
+            if has_scheme {
+                invalid("the host or the port is invalid")
+            } else {
+                invalid("https:// is missing").suggest(with_scheme())
+            }
         })?;
         let host = url.host_str().unwrap_or_default();
-        if !matches!(url.scheme(), "https" | "http") {
-            let suggestion = format!("write \"https://{text}\"");
-            let is_host = !text.contains("://");
+        if !has_scheme || !matches!(url.scheme(), "https" | "http") {
             let error = invalid("it must begin with https://");
-            return Err(error.suggest(is_host.then_some(suggestion)));
+            return Err(if has_scheme {
+                error
+            } else {
+                error.suggest(with_scheme())
+            });
         }
         if !url.username().is_empty() || url.password().is_some() {
             return Err(invalid("user and password are not allowed in a URL"));
@@ -170,7 +179,7 @@ impl TextSetting for PageOrigin {
         }
         let origin = url.origin().ascii_serialization();
         if origin != text {
-            return Err(invalid().suggest(format!("write {origin:?}")));
+            return Err(invalid().suggest([origin]));
         }
         HeaderValue::from_str(text)
             .map(PageOrigin)

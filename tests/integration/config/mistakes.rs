@@ -80,7 +80,7 @@ fn paste(text: &str, error: &str) -> String {
     let value = match fix.chars().next().unwrap() {
         quote @ '"' => fix[..=fix[1..].find(quote).unwrap() + 1].to_owned(),
         '[' => fix[..=fix.find(']').unwrap()].to_owned(),
-        _ => fix.split([',', '?', ':']).next().unwrap().to_owned(),
+        _ => fix.split([' ', ',', '?', ':']).next().unwrap().to_owned(),
     };
     let (name, old) = match line.split_once(" = ") {
         Some((name, old)) => (name.to_owned(), Some(old.to_owned())),
@@ -107,6 +107,7 @@ fn each_mistake_has_its_message() {
     let mut wrong = Vec::new();
     for mistake in mistakes() {
         let error = load(&mistake.text).expect_err(&mistake.text);
+        assert!(!error.contains("hunter2"), "{error}");
         if error != mistake.error {
             wrong.push(format!(
                 "{}\n{error}\ninstead of\n{}",

@@ -60,12 +60,12 @@ fn every_key_that_names_a_file_is_tested() {
     for kind in ["", "file:"] {
         let mut found = Vec::new();
         for key in config::keys()
-            .into_iter()
+            .iter()
             .filter(|key| !key.starts_with("caller."))
         {
             fs::write(
                 &file,
-                configuration.with(&key, &format!("{kind}/nowhere/secret")),
+                configuration.with(key, &format!("{kind}/nowhere/secret")),
             )
             .unwrap();
             if load_file(&file)

@@ -71,7 +71,7 @@ fn a_missing_secret_lists_its_sources() {
     let Err(error) = config::load(&Sources::default()) else {
         panic!("loaded without a secret")
     };
-    assert_eq!(error.0[0].key, "token.client_id");
+    assert_eq!(error.errors[0].key, "token.client_id");
     assert!(
         error.to_string().contains("GBG_CLIENT_ID is not set"),
         "{error}"

@@ -44,7 +44,7 @@ fn it_lists_every_key() {
     let mut named = Vec::new();
     collect_keys("", &uncommented(), &mut named);
     named.sort();
-    let mut known = config::keys();
+    let mut known = config::keys().to_vec();
     known.sort();
     assert_eq!(named, known);
 }

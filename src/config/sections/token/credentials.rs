@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 
 use super::signing_key::{Algorithm, SigningKey};
 use crate::config::error::Problem;
-use crate::config::source::setting::{Invalid, TextSetting, choice};
+use crate::config::source::invalid::Invalid;
+use crate::config::source::setting::{TextSetting, choice};
 use crate::config::types::caller_key;
 use crate::config::types::pem;
 use crate::config::types::pem::Identity;
-use crate::config::types::secret_ref::{exposure, has_blank, locate, odd_text, read, unreadable};
+use crate::config::types::secret_ref::{
+    exposure_warning, form_warnings, has_blank, locate, read, unreadable,
+};
 use crate::secret::{self, Environment, Kept, Secret, Source, one_line, read_bytes};
 
 /// How the client authenticates to the token endpoint.
@@ -145,13 +148,13 @@ impl CredentialSources {
     /// Warnings about the form of `read`, which was read from them, and about the permissions of
     /// their files.
     pub fn warnings(&self, read: &Credentials) -> Vec<String> {
-        let mut warnings = odd_text("token.client_id", &read.client_id);
+        let mut warnings = form_warnings("token.client_id", &read.client_id);
         if let Proof::Post(secret) | Proof::Basic(secret) = &read.proof {
-            warnings.extend(odd_text("token.client_secret", secret.expose()));
+            warnings.extend(form_warnings("token.client_secret", secret.expose()));
         }
         if let Some((name, password)) = &read.user {
-            warnings.extend(odd_text("token.username", name));
-            warnings.extend(odd_text("token.password", password.expose()));
+            warnings.extend(form_warnings("token.username", name));
+            warnings.extend(form_warnings("token.password", password.expose()));
         }
         let is_secret = |key: &str| !matches!(key, "token.client_id" | "token.username");
         let kept = self.kept().into_iter();
@@ -165,7 +168,7 @@ impl CredentialSources {
         warnings.extend(
             files
                 .chain(private_key)
-                .filter_map(|(key, file)| exposure(key, file)),
+                .filter_map(|(key, file)| exposure_warning(key, file)),
         );
         warnings
     }
@@ -259,12 +262,12 @@ impl TextSetting for TextRef {
 
     fn parse_text(text: &str) -> Result<Self, Invalid> {
         let invalid = |reason| {
-            let fix = "write the text itself, \"env:NAME\", \"file:PATH\" or \"credential:NAME\"";
-            Err(Invalid::new("text", reason, fix))
+            let fix = "write it in quotes, or \"env:NAME\", \"file:PATH\" or \"credential:NAME\"";
+            Err(Invalid::new("value", reason, fix))
         };
         match Source::parse(text) {
             _ if text.trim().is_empty() => invalid("it is empty"),
-            Some(source) if has_blank(&source) => invalid("a blank surrounds the name; remove it"),
+            Some(source) if has_blank(&source) => invalid("the name begins or ends with a space"),
             Some(source) => Ok(TextRef::Kept(source)),
             None if secret::is_content(text.trim_end()) => {
                 invalid("this is the content of a file (it is not shown)")
@@ -274,7 +277,7 @@ impl TextSetting for TextRef {
             None if Source::is_begun(text) => invalid("it names no variable or file"),
             None => match one_line(text) {
                 Ok(line) => Ok(TextRef::Written(line.to_owned())),
-                Err(refusal) => Err(Invalid::new("text", refusal.cause, refusal.fix)),
+                Err(refusal) => Err(Invalid::new("value", refusal.cause, refusal.fix)),
             },
         }
     }

@@ -103,7 +103,7 @@ fn an_incomplete_reference_is_not_a_client_id() {
     for text in ["file:", "env:", "env:A=B", "credential:../x"] {
         let refusal = refusal(&[&format!("token.client_id={text}")]);
         assert!(
-            refusal.contains("token.client_id: invalid text: it names no variable or file"),
+            refusal.contains("token.client_id: invalid value: it names no variable or file"),
             "{refusal}"
         );
     }
