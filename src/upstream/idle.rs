@@ -80,7 +80,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_retires_within_a_tenth_of_its_maximum_age() {
+    async fn a_connection_retires_at_its_maximum_age() {
         let (limits, now) = (limits(), Instant::now());
         for _ in 0..100 {
             let retirement = limits.retirement();
