@@ -44,25 +44,30 @@ impl MetricsEncoder<'_> {
     fn process(&mut self, metrics: &Metrics) -> fmt::Result {
         let version = [("version", env!("GBG_PROXY_VERSION"))];
         // A gauge: the older format does not know the type `info`.
-        let mut info =
-            self.0
-                .encode_descriptor("build_info", "The version", None, MetricType::Gauge)?;
+        let mut info = self.0.encode_descriptor(
+            "build_info",
+            "Version of the proxy",
+            None,
+            MetricType::Gauge,
+        )?;
         info.encode_family(&version)?.encode_gauge(&1.0)?;
         let reloads = metrics.reloads();
-        let mut family = self.counter(
-            "config_reloads",
-            "Times that the configuration was read again",
-        )?;
-        for (outcome, count) in [("taken", reloads.applied), ("refused", reloads.rejected)] {
+        let mut family =
+            self.counter("config_reloads", "Reloads of the configuration, by outcome")?;
+        for (outcome, count) in [
+            ("accepted", reloads.applied),
+            ("rejected", reloads.rejected),
+        ] {
             encode_count(&mut family, &[("outcome", outcome)], count)?;
         }
         let in_force = if reloads.problem.is_none() { 1.0 } else { 0.0 };
-        let help = "Whether the configuration that was read last is in force; 0 where it could not be used";
+        let help =
+            "1 if the current configuration file is active, 0 if the last reload rejected it";
         self.gauge("config_in_force", help, None, in_force)?;
         let started = metrics.started_at().duration_since(UNIX_EPOCH);
         self.gauge(
             "start_time",
-            "When it started, since 1970",
+            "Start time of the process since the Unix epoch",
             Some(Unit::Seconds),
             started.unwrap_or_default().as_secs_f64(),
         )
@@ -76,7 +81,7 @@ impl MetricsEncoder<'_> {
             }
             callers = vec![String::new(), HIDDEN.to_owned()];
         }
-        let help = "Requests by account, caller, endpoint, status (0 without an answer) and whose answer it was";
+        let help = "Requests by account, caller, endpoint, status (0 without a response) and source of the response";
         let mut family = self.counter("requests", help)?;
         for (account, counts) in &counts {
             for (labels, count) in &counts.requests {
@@ -91,7 +96,7 @@ impl MetricsEncoder<'_> {
                 encode_count(&mut family, &labels, *count)?;
             }
         }
-        let help = "From a request's first byte to its last";
+        let help = "Time from the first byte of a request to the last byte of its response";
         let mut family = self.histogram("request_duration", help)?;
         for (account, counts) in &counts {
             for ((endpoint, source), times) in &counts.durations {
@@ -103,7 +108,8 @@ impl MetricsEncoder<'_> {
                 encode_times(&mut family.encode_family(&labels)?, times)?;
             }
         }
-        let help = "From where a request goes to the API to the head of its answer";
+        let help =
+            "Time from the start of sending a request to the API to the head of its response";
         let mut family = self.histogram("upstream_duration", help)?;
         for (account, counts) in &counts {
             for (endpoint, times) in &counts.upstream {
@@ -111,14 +117,18 @@ impl MetricsEncoder<'_> {
                 encode_times(&mut family.encode_family(&labels)?, times)?;
             }
         }
-        let mut family = self.counter("refusals", "Failures that were answered here, by reason")?;
+        let mut family =
+            self.counter("refusals", "Error responses of the proxy itself, by reason")?;
         for (account, counts) in &counts {
             for (reason, count) in &counts.refusals {
                 let labels = [("account", &**account), ("reason", reason)];
                 encode_count(&mut family, &labels, *count)?;
             }
         }
-        let mut family = self.counter("body_bytes", "Bytes of bodies")?;
+        let mut family = self.counter(
+            "body_bytes",
+            "Bytes of request bodies received from callers and of response bodies sent to them",
+        )?;
         for (account, counts) in &counts {
             for (direction, bytes) in ["received", "sent"].into_iter().zip(counts.bytes) {
                 let labels = [("account", &**account), ("direction", direction)];
@@ -128,16 +138,20 @@ impl MetricsEncoder<'_> {
         let forwarded = counts.iter().filter(|(account, _)| !account.is_empty());
         self.count_by_account(
             "repeats",
-            "Requests that were sent to the API once more",
+            "Retries of requests to the API",
             forwarded.map(|(account, counts)| (&**account, counts.repeats)),
         )?;
         let admission = &metrics.admission;
         let login_forms = metrics.login_forms.load(Relaxed);
         for (name, help, value) in [
-            ("in_flight", "Requests in flight", admission.in_flight()),
+            (
+                "in_flight",
+                "Admitted requests whose response has not ended",
+                admission.in_flight(),
+            ),
             (
                 "queued",
-                "Requests that wait for a place",
+                "Requests that wait for admission",
                 admission.queued(),
             ),
             (
@@ -176,14 +190,14 @@ impl MetricsEncoder<'_> {
                 .encode_family(&labels(account))?
                 .encode_gauge(&(counts.open as f64))?;
         }
-        let mut family = self.counter("connections_opened", "Connections that were opened")?;
+        let mut family = self.counter("connections_opened", "Connections opened")?;
         encode_count(&mut family, &downstream, sum(ConnectionMetrics::opened))?;
         for (account, counts) in upstream() {
             encode_count(&mut family, &labels(account), counts.opened)?;
         }
         let mut family = self.counter(
             "refused_connections",
-            "Connections that were refused or cut off because of what the peer sent or did not send, by listener and reason",
+            "Connections that a listener refused or aborted because of the peer, by listener and reason",
         )?;
         for (listener, refused) in [
             ("callers", &metrics.refused),
@@ -196,12 +210,12 @@ impl MetricsEncoder<'_> {
         }
         self.count_by_account(
             "connections_reused",
-            "Requests that found a connection to the API open",
+            "Requests sent over an existing connection to the API",
             upstream().map(|(account, counts)| (account, counts.reused)),
         )?;
         self.count_by_account(
             "circuit_openings",
-            "Times that connecting to the API was given up for the moment",
+            "Times that the circuit breaker to the API opened",
             upstream().map(|(account, counts)| (account, counts.circuit_openings)),
         )
     }
@@ -216,19 +230,19 @@ impl MetricsEncoder<'_> {
         let gauges: [Gauge; 4] = [
             (
                 "token_expires",
-                "How long the token still serves; 0 without",
+                "Time until the token expires; 0 without a token",
                 Some(Unit::Seconds),
                 |token| token.remaining_seconds() as f64,
             ),
             (
                 "token_age",
-                "How old the token is",
+                "Age of the token",
                 Some(Unit::Seconds),
                 |token| token.age_seconds() as f64,
             ),
             (
                 "token_generation",
-                "The number of the token",
+                "Generation of the token",
                 None,
                 |token| token.generation() as f64,
             ),
@@ -265,22 +279,21 @@ impl MetricsEncoder<'_> {
                 encode_count(&mut family, &labels, *count)?;
             }
         }
-        let mut family =
-            self.histogram("token_fetch_duration", "How long a token request takes")?;
+        let mut family = self.histogram("token_fetch_duration", "Duration of token requests")?;
         for (account, fetches) in &fetches {
             let labels = [("account", *account)];
             encode_times(&mut family.encode_family(&labels)?, &fetches.times)?;
         }
         self.count_by_account(
             "token_rejections",
-            "Tokens that were replaced because the API refused them",
+            "Tokens replaced because the API rejected them",
             tokens
                 .iter()
                 .map(|token| (token.account(), token.rejections())),
         )?;
         self.count_by_account(
             "upstream_unauthorized",
-            "Answers of the API that refuse the token",
+            "Responses of the API that reject the token",
             tokens
                 .iter()
                 .map(|token| (token.account(), token.unauthorized())),

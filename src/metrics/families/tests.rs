@@ -28,6 +28,8 @@ fn each_account_has_its_own_counters() {
         worker.account("lending").record_reuse();
         worker.without_account.record(&outcome);
     }
+    metrics.record_reload(None);
+    metrics.record_reload(Some("invalid".to_owned()));
     metrics.token("retail").record_rejection();
     metrics.token("lending").record_unauthorized();
     let text = metrics.open_metrics(true);
@@ -42,6 +44,9 @@ fn each_account_has_its_own_counters() {
         "connections_reused_total{account=\"lending\"} 2",
         "circuit_openings_total{account=\"retail\"} 2",
         "circuit_openings_total{account=\"lending\"} 0",
+        "config_reloads_total{outcome=\"accepted\"} 1",
+        "config_reloads_total{outcome=\"rejected\"} 1",
+        "config_in_force 0.0",
         "token_rejections_total{account=\"retail\"} 1",
         "upstream_unauthorized_total{account=\"retail\"} 0",
         "upstream_unauthorized_total{account=\"lending\"} 1",
