@@ -96,8 +96,8 @@ const DRAINING: Finding = Finding {
     fault: None,
     partial: false,
     title: "The proxy is shutting down",
-    what: "It was asked to. Requests in flight finish; then the process ends.",
-    fix: "Send requests to another instance. If nobody ended it on purpose, look into the log.",
+    what: "The process received a request to end. It first finishes the requests in flight.",
+    fix: "Send requests to another instance. If nobody ended it on purpose, check the log.",
 };
 
 const CONFIG_REJECTED: Finding = Finding {
@@ -105,9 +105,10 @@ const CONFIG_REJECTED: Finding = Finding {
     level: Severity::Warn,
     fault: Some(Party::Proxy),
     partial: false,
-    title: "The changed configuration is not used",
-    what: "It was read again and cannot be put in force; requests are served by the last good one. A restart would fail, unless a restart is what it asks for.",
-    fix: "Look into the log or at /status (configuration.problem) for what is wrong with it, and run `gbg-proxy check`.",
+    title: "The new configuration was rejected",
+    what: "The last reload failed, and the previous configuration stays active. A restart would fail too, unless the \
+           change only needs a restart.",
+    fix: "Run `gbg-proxy check`. The log and /status (configuration.problem) show the error.",
 };
 
 const HEALTHY: Finding = Finding {
@@ -116,13 +117,13 @@ const HEALTHY: Finding = Finding {
     fault: None,
     partial: false,
     title: "All is well",
-    what: "There is a token, and requests are answered.",
-    fix: "Nothing is to be done.",
+    what: "The proxy has a token and serves requests.",
+    fix: "Nothing to do.",
 };
 
 const IDLE: Finding = Finding {
-    what: "There is a token. No request has ended in the last two minutes.",
-    fix: "If there should be some: look whether callers use the right address.",
+    what: "The proxy has a token. No request has ended in the last two minutes.",
+    fix: "If you expect requests, check the address that callers use.",
     ..HEALTHY
 };
 
@@ -140,8 +141,8 @@ fn token(token: &TokenSnapshot) -> Option<Finding> {
             FetchErrorKind::Credentials => (Party::Proxy, CREDENTIALS),
             _ => (Party::Upstream, SILENT),
         };
-        let what = "Requests are served with the token that is held, until it expires. If none has come by then, they fail.";
-        let title = "The next token does not come";
+        let what = "Requests use the current token until it expires, and then fail unless a fetch succeeds.";
+        let title = "The next token cannot be fetched";
         return Some(Finding {
             what,
             fix,
@@ -151,18 +152,18 @@ fn token(token: &TokenSnapshot) -> Option<Finding> {
     let bad = |kind, fault, title| base(kind, Severity::Bad, Some(fault), title);
     Some(match token.fetch_failure {
         None => Finding {
-            what: "It was asked for and has not come yet. Requests wait for it for a few seconds.",
-            fix: "Wait a moment.",
+            what: "The proxy has requested a token. Until it arrives, requests wait for a few seconds.",
+            fix: "Wait a few seconds.",
             ..base(
                 "token_pending",
                 Severity::Warn,
                 None,
-                "The token is on its way",
+                "Waiting for the token",
             )
         },
         Some(FetchErrorKind::Refused) => Finding {
-            what: "The token endpoint refuses the client id or the secret of this proxy. Without a token no request is \
-                   served, and trying again changes nothing.",
+            what: "The token endpoint refuses the client ID or the secret of this proxy. Without a token, requests \
+                   fail; a retry does not help.",
             fix: REFUSED,
             ..bad(
                 "client_refused",
@@ -171,7 +172,7 @@ fn token(token: &TokenSnapshot) -> Option<Finding> {
             )
         },
         Some(FetchErrorKind::Credentials) => Finding {
-            what: "The key or the certificate of the client cannot be used, and without a token no request is served.",
+            what: "The key or the certificate of the client cannot be used. Without a token, requests fail.",
             fix: CREDENTIALS,
             ..bad(
                 "credentials_unusable",
@@ -180,16 +181,16 @@ fn token(token: &TokenSnapshot) -> Option<Finding> {
             )
         },
         Some(Unreachable | Timeout | Broken) => Finding {
-            what: "No token can be got, and without one no request is served.",
+            what: "The proxy cannot fetch a token. Without a token, requests fail.",
             fix: SILENT,
             ..bad(
                 "token_endpoint_unresponsive",
                 Party::Upstream,
-                "GBG's token endpoint does not answer",
+                "GBG's token endpoint does not respond",
             )
         },
         Some(_) => Finding {
-            what: "It answers, but grants no token, and without one no request is served.",
+            what: "The token endpoint responds, but does not grant a token. Without a token, requests fail.",
             fix: SILENT,
             ..bad(
                 "token_endpoint_errors",
@@ -200,12 +201,11 @@ fn token(token: &TokenSnapshot) -> Option<Finding> {
     })
 }
 
-const REFUSED: &str = "Check client id, secret and the role \"Go API Access\" of the API client in GBG's portal; a \
-                       regenerated secret ends the old one at once. `gbg-proxy doctor` says more.";
-const CREDENTIALS: &str =
-    "See the log for what is wrong with them, and fix [token] or the files that it names.";
-const SILENT: &str = "The proxy goes on trying. `gbg-proxy doctor` shows where the way breaks: if it is before GBG, ask \
-                      who runs the network; if not, tell GBG.";
+const REFUSED: &str = "Check the client ID, the secret and the role \"Go API Access\" of the API client in GBG's \
+                       portal; a regenerated secret invalidates the old one at once. `gbg-proxy doctor` has details.";
+const CREDENTIALS: &str = "Correct [token] or the files that it names; the log shows the error.";
+const SILENT: &str = "Run `gbg-proxy doctor`: it shows the step that fails. If that is before GBG, contact your \
+                      network team, else GBG. The proxy keeps retrying.";
 
 fn traffic(snapshot: &Snapshot) -> Vec<Finding> {
     let recent = &snapshot.recent;
@@ -230,10 +230,9 @@ fn traffic(snapshot: &Snapshot) -> Vec<Finding> {
                 level: Severity::Bad,
                 fault: Some(Party::Upstream),
                 partial: false,
-                title: "GBG does not answer",
-                what: "Requests find no connection to GBG, or get no answer from it in time.",
-                fix: "`gbg-proxy doctor` shows where the way breaks: if it is before GBG, ask who runs the network; if \
-                       not, tell GBG. The proxy goes on trying.",
+                title: "GBG does not respond",
+                what: "Requests get no connection to GBG, or no response in time.",
+                fix: SILENT,
             },
         ),
         (
@@ -243,9 +242,10 @@ fn traffic(snapshot: &Snapshot) -> Vec<Finding> {
                 level: Severity::Bad,
                 fault: Some(Party::Upstream),
                 partial: false,
-                title: "GBG answers with errors",
-                what: "Requests reach GBG, and it answers with a status of 500 or more.",
-                fix: "Tell GBG, with the X-Request-ID of such an answer: it is in the log, beside the request id below.",
+                title: "GBG responds with errors",
+                what: "Requests reach GBG, and it responds with a status of 500 or more.",
+                fix: "Contact GBG with the X-Request-ID of such a response: the log has it beside the request ID \
+                      below.",
             },
         ),
         (
@@ -255,10 +255,10 @@ fn traffic(snapshot: &Snapshot) -> Vec<Finding> {
                 level: Severity::Bad,
                 fault: Some(Party::Proxy),
                 partial: false,
-                title: "GBG refuses our token",
-                what: "The token was granted, but the API answers with 401 or 403.",
-                fix: "Check the role \"Go API Access\" of the API client, and that upstream.region or base_url is that \
-                       of its account.",
+                title: "GBG rejects our token",
+                what: "The token endpoint granted the token, but the API responds with 401 or 403.",
+                fix: "Check that the API client has the role \"Go API Access\", and that upstream.region or base_url \
+                      belongs to its account.",
             },
         ),
         (
@@ -269,8 +269,8 @@ fn traffic(snapshot: &Snapshot) -> Vec<Finding> {
                 fault: Some(Party::Upstream),
                 partial: false,
                 title: "GBG refuses requests",
-                what: "GBG refuses the HTTP/2 streams of requests, and does not process them.",
-                fix: "Callers may send these requests again. If it lasts, tell GBG: it is overloaded.",
+                what: "GBG refuses the HTTP/2 streams of requests without processing them.",
+                fix: "Callers may retry these requests. If it lasts, GBG is overloaded: contact GBG.",
             },
         ),
         (
@@ -280,10 +280,10 @@ fn traffic(snapshot: &Snapshot) -> Vec<Finding> {
                 level: Severity::Bad,
                 fault: Some(Party::Proxy),
                 partial: false,
-                title: "More comes than the proxy lets pass",
+                title: "The proxy is overloaded",
                 what: "limits.max_in_flight requests are in flight, and the queue is full or too slow.",
-                fix: "If GBG's part of the latency has grown, it is GBG that is slow. If not, raise limits.max_in_flight, \
-                       or add an instance.",
+                fix: "If GBG's part of the latency has grown, GBG is slow. Otherwise raise limits.max_in_flight, or \
+                      add an instance.",
             },
         ),
         (
@@ -293,10 +293,10 @@ fn traffic(snapshot: &Snapshot) -> Vec<Finding> {
                 level: Severity::Bad,
                 fault: Some(Party::Proxy),
                 partial: false,
-                title: "No further connection to GBG may be opened",
-                what: "As many are open as the limit of open files (RLIMIT_NOFILE) allows, and all are in use.",
-                fix: "Raise LimitNOFILE= of the service, or ulimit -n, and restart. If one caller takes them all, give it \
-                       max_in_flight.",
+                title: "The limit of open files is reached",
+                what: "RLIMIT_NOFILE allows no further connection to GBG, and all open ones are in use.",
+                fix: "Raise LimitNOFILE= of the service, or ulimit -n, and restart. If one caller uses them all, set \
+                      its max_in_flight.",
             },
         ),
         (
@@ -306,9 +306,9 @@ fn traffic(snapshot: &Snapshot) -> Vec<Finding> {
                 level: Severity::Warn,
                 fault: None,
                 partial: false,
-                title: "Callers give up before an answer comes",
-                what: "Their connections end while their requests are still on the way.",
-                fix: "Compare the latency with how long callers wait: GBG is too slow, or they are too impatient.",
+                title: "Callers disconnect before the response",
+                what: "Connections of callers end while their requests are in flight.",
+                fix: "Compare the latency with callers' timeouts: GBG is too slow, or they are too short.",
             },
         ),
         (
@@ -318,9 +318,9 @@ fn traffic(snapshot: &Snapshot) -> Vec<Finding> {
                 level: Severity::Warn,
                 fault: caller,
                 partial: false,
-                title: "GBG is asked too often",
-                what: "It answers with 429.",
-                fix: "Send less, or ask GBG for more. `rate` of a [[caller]] holds back the one that sends most.",
+                title: "GBG limits the rate of requests",
+                what: "GBG responds with 429.",
+                fix: "Send fewer requests, or ask GBG for a higher limit. `rate` of a [[caller]] limits one caller.",
             },
         ),
         (
@@ -330,9 +330,9 @@ fn traffic(snapshot: &Snapshot) -> Vec<Finding> {
                 level: Severity::Warn,
                 fault: caller,
                 partial: false,
-                title: "A caller sends more than its share",
-                what: "What is beyond its rate or max_in_flight is answered with 429.",
-                fix: "See below which one. It has to send less, or its limit in the configuration has to grow.",
+                title: "A caller exceeds its limits",
+                what: "Requests beyond its rate or max_in_flight get 429.",
+                fix: "The table of callers below shows which one. Raise its limits, or have it send fewer requests.",
             },
         ),
         (
@@ -342,8 +342,8 @@ fn traffic(snapshot: &Snapshot) -> Vec<Finding> {
                 level: Severity::Warn,
                 fault: caller,
                 partial: false,
-                title: "Callers send what cannot be served",
-                what: "The last failures below show what; each response says why.",
+                title: "Callers send invalid requests",
+                what: "The proxy or GBG rejects them with 4xx. The last failures below have the reasons.",
                 fix: action,
             },
         ),
@@ -364,7 +364,7 @@ fn client_errors(recent: &OutcomeCounts) -> (u64, &'static str) {
         .filter(is_client_error)
         .map(|(reason, count)| (reason.action, count));
     let gbg_errors = recent.gbg(GbgFailure::ClientError);
-    let gbg = ("Callers: see what GBG says in its answer", gbg_errors);
+    let gbg = ("Callers: see the error in GBG's response", gbg_errors);
     let all: Vec<_> = ours.chain([gbg]).collect();
     let most = all
         .iter()

@@ -34,11 +34,11 @@ impl NotReady {
         Some(match tokens.next().map(TokenReader::error) {
             Some(Error::ClientRefused { .. }) => NotReady::NoToken {
                 cause: "the token endpoint refuses the credentials of this proxy",
-                fix: "check client id, secret and the role of the API client; `gbg-proxy doctor` says more",
+                fix: "check the client ID, the secret and the role of the API client; `gbg-proxy doctor` has details",
             },
             _ => NotReady::NoToken {
                 cause: "there is no access token at the moment",
-                fix: "wait, and see the log or `gbg-proxy doctor` for what the token endpoint answers",
+                fix: "wait; the log and `gbg-proxy doctor` show what the token endpoint responds",
             },
         })
     }
@@ -72,7 +72,10 @@ pub(super) async fn live(handles: &Handles) -> AdminResponse {
     if LivenessProbe::all_respond(&handles.workers).await {
         text(StatusCode::OK, "ok\n")
     } else {
-        text(StatusCode::SERVICE_UNAVAILABLE, "a worker does not turn\n")
+        text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "a worker does not respond\n",
+        )
     }
 }
 
@@ -94,6 +97,7 @@ mod tests {
     use std::time::Duration;
 
     use http::HeaderValue;
+    use http_body_util::BodyExt;
 
     use super::super::handles::tests::{handles, without_token};
     use super::*;
@@ -104,10 +108,10 @@ mod tests {
     async fn a_worker_that_hangs_fails_the_liveness_probe() {
         let (pulse, heart) = liveness::channel();
         let handles = handles(vec![("default", without_token())], pulse);
-        assert_eq!(
-            live(&handles).await.status(),
-            StatusCode::SERVICE_UNAVAILABLE
-        );
+        let response = live(&handles).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "a worker does not respond\n");
         tokio::spawn(heart.respond());
         assert_eq!(live(&handles).await.status(), StatusCode::OK);
     }

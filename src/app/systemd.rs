@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::downstream::Socket;
 
-/// Interval of the checks whether the status line has changed.
+/// Interval of checks of the status line.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Timeout of a notification.
@@ -17,13 +17,13 @@ const NOTIFY_TIMEOUT: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum SocketError {
     /// There is more than one socket.
-    #[error("{0} sockets were handed over (LISTEN_FDS), and one is served")]
+    #[error("LISTEN_FDS passes {0} sockets; the proxy serves only one")]
     Many(usize),
     /// It is not a listening TCP or Unix stream socket.
-    #[error("what was handed over (LISTEN_FDS) is no TCP or Unix stream socket that listens")]
+    #[error("the socket that LISTEN_FDS passes is not a listening TCP or Unix stream socket")]
     Useless(#[source] Option<io::Error>),
     /// Its address is not an absolute path.
-    #[error("the Unix socket that was handed over (LISTEN_FDS) has no absolute path")]
+    #[error("the Unix socket that LISTEN_FDS passes does not have an absolute path")]
     Nameless,
 }
 
@@ -31,11 +31,13 @@ impl SocketError {
     /// The action that fixes it.
     pub fn fix(&self) -> &'static str {
         match self {
-            SocketError::Many(_) => "leave one ListenStream= in the socket unit",
-            SocketError::Useless(_) => {
-                "the socket unit needs ListenStream= and Accept=no, and nothing else that listens"
+            SocketError::Many(_) => {
+                "keep one ListenStream= in the socket unit, and remove the others"
             }
-            SocketError::Nameless => "write a path that begins with / in ListenStream=",
+            SocketError::Useless(_) => {
+                "set ListenStream= and Accept=no in the socket unit, and no other Listen option"
+            }
+            SocketError::Nameless => "set ListenStream= to a path that begins with /",
         }
     }
 }
@@ -182,7 +184,7 @@ async fn notify(lines: &[&str]) {
     };
     tracing::warn!(
         error = chain(&error),
-        "cannot notify the service manager (NOTIFY_SOCKET)"
+        "failed to notify the service manager (NOTIFY_SOCKET)"
     );
 }
 

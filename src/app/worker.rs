@@ -227,7 +227,7 @@ impl Worker {
             () = maintain_upstreams(self.active.clone()) => Ok(()),
             () = self.responder.respond() => Ok(()),
             () = drain_timeout(self.drain, self.active) => {
-                tracing::warn!("drain.timeout has passed; what was still in flight is cut off");
+                tracing::warn!("drain.timeout has passed; aborting the requests in flight");
                 Ok(())
             }
         }

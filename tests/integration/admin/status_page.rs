@@ -43,7 +43,7 @@ async fn the_page_updates_itself_after_refusal_and_recovery() {
         browser
             .text("#fix")
             .await
-            .contains("What to do: Check client id, secret")
+            .contains("What to do: Check the client ID, the secret")
     );
     assert!(
         browser

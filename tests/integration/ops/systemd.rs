@@ -107,7 +107,7 @@ fn an_abstract_notify_socket_is_reached() {
     );
     assert_eq!(proxy.end("-TERM"), 0);
     assert!(
-        !proxy.log.contains("cannot notify the service manager"),
+        !proxy.log.contains("failed to notify the service manager"),
         "{}",
         proxy.log
     );
@@ -165,7 +165,7 @@ fn an_empty_notify_socket_is_ignored() {
     let mut proxy = Running::start_with_env(&[("NOTIFY_SOCKET", "")], &[]);
     assert_eq!(proxy.end("-TERM"), 0);
     assert!(
-        !proxy.log.contains("cannot notify the service manager"),
+        !proxy.log.contains("failed to notify the service manager"),
         "{}",
         proxy.log
     );
@@ -174,7 +174,7 @@ fn an_empty_notify_socket_is_ignored() {
 #[test]
 fn a_missing_service_manager_does_not_stop_startup() {
     let mut proxy = Running::start_with_env(&[("NOTIFY_SOCKET", "/nowhere/notify")], &[]);
-    proxy.read_until("cannot notify the service manager");
+    proxy.read_until("failed to notify the service manager");
     assert_eq!(proxy.end("-TERM"), 0);
 }
 
@@ -248,7 +248,7 @@ fn an_inherited_non_listener_is_an_error() {
         let (_, err) = text(&output);
         assert_eq!(output.status.code(), Some(1), "{err}");
         assert!(
-            err.contains("is no TCP or Unix stream socket that listens"),
+            err.contains("is not a listening TCP or Unix stream socket"),
             "{err}"
         );
         assert!(err.contains("\n  fix: "), "{err}");

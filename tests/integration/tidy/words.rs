@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use super::{all_sources, root, sources};
 
 /// Words with a plain word of the field in their place.
-const OUT: [(&str, &str); 10] = [
+const OUT: [(&str, &str); 12] = [
     ("mend", "fix"),
     ("mends", "fixes"),
     ("mended", "fixed"),
@@ -18,6 +18,8 @@ const OUT: [(&str, &str); 10] = [
     ("tells", "logs, returns, reports"),
     ("none of ours", "not the proxy's"),
     ("comes to", "is"),
+    ("goes on trying", "keeps retrying"),
+    ("put in force", "applied"),
 ];
 
 fn read(path: &PathBuf) -> String {
