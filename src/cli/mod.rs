@@ -3,6 +3,7 @@
 mod calls_view;
 mod check;
 mod completions;
+mod config;
 mod config_arguments;
 mod demo;
 mod doctor;
@@ -47,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Demo(command) => command.run(),
         Command::Sandbox(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Config(command) => command.run(),
         Command::Doctor(command) => command.run(),
         Command::Wait(command) => command.run(),
         Command::Completions(command) => command.run(Arguments::command()),
@@ -72,6 +74,7 @@ pub fn main() -> ExitCode {
   gbg-proxy demo                      see it work with an embedded sandbox
   GBG_CLIENT_ID=… GBG_CLIENT_SECRET=… gbg-proxy run
                                       EU production on http://127.0.0.1:8080
+  gbg-proxy config > proxy.toml       write the default configuration, with comments
   gbg-proxy check --config proxy.toml validate a configuration
   gbg-proxy doctor                    diagnose the connection to GBG GO
   gbg-proxy wait --timeout 10s        wait until the proxy is ready
@@ -88,6 +91,7 @@ enum Command {
     Demo(demo::Demo),
     Sandbox(sandbox::SandboxCommand),
     Check(check::Check),
+    Config(config::PrintConfig),
     Doctor(doctor::Doctor),
     Wait(wait::Wait),
     Completions(completions::Completions),

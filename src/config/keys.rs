@@ -5,21 +5,38 @@ use std::sync::LazyLock;
 use super::read;
 use super::source::findings::Findings;
 use super::source::section::Reader;
+use super::source::setting::Kind;
 use super::source::variable::{ENV_PREFIX, variable};
 use crate::secret::Environment;
 
-/// The path of each key, as `section.key`; those of a caller are `caller.key`.
-static KEYS: LazyLock<Vec<String>> = LazyLock::new(|| {
+/// The section of which there may be several.
+pub(crate) const LIST: &str = "caller";
+
+/// A key that the configuration has.
+pub(crate) struct ConfigKey {
+    /// `section.key`; those of a caller are `caller.key`.
+    pub(crate) path: String,
+    pub(crate) kind: Kind,
+}
+
+pub(crate) static KEYS: LazyLock<Vec<ConfigKey>> = LazyLock::new(|| {
     let findings = Findings::default();
     let reader = Reader::declaring(&findings);
     read::read(&reader, &findings, &Environment::new());
-    let paths = reader.into_keys();
-    paths.iter().map(|path| pattern(path)).collect()
+    let keys = reader.into_keys().into_iter();
+    keys.map(|(path, kind)| ConfigKey {
+        path: pattern(&path),
+        kind,
+    })
+    .collect()
 });
+
+static PATHS: LazyLock<Vec<String>> =
+    LazyLock::new(|| KEYS.iter().map(|key| key.path.clone()).collect());
 
 static SECTIONS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
     let mut sections = Vec::new();
-    for (section, _) in KEYS.iter().filter_map(|key| key.rsplit_once('.')) {
+    for (section, _) in PATHS.iter().filter_map(|path| path.rsplit_once('.')) {
         if !sections.contains(&section) {
             sections.push(section);
         }
@@ -29,7 +46,7 @@ static SECTIONS: LazyLock<Vec<&'static str>> = LazyLock::new(|| {
 
 /// The path of each key, as `section.key`; those of a caller are `caller.key`.
 pub fn keys() -> &'static [String] {
-    &KEYS
+    &PATHS
 }
 
 /// The sections, each before those below it.
@@ -39,11 +56,11 @@ pub(crate) fn sections() -> &'static [&'static str] {
 
 /// Returns true if the environment variable `name` sets a key.
 pub fn is_key_variable(name: &str) -> bool {
-    name.starts_with(ENV_PREFIX) && KEYS.iter().any(|key| variable(key) == name)
+    name.starts_with(ENV_PREFIX) && PATHS.iter().any(|path| variable(path) == name)
 }
 
 pub(crate) fn is_key(pattern: &str) -> bool {
-    KEYS.iter().any(|key| key == pattern)
+    PATHS.iter().any(|path| path == pattern)
 }
 
 /// The path without the number of an entry: `caller.rate` of `caller[1].rate`.

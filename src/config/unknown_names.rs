@@ -3,7 +3,7 @@
 use toml::de::{DeTable, DeValue};
 
 use super::error::ValueSource;
-use super::keys::{is_key, keys, pattern, sections};
+use super::keys::{LIST, is_key, keys, pattern, sections};
 use super::sections::caller::parse_caller_name;
 use super::source::findings::Findings;
 use super::source::layers::Layers;
@@ -11,8 +11,6 @@ use super::source::nearest::nearest;
 use super::source::variable::{ENV_PREFIX, is_service_link, names_caller, set_value, variable};
 use super::source::visible::is_name;
 use crate::secret::Environment;
-
-const LIST: &str = "caller";
 
 /// Rejects unknown keys of the file.
 pub(crate) fn check_file(layers: &Layers<'_>, findings: &Findings) {

@@ -18,8 +18,8 @@ use crate::config::error::{Problem, ValueSource};
 pub(crate) struct Reader<'a> {
     layers: Option<&'a Layers<'a>>,
     findings: &'a Findings,
-    /// The paths of the keys that were declared.
-    keys: RefCell<Vec<String>>,
+    /// The path and the form of each key that was declared.
+    keys: RefCell<Vec<(String, Kind)>>,
     effective: RefCell<Vec<Effective>>,
 }
 
@@ -125,7 +125,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The keys that were declared.
-    pub(crate) fn into_keys(self) -> Vec<String> {
+    pub(crate) fn into_keys(self) -> Vec<(String, Kind)> {
         self.keys.into_inner()
     }
 
@@ -217,7 +217,7 @@ impl<'r, 'a> Section<'r, 'a> {
     ) -> Option<T> {
         let path = self.path_of(name);
         let Some(layers) = self.reader.layers else {
-            self.reader.keys.borrow_mut().push(path);
+            self.reader.keys.borrow_mut().push((path, T::KIND));
             return None;
         };
         let (value, origin) = match self.written(layers, &path, name, T::KIND) {

@@ -15,12 +15,14 @@ pub(crate) enum Kind {
     Choice(&'static [&'static str]),
     List(&'static Kind),
     Table,
+    /// A string, or a value of another type that means the same.
+    Mixed,
 }
 
 impl Kind {
     /// Returns true if a value is a text, which the environment and `--set` have without quotes.
     pub(crate) fn is_text(self) -> bool {
-        matches!(self, Kind::Text | Kind::Choice(_))
+        matches!(self, Kind::Text | Kind::Choice(_) | Kind::Mixed)
     }
 }
 

@@ -131,7 +131,7 @@ fn checksum(body: &[u8]) -> [u8; CHECKSUM_CHARACTERS] {
 pub(crate) struct KeyDigests(pub(crate) Vec<[u8; 32]>);
 
 impl Setting for KeyDigests {
-    const KIND: Kind = Kind::Text;
+    const KIND: Kind = Kind::Mixed;
     // It may be a key.
     const NEVER_QUOTE: bool = true;
     const NEVER_SHOW: bool = true;

@@ -11,7 +11,7 @@ use crate::config::source::setting::{Kind, Setting};
 pub(crate) struct Size(pub(crate) u64);
 
 impl Setting for Size {
-    const KIND: Kind = Kind::Text;
+    const KIND: Kind = Kind::Mixed;
 
     fn parse(value: &Value) -> Result<Self, Invalid> {
         let text = match value {

@@ -35,7 +35,7 @@ fn without_offset() -> Invalid {
 const LAST: Duration = Duration::from_secs(253_402_300_799);
 
 impl Setting for Timestamp {
-    const KIND: Kind = Kind::Text;
+    const KIND: Kind = Kind::Mixed;
 
     fn parse(value: &Value) -> Result<Self, Invalid> {
         let written = match value {

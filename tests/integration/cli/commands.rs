@@ -51,6 +51,27 @@ fn an_invalid_configuration_exits_64_with_every_fix() {
 }
 
 #[test]
+fn config_prints_a_usable_default_file() {
+    let (file, _) = text(&command(&["config"]).output().unwrap());
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("proxy.toml");
+    std::fs::write(&path, &file).unwrap();
+    let mut check = with_client(&["check", "--config"]);
+    assert_eq!(check.arg(&path).output().unwrap().status.code(), Some(0));
+
+    let (schema, _) = text(&command(&["config", "--schema"]).output().unwrap());
+    let schema: serde_json::Value = serde_json::from_str(&schema).unwrap();
+    let table: toml::Table = file.parse().unwrap();
+    for (section, keys) in &table {
+        let known = &schema["properties"][section]["properties"];
+        for (key, _) in keys.as_table().unwrap() {
+            let key = &known[key];
+            assert!(key["description"].is_string(), "{section}: {key}");
+        }
+    }
+}
+
+#[test]
 fn check_prints_the_effective_configuration() {
     let output = with_client(&["check", "--set", "upstream.region=au"])
         .output()
