@@ -116,8 +116,8 @@ impl App {
         }
     }
 
-    /// Shuts down: reports not ready, stops accepting after `drain.delay`, and waits up to
-    /// `drain.timeout` for requests in flight.
+    /// Shuts down: reports not ready, stops accepting after `drain.delay`, and waits for requests in
+    /// flight. Each worker drains its connections, and ends them after `drain.timeout`.
     pub async fn shut_down(mut self) {
         self.admin.unready.send_replace(true);
         sleep(self.drain.delay).await;

@@ -20,7 +20,7 @@ pub enum StartError {
     },
     /// A section of the configuration cannot be used.
     #[error("[{section}] cannot be used")]
-    Part {
+    Section {
         /// The section.
         section: &'static str,
         /// The reason.
@@ -34,7 +34,7 @@ pub enum StartError {
 impl StartError {
     /// Makes the error of `section`.
     pub(super) fn section(section: &'static str) -> impl Fn(BoxError) -> StartError {
-        move |source| StartError::Part { section, source }
+        move |source| StartError::Section { section, source }
     }
 
     /// Makes the error of the listener at `address`.

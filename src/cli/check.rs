@@ -1,4 +1,5 @@
-//! `gbg-proxy check`: validates a configuration, and prints its effective values.
+//! `gbg-proxy check`: validates a configuration and prints its main values; with `--all`, every key
+//! with its effective value and source.
 
 use clap::Args;
 use serde_json::json;
@@ -10,8 +11,8 @@ use crate::config::{CallerConfig, Config, Effective, PathPrefix};
 
 /// Validate the configuration without running the proxy
 ///
-/// Reads the file, the environment and the secrets as `run` does, and sends nothing. Exit code: 0 if
-/// `run` could start, 64 with the fix if not.
+/// Reads the file, the environment and the secrets as `run` does; opens no listener and sends
+/// nothing. Exit code: 0 if the configuration is valid, 64 with every error and its fix if not.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gbg-proxy check

@@ -8,11 +8,11 @@ mod config_arguments;
 mod demo;
 mod doctor;
 mod error;
+mod hardening;
 mod http;
 mod key;
 mod logging;
 mod man;
-mod memory;
 mod open_files;
 mod output;
 mod reload;
@@ -30,7 +30,7 @@ use self::error::EXIT_USAGE;
 /// Parses the arguments, runs the command and returns its exit code.
 pub fn main() -> ExitCode {
     // Before anything else: all that follows may read secrets.
-    let unprotected = memory::protect();
+    let unprotected = hardening::protect();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

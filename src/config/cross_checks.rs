@@ -1,169 +1,113 @@
-//! Check between sections: warns of addresses that lead back to the proxy itself.
-//!
-//! A name that DNS leads back here is recognized by `Via` when the first request arrives (508,
-//! `loop_detected`).
+//! Warnings about combinations of keys that are valid, but probably not intended.
 
-use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
 
-use url::{Host, Url};
+use humantime::{format_duration, format_rfc3339_seconds};
+use rustls::client::verify_server_name;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::ParsedCertificate;
 
-use super::Config;
 use super::types::address::Address;
+use super::types::validity::{Validity, unix_seconds};
+use super::{Config, own_addresses};
 
-/// The effect of an address that leads back to the proxy, and its fix.
-const EFFECT: [(&str, &str); 4] = [
-    (
-        "upstream.base_url",
-        "requests come back here and are refused with 508; write the address of GBG GO",
-    ),
-    (
-        "token.endpoint",
-        "it grants no token of GBG; write the address of GBG's token endpoint",
-    ),
-    (
-        "upstream.egress_proxy",
-        "it opens no tunnel; write the address of the egress proxy",
-    ),
-    (
-        "trace.endpoint",
-        "it takes no spans; write the address of the collector",
-    ),
-];
+/// Days before the end of a certificate or of a caller's access.
+const CERTIFICATE_WARNING_DAYS: u64 = 30;
+const CALLER_WARNING_DAYS: u64 = 14;
 
-/// A warning for each address of `config` that is its own.
+const DAY_SECONDS: u64 = 86_400;
+
 pub(super) fn warnings(config: &Config) -> Vec<String> {
-    let egress = config
-        .upstream
-        .egress
-        .as_ref()
-        .or(config.token.egress.as_ref());
-    let urls = [
-        Some(config.upstream.origin.to_string()),
-        Some(config.token.endpoint.to_string()),
-        egress.map(|egress| egress.origin.to_string()),
-        config
-            .trace
-            .exported
-            .as_ref()
-            .map(|exported| exported.endpoint.to_string()),
-    ];
-    let written = EFFECT.into_iter().zip(urls);
-    written
-        .filter_map(|((key, effect), url)| warning(config, key, &url?, effect))
-        .collect()
-}
-
-fn warning(config: &Config, key: &str, url: &str, effect: &str) -> Option<String> {
-    let url = Url::parse(url).ok()?;
-    let listen = &config.listen;
-    let origin = url.origin().ascii_serialization();
-    if is_own(&url, &listen.address) {
-        Some(format!(
-            "{key}: {origin} is listen.address of this proxy: {effect}"
-        ))
-    } else if config
-        .admin
-        .address
-        .as_ref()
-        .is_some_and(|admin| is_own(&url, admin))
+    let mut warnings = own_addresses::warnings(config);
+    warnings.extend(drain_is_too_short(config));
+    warnings.extend(replay_is_too_large(config));
+    warnings.extend(no_host_names(config));
+    warnings.extend(config.callers.iter().flat_map(|caller| {
+        let bound = config.limits.max_in_flight;
+        let unreachable = caller.max_in_flight.filter(|max| *max > bound).map(|max| {
+            format!(
+                "caller {:?}: max_in_flight = {max} is never reached: limits.max_in_flight is {bound}",
+                caller.name
+            )
+        });
+        let expiring = caller.expires.and_then(|time| expires_soon(&caller.name, time));
+        unreachable.into_iter().chain(expiring)
+    }));
+    if let Some(tls) = &config.listen.tls
+        && let Some(certificate) = tls.identity.chain.first()
     {
-        Some(format!(
-            "{key}: {origin} is admin.address of this proxy: {effect}"
-        ))
-    } else if may_be_own(&url, &listen.address, &listen.hosts) {
-        Some(format!(
-            "{key}: {} is also in listen.hosts; if this machine resolves it to this proxy, {effect}",
-            url.host_str().unwrap_or_default()
-        ))
-    } else {
-        None
+        warnings.extend(certificate_ends(certificate));
+        warnings.extend(uncovered_hosts(config, certificate));
     }
+    warnings
 }
 
-/// Returns true if `url` has the port of `address` and one of `names`, which callers use. In a
-/// network with DNS of its own such a name may lead callers here and the proxy to GBG GO.
-fn may_be_own(url: &Url, address: &Address, names: &[String]) -> bool {
-    let Address::Tcp(address) = address else {
-        return false;
-    };
-    address.port() != 0
-        && url.port_or_known_default() == Some(address.port())
-        && url
-            .domain()
-            .is_some_and(|name| names.iter().any(|own| own == name))
+fn drain_is_too_short(config: &Config) -> Option<String> {
+    let (drain, response) = (config.drain.timeout, config.upstream.response_timeout);
+    (drain < response).then(|| {
+        format!(
+            "drain.timeout ({}) is shorter than upstream.response_timeout ({}): a shutdown cuts off slow requests; write a \
+             drain.timeout of more than {}",
+            format_duration(drain),
+            format_duration(response),
+            format_duration(response)
+        )
+    })
 }
 
-/// Returns true if `url` leads to a listener at `address`.
-fn is_own(url: &Url, address: &Address) -> bool {
-    let Address::Tcp(address) = address else {
-        return false;
-    };
-    // A port of 0 is any that is free.
-    if address.port() == 0 || url.port_or_known_default() != Some(address.port()) {
-        return false;
-    }
-    let listens = address.ip().to_canonical();
-    let leads_here = |ip: IpAddr| {
-        let ip = ip.to_canonical();
-        ip == listens
-            || (listens.is_unspecified() && ip.is_loopback())
-            || (ip.is_unspecified() && (listens.is_loopback() || listens.is_unspecified()))
-    };
-    match url.host() {
-        Some(Host::Ipv4(ip)) => leads_here(ip.into()),
-        Some(Host::Ipv6(ip)) => leads_here(ip.into()),
-        Some(Host::Domain(name)) => {
-            let is_local = name == "localhost" || name.ends_with(".localhost");
-            is_local && (listens.is_loopback() || listens.is_unspecified())
-        }
-        None => false,
-    }
+fn replay_is_too_large(config: &Config) -> Option<String> {
+    let limits = &config.limits;
+    (limits.max_replay_body > limits.max_request_body).then(|| {
+        "limits.max_replay_body is larger than limits.max_request_body, and no body is that long".to_owned()
+    })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// Callers in a network use a name, which is rejected unless it is in a list.
+fn no_host_names(config: &Config) -> Option<String> {
+    let listen = &config.listen;
+    let Address::Tcp(address) = listen.address else {
+        return None;
+    };
+    (address.ip().is_unspecified() && listen.hosts.is_empty()).then(|| {
+        format!(
+            "listen.hosts is empty: requests to {address} under a host name get 403; write the names that callers use, \
+             such as [\"gbg.internal\"]"
+        )
+    })
+}
 
-    fn is_own_address(url: &str, address: &str) -> bool {
-        is_own(&Url::parse(url).unwrap(), &address.parse().unwrap())
-    }
+fn expires_soon(name: &str, time: SystemTime) -> Option<String> {
+    let left = time.duration_since(SystemTime::now()).ok()?;
+    let shown = format_rfc3339_seconds(time);
+    (left < Duration::from_secs(CALLER_WARNING_DAYS * DAY_SECONDS))
+        .then(|| format!("the access of caller {name:?} ends at {shown}"))
+}
 
-    #[test]
-    fn a_configured_host_may_be_the_proxy_itself() {
-        let may_be = |url: &str, address: &str| {
-            let names = ["gbg.internal", ".corp.example", "*"].map(str::to_owned);
-            may_be_own(&Url::parse(url).unwrap(), &address.parse().unwrap(), &names)
-        };
-        assert!(may_be("https://gbg.internal", "10.0.0.5:443"));
-        assert!(!may_be("https://gbg.internal:8443", "10.0.0.5:443"));
-        assert!(!may_be("https://a.corp.example", "10.0.0.5:443"));
-        assert!(!may_be("https://gbg.internal", "unix:/run/x.sock"));
+fn certificate_ends(certificate: &CertificateDer<'_>) -> Option<String> {
+    let validity = Validity::of(certificate)?;
+    let now = unix_seconds();
+    let end = SystemTime::UNIX_EPOCH + Duration::from_secs(validity.end());
+    let end = format_rfc3339_seconds(end);
+    if validity.end() <= now {
+        return Some(format!(
+            "listen.tls.cert: the certificate expired at {end}: callers reject it; replace the file"
+        ));
     }
+    (validity.end() < now + CERTIFICATE_WARNING_DAYS * DAY_SECONDS)
+        .then(|| format!("listen.tls.cert: the certificate expires at {end}"))
+}
 
-    #[test]
-    fn own_addresses_are_recognized_and_others_are_not() {
-        for (url, address) in [
-            ("http://127.0.0.1:8080", "127.0.0.1:8080"),
-            ("https://127.0.0.1:8080/as/token.oauth2", "127.0.0.1:8080"),
-            ("http://localhost:8080", "127.0.0.1:8080"),
-            ("http://a.localhost:8080", "[::1]:8080"),
-            ("http://127.9.9.9:8080", "0.0.0.0:8080"),
-            ("http://[::ffff:10.0.0.5]:8080", "10.0.0.5:8080"),
-            ("http://0.0.0.0:8080", "127.0.0.1:8080"),
-            ("http://10.0.0.5", "10.0.0.5:80"),
-        ] {
-            assert!(is_own_address(url, address), "{url} {address}");
-        }
-        for (url, address) in [
-            ("http://127.0.0.1:8081", "127.0.0.1:8080"),
-            ("http://127.0.0.1:0", "127.0.0.1:0"),
-            ("http://127.0.0.2:8080", "127.0.0.1:8080"),
-            ("http://10.0.0.6:8080", "0.0.0.0:8080"),
-            ("http://localhost:8080", "10.0.0.5:8080"),
-            ("https://gbg.internal", "10.0.0.5:443"),
-            ("http://127.0.0.1:8080", "unix:/run/x.sock"),
-        ] {
-            assert!(!is_own_address(url, address), "{url} {address}");
-        }
-    }
+/// A certificate that covers no name of a list is that of another server.
+fn uncovered_hosts(config: &Config, certificate: &CertificateDer<'_>) -> Option<String> {
+    let parsed = ParsedCertificate::try_from(certificate).ok()?;
+    let names: Vec<_> = config
+        .listen
+        .hosts
+        .iter()
+        .filter_map(|host| ServerName::try_from(host.as_str()).ok())
+        .collect();
+    let is_covered = |name: &ServerName<'_>| verify_server_name(&parsed, name).is_ok();
+    (!names.is_empty() && !names.iter().any(is_covered)).then(|| {
+        "listen.tls.cert: the certificate covers none of listen.hosts: callers reject it under these names".to_owned()
+    })
 }

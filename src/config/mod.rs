@@ -7,6 +7,7 @@ mod cross_checks;
 mod error;
 mod keys;
 mod load;
+mod own_addresses;
 mod read;
 mod reloadable;
 mod schema;

@@ -1,4 +1,4 @@
-//! Lingering close of an HTTP/1 connection (RFC 9112 section 9.6).
+//! Last response and lingering close of a connection (RFC 9112 section 9.6).
 //!
 //! Closing a socket with unread bytes resets its connection, and the reset destroys what the other
 //! side has not read yet: the response that made it stop sending. So the close shuts the sending

@@ -1,4 +1,5 @@
-//! Expiry of pooled connections: one rule for HTTP/1.1 and HTTP/2.
+//! Expiry of pooled connections, by idle time and age: one rule for HTTP/1.1 and HTTP/2. The pools
+//! apply it, HTTP/1.1 at each checkout; `maintain` sweeps both.
 //!
 //! The proxy closes a connection before the API does: a request that meets the API's close is lost,
 //! or has to be retried.

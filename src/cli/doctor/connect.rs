@@ -1,4 +1,4 @@
-//! Connection to a target in single steps: TCP, CONNECT to the egress proxy, TLS.
+//! Connection to a target in single steps, without output: TCP, CONNECT to the egress proxy, TLS.
 
 use std::io;
 use std::net::SocketAddr;

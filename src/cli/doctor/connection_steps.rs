@@ -1,4 +1,4 @@
-//! The reported steps that connect to a target: DNS, TCP, CONNECT to the egress proxy, TLS.
+//! Report of the steps that connect to a target: DNS, TCP, CONNECT to the egress proxy, TLS.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -58,6 +58,9 @@ impl Admin {
         if section.is_sound()
             && let Some(address) = &address
         {
+            if let Some((message, fix)) = address.socket_fault() {
+                section.reject("address", message, fix);
+            }
             if !address.is_local() && !allow_anonymous {
                 section.reject(
                     "address",

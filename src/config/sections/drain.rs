@@ -19,7 +19,7 @@ impl Drain {
     pub(crate) fn read(section: &Section<'_, '_>) -> Self {
         Drain {
             delay: section.get("delay", Duration::ZERO),
-            timeout: section.get_checked("timeout", Duration::from_secs(25), positive),
+            timeout: section.get_checked("timeout", Duration::from_secs(70), positive),
         }
     }
 }

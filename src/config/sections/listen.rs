@@ -109,6 +109,9 @@ impl Listen {
             plaintext_keys: section.get("allow_plaintext_keys", false),
         };
         if section.is_sound() {
+            if let Some((message, fix)) = listen.address.socket_fault() {
+                section.reject("address", message, fix);
+            }
             listen.check_exposure(section, callers, allow);
         }
         listen

@@ -115,7 +115,7 @@ impl UpstreamSettings {
         let circuit_breaker = section.get("circuit_breaker", true);
         let http_version = section.get("http_version", HttpVersion::Http1);
         let connect_timeout = duration("connect_timeout", 10);
-        let response_timeout = duration("response_timeout", 60);
+        let response_timeout = duration("response_timeout", 65);
         let body_timeout = duration("body_timeout", 60);
         let idle_timeout = duration("idle_timeout", 50);
         let max_age = duration("max_age", 300);
@@ -175,13 +175,31 @@ impl ForwardConfig {
                  of the customer API",
             );
         }
+        let caller_bearer: Vec<ExactPath> = section.get(
+            "caller_bearer",
+            gbg::CALLER_BEARER.map(ExactPath::known).into(),
+        );
+        let is_forwarded = |path: &&ExactPath| {
+            let mut allow = allow.iter();
+            allow.any(|prefix| path.as_str().starts_with(prefix.as_str()))
+        };
+        if section.is_written("caller_bearer")
+            && section.is_sound()
+            && let Some(path) = caller_bearer.iter().find(|path| !is_forwarded(path))
+        {
+            section.reject(
+                "caller_bearer",
+                format!(
+                    "{:?} is outside upstream.allow, and never forwarded",
+                    path.as_str()
+                ),
+                "remove it, or extend upstream.allow",
+            );
+        }
         ForwardConfig {
             allow,
             methods: section.get("methods", Vec::new()),
-            caller_bearer: section.get(
-                "caller_bearer",
-                gbg::CALLER_BEARER.map(ExactPath::known).into(),
-            ),
+            caller_bearer,
             forward_cookies: section.get("forward_cookies", false),
             send_forwarded: section.get("send_forwarded", false),
             source: section.optional("source"),

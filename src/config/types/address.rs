@@ -58,6 +58,41 @@ impl Address {
     }
 }
 
+impl Address {
+    /// Returns the reason why a Unix socket cannot be created at this path, with a fix.
+    pub(crate) fn socket_fault(&self) -> Option<(String, String)> {
+        /// `sockaddr_un.sun_path` of Linux, without the final zero (unix(7)).
+        const MAX_PATH_BYTES: usize = 107;
+        let Address::Unix(path) = self else {
+            return None;
+        };
+        let directory = path.parent()?;
+        let shown = path.display();
+        if path.as_os_str().len() > MAX_PATH_BYTES {
+            return Some((
+                format!("the path of the socket is longer than {MAX_PATH_BYTES} bytes"),
+                "write a shorter path, such as \"unix:/run/gbg-proxy/proxy.sock\"".to_owned(),
+            ));
+        }
+        if !directory.is_dir() {
+            let directory = directory.display();
+            return Some((
+                format!("the directory {directory} of the socket does not exist"),
+                format!(
+                    "create {directory} (systemd does with RuntimeDirectory=), or write the path of another directory"
+                ),
+            ));
+        }
+        let metadata = std::fs::symlink_metadata(path).ok()?;
+        (metadata.is_file() || metadata.is_dir()).then(|| {
+            (
+                format!("{shown} exists, and is not a socket"),
+                format!("remove {shown}, or write another path"),
+            )
+        })
+    }
+}
+
 impl TextSetting for Address {
     fn parse_text(text: &str) -> Result<Self, Invalid> {
         let fix = "write an IP address and a port, such as \"127.0.0.1:8080\", or \"unix:/PATH\"";

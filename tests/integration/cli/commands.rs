@@ -314,7 +314,7 @@ fn check_shows_keys_and_sources_without_secrets() {
         "{said}"
     );
     assert!(
-        line("drain.timeout").contains("\"25s\"")
+        line("drain.timeout").contains("\"1m 10s\"")
             && line("drain.timeout").ends_with("built-in default")
     );
     assert!(line("caller \"crm\": name").contains("\"crm\""), "{said}");

@@ -10,3 +10,4 @@ mod secrets;
 mod security;
 mod shipped_file;
 mod values;
+mod warnings;
