@@ -299,7 +299,7 @@ async fn assert_reached_by_tab(browser: &Browser) {
 /// Makes docs/status.png of the page at `STATUS_PAGE`, of a proxy that has had some traffic for a
 /// quarter of an hour.
 #[tokio::test]
-#[ignore = "not a test: writes docs/status.png for the README"]
+#[ignore = "not a test: writes docs/status.png for docs/status.md"]
 async fn take_the_screenshot() {
     use base64::Engine;
     let page = std::env::var("STATUS_PAGE").expect("STATUS_PAGE=http://127.0.0.1:8081/");
