@@ -1,7 +1,6 @@
-//! Any text as a configuration file: an error names a place, and repeats no secret.
+//! Any text as a configuration file: an error names a position, and repeats no secret.
 //!
-//! `@@` stands for a secret in clear. Where it is the value of a key that is for secrets, nobody
-//! may read it again.
+//! `@@` stands for a secret in clear text. As the value of a key for secrets it must not be shown.
 
 #![no_main]
 
@@ -48,10 +47,13 @@ fuzz_target!(
         let env = env.map(|(name, value)| (name.to_owned(), value)).into();
         let output = match load(&Sources { file: Some(file.clone()), set: Vec::new(), env }) {
             Ok(loaded) => format!("{loaded:?}"),
-            Err(error) => {
-                check_place(&error.origin, &error.key, &text);
-                assert!(!error.message.is_empty(), "{error:?} says nothing");
-                format!("{error} {error:?}")
+            Err(errors) => {
+                assert!(!errors.errors.is_empty());
+                for error in &errors.errors {
+                    check_position(&error.origin, &error.key, &text);
+                    assert!(!error.message.is_empty(), "{error:?} says nothing");
+                }
+                format!("{errors} {errors:?}")
             }
         };
         assert!(!output.contains(FROM_ENVIRONMENT), "the environment's secret is shown: {output}");
@@ -60,9 +62,9 @@ fuzz_target!(
     }
 );
 
-fn check_place(origin: &ValueSource, key: &str, text: &str) {
+fn check_position(origin: &ValueSource, key: &str, text: &str) {
     match origin {
-        ValueSource::Place { line, column, .. } => {
+        ValueSource::Position { line, column, .. } => {
             // Behind the last line end there is one more line, if an empty one.
             let lines: Vec<&str> = text.split('\n').collect();
             assert!(
@@ -76,7 +78,9 @@ fn check_place(origin: &ValueSource, key: &str, text: &str) {
                 "column {column} of {length} in line {line}"
             );
         }
-        // A value that nobody wrote has its key only.
+        // The file as a whole has no key.
+        ValueSource::File(_) => {}
+        // A value that is written nowhere has only its key.
         _ => assert!(!key.is_empty(), "{origin:?} without a key"),
     }
 }
