@@ -72,7 +72,7 @@ impl Source {
             "env" if plain && name.bytes().all(is_plain_in_variable) => {
                 Some(Source::Env(name.to_owned()))
             }
-            "file" if !name.is_empty() => Some(Source::File(name.into())),
+            "file" if !name.is_empty() && !name.contains("://") => Some(Source::File(name.into())),
             "credential" if plain && name != ".." => Some(Source::Credential(name.to_owned())),
             _ => None,
         }

@@ -76,7 +76,9 @@ pub(crate) fn check_environment(env: &Environment, findings: &Findings) {
         if is_of_caller || (!is_key && names_caller(name)) {
             reject_caller(findings, ValueSource::Env(name.clone()));
         } else if !is_key {
-            let near = nearest(name, names.iter().map(String::as_str));
+            let of_callers = variable("caller.");
+            let known = names.iter().map(String::as_str);
+            let near = nearest(name, known.filter(|name| !name.starts_with(&of_callers)));
             let hint = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
             findings.warn(format!(
                 "the environment variable {name} sets no key and is ignored{hint}"
@@ -136,7 +138,10 @@ fn reject(
 ) {
     let sections = sections();
     if sections.contains(&path) {
-        let fix = format!("write its keys below a line [{path}]");
+        let fix = match origin {
+            ValueSource::Set => format!("write --set {path}.KEY=…"),
+            _ => format!("write its keys below a line [{path}]"),
+        };
         findings.reject_at(path, origin, "this is a section, and takes no value", fix);
         return;
     }
@@ -190,8 +195,9 @@ fn nearest_key(
     let name = own.map_or(path, |(_, name)| name);
     if let Some((section, name)) = own {
         let begin = format!("{section}.");
-        let names = keys.iter().filter_map(|key| key.strip_prefix(&begin));
-        if let Some(near) = nearest(name, names) {
+        let keys = keys.iter().map(String::as_str);
+        let names = keys.chain(sections.iter().copied());
+        if let Some(near) = nearest(name, names.filter_map(|name| name.strip_prefix(&begin))) {
             findings.record_misspelt(format!("{begin}{near}"));
             return format!("did you mean {begin}{near}?");
         }

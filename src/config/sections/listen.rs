@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 
 use crate::config::error::Problem;
+use crate::config::source::invalid::Invalid;
 use crate::config::source::section::Section;
 use crate::config::types::address::{Address, SocketMode};
 use crate::config::types::duration::positive;
@@ -85,7 +86,13 @@ impl Listen {
         let listen = Listen {
             address: section.get("address", loopback),
             socket_mode: section.get("socket_mode", SocketMode(0o660)),
-            workers: section.get("workers", cores()),
+            workers: section.get_checked("workers", cores(), |workers| {
+                if workers.get() <= MAX_WORKERS {
+                    return Ok(());
+                }
+                let fix = format!("write a number from 1 to {MAX_WORKERS}");
+                Err(Invalid::new("number", "it is too large", fix))
+            }),
             max_connections: section.get(
                 "max_connections",
                 const { NonZeroU32::new(10_000).unwrap() },
@@ -125,7 +132,7 @@ impl Listen {
                  to this proxy (DNS rebinding), and call GBG GO through it; name the hosts, or add a [[caller]]",
             );
         }
-        if !callers.is_empty && allow.anonymous {
+        if !callers.is_empty && allow.anonymous && !section.is_broken("caller") {
             section.reject(
                 "allow_anonymous",
                 "it has no effect: callers are configured, and only they may call",
@@ -154,6 +161,9 @@ impl Listen {
         }
     }
 }
+
+/// More than the cores of any machine.
+const MAX_WORKERS: usize = 1024;
 
 /// Exposure that an operator accepts.
 #[derive(Clone, Copy)]

@@ -10,6 +10,7 @@ use super::egress_proxy::{Egress, EgressRules};
 use crate::config::source::invalid::Invalid;
 use crate::config::source::section::Section;
 use crate::config::source::setting::{TextSetting, choice};
+use crate::config::source::visible::may_quote;
 use crate::config::types::duration::positive;
 use crate::config::types::header_case::HeaderCase;
 use crate::config::types::path::{ExactPath, PathPrefix};
@@ -209,10 +210,14 @@ impl ForwardConfig {
 
 impl TextSetting for HeaderValue {
     fn parse_text(text: &str) -> Result<Self, Invalid> {
-        HeaderValue::try_from(text).map_err(|_| {
+        let invalid = || {
             let fix = "write printable ASCII, such as \"crm-eu\"";
             Invalid::new("header field value", "", fix)
-        })
+        };
+        if !text.is_ascii() {
+            return Err(invalid());
+        }
+        HeaderValue::try_from(text).map_err(|_| invalid())
     }
 
     fn to_text(&self) -> String {
@@ -284,14 +289,14 @@ fn read_api(section: &Section<'_, '_>) -> Option<(HttpUrl, Origin)> {
     if origin.is_none() {
         let origin = url.url().origin().ascii_serialization();
         let path = url.url().path();
-        let query = if url.url().query().is_some() {
-            "?…"
-        } else {
-            ""
+        let follows = match may_quote(path) {
+            _ if path == "/" => "a query".to_owned(),
+            true => format!("{path:?}"),
+            false => "a path".to_owned(),
         };
         section.reject(
             "base_url",
-            format!("\"{path}{query}\" follows the origin; only scheme, host and port are allowed"),
+            format!("{follows} follows the origin; only scheme, host and port are allowed"),
             format!("write base_url = {origin:?}: callers send the whole path, such as /v2/captain/journey/start"),
         );
     }

@@ -61,7 +61,9 @@ impl Effective {
             Some((url, _)) if url.contains("://") && !holds_secret(url) => {
                 Visible::Url(format!("{url}?…"))
             }
-            _ if holds_secret(&text) => Visible::Hidden,
+            _ if holds_secret(&text) || (text.contains("://") && text.contains('@')) => {
+                Visible::Hidden
+            }
             _ => Visible::Value(value),
         })
     }

@@ -18,6 +18,8 @@ pub struct Invalid {
     suggestions: Vec<Value>,
     /// The item of a list that is wrong.
     item: Option<Value>,
+    /// The value may hold a secret, so that it is not quoted.
+    is_sensitive: bool,
 }
 
 impl Invalid {
@@ -33,6 +35,7 @@ impl Invalid {
             fix: fix.into(),
             suggestions: Vec::new(),
             item: None,
+            is_sensitive: false,
         }
     }
 
@@ -50,6 +53,14 @@ impl Invalid {
             ),
         };
         Invalid::new(noun, "", fix)
+    }
+
+    /// Keeps the value, which may hold a secret, out of the message.
+    pub(crate) fn without_value(self) -> Self {
+        Invalid {
+            is_sensitive: true,
+            ..self
+        }
     }
 
     /// Adds values that were probably meant.
@@ -109,7 +120,8 @@ impl Invalid {
         value: &Value,
         quote: impl Fn(&Value) -> Option<String>,
     ) -> (String, String) {
-        let Some(quoted) = quote(self.item.as_ref().unwrap_or(value)) else {
+        let value = self.item.as_ref().unwrap_or(value);
+        let Some(quoted) = quote(value).filter(|_| !self.is_sensitive) else {
             return (self.cause(), self.fix.into_owned());
         };
         let colon = if self.reason.is_empty() { "" } else { ": " };

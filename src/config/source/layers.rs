@@ -81,7 +81,10 @@ pub(crate) fn value_of_text(text: &str, kind: Kind) -> Result<Value, Invalid> {
 }
 
 fn list_of_text(text: &str, item: Kind) -> Result<Value, Invalid> {
-    let items = text.split(',').map(|part| value_of_text(part.trim(), item));
+    let parts = text.split(',').map(str::trim);
+    let items = parts
+        .filter(|part| !part.is_empty())
+        .map(|part| value_of_text(part, item));
     items.collect::<Result<_, _>>().map(Value::Array)
 }
 

@@ -37,11 +37,25 @@ const UNKNOWN: Cause = (
 /// The cause if `line` repeats a name of `before`.
 fn duplicate(before: &str, line: &str) -> Option<Cause> {
     if let Some(name) = section_name(line) {
+        let values = before.lines().filter_map(|line| line.split_once('='));
+        let count = |bracket| {
+            values
+                .clone()
+                .map(|(_, value)| value.matches(bracket).count())
+                .sum()
+        };
+        let (opened, closed): (usize, usize) = (count('['), count(']'));
+        if opened > closed {
+            return Some(("a list above is not closed", "write \"]\" at its end"));
+        }
         let mut headers = before.lines().filter_map(section_name);
-        return headers.any(|other| other == name).then_some((
-            "a section of this name is written already",
-            "write [[caller]] above each caller, and every other header once",
-        ));
+        let fix = match name {
+            "caller" => "write [[caller]], in two brackets, above each caller",
+            _ => "write each section once, with all its keys below its header",
+        };
+        return headers
+            .any(|other| other == name)
+            .then_some(("a section of this name is written already", fix));
     }
     let name = |line: &str| Some(line.split_once('=')?.0.trim().to_owned());
     let wanted = name(line)?;
@@ -56,7 +70,7 @@ fn duplicate(before: &str, line: &str) -> Option<Cause> {
 
 /// The name in a well-formed header: `caller` of `[[caller]]`.
 fn section_name(line: &str) -> Option<&str> {
-    let line = line.trim();
+    let line = line.split('#').next().unwrap_or_default().trim();
     let name = line.strip_prefix('[')?.strip_suffix(']')?;
     let name = match name.strip_prefix('[') {
         Some(name) => name.strip_suffix(']')?,
@@ -161,6 +175,21 @@ mod tests {
                 "[[caller]]\nname = \"a\"\n[caller]",
                 "3:",
                 "a section of this name is written already",
+            ),
+            (
+                "[listen]\nhosts = [\"a\"\n[log]",
+                "3:",
+                "a list above is not closed",
+            ),
+            (
+                "[log] # one\nlevel = \"info\"\n[log] # two",
+                "3:",
+                "a section of this name is written already",
+            ),
+            (
+                "[listen]\naddress = \"a\"\n[admin] # note\naddress = 127.0.0.1:8091",
+                "4:",
+                "a string without quotes",
             ),
             (
                 "log.level = \"info\"\n[log]\nformat = \"text\"",

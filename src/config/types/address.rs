@@ -123,6 +123,8 @@ impl Setting for SocketMode {
     fn parse(value: &Value) -> Result<Self, Invalid> {
         let fix = "write the permission bits in octal and in quotes, such as \"0660\"";
         let parse = |text: &str| {
+            let is_octal = |byte: u8| (b'0'..=b'7').contains(&byte);
+            text.bytes().all(is_octal).then_some(())?;
             u32::from_str_radix(text, 8)
                 .ok()
                 .filter(|bits| *bits <= 0o777)

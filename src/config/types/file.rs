@@ -20,6 +20,10 @@ impl TextSetting for PathBuf {
                 "write the path of a file, or remove the key",
             )),
             _ if is_content(text) => invalid("this is the content of a file (it is not shown)"),
+            _ if text.contains("://") => invalid("this is a URL (it is not shown)"),
+            _ if !text.contains(['/', '.']) && caller_key::is_random(text) => {
+                invalid("this looks like a secret (it is not shown)")
+            }
             _ if caller_key::is_in(text) => invalid("this is a caller's key (it is not shown)"),
             _ => Ok(text.into()),
         }

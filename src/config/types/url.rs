@@ -60,43 +60,30 @@ impl HttpUrl {
     }
 }
 
+/// Returns true if `text` is an optional scheme, a host, an optional port and a plain path: nothing
+/// in it can be a password or a key.
+fn is_plain(text: &str) -> bool {
+    let rest = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"))
+        .unwrap_or(text);
+    let authority = rest.split('/').next().unwrap_or_default();
+    let (host, port) = authority.split_once(':').unwrap_or((authority, ""));
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    host.bytes().all(is_host)
+        && port.bytes().all(|byte| byte.is_ascii_digit())
+        && !rest.contains(['@', '?', '#', '%'])
+}
+
 impl TextSetting for HttpUrl {
     fn parse_text(text: &str) -> Result<Self, Invalid> {
-        let invalid = |reason| {
-            let fix = "write a URL such as \"https://host.example\"";
-            Invalid::new("URL", reason, fix)
-        };
-        let has_scheme = text.contains("://");
-        let with_scheme = || {
-            let starts_as_host = text.starts_with(|first: char| first.is_alphanumeric());
-            starts_as_host.then(|| format!("https://{text}"))
-        };
-        let url = Url::parse(text).map_err(|_| {
-            if has_scheme {
-                invalid("the host or the port is invalid")
-            } else {
-                invalid("https:// is missing").suggest(with_scheme())
-            }
-        })?;
-        let host = url.host_str().unwrap_or_default();
-        if !has_scheme || !matches!(url.scheme(), "https" | "http") {
-            let error = invalid("it must begin with https://");
-            return Err(if has_scheme {
+        parse_url(text).map_err(|error| {
+            if is_plain(text) {
                 error
             } else {
-                error.suggest(with_scheme())
-            });
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(invalid("user and password are not allowed in a URL"));
-        }
-        if ServerName::try_from(host.trim_matches(['[', ']'])).is_err() {
-            return Err(invalid("the host is neither a name nor an address"));
-        }
-        if url.fragment().is_some() {
-            return Err(invalid("a fragment (#…) is never sent"));
-        }
-        Ok(HttpUrl(url))
+                error.without_value()
+            }
+        })
     }
 
     fn to_text(&self) -> String {
@@ -110,6 +97,42 @@ impl TextSetting for HttpUrl {
         };
         text.to_owned()
     }
+}
+
+fn parse_url(text: &str) -> Result<HttpUrl, Invalid> {
+    let invalid = |reason| {
+        let fix = "write a URL such as \"https://host.example\"";
+        Invalid::new("URL", reason, fix)
+    };
+    // A password may contain a slash, and the rest would pass for a path.
+    if text.contains('@') {
+        return Err(invalid("user and password are not allowed in a URL"));
+    }
+    let has_scheme = text.contains("://");
+    if !has_scheme
+        && ["http:", "https:"]
+            .iter()
+            .any(|begin| text.starts_with(begin))
+    {
+        return Err(invalid("\"//\" is missing behind the scheme"));
+    }
+    if !has_scheme {
+        let starts_as_host = text.starts_with(|first: char| first.is_alphanumeric());
+        let meant = starts_as_host.then(|| format!("https://{text}"));
+        return Err(invalid("https:// is missing").suggest(meant));
+    }
+    let url = Url::parse(text).map_err(|_| invalid("the host or the port is invalid"))?;
+    if !matches!(url.scheme(), "https" | "http") {
+        return Err(invalid("it must begin with https://"));
+    }
+    let host = url.host_str().unwrap_or_default();
+    if ServerName::try_from(host.trim_matches(['[', ']'])).is_err() {
+        return Err(invalid("the host is neither a name nor an address"));
+    }
+    if url.fragment().is_some() {
+        return Err(invalid("a fragment (#…) is never sent"));
+    }
+    Ok(HttpUrl(url))
 }
 
 /// Without the query, which may hold a key.
