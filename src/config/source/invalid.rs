@@ -17,7 +17,7 @@ pub struct Invalid {
     /// Values that were probably meant.
     suggestions: Vec<Value>,
     /// The item of a list that is wrong.
-    item: Option<Value>,
+    item: Option<Box<Value>>,
     /// The value may hold a secret, so that it is not quoted.
     is_sensitive: bool,
 }
@@ -92,7 +92,7 @@ impl Invalid {
     /// The error of a list whose item `item` has this one.
     pub(crate) fn in_item(self, item: &Value) -> Self {
         Invalid {
-            item: Some(item.clone()),
+            item: Some(Box::new(item.clone())),
             ..self
         }
     }
@@ -120,7 +120,7 @@ impl Invalid {
         value: &Value,
         quote: impl Fn(&Value) -> Option<String>,
     ) -> (String, String) {
-        let value = self.item.as_ref().unwrap_or(value);
+        let value = self.item.as_deref().unwrap_or(value);
         let Some(quoted) = quote(value).filter(|_| !self.is_sensitive) else {
             return (self.cause(), self.fix.into_owned());
         };

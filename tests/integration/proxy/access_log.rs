@@ -285,7 +285,7 @@ async fn a_response_longer_than_its_length_breaks_off() {
         .await
         .unwrap();
     let (mut sender, connection) = h2::client::handshake(stream).await.unwrap();
-    tokio::spawn(connection);
+    let connection = tokio::spawn(connection);
     let req = Request::get("http://a/v2/captain/x").body(()).unwrap();
     let (res, _) = sender.send_request(req, true).unwrap();
     let read = async {
@@ -298,6 +298,9 @@ async fn a_response_longer_than_its_length_breaks_off() {
     let ended = timeout(PATIENCE, read).await.expect("the response goes on");
     assert!(ended.is_err());
     drop(sender);
+    // `end` blocks this thread: the connection could not take part in the drain.
+    connection.abort();
+    let _ = connection.await;
     running.read_until("bytes_out=");
     assert!(
         running.log.contains("outcome=\"the response broke off\""),
