@@ -243,7 +243,7 @@ impl Running {
     }
 
     fn watch(mut command: Command) -> Running {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut child = spawn_copied(command.stdout(Stdio::piped()));
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let id = child.id();
         let child = Arc::new(Mutex::new(child));
@@ -367,6 +367,20 @@ impl Running {
             .code()
             .expect("killed by the signal instead of ending")
     }
+}
+
+/// Spawns a program that may be a copy of the binary: another thread that forks while the copy is
+/// written holds it open for a moment (ETXTBSY).
+fn spawn_copied(command: &mut Command) -> Child {
+    for _ in 0..200 {
+        match command.spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            child => return child.unwrap(),
+        }
+    }
+    panic!("the copied program stays busy")
 }
 
 impl Drop for Running {
