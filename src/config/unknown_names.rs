@@ -64,6 +64,7 @@ pub(crate) fn check_set(set: &[String], findings: &Findings) {
 /// Warns of variables that set no key, because of their name or because they are empty.
 pub(crate) fn check_environment(env: &Environment, findings: &Findings) {
     let names: Vec<String> = keys().iter().map(|key| variable(key)).collect();
+    let of_callers = variable("caller.");
     let ours = env
         .range(ENV_PREFIX.to_owned()..)
         .take_while(|(name, _)| name.starts_with(ENV_PREFIX));
@@ -72,11 +73,10 @@ pub(crate) fn check_environment(env: &Environment, findings: &Findings) {
         if is_service_link(name, value) && !is_key {
             continue;
         }
-        let is_of_caller = name.starts_with(&variable("caller.")) && is_key;
+        let is_of_caller = name.starts_with(&of_callers) && is_key;
         if is_of_caller || (!is_key && names_caller(name)) {
             reject_caller(findings, ValueSource::Env(name.clone()));
         } else if !is_key {
-            let of_callers = variable("caller.");
             let known = names.iter().map(String::as_str);
             let near = nearest(name, known.filter(|name| !name.starts_with(&of_callers)));
             let hint = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));

@@ -36,14 +36,7 @@ impl Findings {
         message: impl Into<String>,
         fix: impl Into<String>,
     ) {
-        let error = ConfigError {
-            origin,
-            message: unless_secret(message.into())
-                .filter(|_| unless_secret(key.clone()).is_some())
-                .unwrap_or_else(|| NOT_SHOWN.to_owned()),
-            key: unless_secret(key).unwrap_or_default(),
-            fix: unless_secret(fix.into()).unwrap_or_default(),
-        };
+        let error = redacted(key, origin, message.into(), fix.into());
         let mut state = self.0.borrow_mut();
         let known = (path.to_owned(), error.origin.clone(), error.message.clone());
         if state.known.insert(known) {
@@ -60,13 +53,8 @@ impl Findings {
         message: &str,
         fix: String,
     ) {
-        let is_shown = unless_secret(key.clone()).is_some();
-        self.0.borrow_mut().errors.push(ConfigError {
-            origin,
-            message: if is_shown { message } else { NOT_SHOWN }.to_owned(),
-            key: unless_secret(key).unwrap_or_default(),
-            fix: unless_secret(fix).unwrap_or_default(),
-        });
+        let error = redacted(key, origin, message.to_owned(), fix);
+        self.0.borrow_mut().errors.push(error);
     }
 
     /// Adds an error of the key or section `path`, which was written at `origin`.
@@ -135,5 +123,18 @@ impl Findings {
         }
         errors.sort_by(|one, other| one.origin.cmp(&other.origin));
         Err(ConfigErrors { errors, warnings })
+    }
+}
+
+/// The error without a part that holds a secret.
+fn redacted(key: String, origin: ValueSource, message: String, fix: String) -> ConfigError {
+    let key = unless_secret(key);
+    ConfigError {
+        origin,
+        message: unless_secret(message)
+            .filter(|_| key.is_some())
+            .unwrap_or_else(|| NOT_SHOWN.to_owned()),
+        key: key.unwrap_or_default(),
+        fix: unless_secret(fix).unwrap_or_default(),
     }
 }
