@@ -25,8 +25,8 @@ const PORTS: std::ops::RangeInclusive<u16> = 8080..=8089;
 /// See it work: a client without credentials calls an embedded sandbox through the proxy
 ///
 /// Starts a sandbox (with TLS, on a free port) and the proxy in front of it (on port 8080, or the
-/// next free one), and runs a journey of each API version. Then it keeps running so that you can try
-/// it; stop it with ctrl-c.
+/// next free one; its status page on any free one), and runs a journey of each API version. Then it
+/// keeps running so that you can try it; stop it with ctrl-c.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gbg-proxy demo
@@ -54,10 +54,13 @@ impl Demo {
     async fn demonstrate(self) -> Result<(), CommandError> {
         let sandbox = Sandbox::start(SandboxOptions::default()).await?;
         let (app, addr) = start_proxy(&sandbox).await?;
+        let admin = app.admin_address().map(Address::to_string);
+        let status_page = format!("http://{}/", admin.unwrap_or_default());
         print_line(&format!(
-            "sandbox     {} (simulates GBG GO, with a self-signed certificate)\n\
-             gbg-proxy   http://{addr}\n\
-             caller      HTTP/1.0, without credentials\n",
+            "sandbox      {} (simulates GBG GO, with a self-signed certificate)\n\
+             gbg-proxy    http://{addr}\n\
+             status page  {status_page}\n\
+             caller       HTTP/1.0, without credentials\n",
             sandbox.base_url()
         ))?;
         run_v2(addr, &sandbox).await?;
@@ -69,7 +72,7 @@ impl Demo {
         ))?;
         if !self.once {
             let signalled = signals::signalled()?;
-            print_line(&invitation(addr))?;
+            print_line(&invitation(addr, &status_page))?;
             tokio::select! {
                 printed = print_calls(sandbox.subscribe()) => printed?,
                 _ = signalled => {}
@@ -84,8 +87,8 @@ async fn start_proxy(sandbox: &Sandbox) -> Result<(App, SocketAddr), CommandErro
     let mut config = configuration(sandbox)?;
     for port in PORTS.chain([0]) {
         config.listen.address = Address::Tcp(([127, 0, 0, 1], port).into());
-        // Another demo or proxy may have the admin port.
-        config.admin.address = None;
+        // Any free port: a proxy on this machine has the default one.
+        config.admin.address = Some(Address::Tcp(([127, 0, 0, 1], 0).into()));
         match App::start(&config).await {
             Err(StartError::Listen { .. }) if port != 0 => {}
             Err(error) => return Err(error.into()),
@@ -134,11 +137,12 @@ fn configuration(sandbox: &Sandbox) -> Result<Config, CommandError> {
     Ok(config)
 }
 
-fn invitation(addr: SocketAddr) -> String {
+fn invitation(addr: SocketAddr, status_page: &str) -> String {
     format!(
         "\ntry it (ctrl-c stops the demo):\n\n  \
          curl -i http://{addr}/v2/captain/journey/start -H 'Content-Type: application/json' \\\n    \
          -d '{{\"resourceId\":\"demo@latest\",\"context\":{{\"config\":{{\"delivery\":\"api\"}},\"subject\":{{}}}}}}'\n\n\
+         open {status_page} to see the state of the proxy\n\n\
          calls that reach the sandbox:"
     )
 }

@@ -156,32 +156,6 @@ fn a_dead_endpoint_is_logged_without_the_secret() {
 }
 
 #[test]
-fn the_demo_completes_both_versions() {
-    let output = command(&["demo", "--once"]).output().unwrap();
-    let (out, err) = text(&output);
-    assert_eq!(output.status.code(), Some(0), "{out}{err}");
-    let calls: Vec<_> = out
-        .lines()
-        .filter(|line| line.starts_with("  POST "))
-        .collect();
-    assert!(
-        calls
-            .iter()
-            .any(|call| call.contains("/v2/captain/journey/state/fetch")),
-        "{out}"
-    );
-    assert!(
-        calls
-            .iter()
-            .any(|call| call.contains("/captain/api/journey/task/update")),
-        "{out}"
-    );
-    let as_it_must_be = |call: &&str| call.ends_with("no Authorization   Bearer … (token 1)");
-    assert!(calls.iter().all(as_it_must_be), "{out}");
-    assert!(out.lines().all(|line| line.chars().count() <= 100), "{out}");
-}
-
-#[test]
 fn unknown_faults_exit_64_and_help_lists_faults() {
     let output = command(&["sandbox", "--fault", "token-dealy=2s"])
         .output()

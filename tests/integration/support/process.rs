@@ -232,6 +232,13 @@ impl Running {
         running
     }
 
+    /// A demo that has finished its journeys.
+    pub fn demo() -> Running {
+        let mut running = Running::watch(bare(Command::new(BINARY), &["demo"]));
+        running.read_until("calls that reach the sandbox:");
+        running
+    }
+
     fn spawn(program: Command, set: &[&str]) -> Running {
         Running::listening(proxy(program, set))
     }
