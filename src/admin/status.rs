@@ -185,7 +185,7 @@ fn token_json(tokens: &TokenReader, token: TokenSnapshot, metrics: &TokenMetrics
             Some(json!({
                 "reason": kind.name(),
                 "seconds_ago": fetch.ended.elapsed().as_secs(),
-                "cause": kind.summary(),
+                "cause": tokens.last_cause().as_deref().unwrap_or(kind.summary()),
                 "fix": kind.fix(),
             }))
         }),

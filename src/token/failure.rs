@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
-use crate::error::BoxError;
+use crate::error::{BoxError, chain};
 use crate::upstream::DeadlineExceeded;
 
 /// The longest `Retry-After` that is honored.
@@ -104,12 +104,7 @@ impl FetchErrorKind {
 #[derive(Debug, thiserror::Error)]
 pub enum FetchError {
     /// See [`FetchErrorKind::Refused`].
-    #[error(
-        "{}: {status}, {}; {}",
-        FetchErrorKind::Refused.summary(),
-        code.unwrap_or("no known error code"),
-        fix_for_code(*code)
-    )]
+    #[error("{}; {}", self.cause(), fix_for_code(*code))]
     Refused {
         /// The status.
         status: StatusCode,
@@ -170,6 +165,17 @@ impl FetchError {
             FetchError::Unreachable(_) => FetchErrorKind::Unreachable,
             FetchError::Broken(_) => FetchErrorKind::Broken,
             FetchError::Credentials(_) => FetchErrorKind::Credentials,
+        }
+    }
+
+    /// The whole cause, without the advice that follows it in some messages.
+    pub(crate) fn cause(&self) -> String {
+        match self {
+            FetchError::Refused { status, code, .. } => {
+                let code = code.unwrap_or("no known error code");
+                format!("{}: {status}, {code}", self.kind().summary())
+            }
+            other => chain(other),
         }
     }
 

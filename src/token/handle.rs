@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::bearer::Bearer;
 use super::deadline::Deadline;
-use super::failure::FetchErrorKind;
+use super::failure::{FetchError, FetchErrorKind};
 use crate::error::Error;
 use crate::metrics;
 
@@ -36,6 +36,8 @@ struct TokenState {
     failure: Option<RefreshFailure>,
     last_fetch: Option<Fetch>,
     last_failed_fetch: Option<Fetch>,
+    /// The cause of `last_failed_fetch`.
+    last_cause: Option<Arc<str>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -146,11 +148,13 @@ impl TokenPublisher {
     /// only if it has expired.
     pub(super) fn publish_failure(
         &self,
-        kind: FetchErrorKind,
+        error: &FetchError,
         duration: Duration,
         next_fetch: Deadline,
     ) {
+        let (kind, cause) = (error.kind(), error.cause());
         self.state.send_modify(|state| {
+            state.last_cause = Some(cause.into());
             state.failure = Some(RefreshFailure { kind, next_fetch });
             state.bearer.take_if(|bearer| !bearer.is_valid());
             state.record_fetch(Some(kind), duration);
@@ -340,6 +344,11 @@ impl TokenReader {
 
     pub(crate) fn last_failed_fetch(&self) -> Option<Fetch> {
         self.subscribe().borrow().last_failed_fetch
+    }
+
+    /// The cause of the last failed fetch, without advice.
+    pub(crate) fn last_cause(&self) -> Option<Arc<str>> {
+        self.subscribe().borrow().last_cause.clone()
     }
 
     /// Waits for a newer token than `generation`, which the API rejected, and returns whether there

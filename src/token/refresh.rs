@@ -148,8 +148,7 @@ impl RefreshTask {
         error: &FetchError,
         duration: Duration,
     ) -> Next {
-        let kind = error.kind();
-        let reason = kind.name();
+        let reason = error.kind().name();
         self.publisher
             .metrics
             .record_fetch(FetchOutcome::Failed { reason }, duration);
@@ -157,7 +156,7 @@ impl RefreshTask {
         self.log.record_failure(error, serves_until.is_some());
         let failed_at = Deadline::now();
         let next_fetch = next_fetch(error, serves_until, &mut self.backoff);
-        self.publisher.publish_failure(kind, duration, next_fetch);
+        self.publisher.publish_failure(error, duration, next_fetch);
 
         // Requests that arrive during the pause shorten it.
         let shortened = async {

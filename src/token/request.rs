@@ -23,7 +23,7 @@ use super::failure::FetchError;
 use crate::config::{Credentials, Origin, Token};
 use crate::error::BoxError;
 use crate::headers::via;
-use crate::upstream::{ConnectDeadline, ConnectStep, DialError, Dialer};
+use crate::upstream::{ConnectDeadline, ConnectStep, DialError, Dialed, Dialer, Peer, PeerError};
 
 /// Limit for the body of a response; real ones have 1 to 3 KB.
 const MAX_RESPONSE_BYTES: usize = 64 * 1024;
@@ -41,20 +41,24 @@ pub(super) async fn send(
     let origin = config.endpoint.origin().ok_or("token.endpoint has no host");
     let origin = origin.map_err(|error| FetchError::Credentials(error.into()))?;
     let tls = tls(config, credentials).map_err(FetchError::Credentials)?;
-    let tcp = dialer.dial(&deadline).await.map_err(|error| match error {
+    let dialed = dialer.dial(&deadline).await;
+    let Dialed { tcp, addr } = dialed.map_err(|error| match error {
         DialError::Timeout(late) => FetchError::Timeout(late),
         other => FetchError::Unreachable(other.into()),
     })?;
+    let addrs = [addr];
+    let peer = dialer.peer(&addrs);
     // Built once it can be sent: an assertion expires after a minute.
     let request = || build_request(config, &origin, credentials).map_err(FetchError::Credentials);
     let Some((tls, name)) = tls else {
-        return exchange_on(tcp, request()?, &origin, &deadline).await;
+        return exchange_on(tcp, request()?, peer, &deadline).await;
     };
     let handshake = deadline
-        .limit(ConnectStep::Tls, &origin.host, tls.connect(name, tcp))
+        .limit(ConnectStep::Tls, peer, tls.connect(name, tcp))
         .await?;
-    let stream = handshake.map_err(|error| FetchError::Unreachable(error.into()))?;
-    exchange_on(stream, request()?, &origin, &deadline).await
+    let stream =
+        handshake.map_err(|error| FetchError::Unreachable(PeerError::new(peer, error).into()))?;
+    exchange_on(stream, request()?, peer, &deadline).await
 }
 
 /// The TLS connector for the endpoint, and the name that its certificate must have; `None` for
@@ -124,13 +128,13 @@ fn build_request(
 async fn exchange_on<IO>(
     io: IO,
     request: Request<Full<Bytes>>,
-    origin: &Origin,
+    peer: Peer<'_>,
     deadline: &ConnectDeadline,
 ) -> Result<Response<Zeroizing<Vec<u8>>>, FetchError>
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let broken = |error: hyper::Error| FetchError::Broken(error.into());
+    let broken = |error: hyper::Error| FetchError::Broken(PeerError::new(peer, error).into());
     let exchange = async {
         let (mut sender, connection) = http1::Builder::new()
             // A server's syntax error that is safe to accept (RFC 9112 section 5.1).
@@ -168,6 +172,6 @@ where
         }
     };
     deadline
-        .limit(ConnectStep::Response, &origin.host, exchange)
+        .limit(ConnectStep::Response, peer, exchange)
         .await?
 }

@@ -63,7 +63,7 @@ pub(crate) enum ConnectStep {
     Lookup,
     /// The TCP handshake.
     Tcp,
-    /// CONNECT at the egress proxy.
+    /// CONNECT through the egress proxy.
     Tunnel,
     /// The TLS handshake.
     Tls,
@@ -78,7 +78,7 @@ impl fmt::Display for ConnectStep {
         f.write_str(match self {
             ConnectStep::Lookup => "the name lookup of",
             ConnectStep::Tcp => "the TCP connection to",
-            ConnectStep::Tunnel => "CONNECT at the egress proxy to",
+            ConnectStep::Tunnel => "CONNECT to",
             ConnectStep::Tls => "the TLS handshake with",
             ConnectStep::Http2 => "the HTTP/2 handshake with",
             ConnectStep::Response => "the response of",

@@ -13,10 +13,11 @@ use super::body::OutgoingBody;
 use super::circuit_breaker::{CircuitBreaker, ConnectAttempt};
 use super::connect_deadline::{ConnectDeadline, ConnectStep};
 use super::connection_limit::{ConnectionLimit, ConnectionPermit};
-use super::dial::Dialer;
+use super::dial::{Dialed, Dialer};
 use super::http1::pool::PooledConnection;
 use super::http2::connection::Http2Connection;
 use super::io::UpstreamIo;
+use super::peer::{Peer, PeerError};
 use super::timeouts::UpstreamTimeouts;
 use super::watchdog::Watchdog;
 use crate::config::{self, HttpVersion};
@@ -29,7 +30,7 @@ use crate::rt::wake_filter::WakeFilter;
 const ALPN_HTTP1: &[u8] = b"http/1.1";
 const ALPN_HTTP2: &[u8] = b"h2";
 
-const HTTP2_NOT_PICKED: &str = "the API did not select HTTP/2 (ALPN), which upstream.http_version requires; \
+const HTTP2_NOT_PICKED: &str = "it did not select HTTP/2 (ALPN), which upstream.http_version requires; \
                                 \"auto\" and \"1.1\" also allow HTTP/1.1";
 
 /// Buffer of an HTTP/1.1 connection for each direction. It holds a head, or a part of a body.
@@ -47,7 +48,6 @@ pub(super) struct Connector {
     pub(super) account: Arc<AccountMetrics>,
     pub(super) limit: ConnectionLimit,
     dialer: Dialer,
-    host: String,
     tls: Option<(TlsConnector, ServerName<'static>)>,
     http_version: HttpVersion,
     timeouts: UpstreamTimeouts,
@@ -73,7 +73,6 @@ impl Connector {
             account,
             limit,
             dialer: Dialer::new(origin.clone(), config.egress.clone()),
-            host: origin.host.clone(),
             tls,
             http_version: config.http_version,
             timeouts,
@@ -88,6 +87,11 @@ impl Connector {
             HttpVersion::Http2 => true,
             HttpVersion::Auto => self.tls.is_some(),
         }
+    }
+
+    /// Names the API in an error of an open connection.
+    pub(super) fn peer(&self) -> Peer<'_> {
+        self.dialer.peer(&[])
     }
 
     /// Opens a connection for an attempt that the circuit breaker has admitted, and starts its
@@ -152,20 +156,24 @@ impl Connector {
         mut permit: ConnectionPermit,
     ) -> Result<NewConnection<B>, BoxError> {
         let deadline = ConnectDeadline::after(self.timeouts.connect, "upstream.connect_timeout");
-        let stream = CoalescingTcp(self.dialer.dial(&deadline).await?);
+        let Dialed { tcp, addr } = self.dialer.dial(&deadline).await?;
         permit.release_spare();
-        let host = &self.host;
-        if let Some((tls, name)) = &self.tls {
+        let stream = CoalescingTcp(tcp);
+        let addrs = [addr];
+        let peer = self.dialer.peer(&addrs);
+        let handshake = if let Some((tls, name)) = &self.tls {
             let handshake = tls.connect(name.clone(), stream);
-            let stream = deadline.limit(ConnectStep::Tls, host, handshake).await??;
+            let stream = deadline.limit(ConnectStep::Tls, peer, handshake).await?;
+            let stream = stream.map_err(|error| PeerError::new(peer, error))?;
             let is_http2 = stream.get_ref().1.alpn_protocol() == Some(ALPN_HTTP2);
             let handshake = self.http_handshake(stream, is_http2, permit);
-            deadline.limit(ConnectStep::Http2, host, handshake).await?
+            deadline.limit(ConnectStep::Http2, peer, handshake).await?
         } else {
             let is_http2 = self.http_version == HttpVersion::Http2;
             let handshake = self.http_handshake(stream, is_http2, permit);
-            deadline.limit(ConnectStep::Http2, host, handshake).await?
-        }
+            deadline.limit(ConnectStep::Http2, peer, handshake).await?
+        };
+        handshake.map_err(|error| PeerError::new(peer, error).into())
     }
 
     async fn http_handshake<IO, B>(

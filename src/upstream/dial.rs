@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep};
 
 use super::connect_deadline::{ConnectDeadline, ConnectStep, DeadlineExceeded};
 use super::egress_proxy::{TunnelError, open_tunnel};
+use super::peer::{Peer, TcpError};
 use crate::config::{Egress, Origin};
 
 /// Delay before the next address is tried as well (RFC 8305 section 5).
@@ -42,9 +43,8 @@ const MAX_LOOKUPS: usize = 4;
 
 /// The error of a name lookup.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the name lookup of {host} failed: {text}")]
+#[error("the name lookup failed: {text}")]
 pub(crate) struct LookupError {
-    host: String,
     /// The message of the system.
     pub(crate) text: String,
     /// Whether the name servers did not respond, so that the name may exist.
@@ -52,7 +52,7 @@ pub(crate) struct LookupError {
 }
 
 impl LookupError {
-    fn new(host: &str, error: &io::Error) -> Self {
+    fn new(error: &io::Error) -> Self {
         let text = error.to_string();
         let text = text
             .trim_start_matches("failed to lookup address information: ")
@@ -61,43 +61,29 @@ impl LookupError {
         // the error, not its number.
         let is_temporary =
             ["Temporary failure in name resolution", "Try again"].contains(&text.as_str());
-        LookupError {
-            host: host.to_owned(),
-            text,
-            is_temporary,
-        }
+        LookupError { text, is_temporary }
     }
 }
-
-/// The errors of all addresses of a host.
-#[derive(Debug)]
-pub(crate) struct TcpError(Vec<(SocketAddr, io::Error)>);
-
-impl fmt::Display for TcpError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no TCP connection")?;
-        let mut separator = ": ";
-        for (addr, error) in &self.0 {
-            write!(f, "{separator}{addr}: {error}")?;
-            separator = "; ";
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for TcpError {}
 
 /// The error of dialing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
     #[error(transparent)]
     Timeout(#[from] DeadlineExceeded),
-    #[error(transparent)]
-    Lookup(#[from] LookupError),
+    #[error("{peer}: {error}")]
+    Lookup { peer: String, error: LookupError },
     #[error(transparent)]
     Tcp(#[from] TcpError),
     #[error(transparent)]
     Tunnel(#[from] TunnelError),
+}
+
+/// A new connection.
+#[derive(Debug)]
+pub(crate) struct Dialed {
+    pub(crate) tcp: TcpStream,
+    /// The address that TCP leads to: with an egress proxy, its own.
+    pub(crate) addr: SocketAddr,
 }
 
 /// Looks up the addresses of a host, in the order of the system's resolver.
@@ -107,14 +93,14 @@ pub(crate) enum DialError {
 pub(crate) async fn resolve_host(host: &str, port: u16) -> Result<Vec<SocketAddr>, LookupError> {
     let found = lookup_host((host, port))
         .await
-        .map_err(|error| LookupError::new(host, &error))?;
+        .map_err(|error| LookupError::new(&error))?;
     let found: Vec<_> = interleave(found.collect())
         .into_iter()
         .take(MAX_ADDRESSES)
         .collect();
     if found.is_empty() {
         let error = io::Error::other("the name has no address");
-        return Err(LookupError::new(host, &error));
+        return Err(LookupError::new(&error));
     }
     Ok(found)
 }
@@ -147,7 +133,7 @@ struct TcpAttempt {
 /// when the newest has run for [`ATTEMPT_DELAY`]. If [`MAX_ATTEMPTS`] run by then, the oldest is
 /// cancelled. Its address is tried again after all others, and each round waits twice as long as
 /// the one before, so a slow address or a lost packet gets enough time. Has no deadline of its own.
-async fn connect_any(addrs: &[SocketAddr]) -> Result<TcpStream, TcpError> {
+async fn connect_any(addrs: &[SocketAddr]) -> Result<Dialed, Vec<(SocketAddr, io::Error)>> {
     let mut untried: VecDeque<_> = addrs.iter().copied().collect();
     let mut attempts: VecDeque<TcpAttempt> = VecDeque::new();
     let mut failed = Vec::new();
@@ -171,13 +157,13 @@ async fn connect_any(addrs: &[SocketAddr]) -> Result<TcpStream, TcpError> {
             });
         }
         if attempts.is_empty() {
-            return Err(TcpError(failed));
+            return Err(failed);
         }
         tokio::select! {
             (addr, ended) = next_ended(&mut attempts) => match ended {
                 Ok(tcp) => {
-                    tcp.set_nodelay(true).map_err(|error| TcpError(vec![(addr, error)]))?;
-                    return Ok(tcp);
+                    tcp.set_nodelay(true).map_err(|error| vec![(addr, error)])?;
+                    return Ok(Dialed { tcp, addr });
                 }
                 Err(error) => failed.push((addr, error)),
             },
@@ -259,57 +245,60 @@ impl Dialer {
         }
     }
 
+    /// Names the origin of a connection to `addrs`.
+    pub(crate) fn peer<'a>(&'a self, addrs: &'a [SocketAddr]) -> Peer<'a> {
+        let peer = Peer::new(&self.origin);
+        match &self.egress {
+            Some(egress) => peer.through(&egress.origin),
+            None => peer.at(addrs),
+        }
+    }
+
     /// Opens a connection to the origin.
     ///
     /// # Errors
     /// When none opens before `deadline`.
-    pub(crate) async fn dial(&self, deadline: &ConnectDeadline) -> Result<TcpStream, DialError> {
+    pub(crate) async fn dial(&self, deadline: &ConnectDeadline) -> Result<Dialed, DialError> {
         let Some(egress) = &self.egress else {
-            return self.connect(&self.origin, deadline).await;
+            return self
+                .connect(&self.origin, Peer::new(&self.origin), deadline)
+                .await;
         };
-        let mut tcp = match self.connect(&egress.origin, deadline).await {
-            Err(DialError::Lookup(error)) => {
-                return Err(TunnelError::Unreachable(error.into()).into());
-            }
-            Err(DialError::Tcp(error)) => return Err(TunnelError::Unreachable(error.into()).into()),
-            other => other?,
-        };
-        let Origin { host, port, .. } = &self.origin;
-        let opened = open_tunnel(&mut tcp, egress, &self.origin);
-        deadline
-            .limit(ConnectStep::Tunnel, format!("{host}:{port}"), opened)
-            .await??;
-        Ok(tcp)
+        let peer = Peer::egress_proxy(&egress.origin);
+        let mut dialed = self.connect(&egress.origin, peer, deadline).await?;
+        open_tunnel(&mut dialed.tcp, egress, &self.origin, deadline).await??;
+        Ok(dialed)
     }
 
     async fn connect(
         &self,
         to: &Origin,
+        peer: Peer<'_>,
         deadline: &ConnectDeadline,
-    ) -> Result<TcpStream, DialError> {
-        let Origin { host, port, .. } = to;
-        let addrs = match host.parse::<IpAddr>() {
-            Ok(addr) => vec![SocketAddr::new(addr, *port)],
-            Err(_) => {
-                deadline
-                    .limit(ConnectStep::Lookup, host, self.resolve_host(to))
-                    .await??
-            }
+    ) -> Result<Dialed, DialError> {
+        let addrs = match to.host.parse::<IpAddr>() {
+            Ok(addr) => vec![SocketAddr::new(addr, to.port)],
+            Err(_) => deadline
+                .limit(ConnectStep::Lookup, peer, self.resolve_host(to))
+                .await?
+                .map_err(|error| DialError::Lookup {
+                    peer: peer.to_string(),
+                    error,
+                })?,
         };
-        let peer = format!("{host}:{port}");
-        Ok(deadline
-            .limit(ConnectStep::Tcp, peer, connect_any(&addrs))
-            .await??)
+        let connected = deadline
+            .limit(ConnectStep::Tcp, peer.at(&addrs), connect_any(&addrs))
+            .await?;
+        connected.map_err(|failed| TcpError::new(peer, &failed).into())
     }
 
     async fn resolve_host(&self, to: &Origin) -> LookupResult {
         let mut lookup = self.running_lookup(to);
         match lookup.wait_for(Option::is_some).await.as_deref() {
             Ok(Some(found)) => found.clone(),
-            _ => Err(LookupError::new(
-                &to.host,
-                &io::Error::other("the lookup was aborted"),
-            )),
+            _ => Err(LookupError::new(&io::Error::other(
+                "the lookup was aborted",
+            ))),
         }
     }
 

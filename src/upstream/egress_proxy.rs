@@ -10,30 +10,39 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use zeroize::Zeroizing;
 
+use super::connect_deadline::{ConnectDeadline, ConnectStep, DeadlineExceeded};
+use super::peer::Peer;
 use crate::config::{Egress, Origin};
-use crate::error::BoxError;
 
 const MAX_HEAD_BYTES: usize = 8 << 10;
 const MAX_HEAD_FIELDS: usize = 100;
 
-/// The error of opening a tunnel. Contains nothing from the egress proxy except a status.
+/// The error of opening a tunnel.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TunnelError {
-    #[error("the egress proxy cannot be reached")]
-    Unreachable(#[source] BoxError),
-    #[error("the egress proxy responded with {status}: {}", explain(*status, *authorized))]
+#[error("{egress_proxy} opened no tunnel to {target}")]
+pub(crate) struct TunnelError {
+    egress_proxy: String,
+    target: String,
+    #[source]
+    pub(crate) failure: TunnelFailure,
+}
+
+/// The cause of a missing tunnel. Contains nothing from the egress proxy except a status.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TunnelFailure {
+    #[error("it responded with {status}: {}", explain(*status, *authorized))]
     Refused {
         status: StatusCode,
         /// Whether credentials were sent.
         authorized: bool,
     },
-    #[error("the egress proxy's response is not HTTP")]
+    #[error("its response is not HTTP")]
     NoHttp,
-    #[error("the head of the egress proxy's response is longer than 8 KiB")]
+    #[error("the head of its response is longer than 8 KiB")]
     TooLong,
-    #[error("the egress proxy closed the connection before it responded")]
+    #[error("it closed the connection before it responded")]
     Closed,
-    #[error("the connection to the egress proxy broke")]
+    #[error("the connection to it broke")]
     Broken(#[from] io::Error),
 }
 
@@ -47,15 +56,32 @@ fn explain(status: StatusCode, authorized: bool) -> &'static str {
     }
 }
 
-/// Turns `tcp`, a connection to `egress`, into one to `origin`. Has no deadline of its own.
+/// Turns `tcp`, a connection to `egress`, into one to `origin`.
 ///
 /// # Errors
-/// When the egress proxy opens no tunnel; `tcp` is then unusable.
+/// When the egress proxy opens no tunnel before `deadline`; `tcp` is then unusable.
 pub(crate) async fn open_tunnel(
     tcp: &mut TcpStream,
     egress: &Egress,
     origin: &Origin,
-) -> Result<(), TunnelError> {
+    deadline: &ConnectDeadline,
+) -> Result<Result<(), TunnelError>, DeadlineExceeded> {
+    let peer = Peer::new(origin).through(&egress.origin);
+    let opened = deadline
+        .limit(ConnectStep::Tunnel, peer, connect(tcp, egress, origin))
+        .await?;
+    Ok(opened.map_err(|failure| TunnelError {
+        egress_proxy: Peer::egress_proxy(&egress.origin).to_string(),
+        target: Peer::new(origin).to_string(),
+        failure,
+    }))
+}
+
+async fn connect(
+    tcp: &mut TcpStream,
+    egress: &Egress,
+    origin: &Origin,
+) -> Result<(), TunnelFailure> {
     tcp.write_all(connect_head(egress, origin).as_bytes())
         .await?;
     loop {
@@ -68,19 +94,14 @@ pub(crate) async fn open_tunnel(
         return if status.is_success() {
             Ok(())
         } else {
-            Err(TunnelError::Refused { status, authorized })
+            Err(TunnelFailure::Refused { status, authorized })
         };
     }
 }
 
 /// The request head, with field names in title case for old proxies.
 fn connect_head(egress: &Egress, origin: &Origin) -> Zeroizing<String> {
-    let Origin { host, port, .. } = origin;
-    let target = if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    };
+    let target = Peer::new(origin);
     let agent = concat!("gbg-proxy/", env!("CARGO_PKG_VERSION"));
     let credentials = egress.authorization.as_ref().map(|value| value.expose());
     let [name, value, end] = match credentials {
@@ -94,13 +115,13 @@ fn connect_head(egress: &Egress, origin: &Origin) -> Zeroizing<String> {
 
 /// Reads one response head from `tcp`, and not a byte more: it peeks, and consumes only bytes that
 /// belong to the head.
-async fn read_head(tcp: &mut TcpStream) -> Result<StatusCode, TunnelError> {
+async fn read_head(tcp: &mut TcpStream) -> Result<StatusCode, TunnelFailure> {
     let mut head = vec![0; MAX_HEAD_BYTES];
     let mut taken = 0;
     while taken < MAX_HEAD_BYTES {
         let seen = taken + tcp.peek(&mut head[taken..]).await?;
         if seen == taken {
-            return Err(TunnelError::Closed);
+            return Err(TunnelFailure::Closed);
         }
         let mut fields = [httparse::EMPTY_HEADER; MAX_HEAD_FIELDS];
         let mut response = httparse::Response::new(&mut fields);
@@ -109,7 +130,7 @@ async fn read_head(tcp: &mut TcpStream) -> Result<StatusCode, TunnelError> {
         parser.allow_spaces_after_header_name_in_responses(true);
         let parsed = parser
             .parse_response(&mut response, &head[..seen])
-            .map_err(|_| TunnelError::NoHttp)?;
+            .map_err(|_| TunnelFailure::NoHttp)?;
         let code = response.code;
         let length = if let httparse::Status::Complete(length) = parsed {
             length
@@ -121,18 +142,21 @@ async fn read_head(tcp: &mut TcpStream) -> Result<StatusCode, TunnelError> {
         if parsed.is_complete() {
             return code
                 .and_then(|code| StatusCode::from_u16(code).ok())
-                .ok_or(TunnelError::NoHttp);
+                .ok_or(TunnelFailure::NoHttp);
         }
     }
-    Err(TunnelError::TooLong)
+    Err(TunnelFailure::TooLong)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::net::TcpListener;
 
     use super::*;
     use crate::config::{self, Sources};
+    use crate::error::chain;
 
     /// A configuration with `set` and an egress proxy that requires credentials.
     fn config(set: &str) -> config::Upstream {
@@ -173,16 +197,18 @@ mod tests {
         let respond = async {
             for part in parts {
                 there.write_all(part.as_bytes()).await.unwrap();
-                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
             there.shutdown().await.unwrap();
         };
         let config = config("upstream.base_url=http://b.example");
         let egress = config.egress.as_ref().unwrap();
-        let ((), opened) = tokio::join!(respond, open_tunnel(&mut tcp, egress, &config.origin));
+        let deadline = ConnectDeadline::after(Duration::from_secs(10), "upstream.connect_timeout");
+        let opening = open_tunnel(&mut tcp, egress, &config.origin, &deadline);
+        let ((), opened) = tokio::join!(respond, opening);
         let mut rest = String::new();
         tcp.read_to_string(&mut rest).await.unwrap();
-        (opened, rest)
+        (opened.unwrap(), rest)
     }
 
     #[test]
@@ -249,13 +275,17 @@ mod tests {
                 &["HTTP/1.1 302 Go\r\nLocation: /\r\n\r\n"],
                 "responded with 302 Found: it did not open a tunnel",
             ),
-            (&["220 mail.example ESMTP\r\n"], "is not HTTP"),
+            (&["220 mail.example ESMTP\r\n"], "s response is not HTTP"),
             (&["HTTP/1.1 200 OK\r\n"], "closed the connection"),
             (&[], "closed the connection"),
         ];
         for (parts, words) in cases {
-            let error = open_with(parts).await.0.unwrap_err().to_string();
-            assert!(error.contains(words), "{parts:?}: {error}");
+            let error = chain(&open_with(parts).await.0.unwrap_err());
+            let route = "the egress proxy a.example:1 opened no tunnel to b.example:80: it";
+            assert!(
+                error.starts_with(route) && error.contains(words),
+                "{parts:?}: {error}"
+            );
         }
         assert!(explain(StatusCode::PROXY_AUTHENTICATION_REQUIRED, false).contains("has none"));
     }

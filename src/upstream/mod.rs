@@ -18,6 +18,7 @@ mod http2;
 mod idle;
 mod io;
 mod maintain;
+mod peer;
 #[cfg(test)]
 mod tests;
 mod timeouts;
@@ -34,10 +35,11 @@ use self::acquire::{Acquired, ConnectionSource};
 use self::body::OutgoingBody;
 pub(crate) use self::connect_deadline::{ConnectDeadline, ConnectStep, DeadlineExceeded};
 pub(crate) use self::connection_limit::ConnectionLimit;
-pub(crate) use self::dial::{DialError, Dialer, resolve_host};
-pub(crate) use self::egress_proxy::{TunnelError, open_tunnel};
+pub(crate) use self::dial::{DialError, Dialed, Dialer, resolve_host};
+pub(crate) use self::egress_proxy::{TunnelFailure, open_tunnel};
 use self::failure::ExchangeError;
 use self::http1::exchange::ExchangeResult;
+pub(crate) use self::peer::{Peer, PeerError};
 use crate::config;
 use crate::error::{BoxError, Error};
 use crate::metrics::AccountMetrics;
@@ -93,12 +95,13 @@ impl<B: OutgoingBody> UpstreamClient<B> {
                     unsent: Some(unsent),
                     ..
                 }) => unsent,
-                Err(failed) => return Err(failed.error),
+                Err(failed) => return Err(self.add_peer(failed.error)),
             },
             Err(unsent) => unsent,
         };
         // Boxed: the future of every request would have to hold this one.
-        Box::pin(self.send_on_any(unsent, refresh)).await
+        let sent = Box::pin(self.send_on_any(unsent, refresh)).await;
+        sent.map_err(|error| self.add_peer(error))
     }
 
     /// Sends `req` over a recently used HTTP/1.1 connection, or returns it if there is none.
@@ -148,6 +151,23 @@ impl<B: OutgoingBody> UpstreamClient<B> {
                 Some(unsent) if max_lost.is_none_or(|max| lost <= max) => req = unsent,
                 _ => return Err(failed.error),
             }
+        }
+    }
+
+    /// Names the API in the cause of a connection that broke; other causes name what was dialed.
+    fn add_peer(&self, error: Error) -> Error {
+        let named = |source| PeerError::new(self.source.connector.peer(), source).into();
+        match error {
+            Error::UpstreamBroken(source) => Error::UpstreamBroken(named(source)),
+            Error::UpstreamClosed(source) => Error::UpstreamClosed(named(source)),
+            Error::UpstreamRefused {
+                is_shutdown,
+                source,
+            } => Error::UpstreamRefused {
+                is_shutdown,
+                source: named(source),
+            },
+            other => other,
         }
     }
 

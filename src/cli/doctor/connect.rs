@@ -75,10 +75,7 @@ pub(super) async fn connect_tunnel(
     tcp: &mut TcpStream,
     deadline: &ConnectDeadline,
 ) -> Result<(), DialError> {
-    let tunnel = open_tunnel(tcp, egress, &target.origin);
-    Ok(deadline
-        .limit(ConnectStep::Tunnel, target.host_and_port(), tunnel)
-        .await??)
+    Ok(open_tunnel(tcp, egress, &target.origin, deadline).await??)
 }
 
 /// Performs the TLS handshake on `tcp`.

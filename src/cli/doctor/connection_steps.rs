@@ -150,7 +150,7 @@ async fn connect_tunnel(
         }
         Err(error) => {
             let advice = match &error {
-                DialError::Tunnel(error) => advice::no_tunnel(target, error),
+                DialError::Tunnel(error) => advice::no_tunnel(target, &error.failure),
                 _ => advice::slow_tunnel(target),
             };
             report.fail(CONNECT_STEP, took, &chain(&error), &advice)?;

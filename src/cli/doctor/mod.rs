@@ -26,9 +26,7 @@ use clap::Args;
 use http::HeaderValue;
 
 use self::advice::connection::compare_clocks;
-use self::advice::response::{
-    advise_on_fetch_error, describe_fetch_error, judge_api_response, no_response,
-};
+use self::advice::response::{advise_on_fetch_error, judge_api_response, no_response};
 use self::connection_steps::TargetConnection;
 use self::report::{Report, timed};
 use self::target::Target;
@@ -175,7 +173,7 @@ async fn request_token(
         }
         Err(error) => {
             let advice = advise_on_fetch_error(&error, config);
-            report.fail(TOKEN_STEP, took, &describe_fetch_error(&error), &advice)?;
+            report.fail(TOKEN_STEP, took, &error.cause(), &advice)?;
             Ok(None)
         }
     }

@@ -116,6 +116,6 @@ async fn token_timeout_bounds_the_name_lookup() {
         panic!("{error:?}")
     };
     assert_eq!(late.step, ConnectStep::Lookup);
-    let text = "token.timeout (10s) expired during the name lookup of tokens.example";
+    let text = "token.timeout (10s) expired during the name lookup of tokens.example:80";
     assert_eq!(late.to_string(), text);
 }

@@ -1,6 +1,6 @@
 //! Tests of the channel between the refresh task and the requests.
 
-use http::HeaderValue;
+use http::{HeaderValue, StatusCode};
 
 use super::*;
 
@@ -15,7 +15,11 @@ fn publish(publisher: &TokenPublisher, bearer: Bearer) {
 }
 
 fn fail(publisher: &TokenPublisher) {
-    publisher.publish_failure(FetchErrorKind::Broken, Duration::ZERO, Deadline::now());
+    publisher.publish_failure(
+        &FetchError::Broken("a.example:443".into()),
+        Duration::ZERO,
+        Deadline::now(),
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -68,7 +72,11 @@ async fn waiting_ends_with_token_timeout_or_refusal() {
 
     tokio::time::advance(Duration::from_secs(60)).await;
     publisher.publish_failure(
-        FetchErrorKind::Refused,
+        &FetchError::Refused {
+            status: StatusCode::UNAUTHORIZED,
+            code: None,
+            retry_after: None,
+        },
         Duration::ZERO,
         Deadline::now() + Duration::from_secs(30),
     );
@@ -114,4 +122,8 @@ async fn last_fetch_and_last_failure_are_reported() {
     assert_eq!(reader.last_fetch().unwrap().failure, None);
     let failed = reader.last_failed_fetch().unwrap();
     assert_eq!(failed.failure, Some(FetchErrorKind::Broken));
+    assert_eq!(
+        reader.last_cause().as_deref(),
+        Some("the connection to the token endpoint was lost: a.example:443")
+    );
 }

@@ -35,11 +35,12 @@ fn dialer(addrs: &[SocketAddr], delay: Duration) -> (Dialer, Arc<AtomicUsize>) {
 
 /// The address that accepts the connection.
 async fn dial(addrs: &[SocketAddr]) -> Result<SocketAddr, DialError> {
-    let tcp = dialer(addrs, Duration::ZERO)
+    let dialed = dialer(addrs, Duration::ZERO)
         .0
         .dial(&deadline(LIMIT))
         .await?;
-    Ok(tcp.peer_addr().unwrap())
+    assert_eq!(dialed.addr, dialed.tcp.peer_addr().unwrap());
+    Ok(dialed.addr)
 }
 
 /// `addr` on another loopback address, without a listener.
@@ -95,11 +96,11 @@ async fn every_address_is_tried_until_one_accepts() {
         assert_eq!(dial(addrs).await.unwrap(), live, "{addrs:?}");
     }
     let error = dial(&[dead, v6]).await.unwrap_err().to_string();
+    let refused = "a.example:443: Connection refused (os error 111) at 127.0.0.2";
     assert!(
-        error.starts_with(&format!("no TCP connection: {dead}: Connection refused")),
+        error.starts_with(refused) && error.ends_with(" ::1"),
         "{error}"
     );
-    assert!(error.contains(&format!("; {v6}: ")), "{error}");
 }
 
 /// Paused time makes this independent of the load of the machine.
@@ -237,11 +238,12 @@ async fn a_deadline_names_the_key_and_the_step() {
     let _queue = silence(silent).await;
     let (tcp, _) = dialer(&[silent], Duration::ZERO);
     let error = tcp.dial(&deadline(LIMIT)).await.unwrap_err();
-    let text = "upstream.connect_timeout (10s) expired during the TCP connection to a.example:443";
+    let text = "upstream.connect_timeout (10s) expired during the TCP connection to a.example:443 \
+                (127.0.0.2)";
     assert_eq!(error.to_string(), text);
     let (lookup, _) = dialer(&[silent], LIMIT * 2);
     let error = lookup.dial(&deadline(LIMIT)).await.unwrap_err();
-    let text = "upstream.connect_timeout (10s) expired during the name lookup of a.example";
+    let text = "upstream.connect_timeout (10s) expired during the name lookup of a.example:443";
     assert_eq!(error.to_string(), text);
     assert!(matches!(
         error,
@@ -276,10 +278,7 @@ async fn a_slow_lookup_serves_the_next_connection() {
         dialer.dial(&short()).await,
         Err(DialError::Timeout(_))
     ));
-    assert_eq!(
-        dialer.dial(&short()).await.unwrap().peer_addr().unwrap(),
-        live
-    );
+    assert_eq!(dialer.dial(&short()).await.unwrap().addr, live);
     assert_eq!(lookups.load(Ordering::SeqCst), 1);
 }
 
@@ -347,7 +346,7 @@ async fn hanging_lookups_are_bounded() {
 fn an_unresponsive_resolver_is_temporary() {
     let of = |text: &str| {
         let error = io::Error::other(format!("failed to lookup address information: {text}"));
-        LookupError::new("a.example", &error)
+        LookupError::new(&error)
     };
     for text in ["Temporary failure in name resolution", "Try again"] {
         assert!(of(text).is_temporary, "{text}");
@@ -356,6 +355,6 @@ fn an_unresponsive_resolver_is_temporary() {
     assert!(!missing.is_temporary);
     assert_eq!(
         missing.to_string(),
-        "the name lookup of a.example failed: Name or service not known"
+        "the name lookup failed: Name or service not known"
     );
 }

@@ -69,7 +69,10 @@ async fn readiness_needs_a_token_and_names_the_cause() {
     );
     until(async || {
         let status = json(&get(without.admin(), "/status").await);
-        status["accounts"][0]["token"]["last_failure"]["reason"] == "unreachable"
+        let failure = &status["accounts"][0]["token"]["last_failure"];
+        let cause =
+            "cannot connect to the token endpoint: 127.0.0.1:1: Connection refused (os error 111)";
+        failure["reason"] == "unreachable" && failure["cause"] == cause
     })
     .await;
 }

@@ -114,16 +114,27 @@ async fn token_timeout_alone_bounds_connect_and_tls() {
 async fn an_expired_timeout_names_its_step() {
     let silent = silent().await;
     let egress = format!("upstream.egress_proxy=http://{silent}");
-    let tls = format!("https://localhost:{}/", silent.port());
-    let plain = format!("http://localhost:{}/", silent.port());
+    let port = silent.port();
+    let (tls, plain) = (
+        format!("https://localhost:{port}/"),
+        format!("http://localhost:{port}/"),
+    );
     for (endpoint, set, step) in [
         (
             TOKENS,
             Some(egress.as_str()),
-            "CONNECT at the egress proxy to tokens.example:443",
+            format!("CONNECT to tokens.example:443 through the egress proxy {silent}"),
         ),
-        (tls.as_str(), None, "the TLS handshake with localhost"),
-        (plain.as_str(), None, "the response of localhost"),
+        (
+            tls.as_str(),
+            None,
+            format!("the TLS handshake with localhost:{port} (127.0.0.1)"),
+        ),
+        (
+            plain.as_str(),
+            None,
+            format!("the response of localhost:{port} (127.0.0.1)"),
+        ),
     ] {
         let set: Vec<_> = set.into_iter().chain(["token.timeout=300ms"]).collect();
         let error = fetch(endpoint, &set).await.unwrap_err();
@@ -154,7 +165,9 @@ async fn any_2xx_opens_the_tunnel() {
     let egress = egress("HTTP/1.1 302 Found\r\n\r\n", Duration::ZERO, tls).await;
     let text = chain(&fetch(TOKENS, &[&ca_file, &egress]).await.unwrap_err());
     assert!(
-        text.contains("the egress proxy responded with 302 Found: it did not open a tunnel"),
+        text.contains(
+            " opened no tunnel to tokens.example:443: it responded with 302 Found: it did not"
+        ),
         "{text}"
     );
 }

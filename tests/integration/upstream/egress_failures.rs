@@ -22,7 +22,7 @@ async fn a_refused_tunnel_gets_502_and_is_logged() {
     let cases: [(&[&str], &str); 8] = [
         (
             &["HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"],
-            "responded with 407 Proxy Authentication Required",
+            "opened no tunnel to api.example:443: it responded with 407 Proxy Authentication Required",
         ),
         (
             &["HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\nno way"],
@@ -35,11 +35,13 @@ async fn a_refused_tunnel_gets_502_and_is_logged() {
         (&["220 mail.example ESMTP\r\n"], "response is not HTTP"),
         (
             &[],
-            "upstream.connect_timeout (500ms) expired during CONNECT at the egress proxy to api.example:443",
+            "upstream.connect_timeout (500ms) expired during CONNECT to api.example:443 through the egress \
+             proxy 127.0.0.1:",
         ),
         (
             slow,
-            "upstream.connect_timeout (500ms) expired during CONNECT at the egress proxy to api.example:443",
+            "upstream.connect_timeout (500ms) expired during CONNECT to api.example:443 through the egress \
+             proxy 127.0.0.1:",
         ),
         (long, "longer than 8 KiB"),
         (
@@ -61,10 +63,8 @@ async fn a_refused_tunnel_gets_502_and_is_logged() {
         assert!(refusal.took < Duration::from_secs(10), "{:?}", refusal.took);
     }
     let refusal = refused(&api, "http://127.0.0.1:1").await;
-    assert!(
-        refusal.log.contains("the egress proxy cannot be reached")
-            && refusal.log.contains("refused")
-    );
+    let cause = "the egress proxy 127.0.0.1:1: Connection refused (os error 111)";
+    assert!(refusal.log.contains(cause), "{}", refusal.log);
 }
 
 const LONG: &str = const {
@@ -130,12 +130,11 @@ async fn a_failed_tunnel_for_tokens_is_logged() {
     assert_eq!(json(&res)["reason"], "token_unavailable");
     assert_eq!(running.end("-TERM"), 0);
     let log = &running.log;
-    assert!(
-        log.contains(
-            "the egress proxy responded with 407 Proxy Authentication Required: it requires"
-        ),
-        "{log}"
+    let cause = format!(
+        "the egress proxy {addr} opened no tunnel to tokens.example:443: it responded with 407 Proxy \
+         Authentication Required: it requires"
     );
+    assert!(log.contains(&cause), "{log}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::Advice;
 use crate::cli::doctor::requests::unix_seconds;
 use crate::cli::doctor::target::Target;
 use crate::cli::doctor::tls::{PeerCertificate, TlsErrorKind};
-use crate::upstream::TunnelError;
+use crate::upstream::TunnelFailure;
 
 /// A certificate that expires sooner gets a note.
 const MIN_VALID_DAYS: i64 = 14;
@@ -106,7 +106,7 @@ pub(in crate::cli::doctor) fn no_connection(
 }
 
 /// For an egress proxy that accepted the connection, and opened no tunnel.
-pub(in crate::cli::doctor) fn no_tunnel(target: &Target, error: &TunnelError) -> Advice {
+pub(in crate::cli::doctor) fn no_tunnel(target: &Target, error: &TunnelFailure) -> Advice {
     let ask = |question: &str| {
         format!(
             "ask the operator of the egress proxy {question} {}",
@@ -114,14 +114,14 @@ pub(in crate::cli::doctor) fn no_tunnel(target: &Target, error: &TunnelError) ->
         )
     };
     match error {
-        TunnelError::Refused {
+        TunnelFailure::Refused {
             status: StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             authorized: false,
         } => Advice::new("the egress proxy requires a user and a password").fix(
             "store the whole URL, with user and password, in a variable or a file, and set \
              upstream.egress_proxy = \"env:NAME\", \"file:PATH\" or \"credential:NAME\"",
         ),
-        TunnelError::Refused {
+        TunnelFailure::Refused {
             status: StatusCode::PROXY_AUTHENTICATION_REQUIRED,
             authorized: true,
         } => Advice::new(
@@ -132,12 +132,12 @@ pub(in crate::cli::doctor) fn no_tunnel(target: &Target, error: &TunnelError) ->
             "check the URL that upstream.egress_proxy refers to (in the user and password, write @ as \
              %40 and / as %2F)",
         ),
-        TunnelError::Refused { status, .. } if status.is_server_error() => {
+        TunnelFailure::Refused { status, .. } if status.is_server_error() => {
             Advice::new("the egress proxy cannot reach the host or resolve its name")
                 .fix(format!("check the spelling in {}", target.keys))
                 .fix(ask("whether it can reach"))
         }
-        TunnelError::Refused { .. } => {
+        TunnelFailure::Refused { .. } => {
             Advice::new("the egress proxy does not allow this machine to connect to the host")
                 .fix(ask("to allow CONNECT to"))
                 .fix("if this machine can reach the host directly, add it to upstream.no_proxy")

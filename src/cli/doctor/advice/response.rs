@@ -4,7 +4,6 @@ use http::StatusCode;
 
 use super::Advice;
 use crate::config::{ClientAuth, Config};
-use crate::error::chain;
 use crate::gbg;
 use crate::token::FetchError;
 use crate::upstream::ConnectStep;
@@ -18,18 +17,6 @@ const CHECK_SECRET: &str = "check token.client_id and token.client_secret; regen
 
 const GIVE_ROLE: &str =
     "give the API client the role \"Go API Access\" (Account management portal, Clients tab)";
-
-/// Describes in one clause why there is no token.
-pub(in crate::cli::doctor) fn describe_fetch_error(error: &FetchError) -> String {
-    match error {
-        // The error's own text ends in advice, which the report gives in full.
-        FetchError::Refused { status, code, .. } => {
-            let code = code.unwrap_or("without a known error code");
-            format!("{}: {status}, {code}", error.kind().summary())
-        }
-        other => chain(other),
-    }
-}
 
 pub(in crate::cli::doctor) fn advise_on_fetch_error(error: &FetchError, config: &Config) -> Advice {
     match error {
@@ -267,7 +254,7 @@ mod tests {
         let advice = advise_on_fetch_error(&error, &config(set));
         format!(
             "{}\n{}\n{}",
-            describe_fetch_error(&error),
+            error.cause(),
             advice.cause,
             advice.fixes.join("\n")
         )

@@ -115,7 +115,7 @@ fn the_egress_proxys_status_decides_the_fix() {
         let status = StatusCode::from_u16(status).unwrap();
         text(&no_tunnel(
             &target(None),
-            &TunnelError::Refused { status, authorized },
+            &TunnelFailure::Refused { status, authorized },
         ))
     };
     assert!(
@@ -125,7 +125,9 @@ fn the_egress_proxys_status_decides_the_fix() {
     assert!(of(407, true).contains("the user or password is wrong"));
     assert!(of(403, true).contains("to allow CONNECT to a.example:443"));
     assert!(of(502, true).contains("whether it can reach a.example:443"));
-    assert!(text(&no_tunnel(&target(None), &TunnelError::NoHttp)).contains("is not an HTTP proxy"));
+    assert!(
+        text(&no_tunnel(&target(None), &TunnelFailure::NoHttp)).contains("is not an HTTP proxy")
+    );
 }
 
 #[test]
