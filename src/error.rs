@@ -2,7 +2,8 @@
 
 mod reasons;
 
-use std::time::Duration;
+use std::borrow::Cow;
+use std::time::{Duration, SystemTime};
 
 use http::HeaderValue;
 
@@ -19,33 +20,56 @@ pub enum Error {
     /// The request is malformed or ambiguous: a gateway must not forward it.
     #[error("{0}")]
     BadRequest(&'static str),
+    /// The path has a double slash: most clients get it from a base URL that ends with a slash.
+    #[error("the path has an empty segment (//)")]
+    EmptySegment,
     /// The request's body is truncated or malformed.
     #[error("the request body is incomplete or malformed")]
     BodyBroken,
     /// The path is outside `upstream.allow`.
     #[error("this path is not forwarded")]
-    PathUnknown,
+    PathUnknown {
+        /// The prefixes of `upstream.allow`, as a list to read.
+        allow: String,
+    },
     /// The method is not forwarded, or not for this caller.
     #[error("this method is not forwarded")]
     MethodNotAllowed {
         /// The value of the `Allow` field.
         allow: HeaderValue,
     },
-    /// The Host header is not in `listen.hosts`.
-    #[error("the Host header is not allowed")]
-    HostNotAllowed,
+    /// The caller takes the proxy for a forward proxy.
+    #[error("this is not a forward proxy: it opens no tunnels")]
+    Tunnel(Box<TunnelRefusal>),
+    /// The host of the request is not one of the proxy's.
+    #[error("the host {host:?} is not allowed")]
+    HostNotAllowed {
+        /// The host, without its port.
+        host: String,
+    },
     /// A browser sent the request for a web page of another site.
     #[error("cross-site requests of browsers are not allowed")]
     CrossSite,
     /// The request has no valid credentials of a caller.
     #[error("{0}")]
     CallerUnknown(&'static str),
+    /// The access of the caller has ended.
+    #[error("the access of caller {caller:?} ended at {}", humantime::format_rfc3339_seconds(*ended))]
+    CallerExpired {
+        /// The name of the caller.
+        caller: String,
+        /// `expires` of the caller.
+        ended: SystemTime,
+    },
     /// The client certificate of the connection is no longer accepted.
     #[error("{0}")]
     CertificateEnded(&'static str),
     /// The path is forwarded, but not for this caller.
     #[error("this path is not forwarded for this caller")]
-    PathNotAllowed,
+    PathNotAllowed {
+        /// The prefixes of the caller's `allow`, as a list to read.
+        allow: String,
+    },
     /// The caller exceeded its rate or quota.
     #[error("this caller exceeds its rate or quota")]
     RateLimited {
@@ -71,15 +95,24 @@ pub enum Error {
     #[error("this proxy has already forwarded the request")]
     LoopDetected,
     /// The target is longer than `limits.max_target_bytes`.
-    #[error("the target is too long")]
-    TargetTooLong,
+    #[error("path and query are longer than {limit} (limits.max_target_bytes)")]
+    TargetTooLong {
+        /// The limit, with its unit.
+        limit: String,
+    },
     /// The header fields are more than `limits.max_header_fields`, or longer than
     /// `limits.max_header_bytes`.
-    #[error("the header fields are too large")]
-    HeaderTooLarge,
+    #[error("{detail}")]
+    HeaderTooLarge {
+        /// What exceeds which limit.
+        detail: String,
+    },
     /// The body is longer than `limits.max_request_body`.
-    #[error("the request body is too large")]
-    BodyTooLarge,
+    #[error("the request body is larger than {limit} (limits.max_request_body)")]
+    BodyTooLarge {
+        /// The limit, with its unit.
+        limit: String,
+    },
     /// The caller stopped sending its request's body.
     #[error("the request body stopped arriving")]
     CallerTooSlow,
@@ -120,6 +153,15 @@ pub enum Error {
     UpstreamTimeout,
 }
 
+/// Response to a request for a tunnel.
+#[derive(Debug)]
+pub struct TunnelRefusal {
+    /// The value of the `Allow` field.
+    pub allow: HeaderValue,
+    /// The base URL that the caller should use instead; `None` on a Unix socket.
+    pub base_url: Option<String>,
+}
+
 impl Error {
     /// Whether an HTTP/1 connection cannot carry a further request: the end of this one is unclear,
     /// the rest of its body is not read, or the caller is no longer accepted.
@@ -127,11 +169,12 @@ impl Error {
         matches!(
             self,
             Error::BadRequest(_)
+                | Error::EmptySegment
                 | Error::BodyBroken
                 | Error::CertificateEnded(_)
-                | Error::BodyTooLarge
-                | Error::HeaderTooLarge
-                | Error::TargetTooLong
+                | Error::BodyTooLarge { .. }
+                | Error::HeaderTooLarge { .. }
+                | Error::TargetTooLong { .. }
                 | Error::CallerTooSlow
                 | Error::TooManyLogins
         )
@@ -152,25 +195,54 @@ impl Error {
         }
     }
 
+    /// The action for the reader of the response: that of the reason, with the values of this error.
+    pub fn action(&self) -> Cow<'static, str> {
+        match self {
+            Error::EmptySegment => {
+                "Remove the double slash; if the base URL ends with a slash, remove that".into()
+            }
+            Error::PathUnknown { allow } => format!("Call a path below {allow}").into(),
+            Error::PathNotAllowed { allow } => format!(
+                "Call a path below {allow}, or have its prefix added to the allow of your [[caller]]"
+            )
+            .into(),
+            Error::Tunnel(refusal) => {
+                let base_url = refusal.base_url.as_deref();
+                let base_url = base_url.unwrap_or("the address of this proxy");
+                format!(
+                    "Use {base_url} as the base URL, and remove it from the proxy settings (such as HTTPS_PROXY)"
+                )
+                .into()
+            }
+            Error::HostNotAllowed { host } => format!(
+                "Call by localhost, by the address or by a name of the proxy's certificate, or have {host:?} added to \
+                 listen.hosts"
+            )
+            .into(),
+            _ => self.reason().action.into(),
+        }
+    }
+
     /// The entry of [`REASONS`].
     pub fn reason(&self) -> &'static ErrorReason {
         match self {
-            Error::BadRequest(_) | Error::BodyBroken => &BAD_REQUEST,
-            Error::PathUnknown => &PATH_UNKNOWN,
-            Error::MethodNotAllowed { .. } => &METHOD_NOT_ALLOWED,
-            Error::HostNotAllowed => &HOST_NOT_ALLOWED,
+            Error::BadRequest(_) | Error::EmptySegment | Error::BodyBroken => &BAD_REQUEST,
+            Error::PathUnknown { .. } => &PATH_UNKNOWN,
+            Error::MethodNotAllowed { .. } | Error::Tunnel(_) => &METHOD_NOT_ALLOWED,
+            Error::HostNotAllowed { .. } => &HOST_NOT_ALLOWED,
             Error::CrossSite => &CROSS_SITE,
             Error::CallerUnknown(_) | Error::CertificateEnded(_) => &CALLER_UNKNOWN,
-            Error::PathNotAllowed => &PATH_NOT_ALLOWED,
+            Error::CallerExpired { .. } => &CALLER_EXPIRED,
+            Error::PathNotAllowed { .. } => &PATH_NOT_ALLOWED,
             Error::RateLimited { .. } => &RATE_LIMITED,
             Error::Overloaded => &OVERLOADED,
             Error::NoConnectionLeft => &NO_CONNECTION_LEFT,
             Error::TooManyLogins => &TOO_MANY_LOGINS,
             Error::Draining => &DRAINING,
             Error::LoopDetected => &LOOP_DETECTED,
-            Error::TargetTooLong => &TARGET_TOO_LONG,
-            Error::HeaderTooLarge => &HEADER_TOO_LARGE,
-            Error::BodyTooLarge => &BODY_TOO_LARGE,
+            Error::TargetTooLong { .. } => &TARGET_TOO_LONG,
+            Error::HeaderTooLarge { .. } => &HEADER_TOO_LARGE,
+            Error::BodyTooLarge { .. } => &BODY_TOO_LARGE,
             Error::CallerTooSlow => &CALLER_TOO_SLOW,
             Error::TokenUnavailable { .. } => &TOKEN_UNAVAILABLE,
             Error::ClientRefused { .. } => &CLIENT_REFUSED,

@@ -246,6 +246,7 @@ fn identify(policy: &Policy, peer: &PeerInfo) -> ConnectionIdentity {
         addr: peer.addr,
         local: peer.local,
         is_tls: peer.is_tls,
+        server_names: peer.server_names.clone(),
         names: certificate.map_or(&[], |certificate| certificate.names()),
         certificate: certificate.map(|certificate| Arc::clone(certificate) as _),
         uid: peer.uid,

@@ -62,13 +62,13 @@ fn replay_is_too_large(config: &Config) -> Option<String> {
     })
 }
 
-/// Callers in a network use a name, which is rejected unless it is in a list.
+/// Callers in a network use a name, which is rejected unless it is in the list or in the certificate.
 fn no_host_names(config: &Config) -> Option<String> {
     let listen = &config.listen;
     let Address::Tcp(address) = listen.address else {
         return None;
     };
-    (address.ip().is_unspecified() && listen.hosts.is_empty()).then(|| {
+    (address.ip().is_unspecified() && listen.hosts.is_empty() && listen.tls.is_none()).then(|| {
         format!(
             "listen.hosts is empty: requests to {address} under a host name get 403; write the names that callers use, \
              such as [\"gbg.internal\"]"

@@ -42,9 +42,11 @@ pub use self::types::certificate_name::CertificateName;
 pub use self::types::duration::parse_duration;
 pub use self::types::header_case::HeaderCase;
 pub use self::types::hosts::Hosts;
+pub(crate) use self::types::hosts::without_port;
 pub use self::types::path::{ExactPath, PathPrefix};
 pub use self::types::pem::Identity;
 pub use self::types::rate::Rate;
+pub(crate) use self::types::size::Size;
 pub use self::types::url::{HttpUrl, Origin};
 pub use self::types::validity::{Validity, unix_seconds};
 

@@ -1,4 +1,4 @@
-//! Names in a client certificate.
+//! Names in a certificate, of a caller or of the listener.
 
 use std::net::IpAddr;
 

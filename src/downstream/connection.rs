@@ -47,6 +47,7 @@ pub(super) async fn serve<IO, S, B>(
     let session = io.get_ref().1;
     let is_http2 = session.alpn_protocol() == Some(b"h2");
     let certificate = CallerCertificate::from_session(session, &tls, newest).map(Arc::new);
+    peer.server_names = Some(tls.names());
     drop(tls);
     peer.is_tls = true;
     peer.certificate = certificate.clone();

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::caller_certificate::CallerCertificate;
 use super::connection_use::ConnectionUse;
+use crate::config::Hosts;
 
 /// See the [module](self).
 #[derive(Clone, Debug, Default)]
@@ -14,6 +15,8 @@ pub(crate) struct PeerInfo {
     /// The local address; `None` for a Unix socket.
     pub(crate) local: Option<SocketAddr>,
     pub(crate) is_tls: bool,
+    /// The names in the listener's certificate; `None` without TLS.
+    pub(crate) server_names: Option<Arc<Hosts>>,
     /// The verified client certificate, if the peer has sent one.
     pub(crate) certificate: Option<Arc<CallerCertificate>>,
     /// The user of the peer's process when it connected to a Unix socket.

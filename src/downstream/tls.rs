@@ -15,8 +15,9 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
+use super::certificate_names::parse_names;
 use super::client_trust::{ClientRoots, RecordingVerifier, SessionCache, build_verifier};
-use crate::config::{Identity, ListenTls, unix_seconds};
+use crate::config::{Hosts, Identity, ListenTls, unix_seconds};
 use crate::error::{BoxError, chain};
 use crate::fs::watcher::{FileWatcher, POLL_INTERVAL};
 use crate::rt::blocking::SerialBlocking;
@@ -29,6 +30,8 @@ pub struct ServerTls {
     verifier: Option<Arc<dyn ClientCertVerifier>>,
     client_roots: Arc<[CertificateDer<'static>]>,
     sessions: Arc<SessionCache>,
+    /// The names in the certificate.
+    names: Arc<Hosts>,
     /// Counts the changes of the valid roots.
     generation: u64,
     newest_generation: Arc<AtomicU64>,
@@ -86,11 +89,13 @@ impl ServerTls {
             .into();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let client_roots = client_roots.into();
+        let names = identity.chain.first().map(parse_names).unwrap_or_default();
         Ok(ServerTls {
             acceptor,
             verifier,
             client_roots,
             sessions,
+            names: Arc::new(Hosts::of_certificate(&names)),
             generation,
             newest_generation,
         })
@@ -98,6 +103,10 @@ impl ServerTls {
 
     pub(super) fn verifier(&self) -> Option<&Arc<dyn ClientCertVerifier>> {
         self.verifier.as_ref()
+    }
+
+    pub(super) fn names(&self) -> Arc<Hosts> {
+        Arc::clone(&self.names)
     }
 
     pub(super) fn forget_sessions(&self) {

@@ -41,13 +41,14 @@ pub struct ErrorReason {
 }
 
 /// All reasons, as `Proxy-Status` and the error body name them.
-pub static REASONS: [&ErrorReason; 23] = [
+pub static REASONS: [&ErrorReason; 24] = [
     &BAD_REQUEST,
     &PATH_UNKNOWN,
     &METHOD_NOT_ALLOWED,
     &HOST_NOT_ALLOWED,
     &CROSS_SITE,
     &CALLER_UNKNOWN,
+    &CALLER_EXPIRED,
     &PATH_NOT_ALLOWED,
     &RATE_LIMITED,
     &OVERLOADED,
@@ -95,7 +96,7 @@ pub(super) static HOST_NOT_ALLOWED: ErrorReason = ErrorReason {
     name: "host_not_allowed",
     status: StatusCode::FORBIDDEN,
     fault: Party::Caller,
-    action: "Call by a name of this machine, or have the name added to listen.hosts",
+    action: "Call by localhost, by the address or by a name of the proxy's certificate, or have the name added to listen.hosts",
     proxy_error: "http_request_denied",
 };
 
@@ -112,6 +113,14 @@ pub(super) static CALLER_UNKNOWN: ErrorReason = ErrorReason {
     status: StatusCode::UNAUTHORIZED,
     fault: Party::Caller,
     action: "Send your caller key as X-Api-Key, as a Bearer token or as the Basic password; the operator of gbg-proxy issues them",
+    proxy_error: "http_request_denied",
+};
+
+pub(super) static CALLER_EXPIRED: ErrorReason = ErrorReason {
+    name: "caller_expired",
+    status: StatusCode::UNAUTHORIZED,
+    fault: Party::Caller,
+    action: "Ask the operator of gbg-proxy for a new key, or for a later expires of your [[caller]]",
     proxy_error: "http_request_denied",
 };
 
@@ -199,7 +208,7 @@ pub(super) static TOKEN_UNAVAILABLE: ErrorReason = ErrorReason {
     name: "token_unavailable",
     status: StatusCode::SERVICE_UNAVAILABLE,
     fault: Party::Upstream,
-    action: "Try again; if it lasts, the log of gbg-proxy says what the token endpoint answers",
+    action: "Try again; if it lasts, the log of gbg-proxy has the response of the token endpoint",
     proxy_error: "proxy_internal_response",
 };
 

@@ -158,7 +158,7 @@ fn write_line(context: &RequestContext, state: &ResponseState, outcome: &Outcome
         source = state.status.map(|_| outcome.source.name()),
         reason = outcome.reason,
         outcome = incomplete,
-        error = state.broken.as_deref(),
+        error = state.error(),
         bytes_in,
         bytes_out,
         duration_ms = milliseconds(outcome.duration),

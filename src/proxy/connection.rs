@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::authenticate::caller::Caller;
-use crate::config::CertificateName;
+use crate::config::{CertificateName, Hosts};
 use crate::error::Error;
 
 /// A client certificate that may lose its validity while its connection is open.
@@ -26,6 +26,8 @@ pub struct ConnectionInfo<'a> {
     pub local: Option<SocketAddr>,
     /// Whether the connection is TLS.
     pub is_tls: bool,
+    /// The names in the listener's certificate.
+    pub server_names: Option<Arc<Hosts>>,
     /// Subject alternative names of the client certificate.
     pub names: &'a [CertificateName],
     /// The client certificate.
@@ -41,6 +43,7 @@ pub struct ConnectionIdentity {
     pub(super) addr: Option<SocketAddr>,
     pub(super) local: Option<SocketAddr>,
     pub(super) is_tls: bool,
+    pub(super) server_names: Option<Arc<Hosts>>,
     pub(super) certificate: Option<Arc<dyn CheckCertificate>>,
     pub(super) caller: Option<Arc<Caller>>,
 }
@@ -51,9 +54,16 @@ impl ConnectionIdentity {
             addr: connection.addr,
             local: connection.local,
             is_tls: connection.is_tls,
+            server_names: connection.server_names,
             certificate: connection.certificate,
             caller,
         }
+    }
+
+    /// Whether the listener's certificate names `host`.
+    pub(super) fn is_named(&self, host: &[u8]) -> bool {
+        let names = self.server_names.as_ref();
+        names.is_some_and(|names| names.has(host, self.local))
     }
 
     /// Checks the certificate that the connection was opened with, if any.

@@ -42,6 +42,14 @@ pub(super) struct RequestContext {
     state: Mutex<ResponseState>,
 }
 
+/// The failure that a response of the proxy reports, for the access log and the metrics.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    pub(super) reason: &'static ErrorReason,
+    /// Safe to show to a caller, and to log.
+    pub(super) detail: Arc<str>,
+}
+
 /// Progress of the response.
 #[derive(Debug, Default)]
 pub(super) struct ResponseState {
@@ -55,7 +63,8 @@ pub(super) struct ResponseState {
     /// `None` until there is a response.
     pub(super) status: Option<StatusCode>,
     is_from_proxy: bool,
-    reason: Option<&'static ErrorReason>,
+    /// The failure that the response reports.
+    pub(super) failure: Option<Failure>,
     pub(super) gbg_request_id: Option<HeaderValue>,
     /// Whether the whole response has been handed to the connection.
     pub(super) is_complete: bool,
@@ -63,6 +72,14 @@ pub(super) struct ResponseState {
     pub(super) broken: Option<String>,
     /// Released when the response ends.
     permit: Option<RequestPermit>,
+}
+
+impl ResponseState {
+    /// The error that cut the response off, or that it reports.
+    pub(super) fn error(&self) -> Option<&str> {
+        let reported = || self.failure.as_ref().map(|failure| &*failure.detail);
+        self.broken.as_deref().or_else(reported)
+    }
 }
 
 impl RequestContext {
@@ -161,7 +178,7 @@ impl RequestContext {
         state.is_complete = res.body().is_end_stream() || self.method == Method::HEAD;
         state.status = Some(res.status());
         state.is_from_proxy = is_from_proxy;
-        state.reason = res.extensions().get::<&'static ErrorReason>().copied();
+        state.failure = res.extensions().get().cloned();
         state.gbg_request_id = res.headers().get(GBG_REQUEST_ID).cloned();
     }
 
@@ -218,7 +235,7 @@ impl RequestContext {
                 Some(_) if state.is_from_proxy => ResponseSource::Proxy,
                 Some(_) => ResponseSource::Gbg,
             },
-            reason: state.reason.map(|reason| reason.name),
+            reason: state.failure.as_ref().map(|failure| failure.reason.name),
             duration: self.started.elapsed(),
             upstream: state.upstream_time,
             bytes: [&self.bytes_in, &self.bytes_out].map(|bytes| bytes.load(Relaxed)),

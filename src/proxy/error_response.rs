@@ -17,7 +17,7 @@ use tower::layer::{Layer, layer_fn};
 use tower::service_fn;
 
 use super::access_log::ResponseBody;
-use super::context::WithContext;
+use super::context::{Failure, WithContext};
 use super::request_id;
 use super::step::Step;
 use super::validate::cross_site;
@@ -150,7 +150,8 @@ fn error_response(error: &Error, format: &ErrorFormat, request_id: &str) -> Resp
     }
     match error {
         Error::MethodNotAllowed { allow } => drop(headers.insert(ALLOW, allow.clone())),
-        Error::CallerUnknown(_) | Error::CertificateEnded(_) => {
+        Error::Tunnel(refusal) => drop(headers.insert(ALLOW, refusal.allow.clone())),
+        Error::CallerUnknown(_) | Error::CallerExpired { .. } | Error::CertificateEnded(_) => {
             // RFC 9110 section 11.6.1: both schemes of Authorization that carry a caller key.
             for challenge in ["Bearer realm=\"gbg-proxy\"", "Basic realm=\"gbg-proxy\""] {
                 headers.append(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
@@ -170,7 +171,10 @@ fn error_response(error: &Error, format: &ErrorFormat, request_id: &str) -> Resp
         }
         _ => {}
     }
-    res.extensions_mut().insert(reason);
+    res.extensions_mut().insert(Failure {
+        reason,
+        detail: error.to_string().into(),
+    });
     res
 }
 
@@ -194,6 +198,7 @@ fn body(error: &Error, reason: &ErrorReason, version: ApiVersion, request_id: &s
         ApiVersion::V1 => {
             body.insert("message".to_owned(), json!(detail));
             body.insert("error".to_owned(), json!(reason.name));
+            body.insert("action".to_owned(), json!(error.action()));
         }
         ApiVersion::V2 => {
             let entry = json!({
@@ -201,7 +206,7 @@ fn body(error: &Error, reason: &ErrorReason, version: ApiVersion, request_id: &s
                 "name": reason.name,
                 "location": location(error),
                 "problem": detail,
-                "action": reason.action,
+                "action": error.action(),
             });
             body.insert("errors".to_owned(), json!([entry]));
         }
@@ -212,17 +217,20 @@ fn body(error: &Error, reason: &ErrorReason, version: ApiVersion, request_id: &s
 /// Location of the fault in the terms of API v2: `Body`, `Authorization`, `Path` or `Service`.
 fn location(error: &Error) -> &'static str {
     match error {
-        Error::PathUnknown
+        Error::PathUnknown { .. }
         | Error::MethodNotAllowed { .. }
-        | Error::HostNotAllowed
-        | Error::PathNotAllowed
+        | Error::Tunnel(_)
+        | Error::HostNotAllowed { .. }
+        | Error::PathNotAllowed { .. }
         | Error::BadRequest(_)
-        | Error::TargetTooLong
-        | Error::HeaderTooLarge => "Path",
-        Error::CallerTooSlow | Error::BodyBroken | Error::BodyTooLarge => "Body",
+        | Error::EmptySegment
+        | Error::TargetTooLong { .. }
+        | Error::HeaderTooLarge { .. } => "Path",
+        Error::CallerTooSlow | Error::BodyBroken | Error::BodyTooLarge { .. } => "Body",
         Error::TokenUnavailable { .. }
         | Error::ClientRefused { .. }
         | Error::CallerUnknown(_)
+        | Error::CallerExpired { .. }
         | Error::CertificateEnded(_)
         | Error::CrossSite => "Authorization",
         Error::RateLimited { .. }

@@ -14,7 +14,7 @@ use hyper::body::Body;
 
 use super::body_buffer::BodyBuffer;
 use super::headers::clean_trailers;
-use crate::config::Limits;
+use crate::config::{Limits, Size};
 use crate::error::{BoxError, Error};
 
 /// A copy of a request that can be sent again.
@@ -44,7 +44,8 @@ pub(super) fn buffer<B: Body<Data = Bytes>>(
     let from_caller = |body, replay| {
         RequestBody(BodySource::Caller {
             body,
-            left: limits.max_request_body,
+            limit: limits.max_request_body,
+            received: 0,
             replay,
         })
     };
@@ -113,7 +114,9 @@ pub struct RequestBody<B>(BodySource<B>);
 enum BodySource<B> {
     Caller {
         body: B,
-        left: u64,
+        /// Longest body, and bytes received so far.
+        limit: u64,
+        received: u64,
         replay: Option<Arc<ReplayBuffer>>,
     },
     Replay(Bytes),
@@ -128,10 +131,17 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Body for RequestBody<
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.0 {
-            BodySource::Caller { body, left, replay } => {
+            BodySource::Caller {
+                body,
+                limit,
+                received,
+                replay,
+            } => {
                 let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
                 let frame = frame
-                    .map(|frame| charge(clean_trailers(frame.map_err(Into::into)?), left))
+                    .map(|frame| {
+                        charge(clean_trailers(frame.map_err(Into::into)?), received, *limit)
+                    })
                     .transpose();
                 if let (Some(replay), Ok(frame)) = (replay, &frame) {
                     replay.record(frame.as_ref(), frame.is_none() || body.is_end_stream());
@@ -158,10 +168,19 @@ impl<B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin> Body for RequestBody<
     }
 }
 
-/// Subtracts the data of `frame` from what is `left` of the longest request body.
-fn charge(frame: Frame<Bytes>, left: &mut u64) -> Result<Frame<Bytes>, BoxError> {
-    let length = frame.data_ref().map_or(0, Bytes::len) as u64;
-    *left = left.checked_sub(length).ok_or(Error::BodyTooLarge)?;
+/// The error of a body that is longer than `limits.max_request_body`.
+pub(super) fn body_too_large(max_request_body: u64) -> Error {
+    Error::BodyTooLarge {
+        limit: Size(max_request_body).to_string(),
+    }
+}
+
+/// Adds the data of `frame` to the bytes `received` of a body of at most `limit`.
+fn charge(frame: Frame<Bytes>, received: &mut u64, limit: u64) -> Result<Frame<Bytes>, BoxError> {
+    *received += frame.data_ref().map_or(0, Bytes::len) as u64;
+    if *received > limit {
+        return Err(body_too_large(limit).into());
+    }
     Ok(frame)
 }
 
@@ -270,7 +289,7 @@ mod tests {
         let error = read(&["0123456789", "0123456789", "x"]).await.unwrap_err();
         assert!(matches!(
             *error.downcast::<Error>().unwrap(),
-            Error::BodyTooLarge
+            Error::BodyTooLarge { .. }
         ));
     }
 }

@@ -54,7 +54,9 @@ pub(super) fn wait_error(limit: &ConnectionLimit, start: WaitStart) -> Error {
 /// The error of a request body that stopped before its end: too large, or broken off by its caller.
 pub(super) fn request_body_error(cause: Option<&(dyn std::error::Error + 'static)>) -> Error {
     match cause.and_then(|cause| cause.downcast_ref()) {
-        Some(Error::BodyTooLarge) => Error::BodyTooLarge,
+        Some(Error::BodyTooLarge { limit }) => Error::BodyTooLarge {
+            limit: limit.clone(),
+        },
         _ => Error::BodyBroken,
     }
 }

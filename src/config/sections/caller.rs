@@ -129,10 +129,7 @@ impl<'r, 'a> CallerEntry<'r, 'a> {
         if allow.is_empty() {
             self.reject_empty("allow");
         }
-        let is_outside = |prefix: &&PathPrefix| {
-            let mut outer = outer.iter();
-            !outer.any(|outer| prefix.as_str().starts_with(outer.as_str()))
-        };
+        let is_outside = |prefix: &&PathPrefix| !PathPrefix::any_covers(outer, prefix.as_str());
         if let Some(outside) = allow.iter().find(is_outside) {
             let outer: Vec<_> = outer
                 .iter()

@@ -180,10 +180,7 @@ impl ForwardConfig {
             "caller_bearer",
             gbg::CALLER_BEARER.map(ExactPath::known).into(),
         );
-        let is_forwarded = |path: &&ExactPath| {
-            let mut allow = allow.iter();
-            allow.any(|prefix| path.as_str().starts_with(prefix.as_str()))
-        };
+        let is_forwarded = |path: &&ExactPath| PathPrefix::any_covers(&allow, path.as_str());
         if section.is_written("caller_bearer")
             && section.is_sound()
             && let Some(path) = caller_bearer.iter().find(|path| !is_forwarded(path))

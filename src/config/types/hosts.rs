@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use url::Host;
 
 use super::address::Address;
+use super::certificate_name::CertificateName;
 use crate::config::source::invalid::Invalid;
 use crate::config::source::setting::TextSetting;
 
@@ -32,6 +33,26 @@ impl Hosts {
                 Address::Tcp(addr) => Some(addr.ip().to_canonical()),
                 Address::Unix(_) => None,
             },
+            names,
+            suffixes,
+        }
+    }
+
+    /// The hosts that a server certificate has as its `names`.
+    pub(crate) fn of_certificate(names: &[CertificateName]) -> Self {
+        let written = names.iter().filter_map(|name| match name {
+            // Of a wildcard, everything below: the certificate's owner has the whole domain.
+            CertificateName::Dns(name) => match name.strip_prefix('*') {
+                Some(suffix) => suffix.starts_with('.').then(|| suffix.to_owned()),
+                None => Some(name.clone()),
+            },
+            CertificateName::Address(address) => Some(address.to_string()),
+            CertificateName::Uri(_) | CertificateName::Email(_) => None,
+        });
+        let (suffixes, names) = written.partition(|host| host.starts_with('.'));
+        Hosts {
+            is_any: false,
+            addr: None,
             names,
             suffixes,
         }
@@ -78,7 +99,7 @@ fn ends_in(host: &str, suffix: &str) -> bool {
 }
 
 /// The host of an authority; that of an IPv6 address keeps its brackets.
-fn without_port(authority: &[u8]) -> &[u8] {
+pub(crate) fn without_port(authority: &[u8]) -> &[u8] {
     match authority.iter().rposition(|&byte| byte == b':') {
         Some(colon) if !authority[colon..].contains(&b']') => &authority[..colon],
         _ => authority,
@@ -228,6 +249,21 @@ mod tests {
             assert!(!has(&some, host), "{host}");
         }
         assert!(has(&hosts("0.0.0.0:8080", &["*"]), "evil.example"));
+    }
+
+    #[test]
+    fn names_of_a_certificate_are_hosts() {
+        let names = ["dns:", "*", "*.corp.example", "gbg.example"].map(CertificateName::dns);
+        let address = CertificateName::Address("10.9.9.9".parse().unwrap());
+        let uri = CertificateName::Uri("https://uri.example".to_owned());
+        let names = [&names[1..], &[address, uri]].concat();
+        let some = Hosts::of_certificate(&names);
+        for host in ["gbg.example:8443", "a.corp.example", "10.9.9.9"] {
+            assert!(has(&some, host), "{host}");
+        }
+        for host in ["evil.example", "corp.example", "uri.example", "10.9.9.8"] {
+            assert!(!has(&some, host), "{host}");
+        }
     }
 
     #[test]

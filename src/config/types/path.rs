@@ -17,6 +17,27 @@ impl PathPrefix {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns true if one of `prefixes` covers `path`.
+    pub(crate) fn any_covers(prefixes: &[PathPrefix], path: &str) -> bool {
+        prefixes.iter().any(|prefix| path.starts_with(&*prefix.0))
+    }
+
+    /// `prefixes` as a list to read; of many, the first.
+    pub(crate) fn list(prefixes: &[PathPrefix]) -> String {
+        const MAX_LISTED: usize = 5;
+        let listed: Vec<_> = prefixes
+            .iter()
+            .map(PathPrefix::as_str)
+            .take(MAX_LISTED)
+            .collect();
+        let more = if prefixes.len() > MAX_LISTED {
+            ", …"
+        } else {
+            ""
+        };
+        listed.join(", ") + more
+    }
 }
 
 impl TextSetting for PathPrefix {

@@ -1,5 +1,7 @@
 //! Sizes: a number of bytes and its unit, such as `"64KiB"`.
 
+use std::fmt;
+
 use bytesize::ByteSize;
 use toml::Value;
 
@@ -9,6 +11,15 @@ use crate::config::source::setting::{Kind, Setting};
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Size(pub(crate) u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+        let fits = |(unit, _): &(u64, &str)| self.0 > 0 && self.0.is_multiple_of(*unit);
+        let (unit, name) = units.into_iter().find(fits).unwrap_or((1, "B"));
+        write!(f, "{}{name}", self.0 / unit)
+    }
+}
 
 impl Setting for Size {
     const KIND: Kind = Kind::Mixed;
@@ -39,16 +50,9 @@ impl Setting for Size {
     }
 
     fn to_toml(&self) -> Value {
-        let units = [
-            (1 << 30, "GiB"),
-            (1 << 20, "MiB"),
-            (1 << 10, "KiB"),
-            (1, "B"),
-        ];
-        let fits = |(unit, _): &(u64, &str)| self.0 > 0 && self.0.is_multiple_of(*unit);
-        match units.into_iter().find(fits) {
-            Some((unit, name)) => Value::String(format!("{}{name}", self.0 / unit)),
-            None => Value::Integer(0),
+        match self.0 {
+            0 => Value::Integer(0),
+            _ => Value::String(self.to_string()),
         }
     }
 }

@@ -73,22 +73,25 @@ impl Caller {
         &self.account
     }
 
-    pub(super) fn check_expiry(self: Arc<Self>) -> Result<Arc<Self>, Error> {
+    pub(in crate::proxy) fn check_expiry(&self) -> Result<(), Error> {
         match self.expires {
             // Only callers that expire cost a look at the wall clock.
-            Some(expires) if SystemTime::now() >= expires => {
-                Err(Error::CallerUnknown("this caller has expired"))
-            }
-            _ => Ok(self),
+            Some(ended) if SystemTime::now() >= ended => Err(Error::CallerExpired {
+                caller: self.name.clone().unwrap_or_default(),
+                ended,
+            }),
+            _ => Ok(()),
         }
     }
 
     /// Checks that the caller may call `path` with `method`.
     pub(super) fn check_call(&self, method: &Method, path: &str) -> Result<(), Error> {
         if let Some(allow) = &self.allow
-            && !allow.iter().any(|prefix| path.starts_with(prefix.as_str()))
+            && !PathPrefix::any_covers(allow, path)
         {
-            return Err(Error::PathNotAllowed);
+            return Err(Error::PathNotAllowed {
+                allow: PathPrefix::list(allow),
+            });
         }
         self.methods.check(method)
     }

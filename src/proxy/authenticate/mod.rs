@@ -62,16 +62,16 @@ impl Authenticator {
         self.callers.by_connection(names, uid)
     }
 
-    /// The caller whose key `key` is.
+    /// The caller whose key `key` is; its access may have ended.
     pub(super) fn caller_of_key(&self, key: &[u8]) -> Result<Arc<Caller>, Error> {
         key_digest(key)
             .and_then(|digest| self.callers.by_digest(&digest))
             .ok_or(Error::CallerUnknown("the caller key is not known"))
-            .and_then(Caller::check_expiry)
     }
 
-    /// The caller of a request with these `headers`; `connected` is the caller of its connection.
-    fn authenticate(
+    /// The caller of a request with these `headers`, whose access may have ended; `connected` is the
+    /// caller of its connection.
+    fn find(
         &self,
         headers: &HeaderMap,
         connected: Option<&Arc<Caller>>,
@@ -81,12 +81,14 @@ impl Authenticator {
             return Ok(Arc::clone(&self.callers.anonymous));
         }
         if let Some(caller) = connected {
-            return Caller::check_expiry(Arc::clone(caller));
+            return Ok(Arc::clone(caller));
         }
         let by_field =
             single_value(headers, &X_API_KEY).map(|value| self.caller_of_key(value.as_bytes()));
-        if let Some(Ok(caller)) = by_field {
-            return Ok(caller);
+        if let Some(Ok(caller)) = &by_field
+            && caller.check_expiry().is_ok()
+        {
+            return Ok(Arc::clone(caller));
         }
         let is_callers_bearer = bearer_owner == BearerOwner::Caller;
         let key = single_value(headers, &AUTHORIZATION)
@@ -95,10 +97,10 @@ impl Authenticator {
         match (key, by_field) {
             (Some(key), _) => self.caller_of_key(&key),
             (None, Some(rejected)) => rejected,
-            (None, None) if is_callers_bearer => Err(Error::CallerUnknown(
-                "on this path the caller key must come as X-Api-Key",
-            )),
-            (None, None) => Err(Error::CallerUnknown("no caller key came with the request")),
+            (None, None) => Err(Error::CallerUnknown(missing_key(
+                headers,
+                is_callers_bearer,
+            ))),
         }
     }
 
@@ -116,10 +118,10 @@ impl Authenticator {
                 "on this path Authorization carries GBG's own token; send the caller key as X-Api-Key",
             ));
         }
-        let caller = self.authenticate(req.headers(), connection.caller.as_ref(), bearer_owner)?;
-        let permission = caller.check_call(req.method(), req.uri().path());
-        context.set_caller(caller);
-        permission
+        let caller = self.find(req.headers(), connection.caller.as_ref(), bearer_owner)?;
+        context.set_caller(Arc::clone(&caller));
+        caller.check_expiry()?;
+        caller.check_call(req.method(), req.uri().path())
     }
 
     /// Delays the rejection of a request if its address fails often.
@@ -165,6 +167,19 @@ fn has_caller_key(headers: &HeaderMap) -> bool {
     values.any(|value| {
         holds_key(value.as_bytes()) || key_in(value).is_some_and(|key| holds_key(&key))
     })
+}
+
+/// The reason why no key was found in `headers`.
+fn missing_key(headers: &HeaderMap, is_callers_bearer: bool) -> &'static str {
+    if headers.get_all(&X_API_KEY).iter().count() > 1 {
+        "the request has more than one X-Api-Key field"
+    } else if is_callers_bearer {
+        "on this path the caller key must come as X-Api-Key"
+    } else if headers.get_all(&AUTHORIZATION).iter().count() > 1 {
+        "the request has more than one Authorization field"
+    } else {
+        "no caller key came with the request"
+    }
 }
 
 /// The value of `name` if there is exactly one.

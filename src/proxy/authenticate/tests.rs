@@ -60,7 +60,8 @@ fn authenticated(
         );
     }
     authenticator
-        .authenticate(&headers, connected, BearerOwner::Proxy)
+        .find(&headers, connected, BearerOwner::Proxy)
+        .and_then(|caller| caller.check_expiry().map(|()| caller))
         .map(|caller| caller.name().unwrap_or("anyone").to_owned())
 }
 
@@ -129,6 +130,25 @@ fn a_key_is_accepted_in_three_fields() {
             ),
             "{fields:?}"
         );
+    }
+}
+
+#[test]
+fn a_repeated_credential_is_named() {
+    let (crm, key) = keyed("crm");
+    let known = authenticator(vec![crm]);
+    for (name, detail) in [
+        ("x-api-key", "the request has more than one X-Api-Key field"),
+        (
+            "authorization",
+            "the request has more than one Authorization field",
+        ),
+        ("cookie", "no caller key came with the request"),
+    ] {
+        let value = format!("Bearer {key}");
+        let fields = [(name, value.clone()), (name, value)];
+        let error = authenticated(&known, &fields, None).unwrap_err();
+        assert_eq!(error.to_string(), detail);
     }
 }
 
@@ -209,10 +229,10 @@ fn an_expired_caller_is_rejected() {
         .is_err()
     );
     let error = authenticated(&at(now - hour), &fields, None).unwrap_err();
-    assert!(
-        matches!(error, Error::CallerUnknown("this caller has expired")),
-        "{error:?}"
-    );
+    let Error::CallerExpired { caller, ended } = error else {
+        panic!("{error:?}")
+    };
+    assert_eq!((&*caller, ended), ("crm", now - hour));
 }
 
 #[test]
@@ -234,7 +254,7 @@ fn a_caller_may_only_make_its_own_calls() {
     );
     assert!(matches!(
         known.check_call(&Method::POST, "/v2/captain/journey/start"),
-        Err(Error::PathNotAllowed)
+        Err(Error::PathNotAllowed { allow }) if allow == "/v2/captain/journey/state/"
     ));
     let refused = known.check_call(&Method::GET, "/v2/captain/journey/state/fetch");
     assert!(matches!(refused, Err(Error::MethodNotAllowed { allow }) if allow == "POST"));

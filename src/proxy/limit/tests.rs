@@ -5,11 +5,10 @@ use http_body_util::{BodyExt, Empty, Full};
 use tower::ServiceExt;
 
 use super::*;
-use crate::error::ErrorReason;
 use crate::proxy::access_log::ObservedBody;
 use crate::proxy::authorize::Authorized;
 use crate::proxy::connection::ConnectionInfo;
-use crate::proxy::context::with_context;
+use crate::proxy::context::{Failure, with_context};
 use crate::proxy::stack;
 use crate::proxy::tests::{config, policy, policy_with_token};
 
@@ -41,7 +40,10 @@ fn request() -> Request<Empty<Bytes>> {
 }
 
 fn reason(res: &TestResponse) -> Option<&'static str> {
-    let reason = res.extensions().get::<&'static ErrorReason>();
+    let reason = res
+        .extensions()
+        .get::<Failure>()
+        .map(|failure| failure.reason);
     reason.map(|reason| reason.name)
 }
 

@@ -124,11 +124,15 @@ impl TokenStub {
         if let Some(secret) = basic.secret_or(form)
             && let Ok(caller) = self.authenticator.caller_of_key(secret.as_bytes())
         {
-            context.set_caller(caller);
-            return Ok(granted(&secret));
+            context.set_caller(Arc::clone(&caller));
+            return Ok(match caller.check_expiry() {
+                Ok(()) => granted(&secret),
+                Err(error) => unknown_client(is_basic_client, &error.to_string()),
+            });
         }
         self.authenticator.delay_rejection(connection).await;
-        Ok(unknown_client(is_basic_client))
+        let description = "the client secret must be a caller key of this proxy";
+        Ok(unknown_client(is_basic_client, description))
     }
 }
 
@@ -238,11 +242,8 @@ fn refused(error: &str, description: &str) -> Response<String> {
 }
 
 /// The challenge is that of the scheme which the client used (RFC 6749 section 5.2).
-fn unknown_client(is_basic_client: bool) -> Response<String> {
-    let mut res = refused(
-        "invalid_client",
-        "the client secret must be a caller key of this proxy",
-    );
+fn unknown_client(is_basic_client: bool, description: &str) -> Response<String> {
+    let mut res = refused("invalid_client", description);
     *res.status_mut() = StatusCode::UNAUTHORIZED;
     if is_basic_client {
         res.headers_mut().insert(

@@ -24,11 +24,12 @@ use self::path::check_path;
 use super::access_log::ResponseBody;
 use super::connection::ConnectionIdentity;
 use super::context::WithContext;
+use super::replay::body_too_large;
 use super::request_id;
 use super::route::Route;
 use super::step::Step;
-use crate::config::{Config, Hosts, Limits, PathPrefix};
-use crate::error::Error;
+use crate::config::{Config, Hosts, Limits, PathPrefix, Size, without_port};
+use crate::error::{Error, TunnelRefusal};
 use crate::headers::via;
 
 /// Rules for requests that may pass.
@@ -61,8 +62,10 @@ impl Validator {
         connection: &ConnectionIdentity,
     ) -> Result<Option<Response<()>>, Error> {
         connection.check_certificate()?;
-        if matches!(*req.method(), Method::CONNECT | Method::TRACE) {
-            return Err(self.methods.not_allowed());
+        match *req.method() {
+            Method::CONNECT => return Err(self.refuse_tunnel(connection)),
+            Method::TRACE => return Err(self.methods.not_allowed()),
+            _ => {}
         }
         let head = Head::scan(req.headers());
         // First: a request that loops has lost its credentials, and would get 401 instead.
@@ -94,16 +97,21 @@ impl Validator {
             "" => return Err(Error::BadRequest("the target has no path")),
             path => check_path(path)?,
         }
-        if route.is_token_request || self.allows(req.uri().path()) {
+        if route.is_token_request || PathPrefix::any_covers(&self.allow, req.uri().path()) {
             Ok(self.final_recipient(req))
         } else {
-            Err(Error::PathUnknown)
+            Err(Error::PathUnknown {
+                allow: PathPrefix::list(&self.allow),
+            })
         }
     }
 
-    fn allows(&self, path: &str) -> bool {
-        let mut prefixes = self.allow.iter();
-        prefixes.any(|prefix| path.starts_with(prefix.as_str()))
+    fn refuse_tunnel(&self, connection: &ConnectionIdentity) -> Error {
+        let scheme = if connection.is_tls { "https" } else { "http" };
+        Error::Tunnel(Box::new(TunnelRefusal {
+            allow: self.methods.allow_header().clone(),
+            base_url: connection.local.map(|local| format!("{scheme}://{local}")),
+        }))
     }
 
     /// The response to an OPTIONS whose Max-Forwards makes the proxy its final recipient (RFC 9110
@@ -133,13 +141,19 @@ impl Validator {
             .uri()
             .authority()
             .map(|authority| authority.as_str().as_bytes());
-        let is_allowed =
-            |host: Option<&[u8]>| host.is_none_or(|host| self.hosts.has(host, connection.local));
-        if is_allowed(host) && (authority == host || is_allowed(authority)) {
-            Ok(())
-        } else {
-            Err(Error::HostNotAllowed)
+        let check = |host: Option<&[u8]>| match host {
+            Some(host) if !self.hosts.has(host, connection.local) && !connection.is_named(host) => {
+                Err(Error::HostNotAllowed {
+                    host: shown_host(host),
+                })
+            }
+            _ => Ok(()),
+        };
+        check(host)?;
+        if authority == host {
+            return Ok(());
         }
+        check(authority)
     }
 
     fn check_size<B: Body>(&self, req: &Request<B>, head: &Head<'_>) -> Result<(), Error> {
@@ -148,18 +162,35 @@ impl Validator {
             .path_and_query()
             .map_or(0, |target| target.as_str().len());
         if target as u64 > self.limits.max_target_bytes {
-            return Err(Error::TargetTooLong);
+            return Err(Error::TargetTooLong {
+                limit: Size(self.limits.max_target_bytes).to_string(),
+            });
         }
-        if head.count > self.limits.max_header_fields
-            || head.length as u64 > self.limits.max_header_bytes
-        {
-            return Err(Error::HeaderTooLarge);
+        if head.count > self.limits.max_header_fields {
+            let limit = self.limits.max_header_fields;
+            let detail =
+                format!("there are more than {limit} header fields (limits.max_header_fields)");
+            return Err(Error::HeaderTooLarge { detail });
+        }
+        if head.length as u64 > self.limits.max_header_bytes {
+            let limit = Size(self.limits.max_header_bytes);
+            let detail =
+                format!("the header fields are larger than {limit} (limits.max_header_bytes)");
+            return Err(Error::HeaderTooLarge { detail });
         }
         if req.body().size_hint().lower() > self.limits.max_request_body {
-            return Err(Error::BodyTooLarge);
+            return Err(body_too_large(self.limits.max_request_body));
         }
         Ok(())
     }
+}
+
+/// `host` without its port, as far as it is shown. It is valid text: [`is_host`] was checked.
+fn shown_host(host: &[u8]) -> String {
+    /// No host name is longer (RFC 1035 section 2.3.4).
+    const MAX_SHOWN: usize = 255;
+    let host = without_port(host);
+    String::from_utf8_lossy(&host[..host.len().min(MAX_SHOWN)]).into_owned()
 }
 
 /// Passes the valid requests of `connection`.

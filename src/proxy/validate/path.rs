@@ -4,7 +4,6 @@ use percent_encoding::percent_decode_str;
 
 use crate::error::Error;
 
-const EMPTY_SEGMENT: &str = "the path has an empty segment";
 const DOT_SEGMENT: &str = "the path has a dot segment";
 const BACKSLASH: &str = "the path has a backslash";
 const UNENCODED: &str = "the path has a character that must be percent-encoded";
@@ -39,7 +38,9 @@ pub(super) fn check_path(path: &str) -> Result<(), Error> {
         let byte = rest[index];
         rest = &rest[index + 1..];
         let fault = match byte {
-            b'/' => fault_of_segment(rest),
+            b'/' if rest.starts_with(b"/") => return Err(Error::EmptySegment),
+            b'/' if starts_with_dots(rest) => Some(DOT_SEGMENT),
+            b'/' => None,
             b'\\' => Some(BACKSLASH),
             b'%' => match decoded(rest) {
                 Some(0x80..) => {
@@ -61,16 +62,13 @@ pub(super) fn check_path(path: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The problem of the segment at the start of `rest`: it is empty and not the last, or it is `.` or
-/// `..`. Some servers remove parameters (`;…`) first.
-fn fault_of_segment(rest: &[u8]) -> Option<&'static str> {
-    match rest {
-        [b'/', ..] => Some(EMPTY_SEGMENT),
-        [b'.'] | [b'.', b'/' | b';', ..] | [b'.', b'.'] | [b'.', b'.', b'/' | b';', ..] => {
-            Some(DOT_SEGMENT)
-        }
-        _ => None,
-    }
+/// Whether the segment at the start of `rest` is `.` or `..`. Some servers remove parameters (`;…`)
+/// first.
+fn starts_with_dots(rest: &[u8]) -> bool {
+    matches!(
+        rest,
+        [b'.'] | [b'.', b'/' | b';', ..] | [b'.', b'.'] | [b'.', b'.', b'/' | b';', ..]
+    )
 }
 
 /// Decodes the two hexadecimal digits at the start of `rest`.

@@ -1,6 +1,7 @@
 //! Requests and responses on their way through the proxy.
 
 mod access_log;
+mod actions;
 mod authenticate;
 mod caller_identities;
 mod error_responses;

@@ -57,7 +57,9 @@ impl Identity {
 
     /// Another certificate in the same files, and the roots for it.
     pub fn renew(&mut self) {
-        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let certified =
+            rcgen::generate_simple_self_signed(["localhost", "gbg.example"].map(str::to_owned))
+                .unwrap();
         std::fs::write(self.path("cert.pem"), certified.cert.pem()).unwrap();
         std::fs::write(self.path("key.pem"), certified.signing_key.serialize_pem()).unwrap();
         std::fs::set_permissions(self.path("key.pem"), Permissions::from_mode(0o600)).unwrap();
