@@ -387,16 +387,11 @@ fn a_request_larger_than_the_limits_is_rejected() {
         let error = check(target, name, body).unwrap_err();
         assert_eq!(error.to_string(), detail);
     }
-    let many = Request::builder()
-        .uri("/v2/captain/x")
-        .header(HOST, "a")
-        .header("a", "")
-        .header("a", "")
-        .header("b", "");
-    let error = checked(&validator, &many.body(NoBody::new()).unwrap()).unwrap_err();
-    assert!(
-        error
-            .to_string()
-            .starts_with("there are more than 3 header fields")
-    );
+    let mut many = request("/v2/captain/x");
+    for name in ["a", "b", "c"] {
+        many.headers_mut()
+            .insert(name, HeaderValue::from_static(""));
+    }
+    let error = checked(&validator, &many).unwrap_err().to_string();
+    assert!(error.starts_with("there are more than 3 header fields"));
 }
