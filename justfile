@@ -44,6 +44,10 @@ fuzz:
 deny:
     .ci/deny
 
+# Build the book of docs/ into target/book, and check its links.
+docs:
+    .ci/docs
+
 # Run everything that CI runs.
 ci:
     .ci/run

@@ -1,5 +1,6 @@
 //! Operation: start, reload, drain, signals, logs, and the files for operators.
 
+mod alerts;
 mod documents;
 mod lifecycle;
 mod load_test;
