@@ -7,17 +7,19 @@ use serde_json::json;
 use super::config_arguments::ConfigArguments;
 use super::error::CommandError;
 use super::output::print;
-use crate::config::{CallerConfig, Config, Effective, PathPrefix};
+use crate::config::{CallerConfig, Config, ConfigErrors, Effective, PathPrefix};
 
 /// Validate the configuration without running the proxy
 ///
 /// Reads the file, the environment and the secrets as `run` does; opens no listener and sends
-/// nothing. Exit code: 0 if the configuration is valid, 64 with every error and its fix if not.
+/// nothing. It also rejects what `run` only warns of because it cannot work, such as an expired
+/// certificate. Exit code: 0 if the configuration is valid, 64 with every error and its fix if not.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gbg-proxy check
   gbg-proxy check --config /etc/gbg-proxy/proxy.toml
   gbg-proxy check --set upstream.region=us
+  gbg-proxy check --strict         fail on warnings, too: for a pipeline
   gbg-proxy check --all            show every key with its effective value and source
   gbg-proxy check --all --json     the same as JSON, for scripts")]
 pub(super) struct Check {
@@ -26,6 +28,9 @@ pub(super) struct Check {
     /// Show every key with its effective value and source
     #[arg(long)]
     all: bool,
+    /// Reject a configuration that causes warnings
+    #[arg(long)]
+    strict: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -35,6 +40,20 @@ impl Check {
     pub(super) fn run(self) -> Result<(), CommandError> {
         let (loaded, file) = self.config.load()?;
         let warnings = loaded.warnings;
+        if !loaded.defects.is_empty() {
+            return Err(CommandError::Config(ConfigErrors {
+                errors: loaded.defects,
+                warnings,
+            }));
+        }
+        if self.strict && !warnings.is_empty() {
+            let lines: String = warnings
+                .iter()
+                .map(|one| format!("\nwarning: {one}"))
+                .collect();
+            let text = format!("the configuration has warnings, which --strict rejects{lines}");
+            return Err(CommandError::Usage(text));
+        }
         let keys = self.all.then_some(loaded.effective);
         let summary = summarize(&loaded.config);
         if self.json {

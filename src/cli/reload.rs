@@ -129,11 +129,11 @@ impl Reloader {
         let Ok(Some(loaded)) = timeout(LOAD_TIMEOUT, load).await else {
             return Err(LOAD_TIMED_OUT.to_owned());
         };
+        let loaded = loaded.map_err(|error| error.to_string())?;
+        let remarks: Vec<_> = loaded.remarks().collect();
         let Loaded {
-            config,
-            warnings,
-            effective,
-        } = loaded.map_err(|error| error.to_string())?;
+            config, effective, ..
+        } = loaded;
         // A file that was truncated by mistake has no callers either.
         if config.callers.is_empty()
             && self
@@ -160,8 +160,8 @@ impl Reloader {
             Ok(renewed) => renewed.map_err(|error| chain(&error))?,
             Err(_) => return Err(LOAD_TIMED_OUT.to_owned()),
         }
-        for warning in warnings {
-            tracing::warn!("{warning}");
+        for remark in remarks {
+            tracing::warn!("{remark}");
         }
         self.log_level.set(log_level(&config.log));
         match (live.is_empty(), fixed.is_empty()) {

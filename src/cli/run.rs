@@ -67,7 +67,7 @@ impl Run {
         let settings = log_settings(log);
         let log_level = settings.level.clone();
         let logging = telemetry::init(settings).map_err(|error| cannot_log(log, &error))?;
-        for warning in unprotected.iter().chain(&loaded.warnings) {
+        for warning in unprotected.into_iter().chain(loaded.remarks()) {
             tracing::warn!("{warning}");
         }
         let mut config = loaded.config;

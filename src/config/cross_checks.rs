@@ -1,5 +1,6 @@
-//! Warnings about combinations of keys that are valid, but probably not intended.
+//! Rules between keys: combinations that are valid, but cannot work or are probably not intended.
 
+use std::fmt::Display;
 use std::time::{Duration, SystemTime};
 
 use humantime::{format_duration, format_rfc3339_seconds};
@@ -7,6 +8,7 @@ use rustls::client::verify_server_name;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::ParsedCertificate;
 
+use super::error::Problem;
 use super::types::address::Address;
 use super::types::validity::{Validity, unix_seconds};
 use super::{Config, own_addresses};
@@ -16,6 +18,16 @@ const CERTIFICATE_WARNING_DAYS: u64 = 30;
 const CALLER_WARNING_DAYS: u64 = 14;
 
 const DAY_SECONDS: u64 = 86_400;
+
+/// Errors with which the proxy can start, but not work.
+pub(super) fn defects(config: &Config) -> Vec<Problem> {
+    let Some(certificate) = served_certificate(config) else {
+        return Vec::new();
+    };
+    let outdated = outdated_certificate(certificate);
+    let uncovered = uncovered_hosts(config, certificate);
+    outdated.into_iter().chain(uncovered).collect()
+}
 
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = own_addresses::warnings(config);
@@ -33,12 +45,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         let expiring = caller.expires.and_then(|time| expires_soon(&caller.name, time));
         unreachable.into_iter().chain(expiring)
     }));
-    if let Some(tls) = &config.listen.tls
-        && let Some(certificate) = tls.identity.chain.first()
-    {
-        warnings.extend(certificate_ends(certificate));
-        warnings.extend(uncovered_hosts(config, certificate));
-    }
+    warnings.extend(served_certificate(config).and_then(certificate_ends));
     warnings
 }
 
@@ -83,31 +90,55 @@ fn expires_soon(name: &str, time: SystemTime) -> Option<String> {
         .then(|| format!("the access of caller {name:?} ends at {shown}"))
 }
 
+fn served_certificate(config: &Config) -> Option<&CertificateDer<'static>> {
+    config.listen.tls.as_ref()?.identity.chain.first()
+}
+
 fn certificate_ends(certificate: &CertificateDer<'_>) -> Option<String> {
-    let validity = Validity::of(certificate)?;
     let now = unix_seconds();
-    let end = SystemTime::UNIX_EPOCH + Duration::from_secs(validity.end());
-    let end = format_rfc3339_seconds(end);
-    if validity.end() <= now {
-        return Some(format!(
-            "listen.tls.cert: the certificate expired at {end}: callers reject it; replace the file"
-        ));
-    }
-    (validity.end() < now + CERTIFICATE_WARNING_DAYS * DAY_SECONDS)
-        .then(|| format!("listen.tls.cert: the certificate expires at {end}"))
+    let end = Validity::of(certificate)?.end();
+    (now < end && end < now + CERTIFICATE_WARNING_DAYS * DAY_SECONDS)
+        .then(|| format!("listen.tls.cert: the certificate expires at {}", date(end)))
+}
+
+fn outdated_certificate(certificate: &CertificateDer<'_>) -> Option<Problem> {
+    let now = unix_seconds();
+    let validity = Validity::of(certificate)?;
+    let message = if validity.end() <= now {
+        format!("the certificate expired at {}", date(validity.end()))
+    } else if now < validity.begin() {
+        format!(
+            "the certificate is not valid before {}",
+            date(validity.begin())
+        )
+    } else {
+        return None;
+    };
+    let fix = "replace the file with a certificate that is valid now: callers reject this one";
+    Some(Problem::new("listen.tls.cert", message, fix))
+}
+
+fn date(unix_seconds: u64) -> impl Display {
+    format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(unix_seconds))
 }
 
 /// A certificate that covers no name of a list is that of another server.
-fn uncovered_hosts(config: &Config, certificate: &CertificateDer<'_>) -> Option<String> {
+fn uncovered_hosts(config: &Config, certificate: &CertificateDer<'_>) -> Option<Problem> {
     let parsed = ParsedCertificate::try_from(certificate).ok()?;
-    let names: Vec<_> = config
-        .listen
-        .hosts
+    let hosts = &config.listen.hosts;
+    let names: Vec<_> = hosts
         .iter()
         .filter_map(|host| ServerName::try_from(host.as_str()).ok())
         .collect();
     let is_covered = |name: &ServerName<'_>| verify_server_name(&parsed, name).is_ok();
     (!names.is_empty() && !names.iter().any(is_covered)).then(|| {
-        "listen.tls.cert: the certificate covers none of listen.hosts: callers reject it under these names".to_owned()
+        Problem::new(
+            "listen.tls.cert",
+            "the certificate covers none of listen.hosts",
+            format!(
+                "give the certificate of {}, or correct listen.hosts",
+                hosts.join(", ")
+            ),
+        )
     })
 }

@@ -59,6 +59,13 @@ pub struct ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+impl ConfigError {
+    /// The error in one line.
+    pub(super) fn to_line(&self) -> String {
+        self.to_string().replace("\n  fix: ", "; fix: ")
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.origin)?;

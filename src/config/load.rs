@@ -34,8 +34,19 @@ pub struct Loaded {
     pub config: Config,
     /// Values that are valid but probably not intended.
     pub warnings: Vec<String>,
+    /// Errors with which the proxy can start, but not work, such as an expired certificate. A restart
+    /// or a reload must not fail because of them.
+    pub defects: Vec<ConfigError>,
     /// Every key with its effective value.
     pub effective: Vec<Effective>,
+}
+
+impl Loaded {
+    /// The defects and the warnings, each in one line.
+    pub fn remarks(&self) -> impl Iterator<Item = String> {
+        let defects = self.defects.iter().map(ConfigError::to_line);
+        defects.chain(self.warnings.iter().cloned())
+    }
 }
 
 /// Loads the configuration from `sources`.
@@ -50,7 +61,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     let reader = Reader::new(&layers, &findings);
     let config = read::read(&reader, &findings, &sources.env);
     let effective = reader.into_effective();
-    let warnings = findings.finish()?;
+    let (warnings, defects) = findings.finish()?;
     let config = config.ok_or_else(|| {
         ConfigErrors::from(ConfigError {
             origin: ValueSource::Default,
@@ -62,6 +73,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     Ok(Loaded {
         config,
         warnings,
+        defects,
         effective: in_order(effective),
     })
 }

@@ -41,6 +41,9 @@ pub(crate) fn read(reader: &Reader<'_>, findings: &Findings, env: &Environment) 
         trace,
         drain,
     };
+    for defect in cross_checks::defects(&config) {
+        findings.add_defect(defect);
+    }
     for warning in cross_checks::warnings(&config) {
         findings.warn(warning);
     }

@@ -106,8 +106,9 @@ fn load(arguments: ConfigArguments, report: &mut Report) -> Result<Config, Comma
     match arguments.load() {
         Ok((loaded, file)) => {
             report.pass("configuration", began.elapsed(), &file)?;
-            let mut warnings = loaded.warnings.iter();
-            warnings.try_for_each(|warning| report.note(warning))?;
+            let mut remarks = loaded.remarks();
+            remarks.try_for_each(|remark| report.note(&remark))?;
+            drop(remarks);
             Ok(loaded.config)
         }
         Err(CommandError::Config(errors)) => {

@@ -130,7 +130,7 @@ impl<'r, 'a> CallerEntry<'r, 'a> {
             self.reject_empty("allow");
         }
         let is_outside = |prefix: &&PathPrefix| !PathPrefix::any_covers(outer, prefix.as_str());
-        if let Some(outside) = allow.iter().find(is_outside) {
+        for outside in allow.iter().filter(is_outside) {
             let outer: Vec<_> = outer
                 .iter()
                 .map(|prefix| format!("{:?}", prefix.as_str()))
@@ -157,7 +157,7 @@ impl<'r, 'a> CallerEntry<'r, 'a> {
             self.reject_empty("methods");
         }
         let is_outside = |method: &&Method| !outer.is_empty() && !outer.contains(method);
-        if let Some(outside) = methods.iter().find(is_outside) {
+        for outside in methods.iter().filter(is_outside) {
             let outer: Vec<_> = outer.iter().map(Method::as_str).collect();
             self.section.reject(
                 "methods",

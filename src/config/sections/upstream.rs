@@ -180,19 +180,18 @@ impl ForwardConfig {
             "caller_bearer",
             gbg::CALLER_BEARER.map(ExactPath::known).into(),
         );
-        let is_forwarded = |path: &&ExactPath| PathPrefix::any_covers(&allow, path.as_str());
-        if section.is_written("caller_bearer")
-            && section.is_sound()
-            && let Some(path) = caller_bearer.iter().find(|path| !is_forwarded(path))
-        {
-            section.reject(
-                "caller_bearer",
-                format!(
-                    "{:?} is outside upstream.allow, and never forwarded",
-                    path.as_str()
-                ),
-                "remove it, or extend upstream.allow",
-            );
+        if section.is_written("caller_bearer") && section.is_sound() {
+            let is_outside = |path: &&ExactPath| !PathPrefix::any_covers(&allow, path.as_str());
+            for path in caller_bearer.iter().filter(is_outside) {
+                section.reject(
+                    "caller_bearer",
+                    format!(
+                        "{:?} is outside upstream.allow, and never forwarded",
+                        path.as_str()
+                    ),
+                    "remove it, or extend upstream.allow",
+                );
+            }
         }
         ForwardConfig {
             allow,

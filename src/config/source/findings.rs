@@ -24,6 +24,8 @@ struct State {
     /// Keys that a misspelt name probably means.
     misspelt: BTreeSet<String>,
     warnings: Vec<String>,
+    /// Errors with which the proxy can start.
+    defects: Vec<ConfigError>,
 }
 
 impl Findings {
@@ -74,6 +76,13 @@ impl Findings {
         self.reject_at(&key, self.source(&key), message, fix);
     }
 
+    /// Adds `problem`, with which the proxy can start, but not work.
+    pub(crate) fn add_defect(&self, problem: Problem) {
+        let Problem { key, message, fix } = problem;
+        let defect = redacted(key.to_string(), self.source(&key), message, fix);
+        self.0.borrow_mut().defects.push(defect);
+    }
+
     /// Records that a misspelt name probably means the key `path`, which is not missing then.
     pub(crate) fn record_misspelt(&self, path: String) {
         self.0.borrow_mut().misspelt.insert(path);
@@ -111,16 +120,18 @@ impl Findings {
         })
     }
 
-    /// The warnings, or else all errors in the order of their sources.
-    pub(crate) fn finish(self) -> Result<Vec<String>, ConfigErrors> {
+    /// The warnings and the defects, or else all errors in the order of their sources.
+    pub(crate) fn finish(self) -> Result<(Vec<String>, Vec<ConfigError>), ConfigErrors> {
         let State {
             mut errors,
             warnings,
+            defects,
             ..
         } = self.0.into_inner();
         if errors.is_empty() {
-            return Ok(warnings);
+            return Ok((warnings, defects));
         }
+        errors.extend(defects);
         errors.sort_by(|one, other| one.origin.cmp(&other.origin));
         Err(ConfigErrors { errors, warnings })
     }

@@ -18,6 +18,8 @@ pub struct Invalid {
     suggestions: Vec<Value>,
     /// The item of a list that is wrong.
     item: Option<Box<Value>>,
+    /// The error of the next wrong item.
+    next: Option<Box<Invalid>>,
     /// The value may hold a secret, so that it is not quoted.
     is_sensitive: bool,
 }
@@ -35,6 +37,7 @@ impl Invalid {
             fix: fix.into(),
             suggestions: Vec::new(),
             item: None,
+            next: None,
             is_sensitive: false,
         }
     }
@@ -95,6 +98,18 @@ impl Invalid {
             item: Some(Box::new(item.clone())),
             ..self
         }
+    }
+
+    /// This error before `next`, that of the next wrong item of a list.
+    pub(crate) fn before(self, next: Option<Invalid>) -> Self {
+        Invalid {
+            next: next.map(Box::new),
+            ..self
+        }
+    }
+
+    pub(crate) fn take_next(&mut self) -> Option<Invalid> {
+        self.next.take().map(|next| *next)
     }
 
     /// The same error, with each suggestion in a list of its own.

@@ -284,11 +284,15 @@ impl<'r, 'a> Section<'r, 'a> {
             _ => false,
         };
         let is_secret_section = self.path == "token";
-        let (message, fix) = error.describe(value, |value| {
-            let may_be_secret = T::NEVER_QUOTE || (is_secret_section && !is_harmless(value));
-            quote(value).filter(|_| may_quote && !may_be_secret)
-        });
-        self.reject(name, message, fix);
+        let mut next = Some(error);
+        while let Some(mut error) = next {
+            next = error.take_next();
+            let (message, fix) = error.describe(value, |value| {
+                let may_be_secret = T::NEVER_QUOTE || (is_secret_section && !is_harmless(value));
+                quote(value).filter(|_| may_quote && !may_be_secret)
+            });
+            self.reject(name, message, fix);
+        }
     }
 
     /// Adds an error of the key `name`, or, where that is empty, of this section.

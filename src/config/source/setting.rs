@@ -191,8 +191,19 @@ impl<T: Setting> Setting for Vec<T> {
                 Err(error) => Err(error.in_brackets()),
             };
         };
-        let parse = |item| parse_verified(item).map_err(|error| error.in_item(item));
-        items.iter().map(parse).collect()
+        let mut parsed = Vec::new();
+        let mut errors = Vec::new();
+        for item in items {
+            match parse_verified(item) {
+                Ok(value) => parsed.push(value),
+                Err(error) => errors.push(error.in_item(item)),
+            }
+        }
+        let chain = |next, error: Invalid| Some(error.before(next));
+        match errors.into_iter().rev().fold(None, chain) {
+            Some(first) => Err(first),
+            None => Ok(parsed),
+        }
     }
 
     fn to_toml(&self) -> Value {

@@ -26,6 +26,11 @@ impl Validity {
         })
     }
 
+    /// The first second of the period.
+    pub fn begin(&self) -> u64 {
+        self.begin
+    }
+
     /// The first second after the period.
     pub fn end(&self) -> u64 {
         self.end

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crate::support::CLIENT_SECRET;
 use crate::support::caller::{post, send};
 use crate::support::process::{Running, command, text, with_client};
+use crate::support::tls::Identity;
 
 #[test]
 fn help_exits_0_and_shows_examples() {
@@ -48,6 +49,42 @@ fn an_invalid_configuration_exits_64_with_every_fix() {
         assert_eq!((out.as_str(), err.matches("fix: ").count()), ("", 2));
         assert_eq!(err.matches("gbg-proxy: ").count(), 1);
     }
+}
+
+#[test]
+fn check_strict_rejects_warnings() {
+    let set = ["check", "--set", "drain.timeout=1s"];
+    assert_eq!(with_client(&set).output().unwrap().status.code(), Some(0));
+    let output = with_client(&set).arg("--strict").output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let (_, err) = text(&output);
+    assert!(
+        err.contains("\nwarning: drain.timeout (1s) is shorter"),
+        "{err}"
+    );
+}
+
+#[test]
+fn check_rejects_an_expired_certificate_and_run_serves() {
+    let identity = Identity::expired();
+    let mut check = with_client(&["check"]);
+    for set in identity.set() {
+        check.args(["--set", set]);
+    }
+    let output = check.output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    let (_, err) = text(&output);
+    assert!(
+        err.contains("listen.tls.cert: the certificate expired at"),
+        "{err}"
+    );
+    let mut running = Running::start(&identity.set());
+    assert_eq!(running.end("-TERM"), 0);
+    assert!(
+        running.log.contains("the certificate expired at"),
+        "{}",
+        running.log
+    );
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn access_that_ends_soon_causes_a_warning() {
 #[test]
 fn certificates_are_checked_for_end_and_names() {
     let directory = tempfile::tempdir().unwrap();
-    let load_with = |days: i64, hosts: &str| {
+    let load_with = |days: [i64; 2], hosts: &str| -> (String, Vec<String>) {
         let names = vec!["gbg.internal".to_owned()];
         let mut params = rcgen::CertificateParams::new(names).unwrap();
         let now = SystemTime::now()
@@ -72,13 +72,13 @@ fn certificates_are_checked_for_end_and_names() {
             .unwrap();
         let in_days = |days: i64| now.as_secs().checked_add_signed(days * 86_400).unwrap();
         let date = |seconds| rcgen::date_time_ymd(1970, 1, 1) + Duration::from_secs(seconds);
-        (params.not_before, params.not_after) = (date(in_days(-90)), date(in_days(days)));
+        [params.not_before, params.not_after] = days.map(|days| date(in_days(days)));
         let key = rcgen::KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
         let path = |name: &str| directory.path().join(name);
         std::fs::write(path("tls.crt"), certificate.pem()).unwrap();
         std::fs::write(path("tls.key"), key.serialize_pem()).unwrap();
-        load(
+        let loaded = load(
             &format!(
                 "[listen]\nhosts = [{hosts}]\n[listen.tls]\ncert = {:?}\nkey = {:?}\n",
                 path("tls.crt"),
@@ -86,29 +86,45 @@ fn certificates_are_checked_for_end_and_names() {
             ),
             &[],
         )
-        .unwrap()
-        .warnings
-        .into_iter()
-        .filter(|warning| !warning.contains("chmod"))
-        .collect::<Vec<_>>()
+        .unwrap();
+        let is_about_certificate = |remark: &String| !remark.contains("chmod");
+        let remarks = loaded.remarks().filter(is_about_certificate).collect();
+        let defects: Vec<_> = loaded.defects.iter().map(ToString::to_string).collect();
+        (defects.join("\n"), remarks)
     };
-    let expired = load_with(-1, "");
+    let expired = load_with([-90, -1], "");
     assert!(
-        expired[0].contains("the certificate expired at "),
+        expired
+            .0
+            .contains("listen.tls.cert: the certificate expired at "),
         "{expired:?}"
     );
-    let ends_soon = load_with(29, "");
     assert!(
-        ends_soon[0].contains("the certificate expires at "),
+        expired.1[0].contains("; fix: replace the file"),
+        "{expired:?}"
+    );
+    let early = load_with([1, 90], "");
+    assert!(
+        early.0.contains("the certificate is not valid before "),
+        "{early:?}"
+    );
+    let ends_soon = load_with([-90, 29], "");
+    assert!(
+        ends_soon.1[0].contains("the certificate expires at "),
         "{ends_soon:?}"
     );
-    assert_eq!(
-        load_with(31, "\"gbg.internal\", \"other.internal\""),
-        [""; 0]
-    );
-    let foreign = load_with(31, "\"other.internal\"");
+    assert_eq!(ends_soon.0, "");
+    let covered = load_with([-90, 31], "\"gbg.internal\", \"other.internal\"");
+    assert_eq!(covered, (String::new(), Vec::new()));
+    let foreign = load_with([-90, 31], "\"other.internal\"");
     assert!(
-        foreign[0].contains("covers none of listen.hosts"),
+        foreign.0.contains("covers none of listen.hosts"),
+        "{foreign:?}"
+    );
+    assert!(
+        foreign
+            .0
+            .contains("fix: give the certificate of other.internal"),
         "{foreign:?}"
     );
 }

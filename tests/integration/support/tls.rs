@@ -50,6 +50,18 @@ impl Identity {
         identity
     }
 
+    /// An identity whose certificate expired long ago.
+    pub fn expired() -> Self {
+        let identity = Identity::new();
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        let certificate = params.self_signed(&key).unwrap();
+        std::fs::write(identity.path("cert.pem"), certificate.pem()).unwrap();
+        std::fs::write(identity.path("key.pem"), key.serialize_pem()).unwrap();
+        identity
+    }
+
     /// What makes a proxy serve with it.
     pub fn set(&self) -> [&str; 2] {
         [&self.set[0], &self.set[1]]
