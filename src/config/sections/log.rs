@@ -1,6 +1,9 @@
 //! `[log]`: level, format and destination of the log.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
 
 use crate::config::source::section::Section;
 use crate::config::source::setting::choice;
@@ -20,12 +23,37 @@ pub struct Log {
 
 impl Log {
     pub(crate) fn read(section: &Section<'_, '_>) -> Self {
-        Log {
+        let log = Log {
             level: section.get("level", Level::Info),
             format: section.get("format", LogFormat::Text),
             access: section.get("access", true),
             file: section.optional("file"),
+        };
+        // Not an error: a running proxy keeps its file, and a reload must not fail because of it.
+        if let Some(error) = log.file.as_deref().and_then(|path| check_file(path).err()) {
+            section.add_defect(
+                "file",
+                format!("the file cannot be opened to append to it: {error}"),
+                "name a file in an existing directory that the proxy's user may write to, or remove log.file",
+            );
         }
+        log
+    }
+}
+
+/// Checks that `path` can be opened for appending, without creating it.
+fn check_file(path: &Path) -> io::Result<()> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => Ok(access(path, Access::WRITE_OK)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let directory = path
+                .parent()
+                .filter(|parent| !parent.as_os_str().is_empty());
+            let directory = directory.unwrap_or(Path::new("."));
+            Ok(access(directory, Access::WRITE_OK | Access::EXEC_OK)?)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -305,6 +305,17 @@ impl<'r, 'a> Section<'r, 'a> {
             .add_error(&path, key, origin, message, fix);
     }
 
+    /// Adds an error of the key `name` with which the proxy can start, but not work.
+    pub(crate) fn add_defect(
+        &self,
+        name: &str,
+        message: impl Into<String>,
+        fix: impl Into<String>,
+    ) {
+        let problem = Problem::new(self.path_of(name), message, fix);
+        self.reader.findings.add_defect(problem);
+    }
+
     /// The value of `result`; its problem is added to the errors.
     pub(crate) fn accept<T>(&self, result: Result<T, Problem>) -> Option<T> {
         result

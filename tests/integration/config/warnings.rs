@@ -44,6 +44,30 @@ fn contradicting_limits_cause_warnings() {
 }
 
 #[test]
+fn a_log_file_that_cannot_be_opened_is_a_defect() {
+    let directory = tempfile::tempdir().unwrap();
+    let found = |path: &std::path::Path| {
+        let loaded = load(&format!("[log]\nfile = {path:?}"), &[]).unwrap();
+        let defects = loaded.defects.iter().map(ToString::to_string);
+        defects.collect::<String>()
+    };
+    let at = |name: &str| directory.path().join(name);
+    assert_eq!(found(&at("new.log")), "");
+    assert!(!at("new.log").exists());
+    std::fs::write(at("old.log"), "").unwrap();
+    assert_eq!(found(&at("old.log")), "");
+    let missing = found(&at("none/new.log"));
+    assert!(
+        missing.contains("log.file: the file cannot be opened to append to it: No such file"),
+        "{missing}"
+    );
+    let is_directory = found(directory.path());
+    assert!(is_directory.contains("is a directory"), "{is_directory}");
+    let below_file = found(&at("old.log/new.log"));
+    assert!(below_file.contains("Not a directory"), "{below_file}");
+}
+
+#[test]
 fn a_wildcard_address_without_hosts_causes_a_warning() {
     let open = "[listen]\naddress = \"0.0.0.0:8080\"\nallow_anonymous = true\n";
     assert_warns(open, "listen.hosts is empty: requests to 0.0.0.0:8080");
