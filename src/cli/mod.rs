@@ -71,14 +71,14 @@ pub fn main() -> ExitCode {
     name = "gbg-proxy",
     version = env!("GBG_PROXY_VERSION"),
     after_help = "Examples:
-  gbg-proxy demo                      see it work with an embedded sandbox
+  gbg-proxy demo                       see it work with an embedded sandbox
   GBG_CLIENT_ID=… GBG_CLIENT_SECRET=… gbg-proxy run
-                                      EU production on http://127.0.0.1:8080
-  gbg-proxy config > proxy.toml       write the default configuration, with comments
-  gbg-proxy check --config proxy.toml validate a configuration
-  gbg-proxy doctor                    diagnose the connection to GBG GO
-  gbg-proxy wait --timeout 10s        wait until the proxy is ready
-  gbg-proxy key new crm               create a key for the caller crm"
+                                       EU production on http://127.0.0.1:8080
+  gbg-proxy config > proxy.toml        write the default configuration, with comments
+  gbg-proxy check --config proxy.toml  validate a configuration
+  gbg-proxy doctor                     diagnose the connection to GBG GO
+  gbg-proxy wait --timeout 10s         wait until the proxy is ready
+  gbg-proxy key new crm                create a key for the caller crm"
 )]
 struct Arguments {
     #[command(subcommand)]

@@ -1,6 +1,7 @@
 //! Operation: start, reload, drain, signals, logs, and the files for operators.
 
 mod alerts;
+mod doc_commands;
 mod documents;
 mod lifecycle;
 mod load_test;
