@@ -180,6 +180,18 @@ impl Error {
         )
     }
 
+    /// Whether the request got no response from the API.
+    pub(crate) fn is_from_upstream(&self) -> bool {
+        matches!(
+            self,
+            Error::UpstreamUnreachable(_)
+                | Error::UpstreamBroken(_)
+                | Error::UpstreamClosed(_)
+                | Error::UpstreamRefused { .. }
+                | Error::UpstreamTimeout
+        )
+    }
+
     /// The time until a retry can succeed, if it is known.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -1,11 +1,12 @@
 //! Requests and limits of each caller, for the status page.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
 use super::outcomes::OutcomeCounts;
+use super::status::rfc3339;
 use crate::config::{CallerConfig, Rate};
 
 /// Configured limits of a caller.
@@ -14,6 +15,7 @@ pub(crate) struct CallerLimits {
     name: String,
     rate: Option<Rate>,
     max_in_flight: Option<NonZeroU32>,
+    expires: Option<SystemTime>,
 }
 
 impl From<&CallerConfig> for CallerLimits {
@@ -22,6 +24,7 @@ impl From<&CallerConfig> for CallerLimits {
             name: caller.name.clone(),
             rate: caller.rate,
             max_in_flight: caller.max_in_flight,
+            expires: caller.expires,
         }
     }
 }
@@ -53,6 +56,7 @@ pub(super) fn json(
             "limited": of.limited,
             "rate": limits.and_then(|limits| limits.rate).map(format_rate),
             "max_in_flight": limits.and_then(|limits| limits.max_in_flight),
+            "expires_at": limits.and_then(|limits| limits.expires).map(rfc3339),
         })
     });
     rows.collect()

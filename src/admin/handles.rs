@@ -13,6 +13,7 @@ use crate::token::TokenReader;
 #[derive(Debug)]
 pub(crate) struct Handles {
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) instance: Instance,
     /// In the order of the configuration.
     pub(crate) accounts: Vec<AccountHandle>,
     /// Turns true when the process starts to shut down.
@@ -24,10 +25,22 @@ pub(crate) struct Handles {
     pub(crate) workers: Vec<LivenessProbe>,
 }
 
+/// Identity of the process: which proxy this is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Instance {
+    pub(crate) hostname: String,
+    /// The address of the listener for callers.
+    pub(crate) listen: String,
+    /// The address of the admin listener.
+    pub(crate) admin: String,
+}
+
 /// Handle to one account.
 #[derive(Debug)]
 pub(crate) struct AccountHandle {
     pub(crate) name: Box<str>,
+    /// The origin of the API.
+    pub(crate) api: String,
     pub(crate) tokens: TokenReader,
 }
 
@@ -45,10 +58,12 @@ pub(super) mod tests {
     ) -> Handles {
         let accounts = accounts.into_iter().map(|(name, tokens)| AccountHandle {
             name: name.into(),
+            api: "http://localhost".to_owned(),
             tokens,
         });
         Handles {
             metrics: Arc::new(Metrics::new(1)),
+            instance: Instance::default(),
             accounts: accounts.collect(),
             draining: watch::channel(false).1,
             quit: Arc::new(Notify::new()),

@@ -17,6 +17,10 @@ const SAMPLE_INTERVAL: Duration = Duration::from_secs(5);
 pub(super) const HISTORY_LENGTH: Duration = Duration::from_secs(15 * 60);
 /// One more than there are intervals.
 const MAX_SAMPLES: usize = (HISTORY_LENGTH.as_secs() / SAMPLE_INTERVAL.as_secs()) as usize + 1;
+/// Window of the recent requests, unless there were fewer than [`MIN_RECENT_REQUESTS`].
+const RECENT_WINDOW: Duration = Duration::from_secs(120);
+/// A verdict about fewer would depend on each of them.
+const MIN_RECENT_REQUESTS: u64 = 10;
 /// Window of the percentiles: 5 s would hold only a handful of requests.
 const PERCENTILE_WINDOW: Duration = Duration::from_secs(60);
 
@@ -55,6 +59,20 @@ impl History {
         window: Duration,
     ) -> (OutcomeCounts, Duration) {
         match sample_before(&self.0.lock(), now, window) {
+            Some((at, earlier)) => (counts.since(earlier), now.saturating_duration_since(*at)),
+            None => (counts.clone(), Duration::ZERO),
+        }
+    }
+
+    /// The outcomes of the recent requests before `counts`, and the time that they cover: the last
+    /// two minutes, or longer until there are ten requests.
+    pub(super) fn recent(&self, now: Instant, counts: &OutcomeCounts) -> (OutcomeCounts, Duration) {
+        let samples = self.0.lock();
+        let is_enough = |(at, earlier): &&Sample| {
+            now.saturating_duration_since(*at) >= RECENT_WINDOW
+                && counts.requests - earlier.requests >= MIN_RECENT_REQUESTS
+        };
+        match samples.iter().rev().find(is_enough).or(samples.front()) {
             Some((at, earlier)) => (counts.since(earlier), now.saturating_duration_since(*at)),
             None => (counts.clone(), Duration::ZERO),
         }
@@ -170,6 +188,27 @@ mod tests {
             (1800, HISTORY_LENGTH),
             "from the oldest"
         );
+    }
+
+    #[test]
+    fn recent_requests_are_ten_or_two_minutes() {
+        let history = History::default();
+        let start = Instant::now();
+        // One request per minute for half an hour.
+        for count in 0..360 {
+            history.push(start + seconds(5 * count), counts(count / 12));
+        }
+        let now = start + seconds(1800);
+        let (recent, time) = history.recent(now, &counts(30));
+        assert_eq!((recent.requests, time), (10, seconds(545)));
+        let (recent, time) = history.recent(now, &counts(500));
+        assert_eq!((recent.requests, time), (472, seconds(120)));
+        let (recent, time) = history.recent(now, &counts(29));
+        assert!((recent.requests, time) == (10, seconds(605)), "{time:?}");
+        let idle = History::default();
+        (0..300).for_each(|count| idle.push(start + seconds(5 * count), counts(7)));
+        let (recent, time) = idle.recent(start + seconds(1500), &counts(7));
+        assert_eq!((recent.requests, time), (0, seconds(905)));
     }
 
     #[test]

@@ -16,5 +16,5 @@ mod server;
 mod status;
 
 pub(crate) use self::callers::CallerLimits;
-pub(crate) use self::handles::{AccountHandle, Handles};
+pub(crate) use self::handles::{AccountHandle, Handles, Instance};
 pub(crate) use self::server::serve;

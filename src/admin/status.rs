@@ -2,27 +2,26 @@
 //!
 //! `docs/status.md` explains the fields; a test compares the two.
 
-use std::time::{Duration, Instant};
+mod account;
+mod failure;
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
 use super::callers;
-use super::diagnosis::{Finding, Severity, Snapshot, TokenSnapshot, diagnose};
-use super::handles::{AccountHandle, Handles};
+use super::diagnosis::{Finding, Severity, Snapshot, diagnose};
+use super::handles::Handles;
 use super::health::NotReady;
 use super::history::{HISTORY_LENGTH, History};
-use super::outcomes::{GbgFailure, OutcomeCounts};
-use crate::error::{Party, REASONS};
-use crate::metrics::{FailedRequest, Metrics, ResponseSource, TokenMetrics, UpstreamCounts};
-use crate::token::TokenReader;
-
-/// Window of the diagnosis.
-const RECENT_WINDOW: Duration = Duration::from_secs(120);
+use super::outcomes::OutcomeCounts;
+use crate::config::unix_seconds;
+use crate::error::Party;
+use crate::metrics::CertificateEnd;
 
 pub(super) fn json(handles: &Handles, history: &History) -> String {
     let metrics = &handles.metrics;
     let requests = metrics.requests();
-    let reloads = metrics.reloads();
     let not_ready = NotReady::check(handles);
     let names = metrics.callers();
     let named = names.iter().zip(&requests.callers);
@@ -37,16 +36,11 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
     );
     let (total, refusals) = (requests.total, count_map(requests.refusals.clone()));
     let counts = OutcomeCounts::new(requests);
-    let (recent, recent_time) = history.since(now, &counts, RECENT_WINDOW);
+    let (recent, recent_time) = history.recent(now, &counts);
     let (period, _) = history.since(now, &counts, HISTORY_LENGTH);
     let snapshot = snapshot(handles, recent);
     let findings = diagnose(&snapshot);
-    let tokens = handles.accounts.iter().zip(&snapshot.tokens);
-    let upstream = metrics.upstream_counts();
-    let accounts = tokens.map(|(account, token)| {
-        let upstream = upstream.get(&account.name).copied().unwrap_or_default();
-        account_json(account, *token, upstream, metrics)
-    });
+    let reloads = &snapshot.reloads;
     let recent = &snapshot.recent;
     let milliseconds = |part| {
         recent
@@ -61,14 +55,21 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
         "state": not_ready.as_ref().map_or("ready", NotReady::state),
         "problem": not_ready.as_ref().map(NotReady::cause),
         "fix": not_ready.as_ref().map(NotReady::fix),
+        "instance": {
+            "hostname": handles.instance.hostname,
+            "listen": handles.instance.listen,
+            "admin": handles.instance.admin,
+        },
         "version": env!("GBG_PROXY_VERSION"),
         "uptime_seconds": metrics.uptime().as_secs(),
         "configuration": {
             "reloads": reloads.applied,
             "refused": reloads.rejected,
             "problem": reloads.problem,
+            "restart_keys": reloads.restart_keys,
         },
-        "accounts": accounts.collect::<Vec<_>>(),
+        "accounts": account::json(handles, &snapshot.accounts),
+        "certificates": snapshot.certificates.iter().map(certificate_json).collect::<Vec<_>>(),
         "in_flight": metrics.admission.in_flight(),
         "queued": metrics.admission.queued(),
         "recent": {
@@ -86,25 +87,20 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
             "refusals": refusals,
         },
         "callers": callers::json(&names, &handles.limits.borrow(), &period, (recent, recent_time)),
-        "failures": metrics.failures().iter().map(|failure| failure_json(failure, &names)).collect::<Vec<_>>(),
+        "failures": failure::json(&metrics.failures(), &names),
     });
     format!("{status:#}\n")
 }
 
 fn snapshot(handles: &Handles, recent: OutcomeCounts) -> Snapshot {
+    let metrics = &handles.metrics;
     Snapshot {
         draining: *handles.draining.borrow(),
-        tokens: handles.accounts.iter().map(token_snapshot).collect(),
-        config_rejected: handles.metrics.reloads().problem.is_some(),
+        accounts: account::snapshots(handles),
+        reloads: metrics.reloads(),
+        certificates: metrics.certificates(),
+        callers: metrics.expiries.callers(),
         recent,
-    }
-}
-
-fn token_snapshot(account: &AccountHandle) -> TokenSnapshot {
-    let last = account.tokens.last_fetch();
-    TokenSnapshot {
-        is_valid: account.tokens.current().is_some(),
-        fetch_failure: last.and_then(|fetch| fetch.failure),
     }
 }
 
@@ -116,6 +112,7 @@ fn finding_json(finding: &Finding) -> Value {
         "partial": finding.partial,
         "title": finding.title,
         "detail": finding.what,
+        "cause": finding.cause,
         "fix": finding.fix,
     })
 }
@@ -144,81 +141,22 @@ fn parties(findings: &[Finding], recent: &OutcomeCounts) -> Value {
     })
 }
 
-fn account_json(
-    account: &AccountHandle,
-    token: TokenSnapshot,
-    upstream: UpstreamCounts,
-    metrics: &Metrics,
-) -> Value {
+fn certificate_json(certificate: &CertificateEnd) -> Value {
+    let CertificateEnd { used, account, end } = certificate;
+    let left = i128::from(*end) - i128::from(unix_seconds());
     json!({
-        "name": account.name,
-        "token": token_json(&account.tokens, token, &metrics.token(&account.name)),
-        "upstream": {
-            "connections": upstream.open,
-            "connections_opened": upstream.opened,
-            "connections_reused": upstream.reused,
-            "circuit_openings": upstream.circuit_openings,
-        },
+        "use": used.name(),
+        "key": used.key(),
+        "account": (!account.is_empty()).then_some(account),
+        "expires_at": rfc3339(UNIX_EPOCH + Duration::from_secs(*end)),
+        "expires_in_seconds": i64::try_from(left).unwrap_or(i64::MAX),
     })
 }
 
-fn token_json(tokens: &TokenReader, token: TokenSnapshot, metrics: &TokenMetrics) -> Value {
-    let failing = token.fetch_failure.is_some();
-    let next = failing.then(|| tokens.error().retry_after()).flatten();
-    json!({
-        "state": match (token.is_valid, failing) {
-            (true, false) => "valid",
-            (true, true) => "valid_refresh_failing",
-            (false, true) => "failing",
-            (false, false) => "pending",
-        },
-        "generation": metrics.generation(),
-        "expires_in_seconds": metrics.remaining_seconds(),
-        "age_seconds": metrics.age_seconds(),
-        "last_fetch": tokens.last_fetch().map(|fetch| json!({
-            "outcome": if fetch.failure.is_some() { "failed" } else { "ok" },
-            "seconds_ago": fetch.ended.elapsed().as_secs(),
-            "duration_ms": fetch.duration.as_millis() as u64,
-        })),
-        "last_failure": tokens.last_failed_fetch().and_then(|fetch| {
-            let kind = fetch.failure?;
-            Some(json!({
-                "reason": kind.name(),
-                "seconds_ago": fetch.ended.elapsed().as_secs(),
-                "cause": tokens.last_cause().as_deref().unwrap_or(kind.summary()),
-                "fix": kind.fix(),
-            }))
-        }),
-        "next_try_in_seconds": next.map(|next| next.as_secs()),
-    })
-}
-
-fn failure_json(failure: &FailedRequest, callers: &[String]) -> Value {
-    let reason = REASONS
-        .iter()
-        .find(|reason| Some(reason.name) == failure.reason);
-    let gbg_failure = GbgFailure::classify(failure.endpoint, failure.status)
-        .filter(|_| failure.source == ResponseSource::Gbg);
-    // A failure of the proxy without a reason is a rejected login.
-    let rejected_login = (failure.source == ResponseSource::Proxy).then_some(Party::Caller);
-    let fault = reason
-        .map(|reason| reason.fault)
-        .or(gbg_failure.map(GbgFailure::fault))
-        .or(rejected_login);
-    let caller = callers.get(failure.caller).filter(|name| !name.is_empty());
-    json!({
-        "at": humantime::format_rfc3339_seconds(failure.ended_at).to_string(),
-        "seconds_ago": failure.ended.elapsed().as_secs(),
-        "request_id": failure.id,
-        "endpoint": failure.endpoint,
-        "caller": caller,
-        "account": failure.account,
-        "status": (failure.status != 0).then_some(failure.status),
-        "source": failure.source.name(),
-        "reason": failure.reason,
-        "fault": fault.map(|fault| fault.to_string()),
-        "fix": reason.map(|reason| reason.action),
-    })
+/// `time`, at most the last second of the year 9999, when some certificates end.
+pub(super) fn rfc3339(time: SystemTime) -> String {
+    const LAST_SECOND: Duration = Duration::from_secs(253_402_300_799);
+    humantime::format_rfc3339_seconds(time.min(UNIX_EPOCH + LAST_SECOND)).to_string()
 }
 
 fn count_map<K: ToString>(counts: impl IntoIterator<Item = (K, u64)>) -> Value {
@@ -235,6 +173,18 @@ mod tests {
     use super::super::handles::tests::{handles, without_token};
     use super::*;
     use crate::rt::liveness;
+
+    #[test]
+    fn a_certificate_without_end_is_shown() {
+        let end = CertificateEnd {
+            used: crate::metrics::CertificateUse::Listener,
+            account: Box::default(),
+            end: 253_402_300_800,
+        };
+        let shown = certificate_json(&end);
+        assert_eq!(shown["expires_at"], "9999-12-31T23:59:59Z");
+        assert_eq!(shown["key"], "listen.tls.cert");
+    }
 
     #[test]
     fn each_account_has_its_own_connections() {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use rustix::system::uname;
 use tokio::sync::{Notify, watch};
 
 use super::accounts::{Accounts, PreparedAccount};
@@ -24,13 +25,15 @@ pub(super) fn caller_limits(config: &Config) -> Vec<admin::CallerLimits> {
 fn account_handle(account: &PreparedAccount) -> admin::AccountHandle {
     admin::AccountHandle {
         name: account.name().into(),
+        api: account.upstream().origin.to_string(),
         tokens: account.tokens().clone(),
     }
 }
 
-/// Starts the admin server if `admin.address` is set.
+/// Starts the admin server if `admin.address` is set. It shows that callers are served at `listen`.
 pub(super) fn start_admin(
     config: &Config,
+    listen: &Address,
     metrics: &Arc<Metrics>,
     accounts: &Accounts<PreparedAccount>,
     workers: Vec<LivenessProbe>,
@@ -40,6 +43,11 @@ pub(super) fn start_admin(
     let (caller_limits, limits) = watch::channel(caller_limits(config));
     let handles = admin::Handles {
         metrics: Arc::clone(metrics),
+        instance: admin::Instance {
+            hostname: uname().nodename().to_string_lossy().into_owned(),
+            listen: listen.to_string(),
+            ..admin::Instance::default()
+        },
         accounts: accounts.iter().map(account_handle).collect(),
         draining,
         quit: Arc::clone(&quit),
@@ -59,7 +67,7 @@ pub(super) fn start_admin(
 fn serve(
     address: &Address,
     config: &Config,
-    handles: admin::Handles,
+    mut handles: admin::Handles,
 ) -> Result<AdminServer, StartError> {
     let cannot_listen = StartError::listener("admin.address", address);
     let socket = bind(address, config.listen.socket_mode, 1)
@@ -67,6 +75,7 @@ fn serve(
         .pop()
         .ok_or_else(|| cannot_listen(std::io::ErrorKind::AddrNotAvailable.into()))?;
     let address = socket.address().map_err(&cannot_listen)?;
+    handles.instance.admin = address.to_string();
     let config = config.admin.clone();
     let task = tokio::spawn(async move {
         let ended = admin::serve(socket, &config, handles).await;

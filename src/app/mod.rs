@@ -5,6 +5,7 @@
 
 mod accounts;
 mod admin_server;
+mod expiry;
 mod health;
 mod reload;
 mod running;

@@ -2,6 +2,7 @@
 
 use super::accounts::{Account, AccountConfig, account_configs};
 use super::admin_server::caller_limits;
+use super::expiry::record_ends;
 use super::running::App;
 use super::start_error::StartError;
 use super::worker::{PreparedUpstream, WorkerHandle};
@@ -51,6 +52,7 @@ impl App {
         }
         self.admin.caller_limits.send_replace(caller_limits(config));
         self.drain = config.drain.clone();
+        record_ends(config, &self.metrics);
         self.metrics.record_reload(None);
         Ok(())
     }
@@ -58,6 +60,11 @@ impl App {
     /// Records that a configuration was rejected because of `problem`.
     pub fn record_rejected_config(&self, problem: String) {
         self.metrics.record_reload(Some(problem));
+    }
+
+    /// Records the changed keys that need a restart, as of the last reload.
+    pub fn record_restart_keys(&self, keys: Vec<String>) {
+        self.metrics.record_restart_keys(keys);
     }
 
     async fn prepare_account(

@@ -8,6 +8,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use super::accounts::{PreparedAccount, account_configs};
 use super::admin_server::start_admin;
+use super::expiry::record_ends;
 use super::running::{App, CallerListener, Workers};
 use super::start_error::StartError;
 use super::worker::{Worker, WorkerHandle};
@@ -61,7 +62,9 @@ impl App {
         let is_bound = inherited.is_none();
         let (sockets, address) = bind_listener(config, inherited, workers.len())?;
         let probes = handles.iter().map(WorkerHandle::probe).collect();
-        let admin = start_admin(config, &metrics, &accounts, probes)?;
+        record_ends(config, &metrics);
+        let admin = start_admin(config, &address, &metrics, &accounts, probes)?;
+        let expiries = &metrics.expiries;
         let tls_reload = config.listen.tls.clone().zip(certificates);
         Ok(App {
             accounts: accounts.map(PreparedAccount::start),
@@ -69,7 +72,8 @@ impl App {
                 address,
                 is_bound,
                 tls_reload: tls_reload.map(|(tls, publisher)| {
-                    tokio::spawn(downstream::reload_tls_on_change(tls, publisher))
+                    let expiries = Arc::clone(expiries);
+                    tokio::spawn(downstream::reload_tls_on_change(tls, publisher, expiries))
                 }),
             },
             workers: Workers {

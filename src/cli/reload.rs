@@ -105,7 +105,11 @@ impl Reloader {
 
     /// Loads the configuration, and applies all keys to `app` that need no restart.
     pub(super) async fn reload(&mut self, app: &mut App, reason: ReloadReason) {
-        let problem = self.try_reload(app, reason).await.err();
+        let (problem, restart_keys) = match self.try_reload(app, reason).await {
+            Ok(restart_keys) => (None, restart_keys),
+            Err(rejection) => (Some(rejection.problem), rejection.restart_keys),
+        };
+        app.record_restart_keys(restart_keys);
         if let Some(problem) = &problem
             && self.problem.as_ref() != Some(problem)
         {
@@ -119,7 +123,12 @@ impl Reloader {
         self.problem = problem;
     }
 
-    async fn try_reload(&mut self, app: &mut App, reason: ReloadReason) -> Result<(), String> {
+    /// Returns the changed keys that need a restart.
+    async fn try_reload(
+        &mut self,
+        app: &mut App,
+        reason: ReloadReason,
+    ) -> Result<Vec<String>, Rejection> {
         let sources = Arc::clone(&self.sources);
         let load = async {
             // Before the load, so that a write during it causes another one.
@@ -127,7 +136,7 @@ impl Reloader {
             self.blocking.run(move || config::load(&sources)).await
         };
         let Ok(Some(loaded)) = timeout(LOAD_TIMEOUT, load).await else {
-            return Err(LOAD_TIMED_OUT.to_owned());
+            return Err(LOAD_TIMED_OUT.to_owned().into());
         };
         let loaded = loaded.map_err(|error| error.to_string())?;
         let remarks: Vec<_> = loaded.remarks().collect();
@@ -141,9 +150,8 @@ impl Reloader {
                 .iter()
                 .any(|one| one.key.starts_with("caller "))
         {
-            return Err(
-                "no [[caller]] is left, so anyone could call; this needs a restart".to_owned(),
-            );
+            let problem = "no [[caller]] is left, so anyone could call; this needs a restart";
+            return Err(problem.to_owned().into());
         }
         let why = reason.text();
         let changed = changed_keys(&self.effective, &effective);
@@ -152,13 +160,15 @@ impl Reloader {
         // Callers depend on the listener's address, and credentials on the API: neither changes
         // without the other.
         if let Some(key) = fixed.iter().find(|key| blocks_reload(key)) {
-            return Err(format!(
-                "{key} changed, which needs a restart; nothing was applied"
-            ));
+            let problem = format!("{key} changed, which needs a restart; nothing was applied");
+            return Err(Rejection {
+                problem,
+                restart_keys: fixed,
+            });
         }
         match timeout(LOAD_TIMEOUT, app.reload(&config)).await {
             Ok(renewed) => renewed.map_err(|error| chain(&error))?,
-            Err(_) => return Err(LOAD_TIMED_OUT.to_owned()),
+            Err(_) => return Err(LOAD_TIMED_OUT.to_owned().into()),
         }
         for remark in remarks {
             tracing::warn!("{remark}");
@@ -175,16 +185,32 @@ impl Reloader {
             tracing::warn!(keys = fixed.join(", "), why, "changed keys need a restart");
         }
         // Keys that need a restart keep their old values, so that each reload logs them again.
-        let fixed: HashMap<String, Effective> = std::mem::take(&mut self.effective)
+        let old: HashMap<String, Effective> = std::mem::take(&mut self.effective)
             .into_iter()
             .filter(|old| !is_reloadable(&old.key))
             .map(|old| (old.key.clone(), old))
             .collect();
         self.effective = effective
             .into_iter()
-            .map(|new| fixed.get(&new.key).cloned().unwrap_or(new))
+            .map(|new| old.get(&new.key).cloned().unwrap_or(new))
             .collect();
-        Ok(())
+        Ok(fixed)
+    }
+}
+
+/// A configuration that is not applied.
+struct Rejection {
+    problem: String,
+    /// Changed keys that need a restart, if that is the problem.
+    restart_keys: Vec<String>,
+}
+
+impl From<String> for Rejection {
+    fn from(problem: String) -> Self {
+        Rejection {
+            problem,
+            restart_keys: Vec::new(),
+        }
     }
 }
 

@@ -10,14 +10,8 @@ use rustls::server::ParsedCertificate;
 
 use super::error::Problem;
 use super::types::address::Address;
-use super::types::validity::{Validity, unix_seconds};
+use super::types::validity::{CALLER_NOTICE, CERTIFICATE_NOTICE, Ending, Validity, unix_seconds};
 use super::{Config, own_addresses};
-
-/// Days before the end of a certificate or of a caller's access.
-const CERTIFICATE_WARNING_DAYS: u64 = 30;
-const CALLER_WARNING_DAYS: u64 = 14;
-
-const DAY_SECONDS: u64 = 86_400;
 
 /// Errors with which the proxy can start, but not work.
 pub(super) fn defects(config: &Config) -> Vec<Problem> {
@@ -45,7 +39,11 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         let expiring = caller.expires.and_then(|time| expires_soon(&caller.name, time));
         unreachable.into_iter().chain(expiring)
     }));
-    warnings.extend(served_certificate(config).and_then(certificate_ends));
+    let own = served_certificate(config);
+    warnings.extend(own.and_then(|own| certificate_ends("listen.tls.cert", own)));
+    let client = config.upstream.identity.as_ref();
+    let client = client.and_then(|identity| identity.chain.first());
+    warnings.extend(client.and_then(|own| certificate_ends("upstream.client_cert", own)));
     warnings
 }
 
@@ -84,9 +82,9 @@ fn no_host_names(config: &Config) -> Option<String> {
 }
 
 fn expires_soon(name: &str, time: SystemTime) -> Option<String> {
-    let left = time.duration_since(SystemTime::now()).ok()?;
+    let end = time.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
     let shown = format_rfc3339_seconds(time);
-    (left < Duration::from_secs(CALLER_WARNING_DAYS * DAY_SECONDS))
+    (Ending::of(end, CALLER_NOTICE)? == Ending::Soon)
         .then(|| format!("the access of caller {name:?} ends at {shown}"))
 }
 
@@ -94,11 +92,15 @@ fn served_certificate(config: &Config) -> Option<&CertificateDer<'static>> {
     config.listen.tls.as_ref()?.identity.chain.first()
 }
 
-fn certificate_ends(certificate: &CertificateDer<'_>) -> Option<String> {
-    let now = unix_seconds();
+fn certificate_ends(key: &str, certificate: &CertificateDer<'_>) -> Option<String> {
     let end = Validity::of(certificate)?.end();
-    (now < end && end < now + CERTIFICATE_WARNING_DAYS * DAY_SECONDS)
-        .then(|| format!("listen.tls.cert: the certificate expires at {}", date(end)))
+    let verb = match Ending::of(end, CERTIFICATE_NOTICE)? {
+        Ending::Soon => "expires",
+        // For this one it is an error.
+        Ending::Past if key == "listen.tls.cert" => return None,
+        Ending::Past => "expired",
+    };
+    Some(format!("{key}: the certificate {verb} at {}", date(end)))
 }
 
 fn outdated_certificate(certificate: &CertificateDer<'_>) -> Option<Problem> {

@@ -48,7 +48,9 @@ pub use self::types::pem::Identity;
 pub use self::types::rate::Rate;
 pub(crate) use self::types::size::Size;
 pub use self::types::url::{HttpUrl, Origin};
-pub use self::types::validity::{Validity, unix_seconds};
+pub use self::types::validity::{
+    CALLER_NOTICE, CERTIFICATE_NOTICE, Ending, Validity, certificate_end, unix_seconds,
+};
 
 /// The whole configuration, ready for use.
 #[derive(Clone, Debug)]

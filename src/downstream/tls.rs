@@ -17,9 +17,10 @@ use tokio_rustls::TlsAcceptor;
 
 use super::certificate_names::parse_names;
 use super::client_trust::{ClientRoots, RecordingVerifier, SessionCache, build_verifier};
-use crate::config::{Hosts, Identity, ListenTls, unix_seconds};
+use crate::config::{Hosts, Identity, ListenTls, Validity, certificate_end, unix_seconds};
 use crate::error::{BoxError, chain};
 use crate::fs::watcher::{FileWatcher, POLL_INTERVAL};
+use crate::metrics::{CertificateUse, Expiries};
 use crate::rt::blocking::SerialBlocking;
 
 /// The TLS configuration of new connections.
@@ -136,12 +137,16 @@ pub(crate) fn tls_channel(
 
 /// Watches the files of `tls` and the expiry of its roots, for as long as it is polled. Publishes a
 /// change for new connections and for the client certificates of open ones. Logs unusable files,
-/// and keeps the previous configuration.
-pub(crate) async fn reload_tls_on_change(tls: ListenTls, publisher: watch::Sender<ServerTls>) {
+/// and keeps the previous configuration. Keeps the ends of the certificates in `expiries`.
+pub(crate) async fn reload_tls_on_change(
+    tls: ListenTls,
+    publisher: watch::Sender<ServerTls>,
+    expiries: Arc<Expiries>,
+) {
     let watcher = FileWatcher::unseen(tls.files());
     let blocking = SerialBlocking::default();
     let mut must_retry = false;
-    let mut served = PublishedTls::new(tls, publisher);
+    let mut served = PublishedTls::new(tls, publisher, expiries);
     loop {
         sleep(POLL_INTERVAL).await;
         let has_changed = watcher.poll().await;
@@ -171,10 +176,12 @@ struct PublishedTls {
     valid: Vec<CertificateDer<'static>>,
     newest_generation: Arc<AtomicU64>,
     publisher: watch::Sender<ServerTls>,
+    expiries: Arc<Expiries>,
 }
 
 impl PublishedTls {
-    fn new(tls: ListenTls, publisher: watch::Sender<ServerTls>) -> Self {
+    fn new(tls: ListenTls, publisher: watch::Sender<ServerTls>, expiries: Arc<Expiries>) -> Self {
+        record_ends(&tls, &expiries);
         let roots = ClientRoots::new(&tls.client_roots);
         let ServerTls {
             client_roots,
@@ -188,6 +195,7 @@ impl PublishedTls {
             valid,
             newest_generation,
             publisher,
+            expiries,
         }
     }
 
@@ -217,6 +225,7 @@ impl PublishedTls {
         let roots = ClientRoots::new(&next.client_roots);
         let valid = roots.valid_at(unix_seconds());
         self.send(&next.identity, valid)?;
+        record_ends(&next, &self.expiries);
         (self.tls, self.roots) = (next, roots);
         Ok(true)
     }
@@ -264,4 +273,13 @@ impl PublishedTls {
         self.valid = valid;
         Ok(())
     }
+}
+
+fn record_ends(tls: &ListenTls, expiries: &Expiries) {
+    let own = certificate_end(&tls.identity.chain);
+    expiries.set_certificate(CertificateUse::Listener, "", own);
+    // Until then callers' certificates can be accepted.
+    let last = tls.client_roots.iter().filter_map(Validity::of);
+    let last = last.map(|validity| validity.end()).max();
+    expiries.set_certificate(CertificateUse::ListenerClientCa, "", last);
 }

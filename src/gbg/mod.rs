@@ -27,6 +27,12 @@ pub enum Region {
 }
 
 impl Region {
+    /// The region whose API is at `origin`.
+    pub fn at(origin: &str) -> Option<Self> {
+        let mut all = [Region::Eu, Region::Us, Region::Au].into_iter();
+        all.find(|region| region.origin() == origin)
+    }
+
     /// The origin that serves both API versions in this region.
     pub fn origin(self) -> &'static str {
         match self {

@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Instant, SystemTime};
+
+use parking_lot::Mutex;
 
 use super::connections::ConnectionMetrics;
 use super::requests::RequestMetrics;
@@ -17,6 +20,19 @@ pub struct AccountMetrics {
     pub(crate) connections: Arc<ConnectionMetrics>,
     reused: AtomicU64,
     circuit_openings: AtomicU64,
+    /// Locked only when a request fails.
+    last_failure: Mutex<Option<UpstreamFailure>>,
+}
+
+/// A request that got no response from the API.
+#[derive(Clone, Debug)]
+pub(crate) struct UpstreamFailure {
+    pub(crate) ended_at: SystemTime,
+    pub(crate) ended: Instant,
+    /// The name of the reason.
+    pub(crate) reason: &'static str,
+    /// The error and its sources.
+    pub(crate) cause: Box<str>,
 }
 
 impl AccountMetrics {
@@ -40,6 +56,20 @@ impl AccountMetrics {
     /// Counts an opening of the circuit breaker.
     pub(crate) fn record_circuit_opening(&self) {
         self.circuit_openings.fetch_add(1, Relaxed);
+    }
+
+    /// Records that a request got no response from the API.
+    pub(crate) fn record_failure(&self, reason: &'static str, cause: &str) {
+        *self.last_failure.lock() = Some(UpstreamFailure {
+            ended_at: SystemTime::now(),
+            ended: Instant::now(),
+            reason,
+            cause: cause.into(),
+        });
+    }
+
+    pub(super) fn last_failure(&self) -> Option<UpstreamFailure> {
+        self.last_failure.lock().clone()
     }
 
     pub(crate) fn circuit_openings(&self) -> u64 {

@@ -1,29 +1,33 @@
-//! The most recent failed requests, for the status page.
+//! The most recent failed requests in groups, for the status page.
 //!
 //! Only a failure writes here. Of what the caller sent nothing is kept except the request id, which
 //! the caller may have chosen: no path, no header, no body.
 
 use std::collections::VecDeque;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
 use super::outcome::{Outcome, ResponseSource};
 
-/// Failures that a worker keeps, and that the status page shows for all workers.
-const MAX_FAILURES: usize = 20;
+/// Groups that a worker keeps for each account, and that the status page shows for all workers.
+const MAX_GROUPS: usize = 20;
 
-/// A request that failed.
+/// Time without a failure after which the next one begins another group.
+const GROUP_GAP: Duration = Duration::from_secs(15 * 60);
+
+/// Requests that failed for the same reason: same endpoint, caller, account, status and source.
 #[derive(Clone, Debug)]
-pub(crate) struct FailedRequest {
-    pub(crate) ended_at: SystemTime,
-    /// The same on the monotonic clock: for ages and the order of failures.
-    pub(crate) ended: Instant,
+pub(crate) struct FailureGroup {
+    pub(crate) count: u64,
+    pub(crate) first: FailureTime,
+    pub(crate) last: FailureTime,
+    /// The id of the last request.
     pub(crate) id: Box<str>,
     /// The number of the caller.
     pub(crate) caller: usize,
-    /// The name of the account; `None` for a request that ended before it got one.
+    /// The name of the account; `None` for requests that ended before they got one.
     pub(crate) account: Option<Box<str>>,
     /// The name of the endpoint in `gbg`.
     pub(crate) endpoint: &'static str,
@@ -34,11 +38,25 @@ pub(crate) struct FailedRequest {
     pub(crate) reason: Option<&'static str>,
 }
 
-impl FailedRequest {
+/// The end of a failed request, on both clocks: ages and the order of failures need the monotonic
+/// one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FailureTime {
+    pub(crate) wall: SystemTime,
+    pub(crate) monotonic: Instant,
+}
+
+impl FailureGroup {
+    /// A group of one failure that has just ended.
     fn new(outcome: &Outcome<'_>) -> Self {
-        FailedRequest {
-            ended_at: SystemTime::now(),
-            ended: Instant::now(),
+        let now = FailureTime {
+            wall: SystemTime::now(),
+            monotonic: Instant::now(),
+        };
+        FailureGroup {
+            count: 1,
+            first: now,
+            last: now,
             id: outcome.id.into(),
             caller: outcome.caller,
             account: outcome.account.map(Box::from),
@@ -52,64 +70,84 @@ impl FailedRequest {
     fn kind(&self) -> (Option<&'static str>, u16, ResponseSource) {
         (self.reason, self.status, self.source)
     }
-}
 
-#[derive(Debug, Default)]
-pub(super) struct FailedRequests(Mutex<VecDeque<FailedRequest>>);
+    /// Returns true if both are parts of one group.
+    fn continues(&self, other: &FailureGroup) -> bool {
+        let gap = |from: &FailureGroup, to: &FailureGroup| {
+            let (last, first) = (from.last.monotonic, to.first.monotonic);
+            first.saturating_duration_since(last)
+        };
+        self.kind() == other.kind()
+            && (self.endpoint, self.caller) == (other.endpoint, other.caller)
+            && self.account == other.account
+            && gap(self, other).max(gap(other, self)) <= GROUP_GAP
+    }
 
-impl FailedRequests {
-    pub(super) fn record(&self, outcome: &Outcome<'_>) {
-        let failure = FailedRequest::new(outcome);
-        let mut failures = self.0.lock();
-        failures.push_back(failure);
-        truncate(&mut failures);
+    fn absorb(&mut self, other: FailureGroup) {
+        self.count += other.count;
+        if other.first.monotonic < self.first.monotonic {
+            self.first = other.first;
+        }
+        if other.last.monotonic >= self.last.monotonic {
+            (self.last, self.id) = (other.last, other.id);
+        }
     }
 }
 
-/// The most recent failures of all lists, the newest first. List by list: no more than two lists
-/// are in memory, however many workers and accounts there are.
-pub(super) fn merge<'a>(lists: impl Iterator<Item = &'a FailedRequests>) -> Vec<FailedRequest> {
+/// The groups of one worker and account, the most recent last.
+#[derive(Debug, Default)]
+pub(super) struct FailedRequests(Mutex<VecDeque<FailureGroup>>);
+
+impl FailedRequests {
+    pub(super) fn record(&self, outcome: &Outcome<'_>) {
+        let failure = FailureGroup::new(outcome);
+        let mut groups = self.0.lock();
+        add(&mut groups, failure);
+        truncate(&mut groups);
+    }
+}
+
+/// The most recent groups of all lists, the newest first. List by list: no more than two lists are
+/// in memory, however many workers and accounts there are.
+pub(super) fn merge<'a>(lists: impl Iterator<Item = &'a FailedRequests>) -> Vec<FailureGroup> {
     let mut merged = VecDeque::new();
     for list in lists {
-        let count = merged.len();
-        merged.extend(list.0.lock().iter().cloned());
-        if merged.len() > count {
-            merged
-                .make_contiguous()
-                .sort_by_key(|failure: &FailedRequest| failure.ended);
-            truncate(&mut merged);
+        let groups = list.0.lock().clone();
+        if groups.is_empty() {
+            continue;
         }
+        groups.into_iter().for_each(|group| add(&mut merged, group));
+        merged
+            .make_contiguous()
+            .sort_by_key(|group: &FailureGroup| group.last.monotonic);
+        truncate(&mut merged);
     }
     merged.into_iter().rev().collect()
 }
 
-/// Removes the oldest failure of the most frequent kind until [`MAX_FAILURES`] are left: a flood of
-/// one kind does not push out a rare one.
-///
-/// This keeps the newest of each kind, then the second newest of each, and so on. A failure that
-/// loses against some of the lists therefore loses against all of them.
-fn truncate(failures: &mut VecDeque<FailedRequest>) {
-    if failures.len() <= MAX_FAILURES {
-        return;
+/// Adds `group` as the last one, with those that it continues.
+fn add(groups: &mut VecDeque<FailureGroup>, mut group: FailureGroup) {
+    while let Some(index) = groups.iter().rposition(|known| known.continues(&group))
+        && let Some(known) = groups.remove(index)
+    {
+        group.absorb(known);
     }
-    let mut counts = FxHashMap::<_, usize>::default();
-    let newest_first = (0..failures.len()).rev();
-    let mut ranked: Vec<_> = newest_first
-        .map(|index| {
-            let rank = counts.entry(failures[index].kind()).or_default();
-            *rank += 1;
-            (*rank, index)
-        })
-        .collect();
-    // Stable: of one rank, the oldest come last.
-    ranked.sort_by_key(|(rank, _)| *rank);
-    let mut removed: Vec<_> = ranked
-        .drain(MAX_FAILURES..)
-        .map(|(_, index)| index)
-        .collect();
-    removed.sort_unstable();
-    for index in removed.into_iter().rev() {
-        failures.remove(index);
+    groups.push_back(group);
+}
+
+/// Removes the oldest group of the most frequent kind until [`MAX_GROUPS`] are left: a flood of one
+/// kind does not push out a rare one.
+fn truncate(groups: &mut VecDeque<FailureGroup>) {
+    while groups.len() > MAX_GROUPS {
+        let mut counts = FxHashMap::<_, usize>::default();
+        for group in groups.iter() {
+            *counts.entry(group.kind()).or_default() += 1;
+        }
+        let most = counts.values().max().copied();
+        let oldest = groups
+            .iter()
+            .position(|group| counts.get(&group.kind()).copied() == most);
+        groups.remove(oldest.unwrap_or(0));
     }
 }
 
@@ -135,20 +173,87 @@ mod tests {
         }
     }
 
+    /// A failure that ended so many seconds after `start`.
+    fn failure(start: Instant, seconds: u64, outcome: &Outcome<'_>) -> FailureGroup {
+        let mut group = FailureGroup::new(outcome);
+        group.first.monotonic = start + Duration::from_secs(seconds);
+        group.last = group.first;
+        group
+    }
+
+    fn list(groups: impl IntoIterator<Item = FailureGroup>) -> FailedRequests {
+        let list = FailedRequests::default();
+        groups
+            .into_iter()
+            .for_each(|group| add(&mut list.0.lock(), group));
+        list
+    }
+
+    /// Id of the last request, count, and seconds of the first and the last.
+    fn figures(start: Instant, groups: &[FailureGroup]) -> Vec<(&str, u64, u64, u64)> {
+        let seconds = |time: FailureTime| time.monotonic.duration_since(start).as_secs();
+        let figures = groups.iter().map(|group| {
+            (
+                &*group.id,
+                group.count,
+                seconds(group.first),
+                seconds(group.last),
+            )
+        });
+        figures.collect()
+    }
+
+    #[test]
+    fn failures_of_all_workers_form_groups() {
+        let start = Instant::now();
+        let at = |seconds, id: &'static str| failure(start, seconds, &outcome(id, 404));
+        let other_caller = Outcome {
+            caller: 1,
+            ..outcome("crm", 404)
+        };
+        let lists = [
+            list([at(10, "a"), at(20, "b"), failure(start, 30, &other_caller)]),
+            list([at(5, "c"), at(25, "d")]),
+        ];
+        let merged = merge(lists.iter());
+        assert_eq!(
+            figures(start, &merged),
+            [("crm", 1, 30, 30), ("d", 4, 5, 25)]
+        );
+    }
+
+    #[test]
+    fn a_pause_begins_another_group() {
+        let start = Instant::now();
+        let at = |seconds, id: &'static str| failure(start, seconds, &outcome(id, 404));
+        let lists = [
+            list([at(0, "a"), at(900, "b"), at(1801, "c")]),
+            list([at(1802, "d"), at(4000, "e")]),
+        ];
+        assert_eq!(
+            figures(start, &merge(lists.iter())),
+            [("e", 1, 4000, 4000), ("d", 2, 1801, 1802), ("b", 2, 0, 900)]
+        );
+    }
+
     #[test]
     fn frequent_failures_do_not_push_out_rare_ones() {
         let workers = [FailedRequests::default(), FailedRequests::default()];
         workers[0].record(&outcome("rare", 503));
-        for number in 0..100 {
-            workers[number % 2].record(&outcome(&number.to_string(), 404));
+        let ids: Vec<_> = (0..100).map(|number| number.to_string()).collect();
+        for (number, id) in ids.iter().enumerate() {
+            let caller = Outcome {
+                caller: number,
+                ..outcome(id, 404)
+            };
+            workers[number % 2].record(&caller);
         }
-        let ids: Vec<_> = merge(workers.iter())
-            .into_iter()
-            .map(|failure| failure.id.into_string())
-            .collect();
-        assert_eq!(ids.len(), MAX_FAILURES);
-        assert_eq!((ids[0].as_str(), ids[1].as_str()), ("99", "98"));
-        assert_eq!(ids.last().unwrap(), "rare");
+        let merged = merge(workers.iter());
+        let ids: Vec<_> = merged.iter().map(|group| &*group.id).collect();
+        assert_eq!(ids.len(), MAX_GROUPS);
+        assert_eq!(ids[..2], ["99", "98"]);
+        assert_eq!(*ids.last().unwrap(), "rare");
+        assert!(workers.iter().all(|list| list.0.lock().len() == MAX_GROUPS));
     }
 
     #[test]
@@ -156,108 +261,33 @@ mod tests {
         let metrics = super::super::Metrics::new(1);
         let requests = &metrics.workers()[0].account("default").requests;
         requests.record(&outcome("fine", 200));
-        requests.record(&outcome("failed", 404));
-        let ids: Vec<_> = metrics
-            .failures()
-            .into_iter()
-            .map(|failure| failure.id.into_string())
+        for _ in 0..1000 {
+            requests.record(&outcome("failed", 404));
+        }
+        let groups = metrics.failures();
+        let figures: Vec<_> = groups
+            .iter()
+            .map(|group| (&*group.id, group.count))
             .collect();
-        assert_eq!(ids, ["failed"]);
-    }
-
-    /// The rule as it is written: one failure at a time.
-    fn truncate_naively(failures: &mut Vec<FailedRequest>) {
-        while failures.len() > MAX_FAILURES {
-            let count = |kind| failures.iter().filter(|other| other.kind() == kind).count();
-            let counts: Vec<_> = failures.iter().map(|one| count(one.kind())).collect();
-            let most = counts.iter().max().copied();
-            let oldest = counts.iter().position(|count| Some(*count) == most);
-            failures.remove(oldest.unwrap());
-        }
-    }
-
-    fn merge_naively(lists: &[FailedRequests]) -> Vec<FailedRequest> {
-        let lists = lists.iter().flat_map(|list| list.0.lock().clone());
-        let mut all: Vec<_> = lists.collect();
-        all.sort_by_key(|failure| failure.ended);
-        truncate_naively(&mut all);
-        all.reverse();
-        all
-    }
-
-    fn ids(failures: Vec<FailedRequest>) -> Vec<String> {
-        let ids = failures.into_iter().map(|one| one.id.into_string());
-        ids.collect()
-    }
-
-    /// A list of random failures of at most `kinds` kinds, some of them at the same time.
-    fn random_list(
-        random: &mut fastrand::Rng,
-        start: Instant,
-        name: usize,
-        kinds: u16,
-    ) -> FailedRequests {
-        let mut list: Vec<_> = (0..random.usize(..=MAX_FAILURES))
-            .map(|number| FailedRequest {
-                ended: start + Duration::from_millis(random.u64(..200)),
-                ..FailedRequest::new(&outcome(
-                    &format!("{name}-{number}"),
-                    400 + random.u16(..kinds) / random.u16(1..=kinds),
-                ))
-            })
-            .collect();
-        list.sort_by_key(|failure| failure.ended);
-        FailedRequests(Mutex::new(list.into()))
-    }
-
-    #[test]
-    fn merging_list_by_list_follows_the_rule() {
-        let (mut random, start) = (fastrand::Rng::with_seed(1), Instant::now());
-        for round in 0..300 {
-            let kinds = random.u16(1..=30);
-            let lists: Vec<_> = (0..random.usize(1..=8))
-                .map(|name| random_list(&mut random, start, name, kinds))
-                .collect();
-            let merged = ids(merge(lists.iter()));
-            assert_eq!(merged, ids(merge_naively(&lists)), "round {round}");
-        }
-    }
-
-    #[test]
-    fn recording_follows_the_rule() {
-        let mut random = fastrand::Rng::with_seed(2);
-        let failures = FailedRequests::default();
-        let mut naive = Vec::new();
-        for number in 0..300 {
-            let id = number.to_string();
-            let outcome = outcome(&id, 400 + random.u16(..12) / random.u16(1..=12));
-            failures.record(&outcome);
-            naive.push(FailedRequest::new(&outcome));
-            truncate_naively(&mut naive);
-            let recorded = failures.0.lock().iter().cloned().collect();
-            assert_eq!(ids(recorded), ids(naive.clone()), "{number}");
-        }
+        assert_eq!(figures, [("failed", 1000)]);
     }
 
     #[test]
     fn many_workers_and_accounts_are_merged() {
         let start = Instant::now();
-        let failure = |list: u64, number: u64| FailedRequest {
-            ended: start + Duration::from_micros(number * 3200 + list),
-            ..FailedRequest::new(&outcome(&format!("{list}-{number}"), 404))
-        };
-        let mut lists: Vec<_> = (0..64 * 50)
-            .map(|list| (0..20).map(|number| failure(list, number)).collect())
-            .map(|list| FailedRequests(Mutex::new(list)))
+        let lists: Vec<_> = (0..64 * 50)
+            .map(|number| {
+                let callers = (0..20).map(|caller| Outcome {
+                    caller,
+                    ..outcome("id", 404)
+                });
+                list(callers.map(|outcome| failure(start, number % 600, &outcome)))
+            })
+            .chain([list([failure(start, 0, &outcome("rare", 503))])])
             .collect();
-        lists[1700] = FailedRequests::default();
-        lists[1700].record(&outcome("rare", 503));
-        lists[1700].0.lock()[0].ended = start;
-        let merged = ids(merge(lists.iter()));
-        let newest = (3200 - 19..3200).rev().map(|list| format!("{list}-19"));
-        assert_eq!(
-            merged,
-            newest.chain(["rare".to_owned()]).collect::<Vec<_>>()
-        );
+        let merged = merge(lists.iter());
+        assert_eq!(merged.len(), MAX_GROUPS);
+        assert_eq!(merged[0].count, 3200);
+        assert_eq!(figures(start, &merged).last(), Some(&("rare", 1, 0, 0)));
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::UNIX_EPOCH;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, MetricEncoder, NoLabelSet};
@@ -12,6 +12,7 @@ use prometheus_client::registry::Unit;
 use rustc_hash::FxHashMap;
 
 use super::connections::ConnectionMetrics;
+use super::expiry::CertificateEnd;
 use super::histogram::Histogram;
 use super::registry::Metrics;
 use super::requests::RequestLabels;
@@ -34,7 +35,8 @@ impl Collector for MetricsCollector {
         encoder.process(metrics)?;
         encoder.requests(metrics, self.with_names)?;
         encoder.connections(metrics)?;
-        encoder.tokens(metrics)
+        encoder.tokens(metrics)?;
+        encoder.expiries(metrics, self.with_names)
     }
 }
 
@@ -63,14 +65,7 @@ impl MetricsEncoder<'_> {
         let in_force = if reloads.problem.is_none() { 1.0 } else { 0.0 };
         let help =
             "1 if the current configuration file is active, 0 if the last reload rejected it";
-        self.gauge("config_in_force", help, None, in_force)?;
-        let started = metrics.started_at().duration_since(UNIX_EPOCH);
-        self.gauge(
-            "start_time",
-            "Start time of the process since the Unix epoch",
-            Some(Unit::Seconds),
-            started.unwrap_or_default().as_secs_f64(),
-        )
+        self.gauge("config_in_force", help, None, in_force)
     }
 
     fn requests(&mut self, metrics: &Metrics, with_names: bool) -> fmt::Result {
@@ -108,8 +103,7 @@ impl MetricsEncoder<'_> {
                 encode_times(&mut family.encode_family(&labels)?, times)?;
             }
         }
-        let help =
-            "Time from the start of sending a request to the API to the head of its response";
+        let help = "Time from the start of sending a request to the API to the head of its response, of requests with a response";
         let mut family = self.histogram("upstream_duration", help)?;
         for (account, counts) in &counts {
             for (endpoint, times) in &counts.upstream {
@@ -298,6 +292,44 @@ impl MetricsEncoder<'_> {
                 .iter()
                 .map(|token| (token.account(), token.unauthorized())),
         )
+    }
+
+    fn expiries(&mut self, metrics: &Metrics, with_names: bool) -> fmt::Result {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default().as_secs_f64();
+        let unit = Some(&Unit::Seconds);
+        let mut family = self.0.encode_descriptor(
+            "certificate_expires",
+            "Time until a certificate expires; negative after that",
+            unit,
+            MetricType::Gauge,
+        )?;
+        for CertificateEnd { used, account, end } in metrics.certificates() {
+            let labels = [("use", used.name()), ("account", &account)];
+            family
+                .encode_family(&labels)?
+                .encode_gauge(&(end as f64 - now))?;
+        }
+        let mut family = self.0.encode_descriptor(
+            "caller_expires",
+            "Time until the access of a caller ends; negative after that",
+            unit,
+            MetricType::Gauge,
+        )?;
+        let mut callers = metrics.expiries.callers();
+        if !with_names {
+            let first = callers.iter().map(|(_, end)| *end).min();
+            callers = first
+                .map(|end| (HIDDEN.to_owned(), end))
+                .into_iter()
+                .collect();
+        }
+        for (caller, end) in callers {
+            family
+                .encode_family(&[("caller", caller)])?
+                .encode_gauge(&(end as f64 - now))?;
+        }
+        Ok(())
     }
 
     fn counter<'s>(

@@ -7,10 +7,12 @@
 
 mod account;
 mod connections;
+mod expiry;
 mod failures;
 mod families;
 mod histogram;
 mod outcome;
+mod process;
 mod refused;
 mod registry;
 mod requests;
@@ -19,12 +21,15 @@ mod text;
 mod token;
 
 pub use self::account::AccountMetrics;
-pub(crate) use self::account::UpstreamCounts;
+pub(crate) use self::account::UpstreamFailure;
 pub(crate) use self::connections::ConnectionMetrics;
-pub(crate) use self::failures::FailedRequest;
+pub(crate) use self::expiry::CertificateEnd;
+pub use self::expiry::{CertificateUse, Expiries};
+pub(crate) use self::failures::FailureGroup;
 pub(crate) use self::histogram::Histogram;
 pub(crate) use self::outcome::{Outcome, ResponseSource};
 pub use self::refused::{ConnectionRefusal, RefusedConnections};
+pub(crate) use self::registry::Reloads;
 pub use self::registry::{Metrics, WorkerMetrics};
 pub(crate) use self::requests::{AdmissionMetrics, RequestMetrics};
 pub(crate) use self::summary::{CallerCounts, RequestSummary};

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use parking_lot::Mutex;
 
-use super::account::{AccountMetrics, UpstreamCounts};
+use super::account::{AccountMetrics, UpstreamCounts, UpstreamFailure};
 use super::connections::ConnectionMetrics;
-use super::failures::{self, FailedRequest};
+use super::expiry::{CertificateEnd, CertificateUse, Expiries};
+use super::failures::{self, FailureGroup};
 use super::refused::RefusedConnections;
 use super::requests::{AdmissionMetrics, RequestCounts, RequestMetrics};
 use super::summary::RequestSummary;
@@ -31,6 +32,7 @@ pub struct Metrics {
     /// Connections that the admin listener refused.
     pub(crate) refused_admin: Arc<RefusedConnections>,
     reloads: Mutex<Reloads>,
+    pub(crate) expiries: Arc<Expiries>,
     started_at: SystemTime,
     started: Instant,
 }
@@ -47,6 +49,7 @@ impl Metrics {
             refused: Arc::default(),
             refused_admin: Arc::default(),
             reloads: Mutex::default(),
+            expiries: Arc::default(),
             started_at: SystemTime::now(),
             started: Instant::now(),
         }
@@ -94,6 +97,11 @@ impl Metrics {
             reloads.rejected += 1;
         }
         reloads.problem = problem;
+    }
+
+    /// Records the changed keys that need a restart, as of the last reload.
+    pub(crate) fn record_restart_keys(&self, keys: Vec<String>) {
+        self.reloads.lock().restart_keys = keys;
     }
 
     pub(crate) fn reloads(&self) -> Reloads {
@@ -153,8 +161,36 @@ impl Metrics {
         counts
     }
 
+    /// The last failure of each account to get a response from the API.
+    pub(crate) fn upstream_failures(&self) -> BTreeMap<Box<str>, UpstreamFailure> {
+        let mut last = BTreeMap::<Box<str>, UpstreamFailure>::new();
+        for account in self.workers.iter().flat_map(|worker| worker.accounts()) {
+            let Some(failure) = account.last_failure() else {
+                continue;
+            };
+            let newest = last.get(account.name());
+            if newest.is_none_or(|newest| newest.ended < failure.ended) {
+                last.insert(account.name().into(), failure);
+            }
+        }
+        last
+    }
+
+    /// The ends of all certificates.
+    pub(crate) fn certificates(&self) -> Vec<CertificateEnd> {
+        let mut ends = self.expiries.certificates();
+        ends.extend(self.tokens().iter().filter_map(|token| {
+            Some(CertificateEnd {
+                used: CertificateUse::Token,
+                account: token.account().into(),
+                end: token.certificate_end()?,
+            })
+        }));
+        ends
+    }
+
     /// The most recent failed requests, the newest first.
-    pub(crate) fn failures(&self) -> Vec<FailedRequest> {
+    pub(crate) fn failures(&self) -> Vec<FailureGroup> {
         let requests = self.request_metrics();
         failures::merge(requests.iter().map(|(_, requests)| requests.failures()))
     }
@@ -168,6 +204,8 @@ pub(crate) struct Reloads {
     pub(crate) rejected: u64,
     /// Why the last reload was rejected; `None` if it was applied.
     pub(crate) problem: Option<String>,
+    /// Changed keys that need a restart.
+    pub(crate) restart_keys: Vec<String>,
 }
 
 /// Metrics of one worker.

@@ -59,7 +59,9 @@ impl RequestMetrics {
             .entry((endpoint, source))
             .or_default()
             .record(outcome.duration);
-        if let Some(upstream) = outcome.upstream {
+        if let Some(upstream) = outcome.upstream
+            && source == ResponseSource::Gbg
+        {
             counts
                 .upstream
                 .entry(endpoint)

@@ -7,6 +7,7 @@ use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 
 use super::families::MetricsCollector;
+use super::process::ProcessCollector;
 use super::registry::Metrics;
 
 /// Media type of OpenMetrics.
@@ -18,8 +19,12 @@ pub(crate) const PLAIN_TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 impl Metrics {
     /// All metrics as OpenMetrics; without callers' names unless `with_names`.
     pub fn open_metrics(self: &Arc<Self>, with_names: bool) -> String {
-        let mut registry = Registry::with_prefix("gbg_proxy");
-        registry.register_collector(Box::new(MetricsCollector {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(ProcessCollector {
+            started_at: self.started_at(),
+        }));
+        let own = registry.sub_registry_with_prefix("gbg_proxy");
+        own.register_collector(Box::new(MetricsCollector {
             metrics: Arc::clone(self),
             with_names,
         }));

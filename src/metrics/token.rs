@@ -17,6 +17,8 @@ pub struct TokenMetrics {
     waiters: AtomicI64,
     rejections: AtomicU64,
     unauthorized: AtomicU64,
+    /// 0 without a client certificate.
+    certificate_end: AtomicU64,
     fetches: Mutex<TokenFetches>,
 }
 
@@ -101,6 +103,16 @@ impl TokenMetrics {
         };
         fetches.times.record(took);
         *fetches.counts.entry(labels).or_default() += 1;
+    }
+
+    /// Sets the end of the certificate that the last fetch presented, if any.
+    pub(crate) fn set_certificate_end(&self, end: Option<u64>) {
+        self.certificate_end.store(end.unwrap_or(0), Relaxed);
+    }
+
+    pub(super) fn certificate_end(&self) -> Option<u64> {
+        let end = self.certificate_end.load(Relaxed);
+        (end > 0).then_some(end)
     }
 
     /// Counts a request that waits for a token, until the returned guard is dropped.

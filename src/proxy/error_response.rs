@@ -53,7 +53,7 @@ where
             inner.call(req).map(move |result| {
                 let mut res = result.unwrap_or_else(|error| {
                     let id = request_id::text(context.id());
-                    log(&error, id, context.account().map(AccountMetrics::name));
+                    log(&error, id, context.account());
                     error_response(&error, &format, id).map(Either::Right)
                 });
                 if matches!(res.body(), Either::Right(_)) {
@@ -99,12 +99,13 @@ impl ErrorFormat {
 }
 
 /// Logs the failure with its cause, which the response does not show.
-fn log(error: &Error, request_id: &str, account: Option<&str>) {
+fn log(error: &Error, request_id: &str, account: Option<&AccountMetrics>) {
     let ErrorReason {
         name: reason,
         fault,
         ..
     } = error.reason();
+    let name = account.map(AccountMetrics::name);
     // The access log has the errors of callers, and the limits log once that they are reached.
     let is_logged_elsewhere = matches!(
         error,
@@ -113,13 +114,17 @@ fn log(error: &Error, request_id: &str, account: Option<&str>) {
     if *fault == Party::Caller || is_logged_elsewhere {
         tracing::debug!(
             request_id,
-            account,
+            account = name,
             reason,
             error = chain(error),
             "a request is refused"
         );
     } else {
-        tracing::warn!(request_id, account, reason, %fault, error = chain(error), "a request failed");
+        let error_text = chain(error);
+        tracing::warn!(request_id, account = name, reason, %fault, error = error_text, "a request failed");
+        if let Some(account) = account.filter(|_| error.is_from_upstream()) {
+            account.record_failure(reason, &error_text);
+        }
     }
 }
 

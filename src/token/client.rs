@@ -91,6 +91,11 @@ impl Client {
         })
     }
 
+    /// The end of the client certificate, as it was read last.
+    pub(super) fn certificate_end(&self) -> Option<u64> {
+        request::certificate_end(&*self.last_credentials())
+    }
+
     /// Whether a token of `other` can replace one of this client.
     pub(super) fn requests_same_token(&self, other: &Client) -> bool {
         let credentials = |client: &Client| client.last_credentials().clone();

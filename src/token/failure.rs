@@ -179,6 +179,13 @@ impl FetchError {
         }
     }
 
+    pub(crate) fn fix(&self) -> &'static str {
+        match self {
+            FetchError::Refused { code, .. } => fix_for_code(*code),
+            _ => self.kind().fix(),
+        }
+    }
+
     /// Whether a retry fails until a person changes the credentials or the API client.
     pub(super) fn is_refusal(&self) -> bool {
         self.kind() == FetchErrorKind::Refused

@@ -20,11 +20,20 @@ const MAX_WAITING_REQUESTS: usize = 1024;
 /// The shortest `Retry-After`: 0 would make clients loop.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Why a token request brought no token.
+#[derive(Clone, Debug)]
+pub(crate) struct FetchFailure {
+    pub(crate) kind: FetchErrorKind,
+    /// The error and its sources, without the fix.
+    pub(crate) cause: Arc<str>,
+    pub(crate) fix: &'static str,
+}
+
 /// A token request that has ended.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Fetch {
-    /// Why it brought no token; `None` if it did.
-    pub(crate) failure: Option<FetchErrorKind>,
+    /// `None` if it brought a token.
+    pub(crate) failure: Option<FetchFailure>,
     pub(crate) ended: Instant,
     pub(crate) duration: Duration,
 }
@@ -36,8 +45,6 @@ struct TokenState {
     failure: Option<RefreshFailure>,
     last_fetch: Option<Fetch>,
     last_failed_fetch: Option<Fetch>,
-    /// The cause of `last_failed_fetch`.
-    last_cause: Option<Arc<str>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -79,16 +86,16 @@ impl TokenState {
         }
     }
 
-    fn record_fetch(&mut self, failure: Option<FetchErrorKind>, duration: Duration) {
+    fn record_fetch(&mut self, failure: Option<FetchFailure>, duration: Duration) {
         let fetch = Fetch {
             failure,
             ended: Instant::now(),
             duration,
         };
-        self.last_fetch = Some(fetch);
-        if failure.is_some() {
-            self.last_failed_fetch = Some(fetch);
+        if fetch.failure.is_some() {
+            self.last_failed_fetch = Some(fetch.clone());
         }
+        self.last_fetch = Some(fetch);
     }
 }
 
@@ -152,12 +159,16 @@ impl TokenPublisher {
         duration: Duration,
         next_fetch: Deadline,
     ) {
-        let (kind, cause) = (error.kind(), error.cause());
+        let failure = FetchFailure {
+            kind: error.kind(),
+            cause: error.cause().into(),
+            fix: error.fix(),
+        };
         self.state.send_modify(|state| {
-            state.last_cause = Some(cause.into());
+            let kind = failure.kind;
             state.failure = Some(RefreshFailure { kind, next_fetch });
             state.bearer.take_if(|bearer| !bearer.is_valid());
-            state.record_fetch(Some(kind), duration);
+            state.record_fetch(Some(failure), duration);
         });
     }
 
@@ -339,16 +350,11 @@ impl TokenReader {
     }
 
     pub(crate) fn last_fetch(&self) -> Option<Fetch> {
-        self.subscribe().borrow().last_fetch
+        self.subscribe().borrow().last_fetch.clone()
     }
 
     pub(crate) fn last_failed_fetch(&self) -> Option<Fetch> {
-        self.subscribe().borrow().last_failed_fetch
-    }
-
-    /// The cause of the last failed fetch, without advice.
-    pub(crate) fn last_cause(&self) -> Option<Arc<str>> {
-        self.subscribe().borrow().last_cause.clone()
+        self.subscribe().borrow().last_failed_fetch.clone()
     }
 
     /// Waits for a newer token than `generation`, which the API rejected, and returns whether there

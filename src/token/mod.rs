@@ -29,6 +29,7 @@ pub use self::failure::FetchError;
 pub(crate) use self::failure::FetchErrorKind;
 #[doc(hidden)]
 pub use self::fixed::fixed;
+pub(crate) use self::handle::FetchFailure;
 pub use self::handle::{TokenPublisher, TokenReader, channel};
 pub use self::refresh::refresh;
 pub use self::response::TokenResponse;

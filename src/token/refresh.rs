@@ -94,6 +94,8 @@ impl RefreshTask {
         fetched: Result<TokenResponse, FetchError>,
     ) -> Next {
         let duration = start.instant.elapsed();
+        let metrics = &self.publisher.metrics;
+        metrics.set_certificate_end(source.certificate_end());
         let fetched = fetched
             .and_then(|response| GrantedToken::new(response, start, source.default_lifetime()));
         match fetched {

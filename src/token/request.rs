@@ -20,7 +20,7 @@ use zeroize::Zeroizing;
 
 use super::client_auth::TokenRequestForm;
 use super::failure::FetchError;
-use crate::config::{Credentials, Origin, Token};
+use crate::config::{Credentials, Origin, Token, certificate_end as end_of_chain};
 use crate::error::BoxError;
 use crate::headers::via;
 use crate::upstream::{ConnectDeadline, ConnectStep, DialError, Dialed, Dialer, Peer, PeerError};
@@ -90,6 +90,13 @@ pub(super) fn tls(
         TlsConnector::from(Arc::new(tls)),
         ServerName::try_from(origin.host)?,
     )))
+}
+
+/// The end of the client's certificate, as a Unix time.
+pub(super) fn certificate_end(credentials: &Credentials) -> Option<u64> {
+    let pem = credentials.certificate.as_ref()?;
+    let (chain, _) = parse_identity(pem.expose().as_bytes()).ok()?;
+    end_of_chain(&chain)
 }
 
 /// The chain and the key in `pem`. The error contains no part of it.

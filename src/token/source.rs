@@ -23,6 +23,11 @@ pub trait TokenSource {
 
     /// The lifetime of a token whose response has no `expires_in`.
     fn default_lifetime(&self) -> Duration;
+
+    /// The end, as a Unix time, of the client certificate that the last fetch presented.
+    fn certificate_end(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// An OAuth client that a reload of the configuration replaces.
@@ -85,5 +90,9 @@ impl TokenSource for ReloadableClient {
 
     fn default_lifetime(&self) -> Duration {
         self.current.borrow().config.default_lifetime
+    }
+
+    fn certificate_end(&self) -> Option<u64> {
+        self.last_used.lock().certificate_end()
     }
 }

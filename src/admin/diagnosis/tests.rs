@@ -1,26 +1,39 @@
 //! Tests of the findings for each state of the proxy.
 
-use super::super::outcomes::outcome_counts;
+use super::super::outcomes::{GbgFailure, OutcomeCounts, outcome_counts};
 use super::*;
+use crate::config::unix_seconds;
+use crate::metrics::CertificateUse;
+use crate::token::FetchErrorKind;
 
-fn token(is_valid: bool, fetch_failure: Option<FetchErrorKind>) -> Vec<TokenSnapshot> {
-    vec![TokenSnapshot {
-        is_valid,
-        fetch_failure,
-    }]
+fn account(has_token: bool, fetch_failure: Option<FetchErrorKind>) -> AccountSnapshot {
+    let failure = |kind: FetchErrorKind| FetchFailure {
+        kind,
+        cause: format!("{kind:?} at localhost:1").into(),
+        fix: kind.fix(),
+    };
+    AccountSnapshot {
+        name: "default".into(),
+        has_token,
+        fetch_failure: fetch_failure.map(failure),
+        upstream_failure: None,
+    }
 }
 
 fn with(recent: OutcomeCounts) -> Snapshot {
     Snapshot {
-        draining: false,
-        tokens: token(true, None),
-        config_rejected: false,
+        accounts: vec![account(true, None)],
         recent,
+        ..Snapshot::default()
     }
 }
 
+fn kinds(snapshot: &Snapshot) -> Vec<&'static str> {
+    diagnose(snapshot).iter().map(|found| found.kind).collect()
+}
+
 fn first(snapshot: &Snapshot) -> (&'static str, Severity, Option<Party>) {
-    let finding = diagnose(snapshot)[0];
+    let finding = &diagnose(snapshot)[0];
     let row = format!("| `{}` |", finding.kind);
     assert!(
         include_str!("../../../docs/status.md").contains(&row),
@@ -53,7 +66,7 @@ fn the_proxy_is_healthy_with_and_without_requests() {
 #[test]
 fn the_last_fetch_explains_a_missing_token() {
     let without = |failure| Snapshot {
-        tokens: token(false, failure),
+        accounts: vec![account(false, failure)],
         ..with(outcome_counts(9, &[("client_refused", 9)], &[]))
     };
     let bad = Severity::Bad;
@@ -101,7 +114,7 @@ fn a_failing_refresh_of_a_valid_token_warns() {
         (FetchErrorKind::Timeout, Party::Upstream),
     ] {
         let snapshot = Snapshot {
-            tokens: token(true, Some(failure)),
+            accounts: vec![account(true, Some(failure))],
             ..with(outcome_counts(10, &[], &[]))
         };
         assert_eq!(
@@ -140,8 +153,19 @@ fn severity_depends_on_the_share_of_failures() {
         ["healthy", "client_errors"],
         [4, 5].map(|count| first(&refused(count)).0)
     );
-    let one = outcome_counts(1, &[("upstream_timeout", 1)], &[]);
-    assert_eq!(first(&with(one)).1, Severity::Bad, "the only one");
+}
+
+#[test]
+fn fewer_than_three_failures_are_no_verdict() {
+    let failed = |count| with(outcome_counts(count, &[("upstream_timeout", count)], &[]));
+    assert_eq!(first(&failed(3)).0, "upstream_unresponsive");
+    for count in [1, 2] {
+        let finding = &diagnose(&failed(count))[0];
+        assert_eq!((finding.kind, finding.level), ("healthy", Severity::Ok));
+        assert!(finding.title.contains("single requests failed"));
+    }
+    let many = with(outcome_counts(1000, &[("upstream_timeout", 2)], &[]));
+    assert_eq!(diagnose(&many)[0].title, "All is well");
 }
 
 #[test]
@@ -204,30 +228,31 @@ fn each_class_of_failure_has_a_finding() {
 #[test]
 fn each_account_has_its_own_token_finding() {
     let mut snapshot = with(outcome_counts(10, &[], &[]));
-    snapshot
-        .tokens
-        .extend(token(false, Some(FetchErrorKind::Refused)));
-    let kinds: Vec<_> = diagnose(&snapshot).iter().map(|found| found.kind).collect();
-    assert_eq!(kinds, ["client_refused"]);
-    snapshot.tokens[0].fetch_failure = Some(FetchErrorKind::Timeout);
-    let kinds: Vec<_> = diagnose(&snapshot).iter().map(|found| found.kind).collect();
-    assert_eq!(kinds, ["client_refused", "token_refresh_failing"]);
+    snapshot.accounts.push(AccountSnapshot {
+        name: "lending".into(),
+        ..account(false, Some(FetchErrorKind::Refused))
+    });
+    assert_eq!(kinds(&snapshot), ["client_refused"]);
+    snapshot.accounts[0] = account(true, Some(FetchErrorKind::Timeout));
+    assert_eq!(
+        kinds(&snapshot),
+        ["client_refused", "token_refresh_failing"]
+    );
+    snapshot.accounts[0] = account(false, Some(FetchErrorKind::Refused));
+    let findings = diagnose(&snapshot);
+    let cause = "account default: Refused at localhost:1\naccount lending: Refused at localhost:1";
+    assert_eq!(findings.len(), 1);
+    assert_eq!(findings[0].cause.as_deref(), Some(cause));
 }
 
 #[test]
 fn findings_are_sorted_by_severity_after_the_drain() {
     let recent = outcome_counts(100, &[("path_unknown", 30), ("upstream_broken", 55)], &[]);
     let mut snapshot = Snapshot {
-        tokens: token(true, Some(FetchErrorKind::Timeout)),
+        accounts: vec![account(true, Some(FetchErrorKind::Timeout))],
         ..with(recent)
     };
-    snapshot.config_rejected = true;
-    let kinds = |snapshot: &Snapshot| {
-        diagnose(snapshot)
-            .iter()
-            .map(|finding| finding.kind)
-            .collect::<Vec<_>>()
-    };
+    snapshot.reloads.problem = Some("proxy.toml:1:1: broken".to_owned());
     assert_eq!(
         kinds(&snapshot),
         [
@@ -237,7 +262,83 @@ fn findings_are_sorted_by_severity_after_the_drain() {
             "config_rejected"
         ]
     );
-    snapshot.config_rejected = false;
     snapshot.draining = true;
     assert_eq!(first(&snapshot).0, "draining");
+}
+
+#[test]
+fn the_last_upstream_failure_is_the_cause() {
+    let failure = |reason| {
+        let cause = "no connection to the API could be opened: localhost:1: connection refused";
+        let now = (std::time::SystemTime::now(), std::time::Instant::now());
+        let (ended_at, ended) = now;
+        UpstreamFailure {
+            ended_at,
+            ended,
+            reason,
+            cause: cause.into(),
+        }
+    };
+    let mut snapshot = with(outcome_counts(9, &[("upstream_unreachable", 9)], &[]));
+    snapshot.accounts[0].upstream_failure = Some(failure("upstream_unreachable"));
+    let cause = diagnose(&snapshot)[0].cause.clone().unwrap();
+    assert!(
+        cause.ends_with("localhost:1: connection refused"),
+        "{cause}"
+    );
+    snapshot.accounts[0].upstream_failure = Some(failure("upstream_refused"));
+    assert_eq!(diagnose(&snapshot)[0].cause, None, "another failure");
+}
+
+#[test]
+fn configuration_findings_hold_the_error_or_keys() {
+    let mut snapshot = with(OutcomeCounts::default());
+    let found = |snapshot: &Snapshot| {
+        let (kind, level, fault) = first(snapshot);
+        assert_eq!((level, fault), (Severity::Warn, Some(Party::Proxy)));
+        (kind, diagnose(snapshot)[0].cause.clone().unwrap())
+    };
+    snapshot.reloads.problem = Some("proxy.toml:2:1: listen.adress: unknown".to_owned());
+    let problem = "proxy.toml:2:1: listen.adress: unknown".to_owned();
+    assert_eq!(found(&snapshot), ("config_rejected", problem));
+    snapshot.reloads.restart_keys = vec!["log.file".to_owned(), "listen.workers".to_owned()];
+    let keys = "changed: log.file, listen.workers".to_owned();
+    assert_eq!(found(&snapshot), ("restart_needed", keys.clone()));
+    snapshot.reloads.problem = None;
+    assert_eq!(found(&snapshot), ("restart_needed", keys));
+}
+
+#[test]
+fn near_and_past_ends_are_reported() {
+    const DAY: u64 = 86_400;
+    let now = unix_seconds();
+    let certificate = |end| {
+        let mut snapshot = with(OutcomeCounts::default());
+        let (used, account) = (CertificateUse::Listener, Box::default());
+        snapshot.certificates = vec![CertificateEnd { used, account, end }];
+        snapshot
+    };
+    assert_eq!(first(&certificate(now + 31 * DAY)).0, "healthy");
+    let soon = certificate(now + 29 * DAY);
+    assert_eq!(
+        first(&soon),
+        ("certificate_expires", Severity::Warn, Some(Party::Proxy))
+    );
+    let cause = diagnose(&soon)[0].cause.clone().unwrap();
+    assert!(cause.starts_with("listen.tls.cert ends at 20"), "{cause}");
+    let past = certificate(now - DAY);
+    assert_eq!(
+        first(&past),
+        ("certificate_expired", Severity::Bad, Some(Party::Proxy))
+    );
+
+    let caller = |end| Snapshot {
+        callers: vec![("crm".to_owned(), end), ("web".to_owned(), now + 900 * DAY)],
+        ..with(OutcomeCounts::default())
+    };
+    assert_eq!(first(&caller(now + 15 * DAY)).0, "healthy");
+    assert_eq!(first(&caller(now + 13 * DAY)).0, "caller_expires");
+    assert_eq!(first(&caller(now - 1)).0, "caller_expired");
+    let cause = diagnose(&caller(now - 1))[0].cause.clone().unwrap();
+    assert!(cause.starts_with("caller \"crm\" ended at 20"), "{cause}");
 }

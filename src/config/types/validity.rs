@@ -1,6 +1,6 @@
 //! Validity period of a certificate, in seconds of the Unix epoch.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::CertificateDer;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -40,6 +40,39 @@ impl Validity {
     pub fn contains(&self, now: u64) -> bool {
         (self.begin..self.end).contains(&now)
     }
+}
+
+/// Time before the end of a certificate, or of a caller's access, from which it is reported.
+pub const CERTIFICATE_NOTICE: Duration = Duration::from_secs(30 * 86_400);
+/// See [`CERTIFICATE_NOTICE`].
+pub const CALLER_NOTICE: Duration = Duration::from_secs(14 * 86_400);
+
+/// An end that is to be reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It is nearer than the notice.
+    Soon,
+    /// It has passed.
+    Past,
+}
+
+impl Ending {
+    /// Classifies the Unix time `end`; `None` if it is further away than `notice`.
+    pub fn of(end: u64, notice: Duration) -> Option<Self> {
+        let now = unix_seconds();
+        if end <= now {
+            Some(Ending::Past)
+        } else if end - now < notice.as_secs() {
+            Some(Ending::Soon)
+        } else {
+            None
+        }
+    }
+}
+
+/// The end of the first certificate of `chain`.
+pub fn certificate_end(chain: &[CertificateDer<'_>]) -> Option<u64> {
+    Some(Validity::of(chain.first()?)?.end())
 }
 
 /// The current time of the wall clock.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::metrics::expiry::CertificateUse;
 use crate::metrics::outcome::{Outcome, ResponseSource};
 
 #[test]
@@ -59,4 +60,86 @@ fn each_account_has_its_own_counters() {
     }
     assert!(!text.contains("repeats_total{account=\"\"}"), "{text}");
     assert_eq!(metrics.requests().total, 4);
+}
+
+#[test]
+fn upstream_durations_are_those_of_responses() {
+    let metrics = Arc::new(Metrics::new(1));
+    let requests = &metrics.workers()[0].account("default").requests;
+    let failed = Outcome {
+        id: "1",
+        caller: 0,
+        account: Some("default"),
+        endpoint: "other",
+        status: 504,
+        source: ResponseSource::Proxy,
+        reason: Some("upstream_timeout"),
+        duration: Duration::from_secs(66),
+        upstream: Some(Duration::from_secs(65)),
+        bytes: [0; 2],
+        repeats: 0,
+    };
+    requests.record(&failed);
+    assert_eq!(metrics.requests().upstream.count(), 0);
+    requests.record(&Outcome {
+        status: 200,
+        source: ResponseSource::Gbg,
+        reason: None,
+        ..failed
+    });
+    let text = metrics.open_metrics(true);
+    for bucket in [("60.0", 0), ("90.0", 1)] {
+        let (bound, count) = bucket;
+        let line = format!(
+            "gbg_proxy_upstream_duration_seconds_bucket{{le=\"{bound}\",account=\"default\",endpoint=\"other\"}} {count}\n"
+        );
+        assert!(text.contains(&line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn the_time_until_each_end_is_shown() {
+    let metrics = Arc::new(Metrics::new(1));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let expiries = &metrics.expiries;
+    expiries.set_certificate(CertificateUse::Listener, "", Some(now.as_secs() + 100));
+    expiries.set_certificate(
+        CertificateUse::Upstream,
+        "retail",
+        Some(now.as_secs() - 100),
+    );
+    expiries.set_callers(vec![
+        ("crm".to_owned(), now.as_secs() + 50),
+        ("web".to_owned(), now.as_secs() + 70),
+    ]);
+    let token = metrics.token("retail");
+    token.set_certificate_end(Some(now.as_secs() + 200));
+    let value = |series: &str, with_names: bool| {
+        let text = metrics.open_metrics(with_names);
+        let mut lines = text.lines();
+        let value = lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.map(|value| value.parse::<f64>().unwrap().round())
+    };
+    let near = |series: &str, with_names, expected: f64| {
+        let value = value(series, with_names).unwrap();
+        assert!(
+            (expected - 2.0..=expected).contains(&value),
+            "{series} {value}"
+        );
+    };
+    let certificate = |used: &str, account: &str| {
+        format!("gbg_proxy_certificate_expires_seconds{{use=\"{used}\",account=\"{account}\"}}")
+    };
+    near(&certificate("listener", ""), true, 100.0);
+    near(&certificate("upstream_client", "retail"), true, -100.0);
+    near(&certificate("token_client", "retail"), true, 200.0);
+    let caller = |name: &str| format!("gbg_proxy_caller_expires_seconds{{caller=\"{name}\"}}");
+    near(&caller("crm"), true, 50.0);
+    near(&caller("web"), true, 70.0);
+    near(&caller("(hidden)"), false, 50.0);
+    assert_eq!(value(&caller("crm"), false), None);
+    expiries.set_certificate(CertificateUse::Listener, "", None);
+    expiries.set_callers(Vec::new());
+    assert_eq!(value(&certificate("listener", ""), true), None);
+    assert_eq!(value(&caller("crm"), true), None);
 }

@@ -40,7 +40,7 @@ fn series() -> BTreeSet<String> {
 fn named(text: &str) -> BTreeSet<String> {
     let words = text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_');
     words
-        .filter(|word| word.starts_with("gbg_proxy_"))
+        .filter(|word| word.starts_with("gbg_proxy_") || word.starts_with("process_"))
         .map(str::to_owned)
         .collect()
 }
