@@ -15,7 +15,7 @@ use super::handles::Handles;
 use super::health::NotReady;
 use super::history::{HISTORY_LENGTH, History};
 use super::outcomes::OutcomeCounts;
-use crate::config::unix_seconds;
+use crate::config::{CERTIFICATE_NOTICE, Ending, unix_seconds};
 use crate::error::Party;
 use crate::metrics::CertificateEnd;
 
@@ -144,10 +144,16 @@ fn parties(findings: &[Finding], recent: &OutcomeCounts) -> Value {
 fn certificate_json(certificate: &CertificateEnd) -> Value {
     let CertificateEnd { used, account, end } = certificate;
     let left = i128::from(*end) - i128::from(unix_seconds());
+    let level = match Ending::of(*end, CERTIFICATE_NOTICE) {
+        Some(Ending::Past) => Severity::Bad,
+        Some(Ending::Soon) => Severity::Warn,
+        None => Severity::Ok,
+    };
     json!({
         "use": used.name(),
         "key": used.key(),
         "account": (!account.is_empty()).then_some(account),
+        "level": level.name(),
         "expires_at": rfc3339(UNIX_EPOCH + Duration::from_secs(*end)),
         "expires_in_seconds": i64::try_from(left).unwrap_or(i64::MAX),
     })

@@ -80,12 +80,10 @@ pub(super) fn findings(snapshot: &Snapshot) -> Vec<Finding> {
     let callers = callers.map(|(name, end)| (format!("caller {name:?}"), *end));
     let mut all: Vec<_> = config(&snapshot.reloads).into_iter().collect();
     let expiries = (CERTIFICATE_EXPIRED, CERTIFICATE_EXPIRES);
-    all.extend(endings(certificates, CERTIFICATE_NOTICE, expiries));
-    all.extend(endings(
-        callers,
-        CALLER_NOTICE,
-        (CALLER_EXPIRED, CALLER_EXPIRES),
-    ));
+    let verbs = ["expired", "expires"];
+    all.extend(endings(certificates, CERTIFICATE_NOTICE, verbs, expiries));
+    let expiries = (CALLER_EXPIRED, CALLER_EXPIRES);
+    all.extend(endings(callers, CALLER_NOTICE, ["ended", "ends"], expiries));
     all
 }
 
@@ -113,13 +111,14 @@ fn config(reloads: &Reloads) -> Option<Finding> {
 fn endings(
     ends: impl Iterator<Item = (String, u64)>,
     notice: Duration,
+    [past, soon]: [&str; 2],
     (expired, expires): (Finding, Finding),
 ) -> Vec<Finding> {
     let mut causes = [String::new(), String::new()];
     for (name, end) in ends {
         let (cause, verb) = match Ending::of(end, notice) {
-            Some(Ending::Past) => (&mut causes[0], "ended"),
-            Some(Ending::Soon) => (&mut causes[1], "ends"),
+            Some(Ending::Past) => (&mut causes[0], past),
+            Some(Ending::Soon) => (&mut causes[1], soon),
             None => continue,
         };
         let end = format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(end));

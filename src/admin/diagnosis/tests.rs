@@ -325,7 +325,10 @@ fn near_and_past_ends_are_reported() {
         ("certificate_expires", Severity::Warn, Some(Party::Proxy))
     );
     let cause = diagnose(&soon)[0].cause.clone().unwrap();
-    assert!(cause.starts_with("listen.tls.cert ends at 20"), "{cause}");
+    assert!(
+        cause.starts_with("listen.tls.cert expires at 20"),
+        "{cause}"
+    );
     let past = certificate(now - DAY);
     assert_eq!(
         first(&past),

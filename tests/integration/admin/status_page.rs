@@ -51,12 +51,9 @@ async fn the_page_updates_itself_after_refusal_and_recovery() {
             .await
             .contains("GBG refuses our credentials")
     );
-    assert!(
-        browser
-            .text("#token")
-            .await
-            .contains("The token endpoint refuses our credentials (refused")
-    );
+    assert!(browser.text("#token").await.contains(
+        "The token endpoint refuses our credentials: 401 Unauthorized, invalid_client (refused"
+    ));
     assert_eq!(
         call(START, "refused-1").await,
         StatusCode::SERVICE_UNAVAILABLE
@@ -278,7 +275,8 @@ return [...document.body.querySelectorAll('*')]
 async fn assert_reached_by_tab(browser: &Browser) {
     const NAME: &str = "const name = node => node.getAttribute('aria-label') ?? node.innerText;";
     let script = format!(
-        "{NAME} return [...document.querySelectorAll('button, summary, a, .wide')].map(name)"
+        "{NAME} return [...document.querySelectorAll('button, summary, a, .wide')]
+           .filter(node => node.checkVisibility()).map(name)"
     );
     let all = browser.run(&script).await;
     let count = all.as_array().unwrap().len();
