@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::outcomes::OutcomeCounts;
-use super::status::rfc3339;
+use super::timestamp::rfc3339;
 use crate::config::{CallerConfig, Rate};
 
 /// Configured limits of a caller.

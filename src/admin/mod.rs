@@ -14,6 +14,7 @@ mod response;
 mod router;
 mod server;
 mod status;
+mod timestamp;
 
 pub(crate) use self::callers::CallerLimits;
 pub(crate) use self::handles::{AccountHandle, Handles, Instance};

@@ -5,7 +5,7 @@
 mod account;
 mod failure;
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use serde_json::{Map, Value, json};
 
@@ -15,6 +15,7 @@ use super::handles::Handles;
 use super::health::NotReady;
 use super::history::{HISTORY_LENGTH, History};
 use super::outcomes::OutcomeCounts;
+use super::timestamp::unix_time;
 use crate::config::{CERTIFICATE_NOTICE, Ending, unix_seconds};
 use crate::error::Party;
 use crate::metrics::CertificateEnd;
@@ -154,15 +155,9 @@ fn certificate_json(certificate: &CertificateEnd) -> Value {
         "key": used.key(),
         "account": (!account.is_empty()).then_some(account),
         "level": level.name(),
-        "expires_at": rfc3339(UNIX_EPOCH + Duration::from_secs(*end)),
+        "expires_at": unix_time(*end),
         "expires_in_seconds": i64::try_from(left).unwrap_or(i64::MAX),
     })
-}
-
-/// `time`, at most the last second of the year 9999, when some certificates end.
-pub(super) fn rfc3339(time: SystemTime) -> String {
-    const LAST_SECOND: Duration = Duration::from_secs(253_402_300_799);
-    humantime::format_rfc3339_seconds(time.min(UNIX_EPOCH + LAST_SECOND)).to_string()
 }
 
 fn count_map<K: ToString>(counts: impl IntoIterator<Item = (K, u64)>) -> Value {

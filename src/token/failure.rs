@@ -1,6 +1,7 @@
 //! Reasons for failed token requests: one table of names, summaries and fixes that the log, the
 //! metrics, the status page and `doctor` share.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -179,13 +180,6 @@ impl FetchError {
         }
     }
 
-    pub(crate) fn fix(&self) -> &'static str {
-        match self {
-            FetchError::Refused { code, .. } => fix_for_code(*code),
-            _ => self.kind().fix(),
-        }
-    }
-
     /// Whether a retry fails until a person changes the credentials or the API client.
     pub(super) fn is_refusal(&self) -> bool {
         self.kind() == FetchErrorKind::Refused
@@ -213,6 +207,29 @@ impl FetchError {
         retry_after
             .filter(|wait| !wait.is_zero())
             .map(|wait| wait.min(MAX_RETRY_AFTER))
+    }
+}
+
+/// Why a token request brought no token.
+#[derive(Clone, Debug)]
+pub(crate) struct FetchFailure {
+    pub(crate) kind: FetchErrorKind,
+    /// The error and its sources, without the fix.
+    pub(crate) cause: Arc<str>,
+    pub(crate) fix: &'static str,
+}
+
+impl From<&FetchError> for FetchFailure {
+    fn from(error: &FetchError) -> Self {
+        let fix = match error {
+            FetchError::Refused { code, .. } => fix_for_code(*code),
+            _ => error.kind().fix(),
+        };
+        FetchFailure {
+            kind: error.kind(),
+            cause: error.cause().into(),
+            fix,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout};
 
 use super::bearer::Bearer;
 use super::deadline::Deadline;
-use super::failure::{FetchError, FetchErrorKind};
+use super::failure::{FetchError, FetchErrorKind, FetchFailure};
 use crate::error::Error;
 use crate::metrics;
 
@@ -19,15 +19,6 @@ const MAX_WAITING_REQUESTS: usize = 1024;
 
 /// The shortest `Retry-After`: 0 would make clients loop.
 const MIN_RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// Why a token request brought no token.
-#[derive(Clone, Debug)]
-pub(crate) struct FetchFailure {
-    pub(crate) kind: FetchErrorKind,
-    /// The error and its sources, without the fix.
-    pub(crate) cause: Arc<str>,
-    pub(crate) fix: &'static str,
-}
 
 /// A token request that has ended.
 #[derive(Clone, Debug)]
@@ -159,11 +150,7 @@ impl TokenPublisher {
         duration: Duration,
         next_fetch: Deadline,
     ) {
-        let failure = FetchFailure {
-            kind: error.kind(),
-            cause: error.cause().into(),
-            fix: error.fix(),
-        };
+        let failure = FetchFailure::from(error);
         self.state.send_modify(|state| {
             let kind = failure.kind;
             state.failure = Some(RefreshFailure { kind, next_fetch });

@@ -26,10 +26,9 @@ pub(crate) use self::bearer::Bearer;
 pub use self::client::Client;
 pub(crate) use self::deadline::Deadline;
 pub use self::failure::FetchError;
-pub(crate) use self::failure::FetchErrorKind;
+pub(crate) use self::failure::{FetchErrorKind, FetchFailure};
 #[doc(hidden)]
 pub use self::fixed::fixed;
-pub(crate) use self::handle::FetchFailure;
 pub use self::handle::{TokenPublisher, TokenReader, channel};
 pub use self::refresh::refresh;
 pub use self::response::TokenResponse;

@@ -1,10 +1,9 @@
 //! Findings about the process: its shutdown, its configuration, and what expires.
 
-use std::time::{Duration, UNIX_EPOCH};
-
-use humantime::format_rfc3339_seconds;
+use std::time::Duration;
 
 use super::{Finding, HEALTHY, Severity, Snapshot};
+use crate::admin::timestamp::unix_time;
 use crate::config::{CALLER_NOTICE, CERTIFICATE_NOTICE, Ending};
 use crate::error::Party;
 use crate::metrics::{CertificateEnd, CertificateUse, Reloads};
@@ -121,7 +120,7 @@ fn endings(
             Some(Ending::Soon) => (&mut causes[1], soon),
             None => continue,
         };
-        let end = format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(end));
+        let end = unix_time(end);
         let line = if cause.is_empty() { "" } else { "\n" };
         *cause += &format!("{line}{name} {verb} at {end}");
     }

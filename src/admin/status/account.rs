@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::rfc3339;
 use crate::admin::diagnosis::AccountSnapshot;
 use crate::admin::handles::{AccountHandle, Handles};
+use crate::admin::timestamp::rfc3339;
 use crate::gbg::Region;
 use crate::metrics::{TokenMetrics, UpstreamFailure};
 use crate::token::TokenReader;

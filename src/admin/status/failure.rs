@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::rfc3339;
 use crate::admin::outcomes::GbgFailure;
+use crate::admin::timestamp::rfc3339;
 use crate::error::{Party, REASONS};
 use crate::metrics::{FailureGroup, ResponseSource};
 

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use crate::support::browser::Browser;
 use crate::support::caller::{json as json_of, post, send, until};
 use crate::support::configured_callers::KeyedCaller;
-use crate::support::{TestProxy, sandbox};
+use crate::support::tls::Identity;
+use crate::support::{Proxy, TestProxy, sandbox};
 
 const START: &str = "/v2/captain/journey/start";
 const TAB: char = '\u{E004}';
@@ -145,26 +146,48 @@ async fn documented_and_served_fields_are_the_same() {
         .callers(&[caller.table()])
         .start()
         .await;
-    let fetch = async |path: &str| {
-        let req = Request::get(path)
-            .header("host", "localhost")
-            .body(Full::default())
-            .unwrap();
-        json_of(&send(proxy.admin(), req).await)
-    };
-    until(async || !fetch("/status").await["accounts"][0]["token"]["last_failure"].is_null()).await;
+    until(async || !status(&proxy).await["accounts"][0]["token"]["last_failure"].is_null()).await;
     send(proxy.addr(), post(START)).await;
-    until(async || fetch("/status").await["failures"][0]["reason"] == "caller_unknown").await;
-
+    until(async || status(&proxy).await["failures"][0]["reason"] == "caller_unknown").await;
     let mut fields = BTreeSet::new();
-    for path in ["/status", "/history"] {
-        flatten("", &fetch(path).await, &mut fields);
-    }
+    flatten("", &status(&proxy).await, &mut fields);
+    flatten("", &fetch(&proxy, "/history").await, &mut fields);
+
+    let without_api = TestProxy::before_server("http://127.0.0.1:1").start().await;
+    send(without_api.addr(), post(START)).await;
+    let failed =
+        async || !status(&without_api).await["accounts"][0]["upstream"]["last_failure"].is_null();
+    until(failed).await;
+    flatten("", &status(&without_api).await, &mut fields);
+    let identity = Identity::new();
+    let [cert, key] = ["cert", "key"].map(|name| {
+        let path = identity.path(&format!("{name}.pem"));
+        format!("listen.tls.{name}={}", path.display())
+    });
+    let with_tls = TestProxy::before_sandbox(&sandbox).set(&[&cert, &key]);
+    let with_tls = with_tls.start().await;
+    until(async || status(&with_tls).await["certificates"][0]["use"] == "listener").await;
+    flatten("", &status(&with_tls).await, &mut fields);
+    // Each has fields in one of them, and is null or empty in the others.
+    let lists = ["callers", "certificates", "failures"];
+    fields.retain(|field| !lists.contains(&&**field) && !field.ends_with("last_failure"));
     let explained = include_str!("../../../docs/status.md");
     let explained = explained.split_once("## /status").unwrap().1.lines();
     let explained =
         explained.filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0.to_owned()));
     assert_eq!(fields, explained.collect());
+}
+
+async fn fetch(proxy: &Proxy, path: &str) -> Value {
+    let req = Request::get(path)
+        .header("host", "localhost")
+        .body(Full::default())
+        .unwrap();
+    json_of(&send(proxy.admin(), req).await)
+}
+
+async fn status(proxy: &Proxy) -> Value {
+    fetch(proxy, "/status").await
 }
 
 /// The paths of the fields of `value`; what counts by names is one, and so is what is like the
