@@ -93,7 +93,7 @@ impl Client {
 
     /// The end of the client certificate, as it was read last.
     pub(super) fn certificate_end(&self) -> Option<u64> {
-        request::certificate_end(&*self.last_credentials())
+        request::certificate_end(&self.last_credentials())
     }
 
     /// Whether a token of `other` can replace one of this client.
