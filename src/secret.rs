@@ -87,28 +87,20 @@ impl Source {
 
     /// Resolves the reference on this machine. Reads a variable now, because the environment does not
     /// change; a file is read later.
-    ///
-    /// # Errors
-    /// When the variable is not set, or there is no directory of credentials.
-    pub fn locate(&self, env: &Environment) -> Result<Kept, SecretError> {
-        let place = match self {
-            Source::Env(name) => SecretLocation::Environment(Secret::new(
-                env.get(name)
-                    .ok_or_else(|| SecretError::NotSet(name.clone()))?
-                    .as_str(),
-            )),
-            Source::File(path) => SecretLocation::File(path.clone()),
-            Source::Credential(name) => {
-                let directory = env
-                    .get("CREDENTIALS_DIRECTORY")
-                    .ok_or(SecretError::NoCredentials)?;
-                SecretLocation::File(Path::new(directory).join(name))
-            }
+    pub fn locate(self, env: &Environment) -> Kept {
+        let place = match &self {
+            Source::Env(name) => env
+                .get(name)
+                .map(|text| SecretLocation::Environment(Secret::new(text.as_str()))),
+            Source::File(path) => Some(SecretLocation::File(path.clone())),
+            Source::Credential(name) => env
+                .get("CREDENTIALS_DIRECTORY")
+                .map(|directory| SecretLocation::File(Path::new(directory).join(name))),
         };
-        Ok(Kept {
-            source: self.clone(),
+        Kept {
+            source: self,
             place,
-        })
+        }
     }
 }
 
@@ -120,7 +112,8 @@ fn is_plain_in_variable(byte: u8) -> bool {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
     source: Source,
-    place: SecretLocation,
+    /// `None` if the variable is not set, or there is no directory of credentials.
+    place: Option<SecretLocation>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -130,6 +123,11 @@ enum SecretLocation {
 }
 
 impl Kept {
+    /// The reference.
+    pub fn source(&self) -> &Source {
+        &self.source
+    }
+
     /// Reads the current secret: one line, without its line end.
     ///
     /// # Errors
@@ -153,8 +151,14 @@ impl Kept {
     /// When it cannot be read, is not UTF-8, or is empty.
     pub fn read_lines(&self) -> Result<Secret, SecretError> {
         let secret = match &self.place {
-            SecretLocation::Environment(secret) => secret.clone(),
-            SecretLocation::File(path) => self.read_file(path)?,
+            Some(SecretLocation::Environment(secret)) => secret.clone(),
+            Some(SecretLocation::File(path)) => self.read_file(path)?,
+            None => {
+                return Err(match &self.source {
+                    Source::Env(name) => SecretError::NotSet(name.clone()),
+                    Source::File(_) | Source::Credential(_) => SecretError::NoCredentials,
+                });
+            }
         };
         if secret.expose().trim().is_empty() {
             return Err(SecretError::Empty(self.source.clone()));
@@ -184,8 +188,8 @@ impl Kept {
     /// The file of the secret; `None` for a variable.
     pub fn file(&self) -> Option<&Path> {
         match &self.place {
-            SecretLocation::Environment(_) => None,
-            SecretLocation::File(path) => Some(path),
+            Some(SecretLocation::File(path)) => Some(path),
+            Some(SecretLocation::Environment(_)) | None => None,
         }
     }
 }
@@ -237,6 +241,15 @@ pub enum SecretError {
 }
 
 impl SecretError {
+    /// Whether this process has no access to the secret, which another one may have.
+    pub fn is_absence(&self) -> bool {
+        match self {
+            SecretError::NotSet(_) | SecretError::NoCredentials => true,
+            SecretError::Unreadable { source, .. } => is_absence(source),
+            SecretError::Empty(_) | SecretError::Unusable { .. } => false,
+        }
+    }
+
     /// The fix, if it depends on the content.
     pub fn fix(&self) -> Option<&'static str> {
         match self {
@@ -244,6 +257,14 @@ impl SecretError {
             _ => None,
         }
     }
+}
+
+/// Whether a file that cannot be read does not exist for this process, or only for this user.
+pub fn is_absence(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+    )
 }
 
 /// Reads a file. Refuses anything but a regular file: a read of a pipe or a device may never end.
@@ -274,115 +295,4 @@ pub fn read_bytes(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_is_never_printed() {
-        assert_eq!(format!("{:?}", Secret::new("hunter2")), "[redacted]");
-    }
-
-    #[test]
-    fn three_sources_are_parsed_and_plaintext_is_rejected() {
-        assert_eq!(Source::parse("env:A"), Some(Source::Env("A".into())));
-        assert_eq!(
-            Source::parse("file:/run/s"),
-            Some(Source::File("/run/s".into()))
-        );
-        assert_eq!(
-            Source::parse("credential:s"),
-            Some(Source::Credential("s".into()))
-        );
-        for text in [
-            "hunter2",
-            "env:",
-            "file:",
-            "credential:../etc",
-            "credential:..",
-            "http://x",
-            "env:A=B",
-        ] {
-            assert_eq!(Source::parse(text), None, "{text}");
-        }
-        for kind in ["env", "file", "credential"] {
-            for content in [
-                "-----BEGIN PRIVATE KEY-----",
-                "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0w",
-            ] {
-                assert_eq!(
-                    Source::parse(&format!("{kind}:{content}")),
-                    None,
-                    "{kind} {content}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn every_source_trims_the_trailing_line_end() {
-        let directory = tempfile::tempdir().unwrap();
-        let env = [
-            ("CREDENTIALS_DIRECTORY", directory.path().to_str().unwrap()),
-            ("A", "hunter2\r\n"),
-            ("B", " \n"),
-            ("C", "hunter2\nx"),
-        ];
-        let env: Environment = env
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .into();
-        std::fs::write(directory.path().join("a"), "hunter2\r\n").unwrap();
-        std::fs::write(directory.path().join("b"), "\n").unwrap();
-        std::fs::write(directory.path().join("c"), "hunter2\0").unwrap();
-        std::fs::write(directory.path().join("d"), b"\xFF\xFEh\0").unwrap();
-        std::fs::write(directory.path().join("e"), b"hunter\xE9").unwrap();
-        let read = |source: Source| source.locate(&env)?.read();
-        let file = |name: &str| read(Source::Credential(name.into()));
-        let variable = |name: &str| read(Source::Env(name.into()));
-        assert_eq!(file("a").unwrap().expose(), "hunter2");
-        assert_eq!(variable("A").unwrap().expose(), "hunter2");
-        assert!(matches!(file("b"), Err(SecretError::Empty(_))));
-        assert!(matches!(variable("B"), Err(SecretError::Empty(_))));
-        assert!(matches!(variable("X"), Err(SecretError::NotSet(_))));
-        for (refused, text) in [
-            (file("c"), "credential:c contains a control character"),
-            (file("d"), "credential:d is UTF-16 text"),
-            (file("e"), "credential:e is not UTF-8 text"),
-            (variable("C"), "env:C has more than one line"),
-        ] {
-            assert_eq!(refused.unwrap_err().to_string(), text);
-        }
-    }
-
-    #[test]
-    fn clones_share_one_memory() {
-        let secret = Secret::new("hunter2");
-        assert_eq!(secret.expose().as_ptr(), secret.clone().expose().as_ptr());
-    }
-
-    /// A named pipe is waited for without an end, and `/dev/zero` read without one.
-    #[cfg(unix)]
-    #[test]
-    fn pipes_devices_and_long_files_are_not_read() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = |name: &str| directory.path().join(name);
-        assert!(
-            std::process::Command::new("mkfifo")
-                .arg(path("pipe"))
-                .status()
-                .unwrap()
-                .success()
-        );
-        std::fs::write(path("long"), vec![b'x'; (1 << 20) + 1]).unwrap();
-        let why = |path: &Path| read_bytes(path).unwrap_err().to_string();
-        for odd in [
-            path("pipe"),
-            directory.path().to_owned(),
-            "/dev/zero".into(),
-        ] {
-            assert_eq!(why(&odd), "it is not a regular file", "{odd:?}");
-        }
-        assert_eq!(why(&path("long")), "it is longer than 1 MiB");
-        std::fs::write(path("long"), vec![b'x'; 1 << 20]).unwrap();
-        assert_eq!(read_bytes(&path("long")).unwrap().len(), 1 << 20);
-    }
-}
+mod tests;

@@ -69,6 +69,7 @@ pub fn run(height: &str, setting: Setting, count: u32, directory: &Path) {
     let settings = telemetry::LogSettings {
         level: telemetry::LogLevel::new(LevelFilter::INFO),
         json: false,
+        is_colored: false,
         file: Some(log.clone()),
     };
     let is_logged = height == "line";

@@ -74,10 +74,13 @@ impl ConfigArguments {
 
 /// Loads the configuration of `sources`, and returns it with a description of its file.
 pub(super) fn load(sources: &Sources) -> Result<(config::Loaded, String), CommandError> {
-    let file = sources.file.as_ref();
-    let described = file.map_or("built-in defaults".to_owned(), |file| {
-        file.display().to_string()
-    });
     let loaded = config::load(sources).map_err(CommandError::Config)?;
-    Ok((loaded, described))
+    Ok((loaded, describe_file(sources)))
+}
+
+pub(super) fn describe_file(sources: &Sources) -> String {
+    let file = sources.file.as_ref();
+    file.map_or("built-in defaults".to_owned(), |file| {
+        file.display().to_string()
+    })
 }

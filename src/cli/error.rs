@@ -10,7 +10,10 @@ use crate::error::chain;
 /// Exit code of a usage or configuration error: EX_USAGE of sysexits.h.
 pub(super) const EXIT_USAGE: u8 = 64;
 
-const EXIT_FAILURE: u8 = 1;
+pub(super) const EXIT_FAILURE: u8 = 1;
+
+/// Exit code of a diagnosis without a failure that could not make every step.
+pub(super) const EXIT_INCOMPLETE: u8 = 2;
 
 #[derive(Debug)]
 pub(super) enum CommandError {

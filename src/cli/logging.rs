@@ -2,6 +2,7 @@
 
 use tracing::level_filters::LevelFilter;
 
+use super::output::is_colored;
 use crate::config::{self, Level, LogFormat};
 use crate::telemetry;
 
@@ -10,6 +11,7 @@ pub(super) fn log_settings(log: &config::Log) -> telemetry::LogSettings {
     telemetry::LogSettings {
         level,
         json: log.format == LogFormat::Json,
+        is_colored: log.file.is_none() && is_colored(),
         file: log.file.clone(),
     }
 }

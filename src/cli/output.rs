@@ -1,8 +1,16 @@
 //! Standard output of the commands.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use super::error::CommandError;
+
+/// Whether standard output is a terminal that shows colours, and NO_COLOR (https://no-color.org) does
+/// not forbid them.
+pub(super) fn is_colored() -> bool {
+    std::io::stdout().is_terminal()
+        && anstyle_query::term_supports_ansi_color()
+        && !anstyle_query::no_color()
+}
 
 /// Prints `text` as it is.
 pub(super) fn print(text: impl AsRef<[u8]>) -> Result<(), CommandError> {

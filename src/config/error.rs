@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::secret::Source;
+
 /// Everything that is wrong with a configuration.
 #[derive(Debug)]
 pub struct ConfigErrors {
@@ -80,6 +82,32 @@ impl fmt::Display for ConfigError {
     }
 }
 
+/// A credential of `[token]` that this process has no access to, but the service may have.
+#[derive(Debug)]
+pub struct MissingCredential {
+    pub(super) source: Source,
+    /// The error that it is for everything except a diagnosis.
+    pub error: ConfigError,
+}
+
+impl MissingCredential {
+    /// The environment variable that holds it.
+    pub fn variable(&self) -> Option<&str> {
+        match &self.source {
+            Source::Env(name) => Some(name),
+            Source::File(_) | Source::Credential(_) => None,
+        }
+    }
+
+    /// Its name among the credentials of a systemd unit.
+    pub fn systemd_name(&self) -> Option<&str> {
+        match &self.source {
+            Source::Credential(name) => Some(name),
+            Source::Env(_) | Source::File(_) => None,
+        }
+    }
+}
+
 /// Source of a value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ValueSource {
@@ -123,6 +151,8 @@ pub struct Problem {
     pub(super) key: Cow<'static, str>,
     pub(super) message: String,
     pub(super) fix: String,
+    /// The place of a secret that this process has no access to, but another one may have.
+    pub(super) absent: Option<Source>,
 }
 
 impl Problem {
@@ -135,6 +165,15 @@ impl Problem {
             key: key.into(),
             message: message.into(),
             fix: fix.into(),
+            absent: None,
+        }
+    }
+
+    /// This problem, caused by the lack of access to `source`.
+    pub(super) fn of_absent(self, source: Source) -> Self {
+        Problem {
+            absent: Some(source),
+            ..self
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::error::{ConfigError, ConfigErrors, ValueSource};
+use super::error::{ConfigError, ConfigErrors, MissingCredential, ValueSource};
 use super::keys::keys;
 use super::sections::admin;
 use super::source::effective::Effective;
@@ -54,28 +54,62 @@ impl Loaded {
 /// # Errors
 /// Everything that is wrong, each with its source and its fix.
 pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
-    let text = read_text(sources)?;
-    let layers = layers(sources, &text)?;
-    let findings = Findings::default();
-    check_names(sources, &layers, &findings);
-    let reader = Reader::new(&layers, &findings);
-    let config = read::read(&reader, &findings, &sources.env);
-    let effective = reader.into_effective();
-    let (warnings, defects) = findings.finish()?;
-    let config = config.ok_or_else(|| {
-        ConfigErrors::from(ConfigError {
-            origin: ValueSource::Default,
-            key: String::new(),
-            message: "the configuration cannot be used".to_owned(),
-            fix: String::new(),
+    ReadValues::read(sources)?.finish()
+}
+
+/// Loads the configuration for a process that may not have the credentials of `[token]`: the
+/// missing ones are no errors.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_for_diagnosis(
+    sources: &Sources,
+) -> Result<(Loaded, Vec<MissingCredential>), ConfigErrors> {
+    let read = ReadValues::read(sources)?;
+    let missing = read.findings.take_missing();
+    Ok((read.finish()?, missing))
+}
+
+/// The values of all sources, with what is wrong with them.
+struct ReadValues {
+    config: Option<Config>,
+    effective: Vec<Effective>,
+    findings: Findings,
+}
+
+impl ReadValues {
+    fn read(sources: &Sources) -> Result<Self, ConfigErrors> {
+        let text = read_text(sources)?;
+        let layers = layers(sources, &text)?;
+        let findings = Findings::default();
+        check_names(sources, &layers, &findings);
+        let reader = Reader::new(&layers, &findings);
+        let config = read::read(&reader, &findings, &sources.env);
+        let effective = reader.into_effective();
+        Ok(ReadValues {
+            config,
+            effective,
+            findings,
         })
-    })?;
-    Ok(Loaded {
-        config,
-        warnings,
-        defects,
-        effective: in_order(effective),
-    })
+    }
+
+    fn finish(self) -> Result<Loaded, ConfigErrors> {
+        let (warnings, defects) = self.findings.finish()?;
+        let config = self.config.ok_or_else(|| {
+            ConfigErrors::from(ConfigError {
+                origin: ValueSource::Default,
+                key: String::new(),
+                message: "the configuration cannot be used".to_owned(),
+                fix: String::new(),
+            })
+        })?;
+        Ok(Loaded {
+            config,
+            warnings,
+            defects,
+            effective: in_order(self.effective),
+        })
+    }
 }
 
 /// Loads the address of `[admin]` alone; `None` for nowhere.

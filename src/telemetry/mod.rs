@@ -1,10 +1,10 @@
 //! Log output: events of the process, and one access line for each request.
 
-mod access_line;
 mod file;
 mod filter;
 mod output;
 mod subscriber;
+mod text_format;
 pub(crate) mod throttle;
 mod writer;
 

@@ -7,8 +7,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::{fmt, registry};
 
-use super::access_line::TextFormat;
 use super::filter::LogLevel;
+use super::text_format::TextFormat;
 
 /// Level, format and destination of the log.
 #[derive(Clone, Debug)]
@@ -17,6 +17,8 @@ pub struct LogSettings {
     pub level: LogLevel,
     /// One JSON object per line instead of text.
     pub json: bool,
+    /// Whether text has its level in colour, for a terminal.
+    pub is_colored: bool,
     /// The log file; `None` for standard output.
     pub file: Option<PathBuf>,
 }
@@ -40,9 +42,7 @@ where
     } else {
         lines
             .with_ansi(false)
-            .event_format(TextFormat(
-                fmt::format().with_ansi(false).with_target(false),
-            ))
+            .event_format(TextFormat::new(settings.is_colored))
             .boxed()
     };
     registry().with(lines.with_filter(settings.level.clone()))

@@ -39,7 +39,7 @@ pub(crate) use self::dial::{DialError, Dialed, Dialer, resolve_host};
 pub(crate) use self::egress_proxy::{TunnelFailure, open_tunnel};
 use self::failure::ExchangeError;
 use self::http1::exchange::ExchangeResult;
-pub(crate) use self::peer::{Peer, PeerError};
+pub(crate) use self::peer::{Peer, PeerError, TcpError};
 use crate::config;
 use crate::error::{BoxError, Error};
 use crate::metrics::AccountMetrics;

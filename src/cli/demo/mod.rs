@@ -11,7 +11,7 @@ use self::journeys::{run_v1, run_v2};
 use super::calls_view::print_calls;
 use super::error::CommandError;
 use super::open_files;
-use super::output::print_line;
+use super::output::{is_colored, print_line};
 use super::runtime::{block_on, shut_down};
 use crate::app::signals;
 use crate::app::{App, StartError};
@@ -44,6 +44,7 @@ impl Demo {
         let settings = telemetry::LogSettings {
             level,
             json: false,
+            is_colored: is_colored(),
             file: None,
         };
         let _flush = telemetry::init(settings)?;

@@ -13,7 +13,7 @@ use super::tls::{self, PeerCertificate, TlsError};
 use crate::cli::http::BoxTransport;
 use crate::config::Egress;
 use crate::error::BoxError;
-use crate::upstream::{ConnectDeadline, ConnectStep, DialError, open_tunnel};
+use crate::upstream::{ConnectDeadline, ConnectStep, DialError, TcpError, open_tunnel};
 
 /// The further time for the other addresses once one is connected; `run` does not wait for them.
 const OTHER_ADDRESSES_TIMEOUT: Duration = Duration::from_secs(1);
@@ -82,11 +82,13 @@ pub(super) async fn connect_tunnel(
 pub(super) async fn connect_tls(
     target: &Target,
     tcp: TcpStream,
+    addr: SocketAddr,
     deadline: &ConnectDeadline,
 ) -> Result<(BoxTransport, PeerCertificate), TlsError> {
+    let addrs = [addr];
     let handshake = tls::handshake(target, tcp);
     deadline
-        .limit(ConnectStep::Tls, &target.origin.host, handshake)
+        .limit(ConnectStep::Tls, target.peer_at(&addrs), handshake)
         .await
         .unwrap_or_else(|late| Err(TlsError::timed_out(late)))
 }
@@ -94,16 +96,19 @@ pub(super) async fn connect_tls(
 /// Opens another connection to `addr`, which has been connected before.
 pub(super) async fn reconnect(target: &Target, addr: SocketAddr) -> Result<BoxTransport, BoxError> {
     let deadline = target.deadline();
-    let mut tcp = deadline
-        .limit(ConnectStep::Tcp, addr, TcpStream::connect(addr))
-        .await??;
+    let addrs = [addr];
+    let peer = target.first_hop_peer();
+    let connected = deadline
+        .limit(ConnectStep::Tcp, peer.at(&addrs), TcpStream::connect(addr))
+        .await?;
+    let mut tcp = connected.map_err(|error| TcpError::new(peer, &[(addr, error)]))?;
     if let Some(egress) = &target.egress {
         connect_tunnel(target, egress, &mut tcp, &deadline).await?;
     }
     if !target.origin.tls {
         return Ok(Box::new(tcp));
     }
-    let connected = connect_tls(target, tcp, &deadline).await;
+    let connected = connect_tls(target, tcp, addr, &deadline).await;
     let (transport, _) = connected.map_err(|failed| failed.error)?;
     Ok(transport)
 }

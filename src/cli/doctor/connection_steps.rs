@@ -1,11 +1,9 @@
 //! Report of the steps that connect to a target: DNS, TCP, CONNECT to the egress proxy, TLS.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use super::advice::connection as advice;
 use super::connect::{self, Connected};
@@ -15,14 +13,10 @@ use crate::cli::error::CommandError;
 use crate::cli::http::BoxTransport;
 use crate::config::{Egress, Origin};
 use crate::error::chain;
-use crate::upstream::{ConnectDeadline, DialError, resolve_host};
+use crate::upstream::{ConnectDeadline, ConnectStep, DialError, TcpError, resolve_host};
 
 /// A slower lookup has waited for a name server that does not respond.
 const SLOW_LOOKUP: Duration = Duration::from_secs(1);
-
-/// Outlasts the configured limit, to distinguish a slow lookup from one that never ends: glibc
-/// queries three name servers twice, and waits 5 s for each.
-const LOOKUP_TIMEOUT: Duration = Duration::from_secs(30);
 
 const CONNECT_STEP: &str = "egress proxy: CONNECT";
 
@@ -39,7 +33,7 @@ pub(super) async fn connect(
 ) -> Result<Option<TargetConnection>, CommandError> {
     let [dns, tcp, tls] = ["DNS", "TCP", "TLS"].map(|step| format!("{}: {step}", target.name));
     let deadline = target.deadline();
-    let Some(addrs) = resolve(&dns, target, report).await? else {
+    let Some(addrs) = resolve(&dns, target, &deadline, report).await? else {
         report.skip(&tcp, "there is no address")?;
         report.skip(&tls, "there is no connection")?;
         return Ok(None);
@@ -56,7 +50,7 @@ pub(super) async fn connect(
     }
     let addr = dialed.addr;
     let transport: Option<BoxTransport> = if target.origin.tls {
-        connect_tls(&tls, target, dialed.tcp, &deadline, report).await?
+        connect_tls(&tls, target, dialed, &deadline, report).await?
     } else {
         report.skip(&tls, "plain http://, not encrypted")?;
         Some(Box::new(dialed.tcp))
@@ -67,29 +61,36 @@ pub(super) async fn connect(
 async fn resolve(
     step: &str,
     target: &Target,
+    deadline: &ConnectDeadline,
     report: &mut Report,
 ) -> Result<Option<Vec<SocketAddr>>, CommandError> {
     let Origin { host, port, .. } = target.first_hop();
-    let limit = target.connect.time;
-    let lookup = timeout(limit.max(LOOKUP_TIMEOUT), resolve_host(host, *port));
+    let peer = target.first_hop_peer();
+    let lookup = deadline.limit(ConnectStep::Lookup, peer, resolve_host(host, *port));
     let (found, took) = timed(lookup).await;
-    let addrs = match found {
-        Ok(Ok(addrs)) if took <= limit => addrs,
-        failure => {
-            let (reason, advice) = match failure {
-                Ok(Err(error)) if error.is_temporary => {
-                    (error.text, advice::no_name_server(target))
-                }
-                Ok(Err(error)) => (error.text, advice::no_address(target)),
-                Ok(Ok(_)) | Err(_) => (
-                    format!("no result within {}", target.connect),
-                    advice::slow_lookup(target),
-                ),
-            };
-            report.fail(step, took, &format!("{host}: {reason}"), &advice)?;
-            return Ok(None);
+    let (what, advice) = match found {
+        Ok(Ok(addrs)) => {
+            report_addresses(step, target, took, &addrs, report)?;
+            return Ok(Some(addrs));
         }
+        Ok(Err(error)) if error.is_temporary => {
+            (format!("{peer}: {error}"), advice::no_name_server(target))
+        }
+        Ok(Err(error)) => (format!("{peer}: {error}"), advice::no_address(target)),
+        Err(late) => (late.to_string(), advice::slow_lookup(target)),
     };
+    report.fail(step, took, &what, &advice)?;
+    Ok(None)
+}
+
+fn report_addresses(
+    step: &str,
+    target: &Target,
+    took: Duration,
+    addrs: &[SocketAddr],
+    report: &mut Report,
+) -> Result<(), CommandError> {
+    let host = &target.first_hop().host;
     let owner = if target.egress.is_some() {
         "the egress proxy "
     } else {
@@ -105,7 +106,7 @@ async fn resolve(
     if took >= SLOW_LOOKUP {
         report.note(advice::SLOW_LOOKUP_NOTE)?;
     }
-    Ok(Some(addrs))
+    Ok(())
 }
 
 /// Returns the connection, and the deadline of the steps on it.
@@ -117,16 +118,19 @@ async fn dial(
     report: &mut Report,
 ) -> Result<Option<(Connected, ConnectDeadline)>, CommandError> {
     let (outcome, took) = timed(connect::dial(addrs, &deadline)).await;
-    let describe = |(addr, error): &(SocketAddr, io::Error)| format!("{addr}: {error}");
-    let failed: Vec<_> = outcome.failed.iter().map(describe).collect();
+    let peer = target.first_hop_peer();
+    let failed = &outcome.failed;
     let Some(connected) = outcome.connected else {
-        let advice = advice::no_connection(target, &outcome.failed);
-        report.fail(step, took, &failed.join("; "), &advice)?;
+        let what = TcpError::new(peer, failed).to_string();
+        let advice = advice::no_connection(target, failed);
+        report.fail(step, took, &what, &advice)?;
         return Ok(None);
     };
-    let what = format!("connected to {}", connected.addr);
+    let what = format!("connected to {}", peer.at(&[connected.addr]));
     report.pass(step, connected.after, &what)?;
-    failed.iter().try_for_each(|failed| report.note(failed))?;
+    if !failed.is_empty() {
+        report.note(&TcpError::new(peer, failed).to_string())?;
+    }
     // `run` does not wait for the other addresses.
     let deadline = deadline.extended(took.saturating_sub(connected.after));
     Ok(Some((connected, deadline)))
@@ -144,8 +148,8 @@ async fn connect_tunnel(
     let (tunnel, took) = timed(tunnel).await;
     match tunnel {
         Ok(()) => {
-            let Origin { host, port, .. } = &target.origin;
-            report.pass(CONNECT_STEP, took, &format!("tunnel to {host}:{port}"))?;
+            let tunnel = target.peer().through(&egress.origin);
+            report.pass(CONNECT_STEP, took, &format!("tunnel to {tunnel}"))?;
             Ok(true)
         }
         Err(error) => {
@@ -162,17 +166,19 @@ async fn connect_tunnel(
 async fn connect_tls(
     step: &str,
     target: &Target,
-    tcp: TcpStream,
+    Connected { tcp, addr, .. }: Connected,
     deadline: &ConnectDeadline,
     report: &mut Report,
 ) -> Result<Option<BoxTransport>, CommandError> {
-    let connecting = connect::connect_tls(target, tcp, deadline);
+    let addrs = [addr];
+    let peer = target.peer_at(&addrs);
+    let connecting = connect::connect_tls(target, tcp, addr, deadline);
     let (connected, took) = timed(connecting).await;
     let now = SystemTime::now();
     match connected {
         Ok((transport, certificate)) => {
             let (what, note) = advice::describe_certificate(&certificate, now);
-            report.pass(step, took, &what)?;
+            report.pass(step, took, &format!("{peer}: {what}"))?;
             note.iter().try_for_each(|note| report.note(note))?;
             Ok(Some(transport))
         }
@@ -180,7 +186,7 @@ async fn connect_tls(
             let issuer = failed.certificate.as_ref();
             let issuer = issuer.map(|certificate| format!("issued by {:?}: ", certificate.issuer));
             let error = chain(failed.error.as_ref());
-            let what = format!("{}{error}", issuer.unwrap_or_default());
+            let what = format!("{peer}: {}{error}", issuer.unwrap_or_default());
             let advice = advice::no_tls(target, failed.kind, failed.certificate.as_ref(), now);
             report.fail(step, took, &what, &advice)?;
             Ok(None)

@@ -8,12 +8,14 @@
 //!
 //! With an egress proxy, DNS and TCP lead to it, and CONNECT comes between TCP and TLS.
 //!
-//! A step that depends on a failed one is skipped; the two servers are checked independently. Every
-//! step has its time limit of `run`, so the whole run is bounded.
+//! A step that depends on a failed one is skipped; the two servers are checked independently. Without
+//! credentials the token request and the API call are skipped. Every step has its time limit of `run`,
+//! so the whole run is bounded.
 
 mod advice;
 mod connect;
 mod connection_steps;
+mod credentials;
 mod report;
 mod requests;
 mod target;
@@ -30,10 +32,11 @@ use self::advice::response::{advise_on_fetch_error, judge_api_response, no_respo
 use self::connection_steps::TargetConnection;
 use self::report::{Report, timed};
 use self::target::Target;
-use super::config_arguments::ConfigArguments;
+use super::config_arguments::{ConfigArguments, describe_file};
 use super::error::CommandError;
+use super::output::is_colored;
 use super::runtime::block_on;
-use crate::config::Config;
+use crate::config::{self, Config, CredentialSources, MissingCredential, Sources};
 use crate::error::chain;
 use crate::token::Client;
 
@@ -43,7 +46,11 @@ use crate::token::Client;
 /// proxy if one is set), the clock, a token request, and an API call that changes nothing. Prints
 /// the cause and the fix below each step that fails, and never the secret or the token.
 ///
-/// Exit code: 0 if all steps pass, 1 if a step fails, 64 if the configuration is invalid.
+/// Without the credentials of the service it makes all steps but the last two, and prints the
+/// commands that run it where the credentials are.
+///
+/// Exit code: 0 if all steps pass, 1 if a step fails, 2 if no step fails but the credentials are
+/// missing, 64 if the configuration is invalid.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gbg-proxy doctor
@@ -61,16 +68,16 @@ impl Doctor {
 }
 
 async fn diagnose(arguments: ConfigArguments) -> Result<(), CommandError> {
-    let mut report = Report::default();
-    let config = load(arguments, &mut report)?;
-    for (key, place) in config.token.credentials.kept() {
-        report.pass(key, None, &format!("found in {place}"))?;
-    }
-    for (key, file) in config.token.credentials.certificate_files() {
-        report.pass(key, None, &format!("found in {}", file.display()))?;
-    }
+    let mut report = Report::new(is_colored());
+    let sources = arguments.sources()?;
+    let (config, missing) = load(&sources, &mut report)?;
+    report_credentials(&config.token.credentials, &missing, &mut report)?;
+    let identity = match config.token.credentials.identity() {
+        Err(_) if !missing.is_empty() => None,
+        identity => identity?,
+    };
     let ignored_proxy = ignored_proxy();
-    let token_endpoint = Target::token_endpoint(&config.token, ignored_proxy)
+    let token_endpoint = Target::token_endpoint(&config.token, identity, ignored_proxy)
         .map_err(|error| CommandError::Failed(chain(error.as_ref())))?;
     let api = Target::api(&config.upstream, ignored_proxy);
 
@@ -87,35 +94,57 @@ async fn diagnose(arguments: ConfigArguments) -> Result<(), CommandError> {
         (None, Some(connection)) => check_clock(&api, "/", connection, &mut report).await?,
         (None, None) => report.skip(CLOCK_STEP, "neither server was reached")?,
     }
-    let bearer = if token_endpoint_is_reached {
-        request_token(&config, &mut report).await?
-    } else {
+    let bearer = if !token_endpoint_is_reached {
         report.skip(TOKEN_STEP, "the token endpoint was not reached")?;
         None
+    } else if !missing.is_empty() {
+        report.skip(TOKEN_STEP, "the credentials are missing")?;
+        None
+    } else {
+        request_token(&config, &mut report).await?
     };
     call_api(&api, api_addr, bearer, &config, &mut report).await?;
-    report.finish()
+    let ways = credentials::ways(&missing, sources.file.as_deref());
+    report.finish(&ways)
 }
 
 const CLOCK_STEP: &str = "clock";
 const TOKEN_STEP: &str = "token request";
 const CALL_STEP: &str = "API: call";
 
-fn load(arguments: ConfigArguments, report: &mut Report) -> Result<Config, CommandError> {
+fn load(
+    sources: &Sources,
+    report: &mut Report,
+) -> Result<(Config, Vec<MissingCredential>), CommandError> {
     let began = Instant::now();
-    match arguments.load() {
-        Ok((loaded, file)) => {
-            report.pass("configuration", began.elapsed(), &file)?;
+    match config::load_for_diagnosis(sources) {
+        Ok((loaded, missing)) => {
+            report.pass("configuration", began.elapsed(), &describe_file(sources))?;
             let mut remarks = loaded.remarks();
             remarks.try_for_each(|remark| report.note(&remark))?;
             drop(remarks);
-            Ok(loaded.config)
+            Ok((loaded.config, missing))
         }
-        Err(CommandError::Config(errors)) => {
-            Err(report.fail_configuration(began.elapsed(), errors)?)
-        }
-        Err(other) => Err(other),
+        Err(errors) => Err(report.fail_configuration(began.elapsed(), errors)?),
     }
+}
+
+fn report_credentials(
+    sources: &CredentialSources,
+    missing: &[MissingCredential],
+    report: &mut Report,
+) -> Result<(), CommandError> {
+    let kept = sources.kept().into_iter();
+    let places = kept.map(|(key, place)| (key, place.to_string()));
+    let files = sources.certificate_files();
+    let files = files.map(|(key, file)| (key, file.display().to_string()));
+    for (key, place) in places.chain(files) {
+        match missing.iter().find(|missing| missing.error.key == key) {
+            Some(missing) => report.skip(key, &missing.error.message)?,
+            None => report.pass(key, None, &format!("found in {place}"))?,
+        }
+    }
+    Ok(())
 }
 
 /// Compares the clock with the Date of a response on `connection`, which this uses up.
@@ -134,19 +163,19 @@ async fn check_clock(
         Ok(response) => response,
         Err(error) => {
             let error = chain(error.as_ref());
-            let what = format!("the {} did not respond: {error}", target.name);
+            let what = format!("{}: {error}", target.peer());
             return report.fail(CLOCK_STEP, took, &what, &no_response());
         }
     };
     // The server wrote the Date at some time between request and response.
     let sent_at = SystemTime::now() - took / 2;
     match requests::seconds_ahead(&response.headers, sent_at) {
-        Some(seconds) => match compare_clocks(seconds, target.name) {
+        Some(seconds) => match compare_clocks(seconds, &target.to_string()) {
             (what, None) => report.pass(CLOCK_STEP, took, &what),
             (what, Some(advice)) => report.fail(CLOCK_STEP, took, &what, &advice),
         },
         None => {
-            let reason = format!("the response of the {} has no Date field", target.name);
+            let reason = format!("the response of the {target} has no Date field");
             report.skip(CLOCK_STEP, &reason)
         }
     }
@@ -159,6 +188,7 @@ async fn request_token(
 ) -> Result<Option<HeaderValue>, CommandError> {
     let client = Client::new("default", &config.token)
         .map_err(|error| CommandError::Failed(chain(error.as_ref())))?;
+    let endpoint = &config.token.endpoint;
     let (fetched, took) = timed(client.fetch()).await;
     match fetched {
         Ok(grant) => {
@@ -169,12 +199,13 @@ async fn request_token(
                 }
                 None => "a token without a lifetime: token.default_lifetime applies".to_owned(),
             };
-            report.pass(TOKEN_STEP, took, &what)?;
+            report.pass(TOKEN_STEP, took, &format!("POST {endpoint}: {what}"))?;
             Ok(Some(grant.header))
         }
         Err(error) => {
             let advice = advise_on_fetch_error(&error, config);
-            report.fail(TOKEN_STEP, took, &error.cause(), &advice)?;
+            let what = format!("POST {endpoint}: {}", error.cause());
+            report.fail(TOKEN_STEP, took, &what, &advice)?;
             Ok(None)
         }
     }
@@ -206,7 +237,7 @@ async fn call_api(
     let (response, took) = timed(call).await;
     match response {
         Ok(response) => {
-            let what = format!("POST {path}: {}", response.status);
+            let what = format!("POST {}{path}: {}", target.origin, response.status);
             let is_html = requests::is_html(&response.headers);
             match judge_api_response(response.status, is_html, config) {
                 Ok(verdict) => report.pass(CALL_STEP, took, &format!("{what}: {verdict}")),
@@ -214,7 +245,7 @@ async fn call_api(
             }
         }
         Err(error) => {
-            let what = format!("POST {path}: {}", chain(error.as_ref()));
+            let what = format!("POST {}{path}: {}", target.origin, chain(error.as_ref()));
             report.fail(CALL_STEP, took, &what, &no_response())
         }
     }

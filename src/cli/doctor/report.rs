@@ -3,8 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use anstyle::{AnsiColor, Style};
+
 use super::advice::Advice;
-use crate::cli::error::{CommandError, EXIT_USAGE};
+use super::credentials::Way;
+use crate::cli::error::{CommandError, EXIT_FAILURE, EXIT_INCOMPLETE, EXIT_USAGE};
 use crate::cli::output::print_line;
 use crate::config::{ConfigError, ConfigErrors};
 
@@ -21,15 +24,29 @@ pub(super) async fn timed<T>(step: impl Future<Output = T>) -> (T, Duration) {
     (result, began.elapsed())
 }
 
+const PASSED: Style = AnsiColor::Green.on_default();
+const FAILED: Style = AnsiColor::Red.on_default().bold();
+const SKIPPED: Style = Style::new().dimmed();
+const LABEL: Style = Style::new().bold();
+
 /// Prints each step as soon as it is done, and counts the results.
-#[derive(Default)]
 pub(super) struct Report {
+    is_colored: bool,
     passed: usize,
     failed: usize,
     skipped: usize,
 }
 
 impl Report {
+    pub(super) fn new(is_colored: bool) -> Self {
+        Report {
+            is_colored,
+            passed: 0,
+            failed: 0,
+            skipped: 0,
+        }
+    }
+
     /// Reports a passed step; `took` is `None` for one without a duration.
     pub(super) fn pass(
         &mut self,
@@ -38,12 +55,12 @@ impl Report {
         what: &str,
     ) -> Result<(), CommandError> {
         self.passed += 1;
-        print_line(&line('✓', step, took.into(), what))
+        self.print_step(PASSED, '✓', step, took.into(), what)
     }
 
     /// Adds a note to the last step.
     pub(super) fn note(&self, text: &str) -> Result<(), CommandError> {
-        print_line(&below("note", text))
+        self.print_below("note", text)
     }
 
     pub(super) fn fail(
@@ -54,10 +71,35 @@ impl Report {
         advice: &Advice,
     ) -> Result<(), CommandError> {
         self.failed += 1;
-        print_line(&line('✗', step, Some(took), what))?;
-        print_line(&below("cause", &advice.cause))?;
+        self.print_step(FAILED, '✗', step, Some(took), what)?;
+        self.print_below("cause", &advice.cause)?;
         let mut fixes = advice.fixes.iter();
-        fixes.try_for_each(|fix| print_line(&below("fix", fix)))
+        fixes.try_for_each(|fix| self.print_below("fix", fix))
+    }
+
+    fn print_step(
+        &self,
+        style: Style,
+        mark: char,
+        step: &str,
+        took: Option<Duration>,
+        what: &str,
+    ) -> Result<(), CommandError> {
+        let line = line(mark, step, took, what);
+        print_line(&self.color(style, &mark.to_string(), line))
+    }
+
+    fn print_below(&self, label: &str, text: &str) -> Result<(), CommandError> {
+        print_line(&self.color(LABEL, label, below(label, text)))
+    }
+
+    /// Applies `style` to the first `part` of `text`, if standard output shows colours.
+    fn color(&self, style: Style, part: &str, text: String) -> String {
+        if self.is_colored {
+            text.replacen(part, &format!("{style}{part}{style:#}"), 1)
+        } else {
+            text
+        }
     }
 
     /// Reports an invalid configuration, and returns the error of the command.
@@ -94,23 +136,36 @@ impl Report {
     /// Reports a step that was not needed or not possible.
     pub(super) fn skip(&mut self, step: &str, why: &str) -> Result<(), CommandError> {
         self.skipped += 1;
-        print_line(&line('-', step, None, why))
+        self.print_step(SKIPPED, '-', step, None, why)
     }
 
-    /// Prints the totals, and returns the result of the command.
-    pub(super) fn finish(self) -> Result<(), CommandError> {
+    /// Prints the totals, and the `ways` to make the steps that need credentials. Returns the result
+    /// of the command.
+    pub(super) fn finish(self, ways: &[Way]) -> Result<(), CommandError> {
         let Report {
             passed,
             failed,
             skipped,
+            ..
         } = self;
         print_line(&format!(
             "\n{passed} passed, {failed} failed, {skipped} skipped"
         ))?;
-        if failed == 0 {
-            Ok(())
-        } else {
-            Err(CommandError::Reported(1))
+        if !ways.is_empty() {
+            print_line(
+                "\nThe diagnosis is incomplete: a token request and an API call need the credentials of the \
+                 service.\nRun doctor where the service has them:",
+            )?;
+        }
+        for Way { place, command } in ways {
+            let command = command.replace('\n', "\n    ");
+            let place = self.color(LABEL, place, (*place).to_owned());
+            print_line(&format!("\n  {place}\n    {command}"))?;
+        }
+        match (failed, ways) {
+            (0, []) => Ok(()),
+            (0, _) => Err(CommandError::Reported(EXIT_INCOMPLETE)),
+            _ => Err(CommandError::Reported(EXIT_FAILURE)),
         }
     }
 }

@@ -1,19 +1,23 @@
 //! The two servers that the doctor connects to, with the configuration keys that an error names.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use rustls::pki_types::CertificateDer;
 
 use crate::config::{Egress, HttpUrl, Identity, Origin, Token, Upstream};
 use crate::error::BoxError;
-use crate::upstream::ConnectDeadline;
+use crate::upstream::{ConnectDeadline, Peer};
 
 /// The token endpoint or the API.
 pub(super) struct Target {
     pub(super) name: &'static str,
     pub(super) origin: Origin,
     pub(super) roots: Vec<CertificateDer<'static>>,
+    /// The key and the file that the roots are from; `None` for those of the system.
+    pub(super) ca_file: Option<(&'static str, PathBuf)>,
     /// The client certificate, presented on every connection.
     pub(super) identity: Option<Identity>,
     /// The egress proxy that DNS and TCP lead to.
@@ -48,11 +52,21 @@ impl fmt::Display for TimeLimit {
     }
 }
 
+/// The name with host and port.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.peer())
+    }
+}
+
 impl Target {
+    /// `identity` is the certificate that TLS presents.
+    ///
     /// # Errors
-    /// When the client certificate cannot be read.
+    /// When the URL has no host.
     pub(super) fn token_endpoint(
         config: &Token,
+        identity: Option<Identity>,
         ignored_proxy: Option<&'static str>,
     ) -> Result<Self, BoxError> {
         let origin = config.endpoint.origin();
@@ -65,7 +79,8 @@ impl Target {
             name: "token endpoint",
             origin: origin.ok_or("token.endpoint has no host")?,
             roots: config.roots.clone(),
-            identity: config.credentials.identity()?,
+            ca_file: config.ca_file.clone(),
+            identity,
             egress: config.egress.clone(),
             keys: "token.endpoint",
             ca_key: "token.ca_file (or upstream.ca_file, for both)",
@@ -80,6 +95,7 @@ impl Target {
             name: "API",
             origin: config.origin.clone(),
             roots: config.roots.clone(),
+            ca_file: (config.ca_file.clone()).map(|file| ("upstream.ca_file", file)),
             identity: config.identity.clone(),
             egress: config.egress.clone(),
             keys: "upstream.region or upstream.base_url",
@@ -126,8 +142,51 @@ impl Target {
             .is_ok_and(|url: HttpUrl| url.is_loopback())
     }
 
-    /// Host and port of the server, as people write them.
-    pub(super) fn host_and_port(&self) -> String {
-        format!("{}:{}", self.origin.host, self.origin.port)
+    /// The server in messages.
+    pub(super) fn peer(&self) -> Peer<'_> {
+        Peer::new(&self.origin)
+    }
+
+    /// The server that is connected at `addrs`.
+    pub(super) fn peer_at<'a>(&'a self, addrs: &'a [SocketAddr]) -> Peer<'a> {
+        match &self.egress {
+            Some(egress) => self.peer().through(&egress.origin),
+            None => self.peer().at(addrs),
+        }
+    }
+
+    /// The first hop in messages.
+    pub(super) fn first_hop_peer(&self) -> Peer<'_> {
+        match &self.egress {
+            Some(egress) => Peer::egress_proxy(&egress.origin),
+            None => self.peer(),
+        }
+    }
+
+    /// The fix for a root that is not among the trusted ones.
+    pub(super) fn trust_its_root(&self) -> String {
+        match &self.ca_file {
+            Some((_, file)) => format!("add its root certificate to {}", file.display()),
+            None => format!(
+                "write its root certificate to a PEM file, and set {} to the path of that file",
+                self.ca_key
+            ),
+        }
+    }
+
+    /// The certificates of which one has to sign the server's.
+    pub(super) fn trusted(&self) -> String {
+        let certificates = match self.roots.len() {
+            1 => "the certificate".to_owned(),
+            count => format!("any of the {count} certificates"),
+        };
+        if let Some((key, file)) = &self.ca_file {
+            return format!("{certificates} in {} ({key})", file.display());
+        }
+        let is_set = |name: &&str| std::env::var_os(name).is_some();
+        match ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().find(is_set) {
+            Some(name) => format!("{certificates} of this system ({name})"),
+            None => format!("{certificates} of this system"),
+        }
     }
 }

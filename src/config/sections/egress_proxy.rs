@@ -13,7 +13,7 @@ use crate::config::error::Problem;
 use crate::config::source::invalid::Invalid;
 use crate::config::source::section::Section;
 use crate::config::source::setting::TextSetting;
-use crate::config::types::secret_ref::{exposure_warning, form_warnings, locate, read};
+use crate::config::types::secret_ref::{exposure_warning, form_warnings, read};
 use crate::config::types::url::{HttpUrl, Origin};
 use crate::secret::{Environment, Kept, Secret, Source};
 
@@ -188,7 +188,7 @@ impl EgressRules {
         let egress = source.and_then(|source| match source {
             EgressSource::Written(egress) => Some(egress),
             EgressSource::Kept(source) => {
-                let kept = section.accept(locate(KEY, &source, env))?;
+                let kept = source.locate(env);
                 let text = section.accept(read(KEY, &kept))?;
                 let egress = section.accept(parse_kept(&kept, &text))?;
                 // Blanks around a URL are not a part of it.

@@ -20,7 +20,7 @@ use crate::config::source::section::Section;
 use crate::config::source::setting::{Kind, Setting, choice};
 use crate::config::types::duration::positive;
 use crate::config::types::pem;
-use crate::config::types::secret_ref::{SecretRef, locate};
+use crate::config::types::secret_ref::SecretRef;
 use crate::config::types::url::HttpUrl;
 use crate::gbg;
 use crate::secret::{Environment, Kept, Secret, Source};
@@ -38,6 +38,8 @@ pub struct Token {
     pub params: Vec<(String, Secret)>,
     /// The certificates that the token endpoint's may be signed by; empty for plain `http`.
     pub roots: Vec<CertificateDer<'static>>,
+    /// The key and the file that the roots are from; `None` for those of the platform.
+    pub ca_file: Option<(&'static str, PathBuf)>,
     /// The egress proxy on the way there, if any.
     pub egress: Option<Egress>,
     /// One whole token request, from the name lookup to the last byte of the response.
@@ -102,7 +104,7 @@ impl Token {
         };
         let scope: String = section.get("scope", default_scope.to_owned());
         let Params(params) = section.get("params", Params::default());
-        let ca_file: Option<PathBuf> = section.optional("ca_file");
+        let own_ca_file = section.optional("ca_file");
         let allow_http = section.get("allow_http", false);
         let timeout = section.get_checked("timeout", Duration::from_secs(10), positive);
         let wait_timeout = section.get_checked("wait_timeout", Duration::from_secs(5), positive);
@@ -128,14 +130,11 @@ impl Token {
             );
         }
         keys.reject_unused(section, endpoint.is_tls());
-        let roots = match &ca_file {
-            None => pem::roots_for(
-                upstream.ca_file.as_deref(),
-                "upstream.ca_file",
-                endpoint.is_tls(),
-            ),
-            own => pem::roots_for(own.as_deref(), "token.ca_file", endpoint.is_tls()),
+        let (ca_key, ca_file) = match own_ca_file {
+            None => ("upstream.ca_file", upstream.ca_file.clone()),
+            own => ("token.ca_file", own),
         };
+        let roots = pem::roots_for(ca_file.as_deref(), ca_key, endpoint.is_tls());
         let roots = section.accept(roots);
         let credentials = keys.locate(section, env);
         Some(Token {
@@ -148,6 +147,7 @@ impl Token {
                 .map(|(name, value)| (name, Secret::new(value)))
                 .collect(),
             roots: roots?,
+            ca_file: ca_file.map(|file| (ca_key, file)),
             timeout,
             wait_timeout,
             default_lifetime,
@@ -240,29 +240,26 @@ impl CredentialKeys {
             };
             section.reject(name, message, format!("write token.{name} = {example:?}"));
         };
-        let needed = |key: Option<SecretRef>, name: &'static str, path, condition| {
+        let needed = |key: Option<SecretRef>, name: &str, condition| {
             if key.is_none() {
                 missing(name, condition);
             }
-            section.accept(locate(path, &key?.0, env))
+            key.map(|SecretRef(source)| source.locate(env))
         };
-        let client_id = section.accept(self.client_id.locate("token.client_id", env));
-        let secret = |written: Option<SecretRef>| -> Option<Kept> {
+        let secret = |written: Option<SecretRef>| -> Kept {
             let default = || SecretRef(Source::Env("GBG_CLIENT_SECRET".to_owned()));
             let SecretRef(source) = written.unwrap_or_else(default);
-            section.accept(locate("token.client_secret", &source, env))
+            source.locate(env)
         };
         let proof = match self.client_auth {
-            ClientAuth::Post => secret(self.client_secret).map(ProofSource::Post),
-            ClientAuth::Basic => secret(self.client_secret).map(ProofSource::Basic),
+            ClientAuth::Post => Some(ProofSource::Post(secret(self.client_secret))),
+            ClientAuth::Basic => Some(ProofSource::Basic(secret(self.client_secret))),
             ClientAuth::PrivateKeyJwt => {
                 let condition = "client_auth = \"private_key_jwt\"";
-                needed(self.jwt_key, "jwt_key", "token.jwt_key", condition).map(|key| {
-                    ProofSource::Assertion {
-                        key,
-                        algorithm: self.jwt_alg.unwrap_or(Algorithm::RS256),
-                        kid: self.jwt_kid,
-                    }
+                needed(self.jwt_key, "jwt_key", condition).map(|key| ProofSource::Assertion {
+                    key,
+                    algorithm: self.jwt_alg.unwrap_or(Algorithm::RS256),
+                    kid: self.jwt_kid,
                 })
             }
             ClientAuth::Tls => Some(ProofSource::Certificate),
@@ -274,10 +271,8 @@ impl CredentialKeys {
                 if self.username.is_none() {
                     missing("username", condition);
                 }
-                let username = self
-                    .username
-                    .and_then(|name| section.accept(name.locate("token.username", env)));
-                let password = needed(self.password, "password", "token.password", condition);
+                let username = self.username.map(|name| name.locate(env));
+                let password = needed(self.password, "password", condition);
                 Some(username.zip(password))
             }
         };
@@ -302,7 +297,7 @@ impl CredentialKeys {
             return None;
         }
         let credentials = CredentialSources {
-            client_id: client_id?,
+            client_id: self.client_id.locate(env),
             proof: proof?,
             user: match user {
                 Some(user) => Some(user?),
@@ -311,8 +306,15 @@ impl CredentialKeys {
             certificate,
         };
         // All of them are read each time that a token is requested; errors and warnings come now.
-        let read = section.accept(credentials.read())?;
-        section.warn_all(credentials.warnings(&read));
+        for problem in credentials.problems() {
+            section.reject_credential(problem);
+        }
+        if !section.is_sound() {
+            return None;
+        }
+        if let Ok(read) = credentials.read() {
+            section.warn_all(credentials.warnings(&read));
+        }
         Some(credentials)
     }
 }

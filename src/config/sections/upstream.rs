@@ -30,6 +30,8 @@ pub struct Upstream {
     pub circuit_breaker: bool,
     /// The certificates that the API's may be signed by; empty for a plain `http` upstream.
     pub roots: Vec<CertificateDer<'static>>,
+    /// The file that they are from; `None` for those of the platform.
+    pub ca_file: Option<PathBuf>,
     /// The certificate to present to the API, if any.
     pub identity: Option<Identity>,
     /// The egress proxy on the way there, if any.
@@ -137,6 +139,7 @@ impl UpstreamSettings {
             origin,
             circuit_breaker,
             roots,
+            ca_file: ca_file.clone(),
             identity,
             egress: egress_rules.egress_to(&url),
             http_version,

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::visible::unless_secret;
-use crate::config::error::{ConfigError, ConfigErrors, Problem, ValueSource};
+use crate::config::error::{ConfigError, ConfigErrors, MissingCredential, Problem, ValueSource};
 
 /// A message in place of one that may hold a secret.
 const NOT_SHOWN: &str = "this value cannot be used (it is not shown: it may be a secret)";
@@ -26,6 +26,7 @@ struct State {
     warnings: Vec<String>,
     /// Errors with which the proxy can start.
     defects: Vec<ConfigError>,
+    missing: Vec<MissingCredential>,
 }
 
 impl Findings {
@@ -72,15 +73,31 @@ impl Findings {
 
     /// Adds `problem` with the source of its key.
     pub(crate) fn reject(&self, problem: Problem) {
-        let Problem { key, message, fix } = problem;
+        let Problem {
+            key, message, fix, ..
+        } = problem;
         self.reject_at(&key, self.source(&key), message, fix);
     }
 
     /// Adds `problem`, with which the proxy can start, but not work.
     pub(crate) fn add_defect(&self, problem: Problem) {
-        let Problem { key, message, fix } = problem;
+        let Problem {
+            key, message, fix, ..
+        } = problem;
         let defect = redacted(key.to_string(), self.source(&key), message, fix);
         self.0.borrow_mut().defects.push(defect);
+    }
+
+    /// Adds `problem` of a credential: a missing one is no error to a diagnosis.
+    pub(crate) fn reject_credential(&self, problem: Problem) {
+        let Some(source) = problem.absent.clone() else {
+            return self.reject(problem);
+        };
+        let origin = self.source(&problem.key);
+        let key = problem.key.into_owned();
+        let error = redacted(key, origin, problem.message, problem.fix);
+        let missing = MissingCredential { source, error };
+        self.0.borrow_mut().missing.push(missing);
     }
 
     /// Records that a misspelt name probably means the key `path`, which is not missing then.
@@ -120,14 +137,21 @@ impl Findings {
         })
     }
 
+    /// Removes the missing credentials, which are no errors then.
+    pub(crate) fn take_missing(&self) -> Vec<MissingCredential> {
+        std::mem::take(&mut self.0.borrow_mut().missing)
+    }
+
     /// The warnings and the defects, or else all errors in the order of their sources.
     pub(crate) fn finish(self) -> Result<(Vec<String>, Vec<ConfigError>), ConfigErrors> {
         let State {
             mut errors,
             warnings,
             defects,
+            missing,
             ..
         } = self.0.into_inner();
+        errors.extend(missing.into_iter().map(|missing| missing.error));
         if errors.is_empty() {
             return Ok((warnings, defects));
         }

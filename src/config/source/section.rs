@@ -323,6 +323,11 @@ impl<'r, 'a> Section<'r, 'a> {
             .ok()
     }
 
+    /// Adds the problem of a credential.
+    pub(crate) fn reject_credential(&self, problem: Problem) {
+        self.reader.findings.reject_credential(problem);
+    }
+
     pub(crate) fn warn(&self, warning: impl Into<String>) {
         self.reader.findings.warn(warning);
     }

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use self::fault::PemFault;
 use crate::config::error::Problem;
-use crate::secret::read_bytes;
+use crate::secret::{Source, is_absence, read_bytes};
 
 /// Error of a PEM file that cannot be used.
 #[derive(Debug)]
@@ -64,24 +64,28 @@ impl PemError {
             wanted,
             reason,
         } = self;
-        let (path, name) = (path.display(), wanted.name());
+        let (shown, name) = (path.display(), wanted.name());
         match reason {
-            Reason::Unreadable(error) => Problem::new(
-                key,
-                format!("cannot read {path}: {error}"),
-                "check the path and the permissions of the file",
-            ),
+            Reason::Unreadable(error) => {
+                let fix = "check the path and the permissions of the file";
+                let problem = Problem::new(key, format!("cannot read {shown}: {error}"), fix);
+                if is_absence(&error) {
+                    problem.of_absent(Source::File(path))
+                } else {
+                    problem
+                }
+            }
             Reason::Malformed(Some(PemFault { cause, fix })) => {
-                let fix = fix.replace("FILE", &path.to_string());
+                let fix = fix.replace("FILE", &shown.to_string());
                 Problem::new(
                     key,
-                    format!("{path} is not a usable PEM file: {cause}"),
+                    format!("{shown} is not a usable PEM file: {cause}"),
                     fix,
                 )
             }
             Reason::Malformed(None) => Problem::new(
                 key,
-                format!("{path} is not a usable PEM file"),
+                format!("{shown} is not a usable PEM file"),
                 format!("give a PEM file with a {name}, as it was issued"),
             ),
             Reason::Missing {
@@ -100,7 +104,7 @@ impl PemError {
                 };
                 Problem::new(
                     key,
-                    format!("{path} holds no {name}{other}"),
+                    format!("{shown} holds no {name}{other}"),
                     format!("give a PEM file with a {name}{swapped}"),
                 )
             }

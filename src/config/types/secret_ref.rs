@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::config::error::Problem;
 use crate::config::source::invalid::Invalid;
 use crate::config::source::setting::TextSetting;
-use crate::secret::{self, Environment, Kept, Secret, Source, exposed_mode};
+use crate::secret::{self, Kept, Secret, SecretError, Source, exposed_mode};
 
 /// A key of a secret: it says where the secret is kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,40 +42,41 @@ pub(crate) fn has_blank(source: &Source) -> bool {
     name.trim() != name
 }
 
-/// Finds `source` on this machine.
-pub(crate) fn locate(
-    key: &'static str,
-    source: &Source,
-    env: &Environment,
-) -> Result<Kept, Problem> {
-    source.locate(env).map_err(|error| {
-        let hint = if key.starts_with("token.") {
-            " (GBG shows id and secret once, in the portal's Clients tab)"
-        } else {
-            ""
-        };
-        let fix = match source {
-            Source::Env(name) => format!(
-                "set {name}, or write {key} as \"file:PATH\", \"credential:NAME\" or \"env:OTHER_NAME\"{hint}"
-            ),
-            Source::Credential(name) => format!("write LoadCredential={name}:PATH in the systemd unit"),
-            Source::File(_) => String::new(),
-        };
-        Problem::new(key, error.to_string(), fix)
-    })
-}
-
 pub(crate) fn read(key: &'static str, kept: &Kept) -> Result<Secret, Problem> {
     kept.read().map_err(|error| unreadable(key, kept, &error))
 }
 
-pub(crate) fn unreadable(key: &'static str, kept: &Kept, error: &secret::SecretError) -> Problem {
-    let fix = match (error.fix(), kept.file()) {
-        (Some(fix), _) => fix,
-        (None, Some(_)) => "check the path, the permissions and the content of the file",
-        (None, None) => "give the variable a value",
+pub(crate) fn unreadable(key: &'static str, kept: &Kept, error: &SecretError) -> Problem {
+    let fix = match (error, kept.source()) {
+        (SecretError::NotSet(_), Source::Env(name)) => {
+            let hint = if key.starts_with("token.") {
+                " (GBG shows id and secret once, in the portal's Clients tab)"
+            } else {
+                ""
+            };
+            format!(
+                "set {name}, or write {key} as \"file:PATH\", \"credential:NAME\" or \"env:OTHER_NAME\"{hint}"
+            )
+        }
+        (SecretError::NoCredentials, Source::Credential(name)) => {
+            format!("write LoadCredential={name}:PATH in the systemd unit")
+        }
+        _ => error.fix().map_or_else(|| default_fix(kept), str::to_owned),
     };
-    Problem::new(key, chain(error), fix)
+    let problem = Problem::new(key, chain(error), fix);
+    if error.is_absence() {
+        problem.of_absent(kept.source().clone())
+    } else {
+        problem
+    }
+}
+
+fn default_fix(kept: &Kept) -> String {
+    let fix = match kept.file() {
+        Some(_) => "check the path, the permissions and the content of the file",
+        None => "give the variable a value",
+    };
+    fix.to_owned()
 }
 
 /// Warnings about the form of `text`, the value of `key`, without a part of it.

@@ -49,6 +49,7 @@ impl BlockedLog {
         let settings = LogSettings {
             level: LogLevel::new(level),
             json: false,
+            is_colored: false,
             file: None,
         };
         let (mut lines, guard) = spawn(Output::Stream(Box::new(gate)), settings, 1);

@@ -69,7 +69,7 @@ pub(in crate::cli::doctor) fn slow_tunnel(target: &Target) -> Advice {
     Advice::new("the egress proxy accepts the connection but does not open the tunnel in time")
         .fix(format!(
             "ask the operator of the egress proxy whether it can reach {}, and why it is slow",
-            target.host_and_port()
+            target.peer()
         ))
         .fix(format!(
             "if it only needs more time, raise {}",
@@ -84,23 +84,24 @@ pub(in crate::cli::doctor) fn no_connection(
 ) -> Advice {
     let mut kinds = failed.iter().map(|(_, error)| error.kind());
     let first_hop = target.first_hop();
-    let host_and_port = format!("{}:{}", first_hop.host, first_hop.port);
+    let peer = target.first_hop_peer();
     if !kinds.any(|kind| kind == io::ErrorKind::ConnectionRefused) {
         let advice =
             Advice::new("no response: usually a firewall drops the packets, or there is no route")
                 .fix(format!(
-                    "allow this machine to reach {host_and_port} in the firewall"
+                    "allow this machine to reach {peer} in the firewall"
                 ));
         return with_proxy_hint(target, advice);
     }
-    let advice = Advice::new(format!("connection refused on port {}", first_hop.port)).fix(
-        format!("check the host and port in {}", target.first_hop_keys()),
-    );
+    let advice = Advice::new(format!("nothing listens on port {}", first_hop.port)).fix(format!(
+        "check the host and port in {}",
+        target.first_hop_keys()
+    ));
     if target.is_local() {
         return advice.fix("start the service that should listen there");
     }
     let advice = advice.fix(format!(
-        "a firewall may also refuse connections: allow this machine to reach {host_and_port}"
+        "a firewall may also refuse connections: allow this machine to reach {peer}"
     ));
     with_proxy_hint(target, advice)
 }
@@ -110,7 +111,7 @@ pub(in crate::cli::doctor) fn no_tunnel(target: &Target, error: &TunnelFailure) 
     let ask = |question: &str| {
         format!(
             "ask the operator of the egress proxy {question} {}",
-            target.host_and_port()
+            target.peer()
         )
     };
     match error {
@@ -156,27 +157,28 @@ pub(in crate::cli::doctor) fn no_tls(
     now: SystemTime,
 ) -> Advice {
     let Target { ca_key, keys, .. } = target;
+    let trusted = target.trusted();
     let host = &target.origin.host;
     let anchor = certificate.map_or("its issuer", |certificate| certificate.anchor.as_str());
     let ask = format!("check {keys}, and ask the operator of {host}");
     match kind {
-        TlsErrorKind::UnknownIssuer => Advice::new(
-            "none of the trusted roots signed the certificate: a corporate proxy intercepts TLS, the \
-             server uses a private CA, or it does not send its intermediate certificate",
-        )
+        TlsErrorKind::UnknownIssuer => Advice::new(format!(
+            "the certificate is not signed by {trusted}: a corporate proxy intercepts TLS, the server uses \
+             a private CA, or it does not send its intermediate certificate"
+        ))
         .fix(format!(
-            "if you trust {anchor:?}, write its root certificate to a PEM file, and set {ca_key} to \
-             the path of that file"
+            "if you trust {anchor:?}, {}", target.trust_its_root()
         ))
         .fix(format!(
             "if nobody knows {anchor:?}, do not trust it: someone may be intercepting the connection"
         )),
         TlsErrorKind::OtherKey => Advice::new(format!(
-            "a trusted root is named {anchor:?}, but a different key signed the certificate"
+            "the certificate is not signed by {trusted}: a certificate there has the issuer's name \
+             {anchor:?}, but a different key"
         ))
         .fix("if the CA was not replaced, do not trust the server: someone may be impersonating it")
         .fix(format!(
-            "if the CA was replaced, write its current root certificate to the file of {ca_key}"
+            "if the CA was replaced: {}", target.trust_its_root()
         )),
         TlsErrorKind::Expired(at) => outside_validity(host, "expired at", at, now),
         TlsErrorKind::NotYetValid(at) => outside_validity(host, "is not valid before", at, now),

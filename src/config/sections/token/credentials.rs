@@ -10,7 +10,7 @@ use crate::config::types::caller_key;
 use crate::config::types::pem;
 use crate::config::types::pem::Identity;
 use crate::config::types::secret_ref::{
-    exposure_warning, form_warnings, has_blank, locate, read, unreadable,
+    exposure_warning, form_warnings, has_blank, read, unreadable,
 };
 use crate::secret::{self, Environment, Kept, Secret, Source, one_line, read_bytes};
 
@@ -110,22 +110,6 @@ impl CredentialSources {
     /// # Errors
     /// When one cannot be read, or is not what it has to be.
     pub fn read(&self) -> Result<Credentials, Problem> {
-        let secret = |kept: &Kept| read("token.client_secret", kept);
-        let proof = match &self.proof {
-            ProofSource::Post(kept) => Proof::Post(secret(kept)?),
-            ProofSource::Basic(kept) => Proof::Basic(secret(kept)?),
-            ProofSource::Assertion {
-                key,
-                algorithm,
-                kid,
-            } => {
-                let pem = key
-                    .read_lines()
-                    .map_err(|error| unreadable("token.jwt_key", key, &error))?;
-                Proof::Assertion(SigningKey::parse(&pem, key, *algorithm, kid.clone())?)
-            }
-            ProofSource::Certificate => Proof::Certificate,
-        };
         let user = match &self.user {
             Some((name, password)) => Some((
                 name.read("token.username")?,
@@ -139,10 +123,34 @@ impl CredentialSources {
             .map(|(cert, key)| read_certificate(cert, key));
         Ok(Credentials {
             client_id: self.client_id.read("token.client_id")?,
-            proof,
+            proof: self.proof.read()?,
             user,
             certificate: certificate.transpose()?,
         })
+    }
+
+    /// Every problem that keeps one of them from being read.
+    pub(crate) fn problems(&self) -> Vec<Problem> {
+        let user = self.user.iter().flat_map(|(name, password)| {
+            [
+                name.read("token.username").err(),
+                read("token.password", password).err(),
+            ]
+        });
+        let certificate = self
+            .certificate
+            .iter()
+            .map(|(cert, key)| read_certificate(cert, key).err());
+        let client = [
+            self.client_id.read("token.client_id").err(),
+            self.proof.read().err(),
+        ];
+        client
+            .into_iter()
+            .chain(user)
+            .chain(certificate)
+            .flatten()
+            .collect()
     }
 
     /// Warnings about the form of `read`, which was read from them, and about the permissions of
@@ -224,6 +232,27 @@ impl CredentialSources {
     }
 }
 
+impl ProofSource {
+    fn read(&self) -> Result<Proof, Problem> {
+        let secret = |kept: &Kept| read("token.client_secret", kept);
+        match self {
+            ProofSource::Post(kept) => secret(kept).map(Proof::Post),
+            ProofSource::Basic(kept) => secret(kept).map(Proof::Basic),
+            ProofSource::Assertion {
+                key,
+                algorithm,
+                kid,
+            } => {
+                let pem = key
+                    .read_lines()
+                    .map_err(|error| unreadable("token.jwt_key", key, &error))?;
+                SigningKey::parse(&pem, key, *algorithm, kid.clone()).map(Proof::Assertion)
+            }
+            ProofSource::Certificate => Ok(Proof::Certificate),
+        }
+    }
+}
+
 impl Text {
     fn kept(&self) -> Option<&Kept> {
         match self {
@@ -248,10 +277,10 @@ pub(crate) enum TextRef {
 }
 
 impl TextRef {
-    pub(crate) fn locate(self, key: &'static str, env: &Environment) -> Result<Text, Problem> {
+    pub(crate) fn locate(self, env: &Environment) -> Text {
         match self {
-            TextRef::Written(text) => Ok(Text::Written(text)),
-            TextRef::Kept(source) => locate(key, &source, env).map(Text::Kept),
+            TextRef::Written(text) => Text::Written(text),
+            TextRef::Kept(source) => Text::Kept(source.locate(env)),
         }
     }
 }

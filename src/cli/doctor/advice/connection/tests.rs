@@ -14,6 +14,7 @@ fn target(ignored_proxy: Option<&'static str>) -> Target {
         name: "API",
         origin: Origin::of(&url).unwrap(),
         roots: Vec::new(),
+        ca_file: Some(("upstream.ca_file", "/etc/ca.pem".into())),
         identity: None,
         egress: None,
         keys: "upstream.base_url",
@@ -52,7 +53,7 @@ fn refused_and_silent_connections_differ() {
         ],
     );
     assert!(
-        text(&refused).contains("connection refused on port 443"),
+        text(&refused).contains("nothing listens on port 443"),
         "{refused:?}"
     );
     let silent = no_connection(&target(None), &[failed(io::ErrorKind::TimedOut)]);

@@ -1,19 +1,36 @@
-//! Text format of the access line. It is written for every request and therefore formatted by hand,
-//! without allocation; all other lines, and JSON, use the formatter of `tracing-subscriber`.
+//! Text format of the log. The access line is written for every request and therefore formatted by
+//! hand, without allocation; after time and level, all other lines use the formatter of
+//! `tracing-subscriber`, as JSON does.
 
 use std::cell::RefCell;
-use std::fmt::{self, Debug};
+use std::fmt::{Debug, Error, Result};
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use anstyle::AnsiColor;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::{Format, Full, Writer};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The format of `tracing-subscriber`, except for access lines.
-pub(super) struct TextFormat(pub(super) Format<Full>);
+/// The format of `tracing-subscriber`, except for access lines and the colour of the level.
+pub(super) struct TextFormat {
+    /// Formats what follows the level.
+    rest: Format<Full, ()>,
+    is_colored: bool,
+}
+
+impl TextFormat {
+    /// The format with levels in colour if `is_colored`.
+    pub(super) fn new(is_colored: bool) -> Self {
+        let rest = fmt::format().with_ansi(false).with_target(false);
+        TextFormat {
+            rest: rest.with_level(false).without_time(),
+            is_colored,
+        }
+    }
+}
 
 impl<S, N> FormatEvent<S, N> for TextFormat
 where
@@ -25,23 +42,21 @@ where
         context: &FmtContext<'_, S, N>,
         mut writer: Writer<'_>,
         event: &Event<'_>,
-    ) -> fmt::Result {
-        if event.metadata().target() != "access" {
-            return self.0.format_event(context, writer, event);
-        }
+    ) -> Result {
+        let is_access_line = event.metadata().target() == "access";
         LINE.with_borrow_mut(|line| {
             line.start_line(SystemTime::now());
-            line.push(match *event.metadata().level() {
-                Level::ERROR => b" ERROR ",
-                Level::WARN => b"  WARN ",
-                Level::INFO => b"  INFO ",
-                Level::DEBUG => b" DEBUG ",
-                Level::TRACE => b" TRACE ",
-            });
-            event.record(line);
-            line.push(b"\n");
-            writer.write_str(std::str::from_utf8(&line.text).map_err(|_| fmt::Error)?)
-        })
+            line.level(*event.metadata().level(), self.is_colored);
+            if is_access_line {
+                event.record(line);
+                line.push(b"\n");
+            }
+            writer.write_str(std::str::from_utf8(&line.text).map_err(|_| Error)?)
+        })?;
+        if is_access_line {
+            return Ok(());
+        }
+        self.rest.format_event(context, writer, event)
     }
 }
 
@@ -82,6 +97,22 @@ impl LineBuffer {
         self.push(b".");
         self.fraction::<6>(now.subsec_micros());
         self.push(b"Z");
+    }
+
+    fn level(&mut self, level: Level, is_colored: bool) {
+        let (text, color) = match level {
+            Level::ERROR => (" ERROR ", AnsiColor::Red),
+            Level::WARN => ("  WARN ", AnsiColor::Yellow),
+            Level::INFO => ("  INFO ", AnsiColor::Green),
+            Level::DEBUG => (" DEBUG ", AnsiColor::Blue),
+            Level::TRACE => (" TRACE ", AnsiColor::Magenta),
+        };
+        if is_colored {
+            let style = color.on_default();
+            let _ = write!(self.text, "{style}{text}{style:#}");
+        } else {
+            self.push(text.as_bytes());
+        }
     }
 
     fn push(&mut self, text: &[u8]) {
@@ -164,7 +195,7 @@ mod tests {
 
     use tracing::subscriber::with_default;
     use tracing_subscriber::layer::SubscriberExt;
-    use tracing_subscriber::{fmt, registry};
+    use tracing_subscriber::registry;
 
     use super::super::writer::SharedBuffer;
     use super::*;
@@ -176,7 +207,7 @@ mod tests {
         let plain = || fmt::format().with_ansi(false).with_target(false);
         let lines = fmt::layer()
             .with_ansi(false)
-            .event_format(TextFormat(plain()))
+            .event_format(TextFormat::new(false))
             .with_writer(move || own.clone());
         with_default(registry().with(lines), &log);
         let lines = fmt::layer()
@@ -210,6 +241,37 @@ mod tests {
         let [own, reference] = lines.map(|line| line[27..].replace("whole=3.000", "whole=3.0"));
         assert_eq!(own, reference);
         assert_eq!(own.lines().count(), 1, "{own}");
+    }
+
+    #[test]
+    fn other_lines_match_the_standard_format() {
+        let lines = formatted(|| tracing::warn!(address = "a\u{1b}[31m", "no connection"));
+        let [own, reference] = lines.map(|line| line[27..].to_owned());
+        assert_eq!(own, reference);
+        assert!(own.starts_with("  WARN no connection address="), "{own}");
+    }
+
+    #[test]
+    fn only_the_level_is_colored() {
+        let text = SharedBuffer::default();
+        let sink = text.clone();
+        let lines = fmt::layer()
+            .event_format(TextFormat::new(true))
+            .with_ansi(false)
+            .with_writer(move || sink.clone());
+        with_default(registry().with(lines), || {
+            tracing::error!("first");
+            tracing::info!(target: "access", status = 200_u16, "request");
+        });
+        let text = String::from_utf8(text.take()).unwrap();
+        let lines: Vec<_> = text.lines().map(|line| &line[27..]).collect();
+        assert_eq!(
+            lines,
+            [
+                "\u{1b}[31m ERROR \u{1b}[0mfirst",
+                "\u{1b}[32m  INFO \u{1b}[0mrequest status=200"
+            ]
+        );
     }
 
     #[test]
