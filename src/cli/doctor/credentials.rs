@@ -194,6 +194,16 @@ mod tests {
     }
 
     #[test]
+    fn the_runbook_has_the_same_commands() {
+        let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let runbook = words(include_str!("../../../docs/operations.md"));
+        for way in ways_of(&[], None).iter().take(4) {
+            let (_, command) = way.split_once(": ").unwrap();
+            assert!(runbook.contains(&words(command)), "{command}");
+        }
+    }
+
+    #[test]
     fn only_fitting_places_are_named() {
         let ways = ways_of(
             &["token.client_id=a", "token.client_secret=credential:s"],
