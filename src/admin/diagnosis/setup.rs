@@ -38,8 +38,7 @@ const CERTIFICATE_EXPIRED: Finding = Finding {
     level: Severity::Bad,
     title: "A certificate has expired",
     what: "The peer of a TLS connection rejects an expired certificate.",
-    fix: "Replace the file. The proxy reloads certificates of the listener and the token endpoint by itself, that of the \
-          API with the configuration (SIGHUP).",
+    fix: "Replace the file; the proxy reloads it. After a change of `upstream.client_cert` send it SIGHUP.",
     ..WARNING
 };
 

@@ -1,5 +1,6 @@
 //! Admin listener: probes, metrics and the status page.
 
+mod findings;
 mod health;
 mod listener;
 mod metrics;

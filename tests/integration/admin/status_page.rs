@@ -321,19 +321,20 @@ async fn assert_reached_by_tab(browser: &Browser) {
     assert_eq!(all, json!(reached));
 }
 
-/// Makes docs/status.png of the page at `STATUS_PAGE`, of a proxy that has had some traffic for a
-/// quarter of an hour.
+/// Makes `STATUS_PICTURE` of the page at `STATUS_PAGE`, of a proxy that has had some traffic for a
+/// quarter of an hour, in the colors of `STATUS_SCHEME`.
 #[tokio::test]
-#[ignore = "not a test: writes docs/status.png for docs/status.md"]
-async fn take_the_screenshot() {
+#[ignore = "not a test: writes a picture for docs/status.md"]
+async fn take_a_screenshot() {
     use base64::Engine;
-    let page = std::env::var("STATUS_PAGE").expect("STATUS_PAGE=http://127.0.0.1:8081/");
+    let [page, picture, scheme] = ["STATUS_PAGE", "STATUS_PICTURE", "STATUS_SCHEME"]
+        .map(|name| std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set")));
     let browser = Browser::start().await.expect("a browser");
-    browser.prefer("light").await;
+    browser.prefer(&scheme).await;
     browser.resize(1120, 900).await;
     browser.open(&page).await;
     browser.until("#latency .legend", "p95: ").await;
-    let script = "return document.getElementById('callers').closest('section').getBoundingClientRect().bottom";
+    let script = "return document.querySelector('footer').getBoundingClientRect().top";
     let height = browser.run(script).await.as_f64().unwrap() + 16.0;
     let clip = json!({ "x": 0, "y": 0, "width": 1120, "height": height, "scale": 1 });
     let shown = json!({ "format": "png", "captureBeyondViewport": true, "clip": clip });
@@ -341,5 +342,6 @@ async fn take_the_screenshot() {
     let png = base64::engine::general_purpose::STANDARD
         .decode(shot["data"].as_str().unwrap())
         .unwrap();
-    std::fs::write(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/status.png"), png).unwrap();
+    let directory = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    std::fs::write(directory.join(picture), png).unwrap();
 }

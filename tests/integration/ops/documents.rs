@@ -58,6 +58,7 @@ fn every_documented_metric_exists() {
         (alerts_test, 5),
         ("deploy/grafana/gbg-proxy.json", 18),
         (RUNBOOK, 6),
+        ("docs/status.md", 2),
     ] {
         let named = named(&read(path));
         let unknown: Vec<_> = named.difference(&series).collect();
