@@ -32,6 +32,13 @@ pub enum Error {
         /// The prefixes of `upstream.allow`, as a list to read.
         allow: String,
     },
+    /// The path has the prefix of an API version twice. Newer SDKs of GBG add it to a base URL, older
+    /// ones take it from there.
+    #[error("the path has the prefix of the API twice")]
+    RepeatedPrefix {
+        /// The base URL that the caller should use instead; `None` on a Unix socket.
+        base_url: Option<String>,
+    },
     /// The method is not forwarded, or not for this caller.
     #[error("this method is not forwarded")]
     MethodNotAllowed {
@@ -218,9 +225,12 @@ impl Error {
                 "Call a path below {allow}, or have its prefix added to the allow of your [[caller]]"
             )
             .into(),
+            Error::RepeatedPrefix { base_url } => {
+                let base_url = shown_base_url(base_url.as_deref());
+                format!("Use {base_url} as the base URL, without a path: this client adds the path itself").into()
+            }
             Error::Tunnel(refusal) => {
-                let base_url = refusal.base_url.as_deref();
-                let base_url = base_url.unwrap_or("the address of this proxy");
+                let base_url = shown_base_url(refusal.base_url.as_deref());
                 format!(
                     "Use {base_url} as the base URL, and remove it from the proxy settings (such as HTTPS_PROXY)"
                 )
@@ -239,7 +249,7 @@ impl Error {
     pub fn reason(&self) -> &'static ErrorReason {
         match self {
             Error::BadRequest(_) | Error::EmptySegment | Error::BodyBroken => &BAD_REQUEST,
-            Error::PathUnknown { .. } => &PATH_UNKNOWN,
+            Error::PathUnknown { .. } | Error::RepeatedPrefix { .. } => &PATH_UNKNOWN,
             Error::MethodNotAllowed { .. } | Error::Tunnel(_) => &METHOD_NOT_ALLOWED,
             Error::HostNotAllowed { .. } => &HOST_NOT_ALLOWED,
             Error::CrossSite => &CROSS_SITE,
@@ -264,6 +274,10 @@ impl Error {
             Error::UpstreamTimeout => &UPSTREAM_TIMEOUT,
         }
     }
+}
+
+fn shown_base_url(base_url: Option<&str>) -> &str {
+    base_url.unwrap_or("the address of this proxy")
 }
 
 /// `error` and its sources in one line.

@@ -47,10 +47,7 @@ impl GbgFailure {
     /// Classifies `status` of a call of `endpoint`; `None` if it is not a failure.
     pub(super) fn classify(endpoint: &str, status: u16) -> Option<Self> {
         // The API answers 401 for an unknown path, too.
-        let has_proxy_token = !matches!(endpoint, "other" | "login")
-            && !gbg::CALLER_BEARER
-                .iter()
-                .any(|path| path.ends_with(endpoint));
+        let has_proxy_token = gbg::takes_customer_token(endpoint);
         match status {
             500.. => Some(GbgFailure::ServerError),
             401 | 403 if has_proxy_token => Some(GbgFailure::Unauthorized),

@@ -43,7 +43,7 @@ pub use self::types::duration::parse_duration;
 pub use self::types::header_case::HeaderCase;
 pub use self::types::hosts::Hosts;
 pub(crate) use self::types::hosts::without_port;
-pub use self::types::path::{ExactPath, PathPrefix};
+pub use self::types::path::{PathPrefix, PathTemplate};
 pub use self::types::pem::Identity;
 pub use self::types::rate::Rate;
 pub(crate) use self::types::size::Size;

@@ -3,10 +3,14 @@
 //! Source: <https://docs.go.gbgplc.com>, "Authenticate" and the API references of v1 and v2.
 
 mod endpoints;
+pub(crate) mod template;
 
 use std::fmt;
 
-pub use self::endpoints::{ApiVersion, CALLER_BEARER, PathInfo, V1, V2, parse_path};
+pub(crate) use self::endpoints::takes_customer_token;
+pub use self::endpoints::{
+    AcceptedToken, ApiVersion, Endpoint, PathInfo, V1, V2, endpoints, parse_path,
+};
 
 /// The token endpoint of every region.
 pub const TOKEN_ENDPOINT: &str = "https://api.auth.gbgplc.com/as/token.oauth2";

@@ -22,7 +22,7 @@ use super::route::Route;
 use super::spans::Tracer;
 use super::step::Step;
 use super::{headers, request_id};
-use crate::config::{Config, ExactPath};
+use crate::config::{Config, PathTemplate};
 use crate::error::BoxError;
 use crate::metrics::{Outcome, RequestMetrics};
 use crate::trace::SpanExporter;
@@ -38,8 +38,8 @@ pub type ResponseBody<B> = Either<B, Full<Bytes>>;
 #[derive(Debug)]
 pub struct AccessLog {
     is_enabled: bool,
-    /// Paths on which the caller's own bearer is the credential.
-    caller_bearer: Vec<ExactPath>,
+    /// Further paths on which the caller's own bearer passes.
+    caller_bearer: Vec<PathTemplate>,
     tracer: Tracer,
     /// Counts requests that end before they get an account.
     without_account: Arc<RequestMetrics>,

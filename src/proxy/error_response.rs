@@ -223,6 +223,7 @@ fn body(error: &Error, reason: &ErrorReason, version: ApiVersion, request_id: &s
 fn location(error: &Error) -> &'static str {
     match error {
         Error::PathUnknown { .. }
+        | Error::RepeatedPrefix { .. }
         | Error::MethodNotAllowed { .. }
         | Error::Tunnel(_)
         | Error::HostNotAllowed { .. }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use http::header::AUTHORIZATION;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use hyper::body::Body;
@@ -81,9 +82,7 @@ impl RetryPolicy {
                 Some(RetryReason::Unauthorized)
             }
             Err(Error::UpstreamRefused { .. }) => Some(RetryReason::NotProcessed),
-            Err(Error::UpstreamClosed(_) | Error::UpstreamBroken(_))
-                if is_safe_to_repeat && is_own_bearer =>
-            {
+            Err(Error::UpstreamClosed(_) | Error::UpstreamBroken(_)) if is_safe_to_repeat => {
                 Some(RetryReason::Idempotent)
             }
             _ => None,
@@ -124,7 +123,7 @@ where
 /// Sends `req`, and again if the policy says so. Not an `async fn`, which would hold the request
 /// twice.
 pub(super) fn send<S, In, Out>(
-    req: Request<WithContext<In>>,
+    mut req: Request<WithContext<In>>,
     mut inner: S,
     policy: Arc<RetryPolicy>,
 ) -> impl Future<Output = Result<Response<Out>, Error>> + Send + use<S, In, Out>
@@ -142,6 +141,10 @@ where
         let authorizer = &policy.authorizer;
         let bearer = match context.route().bearer {
             BearerOwner::Caller => None,
+            BearerOwner::Nobody => {
+                req.headers_mut().remove(AUTHORIZATION);
+                None
+            }
             BearerOwner::Proxy => Some(match authorizer.tokens.current() {
                 Some(bearer) => bearer,
                 // Boxed, like everything rare: each request carries what its future may hold.
@@ -203,7 +206,7 @@ where
     if generation.is_some() && bearer.is_none() {
         return result;
     }
-    // Without a generation the caller's own bearer is in the request, and stays.
+    // Without a generation the request has the caller's own bearer or none, and stays as it is.
     let bearer = bearer.filter(|_| generation.is_some());
     let mut req = replay.replay();
     let account = context.account().map(AccountMetrics::name);

@@ -5,16 +5,19 @@ use std::borrow::Cow;
 use http::{Method, Request};
 use percent_encoding::percent_decode_str;
 
-use crate::config::ExactPath;
-use crate::gbg::{self, ApiVersion};
+use crate::config::PathTemplate;
+use crate::gbg::{self, AcceptedToken, ApiVersion};
 
 /// Owner of the bearer token that a request carries to the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BearerOwner {
     /// The proxy sets its own token.
     Proxy,
-    /// The caller's token is GBG's own credential for this call and passes.
+    /// The caller's token is GBG's own credential for this call and passes; without one, the request
+    /// has none.
     Caller,
+    /// The call needs no token.
+    Nobody,
 }
 
 /// The route of one request.
@@ -29,20 +32,26 @@ pub(super) struct Route {
     pub(super) is_safe_to_repeat: bool,
     /// Whether the request asks the proxy itself for a token.
     pub(super) is_token_request: bool,
+    /// Whether the base URL of the client has a prefix that the client adds as well.
+    pub(super) has_repeated_prefix: bool,
 }
 
 impl Route {
-    /// The route of `req`; the caller's bearer passes on the paths of `caller_bearer`.
-    pub(super) fn new<B>(req: &Request<B>, caller_bearer: &[ExactPath]) -> Self {
+    /// The route of `req`; the caller's bearer passes on calls of the end user's device, and on the
+    /// paths of `caller_bearer`.
+    pub(super) fn new<B>(req: &Request<B>, caller_bearer: &[PathTemplate]) -> Self {
         let path = &*normalized(req.uri().path());
         let info = gbg::parse_path(path);
         Route {
             endpoint: info.name,
             version: info.version,
-            bearer: if caller_bearer.iter().any(|exact| exact.as_str() == path) {
-                BearerOwner::Caller
-            } else {
-                BearerOwner::Proxy
+            bearer: match info.token {
+                AcceptedToken::EndUser => BearerOwner::Caller,
+                _ if caller_bearer.iter().any(|template| template.matches(path)) => {
+                    BearerOwner::Caller
+                }
+                AcceptedToken::Customer | AcceptedToken::Either => BearerOwner::Proxy,
+                AcceptedToken::None => BearerOwner::Nobody,
             },
             is_safe_to_repeat: match *req.method() {
                 Method::GET | Method::HEAD | Method::OPTIONS => true,
@@ -50,6 +59,7 @@ impl Route {
                 _ => false,
             },
             is_token_request: info.is_token_path,
+            has_repeated_prefix: info.has_repeated_prefix,
         }
     }
 }
@@ -74,8 +84,8 @@ mod tests {
             .uri(path)
             .body(())
             .unwrap();
-        let connect = "/v2/captain/journey/device/connect".parse().unwrap();
-        Route::new(&req, &[connect])
+        let interactions = "/v2/captain/journey/interaction/*".parse().unwrap();
+        Route::new(&req, &[interactions])
     }
 
     #[test]
@@ -128,5 +138,29 @@ mod tests {
             route(&Method::POST, "/v2/captain/journey/device/connect/").bearer,
             BearerOwner::Proxy
         );
+    }
+
+    #[test]
+    fn the_end_users_bearer_is_the_callers() {
+        for (path, owner) in [
+            ("/v2/captain/journey/start", BearerOwner::Proxy),
+            ("/v2/captain/journey/loqate/search", BearerOwner::Proxy),
+            ("/v2/captain/journey/unknown", BearerOwner::Proxy),
+            ("/v2/captain/journey/interaction/fetch", BearerOwner::Caller),
+            (
+                "/v2/captain/journey/interaction/asset/upload",
+                BearerOwner::Caller,
+            ),
+            ("/v2/captain/journey/interaction", BearerOwner::Proxy),
+            ("/v2/captain/journey/device/refresh", BearerOwner::Caller),
+            (
+                "/v2/captain/journey/instance/a%20b/handoff-token",
+                BearerOwner::Caller,
+            ),
+            ("/captain/api/journey/device/connect", BearerOwner::Caller),
+            ("/v2/captain/journey/health", BearerOwner::Nobody),
+        ] {
+            assert_eq!(route(&Method::POST, path).bearer, owner, "{path}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::config::source::setting::{TextSetting, choice};
 use crate::config::source::visible::may_quote;
 use crate::config::types::duration::positive;
 use crate::config::types::header_case::HeaderCase;
-use crate::config::types::path::{ExactPath, PathPrefix};
+use crate::config::types::path::{PathPrefix, PathTemplate};
 use crate::config::types::pem;
 use crate::config::types::pem::Identity;
 use crate::config::types::secret_ref::exposure_warning;
@@ -65,7 +65,7 @@ pub struct ForwardConfig {
     /// Methods to forward; all but CONNECT and TRACE if it is empty.
     pub methods: Vec<Method>,
     /// Paths on which the caller's own bearer is the credential and is forwarded.
-    pub caller_bearer: Vec<ExactPath>,
+    pub caller_bearer: Vec<PathTemplate>,
     /// Whether callers' cookies are forwarded.
     pub forward_cookies: bool,
     /// Whether `Forwarded` and `X-Forwarded-For` name the caller.
@@ -179,12 +179,9 @@ impl ForwardConfig {
                  of the customer API",
             );
         }
-        let caller_bearer: Vec<ExactPath> = section.get(
-            "caller_bearer",
-            gbg::CALLER_BEARER.map(ExactPath::known).into(),
-        );
-        if section.is_written("caller_bearer") && section.is_sound() {
-            let is_outside = |path: &&ExactPath| !PathPrefix::any_covers(&allow, path.as_str());
+        let caller_bearer: Vec<PathTemplate> = section.get("caller_bearer", Vec::new());
+        if section.is_sound() {
+            let is_outside = |path: &&PathTemplate| !path.can_match(&allow);
             for path in caller_bearer.iter().filter(is_outside) {
                 section.reject(
                     "caller_bearer",

@@ -36,7 +36,7 @@ macro_rules! from_str {
 
 from_str!(
     address::Address,
-    path::ExactPath,
+    path::PathTemplate,
     path::PathPrefix,
     self::url::HttpUrl
 );

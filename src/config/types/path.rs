@@ -1,7 +1,8 @@
-//! Paths of the API: prefixes that are forwarded, and whole paths.
+//! Paths of the API: prefixes that are forwarded, and templates.
 
 use crate::config::source::invalid::Invalid;
 use crate::config::source::setting::TextSetting;
+use crate::gbg::template;
 
 /// A path prefix that ends in `/`, compared byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,29 +56,63 @@ impl TextSetting for PathPrefix {
     }
 }
 
-/// A whole path, compared byte for byte.
+/// A template of paths: `{variable}` stands for one segment, a last segment `*` for one or more.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExactPath(String);
+pub struct PathTemplate(String);
 
-impl ExactPath {
-    /// A path that is a constant of this crate.
-    pub(crate) fn known(text: &'static str) -> Self {
-        ExactPath(text.to_owned())
-    }
-
-    /// The path as text.
+impl PathTemplate {
+    /// The template as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns true if the template matches the whole of `path`.
+    pub(crate) fn matches(&self, path: &str) -> bool {
+        template::matches(&self.0, path)
+    }
+
+    /// Returns true if the template matches a path below one of `prefixes`.
+    pub(crate) fn can_match(&self, prefixes: &[PathPrefix]) -> bool {
+        let mut prefixes = prefixes.iter();
+        prefixes.any(|prefix| template::can_match_below(&self.0, &prefix.0))
+    }
 }
 
-impl TextSetting for ExactPath {
+impl TextSetting for PathTemplate {
     fn parse_text(text: &str) -> Result<Self, Invalid> {
-        if is_plain_path(text) && !text.ends_with('/') {
-            return Ok(ExactPath(text.to_owned()));
+        const EXAMPLE: &str = "/v2/captain/journey/interaction/*";
+        let invalid = |reason| {
+            let fix = format!("write a path, such as {EXAMPLE:?}");
+            Invalid::new("path", reason, fix)
+        };
+        if !is_plain_path(text) {
+            return Err(invalid(""));
         }
-        let fix = "write a whole path, such as \"/v2/captain/journey/device/connect\"";
-        Err(Invalid::new("path", "", fix))
+        if let Some(bare) = text.strip_suffix('/') {
+            let suggestions = [format!("{bare}/*")];
+            return Err(
+                invalid("it is a prefix; a path does not end in \"/\"").suggest(suggestions)
+            );
+        }
+        let parts = text.split('/');
+        let last = parts.clone().count() - 1;
+        for (index, part) in parts.enumerate() {
+            if !part.contains(['{', '}', '*']) || (part == "*" && index == last) {
+                continue;
+            }
+            if part.contains('*') {
+                return Err(invalid(
+                    "\"*\" is the whole last segment; for one segment write a {variable}",
+                ));
+            }
+            let name = template::variable(part).unwrap_or_default();
+            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+                return Err(invalid(
+                    "a {variable} is a whole segment, of letters and digits",
+                ));
+            }
+        }
+        Ok(PathTemplate(text.to_owned()))
     }
 
     fn to_text(&self) -> String {
@@ -107,5 +142,25 @@ mod tests {
             assert!(PathPrefix::parse_text(bad).is_err(), "{bad}");
         }
         assert!(PathPrefix::parse_text("/").is_ok());
+    }
+
+    #[test]
+    fn marks_of_a_template_are_whole_segments() {
+        for good in ["/a", "/a/{id}/b", "/a/*", "/a/{id}/*"] {
+            assert!(PathTemplate::parse_text(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "a",
+            "/a/",
+            "/a/*/b",
+            "/a*",
+            "/a/{id",
+            "/a/x{id}",
+            "/a/{}",
+            "/a/{a-b}",
+            "/a/{{id}}",
+        ] {
+            assert!(PathTemplate::parse_text(bad).is_err(), "{bad}");
+        }
     }
 }

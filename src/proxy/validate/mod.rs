@@ -97,6 +97,10 @@ impl Validator {
             "" => return Err(Error::BadRequest("the target has no path")),
             path => check_path(path)?,
         }
+        if route.has_repeated_prefix {
+            let base_url = connection.base_url();
+            return Err(Error::RepeatedPrefix { base_url });
+        }
         if route.is_token_request || PathPrefix::any_covers(&self.allow, req.uri().path()) {
             Ok(self.final_recipient(req))
         } else {
@@ -107,10 +111,9 @@ impl Validator {
     }
 
     fn refuse_tunnel(&self, connection: &ConnectionIdentity) -> Error {
-        let scheme = if connection.is_tls { "https" } else { "http" };
         Error::Tunnel(Box::new(TunnelRefusal {
             allow: self.methods.allow_header().clone(),
-            base_url: connection.local.map(|local| format!("{scheme}://{local}")),
+            base_url: connection.base_url(),
         }))
     }
 

@@ -285,7 +285,7 @@ fn an_invalid_value_explains_its_key() {
     assert_refused(
         "[upstream]\ncaller_bearer = [\"device\"]",
         "proxy.toml:2:1: upstream.caller_bearer:",
-        "/v2/captain/journey/device/connect",
+        "/v2/captain/journey/interaction/*",
     );
     assert_refused(
         "[token]\ndefault_lifetime = \"2y\"",

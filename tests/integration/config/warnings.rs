@@ -44,7 +44,7 @@ fn contradicting_limits_cause_warnings() {
 }
 
 #[test]
-fn a_log_file_that_cannot_be_opened_is_a_defect() {
+fn an_unusable_log_file_is_a_defect() {
     let directory = tempfile::tempdir().unwrap();
     let found = |path: &std::path::Path| {
         let loaded = load(&format!("[log]\nfile = {path:?}"), &[]).unwrap();
