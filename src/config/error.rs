@@ -82,15 +82,15 @@ impl fmt::Display for ConfigError {
     }
 }
 
-/// A credential of `[token]` that this process has no access to, but the service may have.
+/// A secret that this process has no access to, but the service may have.
 #[derive(Debug)]
-pub struct MissingCredential {
+pub struct MissingSecret {
     pub(super) source: Source,
     /// The error that it is for everything except a diagnosis.
     pub error: ConfigError,
 }
 
-impl MissingCredential {
+impl MissingSecret {
     /// The environment variable that holds it.
     pub fn variable(&self) -> Option<&str> {
         match &self.source {

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::error::{ConfigError, ConfigErrors, MissingCredential, ValueSource};
+use super::error::{ConfigError, ConfigErrors, MissingSecret, ValueSource};
 use super::keys::keys;
 use super::sections::admin;
 use super::source::effective::Effective;
@@ -57,14 +57,12 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
     ReadValues::read(sources)?.finish()
 }
 
-/// Loads the configuration for a process that may not have the credentials of `[token]`: the
-/// missing ones are no errors.
+/// Loads the configuration for a process that may not have the secrets of `[token]` and of
+/// `listen.tls`: the missing ones are no errors.
 ///
 /// # Errors
 /// As for [`load`].
-pub fn load_for_diagnosis(
-    sources: &Sources,
-) -> Result<(Loaded, Vec<MissingCredential>), ConfigErrors> {
+pub fn load_for_diagnosis(sources: &Sources) -> Result<(Loaded, Vec<MissingSecret>), ConfigErrors> {
     let read = ReadValues::read(sources)?;
     let missing = read.findings.take_missing();
     Ok((read.finish()?, missing))

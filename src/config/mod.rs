@@ -16,7 +16,7 @@ mod source;
 mod types;
 mod unknown_names;
 
-pub use self::error::{ConfigError, ConfigErrors, MissingCredential, Problem, ValueSource};
+pub use self::error::{ConfigError, ConfigErrors, MissingSecret, Problem, ValueSource};
 pub use self::keys::{is_key_variable, keys};
 pub use self::load::{Loaded, Sources, admin_address, load, load_for_diagnosis};
 pub use self::reloadable::is_reloadable;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::config::MissingCredential;
+use crate::config::MissingSecret;
 
 /// A credential of `deploy/systemd/gbg-proxy.service`, which sets the key by a variable.
 struct UnitCredential {
@@ -39,14 +39,11 @@ pub(super) struct Way {
 
 /// Returns the commands for the places that may have the `missing` credentials. `file` is the
 /// configuration that was read.
-pub(super) fn ways(missing: &[MissingCredential], file: Option<&Path>) -> Vec<Way> {
-    let variables: Vec<_> = missing
-        .iter()
-        .filter_map(MissingCredential::variable)
-        .collect();
+pub(super) fn ways(missing: &[MissingSecret], file: Option<&Path>) -> Vec<Way> {
+    let variables: Vec<_> = missing.iter().filter_map(MissingSecret::variable).collect();
     let names: Vec<_> = missing
         .iter()
-        .filter_map(MissingCredential::systemd_name)
+        .filter_map(MissingSecret::systemd_name)
         .collect();
     let sets_key = |unit: &UnitCredential| variables.contains(&unit.default);
     let uses_unit = UNIT_CREDENTIALS.iter().any(sets_key);

@@ -36,7 +36,7 @@ use super::config_arguments::{ConfigArguments, describe_file};
 use super::error::CommandError;
 use super::output::is_colored;
 use super::runtime::block_on;
-use crate::config::{self, Config, CredentialSources, MissingCredential, Sources};
+use crate::config::{self, Config, ConfigError, CredentialSources, MissingSecret, Sources};
 use crate::error::chain;
 use crate::token::Client;
 
@@ -115,7 +115,7 @@ const CALL_STEP: &str = "API: call";
 fn load(
     sources: &Sources,
     report: &mut Report,
-) -> Result<(Config, Vec<MissingCredential>), CommandError> {
+) -> Result<(Config, Vec<MissingSecret>), CommandError> {
     let began = Instant::now();
     match config::load_for_diagnosis(sources) {
         Ok((loaded, missing)) => {
@@ -123,6 +123,13 @@ fn load(
             let mut remarks = loaded.remarks();
             remarks.try_for_each(|remark| report.note(&remark))?;
             drop(remarks);
+            let (missing, unused): (Vec<_>, Vec<_>) = missing
+                .into_iter()
+                .partition(|missing| missing.error.key.starts_with("token."));
+            for MissingSecret { error, .. } in unused {
+                let ConfigError { key, message, .. } = error;
+                report.note(&format!("{key}: {message}; only `run` needs it"))?;
+            }
             Ok((loaded.config, missing))
         }
         Err(errors) => Err(report.fail_configuration(began.elapsed(), errors)?),
@@ -131,7 +138,7 @@ fn load(
 
 fn report_credentials(
     sources: &CredentialSources,
-    missing: &[MissingCredential],
+    missing: &[MissingSecret],
     report: &mut Report,
 ) -> Result<(), CommandError> {
     let kept = sources.kept().into_iter();

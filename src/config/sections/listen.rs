@@ -208,7 +208,11 @@ impl ListenTls {
             return None;
         }
         section.warn_all(exposure_warning("listen.tls.key", &files.key));
-        let tls = section.accept(Self::load(files))?;
+        let loaded = Self::load(files).map_err(|problem| match &*problem.key {
+            "listen.tls.key" => section.reject_secret(problem),
+            _ => drop(section.accept::<()>(Err(problem))),
+        });
+        let tls = loaded.ok()?;
         section.warn_all(tls.expired_roots_warning());
         Some(tls)
     }

@@ -306,10 +306,12 @@ impl CredentialKeys {
             certificate,
         };
         // All of them are read each time that a token is requested; errors and warnings come now.
-        for problem in credentials.problems() {
-            section.reject_credential(problem);
+        let problems = credentials.problems();
+        let are_only_missing = problems.iter().all(|problem| problem.absent.is_some());
+        for problem in problems {
+            section.reject_secret(problem);
         }
-        if !section.is_sound() {
+        if !are_only_missing {
             return None;
         }
         if let Ok(read) = credentials.read() {

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::visible::unless_secret;
-use crate::config::error::{ConfigError, ConfigErrors, MissingCredential, Problem, ValueSource};
+use crate::config::error::{ConfigError, ConfigErrors, MissingSecret, Problem, ValueSource};
 
 /// A message in place of one that may hold a secret.
 const NOT_SHOWN: &str = "this value cannot be used (it is not shown: it may be a secret)";
@@ -26,7 +26,7 @@ struct State {
     warnings: Vec<String>,
     /// Errors with which the proxy can start.
     defects: Vec<ConfigError>,
-    missing: Vec<MissingCredential>,
+    missing: Vec<MissingSecret>,
 }
 
 impl Findings {
@@ -88,16 +88,17 @@ impl Findings {
         self.0.borrow_mut().defects.push(defect);
     }
 
-    /// Adds `problem` of a credential: a missing one is no error to a diagnosis.
-    pub(crate) fn reject_credential(&self, problem: Problem) {
+    /// Adds `problem` of a secret: a missing one is no error to a diagnosis.
+    pub(crate) fn reject_secret(&self, problem: Problem) {
         let Some(source) = problem.absent.clone() else {
             return self.reject(problem);
         };
         let origin = self.source(&problem.key);
         let key = problem.key.into_owned();
-        let error = redacted(key, origin, problem.message, problem.fix);
-        let missing = MissingCredential { source, error };
-        self.0.borrow_mut().missing.push(missing);
+        let error = redacted(key.clone(), origin, problem.message, problem.fix);
+        let mut state = self.0.borrow_mut();
+        state.missing.push(MissingSecret { source, error });
+        state.broken.insert(key);
     }
 
     /// Records that a misspelt name probably means the key `path`, which is not missing then.
@@ -137,8 +138,8 @@ impl Findings {
         })
     }
 
-    /// Removes the missing credentials, which are no errors then.
-    pub(crate) fn take_missing(&self) -> Vec<MissingCredential> {
+    /// Removes the missing secrets, which are no errors then.
+    pub(crate) fn take_missing(&self) -> Vec<MissingSecret> {
         std::mem::take(&mut self.0.borrow_mut().missing)
     }
 

@@ -323,9 +323,9 @@ impl<'r, 'a> Section<'r, 'a> {
             .ok()
     }
 
-    /// Adds the problem of a credential.
-    pub(crate) fn reject_credential(&self, problem: Problem) {
-        self.reader.findings.reject_credential(problem);
+    /// Adds the problem of a secret.
+    pub(crate) fn reject_secret(&self, problem: Problem) {
+        self.reader.findings.reject_secret(problem);
     }
 
     pub(crate) fn warn(&self, warning: impl Into<String>) {

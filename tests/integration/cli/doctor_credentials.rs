@@ -116,6 +116,29 @@ async fn files_of_the_service_may_be_missing() {
     assert!(!said.out.contains("systemd-run"), "{}", said.out);
 }
 
+/// systemd passes the listener's key to the service alone.
+#[tokio::test]
+async fn the_listeners_key_is_not_needed() {
+    let (_sandbox, directory, servers) = sandbox().await;
+    let cert = format!(
+        "listen.tls.cert={}",
+        directory.path().join("ca.pem").display()
+    );
+    let key = "listen.tls.key=/nowhere/tls.key";
+    let open = ["listen.address=0.0.0.0:8443", "listen.allow_anonymous=true"];
+    let servers = servers.each_ref().map(String::as_str);
+    let set = [&servers[..], &[&cert, key], &open].concat();
+
+    let said = examine(with_client(&["doctor"]), &set).await;
+
+    assert_eq!(said.code, Some(0), "{}", said.out);
+    let note = "note: listen.tls.key: cannot read /nowhere/tls.key: ";
+    said.assert('✓', "configuration", &[note, "only `run` needs it"]);
+    let mut check = with_client(&["check"]);
+    check.args(set.iter().flat_map(|set| ["--set", set]));
+    assert_eq!(check.output().unwrap().status.code(), Some(64));
+}
+
 #[tokio::test]
 async fn other_errors_of_the_configuration_stop_it() {
     let (_sandbox, _directory, said) = without_credentials(&["upstream.regio=eu"]).await;
