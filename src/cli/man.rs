@@ -11,11 +11,8 @@ use super::output::print;
 /// An entry of a section: a name, and what it means.
 type Entry = (&'static str, &'static str);
 
-const EXIT_STATUS: [Entry; 3] = [
-    ("0", "success"),
-    ("1", "failure, such as a port in use"),
-    ("64", "invalid usage or configuration"),
-];
+const SUCCESS: Entry = ("0", "success");
+const USAGE: Entry = ("64", "invalid usage or configuration");
 
 const CREDENTIALS: Entry = (
     "GBG_CLIENT_ID, GBG_CLIENT_SECRET",
@@ -25,6 +22,11 @@ const CREDENTIALS: Entry = (
 const KEYS: Entry = (
     "GBG_PROXY_SECTION_KEY",
     "Sets section.key, such as GBG_PROXY_UPSTREAM_REGION for upstream.region; overrides the file",
+);
+
+const COLOR: Entry = (
+    "NO_COLOR",
+    "If set and not empty, the output on a terminal has no colors",
 );
 
 const SERVICE: [Entry; 3] = [
@@ -101,7 +103,11 @@ fn page(command: &Command, gbg_proxy: &Command) -> Result<Vec<u8>, CommandError>
     }
     let mut sections = Roff::new();
     add_examples(&mut sections, command);
-    add_section(&mut sections, "EXIT STATUS", &EXIT_STATUS);
+    add_section(
+        &mut sections,
+        "EXIT STATUS",
+        &exit_status(command.get_name()),
+    );
     if let Some(environment) = environment(command.get_name()) {
         add_section(&mut sections, "ENVIRONMENT", &environment);
         add_section(&mut sections, "FILES", &FILES);
@@ -111,11 +117,27 @@ fn page(command: &Command, gbg_proxy: &Command) -> Result<Vec<u8>, CommandError>
     Ok(text)
 }
 
+fn exit_status(name: &str) -> Vec<Entry> {
+    match name {
+        "doctor" => vec![
+            ("0", "all steps passed"),
+            ("1", "a step failed"),
+            (
+                "2",
+                "incomplete: no step failed, but the credentials are not accessible here",
+            ),
+            USAGE,
+        ],
+        _ => vec![SUCCESS, ("1", "failure, such as a port in use"), USAGE],
+    }
+}
+
 /// Returns the variables that a command with a configuration reads.
 fn environment(name: &str) -> Option<Vec<Entry>> {
     match name {
-        "run" => Some([&[CREDENTIALS, KEYS][..], &SERVICE].concat()),
-        "check" | "doctor" => Some(vec![CREDENTIALS, KEYS]),
+        "run" => Some([&[CREDENTIALS, KEYS, COLOR][..], &SERVICE].concat()),
+        "doctor" => Some(vec![CREDENTIALS, KEYS, COLOR]),
+        "check" => Some(vec![CREDENTIALS, KEYS]),
         // It needs no secret.
         "wait" => Some(vec![KEYS]),
         _ => None,

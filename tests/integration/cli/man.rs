@@ -57,6 +57,7 @@ fn every_command_has_a_page() {
     let page = |name: &str| std::fs::read_to_string(pages.join(name)).unwrap();
     assert!(page("gbg-proxy-run.1").contains("GBG_CLIENT_SECRET"));
     assert!(page("gbg-proxy-run.1").contains("\n.SH FILES\n"));
+    assert!(page("gbg-proxy-doctor.1").contains("incomplete: no step failed"));
     assert!(!page("gbg-proxy-key.1").contains("\n.SH FILES\n"));
 }
 

@@ -12,7 +12,7 @@ use self::document::{Step, documents};
 use super::documents::read;
 
 /// Programs that cannot run here, each with the reason.
-const NOT_RUN: [(&str, &str); 8] = [
+const NOT_RUN: [(&str, &str); 9] = [
     ("apt-get", "it changes the machine"),
     ("benches/peers/run", "it needs other proxies and minutes"),
     (
@@ -26,6 +26,7 @@ const NOT_RUN: [(&str, &str); 8] = [
         "kubectl",
         "there is no cluster; `.ci/deploy` checks the manifests",
     ),
+    ("sudo", "`systemd-run`: systemd does not run here"),
     ("systemctl", "systemd does not run here"),
 ];
 
