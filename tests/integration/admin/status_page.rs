@@ -40,6 +40,21 @@ async fn the_page_updates_itself_after_refusal_and_recovery() {
     browser.open(&page).await;
     browser.until("#title", "GBG refuses our credentials").await;
     browser.run("window.isTheSame = true").await;
+    let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let title = browser.run("return document.title").await.to_string();
+    let header = browser.text("header").await;
+    for part in [
+        hostname.trim(),
+        &proxy.addr().to_string(),
+        &sandbox.base_url(),
+        env!("CARGO_PKG_VERSION"),
+    ] {
+        assert!(
+            title.contains(part) && header.contains(part),
+            "{title} {header}: {part}"
+        );
+    }
+    assert!(title.contains("GBG refuses our credentials"), "{title}");
     assert!(
         browser
             .text("#fix")
@@ -60,6 +75,8 @@ async fn the_page_updates_itself_after_refusal_and_recovery() {
         StatusCode::SERVICE_UNAVAILABLE
     );
     browser.until("#failures", "refused-1").await;
+    assert!(browser.text("#live").await.ends_with(" UTC"));
+    assert!(browser.text("#failures thead").await.contains("(UTC)"));
     let row = browser.text("#failures tbody tr").await;
     for cell in [
         "This proxy",
