@@ -157,7 +157,7 @@ pub enum Error {
     },
     /// The API sent no response head in time.
     #[error("the API did not respond in time")]
-    UpstreamTimeout,
+    UpstreamTimeout(#[source] BoxError),
 }
 
 /// Response to a request for a tunnel.
@@ -195,7 +195,7 @@ impl Error {
                 | Error::UpstreamBroken(_)
                 | Error::UpstreamClosed(_)
                 | Error::UpstreamRefused { .. }
-                | Error::UpstreamTimeout
+                | Error::UpstreamTimeout(_)
         )
     }
 
@@ -271,7 +271,7 @@ impl Error {
             Error::UpstreamUnreachable(_) => &UPSTREAM_UNREACHABLE,
             Error::UpstreamBroken(_) | Error::UpstreamClosed(_) => &UPSTREAM_BROKEN,
             Error::UpstreamRefused { .. } => &UPSTREAM_REFUSED,
-            Error::UpstreamTimeout => &UPSTREAM_TIMEOUT,
+            Error::UpstreamTimeout(_) => &UPSTREAM_TIMEOUT,
         }
     }
 }

@@ -248,7 +248,7 @@ fn location(error: &Error) -> &'static str {
         | Error::UpstreamBroken(_)
         | Error::UpstreamClosed(_)
         | Error::UpstreamRefused { .. }
-        | Error::UpstreamTimeout
+        | Error::UpstreamTimeout(_)
         | Error::LoopDetected => "Service",
     }
 }

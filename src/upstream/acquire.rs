@@ -144,7 +144,7 @@ impl<B: OutgoingBody> ConnectionSource<B> {
                 None => match timeout(self.pool.timeouts.connect, self.wait(needs_new)).await {
                     Ok(Either::Left(connection)) => return Ok(IdleOrNew::Idle(connection)),
                     Ok(Either::Right(permits)) => permits?,
-                    Err(_) => return Err(wait_error(limit, start)),
+                    Err(_) => return Err(wait_error(limit, start, self.connector.peer())),
                 },
             };
             self.connector.open_if_admitted(permits.connection).await

@@ -1,8 +1,11 @@
 //! Failures of sending a request.
 
+use std::time::Duration;
+
 use http::Request;
 
 use super::connection_limit::{ConnectionLimit, LimitReached, WaitStart};
+use super::peer::{Peer, PeerError};
 use super::watchdog::Silent;
 use crate::error::Error;
 
@@ -28,15 +31,20 @@ impl<B> From<Error> for ExchangeError<B> {
 #[error("the API sent nothing for longer than upstream.body_timeout in the middle of its response")]
 pub(super) struct ResponseBodyTimeout;
 
-pub(super) fn silence_error(silent: Silent) -> Error {
+/// The error of an exchange in which nothing moved for `timeout`, the response timeout.
+pub(super) fn silence_error(silent: Silent, timeout: Duration) -> Error {
     match silent {
         Silent::Caller => Error::CallerTooSlow,
-        Silent::Upstream => Error::UpstreamTimeout,
+        Silent::Upstream => {
+            let timeout = humantime::format_duration(timeout);
+            let cause = format!("it sent nothing within upstream.response_timeout ({timeout})");
+            Error::UpstreamTimeout(cause.into())
+        }
     }
 }
 
-/// The error of a request that waited for a connection since `start` and got none.
-pub(super) fn wait_error(limit: &ConnectionLimit, start: WaitStart) -> Error {
+/// The error of a request that waited for a connection to `peer` since `start` and got none.
+pub(super) fn wait_error(limit: &ConnectionLimit, start: WaitStart, peer: Peer<'_>) -> Error {
     if limit.was_exhausted_since(start) {
         limit.log_exhausted();
         return Error::NoConnectionLeft;
@@ -48,7 +56,7 @@ pub(super) fn wait_error(limit: &ConnectionLimit, start: WaitStart) -> Error {
     } else {
         expired.to_owned()
     };
-    Error::UpstreamUnreachable(cause.into())
+    Error::UpstreamUnreachable(PeerError::new(peer, cause).into())
 }
 
 /// The error of a request body that stopped before its end: too large, or broken off by its caller.
@@ -64,14 +72,20 @@ pub(super) fn request_body_error(cause: Option<&(dyn std::error::Error + 'static
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::chain;
+    use crate::upstream::timeouts::tests::load_config;
 
     #[test]
     fn an_expired_wait_names_the_limit_if_reached() {
         let limit = ConnectionLimit::new(Some(2));
         let start = limit.wait_start();
-        let assert_unreachable = |names_limit: bool| match wait_error(&limit, start) {
+        let origin = load_config("upstream.base_url=http://localhost:1").origin;
+        let peer = Peer::new(&origin);
+        let assert_unreachable = |names_limit: bool| match wait_error(&limit, start, peer) {
             Error::UpstreamUnreachable(cause) => {
-                assert_eq!(cause.to_string().contains("RLIMIT_NOFILE"), names_limit);
+                let text = chain(cause.as_ref());
+                assert!(text.starts_with("localhost:1: no connection"), "{text}");
+                assert_eq!(text.contains("RLIMIT_NOFILE"), names_limit);
             }
             other => panic!("{other:?}"),
         };
@@ -79,7 +93,7 @@ mod tests {
         let opening = limit.try_acquire().unwrap();
         assert_unreachable(true);
         drop(opening.into_open());
-        let error = wait_error(&limit, start);
+        let error = wait_error(&limit, start, peer);
         assert!(matches!(error, Error::NoConnectionLeft), "{error:?}");
     }
 }

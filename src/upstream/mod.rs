@@ -160,6 +160,7 @@ impl<B: OutgoingBody> UpstreamClient<B> {
         match error {
             Error::UpstreamBroken(source) => Error::UpstreamBroken(named(source)),
             Error::UpstreamClosed(source) => Error::UpstreamClosed(named(source)),
+            Error::UpstreamTimeout(source) => Error::UpstreamTimeout(named(source)),
             Error::UpstreamRefused {
                 is_shutdown,
                 source,

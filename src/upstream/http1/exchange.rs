@@ -74,7 +74,10 @@ impl<B: OutgoingBody> PooledConnection<B> {
                         is_reused && !watchdog.progress.has_received(),
                     ))
                 }
-                Err(silent) => Err(silence_error(silent).into()),
+                Err(silent) => {
+                    let timeout = lease.pool.timeouts.response;
+                    Err(silence_error(silent, timeout).into())
+                }
             })
         })
     }

@@ -179,7 +179,11 @@ impl<B: OutgoingBody> Http2Client<B> {
         match timeout(self.http1.timeouts.connect, granted).await {
             Ok(Ok(grant)) => Ok(grant),
             Ok(Err(dropped)) => Err(Error::UpstreamUnreachable(dropped.into())),
-            Err(_) => Err(wait_error(&self.connector.limit, start)),
+            Err(_) => Err(wait_error(
+                &self.connector.limit,
+                start,
+                self.connector.peer(),
+            )),
         }
     }
 

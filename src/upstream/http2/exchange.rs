@@ -87,7 +87,7 @@ impl StreamLease {
                 Poll::Ready(received) => Poll::Ready(received.map_err(stream_error)),
                 Poll::Pending => watchdog
                     .poll_silent(cx, timeouts.response)
-                    .map(|silent| Err(silence_error(silent))),
+                    .map(|silent| Err(silence_error(silent, timeouts.response))),
             }
         });
         let res = received.await?;

@@ -7,7 +7,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use crate::support::api;
 use crate::support::caller::{json, post, read_until, send};
 use crate::support::process::Running;
-use crate::support::server::scripted;
+use crate::support::server::{scripted, silent};
 
 const START: &str = "/v2/captain/journey/start";
 
@@ -38,6 +38,7 @@ async fn each_failure_of_the_api_names_its_address() {
     })
     .await
     .port();
+    let silent = silent().await.port();
     let unreachable = "upstream_unreachable";
     for (url, reason, hidden, cause) in [
         (
@@ -70,10 +71,22 @@ async fn each_failure_of_the_api_names_its_address() {
             breaking.to_string(),
             format!(" before a response: localhost:{breaking}: "),
         ),
+        (
+            format!("http://localhost:{silent}"),
+            "upstream_timeout",
+            silent.to_string(),
+            format!(
+                " in time: localhost:{silent}: it sent nothing within upstream.response_timeout (500ms)"
+            ),
+        ),
     ] {
         let tokens = api().await;
         let endpoint = format!("token.endpoint={}/as/token.oauth2", tokens.uri());
-        let set = [&format!("upstream.base_url={url}"), endpoint.as_str()];
+        let set = [
+            &format!("upstream.base_url={url}"),
+            endpoint.as_str(),
+            "upstream.response_timeout=500ms",
+        ];
         let log = log_of_failure(&set, reason, &hidden).await;
         assert!(log.contains(&cause), "no {cause:?} in {log}");
     }
