@@ -5,7 +5,7 @@ mod reasons;
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 
 use self::reasons::*;
 pub use self::reasons::{ErrorReason, Party, REASONS};
@@ -76,6 +76,12 @@ pub enum Error {
     PathNotAllowed {
         /// The prefixes of the caller's `allow`, as a list to read.
         allow: String,
+    },
+    /// The request has a field of the caller's `deny_headers`.
+    #[error("the header field {name} is not allowed for this caller")]
+    HeaderNotAllowed {
+        /// The name of the field.
+        name: HeaderName,
     },
     /// The caller exceeded its rate or quota.
     #[error("this caller exceeds its rate or quota")]
@@ -256,6 +262,7 @@ impl Error {
             Error::CallerUnknown(_) | Error::CertificateEnded(_) => &CALLER_UNKNOWN,
             Error::CallerExpired { .. } => &CALLER_EXPIRED,
             Error::PathNotAllowed { .. } => &PATH_NOT_ALLOWED,
+            Error::HeaderNotAllowed { .. } => &HEADER_NOT_ALLOWED,
             Error::RateLimited { .. } => &RATE_LIMITED,
             Error::Overloaded => &OVERLOADED,
             Error::NoConnectionLeft => &NO_CONNECTION_LEFT,

@@ -89,7 +89,7 @@ mod tests {
         ] {
             assert!(keys.iter().any(|known| known == key), "{key}: {keys:?}");
         }
-        assert_eq!(keys.len(), 93, "{keys:?}");
+        assert_eq!(keys.len(), 94, "{keys:?}");
         assert!(sections().contains(&"listen.tls"));
         assert!(is_key_variable("GBG_PROXY_TOKEN_SCOPE"));
         assert!(!is_key_variable("GBG_PROXY_TOKEN_SCOP"));

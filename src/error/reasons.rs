@@ -41,7 +41,7 @@ pub struct ErrorReason {
 }
 
 /// All reasons, as `Proxy-Status` and the error body name them.
-pub static REASONS: [&ErrorReason; 24] = [
+pub static REASONS: [&ErrorReason; 25] = [
     &BAD_REQUEST,
     &PATH_UNKNOWN,
     &METHOD_NOT_ALLOWED,
@@ -50,6 +50,7 @@ pub static REASONS: [&ErrorReason; 24] = [
     &CALLER_UNKNOWN,
     &CALLER_EXPIRED,
     &PATH_NOT_ALLOWED,
+    &HEADER_NOT_ALLOWED,
     &RATE_LIMITED,
     &OVERLOADED,
     &NO_CONNECTION_LEFT,
@@ -129,6 +130,14 @@ pub(super) static PATH_NOT_ALLOWED: ErrorReason = ErrorReason {
     status: StatusCode::FORBIDDEN,
     fault: Party::Caller,
     action: "Call a path that is yours, or have its prefix added to the allow of your [[caller]]",
+    proxy_error: "http_request_denied",
+};
+
+pub(super) static HEADER_NOT_ALLOWED: ErrorReason = ErrorReason {
+    name: "header_not_allowed",
+    status: StatusCode::FORBIDDEN,
+    fault: Party::Caller,
+    action: "Send the request without this header field, or have it removed from deny_headers of your [[caller]]",
     proxy_error: "http_request_denied",
 };
 

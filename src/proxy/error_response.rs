@@ -219,7 +219,7 @@ fn body(error: &Error, reason: &ErrorReason, version: ApiVersion, request_id: &s
     Value::Object(body)
 }
 
-/// Location of the fault in the terms of API v2: `Body`, `Authorization`, `Path` or `Service`.
+/// Location of the fault in the terms of API v2: `Body`, `Authorization`, `Path`, `Header` or `Service`.
 fn location(error: &Error) -> &'static str {
     match error {
         Error::PathUnknown { .. }
@@ -230,8 +230,8 @@ fn location(error: &Error) -> &'static str {
         | Error::PathNotAllowed { .. }
         | Error::BadRequest(_)
         | Error::EmptySegment
-        | Error::TargetTooLong { .. }
-        | Error::HeaderTooLarge { .. } => "Path",
+        | Error::TargetTooLong { .. } => "Path",
+        Error::HeaderNotAllowed { .. } | Error::HeaderTooLarge { .. } => "Header",
         Error::CallerTooSlow | Error::BodyBroken | Error::BodyTooLarge { .. } => "Body",
         Error::TokenUnavailable { .. }
         | Error::ClientRefused { .. }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::time::SystemTime;
 
-use http::Method;
+use http::{HeaderName, Method};
 
 use super::listen::Listen;
 use super::upstream::ForwardConfig;
@@ -41,6 +41,8 @@ pub struct CallerConfig {
     pub allow: Option<Vec<PathPrefix>>,
     /// Methods that it may use, of `upstream.methods`; `None` for all of those.
     pub methods: Option<Vec<Method>>,
+    /// Header fields that it may not send.
+    pub deny_headers: Vec<HeaderName>,
 }
 
 /// A `[[caller]]` with its section, before the rules between sections are checked.
@@ -67,6 +69,7 @@ impl<'r, 'a> CallerEntry<'r, 'a> {
             max_in_flight: section.optional("max_in_flight"),
             allow: section.optional("allow"),
             methods: section.optional("methods"),
+            deny_headers: section.optional("deny_headers").unwrap_or_default(),
             name,
         };
         CallerEntry { section, caller }

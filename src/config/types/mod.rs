@@ -6,6 +6,7 @@ pub(crate) mod certificate_name;
 pub(crate) mod duration;
 pub(crate) mod file;
 pub(crate) mod header_case;
+mod header_name;
 pub(crate) mod hosts;
 pub(crate) mod methods;
 pub(crate) mod path;

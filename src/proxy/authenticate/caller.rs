@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use http::Method;
+use http::{HeaderName, Request};
 
 use crate::config::{self, CertificateName, Config, PathPrefix};
 use crate::error::Error;
@@ -20,6 +20,7 @@ pub(in crate::proxy) struct Caller {
     expires: Option<SystemTime>,
     allow: Option<Vec<PathPrefix>>,
     methods: Methods,
+    deny_headers: Vec<HeaderName>,
     number: usize,
     pub(in crate::proxy) quota: Arc<CallerQuota>,
     account: Arc<AccountMetrics>,
@@ -35,6 +36,7 @@ impl Caller {
             expires: None,
             allow: None,
             methods: Methods::new(&[]),
+            deny_headers: Vec::new(),
             number: 0,
             quota,
             account,
@@ -51,6 +53,7 @@ impl Caller {
             expires: caller.expires,
             allow: caller.allow.clone(),
             methods: Methods::new(caller.methods.as_deref().unwrap_or_default()),
+            deny_headers: caller.deny_headers.clone(),
             number: named.number,
             quota: Arc::clone(&named.quota),
             account: Arc::clone(account),
@@ -84,16 +87,21 @@ impl Caller {
         }
     }
 
-    /// Checks that the caller may call `path` with `method`.
-    pub(super) fn check_call(&self, method: &Method, path: &str) -> Result<(), Error> {
+    /// Checks that the caller may make the call `req`.
+    pub(super) fn check_call<B>(&self, req: &Request<B>) -> Result<(), Error> {
         if let Some(allow) = &self.allow
-            && !PathPrefix::any_covers(allow, path)
+            && !PathPrefix::any_covers(allow, req.uri().path())
         {
             return Err(Error::PathNotAllowed {
                 allow: PathPrefix::list(allow),
             });
         }
-        self.methods.check(method)
+        self.methods.check(req.method())?;
+        let mut denied = self.deny_headers.iter();
+        match denied.find(|name| req.headers().contains_key(*name)) {
+            Some(name) => Err(Error::HeaderNotAllowed { name: name.clone() }),
+            None => Ok(()),
+        }
     }
 }
 

@@ -121,7 +121,7 @@ impl Authenticator {
         let caller = self.find(req.headers(), connection.caller.as_ref(), bearer_owner)?;
         context.set_caller(Arc::clone(&caller));
         caller.check_expiry()?;
-        caller.check_call(req.method(), req.uri().path())
+        caller.check_call(req)
     }
 
     /// Delays the rejection of a request if its address fails often.

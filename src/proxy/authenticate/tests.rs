@@ -27,6 +27,7 @@ fn caller(name: &str) -> config::CallerConfig {
         max_in_flight: None,
         allow: None,
         methods: None,
+        deny_headers: Vec::new(),
     }
 }
 
@@ -242,22 +243,27 @@ fn a_caller_may_only_make_its_own_calls() {
     let crm = config::CallerConfig {
         allow: Some(vec![prefix]),
         methods: Some(vec![Method::POST]),
+        deny_headers: vec![HeaderName::from_static("x-gbg-scenario")],
         ..crm
     };
     let known = authenticator(vec![crm])
         .caller_of_key(key.as_bytes())
         .unwrap();
-    assert!(
-        known
-            .check_call(&Method::POST, "/v2/captain/journey/state/fetch")
-            .is_ok()
-    );
+    let check = |method: &Method, path: &str, field: &str| {
+        let req = Request::builder().method(method).uri(path);
+        known.check_call(&req.header(field, "1").body(()).unwrap())
+    };
+    let state = "/v2/captain/journey/state/fetch";
+    assert!(check(&Method::POST, state, "x").is_ok());
     assert!(matches!(
-        known.check_call(&Method::POST, "/v2/captain/journey/start"),
+        check(&Method::POST, "/v2/captain/journey/start", "x"),
         Err(Error::PathNotAllowed { allow }) if allow == "/v2/captain/journey/state/"
     ));
-    let refused = known.check_call(&Method::GET, "/v2/captain/journey/state/fetch");
+    let refused = check(&Method::GET, state, "x");
     assert!(matches!(refused, Err(Error::MethodNotAllowed { allow }) if allow == "POST"));
+    let refused = check(&Method::POST, state, "X-GBG-Scenario").unwrap_err();
+    assert_eq!(refused.reason().name, "header_not_allowed");
+    assert!(refused.to_string().contains("x-gbg-scenario"), "{refused}");
 }
 
 #[test]

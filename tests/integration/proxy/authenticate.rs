@@ -97,6 +97,24 @@ async fn unauthenticated_requests_get_401_with_a_challenge() {
 }
 
 #[tokio::test]
+async fn a_denied_header_field_gets_403() {
+    let api = content().await;
+    let caller = KeyedCaller::new("crm", "deny_headers = [\"X-GBG-Scenario\"]");
+    let proxy = TestProxy::before(&api)
+        .callers(&[caller.table()])
+        .start()
+        .await;
+    let key = caller.key_field("x-api-key", "");
+    let scenario = field("x-gbg-scenario", "clear");
+    let res = call(&proxy, START, &[key.clone(), scenario]).await;
+    assert_eq!(res.status(), StatusCode::FORBIDDEN);
+    assert_eq!(json(&res)["reason"], "header_not_allowed");
+    assert_eq!(json(&res)["errors"][0]["location"], "Header");
+    assert!(forwarded(&api).await.is_empty());
+    assert_eq!(call(&proxy, START, &[key]).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn a_caller_reaches_only_its_own_paths() {
     let api = content().await;
     let poller = KeyedCaller::new(
