@@ -3,6 +3,8 @@
 mod document;
 
 use std::fmt::Write;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -207,6 +209,10 @@ fn scripted(line: &str, output: &str) -> String {
         };
         return format!("plain {}{shown}", line.split("  ").next().unwrap());
     }
+    if line.contains(" && ") {
+        // Without this the shell goes on if the first part fails.
+        return format!("{{ {line}\n}} || exit 1");
+    }
     line
 }
 
@@ -271,7 +277,9 @@ fn prepare(directory: &Path) {
         ("gbg-proxy.service", unit),
         ("gbg-proxy.socket", socket),
     ] {
-        std::fs::write(directory.join(name), text).unwrap();
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     }
     let copied = Command::new("cp")
         .arg("-r")

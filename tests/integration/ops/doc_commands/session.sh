@@ -16,7 +16,10 @@ trap 'stop || exit' EXIT
 # Runs a command that does not end in the background, until it listens. curl then finds it at the addresses of the documents.
 start() {
     stop
-    GBG_PROXY_ADMIN_ADDRESS=127.0.0.1:0 "$@" > log.txt 2>&1 &
+    # The last one's lines must not be taken for those of the next.
+    rm -f log.txt
+    touch log.txt
+    GBG_PROXY_ADMIN_ADDRESS=127.0.0.1:0 "$@" >> log.txt 2>&1 &
     running=$!
     until grep -q 'is listening' log.txt; do
         kill -0 "$running" || { cat log.txt; exit 1; }
