@@ -21,6 +21,7 @@ mod requests;
 mod target;
 mod tls;
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::time::{Instant, SystemTime};
 
@@ -72,6 +73,7 @@ async fn diagnose(arguments: ConfigArguments) -> Result<(), CommandError> {
     let sources = arguments.sources()?;
     let (config, missing) = load(&sources, &mut report)?;
     report_credentials(&config.token.credentials, &missing, &mut report)?;
+    // With a missing certificate TLS is tried without one.
     let identity = match config.token.credentials.identity() {
         Err(_) if !missing.is_empty() => None,
         identity => identity?,
@@ -141,15 +143,18 @@ fn report_credentials(
     missing: &[MissingSecret],
     report: &mut Report,
 ) -> Result<(), CommandError> {
-    let kept = sources.kept().into_iter();
-    let places = kept.map(|(key, place)| (key, place.to_string()));
-    let files = sources.certificate_files();
-    let files = files.map(|(key, file)| (key, file.display().to_string()));
-    for (key, place) in places.chain(files) {
-        match missing.iter().find(|missing| missing.error.key == key) {
-            Some(missing) => report.skip(key, &missing.error.message)?,
-            None => report.pass(key, None, &format!("found in {place}"))?,
-        }
+    let mut report_place = |key: &str, place: &dyn Display, effect: &str| match missing
+        .iter()
+        .find(|missing| missing.error.key == key)
+    {
+        Some(missing) => report.skip(key, &format!("{}{effect}", missing.error.message)),
+        None => report.pass(key, None, &format!("found in {place}")),
+    };
+    for (key, place) in sources.kept() {
+        report_place(key, place, "")?;
+    }
+    for (key, file) in sources.certificate_files() {
+        report_place(key, &file.display(), "; TLS is tried without it")?;
     }
     Ok(())
 }

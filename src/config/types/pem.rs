@@ -224,6 +224,11 @@ fn private_key(path: &Path) -> Result<Zeroizing<PrivateKeyDer<'static>>, PemErro
     }
 }
 
+/// The problem of the private key in the PEM file `path`, which `key` names.
+pub(crate) fn key_problem(path: &Path, key: &'static str) -> Option<Problem> {
+    private_key(path).err().map(|error| error.at(key))
+}
+
 /// A certificate chain and its key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Identity {

@@ -104,7 +104,12 @@ async fn files_of_the_service_may_be_missing() {
     ];
     let (_sandbox, _directory, said) = without_credentials(&set).await;
     assert_eq!(said.code, Some(INCOMPLETE), "{}", said.out);
-    for key in ["token.client_secret", "token.client_cert"] {
+    let files = [
+        "token.client_secret",
+        "token.client_cert",
+        "token.client_key",
+    ];
+    for key in files {
         said.assert('-', key, &["cannot read /nowhere/", "No such file"]);
     }
     said.assert('✓', "token endpoint: TLS", &[]);

@@ -137,10 +137,15 @@ impl CredentialSources {
                 read("token.password", password).err(),
             ]
         });
-        let certificate = self
-            .certificate
-            .iter()
-            .map(|(cert, key)| read_certificate(cert, key).err());
+        let certificate = self.certificate.iter().flat_map(|(cert, key)| {
+            let problem = read_certificate(cert, key).err();
+            // The certificate is read first.
+            let is_cert_missing = problem.as_ref().is_some_and(|problem| {
+                problem.absent.is_some() && problem.key == CERTIFICATE_KEYS[0]
+            });
+            let of_key = is_cert_missing.then(|| pem::key_problem(key, CERTIFICATE_KEYS[1]));
+            [problem, of_key.flatten()]
+        });
         let client = [
             self.client_id.read("token.client_id").err(),
             self.proof.read().err(),
