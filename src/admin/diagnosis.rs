@@ -10,7 +10,7 @@ mod traffic;
 
 use super::outcomes::OutcomeCounts;
 use crate::error::Party;
-use crate::metrics::{CertificateEnd, Reloads, UpstreamFailure};
+use crate::metrics::{CertificateEnd, FailureGroup, Reloads, UpstreamFailure};
 use crate::token::FetchFailure;
 
 /// Severity of a finding.
@@ -44,6 +44,8 @@ pub(super) struct Snapshot {
     pub(super) callers: Vec<(String, u64)>,
     /// The recent requests.
     pub(super) recent: OutcomeCounts,
+    /// The last failures, the newest first.
+    pub(super) failures: Vec<FailureGroup>,
 }
 
 /// State of one account.

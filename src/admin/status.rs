@@ -88,7 +88,7 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
             "refusals": refusals,
         },
         "callers": callers::json(&names, &handles.limits.borrow(), &period, (recent, recent_time)),
-        "failures": failure::json(&metrics.failures(), &names),
+        "failures": failure::json(&snapshot.failures, &names),
     });
     format!("{status:#}\n")
 }
@@ -101,6 +101,7 @@ fn snapshot(handles: &Handles, recent: OutcomeCounts) -> Snapshot {
         reloads: metrics.reloads(),
         certificates: metrics.certificates(),
         callers: metrics.expiries.callers(),
+        failures: metrics.failures(),
         recent,
     }
 }

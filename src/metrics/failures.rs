@@ -17,6 +17,9 @@ const MAX_GROUPS: usize = 20;
 /// Time without a failure after which the next one begins another group.
 const GROUP_GAP: Duration = Duration::from_secs(15 * 60);
 
+/// GBG's ids are UUIDs; a longer one is not kept.
+const MAX_GBG_ID_BYTES: usize = 64;
+
 /// Requests that failed for the same reason: same endpoint, caller, account, status and source.
 #[derive(Clone, Debug)]
 pub(crate) struct FailureGroup {
@@ -25,6 +28,8 @@ pub(crate) struct FailureGroup {
     pub(crate) last: FailureTime,
     /// The id of the last request.
     pub(crate) id: Box<str>,
+    /// The id that the API gave it.
+    pub(crate) gbg_id: Option<Box<str>>,
     /// The number of the caller.
     pub(crate) caller: usize,
     /// The name of the account; `None` for requests that ended before they got one.
@@ -58,6 +63,11 @@ impl FailureGroup {
             first: now,
             last: now,
             id: outcome.id.into(),
+            gbg_id: outcome
+                .gbg_id
+                .and_then(|id| id.to_str().ok())
+                .filter(|id| id.len() <= MAX_GBG_ID_BYTES)
+                .map(Box::from),
             caller: outcome.caller,
             account: outcome.account.map(Box::from),
             endpoint: outcome.endpoint,
@@ -89,7 +99,7 @@ impl FailureGroup {
             self.first = other.first;
         }
         if other.last.monotonic >= self.last.monotonic {
-            (self.last, self.id) = (other.last, other.id);
+            (self.last, self.id, self.gbg_id) = (other.last, other.id, other.gbg_id);
         }
     }
 }
@@ -170,6 +180,7 @@ mod tests {
             upstream: None,
             bytes: [0; 2],
             repeats: 0,
+            gbg_id: None,
         }
     }
 

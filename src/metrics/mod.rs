@@ -26,6 +26,8 @@ pub(crate) use self::connections::ConnectionMetrics;
 pub(crate) use self::expiry::CertificateEnd;
 pub use self::expiry::{CertificateUse, Expiries};
 pub(crate) use self::failures::FailureGroup;
+#[cfg(test)]
+pub(crate) use self::failures::FailureTime;
 pub(crate) use self::histogram::Histogram;
 pub(crate) use self::outcome::{Outcome, ResponseSource};
 pub use self::refused::{ConnectionRefusal, RefusedConnections};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::HeaderValue;
+
 /// Origin of a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum ResponseSource {
@@ -48,6 +50,8 @@ pub(crate) struct Outcome<'a> {
     pub(crate) bytes: [u64; 2],
     /// The number of retries.
     pub(crate) repeats: u32,
+    /// The id that the API gave the request.
+    pub(crate) gbg_id: Option<&'a HeaderValue>,
 }
 
 impl Outcome<'_> {

@@ -167,7 +167,7 @@ fn write_line(context: &RequestContext, state: &ResponseState, outcome: &Outcome
         trace_id = context.with_trace(|trace| tracing::field::display(trace.id())),
         // Only where it happened: every field is a cost of every request.
         retried = (outcome.repeats > 0).then_some(true),
-        gbg_request_id = state.gbg_request_id.as_ref().and_then(|id| id.to_str().ok()),
+        gbg_request_id = outcome.gbg_id.and_then(|id| id.to_str().ok()),
         "request"
     );
 }

@@ -223,7 +223,7 @@ impl RequestContext {
     }
 
     /// The outcome of the request, for metrics, log and trace.
-    pub(super) fn outcome(&self, state: &ResponseState) -> Outcome<'_> {
+    pub(super) fn outcome<'a>(&'a self, state: &'a ResponseState) -> Outcome<'a> {
         Outcome {
             id: request_id::text(&self.id),
             caller: self.caller().map_or(0, |caller| caller.number()),
@@ -240,6 +240,7 @@ impl RequestContext {
             upstream: state.upstream_time,
             bytes: [&self.bytes_in, &self.bytes_out].map(|bytes| bytes.load(Relaxed)),
             repeats: state.attempts.saturating_sub(1),
+            gbg_id: state.gbg_request_id.as_ref(),
         }
     }
 }

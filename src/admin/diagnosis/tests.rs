@@ -3,7 +3,7 @@
 use super::super::outcomes::{GbgFailure, OutcomeCounts, outcome_counts};
 use super::*;
 use crate::config::unix_seconds;
-use crate::metrics::CertificateUse;
+use crate::metrics::{CertificateUse, FailureTime, ResponseSource};
 use crate::token::FetchErrorKind;
 
 fn account(has_token: bool, fetch_failure: Option<FetchErrorKind>) -> AccountSnapshot {
@@ -344,4 +344,37 @@ fn near_and_past_ends_are_reported() {
     assert_eq!(first(&caller(now - 1)).0, "caller_expired");
     let cause = diagnose(&caller(now - 1))[0].cause.clone().unwrap();
     assert!(cause.starts_with("caller \"crm\" ended at 20"), "{cause}");
+}
+
+#[test]
+fn the_last_error_response_is_the_cause() {
+    let now = FailureTime {
+        wall: std::time::SystemTime::now(),
+        monotonic: std::time::Instant::now(),
+    };
+    let failure = |status, source, gbg_id: Option<&str>| FailureGroup {
+        count: 9,
+        first: now,
+        last: now,
+        id: "1".into(),
+        gbg_id: gbg_id.map(Box::from),
+        caller: 0,
+        account: None,
+        endpoint: "journey/start",
+        status,
+        source,
+        reason: None,
+    };
+    let snapshot = Snapshot {
+        failures: vec![
+            failure(503, ResponseSource::Proxy, None),
+            failure(404, ResponseSource::Gbg, Some("other")),
+            failure(502, ResponseSource::Gbg, Some("b2e1")),
+            failure(500, ResponseSource::Gbg, None),
+        ],
+        ..with(outcome_counts(10, &[], &[(GbgFailure::ServerError, 9)]))
+    };
+    let cause = diagnose(&snapshot)[0].cause.clone();
+    let expected = "status 502 to journey/start, X-Request-ID b2e1";
+    assert_eq!(cause.as_deref(), Some(expected));
 }

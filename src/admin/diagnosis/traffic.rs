@@ -4,6 +4,7 @@ use super::token::SILENT;
 use super::{AccountSnapshot, Finding, HEALTHY, Severity, Snapshot, account_label};
 use crate::admin::outcomes::{GbgFailure, OutcomeCounts};
 use crate::error::{ErrorReason, Party};
+use crate::metrics::{FailureGroup, ResponseSource};
 
 /// A class of failures is reported from this share of the requests on.
 const MIN_SHARE: f64 = 0.01;
@@ -23,20 +24,24 @@ const UNRESPONSIVE: [&str; 3] = [
 
 pub(super) fn findings(snapshot: &Snapshot) -> Vec<Finding> {
     let recent = &snapshot.recent;
-    let rows = rows(recent, &snapshot.accounts).into_iter();
+    let rows = rows(recent, &snapshot.accounts, &snapshot.failures).into_iter();
     rows.filter_map(|(count, finding)| classify(count, recent.requests, finding))
         .collect()
 }
 
 /// Whether a class of failures would be reported if it had [`MIN_FAILURES`].
 pub(super) fn has_unclassified_failures(recent: &OutcomeCounts) -> bool {
-    let rows = rows(recent, &[]).into_iter();
+    let rows = rows(recent, &[], &[]).into_iter();
     rows.filter(|(count, _)| (1..MIN_FAILURES).contains(count))
         .any(|(count, finding)| share(count, recent.requests) >= min_share(&finding))
 }
 
 /// Classes of failures with their counts; an earlier one explains a later one.
-fn rows(recent: &OutcomeCounts, accounts: &[AccountSnapshot]) -> Vec<(u64, Finding)> {
+fn rows(
+    recent: &OutcomeCounts,
+    accounts: &[AccountSnapshot],
+    failures: &[FailureGroup],
+) -> Vec<(u64, Finding)> {
     let sum = |names: &[&str]| -> u64 {
         recent
             .reasons()
@@ -68,8 +73,8 @@ fn rows(recent: &OutcomeCounts, accounts: &[AccountSnapshot]) -> Vec<(u64, Findi
                 fault: Some(Party::Upstream),
                 title: "GBG responds with errors",
                 what: "Requests reach GBG, and it responds with a status of 500 or more.",
-                fix: "Contact GBG with the X-Request-ID of such a response: the log has it beside the request ID \
-                      below.",
+                cause: last_response(failures, GbgFailure::ServerError),
+                fix: "Contact GBG with this X-Request-ID.",
                 ..HEALTHY
             },
         ),
@@ -81,6 +86,7 @@ fn rows(recent: &OutcomeCounts, accounts: &[AccountSnapshot]) -> Vec<(u64, Findi
                 fault: Some(Party::Proxy),
                 title: "GBG rejects our token",
                 what: "The token endpoint granted the token, but the API responds with 401 or 403.",
+                cause: last_response(failures, GbgFailure::Unauthorized),
                 fix: "Check that the API client has the role \"Go API Access\", and that upstream.region or base_url \
                       belongs to its account.",
                 ..HEALTHY
@@ -145,6 +151,7 @@ fn rows(recent: &OutcomeCounts, accounts: &[AccountSnapshot]) -> Vec<(u64, Findi
                 fault: caller,
                 title: "GBG limits the rate of requests",
                 what: "GBG responds with 429.",
+                cause: last_response(failures, GbgFailure::RateLimited),
                 fix: "Send fewer requests, or ask GBG for a higher limit. `rate` of a [[caller]] limits one caller.",
                 ..HEALTHY
             },
@@ -236,4 +243,20 @@ fn last_cause(accounts: &[AccountSnapshot], reasons: &[&str]) -> Option<String> 
     });
     let causes = causes.collect::<Vec<_>>().join("\n");
     (!causes.is_empty()).then_some(causes)
+}
+
+/// The last response of the API with a failure of class `class`.
+fn last_response(failures: &[FailureGroup], class: GbgFailure) -> Option<String> {
+    let is_meant = |group: &&FailureGroup| {
+        group.source == ResponseSource::Gbg
+            && GbgFailure::classify(group.endpoint, group.status) == Some(class)
+    };
+    let FailureGroup {
+        status,
+        endpoint,
+        gbg_id,
+        ..
+    } = failures.iter().find(is_meant)?;
+    let id = gbg_id.as_deref().unwrap_or("none");
+    Some(format!("status {status} to {endpoint}, X-Request-ID {id}"))
 }

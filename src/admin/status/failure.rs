@@ -31,6 +31,7 @@ fn group_json(group: &FailureGroup, callers: &[String]) -> Value {
         "last_at": rfc3339(group.last.wall),
         "seconds_ago": group.last.monotonic.elapsed().as_secs(),
         "request_id": group.id,
+        "gbg_request_id": group.gbg_id,
         "endpoint": group.endpoint,
         "caller": caller,
         "account": group.account,

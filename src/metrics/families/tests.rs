@@ -21,6 +21,7 @@ fn each_account_has_its_own_counters() {
         upstream: None,
         bytes: [1, 2],
         repeats: 1,
+        gbg_id: None,
     };
     for worker in metrics.workers() {
         let retail = worker.account("retail");
@@ -78,6 +79,7 @@ fn upstream_durations_are_those_of_responses() {
         upstream: Some(Duration::from_secs(65)),
         bytes: [0; 2],
         repeats: 0,
+        gbg_id: None,
     };
     requests.record(&failed);
     assert_eq!(metrics.requests().upstream.count(), 0);

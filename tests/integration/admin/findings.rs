@@ -12,7 +12,7 @@ use crate::ops::reload::{content, replace, running};
 use crate::support::caller::{json, post, send, until};
 use crate::support::configured_callers::{KeyedCaller, config_file};
 use crate::support::process::{text, with_client};
-use crate::support::{TestProxy, api};
+use crate::support::{TestProxy, api, sandbox};
 
 const DAY: u64 = 86_400;
 
@@ -312,4 +312,24 @@ async fn the_process_and_its_identity_are_shown() {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let age = now.unwrap().as_secs_f64() - value("process_start_time_seconds").await;
     assert!((0.0..60.0).contains(&age), "{age}");
+}
+
+#[tokio::test]
+async fn the_last_error_response_names_its_id() {
+    let sandbox = sandbox(&["api-status=503"]).await;
+    let proxy = TestProxy::before_sandbox(&sandbox).start().await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let res = send(proxy.addr(), post(START)).await;
+        assert_eq!(res.status(), StatusCode::SERVICE_UNAVAILABLE);
+        ids.push(res.headers()["x-request-id"].to_str().unwrap().to_owned());
+    }
+    let counted = async || status(proxy.admin()).await["failures"][0]["count"] == 3;
+    until(counted).await;
+    let status = status(proxy.admin()).await;
+    assert_eq!(status["verdict"]["kind"], "upstream_errors");
+    let id = status["failures"][0]["gbg_request_id"].as_str().unwrap();
+    assert!(ids.iter().any(|known| known == id), "{id} {ids:?}");
+    let cause = format!("status 503 to journey/start, X-Request-ID {id}");
+    assert_eq!(status["verdict"]["cause"], cause);
 }
