@@ -112,6 +112,7 @@ async fn files_of_the_service_may_be_missing() {
     for key in files {
         said.assert('-', key, &["cannot read /nowhere/", "No such file"]);
     }
+    said.assert('-', "token.client_key", &["TLS is tried without it"]);
     said.assert('✓', "token endpoint: TLS", &[]);
     assert!(
         said.out.contains("\n    sudo gbg-proxy doctor\n"),
