@@ -14,14 +14,16 @@ use crate::sandbox::{Sandbox, SandboxOptions};
 
 /// Run a simulated GBG GO: token endpoint and API, v1 and v2
 ///
-/// Responds in the formats that GBG documents, checks the token of each call, and prints the calls.
-/// Stores no submitted data.
+/// Serves API v1, and every call of v2 that the proxy knows. Responds in the formats that GBG
+/// documents, checks the token of each call, and prints the calls. Stores no submitted data but
+/// scenarios; a file of more than 10 MiB gets 422.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   gbg-proxy sandbox
   gbg-proxy sandbox --address 127.0.0.1:9443 --ca-out sandbox.pem
   gbg-proxy sandbox --token-lifetime 10s --v1-start-time 9s
   gbg-proxy sandbox --fault token-delay=2s --fault api-status=503*3
+  gbg-proxy sandbox --fault api-instance-rate=2/10s
 
 While it runs, on the same address:
   GET     /sandbox/faults   list the active faults

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::api_call::{ApiCall, CallFields, RequiredToken, V1_INSTANCE_PREFIX};
+use super::api_call::{ApiCall, CallFields};
 use super::api_error::ApiError;
 use super::journey::Phase;
 use super::response::{SandboxResponse, ok};
@@ -12,11 +12,11 @@ use super::tasks::V1_VARIANT;
 pub(super) async fn respond(call: &mut ApiCall<'_>) -> Result<SandboxResponse, ApiError> {
     match call.path {
         "journey/start" => {
-            let fields = call.post(RequiredToken::Access).await?;
+            let fields = call.post().await?;
             start(call, &fields).await
         }
         "journey/state/fetch" => {
-            let fields = call.post(RequiredToken::Access).await?;
+            let fields = call.post().await?;
             fetch_state(call, &fields)
         }
         _ => Err(ApiError::NotFound("path")),
@@ -31,14 +31,14 @@ async fn start(call: &ApiCall<'_>, fields: &CallFields) -> Result<SandboxRespons
         tokio::time::sleep(call.sandbox.options.v1_start_time).await;
         Phase::Collecting
     };
-    let id = call.sandbox.state().journeys.start(resource_id, phase);
-    Ok(ok(
-        &json!({"instanceId": format!("{V1_INSTANCE_PREFIX}{id}")}),
-    ))
+    let mut state = call.sandbox.state();
+    let id = state.journeys.start(resource_id, phase, None);
+    Ok(ok(&json!({"instanceId": call.instance_id(&id)})))
 }
 
 fn fetch_state(call: &ApiCall<'_>, fields: &CallFields) -> Result<SandboxResponse, ApiError> {
-    call.with_journey(fields, |instance, journey| {
+    let instance = fields.required("instanceId")?;
+    call.with_journey(instance, |journey| {
         let phase = journey.poll();
         let mut body = json!({
             "instanceId": instance,

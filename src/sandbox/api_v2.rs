@@ -1,58 +1,72 @@
 //! API v2: a journey asks for interactions, and is polled until it is completed.
 
-use http::{Method, StatusCode};
-use serde_json::{Value, json};
+use std::sync::Arc;
 
-use super::api_call::{ApiCall, CallFields, RequiredToken};
+use http::StatusCode;
+use serde_json::{Map, Value, json};
+
+use super::api_call::{ApiCall, CallFields};
 use super::api_error::ApiError;
-use super::invented_calls;
-use super::journey::{Phase, SubmitError};
+use super::journey::{Journey, Phase, split_resource_id};
 use super::response::{SandboxResponse, json, ok};
-use super::state::SandboxContext;
-
-/// The participant of the interaction, named in its `outstanding` and a submission's
-/// `participants`.
-const PARTICIPANT: &str = "grn:::gbg:design:domainelement:sandbox-identity@latest";
-
-/// In-band code for an interaction that is over, as observed at GBG.
-const GONE: u16 = 410;
-
-/// In-band code for an unknown instance; invented.
-const UNKNOWN: u16 = 404;
+use super::scenario::{self, Scenario};
+use super::{devices, interactions, invented_calls, loqate, scenario_calls, schemas};
+use crate::gbg::{self, ApiVersion};
 
 /// Serves one call below `/v2/captain/`.
 pub(super) async fn respond(call: &mut ApiCall<'_>) -> Result<SandboxResponse, ApiError> {
-    use RequiredToken::{Access, AccessOrEndUser};
-    let sandbox = call.sandbox;
-    match call.path {
-        "journey/start" => start(sandbox, &call.post(Access).await?),
-        "journey/interaction/fetch" => {
-            fetch_interaction(sandbox, &call.post(AccessOrEndUser).await?)
+    match call.name {
+        "journey/interaction/asset/upload" => interactions::upload(call).await,
+        "journey/device/refresh" => devices::refresh(call).await,
+        "journey/device/validate" => devices::validate(call),
+        "journey/instance/handoff-token" => devices::hand_off(call),
+        "sandbox/scenarios" => scenario_calls::collection(call).await,
+        "sandbox/scenario" => scenario_calls::one(call).await,
+        "openapi.json" => {
+            call.authorize("GET")?;
+            Ok(ok(&openapi()))
         }
-        "journey/interaction/submit" => {
-            submit_interaction(sandbox, &call.post(AccessOrEndUser).await?)
+        "other" => invented(call).await,
+        name => {
+            let fields = call.post().await?;
+            post(call, name, &fields)
         }
-        "journey/state/fetch" => {
-            let fields = call.post(Access).await?;
-            fetch_state(call, &fields)
-        }
-        "journey/state/delete" => delete_state(sandbox, &call.post(Access).await?),
-        "sandbox/sink" => {
-            call.authorize(Method::POST, Access)?;
-            invented_calls::sink(call.body).await
-        }
-        path => match path.strip_prefix("sandbox/bytes/") {
-            Some(count) => {
-                call.authorize(Method::GET, Access)?;
-                invented_calls::bytes(count)
-            }
-            // An unknown path gets the same response as a wrong token.
-            None => Err(ApiError::Unauthorized),
-        },
     }
 }
 
-fn start(sandbox: &SandboxContext, fields: &CallFields) -> Result<SandboxResponse, ApiError> {
+/// Serves a POST with JSON.
+fn post(call: &ApiCall<'_>, name: &str, fields: &CallFields) -> Result<SandboxResponse, ApiError> {
+    match name {
+        "journey/start" => start(call, fields),
+        "journey/interaction/fetch" => interactions::fetch(call, fields),
+        "journey/interaction/submit" => interactions::submit(call, fields),
+        "journey/interaction/schema" => schemas::of_interaction(call, fields),
+        "journey/loqate/search" => loqate::search(call, fields),
+        "journey/loqate/retrieve" => loqate::retrieve(call, fields),
+        "journey/schema/fetch" => schemas::of_design(fields),
+        "journey/state/fetch" => fetch_state(call, fields),
+        "journey/state/delete" => delete_state(call, fields),
+        "journey/terminate" => terminate(call, fields),
+        "journey/history" => fetch_history(call, fields),
+        // None is left: a test calls each endpoint of the table.
+        _ => Err(ApiError::Unauthorized),
+    }
+}
+
+async fn invented(call: &mut ApiCall<'_>) -> Result<SandboxResponse, ApiError> {
+    if call.path == "sandbox/sink" {
+        call.authorize("POST")?;
+        invented_calls::sink(call.body).await
+    } else if let Some(count) = call.path.strip_prefix("sandbox/bytes/") {
+        call.authorize("GET")?;
+        invented_calls::bytes(count)
+    } else {
+        // An unknown path gets the same response as a wrong token.
+        Err(ApiError::Unauthorized)
+    }
+}
+
+fn start(call: &ApiCall<'_>, fields: &CallFields) -> Result<SandboxResponse, ApiError> {
     let resource_id = fields.required("resourceId")?;
     if !fields.get("/context/config").is_object() {
         return Err(ApiError::Field("context.config", "object"));
@@ -62,10 +76,12 @@ fn start(sandbox: &SandboxContext, fields: &CallFields) -> Result<SandboxRespons
         Some("api") => false,
         _ => return Err(ApiError::Field("context.config.delivery", "page or api")),
     };
-    let id = sandbox
-        .state()
+    let scenario = scenario_of(call, resource_id, fields)?;
+    let sandbox = call.sandbox;
+    let mut state = sandbox.state();
+    let id = state
         .journeys
-        .start(resource_id, Phase::Preparing);
+        .start(resource_id, Phase::Preparing, scenario);
     let mut body = json!({
         "instanceId": id,
         "status": "started",
@@ -78,99 +94,106 @@ fn start(sandbox: &SandboxContext, fields: &CallFields) -> Result<SandboxRespons
     Ok(json(StatusCode::CREATED, &body))
 }
 
-fn fetch_interaction(
-    sandbox: &SandboxContext,
+/// Returns the scenario that the header field names, of those stored for the design, else the one in
+/// the body.
+fn scenario_of(
+    call: &ApiCall<'_>,
+    resource_id: &str,
     fields: &CallFields,
-) -> Result<SandboxResponse, ApiError> {
-    let id = fields.required("instanceId")?;
-    let mut state = sandbox.state();
-    let Some(journey) = state.journeys.find(id) else {
-        return Ok(in_band(UNKNOWN, "There is no such instance"));
-    };
-    let phase = journey.poll();
-    let mut body = json!({"instanceId": id, "journey": {"status": phase.status()}, "outstanding": [], "instructions": []});
-    match phase {
-        Phase::Preparing | Phase::Checking => body["processing"] = json!(true),
-        Phase::Collecting => {
-            body["interactionId"] = json!("grn:::gbg:design:interaction:sandbox@latest");
-            body["interaction"] = interaction();
-            body["outstanding"] = json!([PARTICIPANT]);
-        }
-        Phase::Completed => {
-            body["interactionId"] = json!("grn:::gbg:design:interaction:end@latest")
-        }
+) -> Result<Option<Arc<Scenario>>, ApiError> {
+    if let Some(name) = call.header(scenario::HEADER) {
+        let (design, _) = split_resource_id(resource_id);
+        let state = call.sandbox.state();
+        let stored = state.scenarios.find(design, name)?;
+        return Ok(Some(Arc::clone(&stored.scenario)));
     }
-    Ok(ok(&body))
-}
-
-fn interaction() -> Value {
-    json!({
-        "grId": "grn:::gbg:design:interaction:sandbox@latest",
-        "resource": {
-            "id": "sandbox", "name": "Who are you?", "version": "latest", "type": "interaction",
-            "data": {"pages": [{"id": "page-1", "label": "Identity", "cards": [{"id": "identity"}]}]},
-        },
-        "collects": [{"ref": PARTICIPANT, "spec": "required"}],
-        "consumes": [],
-    })
-}
-
-fn submit_interaction(
-    sandbox: &SandboxContext,
-    fields: &CallFields,
-) -> Result<SandboxResponse, ApiError> {
-    let id = fields.required("instanceId")?;
-    fields.required("interactionId")?;
-    let mut state = sandbox.state();
-    let Some(journey) = state.journeys.find(id) else {
-        return Ok(in_band(UNKNOWN, "There is no such instance"));
-    };
-    match journey.submit(fields.has("/participants"), fields.has("/context/subject")) {
-        Ok(()) => Ok(ok(&json!({"status": "success"}))),
-        Err(SubmitError::NoData) => Err(ApiError::Field("context.subject", "object")),
-        Err(SubmitError::Closed) => Ok(in_band(GONE, "The interaction is over")),
+    match fields.get("/scenario") {
+        Value::Null => Ok(None),
+        data => Scenario::parse(data).map(Some),
     }
-}
-
-/// Returns an error in a 200 response.
-fn in_band(code: u16, message: &str) -> SandboxResponse {
-    ok(&json!({"status": "error", "code": code, "message": message}))
 }
 
 fn fetch_state(call: &ApiCall<'_>, fields: &CallFields) -> Result<SandboxResponse, ApiError> {
-    call.with_journey(fields, |id, journey| {
-        let phase = journey.poll();
-        let (resource, version) = journey.resource();
-        let mut process = json!({
-            "journey": {
-                "name": "Sandbox", "id": resource, "version": version, "startedAt": journey.started(),
-            },
-            "instance": {"id": id, "instanceId": id},
-            "steps": [],
-        });
-        let mut result = json!({"status": "pending", "advice": {}});
-        if phase == Phase::Completed {
-            process["journey"]["endedAt"] = json!(journey.ended());
+    let instance = fields.required("instanceId")?;
+    call.with_journey(instance, |journey| ok(&state_json(instance, journey)))
+}
+
+fn state_json(instance: &str, journey: &mut Journey) -> Value {
+    let phase = journey.poll();
+    let (resource, version) = journey.resource();
+    let mut process = json!({
+        "journey": {
+            "name": "Sandbox", "id": resource, "version": version, "startedAt": journey.started(),
+        },
+        "instance": {"id": instance, "instanceId": instance},
+        "steps": [],
+    });
+    if let Some(ended) = journey.ended() {
+        process["journey"]["endedAt"] = json!(ended);
+    }
+    let result = match (phase, journey.scenario()) {
+        (Phase::Completed, None) => {
             process["steps"] = json!([{
                 "name": "Identity", "nodeId": "sandbox-1", "outcome": "Match: 1+1",
                 "outcomeClassification": "positive", "result": {"status": "complete", "outcome": "Match: 1+1"},
             }]);
-            result = json!({"status": "completed", "advice": {"match": "1+1"}});
+            json!({"status": "completed", "advice": {"match": "1+1"}})
         }
-        // GBG puts the collected data into the subject; the sandbox keeps none.
-        let context = json!({"process": process, "subject": {}, "result": result});
-        ok(&json!({"instanceId": id, "status": phase.status(), "context": context}))
-    })
+        (Phase::Completed, Some(scenario)) => {
+            process["steps"] = scenario.steps();
+            scenario.result()
+        }
+        (Phase::Failed, _) => json!({"status": "failed", "advice": {}}),
+        _ => json!({"status": "pending", "advice": {}}),
+    };
+    // GBG puts the collected data into the subject; the sandbox keeps none.
+    let context = json!({"process": process, "subject": {}, "result": result});
+    json!({"instanceId": instance, "status": phase.status(), "context": context})
 }
 
-fn delete_state(
-    sandbox: &SandboxContext,
-    fields: &CallFields,
-) -> Result<SandboxResponse, ApiError> {
+fn delete_state(call: &ApiCall<'_>, fields: &CallFields) -> Result<SandboxResponse, ApiError> {
     let id = fields.required("instanceId")?;
-    if sandbox.state().journeys.delete(id) {
-        Ok(ok(&json!({"instanceId": id})))
+    if call.sandbox.state().journeys.delete(id) {
+        let message = format!("Journey {id} deleted");
+        Ok(ok(
+            &json!({"instanceId": id, "status": "deleted", "message": message}),
+        ))
     } else {
         Err(ApiError::NotFound("instance"))
     }
+}
+
+fn terminate(call: &ApiCall<'_>, fields: &CallFields) -> Result<SandboxResponse, ApiError> {
+    let instance = fields.required("instanceId")?;
+    if call.with_journey(instance, Journey::terminate)? {
+        Ok(ok(&json!({"instanceId": instance})))
+    } else {
+        Err(ApiError::NotActive)
+    }
+}
+
+/// GBG does not document this call; the response is invented.
+fn fetch_history(call: &ApiCall<'_>, fields: &CallFields) -> Result<SandboxResponse, ApiError> {
+    let instance = fields.required("instanceId")?;
+    call.with_journey(instance, |journey| {
+        let mut events = vec![json!({"event": "started", "at": journey.started()})];
+        if let Some(ended) = journey.ended() {
+            events.push(json!({"event": "ended", "at": ended}));
+        }
+        ok(&json!({"instanceId": instance, "events": events}))
+    })
+}
+
+/// The paths of the API, without their methods.
+fn openapi() -> Value {
+    let of_v2 = gbg::endpoints().filter(|(version, _)| *version == ApiVersion::V2);
+    let paths = of_v2.map(|(version, endpoint)| {
+        let path = format!("{}{}", version.prefix(), endpoint.template);
+        (path, json!({}))
+    });
+    json!({
+        "openapi": "3.1.0",
+        "info": {"title": "Sandbox of gbg-proxy", "version": "2.x"},
+        "paths": paths.collect::<Map<_, _>>(),
+    })
 }

@@ -45,13 +45,14 @@ impl Authorization {
             return Authorization::OtherScheme(scheme.to_owned());
         };
         match tokens.find(token) {
-            Some(TokenKind::Access { generation }) => Authorization::Bearer {
+            Some(&TokenKind::Access { generation }) => Authorization::Bearer {
                 generation,
                 current: generation == tokens.access_count(),
             },
-            Some(TokenKind::Connect) => Authorization::ConnectToken,
-            Some(TokenKind::EndUser) => Authorization::EndUserToken,
-            None => Authorization::Unknown,
+            Some(TokenKind::Connect { .. }) => Authorization::ConnectToken,
+            Some(TokenKind::EndUser(_)) => Authorization::EndUserToken,
+            // A resume credential is not a bearer.
+            Some(TokenKind::Resume(_)) | None => Authorization::Unknown,
         }
     }
 }
@@ -83,7 +84,7 @@ mod tests {
         let mut tokens = Tokens::default();
         let old = tokens.issue_access(Duration::from_secs(60));
         let new = tokens.issue_access(Duration::from_secs(60));
-        let connect = tokens.issue_connect();
+        let connect = tokens.issue_connect("a");
         let bearer = |token: &str| classify(&[&format!("Bearer {token}")], &tokens);
         assert_eq!(
             bearer(&old),

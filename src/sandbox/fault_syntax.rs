@@ -41,7 +41,7 @@ impl Fault {
             "Fault to inject; repeatable. Append *N to affect only the next N matching calls:\n\n";
         let lines = SYNTAX
             .iter()
-            .map(|row| format!("  {:<20} {}\n", row.sample(), row.effect));
+            .map(|row| format!("  {:<23} {}\n", row.sample(), row.effect));
         intro.to_owned() + &lines.collect::<String>()
     }
 }
@@ -170,6 +170,10 @@ mod tests {
             );
         }
         assert!(error("token-body=xml").contains("known bodies: empty, html, no-token, crlf"));
+        for rate in ["2", "2/", "/1s", "0/1s", "2/1", "2/0s"] {
+            let error = error(&format!("api-instance-rate={rate}"));
+            assert!(error.contains("such as 2/10s"), "{error}");
+        }
         assert!(error("token-expires-in=1 2").starts_with("token-expires-in: not JSON"));
         assert!(error("token-retry-after=a\nb").contains("not a header field value"));
         for count in ["0", "4294967296"] {

@@ -44,6 +44,8 @@ pub(super) enum FaultEffect {
     RetryAfter(HeaderValue),
     /// Break the response off in the middle of its body.
     Truncate,
+    /// Respond with 429 to submissions and uploads of a journey above this rate, and do nothing else.
+    InstanceRate(InstanceRate),
     /// Send the token in a faulty body.
     Body(TokenBody),
     /// Send another `token_type`.
@@ -58,6 +60,13 @@ pub(super) enum FaultEffect {
     Lifetime(Duration),
     /// Refuse the client, even one with the right id and secret.
     RefuseClient,
+}
+
+/// A number of calls of one journey in a time. GBG's numbers are not published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct InstanceRate {
+    pub(super) calls: NonZeroU32,
+    pub(super) per: Duration,
 }
 
 /// A faulty body of a 200 response of the token endpoint.

@@ -77,6 +77,15 @@ impl ActiveFaults {
         }
     }
 
+    /// Returns the value of the first fault of `target` that `pick` returns one for; uses up nothing.
+    pub(super) fn find<T>(
+        &self,
+        target: FaultTarget,
+        pick: impl Fn(&FaultEffect) -> Option<T>,
+    ) -> Option<T> {
+        self.position(target, pick).map(|(_, picked)| picked)
+    }
+
     /// Uses up one call of `effect`; returns false if it is not active.
     pub(super) fn consume_effect(&mut self, target: FaultTarget, effect: &FaultEffect) -> bool {
         self.consume(target, |other| (other == effect).then_some(()))
@@ -89,11 +98,7 @@ impl ActiveFaults {
         target: FaultTarget,
         pick: impl Fn(&FaultEffect) -> Option<T>,
     ) -> Option<T> {
-        let mut faults = self.0.iter().enumerate();
-        let (index, picked) = faults.find_map(|(index, fault)| {
-            let picked = (fault.target == target).then(|| pick(&fault.effect))?;
-            Some((index, picked?))
-        })?;
+        let (index, picked) = self.position(target, pick)?;
         if let Some(calls) = &mut self.0[index].calls {
             match NonZeroU32::new(calls.get() - 1) {
                 Some(left) => *calls = left,
@@ -101,6 +106,17 @@ impl ActiveFaults {
             }
         }
         Some(picked)
+    }
+
+    fn position<T>(
+        &self,
+        target: FaultTarget,
+        pick: impl Fn(&FaultEffect) -> Option<T>,
+    ) -> Option<(usize, T)> {
+        self.0.iter().enumerate().find_map(|(index, fault)| {
+            let picked = (fault.target == target).then(|| pick(&fault.effect))?;
+            Some((index, picked?))
+        })
     }
 }
 

@@ -4,14 +4,14 @@
 //! ```text
 //!             ┌─▶ token_endpoint ─▶ issue ─▶ tokens
 //!   service ──┤                              ▲ checks the bearer
-//!    │ plan   ├─▶ api ─▶ tasks, api_v1, api_v2 ─▶ journey
-//!    ▼        └─▶ control ─▶ faults
+//!    │ plan   ├─▶ api ─▶ tasks, devices, api_v1, api_v2 ─▶ journey, scenario
+//!    ▼        └─▶ control ─▶ faults    └─▶ interactions, loqate, schemas
 //!   inject
 //! ```
 //!
 //! The responses have the shapes that GBG documents, or that were observed where the documentation
 //! is silent; anything else is marked "invented". Faults are injected on purpose
-//! ([`Sandbox::set_faults`]). No submitted data is kept. Each call is recorded for tests
+//! ([`Sandbox::set_faults`]). No submitted data is kept but scenarios. Each call is recorded for tests
 //! ([`Sandbox::recorded_calls`]).
 
 mod api;
@@ -23,17 +23,24 @@ mod authorization;
 mod call_log;
 mod certificate;
 mod control;
+mod devices;
 mod fault_syntax;
 mod faults;
 mod faulty_body;
 mod inject;
+mod instance_rate;
+mod interactions;
 mod invented_calls;
 mod issue;
 mod journey;
+mod loqate;
 mod options;
 mod random;
 mod request_body;
 mod response;
+mod scenario;
+mod scenario_calls;
+mod schemas;
 mod service;
 mod state;
 mod tasks;

@@ -53,14 +53,15 @@ async fn respond_to_api_call(
     outcome: Option<ForcedOutcome>,
 ) -> SandboxResponse {
     let authorization = Authorization::classify(&head.headers, &sandbox.state().tokens);
-    let version = gbg::parse_path(head.uri.path()).version;
-    let response = match (outcome, version) {
+    let info = gbg::parse_path(head.uri.path());
+    let response = match (outcome, info.version) {
         (Some(ForcedOutcome::Status(status)), _) => Err(ApiError::Injected(status)),
         (_, Some(version)) => {
             api::respond(&mut ApiCall::new(
                 sandbox,
                 head,
                 version,
+                &info,
                 &authorization,
                 body,
             ))
@@ -68,7 +69,7 @@ async fn respond_to_api_call(
         }
         (_, None) => Err(ApiError::NotFound("path")),
     };
-    let response = response.unwrap_or_else(|error| error.response(version));
+    let response = response.unwrap_or_else(|error| error.response(info.version));
     body.discard().await;
     let path = head.uri.path_and_query();
     let path = path.map_or(head.uri.path(), |path| path.as_str());

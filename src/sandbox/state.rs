@@ -7,6 +7,7 @@ use super::faulty_body::StopSignal;
 use super::inject::ActiveFaults;
 use super::journey::Journeys;
 use super::options::SandboxOptions;
+use super::scenario::Scenarios;
 use super::tokens::Tokens;
 
 /// The fixed part of the state, and the lock around the rest.
@@ -24,6 +25,7 @@ pub(super) struct SandboxState {
     /// Token requests so far, including refused ones.
     pub(super) token_calls: u64,
     pub(super) journeys: Journeys,
+    pub(super) scenarios: Scenarios,
     pub(super) log: CallLog,
 }
 
@@ -34,6 +36,7 @@ impl SandboxContext {
             tokens: Tokens::default(),
             token_calls: 0,
             journeys: Journeys::default(),
+            scenarios: Scenarios::default(),
             log: CallLog::new(),
         };
         SandboxContext {

@@ -5,15 +5,17 @@ use serde_json::{Value, json};
 
 use super::api_call::{ApiCall, CallFields};
 use super::api_error::ApiError;
-use super::journey::{Journey, Phase, task_schema};
+use super::journey::{Journey, Phase};
 use super::response::{SandboxResponse, json, ok};
+use super::schemas::task_schema;
 use crate::gbg::ApiVersion;
 
 /// The variant of the journey's only task in v1, which lists the task's results under it.
 pub(super) const V1_VARIANT: &str = "sandbox-identity";
 
 pub(super) fn list(call: &ApiCall<'_>, fields: &CallFields) -> Result<SandboxResponse, ApiError> {
-    call.with_journey(fields, |instance, journey| {
+    let instance = fields.required("instanceId")?;
+    call.with_journey(instance, |journey| {
         let mut task = json!({"taskId": journey.task_id()});
         if call.version == ApiVersion::V1 {
             task["variantId"] = json!(V1_VARIANT);
@@ -31,7 +33,7 @@ pub(super) fn list_schemas(
         ApiVersion::V1 => (StatusCode::CREATED, V1_VARIANT),
         ApiVersion::V2 => (StatusCode::OK, "identity"),
     };
-    call.with_journey(fields, |_, journey| {
+    call.with_journey(fields.required("instanceId")?, |journey| {
         let schema = json!({"$ref": format!("#/schemas/{name}")});
         let task = json!({"taskId": journey.task_id(), "schema": schema});
         let (phase, tasks) = poll(journey, task);
@@ -62,7 +64,8 @@ pub(super) fn update(call: &ApiCall<'_>, fields: &CallFields) -> Result<SandboxR
     if !completes && !is("Save") && !is("Validate") {
         return Err(ApiError::Field("intent", "Save, Complete or Validate"));
     }
-    call.with_journey(fields, |instance, journey| {
+    let instance = fields.required("instanceId")?;
+    call.with_journey(instance, |journey| {
         if task != journey.task_id() || (completes && journey.submit(true, true).is_err()) {
             return Err(ApiError::NotFound("task"));
         }

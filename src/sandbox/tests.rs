@@ -19,8 +19,12 @@ use super::*;
 
 mod api_faults;
 mod control;
+mod devices;
+mod endpoints;
+mod interactions;
 mod journeys;
 mod raw;
+mod scenarios;
 mod token_faults;
 
 const V2_START: &str = "/v2/captain/journey/start";
@@ -51,11 +55,25 @@ impl Caller {
         } else {
             "application/json"
         };
+        let fields = [(CONTENT_TYPE.as_str(), form)];
+        self.send_with(method, path, token, &fields, body).await
+    }
+
+    async fn send_with(
+        &mut self,
+        method: Method,
+        path: &str,
+        token: &str,
+        fields: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Response<Bytes> {
         let mut req = Request::builder()
             .method(method)
             .uri(path)
-            .header(HOST, "localhost")
-            .header(CONTENT_TYPE, form);
+            .header(HOST, "localhost");
+        for (name, value) in fields {
+            req = req.header(*name, *value);
+        }
         if !token.is_empty() {
             req = req.header(AUTHORIZATION, format!("Bearer {token}"));
         }
@@ -89,6 +107,39 @@ impl Caller {
         assert_eq!(body["expires_in"], 3600);
         body["access_token"].as_str().unwrap().to_owned()
     }
+}
+
+/// Starts a journey, and returns its id.
+async fn start_journey(caller: &mut Caller, token: &str) -> String {
+    let start = json!({"resourceId": "abc@1", "context": {"config": {"delivery": "api"}}});
+    let (status, started) = caller.post(V2_START, token, start).await;
+    assert_eq!(status, 201, "{started}");
+    text(&started["instanceId"])
+}
+
+/// Connects a device to a journey of v2, and returns the response.
+async fn connect_device(caller: &mut Caller, token: &str, instance: &str) -> Value {
+    let start = json!({"instanceId": instance, "scope": ["*"]});
+    let (status, pair) = caller
+        .post("/v2/captain/journey/device/start", token, start)
+        .await;
+    assert_eq!(status, 201, "{pair}");
+    let connect_token = text(&pair["connectToken"]);
+    connect_with(caller, &connect_token).await
+}
+
+async fn connect_with(caller: &mut Caller, connect_token: &str) -> Value {
+    let body =
+        json!({"connectToken": connect_token, "deviceInfo": {"deviceId": "a-device-of-16-ch"}});
+    let (status, connected) = caller
+        .post("/v2/captain/journey/device/connect", connect_token, body)
+        .await;
+    assert_eq!(status, 201, "{connected}");
+    connected
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap().to_owned()
 }
 
 async fn plain() -> Sandbox {

@@ -7,7 +7,7 @@ use http::{HeaderValue, StatusCode};
 use serde::de::IgnoredAny;
 
 use super::super::faults::FaultTarget::{self, Api, Token};
-use super::super::faults::{FaultEffect, TokenBody};
+use super::super::faults::{FaultEffect, InstanceRate as Rate, TokenBody};
 use crate::config::parse_duration;
 
 /// The syntax of one fault.
@@ -41,7 +41,7 @@ const fn row(
 }
 
 #[rustfmt::skip]
-pub(super) static SYNTAX: [SyntaxRow; 18] = {
+pub(super) static SYNTAX: [SyntaxRow; 19] = {
     use FaultEffect::*;
     [
         row("token-delay", "2s", "respond late", Token, delay),
@@ -62,6 +62,7 @@ pub(super) static SYNTAX: [SyntaxRow; 18] = {
         row("api-reset", "", "close the connection instead of responding", Api, |_| Ok(Reset)),
         row("api-truncated", "", "break off in the middle of the body", Api, |_| Ok(Truncate)),
         row("api-retry-after", "7", "add a Retry-After field, in seconds or as a date", Api, retry_after),
+        row("api-instance-rate", "2/10s", "respond with 429 to more submissions and uploads of a journey in this time", Api, instance_rate),
     ]
 };
 
@@ -101,6 +102,17 @@ fn retry_after(text: &str) -> Result<FaultEffect, String> {
     match HeaderValue::from_str(text) {
         Ok(value) if value.to_str().is_ok() => Ok(FaultEffect::RetryAfter(value)),
         _ => Err("not a header field value; write printable ASCII".to_owned()),
+    }
+}
+
+fn instance_rate(text: &str) -> Result<FaultEffect, String> {
+    let (calls, per) = text.split_once('/').unwrap_or_default();
+    let per = parse_duration(per).ok().filter(|per| !per.is_zero());
+    match (calls.parse(), per) {
+        (Ok(calls), Some(per)) => Ok(FaultEffect::InstanceRate(Rate { calls, per })),
+        _ => Err(format!(
+            "invalid rate {text:?}; write a number of calls and a time, such as 2/10s"
+        )),
     }
 }
 

@@ -22,7 +22,7 @@ async fn an_injected_status_has_its_versions_format() {
     assert_eq!(
         response.json(),
         json!({"errors": [{
-            "code": "5030", "name": "SANDBOX_FAULT", "location": "Sandbox", "problem": problem,
+            "code": "5030", "name": "SANDBOX_FAULT", "location": "Service", "problem": problem,
             "action": "Clear the sandbox's faults",
         }]})
     );

@@ -48,20 +48,18 @@ async fn a_v2_journey_completes_and_is_recorded() {
     let (_, ended) = caller.post(state, &token, id.clone()).await;
     assert_eq!(ended["status"], "Completed");
     assert_eq!(ended["context"]["result"]["status"], "completed");
+    let (status, error) = caller.post(submit, &token, data.clone()).await;
     assert_eq!(
-        caller.post(submit, &token, data.clone()).await.1["code"],
-        410
+        (status, &error["errors"][0]["name"]),
+        (409, &json!("JOURNEY_NOT_ACTIVE"))
     );
 
-    assert_eq!(
-        caller
-            .post("/v2/captain/journey/state/delete", &token, id.clone())
-            .await
-            .0,
-        200
-    );
+    let (status, deleted) = caller
+        .post("/v2/captain/journey/state/delete", &token, id.clone())
+        .await;
+    assert_eq!((status, &deleted["status"]), (200, &json!("deleted")));
     assert_eq!(caller.post(state, &token, id.clone()).await.0, 404);
-    assert_eq!(caller.post(fetch, &token, id).await.1["status"], "error");
+    assert_eq!(caller.post(fetch, &token, id).await.0, 404);
 
     let seen = sandbox.recorded_calls();
     assert_eq!(seen.len(), 12);
@@ -165,13 +163,16 @@ async fn a_connect_token_connects_one_device() {
         assert_eq!((status, &pair["expiresIn"]), (201, &expires_in));
 
         let connect = format!("{base}/journey/device/connect");
-        let body = json!({"connectToken": pair["connectToken"]});
+        let body = json!({
+            "connectToken": pair["connectToken"], "deviceInfo": {"deviceId": "a-device-of-16-ch"},
+        });
         let connect_token = pair["connectToken"].as_str().unwrap();
         assert_eq!(caller.post(&connect, &token, body.clone()).await.0, 401);
         let (status, connected) = caller.post(&connect, connect_token, body.clone()).await;
         assert_eq!(status, 201);
         assert_eq!(caller.post(&connect, connect_token, body).await.0, 401);
 
+        assert_eq!(connected["instanceId"], id);
         let end_user = connected["endUserToken"].as_str().unwrap();
         let list = format!("{base}/journey/task/list");
         assert_eq!(

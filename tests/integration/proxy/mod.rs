@@ -4,6 +4,7 @@ mod access_log;
 mod actions;
 mod authenticate;
 mod caller_identities;
+mod devices;
 mod endpoints;
 mod error_responses;
 mod forwarding;

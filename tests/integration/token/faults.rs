@@ -151,7 +151,7 @@ async fn persistent_401s_cause_two_token_fetches_at_most() {
         for res in responses {
             assert_eq!(res.status(), StatusCode::UNAUTHORIZED);
             assert!(!res.headers().contains_key("proxy-status"), "{res:?}");
-            assert_eq!(json(&res)["errors"][0]["location"], "Sandbox");
+            assert_eq!(json(&res)["errors"][0]["name"], "SANDBOX_FAULT");
         }
         let due = began + Duration::from_millis(900) * (batch + 1);
         tokio::time::sleep_until(due).await;
