@@ -3,6 +3,7 @@
 mod reasons;
 
 use std::borrow::Cow;
+use std::fmt;
 use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, HeaderValue};
@@ -84,13 +85,12 @@ pub enum Error {
         name: HeaderName,
     },
     /// The caller exceeded its rate or quota.
-    #[error("this caller exceeds its rate or quota")]
+    #[error("{limit}")]
     RateLimited {
         /// The time until a retry can succeed.
         retry_after: Duration,
-        /// Requests and seconds of the exceeded rate; `None` for too many requests in flight, and for a
-        /// pause.
-        rate: Option<(u32, u64)>,
+        /// The limit that the caller exceeds.
+        limit: CallerLimit,
     },
     /// The admission queue is full, or the request waited too long in it.
     #[error("too many requests are in flight")]
@@ -164,6 +164,45 @@ pub enum Error {
     /// The API sent no response head in time.
     #[error("the API did not respond in time")]
     UpstreamTimeout(#[source] BoxError),
+}
+
+/// A limit of one caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallerLimit {
+    /// `rate`.
+    Rate {
+        /// Requests in the whole unit of time.
+        requests: u32,
+        /// The unit of time in seconds.
+        seconds: u64,
+    },
+    /// `max_in_flight`.
+    InFlight {
+        /// The limit.
+        max: u32,
+    },
+    /// The pause that GBG asked for (`limits.honor_retry_after`).
+    Pause,
+}
+
+impl fmt::Display for CallerLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallerLimit::Rate { requests, seconds } => {
+                write!(
+                    f,
+                    "this caller sends more than {requests} requests in {seconds} s (its rate)"
+                )
+            }
+            CallerLimit::InFlight { max } => write!(
+                f,
+                "this caller has {max} requests in flight (its max_in_flight)"
+            ),
+            CallerLimit::Pause => {
+                f.write_str("GBG asked this caller to wait (429 with Retry-After)")
+            }
+        }
+    }
 }
 
 /// Response to a request for a tunnel.

@@ -3,12 +3,15 @@
 //! A configuration is loaded and checked as a whole: an invalid one is logged, and the last valid one
 //! stays. Changed keys that need a restart are logged too.
 
+mod certificates;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
+pub(super) use self::certificates::CertificateFiles;
 use super::logging::log_level;
 use crate::app::App;
 use crate::app::signals::Signals;
@@ -30,6 +33,7 @@ const LOAD_TIMED_OUT: &str = "timed out reading the configuration file, or a fil
 pub(super) enum ReloadReason {
     Hangup,
     FileChanged,
+    CertificateChanged,
     Retry,
 }
 
@@ -43,6 +47,7 @@ impl ReloadReason {
         match self {
             ReloadReason::Hangup => "SIGHUP",
             ReloadReason::FileChanged => "the file changed",
+            ReloadReason::CertificateChanged => "a certificate file changed",
             ReloadReason::Retry => "retry",
         }
     }
@@ -56,6 +61,7 @@ pub(super) struct Reloader {
     hangup: Signals,
     log_level: telemetry::LogLevel,
     watcher: FileWatcher,
+    certificates: CertificateFiles,
     /// The error of the last load.
     problem: Option<String>,
     /// Reads files off the runtime.
@@ -64,11 +70,12 @@ pub(super) struct Reloader {
 
 impl Reloader {
     /// Creates a reloader for a configuration of `sources` that was loaded as `effective`. `watcher`
-    /// watches its file since before that. A reload sets `log_level`.
+    /// and `certificates` watch its files since before that. A reload sets `log_level`.
     pub(super) fn new(
         sources: Sources,
         effective: Vec<Effective>,
         watcher: FileWatcher,
+        certificates: CertificateFiles,
         log_level: telemetry::LogLevel,
         hangup: Signals,
     ) -> Self {
@@ -79,6 +86,7 @@ impl Reloader {
             hangup,
             log_level,
             watcher,
+            certificates,
             problem: None,
             blocking: SerialBlocking::default(),
         }
@@ -89,6 +97,7 @@ impl Reloader {
         let Reloader {
             hangup,
             watcher,
+            certificates,
             problem,
             ..
         } = self;
@@ -100,6 +109,7 @@ impl Reloader {
             }
             () = sleep(RETRY_INTERVAL), if problem.is_some() => ReloadReason::Retry,
             () = watcher.settled() => ReloadReason::FileChanged,
+            () = certificates.changed() => ReloadReason::CertificateChanged,
         }
     }
 
@@ -133,9 +143,11 @@ impl Reloader {
         let load = async {
             // Before the load, so that a write during it causes another one.
             self.watcher.poll().await;
-            self.blocking.run(move || config::load(&sources)).await
+            let certificates = CertificateFiles::new(&self.effective);
+            let loaded = self.blocking.run(move || config::load(&sources)).await?;
+            Some((certificates, loaded))
         };
-        let Ok(Some(loaded)) = timeout(LOAD_TIMEOUT, load).await else {
+        let Ok(Some((mut certificates, loaded))) = timeout(LOAD_TIMEOUT, load).await else {
             return Err(LOAD_TIMED_OUT.to_owned().into());
         };
         let loaded = loaded.map_err(|error| error.to_string())?;
@@ -155,7 +167,7 @@ impl Reloader {
         }
         let why = reason.text();
         let changed = changed_keys(&self.effective, &effective);
-        let (live, fixed): (Vec<_>, Vec<_>) =
+        let (mut live, fixed): (Vec<_>, Vec<_>) =
             changed.into_iter().partition(|key| is_reloadable(key));
         // Callers depend on the listener's address, and credentials on the API: neither changes
         // without the other.
@@ -170,6 +182,7 @@ impl Reloader {
             Ok(renewed) => renewed.map_err(|error| chain(&error))?,
             Err(_) => return Err(LOAD_TIMED_OUT.to_owned().into()),
         }
+        live.append(&mut certificates.changed_since(&self.certificates));
         for remark in remarks {
             tracing::warn!("{remark}");
         }
@@ -194,6 +207,11 @@ impl Reloader {
             .into_iter()
             .map(|new| old.get(&new.key).cloned().unwrap_or(new))
             .collect();
+        let named = CertificateFiles::new(&self.effective);
+        if !named.has_files_of(&certificates) {
+            certificates = named;
+        }
+        self.certificates = certificates;
         Ok(fixed)
     }
 }

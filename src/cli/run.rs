@@ -10,7 +10,7 @@ use super::config_arguments::{ConfigArguments, load};
 use super::error::{CommandError, with_fix};
 use super::logging::log_settings;
 use super::open_files;
-use super::reload::{ReloadReason, Reloader};
+use super::reload::{CertificateFiles, ReloadReason, Reloader};
 use super::runtime::{block_on, shut_down};
 use crate::app::signals::{self, Signals};
 use crate::app::systemd;
@@ -62,7 +62,12 @@ impl Run {
         let hangup = Signals::reload()?;
         let sources = self.config.sources()?;
         let watcher = FileWatcher::new(sources.file.iter().cloned().collect());
-        let (loaded, file) = load(&sources)?;
+        let (mut loaded, file) = load(&sources)?;
+        let certificates = CertificateFiles::new(&loaded.effective);
+        if !certificates.is_empty() {
+            // Again: from here on no change of these files is missed.
+            loaded = load(&sources)?.0;
+        }
         let log = &loaded.config.log;
         let settings = log_settings(log);
         let log_level = settings.level.clone();
@@ -74,7 +79,8 @@ impl Run {
         if let Some(limit) = open_files::raise_limit() {
             open_files::divide(&mut config, limit);
         }
-        let reloader = Reloader::new(sources, loaded.effective, watcher, log_level, hangup);
+        let effective = loaded.effective;
+        let reloader = Reloader::new(sources, effective, watcher, certificates, log_level, hangup);
         let reopener = logging.reopener();
         let signals = tokio::spawn(reopen_at_signals(rotation, reopener.clone()));
         let ignored = tokio::spawn(report_ignored(ignored));

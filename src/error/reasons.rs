@@ -121,7 +121,7 @@ pub(super) static CALLER_EXPIRED: ErrorReason = ErrorReason {
     name: "caller_expired",
     status: StatusCode::UNAUTHORIZED,
     fault: Party::Caller,
-    action: "Ask the operator of gbg-proxy for a new key, or for a later expires of your [[caller]]",
+    action: "Ask the operator of gbg-proxy for a later expires of your [[caller]]",
     proxy_error: "http_request_denied",
 };
 

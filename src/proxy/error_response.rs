@@ -21,7 +21,7 @@ use super::context::{Failure, WithContext};
 use super::request_id;
 use super::step::Step;
 use super::validate::cross_site;
-use crate::error::{Error, ErrorReason, Party, chain};
+use crate::error::{CallerLimit, Error, ErrorReason, Party, chain};
 use crate::gbg::ApiVersion;
 use crate::headers::accept::accepts_by_name;
 use crate::metrics::AccountMetrics;
@@ -163,7 +163,7 @@ fn error_response(error: &Error, format: &ErrorFormat, request_id: &str) -> Resp
             }
         }
         Error::RateLimited {
-            rate: Some((requests, seconds)),
+            limit: CallerLimit::Rate { requests, seconds },
             retry_after,
         } => {
             let policy = format!("\"caller\";q={requests};w={seconds}");

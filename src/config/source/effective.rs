@@ -45,6 +45,11 @@ impl Effective {
         })
     }
 
+    /// The value if it is a text.
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.value.as_ref()?.as_str()
+    }
+
     /// Returns true if `other` has the same value.
     pub fn has_value_of(&self, other: &Effective) -> bool {
         self.value == other.value

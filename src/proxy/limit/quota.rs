@@ -9,7 +9,7 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use crate::config::{Config, Rate};
-use crate::error::Error;
+use crate::error::{CallerLimit, Error};
 use crate::metrics::Metrics;
 
 /// `Retry-After` of a caller with too many requests in flight, of which one may end any moment.
@@ -125,7 +125,10 @@ impl CallerQuota {
         {
             return Err(Error::RateLimited {
                 retry_after: until.wait_time_from(DefaultClock::default().now()),
-                rate: Some((rate.requests.get(), rate.per.as_secs())),
+                limit: CallerLimit::Rate {
+                    requests: rate.requests.get(),
+                    seconds: rate.per.as_secs(),
+                },
             });
         }
         Ok(permit)
@@ -137,7 +140,7 @@ impl CallerQuota {
             Some(max) if self.state.in_flight.fetch_add(1, Relaxed) >= max => {
                 Err(Error::RateLimited {
                     retry_after: CONCURRENCY_RETRY_AFTER,
-                    rate: None,
+                    limit: CallerLimit::InFlight { max },
                 })
             }
             _ => Ok(permit),
@@ -152,7 +155,7 @@ impl CallerQuota {
         match Duration::from_millis(until).checked_sub(self.state.epoch.elapsed()) {
             Some(retry_after) if !retry_after.is_zero() => Err(Error::RateLimited {
                 retry_after,
-                rate: None,
+                limit: CallerLimit::Pause,
             }),
             _ => Ok(()),
         }
@@ -223,7 +226,10 @@ mod tests {
         for _ in 0..5 {
             assert!(matches!(
                 quota.acquire(),
-                Err(Error::RateLimited { rate: None, .. })
+                Err(Error::RateLimited {
+                    limit: CallerLimit::InFlight { max: 1 },
+                    ..
+                })
             ));
         }
         drop(first);
@@ -231,7 +237,10 @@ mod tests {
         assert!(matches!(
             quota.acquire(),
             Err(Error::RateLimited {
-                rate: Some((1, 60)),
+                limit: CallerLimit::Rate {
+                    requests: 1,
+                    seconds: 60
+                },
                 ..
             })
         ));
@@ -256,7 +265,7 @@ mod tests {
         quota.pause(Duration::from_secs(2));
         let Err(Error::RateLimited {
             retry_after,
-            rate: None,
+            limit: CallerLimit::Pause,
         }) = quota.check_pause()
         else {
             panic!()

@@ -1,4 +1,4 @@
-//! Log of the refresh task: one line per change of the state, not per fetch.
+//! Log of the refresh task: one line per change of the state or of the cause, not per fetch.
 
 use std::time::Duration;
 
@@ -13,14 +13,11 @@ pub(super) struct RefreshLog {
 }
 
 /// The state that was logged last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum LoggedState {
     Starting,
     Working,
-    Failing {
-        is_refusal: bool,
-        token_serves: bool,
-    },
+    Failing { error: String, token_serves: bool },
 }
 
 impl RefreshLog {
@@ -32,16 +29,26 @@ impl RefreshLog {
     }
 
     pub(super) fn record_success(&mut self, generation: u64, lifetime: Duration) {
-        let (account, life) = (&*self.account, lifetime.as_secs());
+        let (account, lifetime_s) = (&*self.account, lifetime.as_secs());
         match self.last {
             LoggedState::Working => {
-                tracing::debug!(account, generation, life, "refreshed the access token");
+                tracing::debug!(
+                    account,
+                    generation,
+                    lifetime_s,
+                    "refreshed the access token"
+                );
             }
             LoggedState::Failing { .. } if generation > 1 => {
-                tracing::info!(account, generation, life, "received an access token again");
+                tracing::info!(
+                    account,
+                    generation,
+                    lifetime_s,
+                    "received an access token again"
+                );
             }
             LoggedState::Starting | LoggedState::Failing { .. } => {
-                tracing::info!(account, generation, life, "received an access token");
+                tracing::info!(account, generation, lifetime_s, "received an access token");
             }
         }
         self.last = LoggedState::Working;
@@ -49,11 +56,11 @@ impl RefreshLog {
 
     /// `token_serves`: the current token still serves requests.
     pub(super) fn record_failure(&mut self, error: &FetchError, token_serves: bool) {
+        let (account, error) = (&*self.account, chain(error));
         let now = LoggedState::Failing {
-            is_refusal: error.is_refusal(),
+            error: error.clone(),
             token_serves,
         };
-        let (account, error) = (&*self.account, chain(error));
         if self.last == now {
             tracing::debug!(account, error, "still no new access token");
             return;
