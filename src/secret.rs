@@ -220,7 +220,7 @@ pub enum SecretError {
     #[error("CREDENTIALS_DIRECTORY is not set: systemd sets it for a unit with LoadCredential=")]
     NoCredentials,
     /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
+    #[error("cannot read {}", absolute(path).display())]
     Unreadable {
         /// The file.
         path: PathBuf,
@@ -257,6 +257,11 @@ impl SecretError {
             _ => None,
         }
     }
+}
+
+/// `path` from the root, for messages: it may count from another directory than its reader thinks.
+pub(crate) fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 /// Whether a file that cannot be read does not exist for this process, or only for this user.

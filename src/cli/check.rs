@@ -2,7 +2,8 @@
 //! with its effective value and source.
 
 use clap::Args;
-use serde_json::json;
+use humantime::format_rfc3339_seconds;
+use serde_json::{Value, json};
 
 use super::config_arguments::ConfigArguments;
 use super::error::CommandError;
@@ -58,8 +59,8 @@ impl Check {
         let summary = summarize(&loaded.config);
         if self.json {
             let mut object = json!({ "file": file, "warnings": warnings });
-            for (name, value) in summary {
-                object[name.replace(' ', "_")] = value.into();
+            for Row { name, value, .. } in summary {
+                object[name.replace(' ', "_")] = value;
             }
             if let Some(keys) = keys {
                 object["keys"] = json!(keys);
@@ -71,27 +72,59 @@ impl Check {
             text += &format!("warning: {warning}\n");
         }
         text += &format!("the configuration is valid: {file}\n");
-        for (name, value) in summary {
-            text += &format!("  {name:<15} {value}\n");
+        for Row { name, lines, .. } in summary {
+            let names = std::iter::once(name).chain(std::iter::repeat(""));
+            for (name, line) in names.zip(lines) {
+                text += &format!("  {name:<15} {line}\n");
+            }
         }
         print(text + &table(&keys.unwrap_or_default()))
     }
 }
 
-/// Returns the values that an operator compares first, each with its name.
-fn summarize(config: &Config) -> Vec<(&'static str, String)> {
+/// A value of the summary.
+struct Row {
+    name: &'static str,
+    /// For scripts.
+    value: Value,
+    /// For people.
+    lines: Vec<String>,
+}
+
+impl Row {
+    fn text(name: &'static str, text: impl ToString) -> Self {
+        let text = text.to_string();
+        Row {
+            name,
+            value: json!(text),
+            lines: vec![text],
+        }
+    }
+}
+
+/// Returns the values that an operator compares first.
+fn summarize(config: &Config) -> Vec<Row> {
     let allow: Vec<_> = config
         .forward
         .allow
         .iter()
         .map(PathPrefix::as_str)
         .collect();
-    let mut summary = vec![
-        ("listen", config.listen.address.to_string()),
-        ("upstream", config.upstream.origin.to_string()),
-        ("allow", allow.join(" ")),
-        ("token endpoint", config.token.endpoint.to_string()),
-        ("callers", callers(config)),
+    let listen = &config.listen;
+    let tls = if listen.tls.is_some() { " (TLS)" } else { "" };
+    let admin = config.admin.address.as_ref();
+    let admin = admin.map_or("off".to_owned(), ToString::to_string);
+    let mut rows = vec![
+        Row::text("listen", format!("{}{tls}", listen.address)),
+        Row::text("admin", admin),
+        Row::text("upstream", &config.upstream.origin),
+        Row {
+            name: "allow",
+            value: json!(allow),
+            lines: vec![allow.join(" ")],
+        },
+        Row::text("token endpoint", &config.token.endpoint),
+        callers(config),
     ];
     let egress = match (&config.upstream.egress, &config.token.egress) {
         (Some(egress), Some(_)) => Some((egress, "")),
@@ -100,9 +133,61 @@ fn summarize(config: &Config) -> Vec<(&'static str, String)> {
         (None, None) => None,
     };
     if let Some((egress, scope)) = egress {
-        summary.push(("egress proxy", format!("{}{scope}", egress.origin)));
+        rows.push(Row::text(
+            "egress proxy",
+            format!("{}{scope}", egress.origin),
+        ));
     }
-    summary
+    rows
+}
+
+/// Lists the callers, each with what identifies it and what it may do.
+fn callers(config: &Config) -> Row {
+    let described = config.callers.iter().map(describe_caller);
+    let (values, mut lines): (Vec<_>, Vec<_>) = described.unzip();
+    if lines.is_empty() {
+        lines = vec![format!("anyone who can reach {}", config.listen.address)];
+    }
+    Row {
+        name: "callers",
+        value: json!(values),
+        lines,
+    }
+}
+
+fn describe_caller(caller: &CallerConfig) -> (Value, String) {
+    let marks = [
+        (!caller.keys.is_empty()).then_some("key"),
+        caller.certificate.as_ref().map(|_| "certificate"),
+        caller.uid.map(|_| "uid"),
+    ];
+    let marks: Vec<_> = marks.into_iter().flatten().collect();
+    let allow = caller.allow.as_ref();
+    let allow = allow.map(|allow| allow.iter().map(PathPrefix::as_str).collect::<Vec<_>>());
+    let expires = caller
+        .expires
+        .map(|time| format_rfc3339_seconds(time).to_string());
+    let parts = [
+        Some(format!("{} ({})", caller.name, marks.join(", "))),
+        caller.rate.map(|rate| format!("rate {rate}")),
+        caller
+            .max_in_flight
+            .map(|max| format!("max_in_flight {max}")),
+        allow
+            .as_ref()
+            .map(|allow| format!("allow {}", allow.join(" "))),
+        expires.as_ref().map(|time| format!("expires {time}")),
+    ];
+    let line: Vec<_> = parts.into_iter().flatten().collect();
+    let value = json!({
+        "name": caller.name,
+        "identified_by": marks,
+        "rate": caller.rate.map(|rate| rate.to_string()),
+        "max_in_flight": caller.max_in_flight,
+        "allow": allow,
+        "expires": expires,
+    });
+    (value, line.join("; "))
 }
 
 /// Returns a line for each key.
@@ -112,21 +197,4 @@ fn table(effective: &[Effective]) -> String {
         format!("  {:<28} {value:<44} {}\n", one.key, one.origin)
     };
     effective.iter().map(line).collect()
-}
-
-/// Lists the callers, each with its authentication methods.
-fn callers(config: &Config) -> String {
-    let described = |caller: &CallerConfig| {
-        let methods = [
-            (!caller.keys.is_empty()).then_some("key"),
-            caller.certificate.as_ref().map(|_| "certificate"),
-            caller.uid.map(|_| "uid"),
-        ];
-        let methods: Vec<_> = methods.into_iter().flatten().collect();
-        format!("{} ({})", caller.name, methods.join(", "))
-    };
-    match config.callers.as_slice() {
-        [] => format!("anyone who can reach {}", config.listen.address),
-        callers => callers.iter().map(described).collect::<Vec<_>>().join(", "),
-    }
 }

@@ -1,6 +1,7 @@
 //! Rules between keys: combinations that are valid, but cannot work or are probably not intended.
 
 use std::fmt::Display;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use humantime::{format_duration, format_rfc3339_seconds};
@@ -12,6 +13,7 @@ use super::error::Problem;
 use super::types::address::Address;
 use super::types::validity::{CALLER_NOTICE, CERTIFICATE_NOTICE, Ending, Validity, unix_seconds};
 use super::{Config, own_addresses};
+use crate::gbg;
 
 /// Errors with which the proxy can start, but not work.
 pub(super) fn defects(config: &Config) -> Vec<Problem> {
@@ -25,6 +27,7 @@ pub(super) fn defects(config: &Config) -> Vec<Problem> {
 
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = own_addresses::warnings(config);
+    warnings.extend(token_goes_astray(config));
     warnings.extend(drain_is_too_short(config));
     warnings.extend(replay_is_too_large(config));
     warnings.extend(no_host_names(config));
@@ -45,6 +48,19 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     let client = client.and_then(|identity| identity.chain.first());
     warnings.extend(client.and_then(|own| certificate_ends("upstream.client_cert", own)));
     warnings
+}
+
+/// A test server gets a token that works at GBG.
+fn token_goes_astray(config: &Config) -> Option<String> {
+    let origin = &config.upstream.origin;
+    let host = origin.host.trim_matches(['[', ']']);
+    let is_local = host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback());
+    (is_local && config.token.endpoint.to_string() == gbg::TOKEN_ENDPOINT).then(|| {
+        format!(
+            "token.endpoint is GBG's, but upstream.base_url is {origin}: a token of GBG goes to this machine; write the \
+             token.endpoint that belongs to {origin}"
+        )
+    })
 }
 
 fn drain_is_too_short(config: &Config) -> Option<String> {

@@ -193,6 +193,15 @@ fn nearest_key(
         .rsplit_once('.')
         .filter(|(section, _)| sections.contains(section));
     let name = own.map_or(path, |(_, name)| name);
+    // In another section, or above the first section header.
+    let ending = format!(".{name}");
+    let owners: Vec<_> = keys
+        .iter()
+        .filter_map(|key| key.strip_suffix(&ending))
+        .collect();
+    if own.is_some() && !owners.is_empty() {
+        return move_to(findings, &owners, &ending, origin);
+    }
     if let Some((section, name)) = own {
         let begin = format!("{section}.");
         let keys = keys.iter().map(String::as_str);
@@ -202,19 +211,8 @@ fn nearest_key(
             return format!("did you mean {begin}{near}?");
         }
     }
-    // In another section, or above the first section header.
-    let ending = format!(".{name}");
-    let owners = keys.iter().filter_map(|key| key.strip_suffix(&ending));
-    let owners: Vec<_> = owners.filter(|owner| *owner != LIST).collect();
-    if !owners.is_empty() && *origin == ValueSource::Set {
-        let keys: Vec<_> = owners
-            .iter()
-            .map(|owner| format!("--set {owner}{ending}=…"))
-            .collect();
-        return format!("write {}", keys.join(" or "));
-    }
     if !owners.is_empty() {
-        return format!("write it below a line [{}]", owners.join("] or ["));
+        return move_to(findings, &owners, &ending, origin);
     }
     if let Some((section, _)) = own {
         let begin = format!("{section}.");
@@ -226,9 +224,38 @@ fn nearest_key(
     match nearest(path, known.chain(sections.iter().copied())) {
         Some(near) => {
             findings.record_misspelt(near.to_owned());
-            format!("did you mean {near}?")
+            match near {
+                LIST => format!("did you mean [[{near}]]?"),
+                _ => format!("did you mean {near}?"),
+            }
         }
         None => format!("the sections are {}", sections.join(", ")),
+    }
+}
+
+/// The fix for a key that belongs into one of the sections `owners`.
+fn move_to(findings: &Findings, owners: &[&str], ending: &str, origin: &ValueSource) -> String {
+    for owner in owners {
+        findings.record_misspelt(format!("{owner}{ending}"));
+    }
+    let listed: Vec<_> = match origin {
+        ValueSource::Set => owners
+            .iter()
+            .filter(|owner| **owner != LIST)
+            .map(|owner| format!("--set {owner}{ending}=…"))
+            .collect(),
+        _ => owners
+            .iter()
+            .map(|owner| match *owner {
+                LIST => format!("[[{LIST}]]"),
+                owner => format!("[{owner}]"),
+            })
+            .collect(),
+    };
+    match (origin, listed.as_slice()) {
+        (ValueSource::Set, []) => format!("write it below a line [[{LIST}]] in the file"),
+        (ValueSource::Set, _) => format!("write {}", listed.join(" or ")),
+        _ => format!("write it below a line {}", listed.join(" or ")),
     }
 }
 
@@ -297,6 +324,9 @@ mod tests {
         for (path, fix) in [
             ("scope", "write it below a line [token]"),
             ("address", "write it below a line [listen] or [admin]"),
+            ("rate", "write it below a line [[caller]]"),
+            ("upstream.client_id", "write it below a line [token]"),
+            ("callers", "did you mean [[caller]]?"),
             ("cert", "write it below a line [listen.tls]"),
             ("zzz", "the sections are "),
         ] {

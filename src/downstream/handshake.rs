@@ -9,7 +9,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::detect::{RewoundIo, read_first_byte};
 use super::io::DownstreamIo;
-use super::linger::{BAD_REQUEST, close_lingering};
+use super::linger::{USE_HTTPS, close_lingering};
 use super::options::ServerOptions;
 use super::refusals::{RefusalReporter, tls_refusal};
 use super::start_deadline::{StartExpired, start_expired};
@@ -40,7 +40,7 @@ pub(super) async fn accept_tls<IO: DownstreamIo>(
     };
     if first.is_ascii_alphabetic() {
         reporter.report(ConnectionRefusal::HttpOnTlsPort);
-        close_lingering(io, BAD_REQUEST, true).await;
+        close_lingering(io, USE_HTTPS, true).await;
         return None;
     }
     let accepted = tokio::select! {

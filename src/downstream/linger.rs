@@ -25,6 +25,11 @@ pub(super) const REQUEST_TIMEOUT: &[u8] =
 pub(super) const BAD_REQUEST: &[u8] =
     b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\ncontent-length: 0\r\n\r\n";
 
+/// The response to plain HTTP on a listener with TLS.
+pub(super) const USE_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\
+    content-type: text/plain\r\ncontent-length: 46\r\n\r\n\
+    This port takes TLS connections: use https://\n";
+
 /// Sends `final_response` and closes `io`; if it `has_unread` bytes, so that the other side can
 /// read the response.
 pub(super) async fn close_lingering<IO: DownstreamIo>(

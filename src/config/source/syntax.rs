@@ -114,6 +114,14 @@ fn cause(line: &str) -> Cause {
             "a boolean is true or false, in lower case",
             "write true or false",
         ),
+        Some(value) if is_like_date(value) => (
+            "this is not a date",
+            "write year, month and day, such as 2027-01-31",
+        ),
+        Some(value) if value.starts_with('[') && has_bare_item(value) => (
+            "a string without quotes in a list",
+            "write each string of the list in double quotes, such as [\"a\", \"b\"]",
+        ),
         Some(value) if is_bare(value) || value.starts_with(['/', '.', '*', '$']) => (
             "a string without quotes",
             "write the value in double quotes, or a number, true or false without",
@@ -124,6 +132,20 @@ fn cause(line: &str) -> Cause {
         ),
         Some(_) => UNKNOWN,
     }
+}
+
+/// Whether `value` begins with three numbers, one of four digits, as dates are written somewhere.
+fn is_like_date(value: &str) -> bool {
+    let end = value.find([' ', '#', 'T']).unwrap_or(value.len());
+    let parts: Vec<_> = value[..end].split(['-', '.', '/']).collect();
+    let is_number =
+        |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    parts.len() == 3 && parts.iter().all(is_number) && parts.iter().any(|part| part.len() == 4)
+}
+
+fn has_bare_item(list: &str) -> bool {
+    let mut items = list.trim_matches(['[', ']']).split(',').map(str::trim);
+    items.any(|item| item.starts_with(|first: char| first.is_alphabetic()))
 }
 
 #[cfg(test)]
@@ -149,6 +171,21 @@ mod tests {
                 "[token]\nca_file = /etc/x",
                 "2:11",
                 "a string without quotes",
+            ),
+            (
+                "[[caller]]\nexpires = 2027-31-01",
+                "2:",
+                "this is not a date",
+            ),
+            (
+                "[[caller]]\nexpires = 01.07.2027",
+                "2:",
+                "this is not a date",
+            ),
+            (
+                "[listen]\nhosts = [gbg.example]",
+                "2:",
+                "a string without quotes in a list",
             ),
             ("[token]\nscope: \"x\"", "2:", "a colon"),
             ("[token]\nscope =", "2:8", "the value is missing"),

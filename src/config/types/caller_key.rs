@@ -178,7 +178,14 @@ fn parse_digest(text: &str) -> Result<[u8; 32], Invalid> {
     hex(text, &mut digest).ok_or_else(|| {
         let fix =
             "write the 64 hexadecimal digits in lower case that `gbg-proxy key new NAME` prints";
-        Invalid::new("SHA-256", "", fix)
+        let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let reason = match text.len() {
+            64 if is_hex(text) => "the digits are in upper case".into(),
+            length if is_hex(text) => format!("it has {length} digits, not 64").into(),
+            _ => std::borrow::Cow::Borrowed(""),
+        };
+        let lower = (text.len() == 64 && is_hex(text)).then(|| text.to_lowercase());
+        Invalid::new("SHA-256", reason, fix).suggest(lower)
     })?;
     Ok(digest)
 }
@@ -290,7 +297,7 @@ mod tests {
                 parse_digest(bad)
                     .unwrap_err()
                     .to_string()
-                    .starts_with("invalid SHA-256; "),
+                    .starts_with("invalid SHA-256"),
                 "{bad:?}"
             );
         }

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use self::fault::PemFault;
 use crate::config::error::Problem;
-use crate::secret::{Source, is_absence, read_bytes};
+use crate::secret::{Source, absolute, is_absence, read_bytes};
 
 /// Error of a PEM file that cannot be used.
 #[derive(Debug)]
@@ -64,7 +64,8 @@ impl PemError {
             wanted,
             reason,
         } = self;
-        let (shown, name) = (path.display(), wanted.name());
+        let (full, name) = (absolute(&path), wanted.name());
+        let shown = full.display();
         match reason {
             Reason::Unreadable(error) => {
                 let fix = "check the path and the permissions of the file";

@@ -1,5 +1,6 @@
 //! Rate of requests: `"100/s, burst 20"`.
 
+use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
@@ -34,18 +35,33 @@ impl TextSetting for Rate {
             let meant = ["s", "min", "h"].map(|unit| format!("{}/{unit}", rate.trim()));
             return Err(invalid("the time is missing").suggest(meant));
         };
+        if let Some((unit, burst)) = unit.split_once(" burst ") {
+            let meant = format!(
+                "{}/{}, burst {}",
+                requests.trim(),
+                unit.trim(),
+                burst.trim()
+            );
+            return Err(invalid("the comma before burst is missing").suggest([meant]));
+        }
         let seconds = match unit.trim() {
             "s" => 1,
             "m" | "min" => 60,
             "h" => 3600,
-            _ => return Err(invalid("")),
+            other => return Err(unknown_unit(requests, other)),
         };
+        if let Some(slower) = slower(requests, seconds) {
+            return Err(invalid("the number must be whole").suggest(slower));
+        }
         let requests = number(requests)?;
         let burst = match burst {
-            Some(text) => number(text.trim().strip_prefix("burst ").ok_or(invalid(""))?)?,
+            Some(text) => {
+                let burst = text.trim().strip_prefix("burst ");
+                number(burst.ok_or(invalid("a burst follows the comma"))?)?
+            }
             None => requests,
         };
-        let per = Duration::from_secs(seconds);
+        let per = Duration::from_secs(seconds.into());
         let gap = u64::try_from((per / requests.get()).as_nanos()).unwrap_or(0);
         if gap == 0 {
             return Err(Invalid::new(
@@ -70,18 +86,46 @@ impl TextSetting for Rate {
     }
 
     fn to_text(&self) -> String {
-        let Rate {
-            requests,
-            per,
-            burst,
-        } = self;
-        let unit = match per.as_secs() {
+        self.to_string()
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let unit = match self.per.as_secs() {
             1 => "s",
             60 => "min",
             _ => "h",
         };
-        format!("{requests}/{unit}, burst {burst}")
+        write!(f, "{}/{unit}, burst {}", self.requests, self.burst)
     }
+}
+
+fn unknown_unit(requests: &str, unit: &str) -> Invalid {
+    let known = match unit {
+        "sec" | "second" | "seconds" => Some("s"),
+        "minute" | "minutes" => Some("min"),
+        "hour" | "hours" => Some("h"),
+        _ => None,
+    };
+    let meant = known.map(|unit| format!("{}/{unit}", requests.trim()));
+    invalid("the unit is not s, min or h").suggest(meant)
+}
+
+/// A fraction of requests in `seconds` as a whole number in a longer unit, in which it may be whole.
+fn slower(requests: &str, seconds: u32) -> Option<Vec<String>> {
+    let number: f64 = requests.trim().parse().ok()?;
+    if number.fract() == 0.0 || !number.is_finite() {
+        return None;
+    }
+    let longer = [(60, "min"), (3600, "h")]
+        .into_iter()
+        .filter_map(|(unit, name)| {
+            let whole = number * f64::from(unit) / f64::from(seconds);
+            (unit > seconds && whole.fract() == 0.0 && whole >= 1.0)
+                .then(|| format!("{whole}/{name}"))
+        });
+    Some(longer.take(1).collect())
 }
 
 /// A number of digits and nothing else: std takes a sign as well.

@@ -232,7 +232,7 @@ fn an_invalid_caller_value_explains_its_key() {
     refused(
         "[[callers]]\nname = \"crm\"",
         "1:3: callers: there is no such key",
-        &["did you mean caller?"],
+        &["did you mean [[caller]]?"],
     );
     refused(
         "caller = [1]",

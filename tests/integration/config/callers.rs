@@ -135,7 +135,10 @@ fn a_complete_caller_is_accepted_and_listed() {
         caller_with(rest)
     ));
     assert!(
-        out.contains("  callers         crm (key, certificate), billing (key)\n"),
+        out.contains(
+            "  callers         crm (key, certificate); rate 600/min, burst 600; max_in_flight 8; allow \
+             /v2/captain/journey/; expires 2099-01-31T17:00:00Z\n                  billing (key)\n"
+        ),
         "{out}"
     );
     assert!(!out.contains("warning"), "{out}");

@@ -68,6 +68,18 @@ fn an_unusable_log_file_is_a_defect() {
 }
 
 #[test]
+fn gbg_tokens_for_test_servers_cause_warnings() {
+    let local = "[upstream]\nbase_url = \"https://localhost:9443\"\n";
+    assert_warns(
+        local,
+        "token.endpoint is GBG's, but upstream.base_url is https://localhost:9443",
+    );
+    assert_silent(&format!(
+        "{local}[token]\nendpoint = \"https://localhost:9443/as/token.oauth2\""
+    ));
+}
+
+#[test]
 fn a_wildcard_address_without_hosts_causes_a_warning() {
     let open = "[listen]\naddress = \"0.0.0.0:8080\"\nallow_anonymous = true\n";
     assert_warns(open, "listen.hosts is empty: requests to 0.0.0.0:8080");

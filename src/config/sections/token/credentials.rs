@@ -12,7 +12,7 @@ use crate::config::types::pem::Identity;
 use crate::config::types::secret_ref::{
     exposure_warning, form_warnings, has_blank, read, unreadable,
 };
-use crate::secret::{self, Environment, Kept, Secret, Source, one_line, read_bytes};
+use crate::secret::{self, Environment, Kept, Secret, Source, absolute, one_line, read_bytes};
 
 /// How the client authenticates to the token endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -330,6 +330,7 @@ fn read_certificate(cert: &Path, key: &Path) -> Result<Secret, Problem> {
     let read = |key, path: &Path| {
         let fix = "check the path and the permissions of the file";
         read_bytes(path).map_err(|error| {
+            let path = absolute(path);
             Problem::new(key, format!("cannot read {}: {error}", path.display()), fix)
         })
     };
