@@ -79,7 +79,7 @@ fn draw_panel(panel: &Panel, area: &Area<'_>) -> Drawn {
         ))?;
     }
     for (index, line) in panel.lines.iter().enumerate() {
-        let colour = Palette99::pick(index).stroke_width(2);
+        let color = Palette99::pick(index).stroke_width(2);
         let points: Vec<_> = line
             .points
             .iter()
@@ -88,10 +88,10 @@ fn draw_panel(panel: &Panel, area: &Area<'_>) -> Drawn {
             .collect();
         // A single point draws no visible line.
         let lonely = points.first().filter(|_| points.len() == 1).copied();
-        chart.draw_series(lonely.map(|point| Circle::new(point, 3, colour.filled())))?;
-        chart.draw_series(LineSeries::new(points, colour))?;
+        chart.draw_series(lonely.map(|point| Circle::new(point, 3, color.filled())))?;
+        chart.draw_series(LineSeries::new(points, color))?;
         let row = 50 + 20 * index as i32;
-        legend.draw(&PathElement::new([(0, row), (18, row)], colour))?;
+        legend.draw(&PathElement::new([(0, row), (18, row)], color))?;
         legend.draw(&Text::new(line.name, (24, row - 6), ("sans-serif", 13)))?;
     }
     Ok(())

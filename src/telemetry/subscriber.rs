@@ -17,7 +17,7 @@ pub struct LogSettings {
     pub level: LogLevel,
     /// One JSON object per line instead of text.
     pub json: bool,
-    /// Whether text has its level in colour, for a terminal.
+    /// Whether text has its level in color, for a terminal.
     pub is_colored: bool,
     /// The log file; `None` for standard output.
     pub file: Option<PathBuf>,

@@ -14,7 +14,7 @@ use tracing_subscriber::fmt::format::{Format, Full, Writer};
 use tracing_subscriber::fmt::{self, FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-/// The format of `tracing-subscriber`, except for access lines and the colour of the level.
+/// The format of `tracing-subscriber`, except for access lines and the color of the level.
 pub(super) struct TextFormat {
     /// Formats what follows the level.
     rest: Format<Full, ()>,
@@ -22,7 +22,7 @@ pub(super) struct TextFormat {
 }
 
 impl TextFormat {
-    /// The format with levels in colour if `is_colored`.
+    /// The format with levels in color if `is_colored`.
     pub(super) fn new(is_colored: bool) -> Self {
         let rest = fmt::format().with_ansi(false).with_target(false);
         TextFormat {

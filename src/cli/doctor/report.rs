@@ -93,7 +93,7 @@ impl Report {
         print_line(&self.color(LABEL, label, below(label, text)))
     }
 
-    /// Applies `style` to the first `part` of `text`, if standard output shows colours.
+    /// Applies `style` to the first `part` of `text`, if standard output shows colors.
     fn color(&self, style: Style, part: &str, text: String) -> String {
         if self.is_colored {
             text.replacen(part, &format!("{style}{part}{style:#}"), 1)

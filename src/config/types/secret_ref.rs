@@ -50,7 +50,7 @@ pub(crate) fn unreadable(key: &'static str, kept: &Kept, error: &SecretError) ->
     let fix = match (error, kept.source()) {
         (SecretError::NotSet(_), Source::Env(name)) => {
             let hint = if key.starts_with("token.") {
-                " (GBG shows id and secret once, in the portal's Clients tab)"
+                " (the ID is on the Clients tab of GBG's portal; GBG shows the secret once, when you create the API client)"
             } else {
                 ""
             };

@@ -6,6 +6,11 @@ export GBG_PROXY_UPSTREAM_BASE_URL="$SANDBOX" GBG_PROXY_TOKEN_ENDPOINT="$SANDBOX
 export GBG_PROXY_LISTEN_ADDRESS=127.0.0.1:0 GBG_PROXY_ADMIN_ADDRESS=127.0.0.1:0
 running=
 
+# The directories of a session are the user's own.
+sudo() {
+    "$@"
+}
+
 # Ends what `start` has started, which must exit with 0.
 stop() {
     [ -z "$running" ] || { kill "$running"; wait "$running"; }
