@@ -46,6 +46,8 @@ pub(super) struct Snapshot {
     pub(super) recent: OutcomeCounts,
     /// The last failures, the newest first.
     pub(super) failures: Vec<FailureGroup>,
+    /// By the number of the caller.
+    pub(super) caller_names: Vec<String>,
 }
 
 /// State of one account.

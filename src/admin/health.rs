@@ -1,5 +1,8 @@
 //! Liveness and readiness probes.
 
+use std::fmt;
+use std::sync::Arc;
+
 use http::StatusCode;
 
 use super::handles::Handles;
@@ -17,7 +20,21 @@ pub(super) enum NotReady {
     NoToken {
         cause: &'static str,
         fix: &'static str,
+        /// The error of the last fetch.
+        error: Option<Arc<str>>,
     },
+}
+
+impl fmt::Display for NotReady {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotReady::Draining => f.write_str("the process is shutting down"),
+            NotReady::NoToken { cause, error, .. } => match error {
+                Some(error) => write!(f, "{cause}: {error}"),
+                None => f.write_str(cause),
+            },
+        }
+    }
 }
 
 impl NotReady {
@@ -31,14 +48,21 @@ impl NotReady {
         if tokens.clone().any(|tokens| tokens.current().is_some()) {
             return None;
         }
-        Some(match tokens.next().map(TokenReader::error) {
+        let first = tokens.next();
+        let fetch = first.and_then(TokenReader::last_fetch);
+        let error = fetch
+            .and_then(|fetch| fetch.failure)
+            .map(|failure| failure.cause);
+        Some(match first.map(TokenReader::error) {
             Some(Error::ClientRefused { .. }) => NotReady::NoToken {
                 cause: "the token endpoint refuses the credentials of this proxy",
                 fix: "check the client ID, the secret and the role of the API client; `gbg-proxy doctor` has details",
+                error,
             },
             _ => NotReady::NoToken {
                 cause: "there is no access token at the moment",
-                fix: "wait; the log and `gbg-proxy doctor` show what the token endpoint responds",
+                fix: "wait; the log has the last error, and `gbg-proxy doctor` shows the step that fails",
+                error,
             },
         })
     }
@@ -48,13 +72,6 @@ impl NotReady {
         match self {
             NotReady::Draining => "draining",
             NotReady::NoToken { .. } => "no_token",
-        }
-    }
-
-    pub(super) fn cause(&self) -> &'static str {
-        match self {
-            NotReady::Draining => "the process is shutting down",
-            NotReady::NoToken { cause, .. } => cause,
         }
     }
 
@@ -87,7 +104,7 @@ pub(super) fn ready(handles: &Handles, with_cause: bool) -> AdminResponse {
         Some(_) if !with_cause => text(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
         Some(reason) => text(
             StatusCode::SERVICE_UNAVAILABLE,
-            format!("not ready: {}\n", reason.cause()),
+            format!("not ready: {reason}\n"),
         ),
     }
 }

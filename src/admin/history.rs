@@ -38,7 +38,10 @@ impl History {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.push(Instant::now(), OutcomeCounts::new(metrics.requests()));
+            self.push(
+                Instant::now(),
+                OutcomeCounts::new(metrics.requests(), &metrics.refused),
+            );
         }
     }
 
@@ -70,7 +73,7 @@ impl History {
         let samples = self.0.lock();
         let is_enough = |(at, earlier): &&Sample| {
             now.saturating_duration_since(*at) >= RECENT_WINDOW
-                && counts.requests - earlier.requests >= MIN_RECENT_REQUESTS
+                && counts.since(earlier).admitted() >= MIN_RECENT_REQUESTS
         };
         match samples.iter().rev().find(is_enough).or(samples.front()) {
             Some((at, earlier)) => (counts.since(earlier), now.saturating_duration_since(*at)),

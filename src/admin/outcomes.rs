@@ -3,7 +3,9 @@
 
 use crate::error::{ErrorReason, Party, REASONS};
 use crate::gbg;
-use crate::metrics::{CallerCounts, Histogram, RequestSummary, ResponseSource};
+use crate::metrics::{
+    CallerCounts, ConnectionRefusal, Histogram, RefusedConnections, RequestSummary, ResponseSource,
+};
 
 /// Requests by outcome. The size is fixed except for the callers: the history keeps 181 of them.
 #[derive(Clone, Debug, Default)]
@@ -13,6 +15,8 @@ pub(super) struct OutcomeCounts {
     pub(super) reasons: [u64; REASONS.len()],
     /// Failures that the API answered, in the order of [`GbgFailure::ALL`].
     pub(super) gbg: [u64; GbgFailure::ALL.len()],
+    /// Connections that the listener for callers refused, in the order of [`ConnectionRefusal::ALL`].
+    pub(super) refused_connections: [u64; ConnectionRefusal::ALL.len()],
     /// Requests whose caller disconnected before the response.
     pub(super) disconnected: u64,
     /// Durations of the requests that the API answered.
@@ -89,7 +93,7 @@ impl FailuresByParty {
 }
 
 impl OutcomeCounts {
-    pub(super) fn new(summary: RequestSummary) -> Self {
+    pub(super) fn new(summary: RequestSummary, refused: &RefusedConnections) -> Self {
         let mut counts = OutcomeCounts {
             requests: summary.total,
             times: summary.times,
@@ -97,6 +101,9 @@ impl OutcomeCounts {
             callers: summary.callers.into(),
             ..OutcomeCounts::default()
         };
+        for (reason, count) in refused.by_reason() {
+            counts.refused_connections[reason as usize] = count;
+        }
         for (count, reason) in counts.reasons.iter_mut().zip(REASONS) {
             *count = summary.refusals.get(reason.name).copied().unwrap_or(0);
         }
@@ -126,6 +133,11 @@ impl OutcomeCounts {
             .iter_mut()
             .zip(earlier.gbg)
             .for_each(|(now, before)| less(now, before));
+        counts
+            .refused_connections
+            .iter_mut()
+            .zip(earlier.refused_connections)
+            .for_each(|(now, before)| less(now, before));
         counts.times = self.times.since(&earlier.times);
         counts.upstream = self.upstream.since(&earlier.upstream);
         for (now, before) in counts.callers.iter_mut().zip(&earlier.callers) {
@@ -147,6 +159,25 @@ impl OutcomeCounts {
             failures.add(failure.fault(), self.gbg(failure));
         }
         failures
+    }
+
+    /// Requests that the proxy did not reject because of their caller: the others say nothing about
+    /// GBG or the proxy, and anyone can send them.
+    pub(super) fn admitted(&self) -> u64 {
+        let of_callers = self
+            .reasons()
+            .filter(|(reason, _)| reason.fault == Party::Caller);
+        let rejected: u64 = of_callers.map(|(_, count)| count).sum();
+        self.requests.saturating_sub(rejected)
+    }
+
+    /// Refused connections by reason, without those that a probe of the port causes.
+    pub(super) fn refused_connections(&self) -> impl Iterator<Item = (ConnectionRefusal, u64)> {
+        use ConnectionRefusal::{Evicted, IncompleteRequest, NoRequest};
+        let all = ConnectionRefusal::ALL
+            .into_iter()
+            .zip(self.refused_connections);
+        all.filter(|(reason, _)| !matches!(reason, NoRequest | IncompleteRequest | Evicted))
     }
 
     /// The count of each reason.
@@ -234,7 +265,7 @@ mod tests {
             (("journey/start", 0, ResponseSource::None), 1),
         ]
         .into();
-        let counts = OutcomeCounts::new(summary);
+        let counts = OutcomeCounts::new(summary, &RefusedConnections::default());
         assert_eq!(
             counts.failures_by_party(),
             FailuresByParty {

@@ -36,7 +36,7 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
         count_map(requests.by_status.clone()),
     );
     let (total, refusals) = (requests.total, count_map(requests.refusals.clone()));
-    let counts = OutcomeCounts::new(requests);
+    let counts = OutcomeCounts::new(requests, &metrics.refused);
     let (recent, recent_time) = history.recent(now, &counts);
     let (period, _) = history.since(now, &counts, HISTORY_LENGTH);
     let snapshot = snapshot(handles, recent);
@@ -54,7 +54,7 @@ pub(super) fn json(handles: &Handles, history: &History) -> String {
         "also": findings[1..].iter().map(finding_json).collect::<Vec<_>>(),
         "parties": parties(&findings, recent),
         "state": not_ready.as_ref().map_or("ready", NotReady::state),
-        "problem": not_ready.as_ref().map(NotReady::cause),
+        "problem": not_ready.as_ref().map(ToString::to_string),
         "fix": not_ready.as_ref().map(NotReady::fix),
         "instance": {
             "hostname": handles.instance.hostname,
@@ -102,6 +102,7 @@ fn snapshot(handles: &Handles, recent: OutcomeCounts) -> Snapshot {
         certificates: metrics.certificates(),
         callers: metrics.expiries.callers(),
         failures: metrics.failures(),
+        caller_names: metrics.callers(),
         recent,
     }
 }

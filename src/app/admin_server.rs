@@ -30,6 +30,15 @@ fn account_handle(account: &PreparedAccount) -> admin::AccountHandle {
     }
 }
 
+/// The URL of the listener for callers; of a Unix socket its address.
+fn listener_url(address: &Address, is_tls: bool) -> String {
+    match address {
+        Address::Tcp(address) if is_tls => format!("https://{address}"),
+        Address::Tcp(address) => format!("http://{address}"),
+        Address::Unix(_) => address.to_string(),
+    }
+}
+
 /// Starts the admin server if `admin.address` is set. It shows that callers are served at `listen`.
 pub(super) fn start_admin(
     config: &Config,
@@ -45,7 +54,7 @@ pub(super) fn start_admin(
         metrics: Arc::clone(metrics),
         instance: admin::Instance {
             hostname: uname().nodename().to_string_lossy().into_owned(),
-            listen: listen.to_string(),
+            listen: listener_url(listen, config.listen.tls.is_some()),
             ..admin::Instance::default()
         },
         accounts: accounts.iter().map(account_handle).collect(),

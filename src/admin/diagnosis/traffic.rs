@@ -3,7 +3,7 @@
 use super::token::SILENT;
 use super::{AccountSnapshot, Finding, HEALTHY, Severity, Snapshot, account_label};
 use crate::admin::outcomes::{GbgFailure, OutcomeCounts};
-use crate::error::{ErrorReason, Party};
+use crate::error::{ErrorReason, Party, REASONS};
 use crate::metrics::{FailureGroup, ResponseSource};
 
 /// A class of failures is reported from this share of the requests on.
@@ -24,24 +24,54 @@ const UNRESPONSIVE: [&str; 3] = [
 
 pub(super) fn findings(snapshot: &Snapshot) -> Vec<Finding> {
     let recent = &snapshot.recent;
-    let rows = rows(recent, &snapshot.accounts, &snapshot.failures).into_iter();
-    rows.filter_map(|(count, finding)| classify(count, recent.requests, finding))
-        .collect()
+    let rows = rows(recent, snapshot).into_iter();
+    let mut findings: Vec<_> = rows
+        .filter_map(|(count, finding)| classify(count, base(recent, &finding), finding))
+        .collect();
+    findings.extend(refused_connections(recent));
+    findings
 }
 
 /// Whether a class of failures would be reported if it had [`MIN_FAILURES`].
 pub(super) fn has_unclassified_failures(recent: &OutcomeCounts) -> bool {
-    let rows = rows(recent, &[], &[]).into_iter();
+    let rows = rows(recent, &Snapshot::default()).into_iter();
     rows.filter(|(count, _)| (1..MIN_FAILURES).contains(count))
-        .any(|(count, finding)| share(count, recent.requests) >= min_share(&finding))
+        .any(|(count, finding)| share(count, base(recent, &finding)) >= min_share(&finding))
+}
+
+/// The number of requests that a share of `finding` is of. Rejected requests of callers must not
+/// hide a failure of GBG.
+fn base(recent: &OutcomeCounts, finding: &Finding) -> u64 {
+    if finding.fault == Some(Party::Caller) {
+        recent.requests
+    } else {
+        recent.admitted()
+    }
+}
+
+/// Connections that ended before a request: those of callers that never get as far as a failure.
+fn refused_connections(recent: &OutcomeCounts) -> Option<Finding> {
+    let counted = recent.refused_connections().filter(|(_, count)| *count > 0);
+    let (total, causes) = counted.fold((0, Vec::new()), |(total, mut causes), (reason, count)| {
+        causes.push(format!("{}: {count}", reason.name()));
+        (total + count, causes)
+    });
+    let finding = Finding {
+        kind: "connections_refused",
+        level: Severity::Warn,
+        fault: Some(Party::Caller),
+        title: "Connections are refused before a request",
+        what: "Callers send what is not TLS or not HTTP, or reject the certificate.",
+        cause: Some(causes.join("\n")),
+        fix: "The log lines \"refused a connection\" name the peers, the runbook explains each reason.",
+        ..HEALTHY
+    };
+    classify(total, recent.requests + total, finding)
 }
 
 /// Classes of failures with their counts; an earlier one explains a later one.
-fn rows(
-    recent: &OutcomeCounts,
-    accounts: &[AccountSnapshot],
-    failures: &[FailureGroup],
-) -> Vec<(u64, Finding)> {
+fn rows(recent: &OutcomeCounts, snapshot: &Snapshot) -> Vec<(u64, Finding)> {
+    let (accounts, failures) = (&*snapshot.accounts, &*snapshot.failures);
     let sum = |names: &[&str]| -> u64 {
         recent
             .reasons()
@@ -164,7 +194,8 @@ fn rows(
                 fault: caller,
                 title: "A caller exceeds its limits",
                 what: "Requests beyond its rate or max_in_flight get 429.",
-                fix: "The table of callers below shows which one. Raise its limits, or have it send fewer requests.",
+                cause: failed_callers(snapshot, "rate_limited"),
+                fix: "Raise the limits of the caller, or have it send fewer requests.",
                 ..HEALTHY
             },
         ),
@@ -175,7 +206,8 @@ fn rows(
                 level: Severity::Warn,
                 fault: caller,
                 title: "Callers send invalid requests",
-                what: "The proxy or GBG rejects them with 4xx. The last failures below have the reasons.",
+                what: "The proxy or GBG rejects them with 4xx.",
+                cause: last_client_errors(snapshot),
                 fix: action,
                 ..HEALTHY
             },
@@ -245,6 +277,49 @@ fn last_cause(accounts: &[AccountSnapshot], reasons: &[&str]) -> Option<String> 
     (!causes.is_empty()).then_some(causes)
 }
 
+/// The callers of the last failures with `reason`, a line for each.
+fn failed_callers(snapshot: &Snapshot, reason: &str) -> Option<String> {
+    let groups = snapshot.failures.iter();
+    let of_reason = groups.filter(|group| group.reason == Some(reason));
+    let lines = of_reason.map(|group| format!("{}: {}", caller_name(snapshot, group), group.count));
+    let lines = lines.collect::<Vec<_>>().join("\n");
+    (!lines.is_empty()).then_some(lines)
+}
+
+/// The last failures that callers cause, a line for each reason.
+fn last_client_errors(snapshot: &Snapshot) -> Option<String> {
+    const MAX_LINES: usize = 3;
+    let is_client_error = |group: &&FailureGroup| {
+        let reason = REASONS
+            .into_iter()
+            .find(|reason| Some(reason.name) == group.reason);
+        match reason {
+            Some(reason) => reason.fault == Party::Caller && reason.name != "rate_limited",
+            None => {
+                let class = GbgFailure::classify(group.endpoint, group.status);
+                group.source == ResponseSource::Gbg && class == Some(GbgFailure::ClientError)
+            }
+        }
+    };
+    let groups = snapshot.failures.iter().filter(is_client_error);
+    let lines = groups.take(MAX_LINES).map(|group| {
+        let reason = group.reason.unwrap_or("of GBG");
+        let (status, endpoint, count) = (group.status, group.endpoint, group.count);
+        format!(
+            "{status} {reason}: {count} by {} on {endpoint}",
+            caller_name(snapshot, group)
+        )
+    });
+    let lines = lines.collect::<Vec<_>>().join("\n");
+    (!lines.is_empty()).then_some(lines)
+}
+
+fn caller_name<'s>(snapshot: &'s Snapshot, group: &FailureGroup) -> &'s str {
+    let name = snapshot.caller_names.get(group.caller).map(String::as_str);
+    name.filter(|name| !name.is_empty())
+        .unwrap_or("unknown callers")
+}
+
 /// The last response of the API with a failure of class `class`.
 fn last_response(failures: &[FailureGroup], class: GbgFailure) -> Option<String> {
     let is_meant = |group: &&FailureGroup| {
@@ -260,3 +335,6 @@ fn last_response(failures: &[FailureGroup], class: GbgFailure) -> Option<String>
     let id = gbg_id.as_deref().unwrap_or("none");
     Some(format!("status {status} to {endpoint}, X-Request-ID {id}"))
 }
+
+#[cfg(test)]
+mod tests;

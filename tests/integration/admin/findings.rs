@@ -289,7 +289,8 @@ async fn the_process_and_its_identity_are_shown() {
     let status = status(admin).await;
     let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
     assert_eq!(status["instance"]["hostname"], hostname.trim());
-    assert_eq!(status["instance"]["listen"], running.addr().to_string());
+    let listen = format!("http://{}", running.addr());
+    assert_eq!(status["instance"]["listen"], listen);
     assert_eq!(status["instance"]["admin"], admin.to_string());
     assert_eq!(status["accounts"][0]["region"], Value::Null);
 

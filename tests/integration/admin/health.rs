@@ -47,7 +47,11 @@ async fn readiness_needs_a_token_and_names_the_cause() {
         .await;
     let res = get(without.admin(), "/readyz").await;
     assert_eq!(res.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert!(said(&res).contains("there is no access token"), "{res:?}");
+    let why = "not ready: there is no access token at the moment: ";
+    assert!(
+        said(&res).starts_with(why) && said(&res).contains("127.0.0.1:1"),
+        "{res:?}"
+    );
     for path in ["/livez", "/startupz"] {
         assert_eq!(
             get(without.admin(), path).await.status(),
