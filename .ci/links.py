@@ -41,7 +41,7 @@ for path, page in pages.items():
         fragment = urllib.parse.unquote(url.fragment)
         if root not in target.parents or not target.is_file():
             broken.append(f"{path.relative_to(root)}: {link}: no such file")
-        elif fragment and fragment not in pages[target].ids:
+        elif fragment and (target not in pages or fragment not in pages[target].ids):
             broken.append(f"{path.relative_to(root)}: {link}: no such heading")
 if broken or checked < 500:
     sys.exit("\n".join([*broken, f"{checked} links were checked"]))

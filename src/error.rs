@@ -36,10 +36,7 @@ pub enum Error {
     /// The path has the prefix of an API version twice. Newer SDKs of GBG add it to a base URL, older
     /// ones take it from there.
     #[error("the path has the prefix of the API twice")]
-    RepeatedPrefix {
-        /// The base URL that the caller should use instead; `None` on a Unix socket.
-        base_url: Option<String>,
-    },
+    RepeatedPrefix,
     /// The method is not forwarded, or not for this caller.
     #[error("this method is not forwarded")]
     MethodNotAllowed {
@@ -48,7 +45,10 @@ pub enum Error {
     },
     /// The caller takes the proxy for a forward proxy.
     #[error("this is not a forward proxy: it opens no tunnels")]
-    Tunnel(Box<TunnelRefusal>),
+    Tunnel {
+        /// The value of the `Allow` field.
+        allow: HeaderValue,
+    },
     /// The host of the request is not one of the proxy's.
     #[error("the host {host:?} is not allowed")]
     HostNotAllowed {
@@ -117,7 +117,7 @@ pub enum Error {
     /// `limits.max_header_bytes`.
     #[error("{detail}")]
     HeaderTooLarge {
-        /// What exceeds which limit.
+        /// The exceeded limit.
         detail: String,
     },
     /// The body is longer than `limits.max_request_body`.
@@ -205,15 +205,6 @@ impl fmt::Display for CallerLimit {
     }
 }
 
-/// Response to a request for a tunnel.
-#[derive(Debug)]
-pub struct TunnelRefusal {
-    /// The value of the `Allow` field.
-    pub allow: HeaderValue,
-    /// The base URL that the caller should use instead; `None` on a Unix socket.
-    pub base_url: Option<String>,
-}
-
 impl Error {
     /// Whether an HTTP/1 connection cannot carry a further request: the end of this one is unclear,
     /// the rest of its body is not read, or the caller is no longer accepted.
@@ -270,16 +261,13 @@ impl Error {
                 "Call a path below {allow}, or have its prefix added to the allow of your [[caller]]"
             )
             .into(),
-            Error::RepeatedPrefix { base_url } => {
-                let base_url = shown_base_url(base_url.as_deref());
-                format!("Use {base_url} as the base URL, without a path: this client adds the path itself").into()
+            Error::RepeatedPrefix => {
+                "Use the address of this proxy, without a path, as the base URL: this client adds the path itself"
+                    .into()
             }
-            Error::Tunnel(refusal) => {
-                let base_url = shown_base_url(refusal.base_url.as_deref());
-                format!(
-                    "Use {base_url} as the base URL, and remove it from the proxy settings (such as HTTPS_PROXY)"
-                )
-                .into()
+            Error::Tunnel { .. } => {
+                "Use the address of this proxy as the base URL, and remove it from the proxy settings (such as HTTPS_PROXY)"
+                    .into()
             }
             Error::HostNotAllowed { host } => format!(
                 "Call by localhost, by the address or by a name of the proxy's certificate, or have {host:?} added to \
@@ -294,8 +282,8 @@ impl Error {
     pub fn reason(&self) -> &'static ErrorReason {
         match self {
             Error::BadRequest(_) | Error::EmptySegment | Error::BodyBroken => &BAD_REQUEST,
-            Error::PathUnknown { .. } | Error::RepeatedPrefix { .. } => &PATH_UNKNOWN,
-            Error::MethodNotAllowed { .. } | Error::Tunnel(_) => &METHOD_NOT_ALLOWED,
+            Error::PathUnknown { .. } | Error::RepeatedPrefix => &PATH_UNKNOWN,
+            Error::MethodNotAllowed { .. } | Error::Tunnel { .. } => &METHOD_NOT_ALLOWED,
             Error::HostNotAllowed { .. } => &HOST_NOT_ALLOWED,
             Error::CrossSite => &CROSS_SITE,
             Error::CallerUnknown(_) | Error::CertificateEnded(_) => &CALLER_UNKNOWN,
@@ -320,10 +308,6 @@ impl Error {
             Error::UpstreamTimeout(_) => &UPSTREAM_TIMEOUT,
         }
     }
-}
-
-fn shown_base_url(base_url: Option<&str>) -> &str {
-    base_url.unwrap_or("the address of this proxy")
 }
 
 /// `error` and its sources in one line.

@@ -2,6 +2,7 @@
 //! with its effective value and source.
 
 use clap::Args;
+use http::{HeaderName, Method};
 use humantime::format_rfc3339_seconds;
 use serde_json::{Value, json};
 
@@ -164,6 +165,9 @@ fn describe_caller(caller: &CallerConfig) -> (Value, String) {
     let marks: Vec<_> = marks.into_iter().flatten().collect();
     let allow = caller.allow.as_ref();
     let allow = allow.map(|allow| allow.iter().map(PathPrefix::as_str).collect::<Vec<_>>());
+    let methods = caller.methods.as_ref();
+    let methods = methods.map(|methods| methods.iter().map(Method::as_str).collect::<Vec<_>>());
+    let denied: Vec<_> = caller.deny_headers.iter().map(HeaderName::as_str).collect();
     let expires = caller
         .expires
         .map(|time| format_rfc3339_seconds(time).to_string());
@@ -176,6 +180,10 @@ fn describe_caller(caller: &CallerConfig) -> (Value, String) {
         allow
             .as_ref()
             .map(|allow| format!("allow {}", allow.join(" "))),
+        methods
+            .as_ref()
+            .map(|methods| format!("methods {}", methods.join(" "))),
+        (!denied.is_empty()).then(|| format!("deny_headers {}", denied.join(" "))),
         expires.as_ref().map(|time| format!("expires {time}")),
     ];
     let line: Vec<_> = parts.into_iter().flatten().collect();
@@ -185,6 +193,8 @@ fn describe_caller(caller: &CallerConfig) -> (Value, String) {
         "rate": caller.rate.map(|rate| rate.to_string()),
         "max_in_flight": caller.max_in_flight,
         "allow": allow,
+        "methods": methods,
+        "deny_headers": denied,
         "expires": expires,
     });
     (value, line.join("; "))

@@ -15,7 +15,7 @@ pub(super) use self::certificates::CertificateFiles;
 use super::logging::log_level;
 use crate::app::App;
 use crate::app::signals::Signals;
-use crate::config::{self, Effective, Loaded, Sources, is_reloadable};
+use crate::config::{self, ConfigErrors, Effective, Loaded, Sources, is_reloadable};
 use crate::error::chain;
 use crate::fs::watcher::FileWatcher;
 use crate::rt::blocking::SerialBlocking;
@@ -143,11 +143,11 @@ impl Reloader {
         let load = async {
             // Before the load, so that a write during it causes another one.
             self.watcher.poll().await;
-            let certificates = CertificateFiles::new(&self.effective);
-            let loaded = self.blocking.run(move || config::load(&sources)).await?;
-            Some((certificates, loaded))
+            let effective = self.effective.clone();
+            let load = move || load_watched(&sources, &effective);
+            self.blocking.run(load).await
         };
-        let Ok(Some((mut certificates, loaded))) = timeout(LOAD_TIMEOUT, load).await else {
+        let Ok(Some((certificates, loaded))) = timeout(LOAD_TIMEOUT, load).await else {
             return Err(LOAD_TIMED_OUT.to_owned().into());
         };
         let loaded = loaded.map_err(|error| error.to_string())?;
@@ -163,7 +163,10 @@ impl Reloader {
                 .any(|one| one.key.starts_with("caller "))
         {
             let problem = "no [[caller]] is left, so anyone could call; this needs a restart";
-            return Err(problem.to_owned().into());
+            return Err(Rejection {
+                problem: problem.to_owned(),
+                restart_keys: vec!["caller".to_owned()],
+            });
         }
         let why = reason.text();
         let changed = changed_keys(&self.effective, &effective);
@@ -207,13 +210,28 @@ impl Reloader {
             .into_iter()
             .map(|new| old.get(&new.key).cloned().unwrap_or(new))
             .collect();
-        let named = CertificateFiles::new(&self.effective);
-        if !named.has_files_of(&certificates) {
-            certificates = named;
-        }
         self.certificates = certificates;
         Ok(fixed)
     }
+}
+
+/// Loads the configuration of `sources`, and watches its certificate files since before that; those
+/// of `effective`, if they are still the same.
+fn load_watched(
+    sources: &Sources,
+    effective: &[Effective],
+) -> (CertificateFiles, Result<Loaded, ConfigErrors>) {
+    let certificates = CertificateFiles::new(effective);
+    let loaded = config::load(sources);
+    let Ok(first) = &loaded else {
+        return (certificates, loaded);
+    };
+    let named = CertificateFiles::new(&first.effective);
+    if named.has_files_of(&certificates) {
+        return (certificates, loaded);
+    }
+    // Again: the files were read before they were watched.
+    (named, config::load(sources))
 }
 
 /// A configuration that is not applied.

@@ -43,6 +43,8 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
         unreachable.into_iter().chain(expiring)
     }));
     let own = served_certificate(config);
+    // If it has expired, that is a defect.
+    let own = own.filter(|own| outdated_certificate(own).is_none());
     warnings.extend(own.and_then(|own| certificate_ends("listen.tls.cert", own)));
     let client = config.upstream.identity.as_ref();
     let client = client.and_then(|identity| identity.chain.first());
@@ -112,8 +114,6 @@ fn certificate_ends(key: &str, certificate: &CertificateDer<'_>) -> Option<Strin
     let end = Validity::of(certificate)?.end();
     let verb = match Ending::of(end, CERTIFICATE_NOTICE)? {
         Ending::Soon => "expires",
-        // For this one it is an error.
-        Ending::Past if key == "listen.tls.cert" => return None,
         Ending::Past => "expired",
     };
     Some(format!("{key}: the certificate {verb} at {}", date(end)))

@@ -58,7 +58,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, ConfigErrors> {
 }
 
 /// Loads the configuration for a process that may not have the secrets of `[token]` and of
-/// `listen.tls`: the missing ones are no errors.
+/// `listen.tls`: missing ones are not errors.
 ///
 /// # Errors
 /// As for [`load`].

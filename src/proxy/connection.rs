@@ -60,12 +60,6 @@ impl ConnectionIdentity {
         }
     }
 
-    /// The URL of the proxy as this caller reaches it; `None` on a Unix socket.
-    pub(super) fn base_url(&self) -> Option<String> {
-        let scheme = if self.is_tls { "https" } else { "http" };
-        self.local.map(|local| format!("{scheme}://{local}"))
-    }
-
     /// Whether the listener's certificate names `host`.
     pub(super) fn is_named(&self, host: &[u8]) -> bool {
         let names = self.server_names.as_ref();

@@ -123,9 +123,9 @@ impl RequestContext {
         self.caller.get().map(|caller| caller.account())
     }
 
-    pub(super) fn set_caller(&self, caller: Arc<Caller>) {
-        // A request passes one step that sets it.
-        let _ = self.caller.set(caller);
+    /// Sets the caller, and returns it. A request passes one step that does.
+    pub(super) fn set_caller(&self, caller: Arc<Caller>) -> &Caller {
+        self.caller.get_or_init(|| caller)
     }
 
     /// Keeps `permit` until the response ends.

@@ -154,8 +154,9 @@ fn error_response(error: &Error, format: &ErrorFormat, request_id: &str) -> Resp
         headers.insert(RETRY_AFTER, HeaderValue::from(whole_seconds(wait)));
     }
     match error {
-        Error::MethodNotAllowed { allow } => drop(headers.insert(ALLOW, allow.clone())),
-        Error::Tunnel(refusal) => drop(headers.insert(ALLOW, refusal.allow.clone())),
+        Error::MethodNotAllowed { allow } | Error::Tunnel { allow } => {
+            headers.insert(ALLOW, allow.clone());
+        }
         Error::CallerUnknown(_) | Error::CallerExpired { .. } | Error::CertificateEnded(_) => {
             // RFC 9110 section 11.6.1: both schemes of Authorization that carry a caller key.
             for challenge in ["Bearer realm=\"gbg-proxy\"", "Basic realm=\"gbg-proxy\""] {
@@ -223,9 +224,9 @@ fn body(error: &Error, reason: &ErrorReason, version: ApiVersion, request_id: &s
 fn location(error: &Error) -> &'static str {
     match error {
         Error::PathUnknown { .. }
-        | Error::RepeatedPrefix { .. }
+        | Error::RepeatedPrefix
         | Error::MethodNotAllowed { .. }
-        | Error::Tunnel(_)
+        | Error::Tunnel { .. }
         | Error::HostNotAllowed { .. }
         | Error::PathNotAllowed { .. }
         | Error::BadRequest(_)

@@ -210,7 +210,7 @@ impl FetchError {
     }
 }
 
-/// Why a token request brought no token.
+/// A token request that brought no token.
 #[derive(Clone, Debug)]
 pub(crate) struct FetchFailure {
     pub(crate) kind: FetchErrorKind,

@@ -95,8 +95,8 @@ pub(super) fn tls(
 /// The end of the client's certificate, as a Unix time.
 pub(super) fn certificate_end(credentials: &Credentials) -> Option<u64> {
     let pem = credentials.certificate.as_ref()?;
-    let (chain, _) = parse_identity(pem.expose().as_bytes()).ok()?;
-    end_of_chain(&chain)
+    let mut chain = CertificateDer::pem_slice_iter(pem.expose().as_bytes());
+    end_of_chain(&[chain.next()?.ok()?])
 }
 
 /// The chain and the key in `pem`. The error contains no part of it.

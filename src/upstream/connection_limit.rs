@@ -60,7 +60,7 @@ impl Default for ConnectionLimit {
 }
 
 impl ConnectionLimit {
-    /// A limit of `sockets`; `None` is no limit.
+    /// A limit of `sockets`; `None` for no limit.
     pub(crate) fn new(sockets: Option<u32>) -> Self {
         let max_sockets = sockets
             .map_or(usize::MAX, |sockets| sockets as usize)

@@ -20,7 +20,7 @@ pub(super) const DRAINING: Finding = Finding {
 const CONFIG_REJECTED: Finding = Finding {
     kind: "config_rejected",
     title: "The new configuration was rejected",
-    what: "The previous configuration stays active. A restart would fail.",
+    what: "The previous configuration stays active. A restart may fail.",
     fix: "Correct the configuration; the proxy reloads it then.",
     ..WARNING
 };
@@ -38,7 +38,7 @@ const CERTIFICATE_EXPIRED: Finding = Finding {
     level: Severity::Bad,
     title: "A certificate has expired",
     what: "The peer of a TLS connection rejects an expired certificate.",
-    fix: "Replace the file; the proxy reloads it. After a change of `upstream.client_cert` send it SIGHUP.",
+    fix: "Replace the file; the proxy reloads it.",
     ..WARNING
 };
 

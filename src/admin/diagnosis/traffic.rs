@@ -10,7 +10,7 @@ use crate::metrics::{FailureGroup, ResponseSource};
 const MIN_SHARE: f64 = 0.01;
 /// The same for failures that callers cause: a few of them are normal.
 const MIN_CALLER_SHARE: f64 = 0.05;
-/// Fewer failures are no finding, whatever their share.
+/// Fewer failures are not a finding, whatever their share.
 const MIN_FAILURES: u64 = 3;
 /// From this share on, a finding has its full severity.
 const MAJOR_SHARE: f64 = 0.5;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::time::SystemTime;
 
-use http::{HeaderName, Method};
+use http::{HeaderName, Method, header};
 
 use super::listen::Listen;
 use super::upstream::ForwardConfig;
@@ -19,6 +19,15 @@ use crate::config::types::path::PathPrefix;
 use crate::config::types::rate::Rate;
 use crate::config::types::timestamp::Timestamp;
 use crate::secret;
+
+/// Fields without which a request is invalid, or its caller unknown.
+const NEEDED_HEADERS: [HeaderName; 5] = [
+    HeaderName::from_static("x-api-key"),
+    header::AUTHORIZATION,
+    header::CONTENT_LENGTH,
+    header::HOST,
+    header::TRANSFER_ENCODING,
+];
 
 /// A system that may call.
 #[derive(Clone, Debug)]
@@ -116,6 +125,17 @@ impl<'r, 'a> CallerEntry<'r, 'a> {
         if caller.uid == Some(u32::MAX) {
             let fix = "write the number that `id -u NAME` prints";
             section.reject("uid", "no user has this number", fix);
+        }
+        for name in caller
+            .deny_headers
+            .iter()
+            .filter(|name| NEEDED_HEADERS.contains(name))
+        {
+            section.reject(
+                "deny_headers",
+                format!("a caller needs the field {name} to call at all"),
+                "remove it from the list",
+            );
         }
         if !section.is_broken("upstream.allow") {
             self.check_paths(&forward.allow);

@@ -88,7 +88,7 @@ impl Findings {
         self.0.borrow_mut().defects.push(defect);
     }
 
-    /// Adds `problem` of a secret: a missing one is no error to a diagnosis.
+    /// Adds `problem` of a secret: a missing one is not an error for a diagnosis.
     pub(crate) fn reject_secret(&self, problem: Problem) {
         let Some(source) = problem.absent.clone() else {
             return self.reject(problem);
@@ -138,7 +138,7 @@ impl Findings {
         })
     }
 
-    /// Removes the missing secrets, which are no errors then.
+    /// Removes the missing secrets, which are not errors then.
     pub(crate) fn take_missing(&self) -> Vec<MissingSecret> {
         std::mem::take(&mut self.0.borrow_mut().missing)
     }

@@ -8,6 +8,7 @@ use http::{HeaderName, Request};
 
 use crate::config::{self, CertificateName, Config, PathPrefix};
 use crate::error::Error;
+use crate::headers::in_either_spelling;
 use crate::metrics::AccountMetrics;
 use crate::proxy::limit::quota::{CallerQuota, CallerQuotas, NamedQuota};
 use crate::proxy::validate::methods::Methods;
@@ -97,8 +98,12 @@ impl Caller {
             });
         }
         self.methods.check(req.method())?;
-        let mut denied = self.deny_headers.iter();
-        match denied.find(|name| req.headers().contains_key(*name)) {
+        if self.deny_headers.is_empty() {
+            return Ok(());
+        }
+        let is_denied = |name: &HeaderName| self.deny_headers.contains(name);
+        let mut names = req.headers().keys();
+        match names.find(|name| in_either_spelling(name, is_denied)) {
             Some(name) => Err(Error::HeaderNotAllowed { name: name.clone() }),
             None => Ok(()),
         }

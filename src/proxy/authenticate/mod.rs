@@ -119,7 +119,7 @@ impl Authenticator {
             ));
         }
         let caller = self.find(req.headers(), connection.caller.as_ref(), bearer_owner)?;
-        context.set_caller(Arc::clone(&caller));
+        let caller = context.set_caller(caller);
         caller.check_expiry()?;
         caller.check_call(req)
     }

@@ -20,7 +20,7 @@ use self::trusted::{Trusted, trusted};
 use super::connection::ConnectionIdentity;
 use super::request_id;
 use crate::config;
-use crate::headers::via;
+use crate::headers::{in_either_spelling, via};
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
@@ -165,13 +165,6 @@ fn without_forbidden(mut trailers: HeaderMap) -> HeaderMap {
     let unwanted = find(&trailers, |name| in_either_spelling(name, is_forbidden));
     remove(&mut trailers, unwanted);
     trailers
-}
-
-/// Whether `holds` for `name`, or for the name that a server reads which takes an underscore for a
-/// hyphen.
-fn in_either_spelling(name: &HeaderName, holds: impl Fn(&HeaderName) -> bool) -> bool {
-    let hyphened = || HeaderName::try_from(name.as_str().replace('_', "-"));
-    holds(name) || (name.as_str().contains('_') && hyphened().is_ok_and(|name| holds(&name)))
 }
 
 /// Whether only a server that takes an underscore for a hyphen reads `name` as a hop-by-hop or

@@ -127,7 +127,7 @@ impl TokenStub {
             context.set_caller(Arc::clone(&caller));
             return Ok(match caller.check_expiry() {
                 Ok(()) => granted(&secret),
-                Err(error) => unknown_client(is_basic_client, &error.to_string()),
+                Err(_) => unknown_client(is_basic_client, "the access of this caller has ended"),
             });
         }
         self.authenticator.delay_rejection(connection).await;

@@ -29,7 +29,7 @@ use super::request_id;
 use super::route::Route;
 use super::step::Step;
 use crate::config::{Config, Hosts, Limits, PathPrefix, Size, without_port};
-use crate::error::{Error, TunnelRefusal};
+use crate::error::Error;
 use crate::headers::via;
 
 /// Rules for requests that may pass.
@@ -63,7 +63,10 @@ impl Validator {
     ) -> Result<Option<Response<()>>, Error> {
         connection.check_certificate()?;
         match *req.method() {
-            Method::CONNECT => return Err(self.refuse_tunnel(connection)),
+            Method::CONNECT => {
+                let allow = self.methods.allow_header().clone();
+                return Err(Error::Tunnel { allow });
+            }
             Method::TRACE => return Err(self.methods.not_allowed()),
             _ => {}
         }
@@ -98,8 +101,7 @@ impl Validator {
             path => check_path(path)?,
         }
         if route.has_repeated_prefix {
-            let base_url = connection.base_url();
-            return Err(Error::RepeatedPrefix { base_url });
+            return Err(Error::RepeatedPrefix);
         }
         if route.is_token_request || PathPrefix::any_covers(&self.allow, req.uri().path()) {
             Ok(self.final_recipient(req))
@@ -108,13 +110,6 @@ impl Validator {
                 allow: PathPrefix::list(&self.allow),
             })
         }
-    }
-
-    fn refuse_tunnel(&self, connection: &ConnectionIdentity) -> Error {
-        Error::Tunnel(Box::new(TunnelRefusal {
-            allow: self.methods.allow_header().clone(),
-            base_url: connection.base_url(),
-        }))
     }
 
     /// The response to an OPTIONS whose Max-Forwards makes the proxy its final recipient (RFC 9110

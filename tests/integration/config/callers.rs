@@ -137,7 +137,7 @@ fn a_complete_caller_is_accepted_and_listed() {
     assert!(
         out.contains(
             "  callers         crm (key, certificate); rate 600/min, burst 600; max_in_flight 8; allow \
-             /v2/captain/journey/; expires 2099-01-31T17:00:00Z\n                  billing (key)\n"
+             /v2/captain/journey/; methods POST; expires 2099-01-31T17:00:00Z\n                  billing (key)\n"
         ),
         "{out}"
     );

@@ -28,14 +28,13 @@ async fn an_action_has_the_values_of_its_request() {
         "limits.max_replay_body=1KiB",
     ];
     let proxy = TestProxy::before(&api).set(&set).start().await;
-    let base_url = format!("Use http://{} as the base URL, ", proxy.addr());
     let below = "Call a path below /v2/captain/, /captain/api/";
     for (line, fields, detail, action) in [
         (
             "CONNECT eu.platform.go.gbgplc.com:443",
             "Host: eu.platform.go.gbgplc.com:443\r\n",
             "this is not a forward proxy: it opens no tunnels",
-            &*base_url,
+            "Use the address of this proxy as the base URL, and remove it from the proxy settings",
         ),
         (
             &format!("POST {START}"),
