@@ -32,42 +32,42 @@ const UNIT_CREDENTIALS: [UnitCredential; 2] = [
 const PROGRAM: &str = "/usr/local/bin/gbg-proxy doctor";
 
 /// A place where the service runs, and the command that runs the doctor there.
-pub(super) struct Way {
+pub(super) struct RunLocation {
     pub(super) place: &'static str,
     pub(super) command: String,
 }
 
 /// Returns the commands for the places that may have the `missing` credentials. `file` is the
 /// configuration that was read.
-pub(super) fn ways(missing: &[MissingSecret], file: Option<&Path>) -> Vec<Way> {
+pub(super) fn run_locations(missing: &[MissingSecret], file: Option<&Path>) -> Vec<RunLocation> {
     let variables: Vec<_> = missing.iter().filter_map(MissingSecret::variable).collect();
     let names: Vec<_> = missing
         .iter()
         .filter_map(MissingSecret::systemd_name)
         .collect();
-    let sets_key = |unit: &UnitCredential| variables.contains(&unit.default);
-    let uses_unit = UNIT_CREDENTIALS.iter().any(sets_key);
-    let mut ways = Vec::new();
+    let is_missing = |unit: &&UnitCredential| variables.contains(&unit.default);
+    let units: Vec<_> = UNIT_CREDENTIALS.iter().filter(is_missing).collect();
+    let mut locations = Vec::new();
     if missing.is_empty() {
-        return ways;
+        return locations;
     }
-    if uses_unit || !names.is_empty() {
-        ways.push(Way {
+    if !units.is_empty() || !names.is_empty() {
+        locations.push(RunLocation {
             place: "systemd (add further Environment= lines of your unit with -E)",
-            command: systemd_run(&names, uses_unit, file),
+            command: systemd_run(&units, &names, file),
         });
     }
     if names.is_empty() {
-        ways.extend([
-            Way {
+        locations.extend([
+            RunLocation {
                 place: "Kubernetes, as in deploy/kubernetes/gateway.yaml",
                 command: format!("kubectl -n gbg exec deployment/gbg-proxy -- {PROGRAM}"),
             },
-            Way {
+            RunLocation {
                 place: "Kubernetes, as in deploy/kubernetes/sidecar.yaml",
                 command: format!("kubectl exec deployment/app -c gbg-proxy -- {PROGRAM}"),
             },
-            Way {
+            RunLocation {
                 place: "Docker",
                 command: format!("docker exec CONTAINER {PROGRAM}"),
             },
@@ -75,7 +75,7 @@ pub(super) fn ways(missing: &[MissingSecret], file: Option<&Path>) -> Vec<Way> {
     }
     let file_argument = config_argument(file);
     if variables.len() + names.len() < missing.len() {
-        ways.push(Way {
+        locations.push(RunLocation {
             place: "this machine, as a user who may read the files",
             command: format!("sudo gbg-proxy doctor{file_argument}"),
         });
@@ -83,28 +83,27 @@ pub(super) fn ways(missing: &[MissingSecret], file: Option<&Path>) -> Vec<Way> {
     if variables.len() == missing.len() {
         let assignments = variables.iter().map(|name| format!("{name}=… "));
         let assignments: String = assignments.collect();
-        ways.push(Way {
+        locations.push(RunLocation {
             place: "this shell",
             command: format!("{assignments}gbg-proxy doctor{file_argument}"),
         });
     }
-    ways
+    locations
 }
 
 /// The doctor as a service with the credentials of the unit, and with its user and directory.
-fn systemd_run(names: &[&str], uses_unit: bool, file: Option<&Path>) -> String {
+fn systemd_run(units: &[&UnitCredential], names: &[&str], file: Option<&Path>) -> String {
     let mut lines = vec![
         "sudo systemd-run --pipe --wait --collect --quiet".to_owned(),
         "-p DynamicUser=yes -p WorkingDirectory=/etc/gbg-proxy".to_owned(),
     ];
     let load = |name: &str, path: &str| format!("-p LoadCredential={name}:{path}");
-    if uses_unit {
-        for unit in &UNIT_CREDENTIALS {
-            lines.push(load(unit.name, unit.path));
-            lines.push(format!("-E {}=credential:{}", unit.variable, unit.name));
-        }
+    for unit in units {
+        lines.push(load(unit.name, unit.path));
+        lines.push(format!("-E {}=credential:{}", unit.variable, unit.name));
     }
-    for name in names {
+    let is_new = |name: &&&str| !units.iter().any(|unit| unit.name == **name);
+    for name in names.iter().filter(is_new) {
         let unit = UNIT_CREDENTIALS.iter().find(|unit| unit.name == *name);
         lines.push(load(name, unit.map_or("PATH", |unit| unit.path)));
     }
@@ -125,7 +124,7 @@ mod tests {
     use super::*;
     use crate::config::{self, Sources};
 
-    fn ways_of(set: &[&str], file: Option<&Path>) -> Vec<String> {
+    fn locations_of(set: &[&str], file: Option<&Path>) -> Vec<String> {
         let plain = [
             "upstream.base_url=http://localhost",
             "token.endpoint=http://localhost",
@@ -135,8 +134,9 @@ mod tests {
             ..Sources::default()
         };
         let (_, missing) = config::load_for_diagnosis(&sources).unwrap();
-        let ways = ways(&missing, file).into_iter();
-        ways.map(|Way { place, command }| format!("{place}: {command}"))
+        let locations = run_locations(&missing, file).into_iter();
+        locations
+            .map(|RunLocation { place, command }| format!("{place}: {command}"))
             .collect()
     }
 
@@ -145,7 +145,7 @@ mod tests {
     fn the_systemd_command_matches_the_unit() {
         let unit = include_str!("../../../deploy/systemd/gbg-proxy.service");
         let file = Path::new("/etc/gbg-proxy/proxy.toml");
-        let command = ways_of(&[], Some(file)).remove(0);
+        let command = locations_of(&[], Some(file)).remove(0);
         let words: Vec<_> = command.split_whitespace().collect();
         let after = |option| {
             let pairs = words.windows(2).filter(move |pair| pair[0] == option);
@@ -174,9 +174,10 @@ mod tests {
         let gateway = include_str!("../../../deploy/kubernetes/gateway.yaml");
         let sidecar = include_str!("../../../deploy/kubernetes/sidecar.yaml");
         let image = include_str!("../../../Dockerfile");
-        let ways = ways_of(&[], None).join("\n");
+        let locations = locations_of(&[], None).join("\n");
         assert!(
-            ways.contains("kubectl -n gbg exec deployment/gbg-proxy -- /usr/local/bin/gbg-proxy")
+            locations
+                .contains("kubectl -n gbg exec deployment/gbg-proxy -- /usr/local/bin/gbg-proxy")
         );
         assert!(
             gateway.contains("kind: Deployment\nmetadata:\n  name: gbg-proxy\n  namespace: gbg\n")
@@ -185,7 +186,7 @@ mod tests {
         assert!(gateway.contains("mountPath: /etc/gbg-proxy\n"));
         assert!(image.contains("\nWORKDIR /etc/gbg-proxy\n"));
         assert!(image.contains("\nENTRYPOINT [\"/usr/local/bin/gbg-proxy\"]\n"));
-        assert!(ways.contains("kubectl exec deployment/app -c gbg-proxy -- "));
+        assert!(locations.contains("kubectl exec deployment/app -c gbg-proxy -- "));
         assert!(sidecar.contains("kind: Deployment\nmetadata:\n  name: app\n"));
         assert!(sidecar.contains("initContainers:\n        - name: gbg-proxy\n"));
     }
@@ -194,7 +195,7 @@ mod tests {
     fn the_runbook_has_the_same_commands() {
         let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let runbook = words(include_str!("../../../docs/operations.md"));
-        for way in ways_of(&[], None).iter().take(4) {
+        for way in locations_of(&[], None).iter().take(4) {
             let (_, command) = way.split_once(": ").unwrap();
             assert!(runbook.contains(&words(command)), "{command}");
         }
@@ -202,21 +203,23 @@ mod tests {
 
     #[test]
     fn only_fitting_places_are_named() {
-        let ways = ways_of(
+        let locations = locations_of(
             &["token.client_id=a", "token.client_secret=credential:s"],
             None,
         );
-        assert_eq!(ways.len(), 1);
-        assert!(ways[0].contains("-p LoadCredential=s:PATH") && !ways[0].contains(" -E "));
-        let ways = ways_of(
+        assert_eq!(locations.len(), 1);
+        assert!(
+            locations[0].contains("-p LoadCredential=s:PATH") && !locations[0].contains(" -E ")
+        );
+        let locations = locations_of(
             &["token.client_id=a", "token.client_secret=file:/nowhere"],
             None,
         );
-        let places: Vec<_> = ways.iter().map(|way| &way[..6]).collect();
+        let places: Vec<_> = locations.iter().map(|way| &way[..6]).collect();
         assert_eq!(places, ["Kubern", "Kubern", "Docker", "this m"]);
-        let ways = ways_of(&["token.client_id=a", "token.client_secret=env:S"], None);
+        let locations = locations_of(&["token.client_id=a", "token.client_secret=env:S"], None);
         assert_eq!(
-            ways.last().map(String::as_str),
+            locations.last().map(String::as_str),
             Some("this shell: S=… gbg-proxy doctor")
         );
     }

@@ -106,8 +106,8 @@ async fn diagnose(arguments: ConfigArguments) -> Result<(), CommandError> {
         request_token(&config, &mut report).await?
     };
     call_api(&api, api_addr, bearer, &config, &mut report).await?;
-    let ways = credentials::ways(&missing, sources.file.as_deref());
-    report.finish(&ways)
+    let locations = credentials::run_locations(&missing, sources.file.as_deref());
+    report.finish(&locations)
 }
 
 const CLOCK_STEP: &str = "clock";

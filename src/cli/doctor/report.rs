@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anstyle::{AnsiColor, Style};
 
 use super::advice::Advice;
-use super::credentials::Way;
+use super::credentials::RunLocation;
 use crate::cli::error::{CommandError, EXIT_FAILURE, EXIT_INCOMPLETE, EXIT_USAGE};
 use crate::cli::output::print_line;
 use crate::config::{ConfigError, ConfigErrors};
@@ -139,9 +139,9 @@ impl Report {
         self.print_step(SKIPPED, '-', step, None, why)
     }
 
-    /// Prints the totals, and the `ways` to make the steps that need credentials. Returns the result
+    /// Prints the totals, and the `locations` to make the steps that need credentials. Returns the result
     /// of the command.
-    pub(super) fn finish(self, ways: &[Way]) -> Result<(), CommandError> {
+    pub(super) fn finish(self, locations: &[RunLocation]) -> Result<(), CommandError> {
         let Report {
             passed,
             failed,
@@ -151,18 +151,18 @@ impl Report {
         print_line(&format!(
             "\n{passed} passed, {failed} failed, {skipped} skipped"
         ))?;
-        if !ways.is_empty() {
+        if !locations.is_empty() {
             print_line(
                 "\nThe diagnosis is incomplete: a token request and an API call need the credentials of the \
                  service.\nRun doctor where the service has them:",
             )?;
         }
-        for Way { place, command } in ways {
+        for RunLocation { place, command } in locations {
             let command = command.replace('\n', "\n    ");
             let place = self.color(LABEL, place, (*place).to_owned());
             print_line(&format!("\n  {place}\n    {command}"))?;
         }
-        match (failed, ways) {
+        match (failed, locations) {
             (0, []) => Ok(()),
             (0, _) => Err(CommandError::Reported(EXIT_INCOMPLETE)),
             _ => Err(CommandError::Reported(EXIT_FAILURE)),
