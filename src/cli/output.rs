@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use super::error::CommandError;
 
-/// Whether standard output is a terminal that shows colors, and NO_COLOR (https://no-color.org) does
+/// Whether standard output is a terminal that shows colors, and NO_COLOR (<https://no-color.org>) does
 /// not forbid them.
 pub(super) fn is_colored() -> bool {
     std::io::stdout().is_terminal()
