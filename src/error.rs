@@ -175,6 +175,8 @@ pub enum CallerLimit {
         requests: u32,
         /// The unit of time in seconds.
         seconds: u64,
+        /// Requests at once.
+        burst: u32,
     },
     /// `max_in_flight`.
     InFlight {
@@ -188,10 +190,14 @@ pub enum CallerLimit {
 impl fmt::Display for CallerLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CallerLimit::Rate { requests, seconds } => {
+            CallerLimit::Rate {
+                requests,
+                seconds,
+                burst,
+            } => {
                 write!(
                     f,
-                    "this caller sends more than {requests} requests in {seconds} s (its rate)"
+                    "this caller exceeds its rate: {requests} requests in {seconds} s, {burst} at once"
                 )
             }
             CallerLimit::InFlight { max } => write!(

@@ -2,7 +2,6 @@
 //! difference between two totals.
 
 use crate::error::{ErrorReason, Party, REASONS};
-use crate::gbg;
 use crate::metrics::{
     CallerCounts, ConnectionRefusal, Histogram, RefusedConnections, RequestSummary, ResponseSource,
 };
@@ -32,7 +31,7 @@ pub(super) struct OutcomeCounts {
 pub(super) enum GbgFailure {
     /// 5xx.
     ServerError,
-    /// 401 or 403 on a known endpoint that is called with the proxy's token.
+    /// 401 or 403 to the proxy's token on a known endpoint.
     Unauthorized,
     /// 429.
     RateLimited,
@@ -48,13 +47,11 @@ impl GbgFailure {
         GbgFailure::ClientError,
     ];
 
-    /// Classifies `status` of a call of `endpoint`; `None` if it is not a failure.
-    pub(super) fn classify(endpoint: &str, status: u16) -> Option<Self> {
-        // The API answers 401 for an unknown path, too.
-        let has_proxy_token = gbg::takes_customer_token(endpoint);
+    /// Classifies `status`; `None` if it is not a failure.
+    pub(super) fn classify(status: u16, is_token_rejection: bool) -> Option<Self> {
         match status {
             500.. => Some(GbgFailure::ServerError),
-            401 | 403 if has_proxy_token => Some(GbgFailure::Unauthorized),
+            _ if is_token_rejection => Some(GbgFailure::Unauthorized),
             429 => Some(GbgFailure::RateLimited),
             400..500 => Some(GbgFailure::ClientError),
             _ => None,
@@ -107,13 +104,18 @@ impl OutcomeCounts {
         for (count, reason) in counts.reasons.iter_mut().zip(REASONS) {
             *count = summary.refusals.get(reason.name).copied().unwrap_or(0);
         }
-        for ((endpoint, status, source), count) in summary.by_response {
-            match (source, GbgFailure::classify(endpoint, status)) {
+        for ((_, status, source), count) in summary.by_response {
+            match (source, GbgFailure::classify(status, false)) {
                 (ResponseSource::None, _) => counts.disconnected += count,
                 (ResponseSource::Gbg, Some(failure)) => counts.gbg[failure as usize] += count,
                 _ => {}
             }
         }
+        // They were counted as errors of callers.
+        let rejections = summary.token_rejections;
+        counts.gbg[GbgFailure::Unauthorized as usize] = rejections;
+        let client_errors = &mut counts.gbg[GbgFailure::ClientError as usize];
+        *client_errors = client_errors.saturating_sub(rejections);
         counts
     }
 
@@ -220,29 +222,24 @@ mod tests {
     #[test]
     fn a_401_is_classified_by_its_token() {
         let classify = GbgFailure::classify;
-        assert_eq!(
-            classify("journey/start", 401),
-            Some(GbgFailure::Unauthorized)
-        );
-        assert_eq!(
-            classify("journey/device/connect", 401),
-            Some(GbgFailure::ClientError)
-        );
-        assert_eq!(
-            classify("other", 401),
-            Some(GbgFailure::ClientError),
-            "a path that does not exist"
-        );
-        assert_eq!(
-            classify("journey/start", 503),
-            Some(GbgFailure::ServerError)
-        );
+        assert_eq!(classify(401, true), Some(GbgFailure::Unauthorized));
+        assert_eq!(classify(401, false), Some(GbgFailure::ClientError));
+        assert_eq!(classify(503, false), Some(GbgFailure::ServerError));
+        assert_eq!(classify(429, false), Some(GbgFailure::RateLimited));
+        assert_eq!((classify(200, false), classify(302, false)), (None, None));
+        let summary = RequestSummary {
+            total: 5,
+            token_rejections: 2,
+            by_response: [(("journey/start", 401, ResponseSource::Gbg), 5)].into(),
+            ..RequestSummary::default()
+        };
+        let counts = OutcomeCounts::new(summary, &RefusedConnections::default());
         assert_eq!(
             (
-                classify("journey/start", 200),
-                classify("journey/start", 302)
+                counts.gbg(GbgFailure::Unauthorized),
+                counts.gbg(GbgFailure::ClientError)
             ),
-            (None, None)
+            (2, 3)
         );
     }
 

@@ -225,8 +225,7 @@ fn find_template(below: &str) -> Option<&'static Endpoint> {
     templates.find(|endpoint| template::matches(endpoint.template, below))
 }
 
-/// Whether a failure of the endpoint `name` says something about the customer token: it is one that
-/// GBG accepts for it.
+/// Whether GBG accepts the customer token on the endpoint `name`.
 pub(crate) fn takes_customer_token(name: &str) -> bool {
     endpoints().any(|(_, endpoint)| {
         endpoint.name == name

@@ -41,6 +41,17 @@ pub(crate) struct FailureGroup {
     pub(crate) source: ResponseSource,
     /// The reason of a failure that the proxy answered itself.
     pub(crate) reason: Option<&'static str>,
+    /// Whether the API rejected the proxy's token.
+    pub(crate) is_token_rejection: bool,
+}
+
+/// Common facts of the failures of a group, besides endpoint, caller and account.
+#[derive(PartialEq, Eq, Hash)]
+struct FailureKind {
+    reason: Option<&'static str>,
+    status: u16,
+    source: ResponseSource,
+    is_token_rejection: bool,
 }
 
 /// The end of a failed request, on both clocks: ages and the order of failures need the monotonic
@@ -74,11 +85,17 @@ impl FailureGroup {
             status: outcome.status,
             source: outcome.source,
             reason: outcome.reason,
+            is_token_rejection: outcome.is_token_rejection,
         }
     }
 
-    fn kind(&self) -> (Option<&'static str>, u16, ResponseSource) {
-        (self.reason, self.status, self.source)
+    fn kind(&self) -> FailureKind {
+        FailureKind {
+            reason: self.reason,
+            status: self.status,
+            source: self.source,
+            is_token_rejection: self.is_token_rejection,
+        }
     }
 
     /// Returns true if both are parts of one group.
@@ -176,6 +193,7 @@ mod tests {
             status,
             source: ResponseSource::Gbg,
             reason: None,
+            is_token_rejection: false,
             duration: Duration::ZERO,
             upstream: None,
             bytes: [0; 2],

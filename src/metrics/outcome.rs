@@ -42,6 +42,8 @@ pub(crate) struct Outcome<'a> {
     pub(crate) source: ResponseSource,
     /// The reason of a failure that the proxy answered itself.
     pub(crate) reason: Option<&'static str>,
+    /// Whether the API responded with 401 or 403 to the proxy's token.
+    pub(crate) is_token_rejection: bool,
     /// From the first byte of the request to the last of the response.
     pub(crate) duration: Duration,
     /// From the start of sending to the API to the head of its response.

@@ -32,6 +32,7 @@ pub(super) struct RequestCounts {
     pub(super) durations: FxHashMap<(&'static str, ResponseSource), Histogram>,
     pub(super) upstream: FxHashMap<&'static str, Histogram>,
     pub(super) refusals: BTreeMap<&'static str, u64>,
+    pub(super) token_rejections: u64,
     pub(super) bytes: [u64; 2],
     pub(super) repeats: u64,
 }
@@ -71,6 +72,7 @@ impl RequestMetrics {
         if let Some(reason) = outcome.reason {
             *counts.refusals.entry(reason).or_default() += 1;
         }
+        counts.token_rejections += u64::from(outcome.is_token_rejection);
         for (sum, bytes) in counts.bytes.iter_mut().zip(outcome.bytes) {
             *sum += bytes;
         }
@@ -103,6 +105,7 @@ impl RequestMetrics {
         for (sum, bytes) in sum.bytes.iter_mut().zip(counts.bytes) {
             *sum += bytes;
         }
+        sum.token_rejections += counts.token_rejections;
         sum.repeats += counts.repeats;
     }
 }

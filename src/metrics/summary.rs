@@ -20,6 +20,8 @@ pub(crate) struct RequestSummary {
     pub(crate) callers: Vec<CallerCounts>,
     /// Failures that the proxy answered itself, by reason.
     pub(crate) refusals: BTreeMap<&'static str, u64>,
+    /// 401 and 403 of the API to the proxy's token.
+    pub(crate) token_rejections: u64,
     /// Durations of the requests that the API answered, from the first byte to the last.
     pub(crate) times: Histogram,
     /// The API's part of the duration, up to the head of its response.
@@ -41,6 +43,7 @@ impl RequestSummary {
     pub(super) fn new(counts: RequestCounts, callers: usize) -> Self {
         let mut sum = RequestSummary {
             refusals: counts.refusals,
+            token_rejections: counts.token_rejections,
             callers: vec![CallerCounts::default(); callers],
             ..RequestSummary::default()
         };

@@ -18,6 +18,7 @@ use super::request_id;
 use super::route::Route;
 use super::spans::RequestTrace;
 use crate::error::{Error, ErrorReason};
+use crate::gbg;
 use crate::metrics::{AccountMetrics, Outcome, ResponseSource};
 use crate::rt::clock;
 
@@ -222,6 +223,19 @@ impl RequestContext {
         Some(act(&mut trace))
     }
 
+    /// Whether the API rejected the proxy's token, on an endpoint that accepts it: to an unknown path it
+    /// responds with 401 as well.
+    fn is_token_rejection(&self, state: &ResponseState) -> bool {
+        let is_rejection = matches!(
+            state.status,
+            Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+        );
+        is_rejection
+            && !state.is_from_proxy
+            && state.generation.is_some()
+            && gbg::takes_customer_token(self.route.endpoint)
+    }
+
     /// The outcome of the request, for metrics, log and trace.
     pub(super) fn outcome<'a>(&'a self, state: &'a ResponseState) -> Outcome<'a> {
         Outcome {
@@ -236,6 +250,7 @@ impl RequestContext {
                 Some(_) => ResponseSource::Gbg,
             },
             reason: state.failure.as_ref().map(|failure| failure.reason.name),
+            is_token_rejection: self.is_token_rejection(state),
             duration: self.started.elapsed(),
             upstream: state.upstream_time,
             bytes: [&self.bytes_in, &self.bytes_out].map(|bytes| bytes.load(Relaxed)),

@@ -164,7 +164,9 @@ fn error_response(error: &Error, format: &ErrorFormat, request_id: &str) -> Resp
             }
         }
         Error::RateLimited {
-            limit: CallerLimit::Rate { requests, seconds },
+            limit: CallerLimit::Rate {
+                requests, seconds, ..
+            },
             retry_after,
         } => {
             let policy = format!("\"caller\";q={requests};w={seconds}");
@@ -227,12 +229,13 @@ fn location(error: &Error) -> &'static str {
         | Error::RepeatedPrefix
         | Error::MethodNotAllowed { .. }
         | Error::Tunnel { .. }
-        | Error::HostNotAllowed { .. }
         | Error::PathNotAllowed { .. }
         | Error::BadRequest(_)
         | Error::EmptySegment
         | Error::TargetTooLong { .. } => "Path",
-        Error::HeaderNotAllowed { .. } | Error::HeaderTooLarge { .. } => "Header",
+        Error::HostNotAllowed { .. }
+        | Error::HeaderNotAllowed { .. }
+        | Error::HeaderTooLarge { .. } => "Header",
         Error::CallerTooSlow | Error::BodyBroken | Error::BodyTooLarge { .. } => "Body",
         Error::TokenUnavailable { .. }
         | Error::ClientRefused { .. }

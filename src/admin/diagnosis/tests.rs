@@ -364,6 +364,7 @@ fn the_last_error_response_is_the_cause() {
         status,
         source,
         reason: None,
+        is_token_rejection: false,
     };
     let snapshot = Snapshot {
         failures: vec![

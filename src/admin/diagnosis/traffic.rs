@@ -296,7 +296,7 @@ fn last_client_errors(snapshot: &Snapshot) -> Option<String> {
         match reason {
             Some(reason) => reason.fault == Party::Caller && reason.name != "rate_limited",
             None => {
-                let class = GbgFailure::classify(group.endpoint, group.status);
+                let class = GbgFailure::classify(group.status, group.is_token_rejection);
                 group.source == ResponseSource::Gbg && class == Some(GbgFailure::ClientError)
             }
         }
@@ -317,14 +317,14 @@ fn last_client_errors(snapshot: &Snapshot) -> Option<String> {
 fn caller_name<'s>(snapshot: &'s Snapshot, group: &FailureGroup) -> &'s str {
     let name = snapshot.caller_names.get(group.caller).map(String::as_str);
     name.filter(|name| !name.is_empty())
-        .unwrap_or("unknown callers")
+        .unwrap_or("callers that were not identified")
 }
 
 /// The last response of the API with a failure of class `class`.
 fn last_response(failures: &[FailureGroup], class: GbgFailure) -> Option<String> {
     let is_meant = |group: &&FailureGroup| {
         group.source == ResponseSource::Gbg
-            && GbgFailure::classify(group.endpoint, group.status) == Some(class)
+            && GbgFailure::classify(group.status, group.is_token_rejection) == Some(class)
     };
     let FailureGroup {
         status,

@@ -16,7 +16,7 @@ fn group_json(group: &FailureGroup, callers: &[String]) -> Value {
     let reason = REASONS
         .iter()
         .find(|reason| Some(reason.name) == group.reason);
-    let gbg_failure = GbgFailure::classify(group.endpoint, group.status)
+    let gbg_failure = GbgFailure::classify(group.status, group.is_token_rejection)
         .filter(|_| group.source == ResponseSource::Gbg);
     // A failure of the proxy without a reason is a rejected login.
     let rejected_login = (group.source == ResponseSource::Proxy).then_some(Party::Caller);

@@ -128,6 +128,7 @@ impl CallerQuota {
                 limit: CallerLimit::Rate {
                     requests: rate.requests.get(),
                     seconds: rate.per.as_secs(),
+                    burst: rate.burst.get(),
                 },
             });
         }
@@ -239,7 +240,8 @@ mod tests {
             Err(Error::RateLimited {
                 limit: CallerLimit::Rate {
                     requests: 1,
-                    seconds: 60
+                    seconds: 60,
+                    burst: 2,
                 },
                 ..
             })

@@ -65,6 +65,7 @@ fn findings_about_callers_name_them() {
         status,
         source: ResponseSource::Proxy,
         reason: Some(reason),
+        is_token_rejection: false,
     };
     let snapshot = Snapshot {
         recent: outcome_counts(20, &[("rate_limited", 7), ("path_not_allowed", 7)], &[]),
