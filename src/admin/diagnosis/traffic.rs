@@ -218,12 +218,9 @@ fn rows(recent: &OutcomeCounts, snapshot: &Snapshot) -> Vec<(u64, Finding)> {
 /// The number of failures that callers cause, without exceeded rates and quotas, and the action for
 /// the most frequent reason.
 fn client_errors(recent: &OutcomeCounts) -> (u64, &'static str) {
-    let is_client_error = |(reason, _): &(&ErrorReason, u64)| {
-        reason.fault == Party::Caller && reason.name != "rate_limited"
-    };
     let ours = recent
         .reasons()
-        .filter(is_client_error)
+        .filter(|(reason, _)| is_client_error(reason))
         .map(|(reason, count)| (reason.action, count));
     let gbg_errors = recent.gbg(GbgFailure::ClientError);
     let gbg = ("Callers: see the error in GBG's response", gbg_errors);
@@ -233,6 +230,11 @@ fn client_errors(recent: &OutcomeCounts) -> (u64, &'static str) {
         .max_by_key(|(_, count)| *count)
         .map_or("", |(action, _)| action);
     (all.iter().map(|(_, count)| count).sum(), most)
+}
+
+/// Exceeded limits have a finding of their own.
+fn is_client_error(reason: &ErrorReason) -> bool {
+    reason.fault == Party::Caller && reason.name != "rate_limited"
 }
 
 /// `finding` if `count` of `requests` suffice for it: with its own severity from [`MAJOR_SHARE`]
@@ -273,8 +275,7 @@ fn last_cause(accounts: &[AccountSnapshot], reasons: &[&str]) -> Option<String> 
         let is_meant = reasons.contains(&failure.reason);
         is_meant.then(|| format!("{}{}", account_label(account, accounts), failure.cause))
     });
-    let causes = causes.collect::<Vec<_>>().join("\n");
-    (!causes.is_empty()).then_some(causes)
+    join_lines(causes)
 }
 
 /// The callers of the last failures with `reason`, a line for each.
@@ -282,26 +283,25 @@ fn failed_callers(snapshot: &Snapshot, reason: &str) -> Option<String> {
     let groups = snapshot.failures.iter();
     let of_reason = groups.filter(|group| group.reason == Some(reason));
     let lines = of_reason.map(|group| format!("{}: {}", caller_name(snapshot, group), group.count));
-    let lines = lines.collect::<Vec<_>>().join("\n");
-    (!lines.is_empty()).then_some(lines)
+    join_lines(lines)
 }
 
 /// The last failures that callers cause, a line for each reason.
 fn last_client_errors(snapshot: &Snapshot) -> Option<String> {
     const MAX_LINES: usize = 3;
-    let is_client_error = |group: &&FailureGroup| {
+    let is_meant = |group: &&FailureGroup| {
         let reason = REASONS
             .into_iter()
             .find(|reason| Some(reason.name) == group.reason);
         match reason {
-            Some(reason) => reason.fault == Party::Caller && reason.name != "rate_limited",
+            Some(reason) => is_client_error(reason),
             None => {
                 let class = GbgFailure::classify(group.status, group.is_token_rejection);
                 group.source == ResponseSource::Gbg && class == Some(GbgFailure::ClientError)
             }
         }
     };
-    let groups = snapshot.failures.iter().filter(is_client_error);
+    let groups = snapshot.failures.iter().filter(is_meant);
     let lines = groups.take(MAX_LINES).map(|group| {
         let reason = group.reason.unwrap_or("of GBG");
         let (status, endpoint, count) = (group.status, group.endpoint, group.count);
@@ -310,6 +310,11 @@ fn last_client_errors(snapshot: &Snapshot) -> Option<String> {
             caller_name(snapshot, group)
         )
     });
+    join_lines(lines)
+}
+
+/// `lines` as a cause; `None` without any.
+fn join_lines(lines: impl Iterator<Item = String>) -> Option<String> {
     let lines = lines.collect::<Vec<_>>().join("\n");
     (!lines.is_empty()).then_some(lines)
 }
