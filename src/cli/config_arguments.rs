@@ -73,7 +73,7 @@ impl ConfigArguments {
 }
 
 /// Loads the configuration of `sources`, and returns it with a description of its file.
-pub(super) fn load(sources: &Sources) -> Result<(config::Loaded, String), CommandError> {
+fn load(sources: &Sources) -> Result<(config::Loaded, String), CommandError> {
     let loaded = config::load(sources).map_err(CommandError::Config)?;
     Ok((loaded, describe_file(sources)))
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-pub(super) use self::certificates::CertificateFiles;
+use self::certificates::CertificateFiles;
 use super::logging::log_level;
 use crate::app::App;
 use crate::app::signals::Signals;
@@ -217,7 +217,7 @@ impl Reloader {
 
 /// Loads the configuration of `sources`, and watches its certificate files since before that; those
 /// of `effective`, if they are still the same.
-fn load_watched(
+pub(super) fn load_watched(
     sources: &Sources,
     effective: &[Effective],
 ) -> (CertificateFiles, Result<Loaded, ConfigErrors>) {

@@ -6,11 +6,11 @@ use std::pin::pin;
 
 use clap::Args;
 
-use super::config_arguments::{ConfigArguments, load};
+use super::config_arguments::{ConfigArguments, describe_file};
 use super::error::{CommandError, with_fix};
 use super::logging::log_settings;
 use super::open_files;
-use super::reload::{CertificateFiles, ReloadReason, Reloader};
+use super::reload::{ReloadReason, Reloader, load_watched};
 use super::runtime::{block_on, shut_down};
 use crate::app::signals::{self, Signals};
 use crate::app::systemd;
@@ -62,12 +62,9 @@ impl Run {
         let hangup = Signals::reload()?;
         let sources = self.config.sources()?;
         let watcher = FileWatcher::new(sources.file.iter().cloned().collect());
-        let (mut loaded, file) = load(&sources)?;
-        let certificates = CertificateFiles::new(&loaded.effective);
-        if !certificates.is_empty() {
-            // Again: from here on no change of these files is missed.
-            loaded = load(&sources)?.0;
-        }
+        let (certificates, loaded) = load_watched(&sources, &[]);
+        let loaded = loaded.map_err(CommandError::Config)?;
+        let file = describe_file(&sources);
         let log = &loaded.config.log;
         let settings = log_settings(log);
         let log_level = settings.level.clone();

@@ -24,7 +24,7 @@ pub(in crate::cli) struct CertificateFiles {
 
 impl CertificateFiles {
     /// Watches the files that `effective` names. Create it before the files are read.
-    pub(in crate::cli) fn new(effective: &[Effective]) -> Self {
+    pub(super) fn new(effective: &[Effective]) -> Self {
         let named = effective
             .iter()
             .filter(|one| KEYS.contains(&one.key.as_str()))
@@ -36,10 +36,6 @@ impl CertificateFiles {
             keys,
             files,
         }
-    }
-
-    pub(in crate::cli) fn is_empty(&self) -> bool {
-        self.files.is_empty()
     }
 
     /// Waits until a file has changed, and all are complete.
